@@ -1,0 +1,3 @@
+module dockerauth/e2e
+
+go 1.25.0

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The account every site has, and the audience its registries answer to.
+const (
+	alice         = "alice"
+	alicePassword = "wonderland"
+	audience      = "registry.example"
+)
+
+// siteOptions says how a site differs from the usual one; the zero value is an RSA key named by its libtrust id.
+type siteOptions struct {
+	key          keyKind           // "" = rsa2048
+	certificate  bool              // name the certificate in config.yml, so that tokens carry x5c
+	keyID        string            // key_id, "" = not in config.yml
+	accounts     map[string]string // more accounts: name → password
+	pamService   string            // content of the PAM service file, "" = pam_userdb with the accounts
+	extra        string            // more lines for config.yml
+	audienceLine string            // instead of the usual audience line
+}
+
+// site is one installation of dockerauth in a folder of its own: key, certificate, PAM service, config.yml.
+type site struct {
+	dir        string
+	key        crypto.Signer
+	cert       *x509.Certificate
+	keyFile    string
+	certFile   string // the registries' rootcertbundle; in config.yml only when asked for
+	configFile string
+	confdir    string // holds the PAM service file "dockerauth"
+	issuer     string
+	audience   string
+	accounts   map[string]string
+}
+
+// newSite fills a folder. Everything in it is mode 0600/0755 and belongs to whoever runs the test.
+func newSite(t testing.TB, o siteOptions) *site {
+	t.Helper()
+	if o.key == "" {
+		o.key = rsa2048
+	}
+	dir := shortDir(t)
+	s := &site{
+		dir:      dir,
+		key:      makeKey(t, o.key),
+		confdir:  filepath.Join(dir, "pam.d"),
+		issuer:   "https://auth.example/docker",
+		audience: audience,
+		accounts: map[string]string{alice: alicePassword},
+	}
+	for name, password := range o.accounts {
+		s.accounts[name] = password
+	}
+	s.cert = makeCertificate(t, s.key)
+	s.keyFile = writeFile(t, filepath.Join(dir, "key.pem"), pemKey(t, s.key), 0o600)
+	s.certFile = writeFile(t, filepath.Join(dir, "cert.pem"), pemCertificate(s.cert), 0o644)
+	s.writePAM(t, o.pamService)
+	s.configFile = writeFile(t, filepath.Join(dir, "config.yml"), s.config(o), 0o600)
+	return s
+}
+
+func (s *site) config(o siteOptions) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "private_key: %q\n", s.keyFile)
+	if o.certificate {
+		fmt.Fprintf(&b, "certificate: %q\n", s.certFile)
+	}
+	if o.keyID != "" {
+		fmt.Fprintf(&b, "key_id: %s\n", o.keyID)
+	}
+	fmt.Fprintf(&b, "issuer: %q\n", s.issuer)
+	if o.audienceLine == "" {
+		o.audienceLine = fmt.Sprintf("audience: %q", s.audience)
+	}
+	fmt.Fprintln(&b, o.audienceLine)
+	fmt.Fprintf(&b, "pam:\n  service: dockerauth\n  confdir: %q\n", s.confdir)
+	b.WriteString(o.extra)
+	return b.String()
+}
+
+// writePAM writes the PAM service file. The usual one keeps its accounts in a pam_userdb database: a stock module that answers both phases
+// and needs neither root nor a slow hash.
+func (s *site) writePAM(t testing.TB, service string) {
+	t.Helper()
+	if service == "" {
+		db := s.userdb(t)
+		service = fmt.Sprintf("auth    required pam_userdb.so db=%[1]s crypt=none\naccount required pam_userdb.so db=%[1]s crypt=none\n", db)
+	}
+	writeFile(t, filepath.Join(s.confdir, "dockerauth"), service, 0o644)
+}
+
+// userdb makes the database and returns its name without the ".db" the module adds.
+func (s *site) userdb(t testing.TB) string {
+	t.Helper()
+	need(t, "pam_userdb accounts (Debian: db-util)", "db_load")
+	var pairs strings.Builder
+	for name, password := range s.accounts {
+		fmt.Fprintf(&pairs, "%s\n%s\n", name, password)
+	}
+	db := filepath.Join(s.dir, "accounts")
+	if o := run(t, pairs.String(), exec.Command("db_load", "-T", "-t", "hash", db+".db")); o.status != 0 {
+		t.Fatalf("make account database: %v", o)
+	}
+	return db
+}
+
+// serveHTTP starts the HTTP door of dockerauth for the site and returns its process and the realm a registry must name.
+// The realm says localhost, not 127.0.0.1: crane and ko take plain http only there (go-containerregistry pkg/v1/remote/transport/scheme.go).
+func (s *site) serveHTTP(t testing.TB) (p *process, realm string) {
+	t.Helper()
+	port := freePort(t)
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	cmd := exec.Command(binary(t), "http", "--config", s.configFile, "--listen", listen)
+	cmd.Dir = s.dir
+	p = start(t, "dockerauth http", cmd)
+	p.ready(t, "tcp", listen)
+	return p, fmt.Sprintf("http://localhost:%d/docker/v2/token", port)
+}
