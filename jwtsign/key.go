@@ -1,0 +1,155 @@
+// Package jwtsign signs the tokens that registries verify, and signs and verifies the refresh tokens that only this service
+// reads. It knows keys, certificates and claims; it knows no users and no HTTP.
+package jwtsign
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// KeyID is the rule by which a registry finds the public key of a token that carries no certificate.
+type KeyID string
+
+const (
+	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries that know thumbprints can read.
+	KeyIDUnset KeyID = ""
+	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle, and the PHP service's.
+	KeyIDLibtrust KeyID = "libtrust"
+	// KeyIDThumbprint is RFC 7638, which registry 3.x computes in place of the former.
+	KeyIDThumbprint KeyID = "thumbprint"
+)
+
+// minRSABits is what RFC 7518 §3.3 asks of RS256.
+const minRSABits = 2048
+
+// maxRSABits bounds the price of a signature: doubling the size makes it six times dearer, and each token is signed while a client waits.
+const maxRSABits = 8192
+
+// Key is a private key with what its tokens' headers say about it. It does not change once loaded and is safe for concurrent use.
+type Key struct {
+	private crypto.Signer
+	method  jwt.SigningMethod
+	kid     string              // "" when a certificate goes before
+	x5c     []string            // RFC 7515 §4.1.6: standard base64 of DER, the key's own certificate first
+	chain   []*x509.Certificate // what x5c encodes
+}
+
+// LoadKey reads a private key (PEM: PKCS#1, SEC 1 or PKCS#8) and, unless certificate is "", the certificate made for it, which may be
+// followed by intermediates. With a certificate tokens carry it (x5c) and id is not used. Every error is a *FileError.
+func LoadKey(privateKey, certificate string, id KeyID) (*Key, error) {
+	return loadKey(privateKey, certificate, id, time.Now())
+}
+
+func loadKey(privateKey, certificate string, id KeyID, now time.Time) (*Key, error) {
+	private, err := readPrivateKey(privateKey)
+	if err != nil {
+		return nil, fileError("private_key", privateKey, err)
+	}
+	method, err := methodFor(private.Public())
+	if err != nil {
+		return nil, fileError("private_key", privateKey, err)
+	}
+	k := &Key{private: private, method: method}
+	if certificate != "" {
+		if err := k.loadCertificate(certificate, now); err != nil {
+			return nil, fileError("certificate", certificate, err)
+		}
+		return k, nil
+	}
+	if k.kid, err = keyID(private.Public(), id); err != nil {
+		return nil, fileError("key_id", privateKey, err)
+	}
+	return k, nil
+}
+
+// Algorithm is the JWS name of the signatures this key makes: RS256, ES256, ES384, ES512 or EdDSA.
+func (k *Key) Algorithm() string { return k.method.Alg() }
+
+// Public is the key that verifies what this one signed.
+func (k *Key) Public() crypto.PublicKey { return k.private.Public() }
+
+// KeyID is the kid of this key's tokens, "" when they carry a certificate instead.
+func (k *Key) KeyID() string { return k.kid }
+
+// Chain is what this key's tokens carry as x5c: its certificate, then intermediates; nil when they bear a kid.
+func (k *Key) Chain() []*x509.Certificate { return append([]*x509.Certificate(nil), k.chain...) }
+
+// methodFor chooses the one algorithm that registries accept for a key: RS256 and the curve's own ECDSA since 2.8, EdDSA since 3.0
+// (distribution registry/auth/token/token.go, defaultSigningAlgorithms). It refuses keys for which there is none.
+func methodFor(public crypto.PublicKey) (jwt.SigningMethod, error) {
+	switch pub := public.(type) {
+	case *rsa.PublicKey:
+		return rsaMethod(pub)
+	case *ecdsa.PublicKey:
+		return ecMethod(pub)
+	case ed25519.PublicKey:
+		return jwt.SigningMethodEdDSA, nil
+	}
+	return nil, problemf("make a key with: "+makeKey, "keys of this kind cannot sign tokens (%T)", public)
+}
+
+func rsaMethod(pub *rsa.PublicKey) (jwt.SigningMethod, error) {
+	bits := pub.N.BitLen()
+	if bits < minRSABits {
+		return nil, problemf("make a key with: "+makeKey, "RSA key has %d bits, the least is %d", bits, minRSABits)
+	}
+	if bits > maxRSABits {
+		return nil, problemf("make a key with: "+makeKey, "RSA key has %d bits, the most is %d", bits, maxRSABits)
+	}
+	return jwt.SigningMethodRS256, nil
+}
+
+func ecMethod(pub *ecdsa.PublicKey) (jwt.SigningMethod, error) {
+	switch pub.Curve {
+	case elliptic.P256():
+		return jwt.SigningMethodES256, nil
+	case elliptic.P384():
+		return jwt.SigningMethodES384, nil
+	case elliptic.P521():
+		return jwt.SigningMethodES512, nil
+	}
+	return nil, problemf("make a key with: "+makeKey, "curve %s has no JWS algorithm, use P-256, P-384 or P-521", pub.Params().Name)
+}
+
+// signedHeader is the header of a token for registries. The first of x5c, jwk and kid that a registry finds decides, without a second
+// chance, so only one is ever there.
+func (k *Key) signedHeader() map[string]any {
+	h := map[string]any{"typ": "JWT", "alg": k.method.Alg()}
+	if len(k.x5c) > 0 {
+		h["x5c"] = k.x5c
+	} else {
+		h["kid"] = k.kid
+	}
+	return h
+}
+
+// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to verify it with
+// (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable to get token signing key").
+func (k *Key) refreshHeader() map[string]any {
+	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
+}
+
+// encodeChain is x5c as RFC 7515 §4.1.6 spells it: standard base64 with padding, unlike every other part of a token.
+func encodeChain(chain []*x509.Certificate) []string {
+	x5c := make([]string, len(chain))
+	for i, c := range chain {
+		x5c[i] = base64.StdEncoding.EncodeToString(c.Raw)
+	}
+	return x5c
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}

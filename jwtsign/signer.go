@@ -1,0 +1,120 @@
+package jwtsign
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// backdate is taken off nbf and iat: zot allows no leeway at all, and no two clocks agree.
+const backdate = 30 * time.Second
+
+const (
+	// RefreshAudience is the aud of refresh tokens. No registry may be configured with it.
+	RefreshAudience = "dockerauth:refresh"
+	// refreshType keeps the two kinds of token apart by their header already, as RFC 8725 §3.11 advises.
+	refreshType = "refresh+jwt"
+)
+
+// Signer makes tokens. It is safe for concurrent use as long as its fields are left alone.
+type Signer struct {
+	Key    *Key
+	Issuer string           // iss of every token; compared exactly by registries
+	Now    func() time.Time // nil: time.Now
+	NewID  func() string    // nil: at least 128 random bits
+}
+
+// AccessToken is a token for the registry that calls itself audience. access is marshalled as it is, a nil one as the empty list;
+// subject may be empty, for nobody in particular. ttl counts from now, in whole seconds.
+func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access any) (token, id string, err error) {
+	if audience == "" {
+		return "", "", errors.New("sign access token: no audience")
+	}
+	if audience == RefreshAudience {
+		return "", "", fmt.Errorf("sign access token: audience %q is that of refresh tokens", audience)
+	}
+	list, err := json.Marshal(access)
+	if err != nil {
+		return "", "", fmt.Errorf("sign access token: encode access: %w", err)
+	}
+	if bytes.Equal(list, []byte("null")) {
+		list = []byte("[]")
+	}
+	token, id, err = s.sign(s.Key.signedHeader(), subject, audience, ttl, list)
+	if err != nil {
+		return "", "", fmt.Errorf("sign access token: %w", err)
+	}
+	return token, id, nil
+}
+
+// RefreshToken is a token that only VerifyRefresh of a Signer with the same key and issuer takes.
+func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id string, err error) {
+	if subject == "" {
+		return "", "", errors.New("sign refresh token: no subject")
+	}
+	token, id, err = s.sign(s.Key.refreshHeader(), subject, RefreshAudience, ttl, nil)
+	if err != nil {
+		return "", "", fmt.Errorf("sign refresh token: %w", err)
+	}
+	if len(token) > maxRefreshToken {
+		return "", "", fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token), maxRefreshToken)
+	}
+	return token, id, nil
+}
+
+func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.Duration, access json.RawMessage) (token, id string, err error) {
+	if err := s.check(subject, audience, ttl); err != nil {
+		return "", "", err
+	}
+	now := s.now()
+	c := &claims{
+		Issuer:    s.Issuer,
+		Subject:   subject,
+		Audience:  audience,
+		Expires:   now.Add(ttl).Unix(),
+		NotBefore: now.Add(-backdate).Unix(),
+		Issued:    now.Add(-backdate).Unix(),
+		ID:        s.newID(),
+		Access:    access,
+	}
+	t := jwt.Token{Header: header, Claims: c, Method: s.Key.method}
+	token, err = t.SignedString(s.Key.private)
+	return token, c.ID, err
+}
+
+// check refuses what would be signed as something else than was asked for: JSON has no invalid UTF-8, encoding/json writes U+FFFD
+// in its place, and two names would become one.
+func (s *Signer) check(subject, audience string, ttl time.Duration) error {
+	if s.Issuer == "" {
+		return errors.New("no issuer")
+	}
+	if ttl < time.Second {
+		return fmt.Errorf("lifetime %v is under a second", ttl)
+	}
+	for _, v := range []string{s.Issuer, subject, audience} {
+		if !utf8.ValidString(v) {
+			return fmt.Errorf("%q is not UTF-8", v)
+		}
+	}
+	return nil
+}
+
+func (s *Signer) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+func (s *Signer) newID() string {
+	if s.NewID != nil {
+		return s.NewID()
+	}
+	return rand.Text()
+}
