@@ -1,0 +1,115 @@
+package handler
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+// The ways in which a request ends without a token. An Authenticator wraps the
+// first three; the text around them is for the operator's log, the client never
+// sees it.
+var (
+	// ErrRefused says that the answer is no: a wrong password, an unknown,
+	// expired or blacklisted account, a bad refresh token.
+	ErrRefused = errors.New("refused")
+	// ErrUnavailable says that there is no answer, because something of ours is broken.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrBusy says that there is no answer, because too many others are waiting for theirs.
+	ErrBusy = errors.New("too busy")
+
+	errNoCredentials = errors.New("no credentials")
+)
+
+// How long a client is asked to stay away, in seconds.
+const (
+	retryBusy   = "5"
+	retryBroken = "10"
+)
+
+// The error codes of RFC 6749 §5.2 that this endpoint uses.
+const (
+	oauthInvalidRequest   = "invalid_request"
+	oauthInvalidScope     = "invalid_scope"
+	oauthUnsupportedGrant = "unsupported_grant_type"
+)
+
+// badRequest is a request that no credentials could make good. Its text names
+// the parameter and what is wrong with it, and is meant for the client.
+type badRequest struct {
+	status int    // 0 = 400
+	oauth  string // RFC 6749 §5.2; "" = invalid_request
+	text   string
+}
+
+func (e *badRequest) Error() string { return e.text }
+
+// answer is what an error looks like from outside. The texts are fixed: what
+// the client learns of a refusal must not depend on its cause.
+type answer struct {
+	status     int
+	code       string // of the registry's error list (distribution, registry/api/errcode)
+	message    string
+	oauth      string
+	retryAfter string
+	challenge  bool
+}
+
+// answerTo maps an error to its answer: the one place where errors become
+// status codes. 403 is never among them, since containerd and buildkit give up
+// for good on it.
+func answerTo(err error) answer {
+	var bad *badRequest
+	switch {
+	case errors.As(err, &bad):
+		return bad.answer()
+	case errors.Is(err, errNoCredentials):
+		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required", challenge: true}
+	case errors.Is(err, ErrRefused):
+		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication failed", challenge: true}
+	case errors.Is(err, ErrBusy):
+		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins at once, try again", retryAfter: retryBusy}
+	default:
+		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "the authentication service is out of order, its administrator finds the cause in its log", retryAfter: retryBroken}
+	}
+}
+
+func (e *badRequest) answer() answer {
+	a := answer{status: http.StatusBadRequest, code: "BAD_REQUEST", message: e.text, oauth: oauthInvalidRequest}
+	if e.oauth != "" {
+		a.oauth = e.oauth
+	}
+	if e.status != 0 {
+		a.status = e.status
+	}
+	if a.status == http.StatusRequestEntityTooLarge {
+		a.code = "TOO_LARGE"
+	}
+	return a
+}
+
+// outcome is the word for an error in the log.
+func outcome(err error) string {
+	var bad *badRequest
+	switch {
+	case err == nil:
+		return "granted"
+	case errors.As(err, &bad):
+		return "invalid"
+	case errors.Is(err, errNoCredentials), errors.Is(err, ErrRefused):
+		return "refused"
+	case errors.Is(err, ErrBusy):
+		return "busy"
+	default:
+		return "broken"
+	}
+}
+
+// maxTokenSize is what fits in a header line together with
+// "Authorization: Bearer ": Apache reads 8190 bytes of one, nginx 8 KiB.
+const maxTokenSize = 8000
+
+// MinAccessTokenTTL is the shortest life an access token may have: docker takes
+// a token that claims less for one that lives 60 seconds (distribution,
+// internal/client/auth/session.go, minimumTokenLifetimeSeconds).
+const MinAccessTokenTTL = 60 * time.Second

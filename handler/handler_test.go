@@ -1,0 +1,570 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	wonderland = "wonderland-password"
+	genuine    = "genuine-refresh-token"
+	theDay     = "2026-01-02T03:04:05Z"
+)
+
+// people stands in for PAM: its conversations are tested in pamauth and e2e.
+type people struct{ asked []string }
+
+func (p *people) Authenticate(_ context.Context, user string, password Secret, remote string) (Account, error) {
+	p.asked = append(p.asked, "password "+user+" "+remote)
+	switch user {
+	case "busy":
+		return Account{}, fmt.Errorf("%w: 2 conversations under way", ErrBusy)
+	case "broken":
+		return Account{}, fmt.Errorf("%w: the directory is away", ErrUnavailable)
+	case "strange":
+		return Account{}, errors.New("an error nobody mapped")
+	case "ALIAS-OF-MALLORY":
+		return Account{Name: "mallory"}, nil
+	case "nameless":
+		return Account{Name: ""}, nil
+	case "ALICE":
+		return Account{Name: "alice"}, nil
+	}
+	if password.Reveal() != wonderland {
+		return Account{}, fmt.Errorf("%w: authenticate: PAM_AUTH_ERR", ErrRefused)
+	}
+	return Account{Name: user}, nil
+}
+
+func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, error) {
+	p.asked = append(p.asked, "account "+user+" "+remote)
+	if user == "expired" {
+		return Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED", ErrRefused)
+	}
+	return Account{Name: user}, nil
+}
+
+// pen stands in for jwtsign: its tokens are tested there and in e2e.
+type pen struct{ size int }
+
+func (p pen) AccessToken(subject, audience string, _ time.Duration, entries any) (string, string, error) {
+	text, err := json.Marshal(entries)
+	return fmt.Sprintf("access(%s|%s|%s)%s", subject, audience, text, strings.Repeat("x", p.size)), "id-1", err
+}
+
+func (pen) RefreshToken(subject string, _ time.Duration) (string, string, error) {
+	return "refresh(" + subject + ")", "id-2", nil
+}
+
+func (pen) VerifyRefresh(token string) (string, string, error) {
+	subject, ok := strings.CutPrefix(token, genuine+"-of-")
+	if !ok {
+		return "", "", errors.New("signature is not ours")
+	}
+	return subject, "id-3", nil
+}
+
+type fixture struct {
+	handler *Handler
+	people  *people
+	log     *bytes.Buffer
+}
+
+func newFixture() fixture {
+	p, buf := &people{}, &bytes.Buffer{}
+	return fixture{
+		people: p,
+		log:    buf,
+		handler: &Handler{
+			Endpoint: &Endpoint{
+				Authenticator: p,
+				Signer:        pen{},
+				Audiences:     []string{"registry.example.com"},
+				Blacklist:     []string{"mallory"},
+				AccessTTL:     15 * time.Minute,
+				RefreshTTL:    90 * 24 * time.Hour,
+			},
+			Log: slog.New(slog.NewTextHandler(buf, nil)),
+			Now: func() time.Time { t, _ := time.Parse(time.RFC3339, theDay); return t },
+		},
+	}
+}
+
+func (f fixture) do(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.handler.ServeHTTP(w, r)
+	return w
+}
+
+func get(query string, headers ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/docker/v2/token?"+query, nil)
+	for _, h := range headers {
+		r.Header.Add("Authorization", h)
+	}
+	return r
+}
+
+func post(form string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/docker/v2/token", strings.NewReader(form))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+const (
+	scopeApp  = "scope=repository%3Aapp%3Apull%2Cpush"
+	claimsApp = `[{"type":"repository","name":"app","actions":["pull","push"]}]`
+)
+
+func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
+	tests := []struct {
+		name    string
+		request *http.Request
+		token   string
+		scope   string // "" = no such field
+		refresh string
+		asked   string
+	}{
+		{"GET with Basic", get("service=registry.example.com&"+scopeApp, basic("alice", wonderland)),
+			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "password alice 192.0.2.1"},
+		{"a lower-case scheme", get(scopeApp, "basic "+strings.TrimPrefix(basic("alice", wonderland), "Basic ")),
+			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "password alice 192.0.2.1"},
+		{"no service: the only audience", get(scopeApp, basic("alice", wonderland)),
+			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "password alice 192.0.2.1"},
+		{"no scope: docker login", get("account=alice&client_id=docker&service=registry.example.com", basic("alice", wonderland)),
+			"access(alice|registry.example.com|[])", "", "", "password alice 192.0.2.1"},
+		{"offline_token asks for a refresh token", get("offline_token=true", basic("alice", wonderland)),
+			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password alice 192.0.2.1"},
+		{"account never becomes the subject", get("account=root", basic("alice", wonderland)),
+			"access(alice|registry.example.com|[])", "", "", "password alice 192.0.2.1"},
+		{"the subject is the name PAM gave back", get("offline_token=true", basic("ALICE", wonderland)),
+			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password ALICE 192.0.2.1"},
+		{"a refresh token as Basic with an empty user", get(scopeApp, basic("", genuine+"-of-alice")),
+			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "account alice 192.0.2.1"},
+		{"POST password", post("grant_type=password&username=alice&password=" + wonderland + "&service=registry.example.com&" + scopeApp),
+			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", "", "password alice 192.0.2.1"},
+		{"POST password, offline", post("grant_type=password&access_type=offline&username=alice&password=" + wonderland + "&scope="),
+			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password alice 192.0.2.1"},
+		{"POST refresh gives the same refresh token back", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-alice&" + scopeApp),
+			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", genuine + "-of-alice", "account alice 192.0.2.1"},
+		{"POST refresh without a grant type, as the PHP service's clients send it", post("refresh_token=" + genuine + "-of-alice"),
+			"access(alice|registry.example.com|[])", "", genuine + "-of-alice", "account alice 192.0.2.1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture()
+			w := f.do(tt.request)
+			if w.Code != http.StatusOK {
+				t.Fatalf("status %d: %s", w.Code, w.Body)
+			}
+			var got map[string]any
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got["token"] != tt.token || got["access_token"] != tt.token {
+				t.Errorf("token %v, access_token %v, want both %q", got["token"], got["access_token"], tt.token)
+			}
+			if got["expires_in"] != float64(900) || got["issued_at"] != theDay {
+				t.Errorf("expires_in %v, issued_at %v", got["expires_in"], got["issued_at"])
+			}
+			scope, present := got["scope"]
+			if present != (tt.request.Method == http.MethodPost) {
+				t.Errorf("scope present: %v", present)
+			}
+			if present && scope != tt.scope {
+				t.Errorf("scope %q, want %q", scope, tt.scope)
+			}
+			if refresh, _ := got["refresh_token"].(string); refresh != tt.refresh {
+				t.Errorf("refresh_token %q, want %q", refresh, tt.refresh)
+			}
+			if asked := strings.Join(f.people.asked, ", "); asked != tt.asked {
+				t.Errorf("asked %q, want %q", asked, tt.asked)
+			}
+			checkHeaders(t, w)
+			checkSecrets(t, f.log.String())
+		})
+	}
+}
+
+const (
+	failed   = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication failed"}]}`
+	required = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`
+)
+
+func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
+	long := strings.Repeat("a", maxUserLen+1)
+	tests := []struct {
+		name    string
+		request *http.Request
+		asked   int // times that PAM was asked
+		body    string
+		reason  string // in the log
+	}{
+		{"no credentials", get(scopeApp), 0, required, "no credentials"},
+		{"no credentials, but the client has some", get("account=alice"), 0, required, "CGIPassAuth On"},
+		{"an empty header", get("offline_token=true", ""), 0, required, "CGIPassAuth On"},
+		{"another scheme", get("", "Bearer abc"), 0, required, "another scheme"},
+		{"a wrong password", get("", basic("alice", "guess")), 1, failed, "PAM_AUTH_ERR"},
+		{"a wrong password by POST", post("grant_type=password&username=alice&password=guess"), 1, failed, "PAM_AUTH_ERR"},
+		{"an empty password", get("", basic("alice", "")), 0, failed, "password is empty"},
+		{"an empty password by POST", post("grant_type=password&username=alice&password="), 0, failed, "password is empty"},
+		{"no user by POST", post("grant_type=password&password=" + wonderland), 0, failed, "user name is empty"},
+		{"a NUL in the password", get("", basic("alice", wonderland+"\x00junk")), 0, failed, "NUL"},
+		{"a NUL in the name", get("", basic("alice\x00x", wonderland)), 0, failed, "character"},
+		{"a newline in the name", get("", basic("alice\nx", wonderland)), 0, failed, "character"},
+		{"a slash in the name", get("", basic("../alice", wonderland)), 0, failed, "character"},
+		{"a name that is a folder", get("", basic("..", wonderland)), 0, failed, "character"},
+		{"a space at the end of the name", get("", basic("alice ", wonderland)), 0, failed, "character"},
+		{"a name that is not UTF-8", get("", basic("alice\xff", wonderland)), 0, failed, "character"},
+		{"a name that is too long", get("", basic(long, wonderland)), 0, failed, "too long"},
+		{"a password that is too long", get("", basic("alice", strings.Repeat("p", maxPasswordLen+1))), 0, failed, "too long"},
+		{"a blacklisted name", get("", basic("mallory", wonderland)), 0, failed, "blacklisted"},
+		{"a blacklisted name in capitals", get("", basic("MALLORY", wonderland)), 0, failed, "blacklisted"},
+		{"a name that PAM turns into a blacklisted one", get("", basic("ALIAS-OF-MALLORY", wonderland)), 1, failed, "blacklisted"},
+		{"PAM gives no name back", get("", basic("nameless", wonderland)), 1, failed, "cannot be one"},
+		{"a refresh token that is not ours", post("grant_type=refresh_token&refresh_token=guess"), 0, failed, "signature is not ours"},
+		{"an empty refresh token", post("grant_type=refresh_token&refresh_token="), 0, failed, "signature is not ours"},
+		{"a bad refresh token as Basic is no anonymous client", get("", basic("", "guess")), 0, failed, "signature is not ours"},
+		{"an empty user with an empty password", get("", basic("", "")), 0, failed, "signature is not ours"},
+		{"a refresh token of an expired account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-expired"), 1, failed, "PAM_ACCT_EXPIRED"},
+		{"a refresh token of a blacklisted account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-mallory"), 0, failed, "blacklisted"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture()
+			w := f.do(tt.request)
+			if w.Code != http.StatusUnauthorized {
+				t.Errorf("status %d, want 401", w.Code)
+			}
+			if got := strings.TrimSpace(w.Body.String()); got != tt.body {
+				t.Errorf("body %s, want %s", got, tt.body)
+			}
+			if w.Header().Get("WWW-Authenticate") != challenge {
+				t.Errorf("WWW-Authenticate %q", w.Header().Get("WWW-Authenticate"))
+			}
+			if len(f.people.asked) != tt.asked {
+				t.Errorf("PAM was asked %d times, want %d", len(f.people.asked), tt.asked)
+			}
+			if !strings.Contains(f.log.String(), tt.reason) || !strings.Contains(f.log.String(), "outcome=refused") {
+				t.Errorf("the log does not give the reason %q: %s", tt.reason, f.log)
+			}
+			checkHeaders(t, w)
+			checkSecrets(t, f.log.String())
+		})
+	}
+}
+
+func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
+	login := basic("alice", wonderland)
+	tests := []struct {
+		name    string
+		request *http.Request
+		status  int
+		says    string
+		oauth   string // "" = not by POST
+	}{
+		{"truncated base64", get("", login[:len(login)-1]), 400, "not valid Base64", ""},
+		{"base64 twice", get("", "Basic "+base64.StdEncoding.EncodeToString([]byte(strings.TrimPrefix(login, "Basic ")))), 400, "no colon", ""},
+		{"no colon", get("", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice"))), 400, "no colon", ""},
+		{"two Authorization headers", get("", login, login), 400, "more than once", ""},
+		{"an unknown service is named", get("service=other.example.com", login), 400, `other.example.com`, ""},
+		{"a service that is too long", get("service="+strings.Repeat("s", maxService+1), login), 400, "service is longer", ""},
+		{"two services", get("service=a&service=b", login), 400, "service was sent more than once", ""},
+		{"a scope that does not parse is named", get("scope=nonsense", login), 400, "nonsense", ""},
+		{"ten thousand scopes", get(manyScopes(9000), login), 400, "more than 100", ""},
+		{"a bad escape", get("scope=%zz", login), 400, "URL-encoded", ""},
+		{"a scope that does not parse, by POST", post("grant_type=password&username=alice&password=" + wonderland + "&scope=nonsense"), 400, "nonsense", "invalid_scope"},
+		{"another grant", post("grant_type=authorization_code&code=1"), 400, "grant_type", "unsupported_grant_type"},
+		{"no grant", post("service=registry.example.com"), 400, "grant_type is missing", "invalid_request"},
+		{"credentials in the query of a POST", postTo("/docker/v2/token?grant_type=password&username=alice&password="+wonderland, ""), 400, "grant_type is missing", "invalid_request"},
+		{"two passwords", post("grant_type=password&username=alice&password=a&password=b"), 400, "password was sent more than once", "invalid_request"},
+		{"two refresh tokens", post("grant_type=refresh_token&refresh_token=a&refresh_token=b"), 400, "refresh_token was sent more than once", "invalid_request"},
+		{"another media type", typed(post(`{"grant_type":"password"}`), "application/json"), 400, "application/x-www-form-urlencoded", "invalid_request"},
+		{"a body of 65 KiB", post("grant_type=password&password=" + strings.Repeat("x", maxBody)), 413, "longer than 65536 bytes", "invalid_request"},
+		{"a body that breaks off", withBody(post(""), brokenReader{}), 400, "ended early", "invalid_request"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture()
+			w := f.do(tt.request)
+			if w.Code != tt.status {
+				t.Errorf("status %d, want %d", w.Code, tt.status)
+			}
+			var body errorBody
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || len(body.Errors) != 1 {
+				t.Fatalf("body %s: %v", w.Body, err)
+			}
+			if !strings.Contains(body.Errors[0].Message, tt.says) {
+				t.Errorf("message %q does not say %q", body.Errors[0].Message, tt.says)
+			}
+			if body.Error != tt.oauth {
+				t.Errorf("error %q, want %q", body.Error, tt.oauth)
+			}
+			if len(f.people.asked) != 0 {
+				t.Errorf("PAM was asked: %q", f.people.asked)
+			}
+			if !strings.Contains(f.log.String(), "outcome=invalid") {
+				t.Errorf("log: %s", f.log)
+			}
+			checkHeaders(t, w)
+			checkSecrets(t, f.log.String()+w.Body.String())
+		})
+	}
+}
+
+func TestWhatIsBrokenIsNotTheUsersFault(t *testing.T) {
+	tests := []struct{ user, outcome, reason string }{
+		{"busy", "busy", "2 conversations under way"},
+		{"broken", "broken", "the directory is away"},
+		{"strange", "broken", "an error nobody mapped"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.user, func(t *testing.T) {
+			f := newFixture()
+			w := f.do(get("", basic(tt.user, wonderland)))
+			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+				t.Errorf("status %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+			}
+			if strings.Contains(w.Body.String(), tt.reason) {
+				t.Errorf("the client is told the cause: %s", w.Body)
+			}
+			for _, want := range []string{"level=ERROR", "outcome=" + tt.outcome, tt.reason} {
+				if !strings.Contains(f.log.String(), want) {
+					t.Errorf("the log does not say %q: %s", want, f.log)
+				}
+			}
+			checkHeaders(t, w)
+		})
+	}
+}
+
+func TestATokenThatFitsInNoHeaderIsNotHandedOut(t *testing.T) {
+	f := newFixture()
+	f.handler.Endpoint.Signer = pen{size: maxTokenSize}
+	w := f.do(get(scopeApp, basic("alice", wonderland)))
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "ask for fewer") {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+}
+
+func TestWithSeveralAudiencesTheServiceMustBeNamed(t *testing.T) {
+	f := newFixture()
+	f.handler.Endpoint.Audiences = []string{"one.example.com", "two.example.com"}
+	if w := f.do(get("", basic("alice", wonderland))); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "service is missing") {
+		t.Errorf("without a service: status %d: %s", w.Code, w.Body)
+	}
+	if w := f.do(get("service=two.example.com", basic("alice", wonderland))); !strings.Contains(w.Body.String(), "|two.example.com|") {
+		t.Errorf("with a service: status %d: %s", w.Code, w.Body)
+	}
+}
+
+func TestPathsAndMethods(t *testing.T) {
+	tests := []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/docker/v2/token", 401, ""},
+		{"GET", "/docker/v2/token/", 401, ""},
+		{"GET", "/auth/token", 401, ""},
+		{"GET", "/some/folder/docker/v2/token", 401, ""},
+		{"GET", "/cgi-bin/dockerauth/docker/v2/token", 401, ""},
+		{"GET", "/docker/v2/token//", 404, ""},
+		{"GET", "/docker/v2/tokens", 404, ""},
+		{"GET", "/xdocker/v2/token", 404, ""},
+		{"GET", "/config.yml", 404, ""},
+		{"GET", "/", 200, ""},
+		{"POST", "/", 405, "GET"},
+		{"HEAD", "/docker/v2/token", 405, "GET, POST"},
+		{"PUT", "/docker/v2/token", 405, "GET, POST"},
+		{"DELETE", "/auth/token", 405, "GET, POST"},
+		{"OPTIONS", "/docker/v2/token", 405, "GET, POST"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
+			w := newFixture().do(httptest.NewRequest(tt.method, tt.path, nil))
+			if w.Code != tt.status || w.Header().Get("Allow") != tt.allow {
+				t.Errorf("status %d, Allow %q, want %d, %q", w.Code, w.Header().Get("Allow"), tt.status, tt.allow)
+			}
+			if tt.status != 200 {
+				checkHeaders(t, w)
+			}
+		})
+	}
+}
+
+func TestTheLogHasOneLineWithTheseFields(t *testing.T) {
+	f := newFixture()
+	f.do(get("account=someone&client_id=docker&service=registry.example.com&"+scopeApp, basic("ALICE", wonderland)))
+	got := f.log.String()
+	want := ` level=INFO msg="token request" outcome=granted grant=password user=ALICE subject=alice service=registry.example.com` +
+		` scope=repository:app:pull,push granted=repository:app:pull,push client=docker account=someone remote=192.0.2.1 token=id-1 duration=0s` + "\n"
+	if _, rest, _ := strings.Cut(got, " "); " "+rest != want {
+		t.Errorf("got  %q\nwant %q", " "+rest, want)
+	}
+}
+
+func TestAUserNameCannotForgeALogLine(t *testing.T) {
+	f := newFixture()
+	f.do(get("account="+url.QueryEscape("x\ntime=now level=INFO msg=forged outcome=granted"), basic("a\noutcome=granted user=\"root\"", wonderland)))
+	if lines := strings.Count(f.log.String(), "\n"); lines != 1 {
+		t.Errorf("%d lines: %s", lines, f.log)
+	}
+	if strings.Contains(f.log.String(), " outcome=granted ") && !strings.Contains(f.log.String(), `\n`) {
+		t.Errorf("forged: %s", f.log)
+	}
+}
+
+func TestSecretsPrintAsStars(t *testing.T) {
+	req := Request{User: "alice", Password: wonderland, RefreshToken: genuine}
+	var logged bytes.Buffer
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "secret", req.Password, "request", req)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("x", "secret", req.Password, "request", req)
+	marshalled, err := json.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := fmt.Sprintf("%v %+v %#v %s %q %v %s", req, req, req, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
+	for what, text := range map[string]string{"fmt": printed, "slog": logged.String(), "json": string(marshalled)} {
+		if strings.Contains(text, wonderland) || strings.Contains(text, genuine) {
+			t.Errorf("%s shows a secret: %s", what, text)
+		}
+		if !strings.Contains(text, stars) {
+			t.Errorf("%s shows no stars: %s", what, text)
+		}
+	}
+}
+
+func checkHeaders(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
+	for key, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		if got := w.Header().Get(key); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+	if !json.Valid(w.Body.Bytes()) {
+		t.Errorf("body is not JSON: %s", w.Body)
+	}
+}
+
+func checkSecrets(t *testing.T, text string) {
+	t.Helper()
+	for _, secret := range []string{wonderland, genuine, "access(", "refresh(", base64.StdEncoding.EncodeToString([]byte("alice:"))[:6]} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q shows: %s", secret, text)
+		}
+	}
+}
+
+func manyScopes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "&scope=a:%d:b", i)
+	}
+	return b.String()[1 : maxQuery/2]
+}
+
+func postTo(target, form string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(form))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
+}
+
+func typed(r *http.Request, contentType string) *http.Request {
+	r.Header.Set("Content-Type", contentType)
+	return r
+}
+
+func withBody(r *http.Request, body io.Reader) *http.Request {
+	r.Body = io.NopCloser(body)
+	return r
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// credentialSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain run.
+var credentialSeeds = []string{
+	basic("alice", "pw"), basic("", "token"), basic("a:b", "c"), "Basic", "Basic ", "Bearer x", "basic QQ==", "Basic QTpi\n", basic("a\x00", "b"),
+}
+
+// Whatever the header: either there is an error and no grant, or what was read
+// encodes back to the same credentials.
+func FuzzBasicCredentials(f *testing.F) {
+	if len(credentialSeeds) == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, seed := range credentialSeeds {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		var req Request
+		err := readBasic(&req, []string{header}, nil)
+		if err != nil {
+			if req.Grant != GrantNone || req.User != "" || req.Password != "" || req.RefreshToken != "" {
+				t.Fatalf("%q is refused (%v), but left %#v behind", header, err, req)
+			}
+			return
+		}
+		again := Request{}
+		secret := req.Password
+		if req.Grant == GrantRefresh {
+			secret = req.RefreshToken
+		}
+		if err := readBasic(&again, []string{basic(req.User, secret.Reveal())}, nil); err != nil {
+			t.Fatalf("%q was read, its own print is not: %v", header, err)
+		}
+		if again.User != req.User || again.Password != req.Password || again.RefreshToken != req.RefreshToken || again.Grant != req.Grant {
+			t.Fatalf("%q changed on the way", header)
+		}
+	})
+}
+
+// A form that is read for a grant yields what a strict reader of forms yields,
+// and nothing of it gets past the bounds of a login.
+func FuzzForm(f *testing.F) {
+	seeds := []string{
+		"grant_type=password&username=a&password=b", "refresh_token=x", "grant_type=refresh_token&refresh_token=x&scope=a:b:c&scope=d:e:f",
+		"grant_type=password&grant_type=x", "a=%zz", "grant_type=password;username=a", "&&&", "password=%00",
+	}
+	if len(seeds) == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, seed := range seeds {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, form string) {
+		fx := newFixture()
+		w := fx.do(post(form))
+		for _, asked := range fx.people.asked {
+			if strings.ContainsAny(asked, "\x00\n\r/") {
+				t.Fatalf("PAM was asked about %q", asked)
+			}
+		}
+		if !json.Valid(w.Body.Bytes()) || w.Code == http.StatusForbidden || w.Code/100 == 3 {
+			t.Fatalf("status %d: %q", w.Code, w.Body)
+		}
+		if strings.Count(fx.log.String(), "\n") != 1 {
+			t.Fatalf("not one line: %q", fx.log)
+		}
+		if w.Code == http.StatusOK && len(fx.people.asked) != 1 {
+			t.Fatalf("granted without asking: %q", form)
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package handler
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"dockerauth/access"
+)
+
+// How much of one field goes into the log, in bytes: one request must not fill
+// a disk. A reason is ours and ends with what to do, so it gets more room.
+const (
+	maxLogged = 256
+	maxReason = 2048
+)
+
+// stripped is said where a client meant to log in and no credentials arrived.
+// Clients send account and offline_token only when they have credentials.
+const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization header to itself; " +
+	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
+
+// log writes the one line of a request, from a list of fields that may be
+// seen. Passwords, tokens and headers are not among them.
+func (h *Handler) log(r *http.Request, req Request, resp Response, err error, took time.Duration) {
+	level := slog.LevelInfo
+	switch outcome(err) {
+	case "refused", "invalid":
+		level = slog.LevelWarn
+	case "broken", "busy":
+		level = slog.LevelError
+	}
+	if !h.Log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("outcome", outcome(err))}
+	if err != nil {
+		attrs = append(attrs, slog.String("reason", clip(reason(req, err), maxReason)))
+	}
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, clip(value, maxLogged)))
+		}
+	}
+	add("grant", string(req.Grant))
+	add("user", req.User)
+	add("subject", resp.Subject)
+	add("service", req.Service)
+	add("scope", access.Format(req.Scopes))
+	add("granted", access.Format(resp.Granted))
+	add("client", req.ClientID)
+	add("account", req.Account)
+	add("remote", req.Remote)
+	add("token", resp.TokenID)
+	attrs = append(attrs, slog.Duration("duration", took.Round(time.Millisecond/10)))
+	h.Log.LogAttrs(r.Context(), level, "token request", attrs...)
+}
+
+// reason is the operator's half of an error: the cause in full.
+func reason(req Request, err error) string {
+	if errors.Is(err, errNoCredentials) && (req.Account != "" || req.Offline) {
+		return stripped
+	}
+	return err.Error()
+}
+
+// clip shortens a text and makes it valid UTF-8; quoting is the log handler's.
+func clip(text string, limit int) string {
+	if len(text) > limit {
+		text = text[:limit] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}

@@ -1,0 +1,186 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"dockerauth/access"
+)
+
+// Authenticator decides who is let in. Its errors wrap ErrRefused,
+// ErrUnavailable or ErrBusy; any other counts as ErrUnavailable.
+type Authenticator interface {
+	// Authenticate asks whether the password is this user's and the account
+	// is in order. remote is the client's address.
+	Authenticate(ctx context.Context, user string, password Secret, remote string) (Account, error)
+	// CheckAccount asks only whether the account is in order.
+	CheckAccount(ctx context.Context, user, remote string) (Account, error)
+}
+
+// Signer makes tokens and knows its own again.
+type Signer interface {
+	// AccessToken returns a compact JWT and its id. entries becomes the "access" claim.
+	AccessToken(subject, audience string, ttl time.Duration, entries any) (token, id string, err error)
+	// RefreshToken returns a compact JWT that no registry accepts, and its id.
+	RefreshToken(subject string, ttl time.Duration) (token, id string, err error)
+	// VerifyRefresh returns the subject and the id of a refresh token that is
+	// genuine and has not expired.
+	VerifyRefresh(token string) (subject, id string, err error)
+}
+
+// The bounds of a login. Whatever breaks them is refused like a wrong
+// password, and PAM is not asked.
+const (
+	maxUserLen     = 256 // bytes; LOGIN_NAME_MAX, the terminating NUL included, is 256
+	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
+)
+
+// Endpoint answers token requests. All fields but Blacklist must be set.
+type Endpoint struct {
+	Authenticator Authenticator
+	Signer        Signer
+	Audiences     []string // the services that tokens are issued for
+	Blacklist     []string // user names that are refused, as given by the client and as given by PAM
+	AccessTTL     time.Duration
+	RefreshTTL    time.Duration
+}
+
+// Token answers one request: cheap refusals first, then the credentials, then
+// what the account may do, then the signature.
+func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
+	audience, err := e.audience(req.Service)
+	if err != nil {
+		return Response{}, err
+	}
+	account, err := e.authenticate(ctx, req)
+	if err != nil {
+		return Response{}, err
+	}
+	granted := access.Everything(req.Scopes)
+	token, id, err := e.Signer.AccessToken(account.Name, audience, e.AccessTTL, granted)
+	if err != nil {
+		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
+	}
+	if len(token) > maxTokenSize {
+		return Response{}, &badRequest{oauth: oauthInvalidScope, text: fmt.Sprintf("the token for these scopes would be longer than the %d bytes that fit in a header: ask for fewer at once", maxTokenSize)}
+	}
+	refresh, err := e.refreshToken(req, account)
+	if err != nil {
+		return Response{}, err
+	}
+	return Response{Token: token, TokenID: id, RefreshToken: refresh, Subject: account.Name, Service: audience, Granted: granted}, nil
+}
+
+// audience returns the service that the token is for.
+func (e *Endpoint) audience(service string) (string, error) {
+	if service == "" && len(e.Audiences) == 1 {
+		return e.Audiences[0], nil
+	}
+	if service == "" {
+		return "", &badRequest{text: "service is missing, and there is more than one to choose from"}
+	}
+	if !slices.Contains(e.Audiences, service) {
+		return "", &badRequest{text: fmt.Sprintf("unknown service %q", service)}
+	}
+	return service, nil
+}
+
+func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, error) {
+	account, err := e.ask(ctx, req)
+	if err != nil {
+		return Account{}, err
+	}
+	if !validUser(account.Name) {
+		return Account{}, fmt.Errorf("%w: PAM gave back an account name that cannot be one", ErrRefused)
+	}
+	// Again, since a module may have turned one name into another.
+	if e.blacklisted(account.Name) {
+		return Account{}, fmt.Errorf("%w: %q is blacklisted", ErrRefused, account.Name)
+	}
+	return account, nil
+}
+
+func (e *Endpoint) ask(ctx context.Context, req Request) (Account, error) {
+	if req.Grant == GrantRefresh {
+		return e.askRefresh(ctx, req)
+	}
+	if err := e.admissible(req.User); err != nil {
+		return Account{}, err
+	}
+	if !validPassword(req.Password.Reveal()) {
+		return Account{}, fmt.Errorf("%w: the password is empty, too long or holds a NUL", ErrRefused)
+	}
+	return e.Authenticator.Authenticate(ctx, req.User, req.Password, req.Remote)
+}
+
+// askRefresh lets the bearer of a refresh token in if the account would still
+// be let in.
+func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error) {
+	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
+	if err != nil {
+		return Account{}, fmt.Errorf("%w: refresh token: %v", ErrRefused, err)
+	}
+	if err := e.admissible(subject); err != nil {
+		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
+	}
+	account, err := e.Authenticator.CheckAccount(ctx, subject, req.Remote)
+	if err != nil {
+		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
+	}
+	return account, nil
+}
+
+func (e *Endpoint) admissible(user string) error {
+	if !validUser(user) {
+		return fmt.Errorf("%w: the user name is empty, too long or holds a character that no user name holds", ErrRefused)
+	}
+	if e.blacklisted(user) {
+		return fmt.Errorf("%w: %q is blacklisted", ErrRefused, user)
+	}
+	return nil
+}
+
+// blacklisted ignores case: a directory that does so would otherwise let a
+// blacklisted account in under another spelling.
+func (e *Endpoint) blacklisted(user string) bool {
+	return slices.ContainsFunc(e.Blacklist, func(name string) bool { return strings.EqualFold(name, user) })
+}
+
+// refreshToken gives a refresh token back as it came, and a new one to those
+// who showed a password and asked for one.
+func (e *Endpoint) refreshToken(req Request, account Account) (string, error) {
+	if !req.Offline {
+		return "", nil
+	}
+	if req.Grant == GrantRefresh {
+		return req.RefreshToken.Reveal(), nil
+	}
+	token, _, err := e.Signer.RefreshToken(account.Name, e.RefreshTTL)
+	if err != nil {
+		return "", fmt.Errorf("%w: sign refresh token: %v", ErrUnavailable, err)
+	}
+	return token, nil
+}
+
+// validUser refuses what could be taken for another name on the way to PAM and
+// its modules: NUL ends a C string, a slash leaves the folder of a module that
+// keeps a file for each user, control characters forge lines, and directories
+// overlook a space at either end.
+func validUser(name string) bool {
+	if name == "" || len(name) > maxUserLen || name == "." || name == ".." {
+		return false
+	}
+	if !utf8.ValidString(name) || strings.Contains(name, "/") || strings.TrimSpace(name) != name {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func validPassword(password string) bool {
+	return password != "" && len(password) <= maxPasswordLen && !strings.Contains(password, "\x00")
+}
