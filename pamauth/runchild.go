@@ -1,0 +1,69 @@
+//go:build linux && cgo
+
+package pamauth
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// RunChild is what the program that Child starts must do, and nothing before it: read the order from stdin, hold the conversation, write the
+// verdict to stdout. It returns the status to exit with, and the process should exit. When stdin ends before that, the parent has
+// given up or died: RunChild kills what the modules started and returns.
+func RunChild(stdin io.Reader, stdout io.Writer) int {
+	// A service manager signals every process of the service. This one ends with its conversation, or when the parent does.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if err := runChild(stdin, stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "dockerauth: hold pam conversation:", err)
+		return 1
+	}
+	return 0
+}
+
+func runChild(stdin io.Reader, stdout io.Writer) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	in, out, err := takeAside(stdin, stdout)
+	if err != nil {
+		return err
+	}
+	o, err := readOrder(in)
+	if err != nil {
+		return err
+	}
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		giveUp()
+	}()
+	account, err := InProcess{Stack: o.stack, TTY: o.tty}.hold(ctx, o.login, o.brand)
+	_, err = out.Write(verdictOn(account, err).encode())
+	return err
+}
+
+// takeAside keeps the two pipes out of the modules' hands: they read nothing, and what they print to stdout goes to stderr.
+func takeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
+	if f, ok := stdin.(*os.File); ok {
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer null.Close()
+		if stdin, err = aside(f, int(null.Fd())); err != nil {
+			return nil, nil, err
+		}
+	}
+	if f, ok := stdout.(*os.File); ok {
+		var err error
+		if stdout, err = aside(f, int(os.Stderr.Fd())); err != nil {
+			return nil, nil, err
+		}
+	}
+	return stdin, stdout, nil
+}

@@ -1,0 +1,147 @@
+package pamauth
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Parent and child are the same program and speak this over two pipes: one order in, one verdict out.
+//
+//	order    length (4 bytes) version flags brand (8 bytes) service confdir tty user password remote
+//	verdict  version outcome text
+//
+// where each text is its length in two bytes and its bytes.
+
+const (
+	wireVersion = 1
+	// maxOrder in bytes: a path, a name, a password and little else. It fits into a pipe (64 KiB) unread, so writing it never waits.
+	maxOrder = 16 << 10
+	// maxText in bytes is the most that a verdict says.
+	maxText = 2 << 10
+	// maxVerdict in bytes is version, outcome, length and text.
+	maxVerdict = 4 + maxText
+)
+
+// order is what the parent wants asked.
+type order struct {
+	stack Stack
+	tty   string
+	login Login
+	brand brand
+}
+
+// outcome is the first word of a verdict.
+type outcome byte
+
+const (
+	accepted outcome = 'y'
+	refused  outcome = 'n'
+	broken   outcome = 'b'
+)
+
+// verdict is what the child found: the account's name if accepted, else the cause.
+type verdict struct {
+	outcome outcome
+	text    string
+}
+
+func (o order) encode() ([]byte, error) {
+	b := []byte{0, 0, 0, 0, wireVersion, 0}
+	if o.login.AccountOnly {
+		b[5] = 1
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(o.brand))
+	for _, s := range []string{o.stack.Service, o.stack.Confdir, o.tty, o.login.User, o.login.Password.Reveal(), o.login.Remote} {
+		if len(s) > maxOrder {
+			return nil, errors.New("order is too long")
+		}
+		b = appendText(b, s)
+	}
+	if len(b) > maxOrder {
+		return nil, errors.New("order is too long")
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b, nil
+}
+
+func readOrder(r io.Reader) (order, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return order{}, fmt.Errorf("read order: %w", err)
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxOrder {
+		return order{}, fmt.Errorf("read order: %d bytes are too many", n)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return order{}, fmt.Errorf("read order: %w", err)
+	}
+	return decodeOrder(b)
+}
+
+func decodeOrder(b []byte) (order, error) {
+	if len(b) < 10 || b[0] != wireVersion || b[1] > 1 {
+		return order{}, errors.New("read order: not an order of this version")
+	}
+	var o order
+	o.login.AccountOnly = b[1] == 1
+	o.brand = brand(binary.BigEndian.Uint64(b[2:]))
+	b = b[10:]
+	var password string
+	for _, s := range []*string{&o.stack.Service, &o.stack.Confdir, &o.tty, &o.login.User, &password, &o.login.Remote} {
+		var ok bool
+		if *s, b, ok = cutText(b); !ok {
+			return order{}, errors.New("read order: cut short")
+		}
+	}
+	if len(b) != 0 {
+		return order{}, errors.New("read order: more than an order")
+	}
+	o.login.Password = Password(password)
+	return o, nil
+}
+
+func (v verdict) encode() []byte {
+	text := v.text
+	if len(text) > maxText {
+		text = text[:maxText]
+	}
+	return appendText([]byte{wireVersion, byte(v.outcome)}, text)
+}
+
+func decodeVerdict(b []byte) (verdict, error) {
+	if len(b) < 2 || b[0] != wireVersion {
+		return verdict{}, errors.New("not a verdict of this version")
+	}
+	v := verdict{outcome: outcome(b[1])}
+	switch v.outcome {
+	case accepted, refused, broken:
+	default:
+		return verdict{}, errors.New("not a verdict")
+	}
+	text, rest, ok := cutText(b[2:])
+	if !ok || len(rest) != 0 || len(text) > maxText {
+		return verdict{}, errors.New("not one whole verdict")
+	}
+	v.text = text
+	return v, nil
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+	return append(b, s...)
+}
+
+func cutText(b []byte) (s string, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return "", nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if len(b) < 2+n {
+		return "", nil, false
+	}
+	return string(b[2 : 2+n]), b[2+n:], true
+}
