@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of the HTTP door.
+const (
+	// httpHeaderTime is for the request line and the headers.
+	httpHeaderTime = 10 * time.Second
+
+	// httpHeaderBytes is net/http's bound on them, near that of the CGI variables.
+	httpHeaderBytes = 64 << 10
+
+	// httpMaxConns: connections cost little here (no 64 KiB record buffer), and
+	// a proxy keeps many of them.
+	httpMaxConns = 512
+)
+
+// ServeHTTP serves plain HTTP/1.1, meant for a proxy in front or for a try at
+// home, until ctx is done; shutting down is as in ServeFastCGI.
+//
+// What net/http refuses before any handler is called (a malformed request line, too large
+// headers, an unknown transfer coding) it answers itself, in text/plain and out of our reach.
+func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
+	o = o.withDefaults()
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	server := &http.Server{
+		Handler:                      &httpDoor{h, o},
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout:            httpHeaderTime,
+		ReadTimeout:                  httpHeaderTime + bodyTime,
+		WriteTimeout:                 bodyTime + requestTime + writeTime,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               httpHeaderBytes,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets its answer from us, in JSON
+		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(limit(l, httpMaxConns)) }()
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("accept connection: %w", err), finishHTTP(server, o.Grace, cancel))
+	case <-ctx.Done():
+		return finishHTTP(server, o.Grace, cancel)
+	}
+}
+
+func finishHTTP(server *http.Server, grace time.Duration, cancel func()) error {
+	within, done := context.WithTimeout(context.Background(), grace)
+	defer done()
+	err := server.Shutdown(within)
+	if err == nil {
+		return nil
+	}
+	cancel()
+	server.Close()
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stop http: requests were still under way after %s", grace)
+	}
+	return fmt.Errorf("stop http: %w", err)
+}
+
+// httpDoor makes a request of net/http look like those of the other doors.
+type httpDoor struct {
+	handler http.Handler
+	o       Options
+}
+
+func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	defer cancel()
+	in := &httpBody{kept: http.MaxBytesReader(nil, r.Body, maxBody), all: r.Body}
+	a := d.answer(r.WithContext(ctx), in)
+	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
+	a.send(w)
+}
+
+func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
+	if r.URL.Host != "" || r.URL.Opaque != "" {
+		return refuse(badRequest("request target is not a path"), d.o.Log)
+	}
+	target, no := safeTarget(r.URL.Path, r.URL.RawQuery, "", "")
+	if no != nil {
+		return refuse(no, d.o.Log)
+	}
+	r.URL = target
+	r.Host = ""
+	r.Body = in
+	r.Header = r.Header.Clone()
+	r.Header.Del("Proxy")
+	r.Header.Del("Remote-User")
+	// X-Forwarded-For and its kin stay what they are, a claim: RemoteAddr is the
+	// peer, until a configuration names proxies to be believed.
+	if _, _, err := net.SplitHostPort(r.RemoteAddr); err != nil {
+		r.RemoteAddr = ":0" // a unix socket's peer has no address
+	}
+	return hold(d.handler, r, d.o.Log)
+}
+
+// httpBody is the body as the handler reads it.
+type httpBody struct {
+	kept    io.Reader // all, up to maxBody
+	all     io.Reader
+	touched bool
+}
+
+func (b *httpBody) Read(p []byte) (int, error) {
+	b.touched = true
+	return b.kept.Read(p)
+}
+
+func (b *httpBody) Close() error { return nil } // drain has yet to read
+
+// drain takes in what the handler left, within drainBytes and ReadTimeout: net/http
+// itself would close the connection after 256 KiB, and many clients then report the broken
+// connection instead of the answer. A client that waits for "100 Continue" is not asked to go on.
+func (b *httpBody) drain(r *http.Request) {
+	if r.Header.Get("Expect") != "" && !b.touched {
+		return
+	}
+	io.CopyN(io.Discard, b.all, drainBytes)
+}

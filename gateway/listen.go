@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// socketMode lets owner and group connect: to connect takes the right to write.
+// The group is that of the web server, which the unit or the folder's set-gid bit arranges.
+const socketMode = 0o660
+
+// maxSocketPath is sun_path (unix(7)) less its closing NUL.
+const maxSocketPath = 107
+
+// Listen opens "unix:PATH" or "tcp:HOST:PORT". A unix socket that nobody listens
+// on any more is replaced; one that answers is an error. HOST must be there: "tcp::9000"
+// would listen on every interface, and whoever reaches a FastCGI port may claim any address.
+func Listen(spec string) (net.Listener, error) {
+	network, address, _ := strings.Cut(spec, ":")
+	switch network {
+	case "unix":
+		return listenUnix(address)
+	case "tcp":
+		return listenTCP(address)
+	}
+	return nil, fmt.Errorf("listen on %q: unknown kind of address\n  write unix:PATH or tcp:HOST:PORT", spec)
+}
+
+func listenTCP(address string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return nil, fmt.Errorf("listen on %q: not HOST:PORT\n  for example 127.0.0.1:9000 or [::1]:9000", address)
+	}
+	if host == "" {
+		return nil, fmt.Errorf("listen on %q: no host\n  127.0.0.1:%s is for this machine only, 0.0.0.0:%s for everyone", address, port, port)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", address, cause(err))
+	}
+	return l, nil
+}
+
+func listenUnix(path string) (net.Listener, error) {
+	if path == "" || path[0] == '@' {
+		return nil, fmt.Errorf("listen on %q: not a path of a socket\n  abstract sockets have no owner and no mode", path)
+	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on %q: path of a socket is longer than %d bytes", path, maxSocketPath)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", path, err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", path, cause(err))
+	}
+	// Until here the umask decided. Setting that instead would touch every thread of the process.
+	if err := os.Chmod(path, socketMode); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen on %q: %w", path, cause(err))
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that refuses connections: its process is gone.
+// Anything that is not a socket stays.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return cause(err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is something else with this name\n  remove it or choose another path")
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+		return errors.New("another process is listening there\n  stop it or choose another path")
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return cause(err)
+	}
+	return os.Remove(path)
+}
+
+// cause is the system's own word, without the path that the caller has quoted already.
+func cause(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// StdinListener takes the listening socket that a FastCGI process manager leaves
+// at fd 0 (FastCGI 1.0 §2.2). f stays open: closing fd 0 would let the next file have it.
+func StdinListener(f *os.File) (net.Listener, error) {
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listen on standard input: %w", cause(err))
+	}
+	return l, nil
+}
+
+const (
+	firstSystemdSocket = 3  // sd_listen_fds(3)
+	maxSystemdSockets  = 64 // a unit has one or two; a number gone wrong must not close all files
+)
+
+// SystemdListeners takes the listening sockets that systemd passed to process pid
+// (sd_listen_fds(3)). None, or meant for another process, is nil and no error. The
+// environment is left as it is; whoever starts children scrubs it.
+func SystemdListeners(getenv func(string) string, pid int) ([]net.Listener, error) {
+	if getenv("LISTEN_PID") != strconv.Itoa(pid) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
+	if err != nil || n < 0 || n > maxSystemdSockets {
+		return nil, fmt.Errorf("read LISTEN_FDS: %q is not a number up to %d", getenv("LISTEN_FDS"), maxSystemdSockets)
+	}
+	for fd := firstSystemdSocket; fd < firstSystemdSocket+n; fd++ {
+		syscall.CloseOnExec(fd)
+	}
+	return fileListeners(firstSystemdSocket, n)
+}
+
+// fileListeners makes listeners of n descriptors, all or none.
+func fileListeners(first, n int) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for fd := first; fd < first+n; fd++ {
+		f := os.NewFile(uintptr(fd), "socket "+strconv.Itoa(fd))
+		l, err := net.FileListener(f) // a duplicate, closed on exec
+		f.Close()
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return nil, fmt.Errorf("listen on socket %d from systemd: %w\n  the unit must be a stream socket with Accept=no", fd, cause(err))
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}

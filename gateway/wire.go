@@ -1,0 +1,104 @@
+package gateway
+
+import "encoding/binary"
+
+// The FastCGI wire format (FastCGI 1.0 §3.3, §8), as far as it is read and written here.
+const (
+	typeBegin     = 1
+	typeAbort     = 2
+	typeEnd       = 3
+	typeParams    = 4
+	typeStdin     = 5
+	typeGetValues = 9
+
+	roleResponder = 1
+	flagKeepConn  = 1
+
+	statusComplete    = 0
+	statusOverloaded  = 2
+	statusUnknownRole = 3
+
+	wireVersion = 1
+	headerLen   = 8
+	beginLen    = 8
+	maxContent  = 65535
+)
+
+type recordHeader struct {
+	version, kind byte
+	id            uint16
+	content       int
+	padding       int
+}
+
+func parseHeader(p []byte) recordHeader {
+	return recordHeader{p[0], p[1], binary.BigEndian.Uint16(p[2:]), int(binary.BigEndian.Uint16(p[4:])), int(p[6])}
+}
+
+// appendRecord appends one record without padding. content is at most maxContent long.
+func appendRecord(out []byte, kind byte, id uint16, content []byte) []byte {
+	out = append(out, wireVersion, kind)
+	out = binary.BigEndian.AppendUint16(out, id)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(content)))
+	out = append(out, 0, 0)
+	return append(out, content...)
+}
+
+// appendStream appends content as records of one kind, and the empty record that ends it.
+func appendStream(out []byte, kind byte, id uint16, content []byte) []byte {
+	for len(content) > 0 {
+		n := min(len(content), maxContent)
+		out = appendRecord(out, kind, id, content[:n])
+		content = content[n:]
+	}
+	return appendRecord(out, kind, id, nil)
+}
+
+func appendPairs(out []byte, pairs map[string]string) []byte {
+	for name, value := range pairs {
+		out = appendLength(out, len(name))
+		out = appendLength(out, len(value))
+		out = append(out, name...)
+		out = append(out, value...)
+	}
+	return out
+}
+
+func appendLength(out []byte, n int) []byte {
+	if n < 1<<7 {
+		return append(out, byte(n))
+	}
+	return binary.BigEndian.AppendUint32(out, uint32(n)|1<<31)
+}
+
+// parsePairs reads name-value pairs (§3.4). The last of a name counts, as in
+// php-fpm: nginx sends two when a configuration sets one again after the stock file.
+func parsePairs(p []byte) (map[string]string, bool) {
+	pairs := map[string]string{}
+	for len(p) > 0 {
+		var name, value int
+		var ok bool
+		if name, p, ok = cutLength(p); !ok {
+			return nil, false
+		}
+		if value, p, ok = cutLength(p); !ok || name > len(p) || value > len(p)-name {
+			return nil, false
+		}
+		pairs[string(p[:name])] = string(p[name : name+value])
+		p = p[name+value:]
+	}
+	return pairs, true
+}
+
+func cutLength(p []byte) (n int, rest []byte, ok bool) {
+	if len(p) == 0 {
+		return 0, nil, false
+	}
+	if p[0] < 1<<7 {
+		return int(p[0]), p[1:], true
+	}
+	if len(p) < 4 {
+		return 0, nil, false
+	}
+	return int(binary.BigEndian.Uint32(p) &^ (1 << 31)), p[4:], true
+}
