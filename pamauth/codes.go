@@ -10,7 +10,8 @@ import (
 )
 
 // judge turns what a phase of PAM returned into nil, ErrRefused or ErrBroken. Only codes that are known to mean "no" are the person's
-// fault; whatever else is not success is ours.
+// fault; whatever else is not success is ours. A prompt without an answer makes it a "no" whatever the code (pam_ftp then says
+// PAM_AUTHINFO_UNAVAIL): were it a fault, a module that asks for a second factor would tell strangers a right password from a wrong one.
 func judge(phase string, err error, a *answers) error {
 	if err == nil {
 		return nil
@@ -23,10 +24,7 @@ func judge(phase string, err error, a *answers) error {
 	switch {
 	case a.messages > maxMessages:
 		return fmt.Errorf("%w: %s after more than %d messages\n  a module talks without end; %s", ErrBroken, said, maxMessages, seeAuthLog)
-	case isNo(code):
-		return fmt.Errorf("%w: %s%s", ErrRefused, said, a.aside())
-	case a.asked && isUnanswered(code):
-		// A "no", not a fault: with a one-time-code module behind pam_unix a fault would tell a right password from a wrong one.
+	case isNo(code), a.asked:
 		return fmt.Errorf("%w: %s%s", ErrRefused, said, a.aside())
 	}
 	return fmt.Errorf("%w: %s\n  %s", ErrBroken, said, remedy(code))
@@ -37,15 +35,6 @@ func isNo(code pam.Error) bool {
 	switch code {
 	case pam.ErrAuth, pam.ErrUserUnknown, pam.ErrPermDenied, pam.ErrMaxtries,
 		pam.ErrAcctExpired, pam.ErrNewAuthtokReqd, pam.ErrAuthtokExpired, pam.ErrCredExpired:
-		return true
-	}
-	return false
-}
-
-// isUnanswered names the codes with which modules pass on that their prompt got no answer.
-func isUnanswered(code pam.Error) bool {
-	switch code {
-	case pam.ErrConv, pam.ErrAuthtok, pam.ErrAuthtokRecovery:
 		return true
 	}
 	return false

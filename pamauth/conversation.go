@@ -97,6 +97,7 @@ func (p InProcess) converse(l Login) (Account, error) {
 			return Account{}, err
 		}
 	}
+	a.asked = false
 	if err := judge("account", t.AcctMgmt(flags), a); err != nil {
 		return Account{}, err
 	}

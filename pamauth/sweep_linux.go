@@ -62,14 +62,24 @@ func (b brand) bearers() []int {
 	var pids []int
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err == nil && pid != os.Getpid() && b.on(pid) {
+		if err == nil && pid != os.Getpid() && b.on(pid) && living(pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// on is false for a zombie: it has no limits any more.
+// living is false for a zombie, which bears its brand until its parent collects it.
+func living(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	// pid (comm) state …: the name may hold anything, the state follows the last parenthesis (proc(5)).
+	i := bytes.LastIndexByte(stat, ')')
+	return i >= 0 && !bytes.HasPrefix(stat[i:], []byte(") Z"))
+}
+
 func (b brand) on(pid int) bool {
 	limits, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
 	return err == nil && bytes.Contains(limits, []byte(" "+strconv.FormatUint(uint64(b), 10)+" "))

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package pamauth
+
+import "os"
+
+func exit(status int) { os.Exit(status) }

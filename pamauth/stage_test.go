@@ -1,0 +1,106 @@
+//go:build linux && cgo
+
+package pamauth
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// stage is a folder of service files, and what lies beside them.
+type stage struct {
+	t   *testing.T
+	dir string
+}
+
+func newStage(t *testing.T) stage {
+	t.Helper()
+	return stage{t, t.TempDir()}
+}
+
+// write makes a file and says where it is. @ in the text stands for the folder.
+func (s stage) write(name, text string, mode os.FileMode) string {
+	s.t.Helper()
+	file := filepath.Join(s.dir, name)
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "@", s.dir)), mode); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
+
+// stack makes a service file.
+func (s stage) stack(name string, lines ...string) Stack {
+	s.t.Helper()
+	s.write(name, strings.Join(lines, "\n")+"\n", 0o644)
+	return Stack{Service: name, Confdir: s.dir}
+}
+
+func (s stage) path(name string) string { return filepath.Join(s.dir, name) }
+
+// need skips the test where a module is not installed. In CI nothing is skipped.
+func need(t *testing.T, modules ...string) {
+	t.Helper()
+	for _, m := range modules {
+		var found []string
+		for _, dir := range []string{"/lib/*/security/", "/lib/security/", "/lib64/security/", "/usr/lib/security/"} {
+			got, _ := filepath.Glob(dir + m)
+			found = append(found, got...)
+		}
+		if len(found) > 0 {
+			continue
+		}
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("PAM module %s is not installed", m)
+		}
+		t.Skipf("PAM module %s is not installed", m)
+	}
+}
+
+// ways are both ways to hold a conversation.
+func ways(stack Stack) map[string]Conversation {
+	return map[string]Conversation{
+		"in process": InProcess{Stack: stack},
+		"in a child": child(stack, nil),
+	}
+}
+
+func child(stack Stack, stderr *notes) Child {
+	c := Child{Args: []string{childArgument}, Stack: stack}
+	if stderr != nil {
+		c.Stderr = stderr
+	}
+	return c
+}
+
+// notes is a buffer that several may write to.
+type notes struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (n *notes) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.b.Write(p)
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.b.String()
+}
+
+const password = "correct horse"
+
+// passwd is the password file of pam_pwdfile: alice with the password above.
+const passwd = "alice:$6$abcdefgh$yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\n"
+
+const (
+	permitAuth    = "auth required pam_permit.so"
+	permitAccount = "account required pam_permit.so"
+	pwdfileAuth   = "auth required pam_pwdfile.so nodelay pwdfile=@/passwd"
+)
