@@ -174,7 +174,7 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.stop(t)
 		if t.Failed() {
-			t.Logf("the end of what %s wrote:\n%s", p.name, tail(p.output(), 60))
+			t.Logf("the end of what %s wrote:\n%s", p.name, tail(p.output(), 25))
 		}
 	})
 	return p

@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// client is a program people reach a registry with, and how each step is typed.
+type client struct {
+	name string
+	need func(t testing.TB) // skips when it is missing
+
+	// signIn hands it alice's name and this password and makes it use them once.
+	signIn func(d *desk, password string) output
+	// refusal is what it says of a wrong password.
+	refusal *regexp.Regexp
+	// push and pull carry the desk's image to the registry and back, fail the test on an error, and pull compares what came.
+	push, pull func(d *desk)
+	// forget makes it drop what signIn left, where writing an identity token over it is not enough; nil = nothing.
+	forget func(d *desk)
+	// after plays what only this client does; it is given what the token service was asked in push and pull; nil = nothing.
+	after func(d *desk, seen []tokenRequest)
+}
+
+// desk is where one client works for one test: a home of its own, an image to carry, a repository to carry it to.
+type desk struct {
+	t       testing.TB
+	dir     string
+	env     []string
+	daemons *daemons
+	tap     *tap
+	host    string // of the registry
+	repo    string
+	im      *image
+
+	refreshToken string // once the client was given one
+	password     string // for clients that remember none
+	id           string // of the image, where the client gives it one of its own
+}
+
+// newDesk makes the folder and an environment in which nothing of the caller's is left but PATH: no configuration, no credentials, no proxy.
+func newDesk(t testing.TB, host string, tp *tap, dm *daemons) *desk {
+	t.Helper()
+	dir := shortDir(t)
+	d := &desk{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
+	d.im = makeImage(t, filepath.Join(dir, "image"))
+	for _, sub := range []string{"home", "run", "tmp"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := filepath.Join(dir, "home")
+	d.env = []string{
+		"PATH=" + os.Getenv("PATH"),
+		"LC_ALL=C",
+		"HOME=" + home,
+		"TMPDIR=" + filepath.Join(dir, "tmp"),
+		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "run"),
+		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
+		"XDG_CACHE_HOME=" + filepath.Join(home, "cache"),
+		"XDG_DATA_HOME=" + filepath.Join(home, "data"),
+		// They all read the format docker introduced.
+		"DOCKER_CONFIG=" + filepath.Dir(d.credentials()),
+		"REGISTRY_AUTH_FILE=" + d.credentials(),
+		"HELM_REGISTRY_CONFIG=" + d.credentials(),
+		"REGCTL_CONFIG=" + filepath.Join(dir, "regctl.json"),
+	}
+	// Docker looks for a password store of the desktop only while there is no entry at all.
+	d.writeCredentials(map[string]any{"unused.example": map[string]any{}})
+	return d
+}
+
+func (d *desk) credentials() string { return filepath.Join(d.dir, "home", "docker", "config.json") }
+
+func (d *desk) writeCredentials(auths map[string]any) {
+	d.t.Helper()
+	writeFile(d.t, d.credentials(), string(jsonOf(d.t, map[string]any{"auths": auths})), 0o600)
+}
+
+// useRefreshToken leaves what `docker login` leaves when the service gave it a refresh token: the token, and no password.
+func (d *desk) useRefreshToken(token string) {
+	d.t.Helper()
+	d.refreshToken, d.password = token, ""
+	d.writeCredentials(map[string]any{d.host: map[string]any{
+		"auth":          base64.StdEncoding.EncodeToString([]byte(alice + ":")),
+		"identitytoken": token,
+	}})
+}
+
+// ref names the desk's image in the registry.
+func (d *desk) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
+
+// path is a file or folder of the desk's.
+func (d *desk) path(elem ...string) string { return filepath.Join(append([]string{d.dir}, elem...)...) }
+
+// fresh is a folder for what comes back; nothing is in it from before.
+func (d *desk) fresh() string {
+	d.t.Helper()
+	dir, err := os.MkdirTemp(d.dir, "back-")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return dir
+}
+
+func (d *desk) typed(stdin, program string, args ...string) output {
+	d.t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Env = d.env
+	cmd.Dir = d.dir
+	return run(d.t, stdin, cmd)
+}
+
+// must is typed for what has to succeed.
+func (d *desk) must(program string, args ...string) string {
+	d.t.Helper()
+	o := d.typed("", program, args...)
+	if o.status != 0 {
+		d.t.Fatalf("%s %q: %v", filepath.Base(program), args, o)
+	}
+	return o.stdout
+}
+
+func (d *desk) same(what, got, want string) {
+	d.t.Helper()
+	if got != want {
+		d.t.Errorf("%s came back as %q, want %q", what, got, want)
+	}
+}
+
+// clients are all of them; docker once for each one on PATH.
+func clients() []client {
+	return append(dockers(), podman, skopeo, crane, oras, regctl, helm, ctr)
+}

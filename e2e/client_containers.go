@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// podman works on storage of the desk's own: a folder without overlay mounts, and no journal.
+var podman = client{
+	name: "podman",
+	need: func(t testing.TB) {
+		needRoot(t, "podman") // without it, it wants newuidmap and a range of user ids
+		need(t, "podman", "podman")
+	},
+	signIn: func(d *desk, password string) output {
+		return d.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
+	},
+	refusal: regexp.MustCompile(`invalid username/password`),
+	push: func(d *desk) {
+		d.mustPodman("load", "-q", "-i", d.im.archive)
+		d.mustPodman("tag", strings.TrimPrefix(d.im.config, "sha256:"), d.ref())
+		d.mustPodman("push", "--tls-verify=false", d.ref())
+	},
+	pull: func(d *desk) {
+		d.mustPodman("rmi", "--all", "--force")
+		d.mustPodman("pull", "-q", "--tls-verify=false", d.ref())
+		d.same("image id", "sha256:"+strings.TrimSpace(d.mustPodman("image", "inspect", "--format", "{{.Id}}", d.ref())), d.im.config)
+	},
+}
+
+func (d *desk) podman(stdin string, args ...string) output {
+	d.t.Helper()
+	own := []string{
+		"--root", d.path("podman"), "--runroot", d.path("podman-run"), "--tmpdir", d.path("podman-tmp"),
+		"--storage-driver", "vfs", "--events-backend", "none", "--cgroup-manager", "cgroupfs",
+	}
+	return d.typed(stdin, "podman", append(own, args...)...)
+}
+
+func (d *desk) mustPodman(args ...string) string {
+	d.t.Helper()
+	o := d.podman("", args...)
+	if o.status != 0 {
+		d.t.Fatalf("podman %q: %v", args, o)
+	}
+	return o.stdout
+}
+
+var skopeo = client{
+	name: "skopeo",
+	need: func(t testing.TB) { need(t, "skopeo", "skopeo") },
+	signIn: func(d *desk, password string) output {
+		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
+	},
+	refusal: regexp.MustCompile(`invalid username/password`),
+	push: func(d *desk) {
+		d.must("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
+	},
+	pull: func(d *desk) {
+		back := d.fresh()
+		d.must("skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+d.ref(), "oci:"+back+":"+imageTag)
+		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
+	},
+	after: skopeoDeletes,
+}
+
+// skopeoDeletes removes the image again: containers/image asks for the action "*", which the token must spell out as the
+// actions it stands for.
+func skopeoDeletes(d *desk, _ []tokenRequest) {
+	d.t.Helper()
+	d.must("skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
+	asked := func(q tokenRequest) bool { return slices.Contains(q.scopes, "repository:"+d.repo+":*") }
+	if seen := d.tap.take(); count(seen, asked) == 0 {
+		d.t.Errorf("skopeo delete asked for %+v, want the action *", seen)
+	}
+	if o := d.typed("", "skopeo", "inspect", "--tls-verify=false", "docker://"+d.ref()); o.status == 0 {
+		d.t.Error("the deleted image is still there")
+	}
+}

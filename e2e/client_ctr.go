@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ctr is containerd's own command. It remembers nothing and takes the password only from its command line (or a terminal).
+var ctr = client{
+	name: "ctr",
+	need: func(t testing.TB) {
+		needRoot(t, "containerd")
+		need(t, "containerd", "containerd", "ctr")
+	},
+	signIn: func(d *desk, password string) output {
+		d.password = password
+		d.importImage()
+		return d.ctr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
+	},
+	refusal: regexp.MustCompile(`(?i)authorization failed|unauthorized`),
+	push: func(d *desk) {
+		d.importImage()
+		d.mustCtr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
+	},
+	pull: func(d *desk) {
+		d.mustCtr("image", "rm", "--sync", d.ref())
+		// The native snapshotter copies; overlay may not work on what the test's folder lies on.
+		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"}, d.withCredentials(d.ref())...)...)
+		listed := d.mustCtr("image", "ls", "name=="+d.ref())
+		if !strings.Contains(listed, d.im.digest) {
+			d.t.Errorf("the image came back as\n%s\nwant digest %s", listed, d.im.digest)
+		}
+	},
+}
+
+func (d *desk) importImage() {
+	d.t.Helper()
+	d.mustCtr("image", "import", "--snapshotter", "native", "--base-name", d.host+"/"+d.repo, d.im.archive)
+}
+
+func (d *desk) withCredentials(ref string) []string {
+	if d.refreshToken != "" {
+		return []string{"--refresh", d.refreshToken, ref}
+	}
+	return []string{"--user", alice + ":" + d.password, ref}
+}
+
+func (d *desk) ctr(args ...string) output {
+	d.t.Helper()
+	return d.typed("", "ctr", append([]string{"--address", d.daemons.containerdSocket, "--namespace", "e2e"}, args...)...)
+}
+
+func (d *desk) mustCtr(args ...string) string {
+	d.t.Helper()
+	o := d.ctr(args...)
+	if o.status != 0 {
+		d.t.Fatalf("ctr %q: %v", args, o)
+	}
+	return o.stdout
+}

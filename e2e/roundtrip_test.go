@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// The ways a key is presented to each registry, as the table of section 3 of the contract has them.
+var setups = []struct {
+	name     string
+	registry registryKind
+	site     siteOptions
+}{
+	{"registry 2.8 and an RSA key by its certificate", registry28, siteOptions{key: rsa2048, certificate: true}},
+	{"registry 2.8 and a P-256 key by its certificate", registry28, siteOptions{key: p256, certificate: true}},
+	{"registry 3.1 and an RSA key by its certificate", registry31, siteOptions{key: rsa2048, certificate: true}},
+	{"registry 3.1 and a P-256 key by its certificate", registry31, siteOptions{key: p256, certificate: true}},
+	{"registry 2.8 and an RSA key by its libtrust id", registry28, siteOptions{key: rsa2048}},
+	{"registry 2.8 and a P-256 key by its libtrust id", registry28, siteOptions{key: p256}},
+	{"registry 3.1 and an RSA key by its thumbprint", registry31, siteOptions{key: rsa2048, keyID: "thumbprint"}},
+	{"registry 3.1 and a P-256 key by its thumbprint", registry31, siteOptions{key: p256, keyID: "thumbprint"}},
+}
+
+func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
+	dm := startDaemons(t)
+	for _, setup := range setups {
+		t.Run(setup.name, func(t *testing.T) {
+			t.Parallel()
+			needRegistry(t, setup.registry)
+			s := newSite(t, setup.site)
+			_, realm := s.serveHTTP(t)
+			tp, realm := startTap(t, realm)
+			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
+			// One after the other: what the tap saw then is this client's.
+			for _, c := range clients() {
+				t.Run(c.name, func(t *testing.T) {
+					c.need(t)
+					goRound(t, c, newDesk(t, r.host, tp, dm), realm)
+				})
+			}
+		})
+	}
+}
+
+func goRound(t *testing.T, c client, d *desk, realm string) {
+	d.tap.take()
+	expectRefusal(t, c, d)
+
+	if o := c.signIn(d, alicePassword); o.status != 0 {
+		t.Fatalf("sign in with the right password: %v", o)
+	}
+	if seen := d.tap.take(); count(seen, wasGranted) == 0 {
+		t.Fatalf("signed in, but the token service was asked only %+v", seen)
+	}
+
+	c.push(d)
+	c.pull(d)
+	seen := d.tap.take()
+	if count(seen, wasGranted) == 0 || count(seen, wasGranted) != len(seen) {
+		t.Errorf("push and pull asked the token service %+v, want only granted requests", seen)
+	}
+	if c.after != nil {
+		c.after(d, seen)
+	}
+
+	expectRefresh(t, c, d, realm)
+}
+
+// expectRefusal signs in with a wrong password: the client has to say so in words, and to get nothing.
+func expectRefusal(t *testing.T, c client, d *desk) {
+	t.Helper()
+	const wrong = "looking-glass"
+	o := c.signIn(d, wrong)
+	if o.status == 0 {
+		t.Errorf("sign in with a wrong password: %v\nwant another status than 0", o)
+	}
+	if said := o.stdout + o.stderr; !c.refusal.MatchString(said) || strings.Contains(said, wrong) {
+		t.Errorf("of a wrong password it says\n%s\nwant %q, and not the password", said, c.refusal)
+	}
+	seen := d.tap.take()
+	if count(seen, wasRefused) == 0 || count(seen, wasRefused) != len(seen) {
+		t.Errorf("a wrong password asked the token service %+v, want only refused requests", seen)
+	}
+}
+
+// expectRefresh gives the client a refresh token in place of the password, and lets it work with that alone.
+func expectRefresh(t *testing.T, c client, d *desk, realm string) {
+	t.Helper()
+	if c.forget != nil {
+		c.forget(d)
+	}
+	d.useRefreshToken(fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken)
+	d.repo = "second/image"
+	d.tap.take()
+	c.push(d)
+	c.pull(d)
+	seen := d.tap.take()
+	if count(seen, grantedRefresh) == 0 {
+		t.Errorf("push and pull with a refresh token asked the token service %+v, want a refresh grant", seen)
+	}
+	if n := count(seen, byPassword); n != 0 {
+		t.Errorf("%d requests carried a password nobody typed: %+v", n, seen)
+	}
+}
+
+type tokens struct {
+	Token        string `json:"token"`
+	RefreshToken string `json:"refresh_token"`
+}
+
+// fetchTokens asks as alice.
+func fetchTokens(t testing.TB, realm string, query url.Values) tokens {
+	t.Helper()
+	q, err := http.NewRequest(http.MethodGet, realm+"?"+query.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.SetBasicAuth(alice, alicePassword)
+	a, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	var got tokens
+	if err := json.NewDecoder(a.Body).Decode(&got); err != nil || a.StatusCode != http.StatusOK {
+		t.Fatalf("fetch token: status %d, %v", a.StatusCode, err)
+	}
+	return got
+}
