@@ -1,0 +1,309 @@
+package jwtsign
+
+import (
+	"crypto"
+	"crypto/elliptic"
+	"crypto/x509"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	issuer  = "myAuthService.com"
+	service = "myDockerRegistry.com"
+)
+
+// grant is the registry's access entry (distribution registry/auth/token/token.go, ResourceActions).
+type grant struct {
+	Type    string   `json:"type"`
+	Name    string   `json:"name"`
+	Actions []string `json:"actions"`
+}
+
+func fixed(k *Key) *Signer {
+	return &Signer{Key: k, Issuer: issuer, Now: func() time.Time { return noon }, NewID: func() string { return "id1" }}
+}
+
+type namedKey struct {
+	name string
+	key  crypto.Signer
+	alg  string
+}
+
+func everyKey() []namedKey {
+	return []namedKey{
+		{"RSA", rsa2048(), "RS256"},
+		{"P-256", newEC(elliptic.P256(), false), "ES256"},
+		{"P-256 with a leading zero", newEC(elliptic.P256(), true), "ES256"},
+		{"P-384", newEC(elliptic.P384(), false), "ES384"},
+		{"P-521", newEC(elliptic.P521(), false), "ES512"},
+		{"Ed25519", newEd25519(), "EdDSA"},
+	}
+}
+
+func TestAccessTokenByteForByte(t *testing.T) {
+	access := []grant{{"repository", "a/b", []string{"pull", "push"}}}
+	wantClaims := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1",`+
+		`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]}]}`, noon.Unix()+900, noon.Unix()-30)
+	for _, c := range everyKey() {
+		t.Run(c.name, func(t *testing.T) {
+			k := load(t, c.key, "")
+			token, id, err := fixed(k).AccessToken("alice", service, 15*time.Minute, access)
+			if err != nil || id != "id1" {
+				t.Fatalf("id %q, %v", id, err)
+			}
+			header, claims, _, err := split(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := fmt.Sprintf(`{"alg":"%s","kid":"%s","typ":"JWT"}`, c.alg, k.KeyID()); string(header) != want {
+				t.Errorf("header\n got %s\nwant %s", header, want)
+			}
+			if string(claims) != wantClaims {
+				t.Errorf("claims\n got %s\nwant %s", claims, wantClaims)
+			}
+			r := registry{issuer: issuer, service: service, now: noon, byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
+			if err := r.accept(token); err != nil {
+				t.Errorf("a registry says %v", err)
+			}
+		})
+	}
+}
+
+func TestAccessTokenCarriesItsCertificate(t *testing.T) {
+	for _, c := range everyKey() {
+		t.Run(c.name, func(t *testing.T) {
+			self := certify("self", c.key, nil, nil)
+			root := certify("root", newEC(elliptic.P256(), false), nil, isCA)
+			middle := certify("middle", newEC(elliptic.P256(), false), root, isCA)
+			leaf := certify("leaf", c.key, middle, nil)
+			for _, set := range []struct {
+				name   string
+				chain  [][]byte
+				bundle *authority
+				length int
+			}{
+				{"self-signed, no CA", [][]byte{self.pem}, self, 1},
+				{"a chain, of which the registry has the root", [][]byte{leaf.pem, middle.pem, root.pem}, root, 2},
+				{"a leaf, of which the registry has the issuer", [][]byte{leaf.pem}, middle, 1},
+			} {
+				k := loadWith(t, c.key, set.chain...)
+				token, _, err := fixed(k).AccessToken("alice", service, time.Minute, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				header, _, _, err := split(token)
+				if err != nil || strings.Contains(string(header), "kid") || strings.Count(string(header), "MII")+strings.Count(string(header), "MIH") < set.length {
+					t.Errorf("%s: header %s, %v", set.name, header, err)
+				}
+				roots := x509.NewCertPool()
+				roots.AddCert(set.bundle.cert)
+				if err := (registry{issuer: issuer, service: service, now: noon, roots: roots}).accept(token); err != nil {
+					t.Errorf("%s: a registry says %v", set.name, err)
+				}
+			}
+		})
+	}
+}
+
+func TestAccessIsNeverNull(t *testing.T) {
+	s := fixed(load(t, newEC(elliptic.P256(), false), ""))
+	var none []grant
+	for name, access := range map[string]any{"nil": nil, "a nil list": none, "an empty list": []grant{}} {
+		token, _, err := s.AccessToken("alice", service, time.Minute, access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claims, _, _ := split(token)
+		if !strings.HasSuffix(string(claims), `"access":[]}`) {
+			t.Errorf("%s: claims %s", name, claims)
+		}
+	}
+}
+
+// A registry must find nothing in a refresh token's header to verify it with, and what it would find behind it is for nobody it knows.
+func TestRefreshTokenByteForByte(t *testing.T) {
+	for _, c := range everyKey() {
+		t.Run(c.name, func(t *testing.T) {
+			k := load(t, c.key, "")
+			s := fixed(k)
+			token, id, err := s.RefreshToken("alice", 90*24*time.Hour)
+			if err != nil || id != "id1" {
+				t.Fatalf("id %q, %v", id, err)
+			}
+			header, claims, sig, err := split(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := fmt.Sprintf(`{"alg":"%s","typ":"refresh+jwt"}`, c.alg); string(header) != want {
+				t.Errorf("header\n got %s\nwant %s", header, want)
+			}
+			want := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1"}`,
+				noon.Unix()+90*86400, noon.Unix()-30)
+			if string(claims) != want {
+				t.Errorf("claims\n got %s\nwant %s", claims, want)
+			}
+			if !verifySignature(c.key.Public(), c.alg, token[:strings.LastIndexByte(token, '.')], sig) {
+				t.Error("signature")
+			}
+			if sub, id, err := s.VerifyRefresh(token); sub != "alice" || id != "id1" || err != nil {
+				t.Errorf("verified as %q, %q, %v", sub, id, err)
+			}
+			r := registry{issuer: issuer, service: service, now: noon, byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
+			if r.accept(token) == nil {
+				t.Error("a registry took it")
+			}
+		})
+	}
+}
+
+// A certificate must not leak into refresh tokens: with x5c a registry would have a key to verify them with.
+func TestRefreshTokenCarriesNoCertificate(t *testing.T) {
+	key := newEC(elliptic.P256(), false)
+	s := fixed(loadWith(t, key, certify("self", key, nil, nil).pem))
+	token, _, err := s.RefreshToken("alice", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header, _, _, _ := split(token); string(header) != `{"alg":"ES256","typ":"refresh+jwt"}` {
+		t.Errorf("header %s", header)
+	}
+}
+
+func TestSignerRefuses(t *testing.T) {
+	k := load(t, newEC(elliptic.P256(), false), "")
+	access := func(s *Signer, subject, audience string, ttl time.Duration, list any) error {
+		_, _, err := s.AccessToken(subject, audience, ttl, list)
+		return err
+	}
+	refresh := func(s *Signer, subject string, ttl time.Duration) error {
+		_, _, err := s.RefreshToken(subject, ttl)
+		return err
+	}
+	s, nobody := fixed(k), fixed(k)
+	nobody.Issuer = ""
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"no audience", access(s, "alice", "", time.Minute, nil), "sign access token: no audience"},
+		{"the audience of refresh tokens", access(s, "alice", RefreshAudience, time.Minute, nil), `audience "dockerauth:refresh" is that of refresh tokens`},
+		{"no issuer", access(nobody, "alice", service, time.Minute, nil), "sign access token: no issuer"},
+		{"no issuer to refresh at", refresh(nobody, "alice", time.Minute), "sign refresh token: no issuer"},
+		{"a refresh token for nobody", refresh(s, "", time.Minute), "sign refresh token: no subject"},
+		{"a subject that JSON cannot hold", access(s, "al\xffice", service, time.Minute, nil), `"al\xffice" is not UTF-8`},
+		{"no lifetime", access(s, "alice", service, 0, nil), "lifetime 0s is under a second"},
+		{"a lifetime in the past", refresh(s, "alice", -time.Hour), "lifetime -1h0m0s is under a second"},
+		{"access that JSON cannot hold", access(s, "alice", service, time.Minute, math.NaN()), "sign access token: encode access: "},
+		{"a refresh token that VerifyRefresh would not read", refresh(s, strings.Repeat("x", maxRefreshToken), time.Hour), "the most is 4096"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("%s: got %v, want … %s …", c.name, c.err, c.want)
+		}
+	}
+	if err := access(s, "", service, time.Minute, nil); err != nil {
+		t.Errorf("an access token for nobody in particular: %v", err)
+	}
+}
+
+// golang-jwt writes aud as its package variable says; nothing another package does to it may reach our tokens.
+func TestAudienceIsAStringWhateverTheLibraryIsToldTo(t *testing.T) {
+	for _, list := range []bool{true, false} {
+		was := jwt.MarshalSingleStringAsArray
+		jwt.MarshalSingleStringAsArray = list
+		token, _, err := fixed(load(t, newEC(elliptic.P256(), false), "")).AccessToken("alice", service, time.Minute, nil)
+		jwt.MarshalSingleStringAsArray = was
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, claims, _, _ := split(token); !strings.Contains(string(claims), `"aud":"myDockerRegistry.com"`) {
+			t.Errorf("claims %s", claims)
+		}
+	}
+}
+
+func TestDefaultClockAndID(t *testing.T) {
+	s := &Signer{Key: load(t, newEC(elliptic.P256(), false), ""), Issuer: issuer}
+	before := time.Now().Unix()
+	token, id, err := s.RefreshToken("alice", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(id) < 26 { // 26 letters of base32 are 130 bits
+		t.Errorf("id %q is short", id)
+	}
+	if sub, got, err := s.VerifyRefresh(token); sub != "alice" || got != id || err != nil {
+		t.Errorf("verified as %q, %q, %v", sub, got, err)
+	}
+	_, claims, _, _ := split(token)
+	if !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3600)) && !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3601)) {
+		t.Errorf("claims %s, want exp an hour after %d", claims, before)
+	}
+}
+
+func TestOneSignerServesManyAtOnce(t *testing.T) {
+	for _, c := range everyKey() {
+		s := &Signer{Key: load(t, c.key, ""), Issuer: issuer}
+		var wg sync.WaitGroup
+		ids := make([]string, 16)
+		for i := range ids {
+			wg.Go(func() {
+				token, id, err := s.RefreshToken("alice", time.Hour)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, got, err := s.VerifyRefresh(token); got != id || err != nil {
+					t.Errorf("id %q, %v, want %q", got, err, id)
+				}
+				if _, _, err := s.AccessToken("alice", service, time.Hour, []grant{}); err != nil {
+					t.Error(err)
+				}
+				ids[i] = id
+			})
+		}
+		wg.Wait()
+		seen := map[string]bool{}
+		for _, id := range ids {
+			if seen[id] {
+				t.Errorf("id %q twice", id)
+			}
+			seen[id] = true
+		}
+	}
+}
+
+func BenchmarkLoadKey(b *testing.B) {
+	for _, c := range everyKey() {
+		path := write(b, pkcs8(c.key), 0o600)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := LoadKey(path, "", ""); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAccessToken(b *testing.B) {
+	for _, c := range everyKey() {
+		s := &Signer{Key: load(b, c.key, ""), Issuer: issuer}
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := s.AccessToken("alice", service, time.Minute, []grant{{"repository", "a/b", []string{"pull"}}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
