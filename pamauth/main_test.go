@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 package pamauth
 
 import (
@@ -11,6 +13,9 @@ const childArgument = "pam-conversation"
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {
 		exit(RunChild(os.Stdin, os.Stdout))
+	}
+	if len(os.Args) == 2 && os.Args[1] == hardenArgument {
+		exit(hardenAndTell())
 	}
 	os.Exit(m.Run())
 }

@@ -110,9 +110,9 @@ func (r *stackReader) read(file, only string, depth int) error {
 	}
 	in := bufio.NewScanner(io.LimitReader(f, maxServiceFile))
 	for number := 1; in.Scan(); number++ {
-		begin, line := number, in.Text()
+		begin, line := number, uncomment(in.Text())
 		for strings.HasSuffix(line, `\`) && in.Scan() {
-			line = strings.TrimSuffix(line, `\`) + " " + in.Text()
+			line = strings.TrimSuffix(line, `\`) + " " + uncomment(in.Text())
 			number++
 		}
 		if err := r.line(line, only, depth); err != nil {
@@ -140,10 +140,15 @@ func checkFooting(f *os.File) error {
 	return nil
 }
 
+// uncomment leaves what PAM looks at. A backslash at the end of a comment does not continue it.
+func uncomment(line string) string {
+	line, _, _ = strings.Cut(line, "#")
+	return strings.TrimRight(line, " \t")
+}
+
 // line reads "phase control module arguments…", "phase include file" or Debian's "@include file", as in pam.d(5).
 func (r *stackReader) line(line, only string, depth int) error {
-	line, _, _ = strings.Cut(line, "#")
-	words := strings.Fields(line)
+	words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' }) // to PAM nothing else is blank
 	if len(words) == 0 {
 		return nil
 	}

@@ -94,7 +94,7 @@ func (n *notes) String() string {
 	return n.b.String()
 }
 
-const password = "correct horse"
+const password = password1
 
 // passwd is the password file of pam_pwdfile: alice with the password above.
 const passwd = "alice:$6$abcdefgh$yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\n"

@@ -1,0 +1,65 @@
+package pamauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func TestPasswordNeverPrints(t *testing.T) {
+	const secret = "Tr0ub4dor&3"
+	password := Password(secret)
+	login := Login{User: "alice", Password: password, Remote: "192.0.2.1"}
+	things := map[string]any{
+		"password":             password,
+		"pointer to password":  &password,
+		"login":                login,
+		"pointer to login":     &login,
+		"slice of logins":      []Login{login},
+		"map of passwords":     map[string]Password{"alice": password},
+		"struct with a login":  struct{ L Login }{login},
+		"interface in a slice": []any{password},
+		"order's login":        order{login: login}.login,
+	}
+	for name, thing := range things {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T %v", "%20s", "%.3s", "%c", "%t"} {
+			args := []any{thing}
+			if strings.HasPrefix(verb, "%T") {
+				args = append(args, thing)
+			}
+			leaks(t, name+" by "+verb, fmt.Sprintf(verb, args...), secret)
+		}
+		leaks(t, name+" by Sprint", fmt.Sprint(thing), secret)
+		leaks(t, name+" by Errorf", fmt.Errorf("cannot: %v", thing).Error(), secret)
+		if b, err := json.Marshal(thing); err == nil {
+			leaks(t, name+" by JSON", string(b), secret)
+		}
+		if b, err := xml.Marshal(thing); err == nil {
+			leaks(t, name+" by XML", string(b), secret)
+		}
+		for format, handler := range map[string]func(*bytes.Buffer) slog.Handler{
+			"text": func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+			"JSON": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+		} {
+			var b bytes.Buffer
+			slog.New(handler(&b)).With("was", thing).Info("here", "it", thing, slog.Group("g", "is", thing))
+			leaks(t, name+" by slog "+format, b.String(), secret)
+		}
+	}
+	if password.Reveal() != secret {
+		t.Error("the password does not reveal itself either")
+	}
+}
+
+func leaks(t *testing.T, where, text, secret string) {
+	t.Helper()
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret), fmt.Sprint([]byte(secret)), secret[:3]} {
+		if strings.Contains(text, form) {
+			t.Errorf("%s: %s", where, text)
+		}
+	}
+}

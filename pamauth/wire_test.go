@@ -1,0 +1,98 @@
+package pamauth
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func orders() []order {
+	return []order{
+		{stack: Stack{"dockerauth", ""}, login: Login{User: "alice", Password: password1}, brand: 1 << 61},
+		{stack: Stack{"test", "/a/folder"}, tty: "tty", login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, brand: 1<<62 - 1},
+		{login: Login{User: "alice", AccountOnly: true}},
+	}
+}
+
+const password1 = "correct horse"
+
+func TestOrderArrivesAsItWasSent(t *testing.T) {
+	for _, o := range orders() {
+		frame, err := o.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What follows an order in the pipe is none of its business.
+		got, err := readOrder(bytes.NewReader(append(frame, "more"...)))
+		if err != nil || got != o {
+			t.Errorf("sent %v %q, got %v %q, %v", o, o.login.Password.Reveal(), got, got.login.Password.Reveal(), err)
+		}
+	}
+}
+
+func TestCutOrderIsAnError(t *testing.T) {
+	for _, o := range orders() {
+		frame, err := o.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range len(frame) {
+			if _, err := readOrder(bytes.NewReader(frame[:n])); err == nil {
+				t.Errorf("%d of %d bytes were an order", n, len(frame))
+			}
+		}
+	}
+}
+
+func TestOrderTooLargeIsAnError(t *testing.T) {
+	if _, err := (order{stack: Stack{"test", "/" + strings.Repeat("x", maxOrder)}}).encode(); err == nil {
+		t.Error("was encoded")
+	}
+	if _, err := readOrder(strings.NewReader("\xff\xff\xff\xff")); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("was read: %v", err)
+	}
+}
+
+func TestVerdictKeepsToItsBound(t *testing.T) {
+	b := verdict{broken, strings.Repeat("x", 1<<20)}.encode()
+	if len(b) > maxVerdict {
+		t.Errorf("%d bytes", len(b))
+	}
+	v, err := decodeVerdict(b)
+	if err != nil || v.outcome != broken || len(v.text) != maxText {
+		t.Errorf("got %c and %d bytes, %v", v.outcome, len(v.text), err)
+	}
+}
+
+// What is read as an order is written as the same bytes: no two frames mean the same, and none means something that it does not say.
+func FuzzOrder(f *testing.F) {
+	for _, o := range orders() {
+		frame, err := o.encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame[4:])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := decodeOrder(b)
+		if err != nil || len(b) > maxOrder-4 {
+			return
+		}
+		frame, err := o.encode()
+		if err != nil || !bytes.Equal(frame[4:], b) {
+			t.Errorf("read %x, wrote %x, %v", b, frame, err)
+		}
+	})
+}
+
+func FuzzVerdict(f *testing.F) {
+	for _, v := range []verdict{{accepted, "alice"}, {refused, "authenticate: PAM_AUTH_ERR (7)"}, {broken, ""}} {
+		f.Add(v.encode())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := decodeVerdict(b)
+		if err == nil && !bytes.Equal(v.encode(), b) {
+			t.Errorf("read %x, wrote %x", b, v.encode())
+		}
+	})
+}
