@@ -34,6 +34,7 @@ func (d *desk) podman(stdin string, args ...string) output {
 	d.t.Helper()
 	own := []string{
 		"--root", d.path("podman"), "--runroot", d.path("podman-run"), "--tmpdir", d.path("podman-tmp"),
+		"--network-config-dir", d.path("podman-net"),
 		"--storage-driver", "vfs", "--events-backend", "none", "--cgroup-manager", "cgroupfs",
 	}
 	return d.typed(stdin, "podman", append(own, args...)...)

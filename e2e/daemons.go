@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -46,7 +47,6 @@ path = %q
 
 func (dm *daemons) startDockerd(t testing.TB, dir string) {
 	t.Helper()
-	removeNewFile(t, "/etc/docker/key.json") // 20.10 keeps a key nobody uses any more there, whatever its other folders are
 	config := writeFile(t, filepath.Join(dir, "daemon.json"), "{}", 0o644)
 	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config, "--host", "unix://"+dm.dockerSocket, "--containerd", dm.containerdSocket,
 		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"), "--pidfile", filepath.Join(dir, "d.pid"),
@@ -56,15 +56,32 @@ func (dm *daemons) startDockerd(t testing.TB, dir string) {
 	p.ready(t, "unix", dm.dockerSocket)
 }
 
-// removeNewFile removes a file after the test if it is not there now.
-func removeNewFile(t testing.TB, path string) {
+// madeOutside are what the clients and daemons leave outside the folders they are given, each before what contains it: dockerd its folder of
+// plugin sockets and, up to 20.10, a key nobody uses any more; containers/image, run by root, a cache of where it saw which blob.
+var madeOutside = []string{
+	"/etc/docker/key.json",
+	"/run/docker/plugins",
+	"/run/docker",
+	"/var/lib/containers/cache/blob-info-cache-v1.boltdb",
+	"/var/lib/containers/cache",
+	"/var/lib/containers",
+}
+
+// leaveAsFound removes after the test what of paths was not there before it; a folder something else was put in stays.
+func leaveAsFound(t testing.TB, paths []string) {
 	t.Helper()
-	if found(path) {
-		return
+	var absent []string
+	for _, path := range paths {
+		if !found(path) {
+			absent = append(absent, path)
+		}
 	}
 	t.Cleanup(func() {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("clean up: %v", err)
+		for _, path := range absent {
+			err := os.Remove(path)
+			if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+				t.Errorf("clean up: %v", err)
+			}
 		}
 	})
 }

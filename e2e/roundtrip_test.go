@@ -25,6 +25,7 @@ var setups = []struct {
 }
 
 func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
+	leaveAsFound(t, madeOutside)
 	dm := startDaemons(t)
 	for _, setup := range setups {
 		t.Run(setup.name, func(t *testing.T) {
@@ -40,6 +41,29 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 					c.need(t)
 					goRound(t, c, newDesk(t, r.host, tp, dm), realm)
 				})
+			}
+		})
+	}
+}
+
+// Where no daemon runs, the docker command signs in by itself: another program asks, with another HTTP client.
+func TestDockerSignsInWithoutADaemon(t *testing.T) {
+	needRegistry(t, registry31)
+	s := newSite(t, siteOptions{certificate: true})
+	_, realm := s.serveHTTP(t)
+	tp, realm := startTap(t, realm)
+	r := startRegistry(t, registry31, s, realm, trust{bundle: s.certFile})
+	for _, c := range dockers() {
+		t.Run(c.name, func(t *testing.T) {
+			c.need(t)
+			d := newDesk(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
+			expectRefusal(t, c, d)
+			if o := c.signIn(d, alicePassword); o.status != 0 {
+				t.Fatalf("sign in with the right password: %v", o)
+			}
+			asked := func(q tokenRequest) bool { return wasGranted(q) && q.offline && q.method == http.MethodGet }
+			if seen := tp.take(); count(seen, asked) == 0 {
+				t.Errorf("signing in asked the token service %+v, want a GET with offline_token", seen)
 			}
 		})
 	}
