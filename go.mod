@@ -3,7 +3,7 @@ module dockerauth
 go 1.25.0
 
 require (
-	github.com/goccy/go-yaml v1.19.2 // indirect
-	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
-	github.com/msteinert/pam/v2 v2.1.0 // indirect
+	github.com/goccy/go-yaml v1.19.2
+	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/msteinert/pam/v2 v2.1.0
 )

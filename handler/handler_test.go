@@ -439,7 +439,7 @@ func TestSecretsPrintAsStars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %#v %s %q %v %s", req, req, req, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
+	printed := fmt.Sprintf("%v %+v %#v %s %q %x %v %s", req, req, req, req.Password, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
 	for what, text := range map[string]string{"fmt": printed, "slog": logged.String(), "json": string(marshalled)} {
 		if strings.Contains(text, wonderland) || strings.Contains(text, genuine) {
 			t.Errorf("%s shows a secret: %s", what, text)

@@ -1,6 +1,10 @@
 package handler
 
-import "log/slog"
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
 
 // stars is what every secret looks like, whatever prints it. Its length is
 // fixed, so that it does not tell the secret's.
@@ -13,7 +17,8 @@ type Secret string
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
+// Format covers every verb, those included that make no sense for a string.
+func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, stars) }
 func (Secret) String() string               { return stars }
-func (Secret) GoString() string             { return stars }
 func (Secret) LogValue() slog.Value         { return slog.StringValue(stars) }
 func (Secret) MarshalText() ([]byte, error) { return []byte(stars), nil }

@@ -1,0 +1,52 @@
+# make build   ./dockerauth
+# make demo    the service, a registry and a client at work on this machine
+# make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
+GO       ?= go
+FUZZTIME ?= 4s
+LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
+
+.PHONY: build demo setup test check fuzz tools e2e vuln clean
+
+build:
+	@e2e/scripts/setup --check build
+	$(GO) build -ldflags '-s -w' -o dockerauth .
+
+demo:
+	@e2e/scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@e2e/scripts/demo
+
+setup:
+	@e2e/scripts/setup test
+
+test: setup
+	$(MAKE) build
+	$(MAKE) check
+	$(MAKE) fuzz
+	$(MAKE) tools
+	$(MAKE) e2e
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	CGO_ENABLED=0 $(GO) build -o /dev/null .
+	$(LINT) staticcheck ./...
+	cd e2e && $(GO) mod tidy -diff && $(GO) vet ./... && $(LINT) staticcheck ./...
+	$(GO) test -race -shuffle=on ./...
+
+fuzz:
+	@e2e/scripts/fuzz $(FUZZTIME)
+
+tools:
+	e2e/scripts/build-tools
+
+e2e: build tools
+	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -timeout 20m ./...
+
+# Needs the vulnerability database on the network, so it is not part of test.
+vuln: build
+	$(LINT) govulncheck -mode binary dockerauth
+
+clean:
+	rm -rf dockerauth dist .demo e2e/.cache

@@ -1,0 +1,36 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dockerauth/handler"
+	"dockerauth/pamauth"
+)
+
+// authenticator speaks handler's language towards the handler and pamauth's
+// towards PAM, so that neither room has to know the other.
+type authenticator struct{ conversation pamauth.Conversation }
+
+func (a authenticator) Authenticate(ctx context.Context, user string, password handler.Secret, remote string) (handler.Account, error) {
+	return a.hold(ctx, pamauth.Login{User: user, Password: pamauth.Password(password.Reveal()), Remote: remote})
+}
+
+func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (handler.Account, error) {
+	return a.hold(ctx, pamauth.Login{User: user, Remote: remote, AccountOnly: true})
+}
+
+func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.Account, error) {
+	account, err := a.conversation.Hold(ctx, login)
+	switch {
+	case err == nil:
+		return handler.Account{Name: account.Name}, nil
+	case errors.Is(err, pamauth.ErrRefused):
+		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrRefused, err)
+	case errors.Is(err, pamauth.ErrBusy):
+		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrBusy, err)
+	default:
+		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrUnavailable, err)
+	}
+}

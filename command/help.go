@@ -1,0 +1,86 @@
+package command
+
+import (
+	"runtime/debug"
+)
+
+const help = `dockerauth issues Docker registry tokens to people who have a Unix account.
+
+A web server starts it: as a CGI program, or as a FastCGI program with its
+socket as standard input. It then reads config.yml from its own folder, or
+/etc/dockerauth/config.yml, and needs no arguments. By hand:
+
+  dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
+  dockerauth fastcgi --listen unix:PATH             serve FastCGI
+  dockerauth version                                print the version
+  dockerauth help [COMMAND]                         print this, or more on a command
+
+Example:
+
+  dockerauth http --config /etc/dockerauth/config.yml --listen 127.0.0.1:5002
+`
+
+const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGTERM.
+
+  dockerauth http [--config FILE] --listen HOST:PORT
+
+  --config FILE       default: config.yml beside the binary, else /etc/dockerauth/config.yml
+  --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
+
+It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
+A changed configuration, key or certificate is noticed within a second, or at
+once on SIGHUP; when the new one is not usable, the old one stays in force.
+
+Example:
+
+  dockerauth http --config /etc/dockerauth/config.yml --listen 127.0.0.1:5002
+`
+
+const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI until SIGTERM.
+
+  dockerauth fastcgi [--config FILE] --listen unix:PATH|tcp:HOST:PORT
+
+  --config FILE     default: config.yml beside the binary, else /etc/dockerauth/config.yml
+  --listen ADDRESS  left out when systemd hands over a socket (LISTEN_FDS), or when
+                    standard input is one (mod_fcgid, spawn-fcgi)
+
+A unix socket is made with mode 0660: the web server's group must be the
+service's. A changed configuration, key or certificate is noticed within a
+second, or at once on SIGHUP; when the new one is not usable, the old one stays
+in force.
+
+Example:
+
+  dockerauth fastcgi --listen unix:/run/dockerauth/dockerauth.sock
+`
+
+// helpOf returns the help on a command, the general one for "", and "" for a
+// command that does not exist.
+func helpOf(name string) string {
+	switch name {
+	case "", "help":
+		return help
+	case "http":
+		return helpHTTP
+	case "fastcgi":
+		return helpFastCGI
+	case "version":
+		return "dockerauth version prints the version of the program.\n\nExample:\n\n  dockerauth version\n"
+	default:
+		return ""
+	}
+}
+
+// release is set by the linker when a release is built.
+var release string
+
+// Version is the release, or what the Go toolchain knows of the build.
+func Version() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,167 @@
+package command
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"dockerauth/handler"
+)
+
+// watchInterval is how soon a changed file is noticed. A stat of four files a
+// second costs nothing; inotify would miss files behind a symlink that is swapped.
+const watchInterval = time.Second
+
+// live answers with the newest good configuration. When a file changes it
+// loads anew; when that fails it keeps what it had and says so once.
+type live struct {
+	load   func() (*service, error)
+	stderr io.Writer
+
+	current atomic.Pointer[service] // nil until a configuration was good
+	seen    []stamp                 // of the files behind current, or behind the last failure
+	failure string                  // what the last load said, "" = it was good
+}
+
+// newLive loads for the first time. The error is that of the load: whoever
+// calls decides whether to go on without a configuration.
+func newLive(load func() (*service, error), stderr io.Writer) (*live, error) {
+	l := &live{load: load, stderr: stderr}
+	err := l.reload()
+	return l, err
+}
+
+func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := l.current.Load()
+	if s == nil {
+		handler.OutOfOrder(w, r)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
+
+// log is where the service writes at this moment.
+func (l *live) log() *slog.Logger {
+	if s := l.current.Load(); s != nil {
+		return s.log
+	}
+	return plainLogger(l.stderr)
+}
+
+// watch reloads when a file changed or a signal asks for it, until ctx is done.
+func (l *live) watch(ctx context.Context, hangup <-chan os.Signal) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			l.report(l.reload())
+		case <-ticker.C:
+			// After a failure the cause may lie in a file that the last good
+			// configuration does not name, so it is tried again each time.
+			if l.failure != "" || l.changed() {
+				l.report(l.reload())
+			}
+		}
+	}
+}
+
+// reload puts a new service in place. On error the old one stays.
+func (l *live) reload() error {
+	s, err := l.load()
+	if err != nil {
+		l.seen = l.stamps()
+		return err
+	}
+	l.current.Store(s)
+	l.seen = l.stamps()
+	return nil
+}
+
+// report logs what a reload came to: a failure once, however often it is met.
+func (l *live) report(err error) {
+	if err == nil {
+		l.failure = ""
+		l.log().Info("configuration loaded")
+		return
+	}
+	if err.Error() == l.failure {
+		return
+	}
+	l.failure = err.Error()
+	l.log().Error("configuration is not usable, the last good one stays in force", "reason", l.failure)
+}
+
+func (l *live) changed() bool {
+	now := l.stamps()
+	if len(now) != len(l.seen) {
+		return true
+	}
+	for i := range now {
+		if now[i] != l.seen[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// stamp is what of a file tells that it is another one now.
+type stamp struct {
+	device, inode uint64
+	size          int64
+	modified      time.Time
+	mode          os.FileMode
+}
+
+// stamps looks at every file behind the current configuration. The log is
+// looked at for having been rotated away only.
+func (l *live) stamps() []stamp {
+	s := l.current.Load()
+	if s == nil {
+		return nil
+	}
+	var all []stamp
+	for _, path := range s.config.Files {
+		all = append(all, stampOf(path))
+	}
+	if path := s.config.Log.File; path != "" {
+		log := stampOf(path)
+		all = append(all, stamp{device: log.device, inode: log.inode})
+	}
+	return all
+}
+
+// stampOf is the zero stamp for a file that is not there.
+func stampOf(path string) stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}
+	}
+	s := stamp{size: info.Size(), modified: info.ModTime(), mode: info.Mode()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.device, s.inode = uint64(sys.Dev), sys.Ino //nolint:unconvert // Dev is int32 on some systems
+	}
+	return s
+}
+
+// liveLog writes to wherever the service logs at the moment of writing.
+type liveLog struct{ *live }
+
+func (l liveLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return l.log().Enabled(ctx, level)
+}
+
+func (l liveLog) Handle(ctx context.Context, record slog.Record) error {
+	return l.log().Handler().Handle(ctx, record)
+}
+
+func (l liveLog) WithAttrs(attrs []slog.Attr) slog.Handler { return l.log().Handler().WithAttrs(attrs) }
+
+func (l liveLog) WithGroup(name string) slog.Handler { return l.log().Handler().WithGroup(name) }

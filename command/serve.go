@@ -1,0 +1,214 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"dockerauth/config"
+	"dockerauth/gateway"
+	"dockerauth/pamauth"
+)
+
+// Exit codes: 0 done, 1 it did not work, 2 it was called wrongly.
+const (
+	exitDone  = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// Streams are the three files of a process.
+type Streams struct {
+	In       *os.File
+	Out, Err io.Writer
+}
+
+// CGI answers the one request that a web server started the process for. The
+// arguments are not looked at: a web server makes them of the query string
+// (RFC 3875 §4.4), so they are the client's. Neither is any variable that is
+// not the request's.
+func CGI(streams Streams) int {
+	env := os.Environ()
+	os.Clearenv() // PAM modules run programs, and the password stands in there
+	log := plainLogger(streams.Err)
+	converse := OneConversation
+	l, err := newLive(func() (*service, error) { return loadBeside(streams.Err, converse) }, streams.Err)
+	if err != nil {
+		log.Error("configuration is not usable", "reason", err.Error())
+	}
+	if err := gateway.CGI(context.Background(), l, env, streams.In, streams.Out, options(l)); err != nil {
+		log.Error("answer request", "reason", err.Error())
+		return exitError
+	}
+	return exitDone
+}
+
+// loadBeside loads the configuration beside the binary.
+func loadBeside(stderr io.Writer, converse func(*config.Config) pamauth.Conversation) (*service, error) {
+	path, err := findConfig()
+	if err != nil {
+		return nil, err
+	}
+	return load(path, stderr, converse)
+}
+
+func findConfig() (string, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find own binary: %w", err)
+	}
+	return config.Find(executable, nil)
+}
+
+// FastCGIOnStdin serves the socket that mod_fcgid or spawn-fcgi hands over as
+// fd 0. A web server restarts a program that ends at once again and again, so
+// a configuration that is not usable is answered with 503 until it is.
+func FastCGIOnStdin(args []string, streams Streams) int {
+	var path string
+	if len(args) > 0 { // a wrapper line such as "dockerauth fastcgi --config F"
+		flags := newFlags("fastcgi", streams.Err)
+		flags.StringVar(&path, "config", "", "")
+		if args[0] != "fastcgi" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+			fmt.Fprintln(streams.Err, "dockerauth: on a FastCGI socket only \"fastcgi --config FILE\" is understood")
+			return exitUsage
+		}
+	}
+	listener, err := gateway.StdinListener(streams.In)
+	if err != nil {
+		return fail(streams.Err, err)
+	}
+	os.Clearenv()
+	l, err := newLiveChildren(path, streams.Err)
+	if err != nil {
+		l.report(err)
+	}
+	return serve(l, []net.Listener{listener}, gateway.ServeFastCGI, streams.Err)
+}
+
+// FastCGI is the command "fastcgi".
+func FastCGI(args []string, streams Streams) int {
+	return longLived("fastcgi", "unix:PATH or tcp:HOST:PORT", func(spec string) string { return spec }, gateway.ServeFastCGI, args, streams)
+}
+
+// HTTP is the command "http".
+func HTTP(args []string, streams Streams) int {
+	return longLived("http", "HOST:PORT", func(spec string) string { return "tcp:" + spec }, gateway.ServeHTTP, args, streams)
+}
+
+type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options) error
+
+// longLived is what the two commands that stay have in common: a bad
+// configuration or address ends them at once, with the cause on stderr, since
+// a person or systemd is watching.
+func longLived(name, form string, spec func(string) string, door serveFunc, args []string, streams Streams) int {
+	flags := newFlags(name, streams.Err)
+	path := flags.String("config", "", "")
+	listen := flags.String("listen", "", "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(streams.Out, helpOf(name))
+		return exitDone
+	case err != nil:
+		return exitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(streams.Err, "dockerauth %s: unexpected argument %q\n  see dockerauth %s --help\n", name, flags.Arg(0), name)
+		return exitUsage
+	}
+	listeners, err := gateway.SystemdListeners(os.Getenv, os.Getpid())
+	if err != nil {
+		return fail(streams.Err, err)
+	}
+	if len(listeners) == 0 && *listen == "" {
+		fmt.Fprintf(streams.Err, "dockerauth %s: no address to listen on\n  give --listen %s, or start it from a systemd socket unit\n", name, form)
+		return exitUsage
+	}
+	if len(listeners) > 0 && *listen != "" {
+		fmt.Fprintf(streams.Err, "dockerauth %s: both --listen and a socket from systemd\n  leave one of them out\n", name)
+		return exitUsage
+	}
+	os.Clearenv() // nothing that is started from here has a use for it
+	l, err := newLiveChildren(*path, streams.Err)
+	if err != nil {
+		return fail(streams.Err, err)
+	}
+	if *listen != "" {
+		listener, err := gateway.Listen(spec(*listen))
+		if err != nil {
+			return fail(streams.Err, err)
+		}
+		listeners = append(listeners, listener)
+	}
+	return serve(l, listeners, door, streams.Err)
+}
+
+// newLiveChildren is the service of a long-lived door; path "" = beside the
+// binary. It is never nil.
+func newLiveChildren(path string, stderr io.Writer) (*live, error) {
+	program, err := os.Executable()
+	converse := func(cfg *config.Config) pamauth.Conversation { return ManyConversations(cfg, program) }
+	return newLive(func() (*service, error) {
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("find own binary: %w", err)
+		case path != "":
+			return load(path, stderr, converse)
+		default:
+			return loadBeside(stderr, converse)
+		}
+	}, stderr)
+}
+
+// serve stands the service behind its door until SIGTERM or SIGINT, and lets
+// what is under way finish.
+func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	go l.watch(ctx, hangup)
+
+	done := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		l.log().Info("listening", "address", listener.Addr().String(), "version", Version())
+		go func() { done <- door(ctx, listener, l, options(l)) }()
+	}
+	code := exitDone
+	for range listeners {
+		if err := <-done; err != nil {
+			stop() // one door that fails ends them all: half a service is found out late
+			l.log().Error("stop serving", "reason", err.Error())
+			code = exitError
+		}
+	}
+	if code == exitDone {
+		l.log().Info("stopped")
+	}
+	return code
+}
+
+func options(l *live) gateway.Options {
+	return gateway.Options{Log: slog.New(liveLog{l}), Program: filepath.Base(os.Args[0])}
+}
+
+func fail(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "dockerauth: %v\n", err)
+	return exitError
+}
+
+// newFlags is a flag set that prints nothing by itself but the one line on what is wrong.
+func newFlags(name string, stderr io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet("dockerauth "+name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {}
+	return flags
+}

@@ -1,0 +1,100 @@
+// Package command is what an operator types and what a web server starts: it
+// puts the rooms together into a service and stands it behind a door.
+package command
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"dockerauth/config"
+	"dockerauth/handler"
+	"dockerauth/jwtsign"
+	"dockerauth/pamauth"
+)
+
+// conversationArg is the argument with which the binary starts itself to hold
+// one PAM conversation.
+const conversationArg = "pam-conversation"
+
+// NewHandler makes the token endpoint of one configuration. The conversation
+// is what asks PAM; the caller has put around it what this door needs.
+func NewHandler(cfg *config.Config, conversation pamauth.Conversation, log *slog.Logger) *handler.Handler {
+	return &handler.Handler{
+		Endpoint: &handler.Endpoint{
+			Authenticator: authenticator{conversation},
+			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
+			Audiences:     cfg.Audience,
+			Blacklist:     cfg.BlacklistedUsers,
+			AccessTTL:     cfg.AccessTokenTTL,
+			RefreshTTL:    cfg.RefreshTokenTTL,
+		},
+		Log: log,
+	}
+}
+
+// OneConversation asks PAM in this process: for the CGI door, where the
+// process lives for one request and ends with it.
+func OneConversation(cfg *config.Config) pamauth.Conversation {
+	return pamauth.Deadline(cfg.PAM.Timeout, &pamauth.InProcess{Stack: stack(cfg)})
+}
+
+// ManyConversations asks PAM in a child process each time: for the long-lived
+// doors, where a module that hangs, crashes or leaks must take nobody along.
+func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
+	child := &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
+	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child))
+}
+
+func stack(cfg *config.Config) pamauth.Stack {
+	return pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}
+}
+
+// service is one configuration, ready to answer.
+type service struct {
+	config  *config.Config
+	handler http.Handler
+	log     *slog.Logger
+}
+
+// load reads a configuration and makes the service of it, or says what is
+// wrong. Everything that can be found out before the first login is found out here.
+func load(path string, stderr io.Writer, converse func(*config.Config) pamauth.Conversation) (*service, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := stack(cfg).Check(); err != nil {
+		return nil, err
+	}
+	log, err := newLogger(cfg, stderr)
+	if err != nil {
+		return nil, err
+	}
+	return &service{config: cfg, handler: NewHandler(cfg, converse(cfg), log), log: log}, nil
+}
+
+// newLogger opens the log. A log file is never readable by everybody: it tells
+// who logs in from where.
+func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
+	out := stderr
+	if cfg.Log.File != "" {
+		file, err := os.OpenFile(cfg.Log.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		if err != nil {
+			return nil, fmt.Errorf("%s: log.file: %w\n  let the service's user write there, or leave log.file out to log to stderr", cfg.Path, err)
+		}
+		out = file // closed by the runtime once no request writes to it any more
+	}
+	options := &slog.HandlerOptions{Level: cfg.Log.Level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, options)), nil
+	}
+	return slog.New(slog.NewTextHandler(out, options)), nil
+}
+
+// plainLogger is for what happens while there is no configuration to say otherwise.
+func plainLogger(stderr io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(stderr, nil))
+}

@@ -1,0 +1,27 @@
+// Dockerauth issues Docker registry tokens to people who have a Unix account.
+package main
+
+import (
+	"os"
+
+	"dockerauth/command"
+	"dockerauth/gateway"
+)
+
+func main() {
+	hide()
+	os.Exit(run(os.Args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// run picks the door. What a web server says by its socket or its variables
+// comes before what the arguments say.
+func run(args []string, streams command.Streams) int {
+	switch gateway.Detect(streams.In.Fd(), os.Getenv) {
+	case gateway.DoorFastCGI:
+		return command.FastCGIOnStdin(args[1:], streams)
+	case gateway.DoorCGI:
+		return command.CGI(streams)
+	default:
+		return command.Run(args[1:], streams)
+	}
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// beTheProgram makes the test binary the program: a variable cannot do it,
+// since the program starts itself with none.
+const beTheProgram = "dockerauth-of-the-tests"
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == beTheProgram {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// install puts the program and a configuration into a folder, as a person
+// would, and returns both paths.
+func install(t *testing.T, config string) (program, configFile string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program = filepath.Join(dir, beTheProgram)
+	if err := os.Link(self, program); err != nil {
+		copyFile(t, self, program)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "privkey.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "pam.d", "dockerauth"), "auth required pam_permit.so\naccount required pam_permit.so\n")
+	configFile = filepath.Join(dir, "config.yml")
+	write(t, configFile, config)
+	return program, configFile
+}
+
+const goodConfig = "private_key: privkey.pem\nissuer: i\naudience: registry.example.com\npam: {confdir: pam.d}\n"
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, content, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// play runs the program to its end. An environment of nil is an empty one.
+func play(t *testing.T, program string, env []string, stdin string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Env = append([]string{}, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func TestWhatAPersonTypes(t *testing.T) {
+	program, config := install(t, goodConfig)
+	bad := filepath.Join(filepath.Dir(config), "bad.yml")
+	write(t, bad, goodConfig+"isuer: typo\n")
+	tests := []struct {
+		name           string
+		args           []string
+		status         int
+		stdout, stderr string // parts of them; "" = nothing at all
+	}{
+		{"nothing: the help", nil, 0, "Example:\n\n  dockerauth http", ""},
+		{"help", []string{"help"}, 0, "dockerauth issues Docker registry tokens", ""},
+		{"--help", []string{"--help"}, 0, "dockerauth issues Docker registry tokens", ""},
+		{"help on a command", []string{"help", "http"}, 0, "--listen HOST:PORT", ""},
+		{"a command's own --help", []string{"fastcgi", "--help"}, 0, "unix:PATH", ""},
+		{"help on what does not exist", []string{"help", "nonsense"}, 2, "", `unknown command "nonsense"`},
+		{"version", []string{"version"}, 0, "dockerauth ", ""},
+		{"what does not exist", []string{"nonsense"}, 2, "", `unknown command "nonsense"`},
+		{"http without an address", []string{"http", "--config", config}, 2, "", "--listen HOST:PORT"},
+		{"fastcgi without an address", []string{"fastcgi", "--config", config}, 2, "", "--listen unix:PATH"},
+		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "", "-port"},
+		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
+		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
+		{"a configuration that is not there", []string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "", "/nonexistent/config.yml"},
+		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + `:5: unknown key "isuer"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := play(t, program, nil, "", tt.args...)
+			if got.status != tt.status {
+				t.Errorf("status %d, want %d", got.status, tt.status)
+			}
+			holds(t, "stdout", got.stdout, tt.stdout)
+			holds(t, "stderr", got.stderr, tt.stderr)
+		})
+	}
+}
+
+func holds(t *testing.T, what, text, part string) {
+	t.Helper()
+	if part == "" && text != "" || !strings.Contains(text, part) {
+		t.Errorf("%s is %q, want %q in it", what, text, part)
+	}
+}
+
+const login = "HTTP_AUTHORIZATION=Basic YWxpY2U6d29uZGVybGFuZA==" // alice:wonderland
+
+func cgiEnv(more ...string) []string {
+	return append([]string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "REMOTE_ADDR=192.0.2.7"}, more...)
+}
+
+func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	got := play(t, program, cgiEnv(login), "")
+	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
+		t.Errorf("stdout %q, stderr %q", got.stdout, got.stderr)
+	}
+	if !strings.Contains(got.stderr, "outcome=granted") || strings.Contains(got.stderr, "wonderland") {
+		t.Errorf("log %q", got.stderr)
+	}
+}
+
+// A web server makes the arguments of a CGI program out of a query string
+// without "=" (RFC 3875 §4.4): they are the client's.
+func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	for _, args := range [][]string{{"version"}, {"pam-conversation"}, {"http", "--listen", "127.0.0.1:0"}, {"--config=/etc/passwd"}} {
+		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), "", args...)
+		if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
+			t.Errorf("%q: stdout %q", args, got.stdout)
+		}
+	}
+}
+
+func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
+	program, config := install(t, goodConfig)
+	tests := []struct {
+		name, log string
+		breakIt   func()
+	}{
+		{"no PAM service", "pam.d/dockerauth", func() { os.Remove(filepath.Join(filepath.Dir(config), "pam.d", "dockerauth")) }},
+		{"a broken configuration", config + ":1: ", func() { write(t, config, "isuer: typo\n") }},
+		{"no configuration", "config.yml", func() { os.Remove(config) }},
+	}
+	for _, tt := range tests { // in this order: each breaks more
+		tt.breakIt()
+		got := play(t, program, cgiEnv(login), "")
+		if !strings.HasPrefix(got.stdout, "Status: 503 ") || !strings.Contains(got.stdout, `"UNAVAILABLE"`) || !strings.Contains(got.stdout, "Retry-After: ") {
+			t.Errorf("%s: stdout %q", tt.name, got.stdout)
+		}
+		if !strings.Contains(got.stderr, tt.log) || strings.Contains(got.stdout, tt.log) {
+			t.Errorf("%s: stderr %q, stdout %q", tt.name, got.stderr, got.stdout)
+		}
+	}
+}
+
+// serve starts the HTTP door and returns its URL and what it logs.
+func serve(t *testing.T, program string) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	log, err = os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(program, "http", "--listen", address)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		log.Close()
+	})
+	until(t, "it listens", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return "http://" + address + "/docker/v2/token", log, cmd
+}
+
+// until polls: another process gives no event to wait for.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func ask(t *testing.T, url string) (status int, body map[string]any) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("alice", "wonderland")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, body
+}
+
+func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
+	program, config := install(t, goodConfig)
+	url, log, cmd := serve(t, program)
+	lifetime := func() any {
+		status, body := ask(t, url)
+		if status != http.StatusOK {
+			t.Fatalf("status %d: %v", status, body)
+		}
+		return body["expires_in"]
+	}
+	if got := lifetime(); got != float64(900) {
+		t.Fatalf("expires_in %v", got)
+	}
+	write(t, config, goodConfig+"access_token_ttl: 2m\n")
+	until(t, "the new lifetime holds", func() bool { return lifetime() == float64(120) })
+
+	write(t, config, goodConfig+"access_token_ttl: 3 fortnights\n")
+	complaints := func() int { return strings.Count(read(t, log), "configuration is not usable") }
+	until(t, "it complains", func() bool { return complaints() == 1 })
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if got := lifetime(); got != float64(120) {
+		t.Errorf("the last good configuration did not stay: expires_in %v", got)
+	}
+
+	write(t, config, goodConfig+"access_token_ttl: 5m\n")
+	until(t, "the repaired one holds", func() bool { return lifetime() == float64(300) })
+	if complaints() != 1 {
+		t.Errorf("it complained %d times:\n%s", complaints(), read(t, log))
+	}
+}
+
+func TestSIGTERMEndsALongLivedDoorWithStatus0(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	url, _, cmd := serve(t, program)
+	if status, _ := ask(t, url); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// The files in /proc of a process that is not dumpable belong to root,
+// whoever runs it (proc(5)).
+func TestThePasswordInACGIEnvironmentCannotBeReadByOthersOfTheSameUser(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	cmd := exec.Command(program)
+	cmd.Env = cgiEnv(login, "CONTENT_LENGTH=1")
+	body, err := cmd.StdinPipe() // held open: the process waits for the body
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		makeReachable(t, program)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	environ := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "environ")
+	until(t, "environ belongs to root", func() bool {
+		info, err := os.Stat(environ)
+		return err == nil && info.Sys().(*syscall.Stat_t).Uid == 0
+	})
+	if _, err := os.ReadFile(environ); os.Getuid() != 0 && err == nil {
+		t.Error("environ can be read")
+	}
+	body.Close()
+	_ = cmd.Wait() // it answers 400 or 401, which is not what this is about
+}
+
+// makeReachable lets everybody start the program; t.TempDir is the owner's alone.
+func makeReachable(t *testing.T, program string) {
+	t.Helper()
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir := filepath.Dir(program); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func read(t *testing.T, f *os.File) string {
+	t.Helper()
+	content, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
