@@ -1,0 +1,132 @@
+// Package config turns config.yml into a Config: strict, with every default filled in and every bound checked. It knows YAML and key
+// files; it knows no HTTP and no PAM.
+package config
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"dockerauth/jwtsign"
+)
+
+// Config is a configuration that can be worked with: whatever could be checked without asking anybody has been.
+type Config struct {
+	Path             string       // config.yml itself, absolute
+	Key              *jwtsign.Key // never nil
+	Issuer           string
+	Audience         []string // the registries' service names; at least one, no two alike
+	BlacklistedUsers []string
+	AccessTokenTTL   time.Duration // whole seconds, as the next two
+	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
+	PAM              PAM
+	Log              Log
+	Files            []string // config.yml, key and certificate, absolute: what to watch for changes
+}
+
+// PAM is how accounts are asked for.
+type PAM struct {
+	Service     string        // name of the service file
+	Confdir     string        // folder of service files, absolute; "" is the system's
+	Timeout     time.Duration // of one conversation
+	Concurrency int           // conversations at once, at least 1
+}
+
+// Log is where the log goes.
+type Log struct {
+	File   string // absolute; "" is stderr
+	Format string // "text" or "json"
+	Level  slog.Level
+}
+
+// maxFile bounds config.yml: room for a blacklist of tens of thousands of names.
+const maxFile = 1 << 20
+
+// Load reads path and the key files it names. The error is an Errors that lists everything found wrong.
+func Load(path string) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, Errors{{File: path, Cause: err.Error()}}
+	}
+	s, errs := parse(path, filepath.Dir(absolute), data)
+	c := s.config
+	c.Path = absolute
+	c.Files = []string{absolute}
+	if s.privateKey != "" {
+		c.Key, errs = s.loadKey(path, errs)
+		c.Files = append(c.Files, s.privateKey)
+	}
+	if s.certificate != "" {
+		c.Files = append(c.Files, s.certificate)
+	}
+	if len(errs) > 0 {
+		return nil, errs.sorted()
+	}
+	return &c, nil
+}
+
+// loadKey reports what is wrong with a key file on the line that names it.
+func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
+	key, err := jwtsign.LoadKey(s.privateKey, s.certificate, s.keyID)
+	if err == nil {
+		return key, errs
+	}
+	var fe *jwtsign.FileError
+	if !errors.As(err, &fe) {
+		return nil, append(errs, Error{File: path, Line: s.lines["private_key"], Key: "private_key", Cause: err.Error()})
+	}
+	return nil, append(errs, Error{File: path, Line: s.lines[fe.Setting], Key: fe.Setting, Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: fe.Hint})
+}
+
+func read(path string) ([]byte, error) {
+	fail := func(cause, hint string) ([]byte, error) { return nil, Errors{{File: path, Cause: cause, Hint: hint}} }
+	// A named pipe would otherwise hold the open, and so the start, until somebody writes to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail("no such file", "copy config.yml.dist to it and write in what is yours")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fail("permission denied", "let the user that this program runs as read it")
+	}
+	if err != nil {
+		return fail(cause(err), "")
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fail(cause(err), "")
+	}
+	if !info.Mode().IsRegular() {
+		return fail("is not a regular file", "name the file config.yml")
+	}
+	// Whoever writes it chooses the key, and with it who may do what.
+	if mode := info.Mode().Perm(); mode&0o002 != 0 {
+		return fail("every user may change it", "chmod o-w")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return fail(cause(err), "")
+	}
+	if len(data) > maxFile {
+		return fail("is larger than 1 MiB", "name the file config.yml")
+	}
+	return data, nil
+}
+
+// cause drops the path from an error whose reader is told it already.
+func cause(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}

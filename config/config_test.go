@@ -1,0 +1,400 @@
+package config
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dockerauth/jwtsign"
+)
+
+// php is the PHP service's own config.yml.dist.
+const php = `private_key: "path/to/private/key/privkey.pem"
+issuer: "myAuthService.com"
+audience: "myDockerRegistry.com"
+blacklisted_users : ["userNameYouDoNotWantToGiveRegistryAccess"]
+`
+
+const (
+	keyName  = "path/to/private/key/privkey.pem"
+	certName = "path/to/certificate.pem"
+)
+
+// folder is a new folder with a key and its certificate where the examples name them, and text as config.yml.
+func folder(t testing.TB, text string) (dir, path string) {
+	t.Helper()
+	dir = t.TempDir()
+	key, cert := newKey(t)
+	put(t, filepath.Join(dir, keyName), key, 0o600)
+	put(t, filepath.Join(dir, certName), cert, 0o644)
+	path = filepath.Join(dir, "config.yml")
+	put(t, path, []byte(text), 0o644)
+	return dir, path
+}
+
+func put(t testing.TB, path string, data []byte, mode os.FileMode) {
+	t.Helper()
+	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o600), os.Chmod(path, mode)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newKey(t testing.TB) (key, cert []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dockerauth"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	certDER, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certDER})
+}
+
+func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
+	dir, path := folder(t, php)
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	libtrust, _ := jwtsign.LibtrustID(c.Key.Public())
+	if c.Key.KeyID() != libtrust {
+		t.Errorf("kid %q, want the libtrust id %q", c.Key.KeyID(), libtrust)
+	}
+	c.Key = nil
+	want := &Config{
+		Path: path, Issuer: "myAuthService.com", Audience: []string{"myDockerRegistry.com"},
+		BlacklistedUsers: []string{"userNameYouDoNotWantToGiveRegistryAccess"},
+		AccessTokenTTL:   15 * time.Minute, RefreshTokenTTL: 90 * 24 * time.Hour,
+		PAM:   PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0)},
+		Log:   Log{Format: "text", Level: slog.LevelInfo},
+		Files: []string{path, filepath.Join(dir, keyName)},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", c, want)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	dir, path := folder(t, `private_key: `+keyName+`
+certificate: `+certName+`
+key_id: thumbprint
+issuer: My Auth
+audience: [one, Docker registry]
+blacklisted_users: [root, 'web master']
+access_token_ttl: 1h30m
+refresh_token_ttl: 2w
+pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3}
+log:
+  file: logs/auth.log
+  format: json
+  level: warn
+`)
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Key.Chain()) != 1 || c.Key.KeyID() != "" {
+		t.Error("the key does not carry its certificate")
+	}
+	c.Key = nil
+	want := &Config{
+		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"}, BlacklistedUsers: []string{"root", "web master"},
+		AccessTokenTTL: 90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
+		PAM:   PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"), Timeout: 14 * time.Second, Concurrency: 3},
+		Log:   Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
+		Files: []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", c, want)
+	}
+}
+
+// Ways of writing that mean what the PHP service's file means.
+func TestOtherSpellings(t *testing.T) {
+	for _, c := range []struct{ name, text string }{
+		{"Windows line ends", strings.ReplaceAll(php, "\n", "\r\n")},
+		{"a byte order mark", "\ufeff" + php},
+		{"no line end at the end", strings.TrimSuffix(php, "\n")},
+		{"comments, with tabs", "#\tours\n" + strings.ReplaceAll(php, "\n", "\t# comment\twith tabs\n")},
+		{"a line that opens the document", "---\n" + php},
+		{"a line that ends it", php + "...\n"},
+		{"sections without keys", php + "pam:\nlog: {}\n"},
+		{"single quotes", strings.ReplaceAll(php, `"`, `'`)},
+		{"no quotes", strings.ReplaceAll(php, `"`, ``)},
+		{"quoted keys", strings.ReplaceAll(php, `issuer:`, `"issuer":`)},
+		{"lists with dashes", strings.NewReplacer(`"myDockerRegistry.com"`, "\n  - myDockerRegistry.com", ` : ["userNameYouDoNotWantToGiveRegistryAccess"]`, ":\n- userNameYouDoNotWantToGiveRegistryAccess").Replace(php)},
+		{"all on one line", `{private_key: ` + keyName + `, issuer: myAuthService.com, audience: myDockerRegistry.com, blacklisted_users: [userNameYouDoNotWantToGiveRegistryAccess]}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, path := folder(t, c.text)
+			got, err := Load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Issuer != "myAuthService.com" || !slices.Equal(got.Audience, []string{"myDockerRegistry.com"}) ||
+				!slices.Equal(got.BlacklistedUsers, []string{"userNameYouDoNotWantToGiveRegistryAccess"}) || got.PAM.Service != "dockerauth" {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestRelativePathsStartAtTheFile(t *testing.T) {
+	dir, _ := folder(t, php)
+	t.Chdir(filepath.Join(dir, "path"))
+	c, err := Load("../config.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err = filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{filepath.Join(dir, "config.yml"), filepath.Join(dir, keyName)}; !slices.Equal(c.Files, want) || c.Path != want[0] {
+		t.Errorf("files %q, path %q, want %q", c.Files, c.Path, want)
+	}
+}
+
+// dist is config.yml.dist as it ships, and with every setting that is commented out taken in.
+func dist(t testing.TB) (asShipped, allSet string) {
+	t.Helper()
+	data, err := os.ReadFile("../config.yml.dist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Settings are commented out without a space, or with the two of their section; sentences with one.
+	return string(data), regexp.MustCompile(`(?m)^#((?:  )?[a-z_]+:)`).ReplaceAllString(string(data), "$1")
+}
+
+func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
+	asShipped, allSet := dist(t)
+	_, path := folder(t, asShipped)
+	shipped, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, path := folder(t, allSet)
+	set, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(set.Files, filepath.Join(dir, certName)) {
+		t.Error("the certificate is not among the settings taken in")
+	}
+	for _, c := range []*Config{shipped, set} {
+		c.Key, c.Path, c.Files = nil, "", nil // they differ by folder, and by the certificate, which has no default
+	}
+	if !reflect.DeepEqual(shipped, set) {
+		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set, shipped)
+	}
+
+	r := &reader{settings: defaults()}
+	root, errs := readYAML("config.yml.dist", []byte(allSet))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	r.section("", root, topKeys, r.top)
+	for _, s := range []struct {
+		prefix string
+		keys   []string
+	}{{"", topKeys}, {"pam.", pamKeys}, {"log.", logKeys}} {
+		for _, key := range s.keys {
+			if r.lines[s.prefix+key] == 0 {
+				t.Errorf("config.yml.dist lacks %s%s", s.prefix, key)
+			}
+		}
+	}
+	if again, errs := parse("f", "/", []byte(allSet)); len(errs) > 0 || string(again.keyID) != "libtrust" {
+		t.Errorf("key_id %q, want the default libtrust; %v", again.keyID, errs)
+	}
+}
+
+// Every field of Config is filled from a key of config.yml: a new one without a key, or a key without a field, is noticed here.
+func TestEveryFieldHasAKey(t *testing.T) {
+	const derived = 3 // Path, Files and Key: the last from private_key, certificate and key_id
+	count := func(v any) int { return reflect.TypeOf(v).NumField() }
+	if got, want := count(Config{})-derived, len(topKeys)-3; got != want {
+		t.Errorf("Config has %d fields for %d keys", got, want)
+	}
+	if count(PAM{}) != len(pamKeys) || count(Log{}) != len(logKeys) {
+		t.Error("a section has another number of fields than of keys")
+	}
+}
+
+func TestEveryKnownKeyIsRead(t *testing.T) {
+	for _, s := range []struct {
+		prefix string
+		keys   []string
+		read   func(*reader) func(string, node)
+	}{
+		{"", topKeys, func(r *reader) func(string, node) { return r.top }},
+		{"pam.", pamKeys, func(r *reader) func(string, node) { return r.pam }},
+		{"log.", logKeys, func(r *reader) func(string, node) { return r.log }},
+	} {
+		for _, key := range s.keys {
+			r := &reader{settings: defaults()}
+			s.read(r)(s.prefix+key, node{kind: kindBool}) // no key takes one
+			if len(r.errs) != 1 || r.errs[0].Key != s.prefix+key {
+				t.Errorf("%s%s is known but not read: %v", s.prefix, key, r.errs)
+			}
+		}
+	}
+}
+
+func TestLoadRefusesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing.yml")
+	_, open := folder(t, php)
+	if err := os.Chmod(open, 0o646); err != nil {
+		t.Fatal(err)
+	}
+	_, large := folder(t, php+strings.Repeat("#", maxFile))
+	for _, c := range []struct{ name, path, want string }{
+		{"not there", missing, missing + ": no such file\n  copy config.yml.dist to it and write in what is yours"},
+		{"a folder", dir, dir + ": is not a regular file\n  name the file config.yml"},
+		{"a pipe", pipe, pipe + ": is not a regular file\n  name the file config.yml"},
+		{"everyone may write it", open, open + ": every user may change it\n  chmod o-w"},
+		{"larger than a mebibyte", large, large + ": is larger than 1 MiB\n  name the file config.yml"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Load(c.path)
+			var errs Errors
+			if got != nil || !errors.As(err, &errs) || err.Error() != c.want {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+// What is wrong with a key file is told on the line that names it, together with everything else.
+func TestKeyFileErrorsHaveALine(t *testing.T) {
+	key, cert := newKey(t)
+	for _, c := range []struct {
+		name, text string
+		change     func(t *testing.T, dir string)
+		want       string // DIR stands for the folder
+	}{
+		{
+			"the PHP service's example before anything was written in", php,
+			func(t *testing.T, dir string) { remove(t, filepath.Join(dir, keyName)) },
+			`DIR/config.yml:1: private_key: "DIR/path/to/private/key/privkey.pem": no such file or directory` + "\n" +
+				`  name a file that exists; a new key is made by: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE`,
+		},
+		{
+			"a key that everyone may read", "\n" + php,
+			func(t *testing.T, dir string) { put(t, filepath.Join(dir, keyName), key, 0o644) },
+			`DIR/config.yml:2: private_key: "DIR/path/to/private/key/privkey.pem": mode 0644 lets every user at the key` + "\n" +
+				`  chmod 640 and give it to the group of the user that this program runs as`,
+		},
+		{
+			"another key's certificate, and an unknown key", php + "certificate: " + certName + "\nlogs: x\n",
+			func(t *testing.T, dir string) { put(t, filepath.Join(dir, certName), cert, 0o644) },
+			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in private_key` + "\n" +
+				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
+				`DIR/config.yml:6: unknown key "logs"` + "\n  did you mean log?",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, path := folder(t, c.text)
+			c.change(t, dir)
+			_, err := Load(path)
+			if want := strings.ReplaceAll(c.want, "DIR", dir); err == nil || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	program := filepath.Join(dir, "lib", "dockerauth")
+	link := filepath.Join(dir, "cgi-bin", "token")
+	put(t, program, nil, 0o755)
+	if err := os.Mkdir(filepath.Dir(link), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(program, link); err != nil {
+		t.Fatal(err)
+	}
+	beside, besideLink := filepath.Join(dir, "lib", "config.yml"), filepath.Join(dir, "cgi-bin", "config.yml")
+	for _, c := range []struct {
+		name, executable string
+		there            []string
+		want, err        string
+	}{
+		{"beside the program", program, []string{beside, systemFile}, beside, ""},
+		{"beside what a link points at", link, []string{beside, besideLink}, beside, ""},
+		{"in /etc", program, []string{systemFile}, systemFile, ""},
+		{"a program that is gone, replaced by a newer one", filepath.Join(dir, "gone", "dockerauth"), []string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
+		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside + `" nor "/etc/dockerauth/config.yml" is there` + "\n" +
+			"  copy config.yml.dist to one of them, or name another with --config"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Find(c.executable, func(p string) bool { return slices.Contains(c.there, p) })
+			if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+				t.Errorf("got %q, %v, want %q, %s", got, err, c.want, c.err)
+			}
+		})
+	}
+	put(t, beside, nil, 0o000)
+	if got, err := Find(link, nil); got != beside || err != nil {
+		t.Errorf("with the real file system: %q, %v, want %q", got, err, beside)
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	asShipped, allSet := dist(b)
+	for _, c := range []struct{ name, text string }{{"four keys", php}, {"config.yml.dist", asShipped}, {"every key", allSet}} {
+		_, path := folder(b, c.text)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Load(path); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,34 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const systemFile = "/etc/dockerauth/config.yml"
+
+// Find is where the configuration is: beside the program, as with the PHP service, else in /etc. The program's own symbolic links are
+// followed, so that a link in cgi-bin finds what is beside the binary. exists may be nil; a file that is there but cannot be read counts.
+func Find(executable string, exists func(path string) bool) (string, error) {
+	if exists == nil {
+		exists = isThere
+	}
+	if real, err := filepath.EvalSymlinks(executable); err == nil {
+		executable = real
+	}
+	beside := filepath.Join(filepath.Dir(executable), "config.yml")
+	for _, path := range []string{beside, systemFile} {
+		if exists(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("find configuration: neither %q nor %q is there\n  copy config.yml.dist to one of them, or name another with --config", beside, systemFile)
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

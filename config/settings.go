@@ -1,0 +1,376 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"dockerauth/jwtsign"
+)
+
+// The keys, by section, in the order of config.yml.dist.
+var (
+	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id", "access_token_ttl", "refresh_token_ttl", "pam", "log"}
+	pamKeys = []string{"service", "confdir", "timeout", "concurrency"}
+	logKeys = []string{"file", "format", "level"}
+)
+
+const (
+	minAccessTTL = time.Minute // docker takes any expires_in below 60 for 60 (distribution auth/session.go, minimumTokenLifetimeSeconds)
+	// An access token cannot be called back: for so long a person who has left may still push.
+	maxAccessTTL = 24 * time.Hour
+	// Refresh tokens that outlive everything are what the PHP service had.
+	maxRefreshTTL = 3650 * day
+
+	minPAMTimeout = time.Second
+	maxPAMTimeout = 14 * time.Second // docker login gives up after 15
+
+	// One yescrypt check takes 16 MiB: this many take 4 GiB.
+	maxConcurrency = 256
+
+	// maxName bounds what travels in a token, in a header for which web servers have 8 KiB.
+	maxName = 255
+	maxPath = 4095 // Linux, PATH_MAX less its NUL
+
+	pathHint = "write the path of the file, and keep the key out of config.yml"
+)
+
+// settings is config.yml after reading, before any file that it names is looked at.
+type settings struct {
+	config      Config
+	privateKey  string // absolute, as certificate
+	certificate string
+	keyID       jwtsign.KeyID
+	lines       map[string]int // of each key that is there
+}
+
+func defaults() settings {
+	return settings{
+		config: Config{
+			AccessTokenTTL:  15 * time.Minute,
+			RefreshTokenTTL: 90 * day,
+			PAM:             PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0)},
+			Log:             Log{Format: "text", Level: slog.LevelInfo},
+		},
+		lines: map[string]int{},
+	}
+}
+
+// reader reads the nodes of one file into settings and collects what is wrong with them.
+type reader struct {
+	settings
+	file string
+	dir  string // that relative paths start from
+	errs Errors
+}
+
+// parse reads a file's content. The settings are worth something only without errors.
+func parse(file, dir string, data []byte) (settings, Errors) {
+	r := &reader{settings: defaults(), file: file, dir: dir}
+	root, errs := readYAML(file, data)
+	if len(errs) > 0 {
+		return settings{}, errs
+	}
+	r.section("", root, topKeys, r.top)
+	r.required("private_key", "name the file that holds the signing key")
+	r.required("issuer", "write the issuer that the registry's auth.token section has")
+	r.required("audience", "write the service that the registry's auth.token section has")
+	r.lifetimes()
+	return r.settings, r.errs.sorted()
+}
+
+func (r *reader) top(key string, v node) {
+	c := &r.config
+	switch key {
+	case "private_key":
+		r.privateKey = r.path(key, v)
+	case "certificate":
+		r.certificate = r.path(key, v)
+	case "key_id":
+		r.keyID = jwtsign.KeyID(r.choice(key, v, string(jwtsign.KeyIDLibtrust), string(jwtsign.KeyIDThumbprint)))
+	case "issuer":
+		c.Issuer = r.name(key, v)
+	case "audience":
+		c.Audience = r.audience(key, v)
+	case "blacklisted_users":
+		c.BlacklistedUsers = r.names(key, v)
+	case "access_token_ttl":
+		c.AccessTokenTTL = r.duration(key, v, minAccessTTL, maxAccessTTL, "it cannot be taken back before it ends")
+	case "refresh_token_ttl":
+		c.RefreshTokenTTL = r.duration(key, v, minAccessTTL, maxRefreshTTL, "logins that never end outlive the account")
+	case "pam":
+		r.section(key, v, pamKeys, r.pam)
+	case "log":
+		r.section(key, v, logKeys, r.log)
+	}
+}
+
+func (r *reader) pam(key string, v node) {
+	p := &r.config.PAM
+	switch key {
+	case "pam.service":
+		p.Service = r.service(key, v)
+	case "pam.confdir":
+		p.Confdir = r.pathOrNone(key, v)
+	case "pam.timeout":
+		p.Timeout = r.duration(key, v, minPAMTimeout, maxPAMTimeout, "docker login gives up after 15s")
+	case "pam.concurrency":
+		p.Concurrency = r.concurrency(key, v)
+	}
+}
+
+func (r *reader) log(key string, v node) {
+	l := &r.config.Log
+	switch key {
+	case "log.file":
+		l.File = r.pathOrNone(key, v)
+	case "log.format":
+		l.Format = r.choice(key, v, "text", "json")
+	case "log.level":
+		l.Level = r.level(key, v)
+	}
+}
+
+// section reads the fields of a section, each key once, each key known. A section with nothing in it is one whose keys are all
+// commented out.
+func (r *reader) section(prefix string, v node, known []string, read func(key string, v node)) {
+	if v.kind == kindNull {
+		return
+	}
+	if v.kind != kindSection {
+		r.fail(v.line, prefix, fmt.Sprintf("is %s, not a section", v.kind), "write its keys below it, indented: "+strings.Join(known, ", "))
+		return
+	}
+	for _, f := range v.fields {
+		key := f.key
+		if prefix != "" {
+			key = prefix + "." + f.key
+		}
+		if !contains(known, f.key) {
+			r.unknown(prefix, f, known)
+			continue
+		}
+		if first, again := r.lines[key]; again {
+			r.fail(f.line, key, fmt.Sprintf("is there already, on line %d", first), "keep one of them")
+			continue
+		}
+		r.lines[key] = f.line
+		read(key, f.value)
+	}
+}
+
+func (r *reader) required(key, hint string) {
+	if _, ok := r.lines[key]; !ok {
+		r.fail(0, key, "is missing", hint)
+	}
+}
+
+// lifetimes: a login that ends before what it was exchanged for is a mistake in one of the two.
+func (r *reader) lifetimes() {
+	access, refresh := r.config.AccessTokenTTL, r.config.RefreshTokenTTL
+	if access == 0 || refresh == 0 || refresh >= access {
+		return // a lifetime of 0 has been reported
+	}
+	r.fail(r.lines["refresh_token_ttl"], "refresh_token_ttl", fmt.Sprintf("%s is less than access_token_ttl, %s", formatDuration(refresh), formatDuration(access)),
+		"a refresh token is there to fetch access tokens: it lasts at least as long")
+}
+
+func (r *reader) fail(line int, key, cause, hint string) {
+	r.errs = append(r.errs, Error{File: r.file, Line: line, Key: key, Cause: cause, Hint: hint})
+}
+
+// text takes a text that can stand in a log line and a token: not empty, no control characters, no spaces around it. ok is false when it
+// has been refused.
+func (r *reader) text(key string, v node, most int) (text string, ok bool) {
+	if v.kind == kindNull {
+		r.fail(v.line, key, "has no value", "write one, or delete the line")
+		return "", false
+	}
+	if v.kind == kindNumber || v.kind == kindBool {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "put it in quotes")
+		return "", false
+	}
+	if v.kind != kindText {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "write one value on one line")
+		return "", false
+	}
+	if cause, hint := badText(v.text, most); cause != "" {
+		r.fail(v.line, key, cause, hint)
+		return "", false
+	}
+	return v.text, true
+}
+
+func badText(s string, most int) (cause, hint string) {
+	switch {
+	case s == "":
+		return "is empty", "write a value, or delete the line"
+	case isKeyMaterial(s):
+		return "holds a key or certificate", pathHint
+	case len(s) > most:
+		return fmt.Sprintf("has %d bytes, the most is %d", len(s), most), "shorten it"
+	case strings.ContainsFunc(s, isControl):
+		return "has a line break or another control character", "write it on one line"
+	case strings.TrimSpace(s) != s:
+		return "begins or ends with a space", "take the space away"
+	}
+	return "", ""
+}
+
+// isControl counts in what ends a line in some program or other, and what no one sees.
+func isControl(c rune) bool {
+	return unicode.IsControl(c) || unicode.In(c, unicode.Zl, unicode.Zp, unicode.Cf)
+}
+
+func (r *reader) name(key string, v node) string {
+	s, _ := r.text(key, v, maxName)
+	return s
+}
+
+func (r *reader) names(key string, v node) []string {
+	if v.kind != kindList {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind), `write it in brackets: ["one", "two"]; none is []`)
+		return nil
+	}
+	var names []string
+	for _, item := range v.items {
+		if s, ok := r.text(key, item, maxName); ok {
+			names = append(names, s)
+		}
+	}
+	return names
+}
+
+// audience takes one name or several. Names with a space are real ("Docker registry") and compared as they are.
+func (r *reader) audience(key string, v node) []string {
+	if v.kind != kindList {
+		v = node{line: v.line, kind: kindList, items: []node{v}}
+	}
+	if len(v.items) == 0 {
+		r.fail(v.line, key, "is an empty list", "write the service that the registry's auth.token section has")
+		return nil
+	}
+	names := r.names(key, v)
+	for i, s := range names {
+		if s == jwtsign.RefreshAudience {
+			r.fail(v.line, key, quote(s)+" is that of refresh tokens", "give the registry another service name")
+		}
+		if contains(names[:i], s) {
+			r.fail(v.line, key, quote(s)+" is there twice", "keep one of them")
+		}
+	}
+	return names
+}
+
+func (r *reader) path(key string, v node) string {
+	if isKeyMaterial(v.text) {
+		r.fail(v.line, key, "holds a key or certificate, not the path of one", pathHint)
+		return ""
+	}
+	s, ok := r.text(key, v, maxPath)
+	if !ok || filepath.IsAbs(s) {
+		return s
+	}
+	return filepath.Join(r.dir, s)
+}
+
+// pathOrNone takes "" for the default.
+func (r *reader) pathOrNone(key string, v node) string {
+	if v.kind == kindText && v.text == "" {
+		return ""
+	}
+	return r.path(key, v)
+}
+
+func (r *reader) choice(key string, v node, options ...string) string {
+	s, ok := r.text(key, v, maxName)
+	if ok && !contains(options, s) {
+		r.fail(v.line, key, quote(s)+" is unknown", "write "+strings.Join(options, " or "))
+	}
+	return s
+}
+
+func (r *reader) level(key string, v node) slog.Level {
+	switch r.choice(key, v, "debug", "info", "warn", "error") {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// service takes what can be the name of a file in /etc/pam.d and nothing beside it, and not the one that answers for services without
+// a file (pam.conf(5)): on Debian it lets everybody in.
+func (r *reader) service(key string, v node) string {
+	s, ok := r.text(key, v, maxName)
+	if !ok {
+		return ""
+	}
+	bad := strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
+	})
+	switch {
+	case bad || s[0] == '.' || s[0] == '-':
+		r.fail(v.line, key, quote(s)+" cannot name a service", "use a to z, 0 to 9, and . _ - except at the start")
+	case s == "other":
+		r.fail(v.line, key, `"other" answers for services that have no file`, "make a file of its own for this service, /etc/pam.d/dockerauth")
+	}
+	return s
+}
+
+func (r *reader) concurrency(key string, v node) int {
+	if v.kind != kindNumber {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a number", v.kind), "write 0 for the number of processor cores")
+		return 0
+	}
+	n, err := strconv.Atoi(v.text)
+	if err != nil || strconv.Itoa(n) != v.text || n < 0 || n > maxConcurrency {
+		r.fail(v.line, key, fmt.Sprintf("is not a whole number from 0 to %d", maxConcurrency), "write 0 for the number of processor cores")
+		return 0
+	}
+	if n == 0 {
+		return runtime.GOMAXPROCS(0) // cores, or the share of them that a container has
+	}
+	return n
+}
+
+func (r *reader) duration(key string, v node, least, most time.Duration, why string) time.Duration {
+	if v.kind == kindNumber {
+		r.fail(v.line, key, "has no unit", "write s, m, h, d or w behind the number: 90s, 15m, 90d")
+		return 0
+	}
+	s, ok := r.text(key, v, maxName)
+	if !ok {
+		return 0
+	}
+	d, err := parseDuration(s)
+	switch {
+	case err != nil:
+		r.fail(v.line, key, fmt.Sprintf("%s: %v", quote(s), err), "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m")
+		return 0
+	case d < least:
+		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), formatDuration(least)), fmt.Sprintf("write %s or more", formatDuration(least)))
+		return 0
+	case d > most:
+		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), formatDuration(most)), why)
+		return 0
+	}
+	return d
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,246 @@
+package config
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// node is a value of the part of YAML that a configuration needs: texts, numbers, lists and sections.
+type node struct {
+	line   int
+	kind   kind
+	text   string  // of a text or a number, as written
+	items  []node  // of a list
+	fields []field // of a section, in the order of the file
+}
+
+type field struct {
+	key   string
+	line  int
+	value node
+}
+
+type kind int
+
+const (
+	kindText kind = iota
+	kindNumber
+	kindBool
+	kindNull
+	kindList
+	kindSection
+)
+
+// String says what stands there in place of what should.
+func (k kind) String() string {
+	return [...]string{"a text", "a number", "true or false", "nothing", "a list", "a section"}[k]
+}
+
+// maxNesting is two more than any key needs. The parser's work grows with the square of the depth.
+const maxNesting = 4
+
+// readYAML reads one document with a section at its top. Errors bear the parser's words, which name what it looked for, never its
+// picture of the place, which would put a pasted key on the screen.
+func readYAML(file string, data []byte) (node, Errors) {
+	data, errs := plainText(file, data)
+	if len(errs) > 0 {
+		return node{}, errs
+	}
+	tokens := lexer.Tokenize(string(data))
+	if e := checkTokens(tokens); e != nil {
+		return node{}, Errors{e.in(file, data)}
+	}
+	// Duplicates are reported by the reader of the section, with the line of the first.
+	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return node{}, Errors{parserError(err).in(file, data)}
+	}
+	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
+		return node{}, Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and write in what is yours"}}
+	}
+	root, e := convert(f.Docs[0].Body)
+	if e != nil {
+		return node{}, Errors{e.in(file, data)}
+	}
+	if root.kind != kindSection {
+		e := &yamlError{line: root.line, cause: "is " + root.kind.String() + ", not a list of keys and values", hint: "write one KEY: VALUE a line"}
+		return node{}, Errors{e.in(file, data)}
+	}
+	return root, nil
+}
+
+// plainText takes a byte order mark and other systems' line ends away and refuses what is no text. Tabs are no indentation in YAML
+// (1.2.2 §6.1), and none of our values has one, so a tab may only stand where a comment or nothing follows.
+func plainText(file string, data []byte) ([]byte, Errors) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	number := 0
+	var out []byte
+	for line := range bytes.Lines(data) {
+		number++
+		if !utf8.Valid(line) {
+			return nil, Errors{{File: file, Line: number, Cause: "is not UTF-8", Hint: "save the file as UTF-8"}}
+		}
+		before, after, tab := bytes.Cut(line, []byte("\t"))
+		if after = bytes.TrimSpace(after); tab && len(after) > 0 && after[0] != '#' && !bytes.HasPrefix(bytes.TrimSpace(before), []byte("#")) {
+			return nil, Errors{{File: file, Line: number, Cause: "has a tab", Hint: "indent with spaces"}}
+		}
+		out = append(out, bytes.ReplaceAll(line, []byte("\t"), []byte(" "))...)
+	}
+	return out, nil
+}
+
+// yamlError is an error of the language rather than of a key.
+type yamlError struct {
+	line  int
+	cause string
+	hint  string
+}
+
+// in prefers to speak of a pasted key, if there is one: it is why the file cannot be read, and where it begins is a better place than
+// wherever it stopped making sense.
+func (e *yamlError) in(file string, data []byte) Error {
+	if at := bytes.Index(data, []byte("-----BEGIN")); at >= 0 {
+		return Error{File: file, Line: 1 + bytes.Count(data[:at], []byte("\n")), Cause: "holds a key or certificate", Hint: pathHint}
+	}
+	line := min(max(e.line, 1), 1+bytes.Count(data, []byte("\n")))
+	return Error{File: file, Line: line, Cause: e.cause, Hint: e.hint}
+}
+
+// checkTokens refuses what a configuration has no use for, before anything is built from it: anchors and aliases (a few lines of which
+// stand for gigabytes), merge keys, tags, directives, further documents, deep nesting.
+func checkTokens(tokens token.Tokens) *yamlError {
+	depth, dashes := 0, 0
+	begun, ended := false, false
+	for _, t := range tokens {
+		if t.Type == token.CommentType {
+			continue
+		}
+		refuse := func(cause, hint string) *yamlError {
+			return &yamlError{line: t.Position.Line, cause: cause, hint: hint}
+		}
+		if ended || begun && t.Type == token.DocumentHeaderType {
+			return refuse("a second document begins", "keep one, and delete the line ---")
+		}
+		begun = true
+		switch t.Type {
+		case token.InvalidType:
+			return refuse(words(t.Error), hintFor(t.Error))
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			return refuse("anchors, aliases and merge keys are not read here", "write the value out; a text that begins with & or * goes in quotes")
+		case token.TagType:
+			return refuse("tags are not read here", "a text that begins with ! goes in quotes")
+		case token.DirectiveType:
+			return refuse("directives are not read here", "a text that begins with % goes in quotes")
+		case token.MappingKeyType:
+			return refuse("keys are plain words here", "a text that begins with ? goes in quotes")
+		case token.DocumentEndType:
+			ended = true
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		}
+		if t.Type == token.SequenceEntryType {
+			dashes++
+		} else {
+			dashes = 0
+		}
+		if depth > maxNesting || dashes > maxNesting {
+			return refuse("is nested too deeply", "no key takes a list in a list")
+		}
+	}
+	return nil
+}
+
+func parserError(err error) *yamlError {
+	at, ok := err.(interface {
+		GetToken() *token.Token
+		GetMessage() string
+	})
+	if !ok {
+		return &yamlError{cause: "cannot be read as YAML"}
+	}
+	e := &yamlError{cause: words(at.GetMessage()), hint: hintFor(at.GetMessage())}
+	if t := at.GetToken(); t != nil && t.Position != nil {
+		e.line = t.Position.Line
+	}
+	return e
+}
+
+func words(message string) string { return "cannot be read as YAML: " + message }
+
+// hintFor answers the mistakes that people make.
+func hintFor(message string) string {
+	switch {
+	case strings.Contains(message, "mapping value is not allowed"):
+		return "a text with a colon and a space in it goes in quotes; keys of one section begin in the same column"
+	case strings.Contains(message, "end character of"):
+		return "a quote is not closed"
+	case strings.Contains(message, "reserved character"):
+		return "put the text in quotes"
+	case strings.Contains(message, "escape character"):
+		return "in single quotes a backslash is a backslash"
+	case strings.Contains(message, "']' not found"), strings.Contains(message, "'}'"):
+		return "a bracket is not closed"
+	}
+	return "see config.yml.dist for the form"
+}
+
+// convert makes nodes of the parser's tree. Its depth is bounded: by checkTokens, and where lines are indented, by the length of the file.
+func convert(n ast.Node) (node, *yamlError) {
+	out := node{line: n.GetToken().Position.Line}
+	switch v := n.(type) {
+	case *ast.StringNode:
+		out.text = v.Value
+	case *ast.LiteralNode:
+		out.text = v.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		out.kind, out.text = kindNumber, n.GetToken().Value
+	case *ast.BoolNode:
+		out.kind = kindBool
+	case *ast.NullNode:
+		out.kind = kindNull
+	case *ast.SequenceNode:
+		return convertList(out, v)
+	case *ast.MappingNode:
+		return convertSection(out, v.Values)
+	case *ast.MappingValueNode:
+		return convertSection(out, []*ast.MappingValueNode{v})
+	default:
+		return out, &yamlError{line: out.line, cause: "cannot be read here: " + strings.ToLower(n.Type().String()), hint: "see config.yml.dist for the form"}
+	}
+	return out, nil
+}
+
+func convertList(out node, list *ast.SequenceNode) (node, *yamlError) {
+	out.kind = kindList
+	for _, v := range list.Values {
+		item, err := convert(v)
+		if err != nil {
+			return out, err
+		}
+		out.items = append(out.items, item)
+	}
+	return out, nil
+}
+
+func convertSection(out node, values []*ast.MappingValueNode) (node, *yamlError) {
+	out.kind = kindSection
+	for _, v := range values {
+		value, err := convert(v.Value)
+		if err != nil {
+			return out, err
+		}
+		key := v.Key.GetToken()
+		out.fields = append(out.fields, field{key: key.Value, line: key.Position.Line, value: value})
+	}
+	return out, nil
+}
