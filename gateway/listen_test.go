@@ -1,0 +1,290 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct{ name, spec, want string }{
+		{"nothing", "", "unknown kind"},
+		{"no kind", "127.0.0.1:9000", "unknown kind"},
+		{"unknown kind", "udp:127.0.0.1:9000", "unknown kind"},
+		{"no host", "tcp::9000", "no host"},
+		{"no port", "tcp:127.0.0.1", "not HOST:PORT"},
+		{"an empty port", "tcp:127.0.0.1:", "not HOST:PORT"},
+		{"no path", "unix:", "not a path"},
+		{"an abstract socket", "unix:@dockerauth", "not a path"},
+		{"a path that is too long", "unix:/" + strings.Repeat("a", maxSocketPath), "longer than 107"},
+		{"a file in the way", "unix:" + file, "something else"},
+		{"a folder in the way", "unix:" + dir, "something else"},
+		{"a folder that is missing", "unix:" + filepath.Join(dir, "no", "s"), "no such file"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			l, err := Listen(c.spec)
+			if err == nil {
+				l.Close()
+				t.Fatal("listens")
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%q does not say %q", err, c.want)
+			}
+		})
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListenMakesASocketForOwnerAndGroup(t *testing.T) {
+	path := socket(t)
+	l, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o660 {
+		t.Errorf("mode %o", got)
+	}
+	l.Close()
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("socket is left behind")
+	}
+}
+
+func TestListenReplacesADeadSocket(t *testing.T) {
+	path := socket(t)
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	l, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func TestListenLeavesALiveSocketAlone(t *testing.T) {
+	path := socket(t)
+	live, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	if _, err := Listen("unix:" + path); err == nil || !strings.Contains(err.Error(), "another process is listening") {
+		t.Errorf("second listener: %v", err)
+	}
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Errorf("first listener: %v", err)
+	} else {
+		c.Close()
+	}
+}
+
+func TestDetectTellsTheDoorsApart(t *testing.T) {
+	dir := socket(t)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listening, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listening.Close()
+	c, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	connected, err := c.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	pipe, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	defer w.Close()
+
+	cases := []struct {
+		name string
+		fd0  *os.File
+		env  map[string]string
+		want Door
+	}{
+		{"a listening socket is FastCGI", listening, nil, DoorFastCGI},
+		{"a listening socket is FastCGI even in a CGI environment", listening, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorFastCGI},
+		{"a connected socket is CGI, as under mod_cgid", connected, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorCGI},
+		{"a pipe is CGI, with a method alone", pipe, map[string]string{"REQUEST_METHOD": "GET"}, DoorCGI},
+		{"a connected socket without variables is nothing", connected, nil, DoorNone},
+		{"a pipe without variables is nothing", pipe, nil, DoorNone},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := Detect(c.fd0.Fd(), func(name string) string { return c.env[name] }); got != c.want {
+				t.Errorf("door %d, want %d", got, c.want)
+			}
+		})
+	}
+	t.Run("a closed descriptor is nothing", func(t *testing.T) {
+		if got := Detect(^uintptr(0)>>1, func(string) string { return "" }); got != DoorNone {
+			t.Errorf("door %d", got)
+		}
+	})
+}
+
+func TestFastCGIOnStandardInput(t *testing.T) {
+	path := socket(t)
+	outer, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outer.Close()
+	f, err := outer.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := StdinListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ServeFastCGI, l, teller)
+	nc, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, nc)
+	defer c.Close()
+	c.get(1, false, "/x")
+	if s := c.reply(1).sighting(t); s.Path != "/x" {
+		t.Errorf("path %q", s.Path)
+	}
+	<-c.gone
+}
+
+func TestStandardInputThatIsNoSocketIsAnError(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := StdinListener(f); err == nil {
+		t.Error("listens on /dev/null")
+	}
+}
+
+func TestSystemdSocketsMeantForOthersAreLeftAlone(t *testing.T) {
+	cases := []struct {
+		name, pid, fds string
+		fails          bool
+	}{
+		{"no variables", "", "", false},
+		{"another process", "1", "1", false},
+		{"a pid that is none", "self", "1", false},
+		{"no number", "42", "", true},
+		{"a negative number", "42", "-1", true},
+		{"too many", "42", "65", true},
+		{"none", "42", "0", false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			env := map[string]string{"LISTEN_PID": c.pid, "LISTEN_FDS": c.fds}
+			l, err := SystemdListeners(func(name string) string { return env[name] }, 42)
+			if l != nil || (err != nil) != c.fails {
+				t.Errorf("got %v, %v", l, err)
+			}
+		})
+	}
+}
+
+// systemdChild is what the test binary does as a service with LISTEN_FDS: it
+// says what it got and whether a child of its own would get it too.
+func systemdChild() int {
+	env := map[string]string{"LISTEN_PID": strconv.Itoa(os.Getpid()), "LISTEN_FDS": os.Getenv("FDS")}
+	listeners, err := SystemdListeners(func(name string) string { return env[name] }, os.Getpid())
+	if err != nil {
+		fmt.Println("error:", err)
+		return 0
+	}
+	for _, l := range listeners {
+		fmt.Println("listens:", l.Addr())
+	}
+	out, err := exec.Command("/bin/sh", "-c", "ls -l /proc/self/fd | grep -c socket:").Output()
+	if err != nil && len(out) == 0 {
+		fmt.Println("error:", err)
+	}
+	fmt.Printf("inherited: %s\n", strings.TrimSpace(string(out)))
+	return 0
+}
+
+func TestSystemdSocketsAreTakenAndNotPassedOn(t *testing.T) {
+	var files []*os.File
+	var want string
+	for range 2 {
+		path := socket(t)
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		f, err := l.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+		want += "listens: " + path + "\n"
+	}
+	want += "inherited: 0\n"
+	if got := runSystemdChild(t, "2", files); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if got := runSystemdChild(t, "2", []*os.File{files[0], null}); !strings.Contains(got, "socket 4 from systemd") {
+		t.Errorf("a descriptor that is no socket: %q", got)
+	}
+}
+
+func runSystemdChild(t *testing.T, fds string, files []*os.File) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"=systemd", "FDS="+fds, noRaceNap)
+	cmd.ExtraFiles = files
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

@@ -1,0 +1,336 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// program is what the tests call themselves where SCRIPT_NAME is concerned.
+const program = "dockerauth"
+
+// sighting is what a handler saw, told back to the test as its answer.
+type sighting struct {
+	Method, Path, Query, Host, Remote, Auth string
+	Length, Read                            int64
+	Error                                   string
+	Header                                  http.Header
+	Deadline                                bool
+}
+
+// teller answers with what it saw, and does odd things when the path asks for them.
+var teller = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/panic":
+		var nobody *sighting
+		w.Write([]byte("half an ans"))
+		nobody.Path = "pw-in-panic"
+	case "/panic/value":
+		panic("pw-in-panic: " + r.Header.Get("Authorization"))
+	case "/unread":
+		http.Error(w, `{"errors":[]}`, http.StatusRequestEntityTooLarge)
+		return
+	case "/nothing":
+		return
+	case "/gone":
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	n, err := io.Copy(io.Discard, r.Body)
+	s := sighting{
+		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Remote: r.RemoteAddr,
+		Auth: r.Header.Get("Authorization"), Length: r.ContentLength, Read: n, Header: r.Header,
+	}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	_, s.Deadline = r.Context().Deadline()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Status", "200 forged")
+	json.NewEncoder(w).Encode(s)
+})
+
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r reply) sighting(t testing.TB) sighting {
+	t.Helper()
+	var s sighting
+	if err := json.Unmarshal(r.body, &s); err != nil {
+		t.Fatalf("status %d, body %q: %v", r.status, r.body, err)
+	}
+	return s
+}
+
+// checkJSON fails unless r is an answer in the registry's error format.
+func (r reply) checkJSON(t testing.TB) {
+	t.Helper()
+	var e struct {
+		Errors []struct{ Code, Message string }
+	}
+	if err := json.Unmarshal(r.body, &e); err != nil || len(e.Errors) != 1 || e.Errors[0].Code == "" || e.Errors[0].Message == "" {
+		t.Errorf("body %q is not an error in JSON: %v", r.body, err)
+	}
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type %q", got)
+	}
+	if got := r.header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q", got)
+	}
+}
+
+// parseCGI takes a CGI document response apart. It must be one, and only one.
+func parseCGI(out []byte) (reply, error) {
+	in := bufio.NewReader(bytes.NewReader(out))
+	line, err := in.ReadString('\n')
+	code, text, ok := strings.Cut(strings.TrimSuffix(line, "\r\n"), " ")
+	if err != nil || !ok || code != "Status:" {
+		return reply{}, fmt.Errorf("first line %q is no Status line", line)
+	}
+	code, _, _ = strings.Cut(text, " ")
+	status, err := strconv.Atoi(code)
+	if err != nil || status < 200 || status > 599 {
+		return reply{}, fmt.Errorf("first line %q has no status", line)
+	}
+	header, err := textproto.NewReader(in).ReadMIMEHeader()
+	if err != nil {
+		return reply{}, fmt.Errorf("read header: %w", err)
+	}
+	if len(header.Values("Status")) > 0 {
+		return reply{}, errors.New("second Status line")
+	}
+	body, _ := io.ReadAll(in)
+	if n := header.Get("Content-Length"); n != "" && n != strconv.Itoa(len(body)) {
+		return reply{}, fmt.Errorf("Content-Length %s, but %d bytes of body", n, len(body))
+	}
+	return reply{status, http.Header(header), body}, nil
+}
+
+// wish is a request, before a web server has put it into one of its forms.
+type wish struct {
+	method, target string
+	header         map[string]string
+	body           string
+	chunked        bool
+}
+
+// variables are the wish as Apache's mod_cgid would put it, with the program at /cgi-bin.
+func (w wish) variables() map[string]string {
+	uri := w.target
+	p, query, _ := strings.Cut(w.target, "?")
+	vars := map[string]string{
+		"GATEWAY_INTERFACE": "CGI/1.1",
+		"SERVER_PROTOCOL":   "HTTP/1.1",
+		"REQUEST_METHOD":    w.method,
+		"REQUEST_URI":       uri,
+		"SCRIPT_NAME":       "/cgi-bin/" + program,
+		"PATH_INFO":         p,
+		"QUERY_STRING":      query,
+		"REMOTE_ADDR":       "192.0.2.7",
+		"REMOTE_PORT":       "4711",
+		"REMOTE_USER":       "forged",
+	}
+	for name, value := range w.header {
+		vars["HTTP_"+strings.ReplaceAll(strings.ToUpper(name), "-", "_")] = value
+	}
+	switch {
+	case w.chunked:
+		vars["HTTP_TRANSFER_ENCODING"] = "chunked"
+	case w.body != "":
+		vars["CONTENT_LENGTH"] = strconv.Itoa(len(w.body))
+	}
+	return vars
+}
+
+func environ(vars map[string]string) []string {
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, name+"="+vars[name])
+	}
+	return env
+}
+
+// theatre is a door with whatever stands before it.
+type theatre struct {
+	name string
+	play func(testing.TB, wish) reply
+}
+
+// theatres opens every door for the time of a test, over real sockets and processes.
+func theatres(t *testing.T) []theatre {
+	return []theatre{
+		{"CGI", playCGI},
+		{"CGI as a process of its own", playProcess},
+		{"FastCGI", playFastCGI(t)},
+		{"HTTP", playHTTP(t)},
+	}
+}
+
+func playCGI(t testing.TB, w wish) reply {
+	t.Helper()
+	var out bytes.Buffer
+	err := CGI(context.Background(), teller, environ(w.variables()), strings.NewReader(w.body), &out, Options{Program: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := parseCGI(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// The test binary becomes the CGI program when this variable is set; see TestMain.
+const childVariable = "GATEWAY_TEST_CHILD"
+
+// noRaceNap spares a child of a -race build the second it waits at its end.
+const noRaceNap = "GORACE=atexit_sleep_ms=0"
+
+func playProcess(t testing.TB, w wish) reply {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(environ(w.variables()), childVariable+"=cgi", noRaceNap)
+	cmd.Stdin = strings.NewReader(w.body)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := parseCGI(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(childVariable) {
+	case "cgi":
+		o := Options{Program: program}
+		if err := CGI(context.Background(), teller, os.Environ(), os.Stdin, os.Stdout, o); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case "systemd":
+		os.Exit(systemdChild())
+	}
+	os.Exit(m.Run())
+}
+
+// socket is a fresh path for a unix socket, short enough for sun_path.
+func socket(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
+}
+
+type server func(context.Context, net.Listener, http.Handler, Options) error
+
+// run serves on l until the test ends, and fails it when that goes wrong.
+func run(t testing.TB, serve server, l net.Listener, h http.Handler) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, l, h, Options{Program: program, Grace: 5 * time.Second}) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func playFastCGI(t *testing.T) func(testing.TB, wish) reply {
+	path := socket(t)
+	l, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ServeFastCGI, l, teller)
+	return func(t testing.TB, w wish) reply {
+		t.Helper()
+		nc, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(t, nc)
+		defer c.Close()
+		c.begin(1, false)
+		c.params(1, w.variables())
+		c.stdin(1, []byte(w.body))
+		return c.reply(1)
+	}
+}
+
+func playHTTP(t *testing.T) func(testing.TB, wish) reply {
+	l, err := Listen("tcp:127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ServeHTTP, l, teller)
+	return func(t testing.TB, w wish) reply {
+		t.Helper()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return w.speakHTTP(t, c)
+	}
+}
+
+// speakHTTP writes the request by hand: no client would send the hostile ones.
+func (w wish) speakHTTP(t testing.TB, c net.Conn) reply {
+	t.Helper()
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s %s HTTP/1.1\r\nConnection: close\r\n", w.method, w.target)
+	if _, ok := w.header["Host"]; !ok {
+		out.WriteString("Host: registry.example\r\n")
+	}
+	for name, value := range w.header {
+		fmt.Fprintf(&out, "%s: %s\r\n", name, value)
+	}
+	switch {
+	case w.chunked:
+		fmt.Fprintf(&out, "Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(w.body), w.body)
+	case w.body != "":
+		fmt.Fprintf(&out, "Content-Length: %d\r\n\r\n%s", len(w.body), w.body)
+	default:
+		out.WriteString("\r\n")
+	}
+	if _, err := c.Write(out.Bytes()); err != nil {
+		t.Fatalf("write request: %v", err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: w.method})
+	if err != nil {
+		t.Fatalf("read response: %v", err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("read response: %v", err)
+	}
+	return reply{res.StatusCode, res.Header, body}
+}
