@@ -68,7 +68,10 @@ func TestARegistryTakesTheKeysItKnowsByTheNamesItKnows(t *testing.T) {
 
 func playKey(t *testing.T, registry registryKind, kind keyKind, named string, jwks bool, want int) {
 	o := siteOptions{key: kind, certificate: named == byCertificate}
-	if named == byThumbprint {
+	switch named {
+	case byLibtrust:
+		o.keyID = "libtrust"
+	case byThumbprint:
 		o.keyID = "thumbprint"
 	}
 	s := newSite(t, o)

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The ways a key is presented to each registry, as the table of section 3 of the contract has them.
@@ -32,7 +33,7 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, setup.registry)
 			s := newSite(t, setup.site)
-			_, realm := s.serveHTTP(t)
+			service, realm := s.serveHTTP(t)
 			tp, realm := startTap(t, realm)
 			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
 			// One after the other: what the tap saw then is this client's.
@@ -42,6 +43,7 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 					goRound(t, c, newDesk(t, r.host, tp, dm), realm)
 				})
 			}
+			expectLog(t, service, tp)
 		})
 	}
 }
@@ -93,15 +95,16 @@ func goRound(t *testing.T, c client, d *desk, realm string) {
 	expectRefresh(t, c, d, realm)
 }
 
+const wrongPassword = "looking-glass"
+
 // expectRefusal signs in with a wrong password: the client has to say so in words, and to get nothing.
 func expectRefusal(t *testing.T, c client, d *desk) {
 	t.Helper()
-	const wrong = "looking-glass"
-	o := c.signIn(d, wrong)
+	o := c.signIn(d, wrongPassword)
 	if o.status == 0 {
 		t.Errorf("sign in with a wrong password: %v\nwant another status than 0", o)
 	}
-	if said := o.stdout + o.stderr; !c.refusal.MatchString(said) || strings.Contains(said, wrong) {
+	if said := o.stdout + o.stderr; !c.refusal.MatchString(said) || strings.Contains(said, wrongPassword) {
 		t.Errorf("of a wrong password it says\n%s\nwant %q, and not the password", said, c.refusal)
 	}
 	seen := d.tap.take()
@@ -127,6 +130,33 @@ func expectRefresh(t *testing.T, c client, d *desk, realm string) {
 	}
 	if n := count(seen, byPassword); n != 0 {
 		t.Errorf("%d requests carried a password nobody typed: %+v", n, seen)
+	}
+}
+
+// expectLog compares the service's log with what the tap saw: a line for each request, refreshes under their name, no secret.
+func expectLog(t *testing.T, service *process, tp *tap) {
+	t.Helper()
+	all, renewed := tp.totals()
+	lines := func(with string) int {
+		n := 0
+		for line := range strings.Lines(service.output()) {
+			if strings.Contains(line, `msg="token request"`) && strings.Contains(line, with) {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, 5*time.Second, "the last line of the log", func() bool { return lines("") >= all })
+	if n := lines(""); n != all {
+		t.Errorf("%d lines in the log for %d requests", n, all)
+	}
+	if n := lines(" outcome=granted grant=refresh_token "); n != renewed {
+		t.Errorf("%d refresh grants in the log, want the %d that clients were given", n, renewed)
+	}
+	for _, secret := range []string{alicePassword, wrongPassword, "eyJ"} { // every JWT begins so
+		if strings.Contains(service.output(), secret) {
+			t.Errorf("%q is in the log", secret)
+		}
 	}
 }
 

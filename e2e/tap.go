@@ -27,8 +27,10 @@ type tokenRequest struct {
 
 // tap stands between clients and the token service, changes nothing and notes what passes.
 type tap struct {
-	mu   sync.Mutex
-	seen []tokenRequest
+	mu      sync.Mutex
+	seen    []tokenRequest
+	all     int // requests ever seen
+	renewed int // granted refreshes ever seen
 }
 
 // startTap returns the tap and the realm that leads through it to the service behind realm.
@@ -63,6 +65,10 @@ func (tp *tap) recording(next http.Handler) http.Handler {
 		tp.mu.Lock()
 		defer tp.mu.Unlock()
 		tp.seen = append(tp.seen, q)
+		tp.all++
+		if grantedRefresh(q) {
+			tp.renewed++
+		}
 	})
 }
 
@@ -102,6 +108,13 @@ func (tp *tap) take() []tokenRequest {
 	seen := tp.seen
 	tp.seen = nil
 	return seen
+}
+
+// totals are what passed since the start.
+func (tp *tap) totals() (all, renewed int) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	return tp.all, tp.renewed
 }
 
 func count(seen []tokenRequest, is func(tokenRequest) bool) int {
