@@ -22,6 +22,10 @@ type client struct {
 	push, pull func(d *desk)
 	// forget makes it drop what signIn left, where writing an identity token over it is not enough; nil = nothing.
 	forget func(d *desk)
+	// postsPassword: it tries POST with the password first and GET only when that is refused; the others GET at once.
+	postsPassword bool
+	// chunks: its POST of a refresh token has no Content-Length.
+	chunks bool
 	// after plays what only this client does; it is given what the token service was asked in push and pull; nil = nothing.
 	after func(d *desk, seen []tokenRequest)
 }

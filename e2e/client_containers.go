@@ -18,6 +18,7 @@ var podman = client{
 		return d.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
+	chunks:  true,
 	push: func(d *desk) {
 		d.mustPodman("load", "-q", "-i", d.im.archive)
 		d.mustPodman("tag", strings.TrimPrefix(d.im.config, "sha256:"), d.ref())
@@ -56,6 +57,7 @@ var skopeo = client{
 		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
+	chunks:  true,
 	push: func(d *desk) {
 		d.must("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
 	},

@@ -18,7 +18,8 @@ var ctr = client{
 		d.importImage()
 		return d.ctr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
 	},
-	refusal: regexp.MustCompile(`(?i)authorization failed|unauthorized`),
+	postsPassword: true,
+	refusal:       regexp.MustCompile(`(?i)authorization failed|unauthorized`),
 	push: func(d *desk) {
 		d.importImage()
 		d.mustCtr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)

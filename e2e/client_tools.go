@@ -81,7 +81,8 @@ var helm = client{
 	signIn: func(d *desk, password string) output {
 		return d.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin", d.host)
 	},
-	refusal: regexp.MustCompile(`(?i)unauthorized`),
+	postsPassword: true,
+	refusal:       regexp.MustCompile(`(?i)unauthorized`),
 	push: func(d *desk) {
 		chart := d.path("marker")
 		writeFile(d.t, filepath.Join(chart, "Chart.yaml"), "apiVersion: v2\nname: marker\nversion: "+chartVersion+"\n", 0o644)

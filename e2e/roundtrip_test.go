@@ -78,13 +78,17 @@ func goRound(t *testing.T, c client, d *desk, realm string) {
 	if o := c.signIn(d, alicePassword); o.status != 0 {
 		t.Fatalf("sign in with the right password: %v", o)
 	}
-	if seen := d.tap.take(); count(seen, wasGranted) == 0 {
+	seen := d.tap.take()
+	if count(seen, wasGranted) == 0 {
 		t.Fatalf("signed in, but the token service was asked only %+v", seen)
+	}
+	if posts := seen[0].method == http.MethodPost && seen[0].grant == "password"; posts != c.postsPassword {
+		t.Errorf("first asked for a token by %s %s, want a POST of the password: %v", seen[0].method, seen[0].grant, c.postsPassword)
 	}
 
 	c.push(d)
 	c.pull(d)
-	seen := d.tap.take()
+	seen = d.tap.take()
 	if count(seen, wasGranted) == 0 || count(seen, wasGranted) != len(seen) {
 		t.Errorf("push and pull asked the token service %+v, want only granted requests", seen)
 	}
@@ -111,6 +115,14 @@ func expectRefusal(t *testing.T, c client, d *desk) {
 	if count(seen, wasRefused) == 0 || count(seen, wasRefused) != len(seen) {
 		t.Errorf("a wrong password asked the token service %+v, want only refused requests", seen)
 	}
+	// After the refused POST comes a GET with the same password: to the service one mistake looks like two.
+	want := 1
+	if c.postsPassword {
+		want = 2
+	}
+	if len(seen) != want {
+		t.Errorf("a wrong password asked %d times, want %d: %+v", len(seen), want, seen)
+	}
 }
 
 // expectRefresh gives the client a refresh token in place of the password, and lets it work with that alone.
@@ -127,6 +139,12 @@ func expectRefresh(t *testing.T, c client, d *desk, realm string) {
 	seen := d.tap.take()
 	if count(seen, grantedRefresh) == 0 {
 		t.Errorf("push and pull with a refresh token asked the token service %+v, want a refresh grant", seen)
+	}
+	asUsual := func(q tokenRequest) bool {
+		return q.method == http.MethodPost && q.grant == "refresh_token" && q.chunked == c.chunks
+	}
+	if count(seen, asUsual) != len(seen) {
+		t.Errorf("refreshed with %+v, want POSTs of a refresh token, chunked: %v", seen, c.chunks)
 	}
 	if n := count(seen, byPassword); n != 0 {
 		t.Errorf("%d requests carried a password nobody typed: %+v", n, seen)
