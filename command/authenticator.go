@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"dockerauth/handler"
 	"dockerauth/pamauth"
@@ -27,10 +26,18 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	case err == nil:
 		return handler.Account{Name: account.Name}, nil
 	case errors.Is(err, pamauth.ErrRefused):
-		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrRefused, err)
+		return handler.Account{}, verdict{handler.ErrRefused, err}
 	case errors.Is(err, pamauth.ErrBusy):
-		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrBusy, err)
+		return handler.Account{}, verdict{handler.ErrBusy, err}
 	default:
-		return handler.Account{}, fmt.Errorf("%w: %v", handler.ErrUnavailable, err)
+		return handler.Account{}, verdict{handler.ErrUnavailable, err}
 	}
 }
+
+// verdict is pamauth's error in its own words, of the kind that handler knows.
+type verdict struct {
+	kind error
+	error
+}
+
+func (v verdict) Is(target error) bool { return target == v.kind }

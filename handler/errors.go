@@ -2,13 +2,14 @@ package handler
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 )
 
-// The ways in which a request ends without a token. An Authenticator wraps the
-// first three; the text around them is for the operator's log, the client never
-// sees it.
+// The ways in which a request ends without a token. An Authenticator's errors
+// are one of the first three (errors.Is); their text is for the operator's log,
+// the client never sees it.
 var (
 	// ErrRefused says that the answer is no: a wrong password, an unknown,
 	// expired or blacklisted account, a bad refresh token.
@@ -20,6 +21,14 @@ var (
 
 	errNoCredentials = errors.New("no credentials")
 )
+
+// refusal is an ErrRefused in words for the operator.
+type refusal struct{ text string }
+
+func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+
+func (e *refusal) Error() string        { return e.text }
+func (e *refusal) Is(target error) bool { return target == ErrRefused }
 
 // How long a client is asked to stay away, in seconds.
 const (

@@ -12,8 +12,8 @@ import (
 	"dockerauth/access"
 )
 
-// Authenticator decides who is let in. Its errors wrap ErrRefused,
-// ErrUnavailable or ErrBusy; any other counts as ErrUnavailable.
+// Authenticator decides who is let in. Its errors are ErrRefused,
+// ErrUnavailable or ErrBusy (errors.Is); any other counts as ErrUnavailable.
 type Authenticator interface {
 	// Authenticate asks whether the password is this user's and the account
 	// is in order. remote is the client's address.
@@ -96,11 +96,11 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 		return Account{}, err
 	}
 	if !validUser(account.Name) {
-		return Account{}, fmt.Errorf("%w: PAM gave back an account name that cannot be one", ErrRefused)
+		return Account{}, refuse("PAM gave back an account name that cannot be one")
 	}
 	// Again, since a module may have turned one name into another.
 	if e.blacklisted(account.Name) {
-		return Account{}, fmt.Errorf("%w: %q is blacklisted", ErrRefused, account.Name)
+		return Account{}, refuse("%q is blacklisted", account.Name)
 	}
 	return account, nil
 }
@@ -113,7 +113,7 @@ func (e *Endpoint) ask(ctx context.Context, req Request) (Account, error) {
 		return Account{}, err
 	}
 	if !validPassword(req.Password.Reveal()) {
-		return Account{}, fmt.Errorf("%w: the password is empty, too long or holds a NUL", ErrRefused)
+		return Account{}, refuse("the password is empty, too long or holds a NUL")
 	}
 	return e.Authenticator.Authenticate(ctx, req.User, req.Password, req.Remote)
 }
@@ -123,7 +123,7 @@ func (e *Endpoint) ask(ctx context.Context, req Request) (Account, error) {
 func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error) {
 	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
 	if err != nil {
-		return Account{}, fmt.Errorf("%w: refresh token: %v", ErrRefused, err)
+		return Account{}, refuse("refresh token: %v", err)
 	}
 	if err := e.admissible(subject); err != nil {
 		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
@@ -137,10 +137,10 @@ func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error)
 
 func (e *Endpoint) admissible(user string) error {
 	if !validUser(user) {
-		return fmt.Errorf("%w: the user name is empty, too long or holds a character that no user name holds", ErrRefused)
+		return refuse("the user name is empty, too long or holds a character that no user name holds")
 	}
 	if e.blacklisted(user) {
-		return fmt.Errorf("%w: %q is blacklisted", ErrRefused, user)
+		return refuse("%q is blacklisted", user)
 	}
 	return nil
 }
