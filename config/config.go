@@ -4,6 +4,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -95,7 +96,7 @@ func read(path string) ([]byte, error) {
 		return fail("no such file", "copy config.yml.dist to it and write in what is yours")
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return fail("permission denied", "let the user that this program runs as read it")
+		return fail(fmt.Sprintf("permission denied for uid %d", os.Geteuid()), "let the user that this program runs as read it")
 	}
 	if err != nil {
 		return fail(cause(err), "")

@@ -323,7 +323,7 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, certName), cert, 0o644) },
 			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in private_key` + "\n" +
 				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
-				`DIR/config.yml:6: unknown key "logs"` + "\n  did you mean log?",
+				`DIR/config.yml:6: logs: unknown key` + "\n  did you mean log?",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,30 +71,28 @@ func quote(v string) string {
 	return strconv.Quote(v)
 }
 
-// name repeats a key that nobody knows. A line of a key file or a password is not repeated: it is longer or has other letters than any
-// name that could have been meant.
-func name(key string) string {
-	if len(key) > 32 {
-		return "a key of " + strconv.Itoa(len(key)) + " bytes"
+// isPlainName holds for keys that an error may repeat. A line of a key file or a password is longer, or has other letters, than any name
+// that could have been meant.
+func isPlainName(key string) bool {
+	if key == "" || len(key) > 32 {
+		return false
 	}
-	for _, c := range key {
-		if c != '_' && c != '-' && c != '.' && c != ' ' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
-			return "a key of " + strconv.Itoa(len(key)) + " bytes"
-		}
-	}
-	return strconv.Quote(key)
+	return !strings.ContainsFunc(key, func(c rune) bool {
+		return c != '_' && c != '-' && c != '.' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+	})
 }
 
-// isKeyMaterial holds for a PEM file, and for the base64 of one, pasted where its path belongs: base64 that decodes to what could be
-// an ASN.1 sequence.
+// isKeyMaterial holds for a PEM file, or the base64 in one, pasted where its path belongs. Every DER key is a SEQUENCE, whose first byte
+// is 0x30, and so its base64 begins with M and one of A to P.
 func isKeyMaterial(v string) bool {
 	if strings.Contains(v, "-----") {
 		return true
 	}
 	v = strings.Join(strings.Fields(v), "")
-	if len(v) < 40 {
+	if len(v) < 40 || v[0] != 'M' || v[1] < 'A' || v[1] > 'P' {
 		return false
 	}
-	der, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(v, "="))
-	return err == nil && der[0] == 0x30
+	return !strings.ContainsFunc(v, func(c rune) bool {
+		return c != '+' && c != '/' && c != '=' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+	})
 }

@@ -255,14 +255,17 @@ func (r *reader) audience(key string, v node) []string {
 		r.fail(v.line, key, "is an empty list", "write the service that the registry's auth.token section has")
 		return nil
 	}
-	names := r.names(key, v)
-	for i, s := range names {
-		if s == jwtsign.RefreshAudience {
-			r.fail(v.line, key, quote(s)+" is that of refresh tokens", "give the registry another service name")
+	var names []string
+	for _, item := range v.items {
+		s, ok := r.text(key, item, maxName)
+		switch {
+		case !ok:
+		case s == jwtsign.RefreshAudience:
+			r.fail(item.line, key, quote(s)+" is that of refresh tokens", "give the registry another service name")
+		case contains(names, s):
+			r.fail(item.line, key, quote(s)+" is there twice", "keep one of them")
 		}
-		if contains(names[:i], s) {
-			r.fail(v.line, key, quote(s)+" is there twice", "keep one of them")
-		}
+		names = append(names, s)
 	}
 	return names
 }
@@ -290,7 +293,7 @@ func (r *reader) pathOrNone(key string, v node) string {
 func (r *reader) choice(key string, v node, options ...string) string {
 	s, ok := r.text(key, v, maxName)
 	if ok && !contains(options, s) {
-		r.fail(v.line, key, quote(s)+" is unknown", "write "+strings.Join(options, " or "))
+		r.fail(v.line, key, quote(s)+" is unknown", "write one of: "+strings.Join(options, ", "))
 	}
 	return s
 }

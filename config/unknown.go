@@ -1,14 +1,22 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // unknown reports a key that nobody knows, with the one that may have been meant.
 func (r *reader) unknown(prefix string, f field, known []string) {
-	cause := "unknown key " + name(f.key)
-	if prefix != "" {
-		cause += " in " + prefix
+	key, cause := prefix, "unknown key"
+	switch {
+	case !isPlainName(f.key):
+		cause = fmt.Sprintf("unknown key of %d bytes", len(f.key))
+	case prefix == "":
+		key = f.key
+	default:
+		key = prefix + "." + f.key
 	}
-	r.fail(f.line, "", cause, meant(prefix, f.key, known))
+	r.fail(f.line, key, cause, meant(prefix, f.key, known))
 }
 
 func meant(prefix, key string, known []string) string {

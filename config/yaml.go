@@ -64,6 +64,9 @@ func readYAML(file string, data []byte) (node, Errors) {
 	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
 		return node{}, Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and write in what is yours"}}
 	}
+	if len(f.Docs) > 1 {
+		return node{}, Errors{{File: file, Cause: "holds several documents", Hint: "keep one"}}
+	}
 	root, e := convert(f.Docs[0].Body)
 	if e != nil {
 		return node{}, Errors{e.in(file, data)}
@@ -107,11 +110,14 @@ type yamlError struct {
 // in prefers to speak of a pasted key, if there is one: it is why the file cannot be read, and where it begins is a better place than
 // wherever it stopped making sense.
 func (e *yamlError) in(file string, data []byte) Error {
-	if at := bytes.Index(data, []byte("-----BEGIN")); at >= 0 {
-		return Error{File: file, Line: 1 + bytes.Count(data[:at], []byte("\n")), Cause: "holds a key or certificate", Hint: pathHint}
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		if bytes.Contains(line, []byte("-----BEGIN")) && !bytes.HasPrefix(bytes.TrimSpace(line), []byte("#")) {
+			return Error{File: file, Line: number, Cause: "holds a key or certificate", Hint: pathHint}
+		}
 	}
-	line := min(max(e.line, 1), 1+bytes.Count(data, []byte("\n")))
-	return Error{File: file, Line: line, Cause: e.cause, Hint: e.hint}
+	return Error{File: file, Line: min(max(e.line, 1), max(number, 1)), Cause: e.cause, Hint: e.hint}
 }
 
 // checkTokens refuses what a configuration has no use for, before anything is built from it: anchors and aliases (a few lines of which

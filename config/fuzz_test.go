@@ -1,0 +1,130 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// Whatever is accepted keeps every bound and, written out in full, is read back as the same; whatever is refused is refused on a line
+// that the file has, in the promised form, without repeating a key.
+func FuzzConfig(f *testing.F) {
+	asShipped, allSet := dist(f)
+	seeds := []string{
+		php, asShipped, allSet, head, "",
+		head + "pam:\n  service: x\n  timeout: 14s\nlog: {level: debug, format: json, file: ''}\n",
+		head + "audience: [b]\n", head + "key_id: |\n  thumbprint\n", head + "access_token_ttl: 1h30m\nrefresh_token_ttl: 2w\n",
+		"private_key: |\n  -----BEGIN PRIVATE KEY-----\n  MIIE\n", head + "a: &b [*b]\n", head + "---\n", "{" + strings.ReplaceAll(head, "\n", ",") + "}",
+		"\ufeff" + strings.ReplaceAll(head, "\n", "\r\n"), "audience: >-\n  a\n  b\n" + head,
+	}
+	accepted := 0
+	for _, s := range seeds {
+		f.Add([]byte(s))
+		if _, errs := parse("f", "/d", []byte(s)); len(errs) == 0 {
+			accepted++
+		}
+	}
+	if len(seeds) == 0 || accepted < 5 {
+		f.Fatalf("%d of %d seeds are accepted: there is nothing to begin with", accepted, len(seeds))
+	}
+	promised := regexp.MustCompile(`^f(:[0-9]+)?: .+(\n  .+)?$`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > maxFile {
+			t.Skip("read refuses it")
+		}
+		s, errs := parse("f", "/d", data)
+		if len(errs) > 0 {
+			lines := 1 + strings.Count(strings.ReplaceAll(string(data), "\r", "\n"), "\n")
+			for _, e := range errs {
+				if text := e.Error(); !promised.MatchString(text) || e.Line > lines || !utf8.ValidString(text) || strings.Contains(text, "-----BEGIN") {
+					t.Fatalf("bad error %q", text)
+				}
+			}
+			return
+		}
+		checkBounds(t, s)
+		again, errs := parse("f", "/d", []byte(writeOut(s)))
+		again.lines, s.lines = nil, nil
+		if len(errs) > 0 || !reflect.DeepEqual(again, s) {
+			t.Fatalf("read\n%+v\nread back\n%+v\n%v", s, again, errs)
+		}
+	})
+}
+
+func checkBounds(t *testing.T, s settings) {
+	c := s.config
+	names := append([]string{c.Issuer, c.PAM.Service}, append(c.Audience, c.BlacklistedUsers...)...)
+	seen := map[string]bool{}
+	for _, a := range c.Audience {
+		if seen[a] || a == "dockerauth:refresh" {
+			t.Fatalf("audience %q", c.Audience)
+		}
+		seen[a] = true
+	}
+	for _, n := range names {
+		if n == "" || len(n) > 255 || strings.ContainsAny(n, "\x00\n\r\t") || strings.TrimSpace(n) != n || !utf8.ValidString(n) {
+			t.Fatalf("name %q", n)
+		}
+	}
+	paths := []string{s.privateKey}
+	for _, p := range []string{s.certificate, c.PAM.Confdir, c.Log.File} {
+		if p != "" {
+			paths = append(paths, p)
+		}
+	}
+	for _, p := range paths {
+		if !filepath.IsAbs(p) || strings.ContainsAny(p, "\x00\n\r\t") {
+			t.Fatalf("path %q", p)
+		}
+	}
+	if len(c.Audience) == 0 || c.AccessTokenTTL < time.Minute || c.AccessTokenTTL > 24*time.Hour || c.RefreshTokenTTL < c.AccessTokenTTL ||
+		c.AccessTokenTTL%time.Second != 0 || c.RefreshTokenTTL%time.Second != 0 ||
+		c.PAM.Timeout < time.Second || c.PAM.Timeout > 14*time.Second || c.PAM.Concurrency < 1 || c.PAM.Concurrency > 256 ||
+		c.PAM.Service == "other" || strings.ContainsAny(c.PAM.Service, "/ ") || c.PAM.Service[0] == '.' ||
+		c.Log.Format != "text" && c.Log.Format != "json" || s.keyID != "" && s.keyID != "libtrust" && s.keyID != "thumbprint" {
+		t.Fatalf("out of bounds: %+v", s)
+	}
+}
+
+// writeOut writes settings with every key. JSON is YAML.
+func writeOut(s settings) string {
+	c := s.config
+	var b strings.Builder
+	put := func(key string, v any) {
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(&b, "%s: %s\n", key, text)
+	}
+	put("private_key", s.privateKey)
+	if s.certificate != "" {
+		put("certificate", s.certificate)
+	}
+	if s.keyID != "" {
+		put("key_id", s.keyID)
+	}
+	put("issuer", c.Issuer)
+	put("audience", c.Audience)
+	if c.BlacklistedUsers != nil {
+		put("blacklisted_users", c.BlacklistedUsers)
+	}
+	put("access_token_ttl", formatDuration(c.AccessTokenTTL))
+	put("refresh_token_ttl", formatDuration(c.RefreshTokenTTL))
+	b.WriteString("pam:\n")
+	put("  service", c.PAM.Service)
+	put("  confdir", c.PAM.Confdir)
+	put("  timeout", formatDuration(c.PAM.Timeout))
+	put("  concurrency", c.PAM.Concurrency)
+	b.WriteString("log:\n")
+	put("  file", c.Log.File)
+	put("  format", c.Log.Format)
+	put("  level", strings.ToLower(c.Log.Level.String()))
+	return b.String()
+}
