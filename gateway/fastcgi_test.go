@@ -1,0 +1,657 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipes is a listener without a network, whose connections work in a synctest
+// bubble. Such a test fails when a goroutine is left behind.
+type pipes struct {
+	calls  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.calls:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// dial waits until the server accepts.
+func (p *pipes) dial(t testing.TB) *client {
+	here, there := net.Pipe()
+	p.calls <- there
+	return newClient(t, here)
+}
+
+// fcgiStage is a FastCGI server in a bubble.
+type fcgiStage struct {
+	*pipes
+	*keeper
+	stop  func()
+	ended chan error
+}
+
+// bubble serves h, or a keeper, for the time of test and expects it to end well.
+func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiStage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := &fcgiStage{newPipes(), newKeeper(), stop, make(chan error, 1)}
+		if h == nil {
+			h = s.keeper
+		}
+		go func() { s.ended <- ServeFastCGI(ctx, s.pipes, h, Options{Program: program}) }()
+		test(t, s)
+		stop()
+		if err := <-s.ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// keeper is a teller whose requests to /held wait, unread, until they are told
+// to go on or their context ends.
+type keeper struct {
+	entered chan *http.Request
+	release chan struct{}
+}
+
+func newKeeper() *keeper { return &keeper{make(chan *http.Request), make(chan struct{})} }
+
+func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/held" {
+		k.entered <- r
+		select {
+		case <-k.release:
+		case <-r.Context().Done():
+		}
+	}
+	teller(w, r)
+}
+
+func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		for range 3 { // with the same id, as nginx does
+			c.get(1, true, "/x")
+			if got := c.reply(1).sighting(t); got.Path != "/x" {
+				t.Errorf("path %q", got.Path)
+			}
+		}
+		start := time.Now()
+		<-c.gone
+		if waited := time.Since(start); waited != idleTime {
+			t.Errorf("connection was kept for %s", waited)
+		}
+	})
+}
+
+func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		start := time.Now()
+		c.get(1, false, "/x")
+		c.reply(1)
+		<-c.gone
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("connection was kept for %s", waited)
+		}
+	})
+}
+
+func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
+	var stream []byte
+	vars := wish{method: "POST", target: "/x?y", body: "12345"}.variables()
+	stream = append(stream, beginRecord(1, roleResponder, flagKeepConn)...)
+	pairs := appendPairs(nil, vars)
+	for i := range pairs { // a record for each byte: pairs straddle records
+		stream = appendRecord(stream, typeParams, 1, pairs[i:i+1])
+	}
+	stream = appendRecord(stream, typeParams, 1, nil)
+	stream = append(stream, wireVersion, typeStdin, 0, 1, 0, 5, 3, 0)
+	stream = append(stream, "12345pad"...)
+	stream = appendRecord(stream, typeStdin, 1, nil)
+
+	for _, size := range []int{1, 7, 4096} {
+		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			c := s.dial(t)
+			for rest := stream; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+				c.raw(rest[:min(size, len(rest))])
+			}
+			got := c.reply(1).sighting(t)
+			if got.Path != "/x" || got.Query != "y" || got.Read != 5 || got.Error != "" {
+				t.Errorf("in pieces of %d: %+v", size, got)
+			}
+			c.Close()
+		})
+	}
+}
+
+func TestFastCGIRequestsOnOneConnectionDoNotWaitForEachOther(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		one := wish{method: "POST", target: "/held", body: strings.Repeat("1", 200<<10)}
+		two := wish{method: "POST", target: "/free", body: strings.Repeat("2", 300)}
+		c.begin(1, true)
+		c.begin(2, true)
+		pairs1, pairs2 := appendPairs(nil, one.variables()), appendPairs(nil, two.variables())
+		c.raw(appendRecord(nil, typeParams, 1, pairs1[:50]))
+		c.raw(appendRecord(nil, typeParams, 2, pairs2[:60]))
+		c.raw(appendStream(nil, typeParams, 1, pairs1[50:]))
+		c.raw(appendStream(nil, typeParams, 2, pairs2[60:]))
+		<-s.entered
+		c.raw(appendRecord(nil, typeStdin, 2, []byte(two.body[:100])))
+		c.stdin(1, []byte(one.body)) // more than any buffer, and nobody reads it
+		c.stdin(2, []byte(two.body[100:]))
+		if got := c.reply(2).sighting(t); got.Read != 300 {
+			t.Errorf("second request: %+v", got)
+		}
+		close(s.release)
+		if got := c.reply(1).sighting(t); got.Read != 200<<10 {
+			t.Errorf("first request: %+v", got)
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIWaitsForOtherRequestsBeforeItCloses(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.get(1, true, "/held")
+		<-s.entered
+		c.get(2, false, "/free")
+		c.reply(2)
+		close(s.release)
+		c.reply(1)
+		<-c.gone
+	})
+}
+
+func TestFastCGICancelsARequest(t *testing.T) {
+	body := strings.Repeat("x", 1000)
+	whole := func(c *client) { c.stdin(1, []byte(body)) }
+	part := func(c *client) { c.raw(appendRecord(nil, typeStdin, 1, []byte(body[:10]))) }
+	cases := []struct {
+		name  string
+		stdin func(*client)
+		leave func(*client)
+		ends  bool // with END_REQUEST
+		took  time.Duration
+	}{
+		{"when it is aborted", whole, func(c *client) { c.abort(1) }, true, 0},
+		{"when it is aborted within its body", part, func(c *client) { c.abort(1) }, true, 0},
+		{"when the connection is lost", whole, func(c *client) { c.Close() }, false, 0},
+		{"when the connection is lost within its body", part, func(c *client) { c.Close() }, false, 0},
+		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() }, false, 0},
+		{"when it takes too long", whole, func(*client) {}, true, requestTime},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+				c := s.dial(t)
+				c.begin(1, true)
+				c.params(1, wish{method: "POST", target: "/held", body: body}.variables())
+				tc.stdin(c)
+				r := <-s.entered
+				start := time.Now()
+				tc.leave(c)
+				<-r.Context().Done()
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("took %s", took)
+				}
+				if tc.ends {
+					c.reply(1)
+				}
+				c.Close()
+			})
+		})
+	}
+}
+
+func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
+	var seen error
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, seen = io.ReadAll(r.Body)
+	})
+	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.raw(appendRecord(nil, typeStdin, 1, []byte("half")))
+		c.abort(1)
+		c.reply(1)
+		if !errors.Is(seen, errAborted) {
+			t.Errorf("the handler saw %v", seen)
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIAfterAnAbortTheConnectionGoesOn(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.raw(appendRecord(nil, typeParams, 1, []byte{200}))
+		c.abort(1) // before anything was started
+		if e := c.ended(); e != (end{1, statusComplete}) {
+			t.Errorf("%+v", e)
+		}
+		c.get(1, true, "/x")
+		c.reply(1).sighting(t)
+		c.Close()
+	})
+}
+
+func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+		if r := c.reply(1); r.status != 413 {
+			t.Errorf("status %d", r.status)
+		}
+		c.get(1, true, "/x") // the first one's body never came
+		c.reply(1).sighting(t)
+		c.raw(appendRecord(nil, typeStdin, 1, []byte("late"))) // and what comes late is ignored
+		c.get(1, true, "/y")
+		c.reply(1).sighting(t)
+		c.Close()
+	})
+}
+
+func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, false)
+		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+		if r := c.reply(1); r.status != 413 {
+			t.Errorf("status %d", r.status)
+		}
+		c.stdin(1, bytes.Repeat([]byte("x"), 10<<20)) // fails the test if the other end has closed
+		<-c.gone
+	})
+}
+
+func TestFastCGIRefusesParametersInJSON(t *testing.T) {
+	huge := wish{method: "GET", target: "/"}.variables()
+	huge["HTTP_COOKIE"] = strings.Repeat("x", maxVariableSize)
+	cases := []struct {
+		name   string
+		params []byte
+		status int
+	}{
+		{"too large", appendPairs(nil, huge), 431},
+		{"none", nil, 400},
+		{"torn", []byte{1, 1, 'a'}, 400},
+		{"torn within a length", []byte{1, 0x80, 0}, 400},
+		{"with lengths beyond all bounds", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
+		{"without a method", appendPairs(nil, map[string]string{"REQUEST_URI": "/"}), 400},
+		{"that name an exchange", appendPairs(nil, map[string]string{numberParam: "1"}), 400},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+				c := s.dial(t)
+				c.begin(1, true)
+				c.raw(appendStream(nil, typeParams, 1, tc.params))
+				c.stdin(1, nil)
+				r := c.reply(1)
+				if r.status != tc.status {
+					t.Errorf("status %d, want %d", r.status, tc.status)
+				}
+				r.checkJSON(t)
+				c.get(1, true, "/x") // the connection is still good
+				c.reply(1).sighting(t)
+				c.Close()
+			})
+		})
+	}
+}
+
+func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
+	get := appendPairs(nil, wish{method: "GET", target: "/"}.variables())
+	cases := []struct {
+		name   string
+		stream []byte
+	}{
+		{"another version", []byte{2, 1, 0, 1, 0, 8, 0, 0}},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
+		{"a BEGIN of the wrong size", appendRecord(nil, typeBegin, 1, []byte{0, 1, 0})},
+		{"a BEGIN for id 0", beginRecord(0, roleResponder, 0)},
+		{"a second BEGIN", append(beginRecord(1, roleResponder, 1), beginRecord(1, roleResponder, 1)...)},
+		{"STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, []byte("x"))...)},
+		{"the end of STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, nil)...)},
+		{"PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, get)},
+		{"the end of PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, nil)},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+				c := s.dial(t)
+				start := time.Now()
+				c.Write(tc.stream) // may be cut off
+				<-c.gone
+				if took := time.Since(start); took != 0 {
+					t.Errorf("took %s", took)
+				}
+				fresh := s.dial(t)
+				fresh.get(1, false, "/x")
+				fresh.reply(1).sighting(t)
+			})
+		})
+	}
+}
+
+func TestFastCGIWaitsForNobodyForever(t *testing.T) {
+	vars := wish{method: "POST", target: "/", body: "12345"}.variables()
+	cases := []struct {
+		name string
+		send func(*client)
+		took time.Duration
+	}{
+		{"the first byte", func(*client) {}, idleTime},
+		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTime},
+		{"parameters", func(c *client) { c.begin(1, true) }, paramsTime},
+		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTime},
+		{"the rest of a body nobody reads", func(c *client) {
+			c.begin(1, true)
+			c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+			c.reply(1)
+		}, bodyTime},
+		{"the rest of a body", func(c *client) {
+			c.begin(1, true)
+			c.params(1, vars)
+			if got := c.reply(1).sighting(t); got.Error != errSlowBody.Error() || !errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
+				t.Errorf("the handler saw %q", got.Error)
+			}
+		}, bodyTime},
+		{"records nobody asked for", func(c *client) {
+			for range 1000 {
+				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
+			}
+		}, idleTime},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+				c := s.dial(t)
+				start := time.Now()
+				tc.send(c)
+				<-c.gone
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("took %s, want %s", took, tc.took)
+				}
+			})
+		})
+	}
+}
+
+func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		here, there := net.Pipe()
+		s.calls <- there
+		vars := wish{method: "GET", target: "/held"}.variables()
+		here.Write(beginRecord(1, roleResponder, 1))
+		here.Write(appendStream(nil, typeParams, 1, appendPairs(nil, vars)))
+		r := <-s.entered
+		start := time.Now()
+		close(s.release) // and nobody reads
+		<-r.Context().Done()
+		for {
+			if _, err := here.Write(appendRecord(nil, typeStdin, 1, nil)); err != nil {
+				break
+			}
+		}
+		if took := time.Since(start); took > writeTime {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func TestFastCGIBoundsRequestsOnOneConnection(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		for id := range uint16(maxConcurrent) {
+			c.get(id+1, true, "/held")
+			<-s.entered
+		}
+		c.begin(100, true)
+		if e := c.ended(); e != (end{100, statusOverloaded}) {
+			t.Errorf("%+v", e)
+		}
+		close(s.release)
+		for range maxConcurrent {
+			c.ended()
+		}
+		c.get(100, true, "/x")
+		c.reply(100).sighting(t)
+		c.Close()
+	})
+}
+
+func TestFastCGIRefusesOtherRoles(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			c := s.dial(t)
+			c.raw(beginRecord(1, 2, map[bool]byte{true: flagKeepConn}[keep]))
+			if e := c.ended(); e != (end{1, statusUnknownRole}) {
+				t.Errorf("%+v", e)
+			}
+			if keep {
+				c.get(1, true, "/x")
+				c.reply(1).sighting(t)
+				c.Close()
+			}
+			<-c.gone
+		})
+	}
+}
+
+func TestFastCGIAnswersGetValues(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.raw(appendRecord(nil, typeGetValues, 0, appendPairs(nil, map[string]string{"FCGI_MPXS_CONNS": ""})))
+		c.get(1, true, "/x")
+		c.reply(1).sighting(t)
+		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "1" {
+			t.Errorf("values %q", got)
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIConnectionsBeyondTheBoundWaitForIdleOnes(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		var idle []*client
+		for range maxConns {
+			c := s.dial(t)
+			c.get(1, true, "/x")
+			c.reply(1)
+			idle = append(idle, c)
+		}
+		start := time.Now()
+		late := s.dial(t)
+		late.get(1, true, "/late")
+		if got := late.reply(1).sighting(t); got.Path != "/late" {
+			t.Errorf("path %q", got.Path)
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("took %s", took)
+		}
+		for _, c := range idle {
+			c.Close()
+		}
+		late.Close()
+	})
+}
+
+func TestFastCGIAtTheBoundEveryNewConnectionIsServed(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		for i := range maxConns {
+			c := s.dial(t)
+			if i == maxConns-1 {
+				synctest.Wait() // until the server waits for a slot
+			}
+			c.get(1, true, "/held")
+			<-s.entered
+		}
+		close(s.release)
+	})
+}
+
+func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, p *fcgiStage) {
+		idle := p.dial(t)
+		idle.get(1, true, "/x")
+		idle.reply(1)
+		silent := p.dial(t)
+		torn := p.dial(t)
+		torn.begin(1, true)
+		busy := p.dial(t)
+		busy.get(1, true, "/held")
+		r := <-p.entered
+
+		start := time.Now()
+		p.stop()
+		<-idle.gone
+		<-p.closed
+		if took := time.Since(start); took != 0 {
+			t.Errorf("idle connection was kept for %s", took)
+		}
+		torn.params(1, wish{method: "GET", target: "/torn"}.variables())
+		torn.stdin(1, nil)
+		torn.reply(1).sighting(t)
+		<-torn.gone
+		<-silent.gone
+		if took := time.Since(start); took != freshTime {
+			t.Errorf("silent connection was kept for %s", took)
+		}
+		if r.Context().Err() != nil {
+			t.Error("request under way was cancelled")
+		}
+		close(p.release)
+		busy.reply(1).sighting(t)
+		<-busy.gone
+	})
+}
+
+func TestShutdownHasABound(t *testing.T) {
+	cases := []struct {
+		name   string
+		serve  server
+		listen bool // to the context
+		took   time.Duration
+	}{
+		{"FastCGI, with a handler that obeys", ServeFastCGI, true, defaultGrace},
+		{"FastCGI, with a handler that does not", ServeFastCGI, false, defaultGrace + lastWord},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				entered, release := make(chan struct{}), make(chan struct{})
+				h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					close(entered)
+					if tc.listen {
+						<-r.Context().Done()
+					} else {
+						<-release
+					}
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				p := newPipes()
+				ended := make(chan error, 1)
+				go func() { ended <- tc.serve(ctx, p, h, Options{}) }()
+				c := p.dial(t)
+				c.get(1, true, "/x")
+				<-entered
+				start := time.Now()
+				stop()
+				if err := <-ended; err == nil {
+					t.Error("no error")
+				}
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("took %s", took)
+				}
+				<-c.gone
+				close(release)
+			})
+		})
+	}
+}
+
+// FuzzFastCGIRecords: whatever bytes come, the connection ends by itself, what
+// was written back are records, no goroutine stays behind, and a well-formed request on a fresh
+// connection is answered.
+func FuzzFastCGIRecords(f *testing.F) {
+	seeds := recordSeeds()
+	if len(seeds) == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			c := s.dial(t)
+			start := time.Now()
+			go c.Write(stream) // until the other end has enough
+			<-c.gone
+			if took := time.Since(start); took > bodyTime+requestTime+idleTime {
+				t.Errorf("connection lived for %s", took)
+			}
+			if c.garbled != nil {
+				t.Error(c.garbled)
+			}
+			c.Close()
+			fresh := s.dial(t)
+			fresh.get(1, false, "/x")
+			checkSeen(t, fresh.reply(1).sighting(t))
+			<-fresh.gone
+		})
+	})
+}
+
+func recordSeeds() [][]byte {
+	get := appendPairs(nil, wish{method: "GET", target: "/x"}.variables())
+	post := appendPairs(nil, wish{method: "POST", target: "/x", body: "12345"}.variables())
+	begin := beginRecord(1, roleResponder, flagKeepConn)
+	whole := appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345"))
+	return [][]byte{
+		nil,
+		whole,
+		append(whole[:len(whole):len(whole)], whole...),
+		whole[:len(whole)-9],
+		appendRecord(whole[:len(whole):len(whole)], typeAbort, 1, nil),
+		appendStream(appendStream(beginRecord(2, roleResponder, 0), typeParams, 2, get), typeStdin, 2, nil),
+		append(begin[:len(begin):len(begin)], begin...),
+		appendRecord(begin, typeStdin, 1, nil),
+		appendRecord(begin, typeAbort, 1, nil),
+		appendRecord(nil, typeGetValues, 0, nil),
+		beginRecord(1, 3, 0),
+		{2, 1, 0, 1, 0, 0, 0, 0},
+		[]byte("GET / HTTP/1.1\r\n\r\n"),
+	}
+}
