@@ -1,0 +1,197 @@
+package access
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The bounds of one pattern.
+const (
+	maxPatternLen = 256 // bytes; a repository name has at most 255 (distribution, reference/regexp.go)
+	maxSegments   = 32  // between slashes, in a pattern
+)
+
+// Pattern stands for repository names. It is compared with whole names,
+// segment by segment: ** is any number of segments, none included; * is one
+// segment, or any run of characters within one; {user} and {group} are the
+// account's name and one of its groups, taken literally.
+type Pattern struct {
+	text     string
+	segments []segment
+	groups   bool // {group} is in it
+}
+
+// segment is what stands between two slashes: pieces one after the other.
+type segment struct {
+	literal string  // the whole segment, when it is nothing else
+	pieces  []piece // nil for a literal
+	any     bool    // **
+	one     bool    // *
+}
+
+type piece struct {
+	kind pieceKind
+	text string // of a literal
+}
+
+type pieceKind uint8
+
+const (
+	pieceLiteral pieceKind = iota
+	pieceStar
+	pieceUser
+	pieceGroup
+)
+
+func (p Pattern) String() string { return p.text }
+
+// ParsePattern reads a pattern. The error names what is wrong in it.
+func ParsePattern(text string) (Pattern, error) {
+	if text == "" || len(text) > maxPatternLen {
+		return Pattern{}, fmt.Errorf("pattern %q is empty or longer than %d bytes", clipped(text), maxPatternLen)
+	}
+	parts := strings.Split(text, "/")
+	if len(parts) > maxSegments {
+		return Pattern{}, fmt.Errorf("pattern %q has more than %d segments", clipped(text), maxSegments)
+	}
+	p := Pattern{text: text, segments: make([]segment, len(parts))}
+	for i, part := range parts {
+		s, err := parseSegment(part)
+		if err != nil {
+			return Pattern{}, fmt.Errorf("pattern %q: %w", text, err)
+		}
+		p.segments[i] = s
+		for _, piece := range s.pieces {
+			p.groups = p.groups || piece.kind == pieceGroup
+		}
+	}
+	return p, nil
+}
+
+func parseSegment(text string) (segment, error) {
+	switch {
+	case text == "":
+		return segment{}, fmt.Errorf("a segment is empty")
+	case text == "**":
+		return segment{any: true}, nil
+	case text == "*":
+		return segment{one: true}, nil
+	case strings.Contains(text, "**"):
+		return segment{}, fmt.Errorf("** stands alone between slashes, not as in %q", text)
+	case !strings.ContainsAny(text, "*{}"):
+		if strings.ContainsFunc(text, notInName) {
+			return segment{}, fmt.Errorf("%q holds a character that no repository name holds", text)
+		}
+		return segment{literal: text}, nil
+	}
+	pieces, err := parsePieces(text)
+	return segment{pieces: pieces}, err
+}
+
+func parsePieces(text string) ([]piece, error) {
+	var pieces []piece
+	for text != "" {
+		switch {
+		case strings.HasPrefix(text, "*"):
+			pieces, text = append(pieces, piece{kind: pieceStar}), text[1:]
+		case strings.HasPrefix(text, "{user}"):
+			pieces, text = append(pieces, piece{kind: pieceUser}), text[len("{user}"):]
+		case strings.HasPrefix(text, "{group}"):
+			pieces, text = append(pieces, piece{kind: pieceGroup}), text[len("{group}"):]
+		default:
+			end := strings.IndexAny(text, "*{")
+			if end < 0 {
+				end = len(text)
+			}
+			if end == 0 || strings.ContainsFunc(text[:end], notInName) {
+				return nil, fmt.Errorf("%q is neither {user} nor {group} nor part of a repository name", text)
+			}
+			pieces, text = append(pieces, piece{text: text[:end]}), text[end:]
+		}
+	}
+	return pieces, nil
+}
+
+// match compares a name, cut at its slashes, with the pattern. user and group
+// are what {user} and {group} stand for; an empty one matches nothing.
+//
+// Only the last ** is ever gone back to: what an earlier one matched can stay,
+// since the later one matches all that a longer match of the earlier could
+// have left to it. So the time is bounded by the product of the two lengths.
+func (p *Pattern) match(name []string, user, group string) bool {
+	at, backPattern, backName := 0, -1, 0
+	i := 0
+	for i < len(name) {
+		switch {
+		case at < len(p.segments) && p.segments[at].any:
+			backPattern, backName = at, i
+			at++
+		case at < len(p.segments) && p.segments[at].matches(name[i], user, group):
+			at++
+			i++
+		case backPattern >= 0:
+			backName++
+			at, i = backPattern+1, backName
+		default:
+			return false
+		}
+	}
+	for at < len(p.segments) && p.segments[at].any {
+		at++
+	}
+	return at == len(p.segments)
+}
+
+func (s *segment) matches(text, user, group string) bool {
+	if s.pieces == nil {
+		return s.one || s.literal == text
+	}
+	return s.matchPieces(text, user, group)
+}
+
+// matchPieces goes through one segment in the same way as Pattern.match through a name.
+func (s *segment) matchPieces(text, user, group string) bool {
+	at, backPiece, backText := 0, -1, 0
+	i := 0
+	for {
+		if at == len(s.pieces) && i == len(text) {
+			return true
+		}
+		if at < len(s.pieces) && s.pieces[at].kind == pieceStar {
+			backPiece, backText = at, i
+			at++
+			continue
+		}
+		if at < len(s.pieces) {
+			if want := s.pieces[at].value(user, group); want != "" && strings.HasPrefix(text[i:], want) {
+				at++
+				i += len(want)
+				continue
+			}
+		}
+		if backPiece < 0 || backText == len(text) {
+			return false
+		}
+		backText++
+		at, i = backPiece+1, backText
+	}
+}
+
+func (p piece) value(user, group string) string {
+	switch p.kind {
+	case pieceUser:
+		return user
+	case pieceGroup:
+		return group
+	default:
+		return p.text
+	}
+}
+
+// clipped keeps an error short.
+func clipped(text string) string {
+	if len(text) > 64 {
+		return text[:64] + "…"
+	}
+	return text
+}

@@ -1,0 +1,391 @@
+package access
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// theRules are those of the README's first example.
+var theRules = []Rule{
+	{Allow: []string{"pull"}, Repositories: []string{"public/**"}, To: []string{"anyone"}, Line: 2},
+	{Allow: []string{"pull"}, To: []string{"users"}, Line: 5},
+	{Allow: []string{"pull", "push", "delete"}, Repositories: []string{"{user}/**"}, To: []string{"users"}, Line: 7},
+	{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"@developers", "alice"}, Line: 10},
+	{Allow: []string{"catalog"}, To: []string{"@registry-admins"}, From: []string{"10.0.0.0/8", "2001:db8::/32"}, Services: []string{"registry.example.com"}, Line: 13},
+}
+
+func mustPolicy(t testing.TB, rules []Rule) *Policy {
+	t.Helper()
+	p, errs := NewPolicy(rules)
+	if len(errs) > 0 {
+		t.Fatal(errs[0])
+	}
+	return p
+}
+
+func who(name string, groups ...string) Who {
+	w := Who{Name: name, Service: "registry.example.com", Remote: netip.MustParseAddr("10.1.2.3")}
+	for i, g := range groups {
+		w.Groups = append(w.Groups, Group{Name: g, ID: 1000 + i})
+	}
+	return w
+}
+
+func TestRulesDecide(t *testing.T) {
+	far := who("root2", "registry-admins")
+	far.Remote = netip.MustParseAddr("192.0.2.1")
+	mapped := who("root2", "registry-admins")
+	mapped.Remote = netip.MustParseAddr("::ffff:10.1.2.3")
+	elsewhere := who("root2", "registry-admins")
+	elsewhere.Service = "other.example.com"
+	unknown := who("root2", "registry-admins")
+	unknown.Remote = netip.Addr{}
+	system := Who{Name: "alice", Groups: []Group{{"docker", 999}}}
+	tests := []struct {
+		name       string
+		rules      []Rule
+		who        Who
+		asked, got string
+	}{
+		{"anyone pulls what is public", theRules, who(""), "repository:public/app:pull,push", "repository:public/app:pull"},
+		{"** is no segment too", theRules, who(""), "repository:public:pull", "repository:public:pull"},
+		{"a pattern matches whole names", theRules, who(""), "repository:publicity/app:pull", ""},
+		{"anyone gets nothing else", theRules, who(""), "repository:alice/app:pull registry:catalog:*", ""},
+		{"anyone includes those who are logged in", theRules[:1], who("bob"), "repository:public/app:pull", "repository:public/app:pull"},
+		{"every account pulls everything", theRules, who("bob"), "repository:x/y/z:pull,push", "repository:x/y/z:pull"},
+		{"one's own namespace", theRules, who("bob"), "repository:bob/app:pull,push,delete", "repository:bob/app:pull,push,delete"},
+		{"a star is spelled out and cut down", theRules, who("bob"), "repository:carol/app:*", "repository:carol/app:pull"},
+		{"the namespace of a group one is in", theRules, who("bob", "developers", "web"), "repository:web/app:push,pull", "repository:web/app:push,pull"},
+		{"not that of another group", theRules, who("bob", "developers"), "repository:web/app:push", ""},
+		{"not without being named", theRules, who("carol", "web"), "repository:web/app:push", ""},
+		{"named by account", theRules, who("alice", "web"), "repository:web/app:push", "repository:web/app:push"},
+		{"system groups are no namespaces", theRules, system, "repository:docker/app:push", ""},
+		{"unless min_gid says so", []Rule{{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"alice"}, MinGID: new(int)}}, system, "repository:docker/app:push", "repository:docker/app:push"},
+		{"the catalog, for an admin", theRules, who("root2", "registry-admins"), "registry:catalog:*", "registry:catalog:*"},
+		{"the catalog needs exactly *", theRules, who("root2", "registry-admins"), "registry:catalog:pull", ""},
+		{"from an address within, written as IPv6", theRules, mapped, "registry:catalog:*", "registry:catalog:*"},
+		{"not from an address outside", theRules, far, "registry:catalog:*", ""},
+		{"not from an address nobody knows", theRules, unknown, "registry:catalog:*", ""},
+		{"not for another service", theRules, elsewhere, "registry:catalog:*", ""},
+		{"less is answered in the order asked", theRules, who("bob"), "repository:z:push,pull repository:bob/a:push,pull repository:a:pull", "repository:z:pull repository:bob/a:push,pull repository:a:pull"},
+		{"push brings pull", []Rule{{Allow: []string{"push"}, To: []string{"users"}}}, who("bob"), "repository:a:pull,push", "repository:a:pull,push"},
+		{"the union of two rules", []Rule{{Allow: []string{"pull"}, To: []string{"bob"}}, {Allow: []string{"delete"}, To: []string{"users"}}}, who("bob"), "repository:a:delete,pull,push", "repository:a:delete,pull"},
+		{"no rules grant nothing", []Rule{}, who("bob"), "repository:a:pull registry:catalog:*", ""},
+		{"another type is not a repository", []Rule{{Allow: []string{"*"}, To: []string{"users"}}}, who("bob"), "artifact:a:pull repository(plugin):a:pull registry:other:*", ""},
+		{"unless a rule says so", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact", "repository(plugin)"}, To: []string{"users"}}}, who("bob"), "artifact:a:look repository(plugin):a:pull repository:a:pull", "artifact:a:look repository(plugin):a:pull"},
+		{"a name that is no path gets no namespace", theRules[2:3], who("Bob"), "repository:Bob/app:push repository:bob/app:push", ""},
+		{"a name with a glob in it gets no namespace", theRules[2:3], who("*"), "repository:x/app:push", ""},
+		{"a star within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}}, who(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull", "repository:team/app-1:pull"},
+		{"a star is one segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"*/app"}, To: []string{"anyone"}}}, who(""), "repository:a/app:pull repository:a/b/app:pull repository:app:pull", "repository:a/app:pull"},
+		{"** in the middle", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a/**/z"}, To: []string{"anyone"}}}, who(""), "repository:a/z:pull repository:a/b/c/z:pull repository:a/z/b:pull", "repository:a/z:pull repository:a/b/c/z:pull"},
+		{"{user} within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"home-{user}/**"}, To: []string{"users"}}}, who("bob"), "repository:home-bob/a:pull repository:home-bobby/a:pull", "repository:home-bob/a:pull"},
+	}
+	for _, tt := range tests {
+		for _, indexed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, indexed %v", tt.name, indexed), func(t *testing.T) {
+				p := mustPolicy(t, tt.rules)
+				if indexed {
+					p.Index()
+				}
+				asked, err := ParseScopes([]string{tt.asked})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := Format(p.Grant(tt.who, asked)); got != tt.got {
+					t.Errorf("got %q, want %q", got, tt.got)
+				}
+				if Format(asked) != tt.asked {
+					t.Errorf("the request was changed to %q", Format(asked))
+				}
+			})
+		}
+	}
+}
+
+func TestAMistakeInARuleIsNamed(t *testing.T) {
+	good := Rule{Allow: []string{"pull"}, To: []string{"users"}}
+	with := func(change func(*Rule)) Rule { r := good; change(&r); return r }
+	negative := -1
+	tests := []struct {
+		name string
+		rule Rule
+		want string
+	}{
+		{"no action", with(func(r *Rule) { r.Allow = nil }), "allow: nothing is in it"},
+		{"an unknown action", with(func(r *Rule) { r.Allow = []string{"pul"} }), `allow: unknown action "pul"`},
+		{"nobody named", with(func(r *Rule) { r.To = nil }), "to: nothing is in it"},
+		{"an empty name", with(func(r *Rule) { r.To = []string{""} }), "to: an entry is empty"},
+		{"a group without a name", with(func(r *Rule) { r.To = []string{"@"} }), `to: "@" is neither`},
+		{"a star for a name", with(func(r *Rule) { r.To = []string{"*"} }), `to: "*" is neither`},
+		{"an empty segment", with(func(r *Rule) { r.Repositories = []string{"a//b"} }), "a segment is empty"},
+		{"a slash at the end", with(func(r *Rule) { r.Repositories = []string{"a/"} }), "a segment is empty"},
+		{"** glued to text", with(func(r *Rule) { r.Repositories = []string{"a**"} }), "** stands alone"},
+		{"an unknown placeholder", with(func(r *Rule) { r.Repositories = []string{"{usr}/**"} }), "neither {user} nor {group}"},
+		{"a regular expression", with(func(r *Rule) { r.Repositories = []string{"a(b|c)"} }), "character that no repository name holds"},
+		{"an address that is none", with(func(r *Rule) { r.From = []string{"10.0.0.300"} }), "neither an address nor a prefix"},
+		{"a prefix with host bits", with(func(r *Rule) { r.From = []string{"10.0.0.1/8"} }), "bits beyond the prefix: 10.0.0.0/8 or 10.0.0.1"},
+		{"the catalog of some repositories", with(func(r *Rule) { r.Allow, r.Repositories = []string{"catalog"}, []string{"a"} }), "lists all repositories"},
+		{"{group} for everybody", with(func(r *Rule) { r.Repositories = []string{"{group}/**"} }), "cannot be for anyone or users"},
+		{"a type that is none", with(func(r *Rule) { r.Types = []string{"Repo"} }), "no resource type"},
+		{"a negative id", with(func(r *Rule) { r.MinGID = &negative }), "min_gid: -1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, errs := NewPolicy([]Rule{good, tt.rule})
+			if len(errs) != 1 || errs[0].Rule != 1 || !strings.Contains(errs[0].Error(), tt.want) {
+				t.Errorf("got %v, want %q of rule 1", errs, tt.want)
+			}
+		})
+	}
+}
+
+func TestExplainNamesTheRuleOrTheNearestMiss(t *testing.T) {
+	p := mustPolicy(t, theRules)
+	tests := []struct {
+		name string
+		who  Who
+		ask  string
+		want []string // "granted LINE" or "refused LINE reason"
+	}{
+		{"granted by two rules", who("bob"), "repository:bob/app:pull,push", []string{"granted 5", "granted 7"}},
+		{"the wrong repository", who("bob"), "repository:carol/app:push", []string{"refused 5 it allows pull"}},
+		{"not in the group", who("bob"), "registry:catalog:*", []string{"refused 13 it is for @registry-admins"}},
+		{"nothing asked", who("bob"), "artifact:x:*", []string{"refused 0 nothing is asked for, or only what * cannot stand for on this type"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			scopes, err := ParseScopes([]string{tt.ask})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range p.Explain(tt.who, scopes[0]) {
+				if f.Granted {
+					got = append(got, fmt.Sprintf("granted %d", f.Line))
+				} else {
+					got = append(got, fmt.Sprintf("refused %d %s", f.Line, f.Reason))
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// The oracle decides as the documentation reads, slowly: every rule, every
+// pattern, every way in which a pattern could be laid over a name.
+
+func oracleGrant(rules []Rule, w Who, s Scope, action string) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		if !oracleFor(r, w) || len(r.Services) > 0 && !slices.Contains(r.Services, w.Service) {
+			return false
+		}
+		if !slices.Contains(r.Allow, action) && !slices.Contains(r.Allow, "*") && !(action == "pull" && slices.Contains(r.Allow, "push")) {
+			return false
+		}
+		return len(r.Repositories) == 0 || slices.ContainsFunc(r.Repositories, func(p string) bool { return oracleOn(p, r, w, s.Name) })
+	})
+}
+
+func oracleFor(r Rule, w Who) bool {
+	for _, to := range r.To {
+		inGroup := slices.ContainsFunc(w.Groups, func(g Group) bool { return to == "@"+g.Name })
+		if to == "anyone" || w.Name != "" && (to == "users" || to == w.Name || inGroup) {
+			return true
+		}
+	}
+	return false
+}
+
+func oracleOn(pattern string, r Rule, w Who, name string) bool {
+	if !strings.Contains(pattern, "{group}") {
+		return oracleMatch(pattern, w.Name, "", name)
+	}
+	return slices.ContainsFunc(w.Groups, func(g Group) bool { return g.ID >= 1000 && oracleMatch(pattern, w.Name, g.Name, name) })
+}
+
+func oracleMatch(pattern, user, group, name string) bool {
+	if pattern == "" || name == "" {
+		return pattern == name
+	}
+	first, rest, more := strings.Cut(pattern, "/")
+	if first == "**" {
+		for n := name; ; {
+			if more && oracleMatch(rest, user, group, n) || !more {
+				return true
+			}
+			_, after, found := strings.Cut(n, "/")
+			if !found {
+				return oracleEmpty(rest)
+			}
+			n = after
+		}
+	}
+	segment, after, moreName := strings.Cut(name, "/")
+	if !oracleSegment(first, user, group, segment) {
+		return false
+	}
+	switch {
+	case more && moreName:
+		return oracleMatch(rest, user, group, after)
+	case more:
+		return oracleEmpty(rest)
+	}
+	return !moreName
+}
+
+// oracleEmpty: nothing of the name is left.
+func oracleEmpty(pattern string) bool {
+	return strings.Trim(strings.ReplaceAll(pattern, "**", ""), "/") == ""
+}
+
+func oracleSegment(pattern, user, group, text string) bool {
+	for placeholder, value := range map[string]string{"{user}": user, "{group}": group} {
+		if rest, found := strings.CutPrefix(pattern, placeholder); found {
+			after, has := strings.CutPrefix(text, value)
+			return value != "" && has && oracleSegment(rest, user, group, after)
+		}
+	}
+	switch {
+	case pattern == "":
+		return text == ""
+	case pattern[0] == '*':
+		return oracleSegment(pattern[1:], user, group, text) || text != "" && oracleSegment(pattern, user, group, text[1:])
+	}
+	return text != "" && text[0] == pattern[0] && oracleSegment(pattern[1:], user, group, text[1:])
+}
+
+func TestDecisionsAreThoseOfASlowObviousOracle(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	some := func(n int, f func() string) (list []string) {
+		for range n {
+			list = append(list, f())
+		}
+		return list
+	}
+	name := func() string {
+		return strings.Join(some(1+r.IntN(4), func() string { return pick("a", "b", "ab", "alice", "web") }), "/")
+	}
+	pattern := func() string {
+		return strings.Join(some(1+r.IntN(4), func() string { return pick("a", "b", "ab", "*", "**", "a*", "*b", "{user}", "{user}*", "a*b*") }), "/")
+	}
+	granted := 0
+	for range 20000 {
+		rules := make([]Rule, r.IntN(4))
+		for i := range rules {
+			rules[i] = Rule{Allow: []string{pick("pull", "push", "delete", "*")}, To: []string{pick("anyone", "users", "alice", "@web", "@db")}, Repositories: some(r.IntN(3), pattern)}
+			if len(rules[i].Repositories) > 0 && rules[i].To[0] != "anyone" && rules[i].To[0] != "users" && r.IntN(3) == 0 {
+				rules[i].Repositories[0] = pick("{group}/**", "*/{group}", "x{group}/*")
+			}
+		}
+		w := Who{Name: pick("", "alice", "b", "Alice")}
+		if w.Name != "" {
+			w.Groups = []Group{{pick("web", "a"), 999 + r.IntN(2)}, {"ab", 2000}}[:r.IntN(3)]
+		}
+		if w.Name == "Alice" {
+			w.Name = "alice" // the oracle knows no names that are not paths
+		}
+		s := Scope{Type: "repository", Name: name(), Actions: []string{"push", "pull", "delete"}}
+		var want []string
+		for _, a := range s.Actions {
+			if oracleGrant(rules, w, s, a) {
+				want = append(want, a)
+			}
+		}
+		p := mustPolicy(t, rules)
+		if r.IntN(2) == 0 {
+			p.Index()
+		}
+		var got []string
+		for _, g := range p.Grant(w, []Scope{s}) {
+			got = g.Actions
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d: %+v asks %s under %+v: got %q, want %q", seed, w, s, rules, got, want)
+		}
+		for _, f := range p.Explain(w, s) {
+			if f.Granted != slices.Contains(want, f.Action) {
+				t.Fatalf("seed %d: explain differs: %+v", seed, f)
+			}
+		}
+		granted += len(want)
+	}
+	if granted == 0 {
+		t.Error("nothing was ever granted: this test compares nothing")
+	}
+}
+
+// A pattern that parses prints back to itself, and matches a name exactly when
+// the oracle says so.
+func FuzzPattern(f *testing.F) {
+	seeds := []struct{ pattern, name string }{
+		{"public/**", "public/a/b"}, {"{user}/**", "alice/x"}, {"*/{group}-x/**", "a/web-x"}, {"a*b*c", "abbc"}, {"**/a/**/b", "a/a/b/b"}, {"a**", "a"}, {"", ""},
+	}
+	if len(seeds) == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, s := range seeds {
+		f.Add(s.pattern, s.name)
+	}
+	f.Fuzz(func(t *testing.T, text, name string) {
+		p, err := ParsePattern(text)
+		if err != nil {
+			return
+		}
+		if p.String() != text {
+			t.Fatalf("%q prints as %q", text, p)
+		}
+		if name == "" || strings.ContainsFunc(name, notInName) || len(name) > 40 || len(text) > 40 || strings.Contains("/"+name+"/", "//") {
+			return // no scope has such a name, or the oracle would take for ever
+		}
+		if got, want := p.match(strings.Split(name, "/"), "alice", "web"), oracleMatch(text, "alice", "web", name); got != want {
+			t.Fatalf("%q on %q: %v, want %v", text, name, got, want)
+		}
+	})
+}
+
+// What a decision costs among ten thousand rules, in the shapes that are worst
+// for the index: all for everybody, all below one folder, all with a glob in front.
+func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
+	shapes := map[string]func(i int) Rule{
+		"a team each": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("team%d/**", i)}, To: []string{fmt.Sprintf("@team%d", i)}}
+		},
+		"all for everyone": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("team%d/**", i)}, To: []string{"users"}}
+		},
+		"below one folder": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("teams/t%d/**", i)}, To: []string{"users"}}
+		},
+		"a glob in front": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("*/t%d/**", i)}, To: []string{"users"}}
+		},
+	}
+	for name, shape := range shapes {
+		for _, indexed := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%s/indexed=%v", name, indexed), func(b *testing.B) {
+				rules := make([]Rule, 10000)
+				for i := range rules {
+					rules[i] = shape(i)
+					rules[i].Allow = []string{"push"}
+				}
+				p := mustPolicy(b, rules)
+				if indexed {
+					p.Index()
+				}
+				w := who("alice", "team1", "team2", "team9999", "staff")
+				asked := []Scope{{Type: "repository", Name: "teams/none/app", Actions: []string{"pull", "push"}}}
+				for b.Loop() {
+					p.Grant(w, asked)
+				}
+			})
+		}
+	}
+}
