@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -388,6 +389,12 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 				t.Errorf("the handler saw %q", got.Error)
 			}
 		}, bodyTime},
+		{"the padding after a whole request", func(c *client) {
+			c.begin(1, true)
+			c.raw(appendRecord(nil, typeParams, 1, appendPairs(nil, vars)))
+			c.raw([]byte{wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'})
+			c.reply(1)
+		}, bodyTime},
 		{"records nobody asked for", func(c *client) {
 			for range 1000 {
 				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
@@ -614,7 +621,7 @@ func FuzzFastCGIRecords(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		bubble(t, teller, func(t *testing.T, s *fcgiStage) {
 			c := s.dial(t)
 			start := time.Now()
 			go c.Write(stream) // until the other end has enough
@@ -637,16 +644,17 @@ func FuzzFastCGIRecords(f *testing.F) {
 func recordSeeds() [][]byte {
 	get := appendPairs(nil, wish{method: "GET", target: "/x"}.variables())
 	post := appendPairs(nil, wish{method: "POST", target: "/x", body: "12345"}.variables())
-	begin := beginRecord(1, roleResponder, flagKeepConn)
-	whole := appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345"))
+	begin := slices.Clip(beginRecord(1, roleResponder, flagKeepConn))
+	whole := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
 	return [][]byte{
 		nil,
 		whole,
-		append(whole[:len(whole):len(whole)], whole...),
+		append(whole, whole...),
 		whole[:len(whole)-9],
-		appendRecord(whole[:len(whole):len(whole)], typeAbort, 1, nil),
+		append(appendRecord(begin, typeParams, 1, post), wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'),
+		appendRecord(whole, typeAbort, 1, nil),
 		appendStream(appendStream(beginRecord(2, roleResponder, 0), typeParams, 2, get), typeStdin, 2, nil),
-		append(begin[:len(begin):len(begin)], begin...),
+		append(begin, begin...),
 		appendRecord(begin, typeStdin, 1, nil),
 		appendRecord(begin, typeAbort, 1, nil),
 		appendRecord(nil, typeGetValues, 0, nil),

@@ -30,6 +30,7 @@ type recordConn struct {
 	server   *fastCGI
 	in       *bufio.Reader
 	pending  []byte // made for fcgi, not yet read by it
+	padding  int    // of the last record, still to be read
 	ignored  int    // bytes of records nobody wanted, in a row
 	closed   chan struct{}
 	once     sync.Once
@@ -132,8 +133,12 @@ func (c *recordConn) lose(cause error) {
 	}
 }
 
-// record takes in one record.
+// record takes in one record, all but its padding: what the record meant for fcgi
+// must not wait for bytes that mean nothing.
 func (c *recordConn) record() error {
+	if err := c.chunks(c.padding, func([]byte) error { return nil }); err != nil {
+		return err
+	}
 	if err := c.await(headerLen); err != nil {
 		return err
 	}
@@ -143,10 +148,8 @@ func (c *recordConn) record() error {
 	if h.version != wireVersion {
 		return fmt.Errorf("%w: version %d", errProtocol, h.version)
 	}
-	if err := c.content(h); err != nil {
-		return err
-	}
-	return c.chunks(h.padding, func([]byte) error { return nil })
+	c.padding = h.padding
+	return c.content(h)
 }
 
 func (c *recordConn) content(h recordHeader) error {
