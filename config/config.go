@@ -45,8 +45,9 @@ type Log struct {
 	Level  slog.Level
 }
 
-// maxFile bounds config.yml: room for a blacklist of tens of thousands of names.
-const maxFile = 1 << 20
+// maxFile bounds config.yml: room for a blacklist of several thousand names. The YAML scanner's work grows with the square of what some
+// texts are long: the worst known, 64 KiB of "<" or of "a: |", take it two seconds, a mebibyte would take ten minutes.
+const maxFile = 64 << 10
 
 // Load reads path and the key files it names. The error is an Errors that lists everything found wrong.
 func Load(path string) (*Config, error) {
@@ -118,7 +119,7 @@ func read(path string) ([]byte, error) {
 		return fail(cause(err), "")
 	}
 	if len(data) > maxFile {
-		return fail("is larger than 1 MiB", "name the file config.yml")
+		return fail(fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml")
 	}
 	return data, nil
 }
