@@ -13,7 +13,7 @@ const maxMessages = 32
 
 // answers is the person's side of the conversation: one password, given once, at a prompt that does not show it.
 type answers struct {
-	password string
+	Password Password
 	messages int
 	given    bool // the password, at the first hidden prompt
 	asked    bool // something that has no answer here
@@ -30,9 +30,9 @@ func (a *answers) RespondPAM(style pam.Style, _ string) (string, error) {
 	case pam.TextInfo, pam.ErrorMsg:
 		return "", nil
 	case pam.PromptEchoOff:
-		if a.password != "" && !a.given {
+		if a.Password != "" && !a.given {
 			a.given = true
-			return a.password, nil
+			return a.Password.Reveal(), nil
 		}
 	}
 	a.asked = true

@@ -20,6 +20,8 @@ const (
 	thisProgram = "/proc/self/exe"
 	// maxChatter in bytes is how much of what a child and its modules print is passed on.
 	maxChatter = 4 << 10
+	// farewell is how long a child that is out of time may take to clean up. It needs a few milliseconds, or its module has damaged it.
+	farewell = 500 * time.Millisecond
 	// leftovers is how long after the child's end to wait for what it wrote. All of that is in the pipe by then; only an end of file may be
 	// wanting, when a process that could not be killed holds the pipe open.
 	leftovers = 100 * time.Millisecond
@@ -34,7 +36,7 @@ func (c Child) Hold(ctx context.Context, l Login) (Account, error) {
 		return Account{}, fmt.Errorf("%w: no time left: %w", ErrBusy, context.Cause(ctx))
 	}
 	b := newBrand()
-	p, err := c.start(order{stack: c.Stack, login: l, brand: b})
+	p, err := c.start(order{Stack: c.Stack, Login: l, Brand: b})
 	if err != nil {
 		return Account{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
 	}
@@ -49,7 +51,7 @@ func (c Child) Hold(ctx context.Context, l Login) (Account, error) {
 	}
 	left := b.sweep()
 	if !timely {
-		return Account{}, fmt.Errorf("%w: no answer in time%s: %w\n  a module hangs or is slow: see whether the directory that it asks can be reached", ErrBroken, survivors(left), context.Cause(ctx))
+		return Account{}, late(ctx, left)
 	}
 	return Account{}, fmt.Errorf("%w: the child ended without a verdict (%s)%s\n  a module crashed or ended it; %s", ErrBroken, p.death(text), survivors(left), seeAuthLog)
 }
@@ -77,13 +79,14 @@ func (c Child) start(o order) (*process, error) {
 			return nil, err
 		}
 	}
-	program := c.Program
+	// The modules' lines in the system's log begin with the name in the first argument.
+	program, name := c.Program, c.Program
 	if program == "" {
-		program = thisProgram
+		program, name = thisProgram, os.Args[0]
 	}
 	cmd := &exec.Cmd{
 		Path: program,
-		Args: append([]string{program}, c.Args...),
+		Args: append([]string{name}, c.Args...),
 		Env:  []string{},
 		Dir:  "/",
 		// The child's own session: a terminal's or a service manager's signals to our group are not its business.
@@ -124,17 +127,21 @@ func (p *process) listen() {
 	p.noise <- text
 }
 
-// wait is true when the child ended by itself. Else it was killed.
+// wait is true when the child ended in time. Else it was made to end: first by the end of its order, at which it kills what it started, because
+// it sees more of that than we do where /proc is mounted with hidepid; then by force.
 func (p *process) wait(ctx context.Context) bool {
 	select {
 	case <-p.ended:
 		return true
 	case <-ctx.Done():
 	}
-	if errors.Is(p.cmd.Process.Kill(), os.ErrProcessDone) {
-		<-p.ended
-		return true
+	_ = p.order.Close()
+	select {
+	case <-p.ended:
+		return false
+	case <-time.After(farewell):
 	}
+	_ = p.cmd.Process.Kill()
 	select {
 	case <-p.ended:
 	case <-time.After(sweepTime): // in an uninterruptible system call; it dies when that returns

@@ -159,9 +159,28 @@ func TestCrashTakesNobodyAlongAndLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestNothingIsLeftOfAChildThatCannotCleanUp(t *testing.T) {
+	cast, stack := newCast(t, "kill -STOP $PPID\n"+family+"sleep 600\n")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	var pids []int
+	go func() {
+		pids = cast.numbers(familySize)
+		cancel(context.DeadlineExceeded)
+	}()
+	_, err := child(stack, nil).Hold(ctx, Login{User: "alice", Password: password})
+	if !errors.Is(err, ErrBroken) {
+		t.Errorf("got %v", err)
+	}
+	if len(pids) != familySize {
+		t.Fatalf("%d processes were started", len(pids))
+	}
+	gone(t, pids)
+}
+
 func TestNothingIsLeftWhenTheParentDies(t *testing.T) {
 	cast, stack := newCast(t, family+"sleep 600\n")
-	p, err := child(stack, nil).start(order{stack: stack, login: Login{User: "alice", Password: password}, brand: newBrand()})
+	p, err := child(stack, nil).start(order{Stack: stack, Login: Login{User: "alice", Password: password}, Brand: newBrand()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +196,7 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 	if err := syscall.Mkfifo(cast.path("go"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := child(stack, nil).start(order{stack: stack, login: Login{User: "alice", Password: password}, brand: newBrand()})
+	p, err := child(stack, nil).start(order{Stack: stack, Login: Login{User: "alice", Password: password}, Brand: newBrand()})
 	if err != nil {
 		t.Fatal(err)
 	}

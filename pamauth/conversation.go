@@ -4,6 +4,7 @@ package pamauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -64,8 +65,17 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 		return a.account, a.err
 	case <-ctx.Done():
 	}
-	left := b.sweep()
-	return Account{}, fmt.Errorf("%w: no answer in time%s: %w\n  a module hangs or is slow: see whether the directory that it asks can be reached", ErrBroken, survivors(left), context.Cause(ctx))
+	return Account{}, late(ctx, b.sweep())
+}
+
+// late is what is said of a conversation that its context ended.
+func late(ctx context.Context, left int) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) {
+		return fmt.Errorf("%w: given up, nobody waits for the answer%s: %w", ErrBroken, survivors(left), cause)
+	}
+	return fmt.Errorf("%w: no answer in time%s: %w\n  a module hangs or is slow: see whether the directory that it asks can be reached; %s",
+		ErrBroken, survivors(left), cause, seeAuthLog)
 }
 
 // survivors tells of processes that could not be killed: such as changed all their user ids.
@@ -80,7 +90,7 @@ func survivors(left int) string {
 func (p InProcess) converse(l Login) (Account, error) {
 	a := &answers{}
 	if !l.AccountOnly {
-		a.password = l.Password.Reveal()
+		a.Password = l.Password
 	}
 	t, err := pam.StartConfDir(p.Stack.Service, l.User, a, p.Stack.confdir())
 	if err != nil {

@@ -23,7 +23,7 @@ func TestPasswordNeverPrints(t *testing.T) {
 		"map of passwords":     map[string]Password{"alice": password},
 		"struct with a login":  struct{ L Login }{login},
 		"interface in a slice": []any{password},
-		"order's login":        order{login: login}.login,
+		"order to a child":     order{Login: login},
 	}
 	for name, thing := range things {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T %v", "%20s", "%.3s", "%c", "%t"} {

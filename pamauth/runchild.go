@@ -42,7 +42,7 @@ func runChild(stdin io.Reader, stdout io.Writer) error {
 		_, _ = io.Copy(io.Discard, in)
 		giveUp()
 	}()
-	account, err := InProcess{Stack: o.stack, TTY: o.tty}.hold(ctx, o.login, o.brand)
+	account, err := InProcess{Stack: o.Stack, TTY: o.TTY}.hold(ctx, o.Login, o.Brand)
 	_, err = out.Write(verdictOn(account, err).encode())
 	return err
 }

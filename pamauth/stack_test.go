@@ -45,7 +45,7 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{name: "a huge file", files: map[string]string{"test": both + strings.Repeat("#\n", maxServiceFile)}, says: []string{"larger than"}},
 		{name: "a folder", service: "folder", says: []string{"not a file"}},
 
-		{name: "no service", service: "-", says: []string{"no such file"}},
+		{name: "a dash", service: "-", says: []string{"no such file"}},
 		{name: "a path", service: "../test", says: []string{`'/'`}},
 		{name: "capitals, which PAM would lower", service: "Test", says: []string{`'T'`}},
 		{name: "a hidden file", service: ".test", says: []string{"dot"}},

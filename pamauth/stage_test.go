@@ -13,11 +13,11 @@ import (
 
 // stage is a folder of service files, and what lies beside them.
 type stage struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
-func newStage(t *testing.T) stage {
+func newStage(t testing.TB) stage {
 	t.Helper()
 	return stage{t, t.TempDir()}
 }

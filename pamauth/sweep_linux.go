@@ -51,22 +51,62 @@ func (b brand) sweep() (left int) {
 	}
 }
 
-// bearers are the living processes with the brand but this one.
+// bearers are the living processes with the brand but this one. Where /proc is mounted with hidepid a child that runs set-id is hidden even
+// from us; then being our child is brand enough, and its own children become ours when it is dead (adopt).
 func (b brand) bearers() []int {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
 	var pids []int
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err == nil && pid != os.Getpid() && b.on(pid) && living(pid) {
+	for _, pid := range numbered("/proc") {
+		if pid != os.Getpid() && b.on(pid) && living(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	for _, pid := range children() {
+		if hidden(pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// numbered are the names in a folder of /proc that are process or thread ids.
+func numbered(folder string) []int {
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	var ids []int
+	for _, name := range names {
+		if id, err := strconv.Atoi(name); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// children are this process's own, as far as the kernel tells (CONFIG_PROC_CHILDREN).
+func children() []int {
+	var pids []int
+	for _, thread := range numbered("/proc/self/task") {
+		list, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(thread) + "/children")
+		for _, field := range bytes.Fields(list) {
+			if pid, err := strconv.Atoi(string(field)); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func (b brand) on(pid int) bool {
+	limits, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
+	return err == nil && bytes.Contains(limits, []byte(" "+strconv.FormatUint(uint64(b), 10)+" "))
+}
+
+func hidden(pid int) bool {
+	_, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/limits")
+	return err != nil
 }
 
 // living is false for a zombie, which bears its brand until its parent collects it.
@@ -80,11 +120,6 @@ func living(pid int) bool {
 	return i >= 0 && !bytes.HasPrefix(stat[i:], []byte(") Z"))
 }
 
-func (b brand) on(pid int) bool {
-	limits, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
-	return err == nil && bytes.Contains(limits, []byte(" "+strconv.FormatUint(uint64(b), 10)+" "))
-}
-
 // kill looks at the brand again once it holds the process by a pidfd (os.FindProcess), so that a number used anew is not mistaken.
 func (b brand) kill(pid int) {
 	p, err := os.FindProcess(pid)
@@ -92,7 +127,7 @@ func (b brand) kill(pid int) {
 		return
 	}
 	defer func() { _ = p.Release() }()
-	if b.on(pid) {
+	if b.on(pid) || hidden(pid) {
 		_ = p.Kill()
 	}
 }

@@ -24,12 +24,12 @@ const (
 	maxVerdict = 4 + maxText
 )
 
-// order is what the parent wants asked.
+// order is what the parent wants asked. Its fields are exported so that a password prints as stars here too.
 type order struct {
-	stack Stack
-	tty   string
-	login Login
-	brand brand
+	Stack Stack
+	TTY   string
+	Login Login
+	Brand brand
 }
 
 // outcome is the first word of a verdict.
@@ -49,11 +49,11 @@ type verdict struct {
 
 func (o order) encode() ([]byte, error) {
 	b := []byte{0, 0, 0, 0, wireVersion, 0}
-	if o.login.AccountOnly {
+	if o.Login.AccountOnly {
 		b[5] = 1
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(o.brand))
-	for _, s := range []string{o.stack.Service, o.stack.Confdir, o.tty, o.login.User, o.login.Password.Reveal(), o.login.Remote} {
+	b = binary.BigEndian.AppendUint64(b, uint64(o.Brand))
+	for _, s := range []string{o.Stack.Service, o.Stack.Confdir, o.TTY, o.Login.User, o.Login.Password.Reveal(), o.Login.Remote} {
 		if len(s) > maxOrder {
 			return nil, errors.New("order is too long")
 		}
@@ -87,11 +87,11 @@ func decodeOrder(b []byte) (order, error) {
 		return order{}, errors.New("read order: not an order of this version")
 	}
 	var o order
-	o.login.AccountOnly = b[1] == 1
-	o.brand = brand(binary.BigEndian.Uint64(b[2:]))
+	o.Login.AccountOnly = b[1] == 1
+	o.Brand = brand(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]
 	var password string
-	for _, s := range []*string{&o.stack.Service, &o.stack.Confdir, &o.tty, &o.login.User, &password, &o.login.Remote} {
+	for _, s := range []*string{&o.Stack.Service, &o.Stack.Confdir, &o.TTY, &o.Login.User, &password, &o.Login.Remote} {
 		var ok bool
 		if *s, b, ok = cutText(b); !ok {
 			return order{}, errors.New("read order: cut short")
@@ -100,7 +100,7 @@ func decodeOrder(b []byte) (order, error) {
 	if len(b) != 0 {
 		return order{}, errors.New("read order: more than an order")
 	}
-	o.login.Password = Password(password)
+	o.Login.Password = Password(password)
 	return o, nil
 }
 

@@ -8,9 +8,9 @@ import (
 
 func orders() []order {
 	return []order{
-		{stack: Stack{"dockerauth", ""}, login: Login{User: "alice", Password: password1}, brand: 1 << 61},
-		{stack: Stack{"test", "/a/folder"}, tty: "tty", login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, brand: 1<<62 - 1},
-		{login: Login{User: "alice", AccountOnly: true}},
+		{Stack: Stack{"dockerauth", ""}, Login: Login{User: "alice", Password: password1}, Brand: 1 << 61},
+		{Stack: Stack{"test", "/a/folder"}, TTY: "tty", Login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, Brand: 1<<62 - 1},
+		{Login: Login{User: "alice", AccountOnly: true}},
 	}
 }
 
@@ -25,7 +25,7 @@ func TestOrderArrivesAsItWasSent(t *testing.T) {
 		// What follows an order in the pipe is none of its business.
 		got, err := readOrder(bytes.NewReader(append(frame, "more"...)))
 		if err != nil || got != o {
-			t.Errorf("sent %v %q, got %v %q, %v", o, o.login.Password.Reveal(), got, got.login.Password.Reveal(), err)
+			t.Errorf("sent %v %q, got %v %q, %v", o, o.Login.Password.Reveal(), got, got.Login.Password.Reveal(), err)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func TestCutOrderIsAnError(t *testing.T) {
 }
 
 func TestOrderTooLargeIsAnError(t *testing.T) {
-	if _, err := (order{stack: Stack{"test", "/" + strings.Repeat("x", maxOrder)}}).encode(); err == nil {
+	if _, err := (order{Stack: Stack{"test", "/" + strings.Repeat("x", maxOrder)}}).encode(); err == nil {
 		t.Error("was encoded")
 	}
 	if _, err := readOrder(strings.NewReader("\xff\xff\xff\xff")); err == nil || !strings.Contains(err.Error(), "too many") {
