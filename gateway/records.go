@@ -121,8 +121,11 @@ func (c *recordConn) lose(cause error) {
 	c.Conn.Close() // answers under way must not wait for writeTime
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.unanswered(); n > 0 || errors.Is(cause, errProtocol) {
-		c.server.o.Log.Warn("fastcgi connection lost", "cause", cause, "requests", n)
+	switch n := c.unanswered(); {
+	case errors.Is(cause, errProtocol), errors.Is(cause, errSlowParams):
+		c.server.o.Log.Warn("fastcgi connection ended by us", "cause", cause, "requests", n)
+	case n > 0: // usually the client has hung up
+		c.server.o.Log.Info("fastcgi connection lost", "cause", cause, "requests", n)
 	}
 	for id, e := range c.exchanges {
 		delete(c.exchanges, id)

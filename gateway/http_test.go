@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// httpBubble is bubble for the HTTP door.
+func httpBubble(t *testing.T, h http.Handler, test func(t *testing.T, p *pipes, stop func())) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		p := newPipes()
+		ended := make(chan error, 1)
+		go func() { ended <- ServeHTTP(ctx, p, h, Options{Program: program}) }()
+		test(t, p, stop)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// call is a connection as a client has it.
+func (p *pipes) call() net.Conn {
+	here, there := net.Pipe()
+	p.calls <- there
+	return here
+}
+
+func TestHTTPWaitsForNobodyForever(t *testing.T) {
+	cases := []struct {
+		name string
+		send string
+		took time.Duration
+	}{
+		{"a request", "", httpHeaderTime},
+		{"the rest of the headers", "GET / HTTP/1.1\r\nHost: x\r\n", httpHeaderTime},
+		{"the rest of a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTime + bodyTime},
+		{"the rest of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTime + bodyTime},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+				c := p.call()
+				start := time.Now()
+				io.WriteString(c, tc.send)
+				io.Copy(io.Discard, c)
+				if took := time.Since(start); took < tc.took || took > tc.took+time.Second { // net/http lingers half a second
+					t.Errorf("took %s, want %s", took, tc.took)
+				}
+			})
+		})
+	}
+}
+
+func TestHTTPTellsTheHandlerOfASlowBody(t *testing.T) {
+	var seen error
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, seen = io.ReadAll(r.Body) })
+	httpBubble(t, h, func(t *testing.T, p *pipes, _ func()) {
+		c := p.call()
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123")
+		io.Copy(io.Discard, c)
+		if !errors.Is(seen, os.ErrDeadlineExceeded) {
+			t.Errorf("the handler saw %v", seen)
+		}
+	})
+}
+
+func TestHTTPKeepsAConnectionForTheNextRequest(t *testing.T) {
+	httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+		c := p.call()
+		in := bufio.NewReader(c)
+		for range 2 {
+			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n123")
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			if s := (reply{body: body}).sighting(t); s.Read != 3 || s.Remote != ":0" {
+				t.Errorf("%+v", s)
+			}
+		}
+		start := time.Now()
+		in.ReadByte()
+		if waited := time.Since(start); waited != idleTime {
+			t.Errorf("connection was kept for %s", waited)
+		}
+	})
+}
+
+func TestHTTPDoesNotAskForABodyNobodyReads(t *testing.T) {
+	httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+		c := p.call()
+		io.WriteString(c, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
+			t.Errorf("%q, %v", line, err)
+		}
+		c.Close()
+	})
+}
+
+func TestHTTPCancelsARequestWhoseClientHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		ctx, stop := context.WithCancel(t.Context())
+		p := newPipes()
+		ended := make(chan error, 1)
+		go func() { ended <- ServeHTTP(ctx, p, k, Options{}) }()
+		c := p.call()
+		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+		r := <-k.entered
+		c.Close()
+		<-r.Context().Done()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHTTPShutdownFinishesWhatIsUnderWay(t *testing.T) {
+	cases := []struct {
+		name    string
+		release bool
+		fails   bool
+		took    time.Duration
+	}{
+		{"in time", true, false, 0},
+		{"but not beyond the grace", false, true, defaultGrace},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeper()
+				ctx, stop := context.WithCancel(t.Context())
+				p := newPipes()
+				ended := make(chan error, 1)
+				go func() { ended <- ServeHTTP(ctx, p, k, Options{}) }()
+				c := p.call()
+				io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+				r := <-k.entered
+				start := time.Now()
+				stop()
+				<-p.closed
+				if tc.release {
+					if r.Context().Err() != nil {
+						t.Error("request under way was cancelled")
+					}
+					close(k.release)
+					res, err := http.ReadResponse(bufio.NewReader(c), nil)
+					if err != nil || res.StatusCode != 200 {
+						t.Errorf("%+v, %v", res, err)
+					}
+					io.Copy(io.Discard, c)
+				}
+				if err := <-ended; (err != nil) != tc.fails {
+					t.Error(err)
+				}
+				<-r.Context().Done() // or a goroutine stays behind
+				// net/http asks every 500 ms at most whether all are idle.
+				if took := time.Since(start); took < tc.took || took > tc.took+time.Second {
+					t.Errorf("took %s", took)
+				}
+			})
+		})
+	}
+}
+
+func TestLimitLetsSoManyInAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		l := limit(p, 2)
+		accepted := make(chan net.Conn)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					close(accepted)
+					return
+				}
+				accepted <- c
+			}
+		}()
+		p.call()
+		first := <-accepted
+		p.call()
+		<-accepted
+		third := make(chan struct{})
+		go func() { p.call(); close(third) }()
+		synctest.Wait()
+		select {
+		case <-third:
+			t.Error("a third connection got in")
+		default:
+		}
+		first.Close()
+		first.Close() // counts once
+		<-third
+		<-accepted
+		l.Close() // while Accept waits for a slot
+		if _, open := <-accepted; open {
+			t.Error("a fourth connection got in")
+		}
+	})
+}
+
+// shaky fails to accept as often as errs says, and then works.
+type shaky struct {
+	*pipes
+	errs []error
+}
+
+func (s *shaky) Accept() (net.Conn, error) {
+	if len(s.errs) > 0 {
+		err := s.errs[0]
+		s.errs = s.errs[1:]
+		return nil, &net.OpError{Op: "accept", Err: err}
+	}
+	return s.pipes.Accept()
+}
+
+func TestFastCGIGoesOnAfterAnErrorThatPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		l := &shaky{newPipes(), []error{syscall.EMFILE, syscall.ECONNABORTED, syscall.ENFILE}}
+		ended := make(chan error, 1)
+		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{}) }()
+		c := l.dial(t)
+		c.get(1, false, "/x")
+		c.reply(1).sighting(t)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestADoorWhoseListenerFailsSaysSo(t *testing.T) {
+	for name, serve := range map[string]server{"FastCGI": ServeFastCGI, "HTTP": ServeHTTP} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broken := errors.New("broken")
+				err := serve(t.Context(), &shaky{newPipes(), []error{broken}}, teller, Options{})
+				if !errors.Is(err, broken) || !strings.HasPrefix(fmt.Sprint(err), "accept connection: ") {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+}
