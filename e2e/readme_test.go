@@ -167,7 +167,7 @@ func TestReadmeNamesEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	section := ""
-	for _, m := range regexp.MustCompile(`(?m)^#? ?( *)([a-z_]+):(.*)$`).FindAllStringSubmatch(string(dist), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^#? ?( *)([a-z_]+) ?:(.*)$`).FindAllStringSubmatch(string(dist), -1) {
 		key := m[2]
 		switch {
 		case m[1] != "":
