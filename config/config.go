@@ -45,9 +45,9 @@ type Log struct {
 	Level  slog.Level
 }
 
-// maxFile bounds config.yml: room for a blacklist of several thousand names. The YAML scanner's work grows with the square of what some
-// texts are long: the worst known, 64 KiB of "<" or of "a: |", take it two seconds, a mebibyte would take ten minutes.
-const maxFile = 64 << 10
+// maxFile bounds config.yml: room for tens of thousands of names. Lists of any length are read in linear time. Some texts that nobody
+// writes are not (half a million times "<"): whoever may write config.yml can slow the program down, and may do worse.
+const maxFile = 1 << 20
 
 // Load reads path and the key files it names. The error is an Errors that lists everything found wrong.
 func Load(path string) (*Config, error) {

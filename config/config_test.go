@@ -286,7 +286,7 @@ func TestLoadRefusesTheFile(t *testing.T) {
 		{"a folder", dir, dir + ": is not a regular file\n  name the file config.yml"},
 		{"a pipe", pipe, pipe + ": is not a regular file\n  name the file config.yml"},
 		{"everyone may write it", open, open + ": every user may change it\n  chmod o-w"},
-		{"too large", large, large + ": is larger than 65536 bytes\n  name the file config.yml"},
+		{"too large", large, large + ": is larger than 1048576 bytes\n  name the file config.yml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Load(c.path)
