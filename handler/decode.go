@@ -22,8 +22,8 @@ const (
 )
 
 // decode reads a request to the token endpoint. What it returns is parsed for
-// good; an error is a *badRequest or errNoCredentials. On errNoCredentials the
-// Request is whole all the same, for the log.
+// good; an error is a *badRequest, or errNoCredentials for credentials of a
+// kind that is not known here.
 func decode(r *http.Request) (Request, error) {
 	req := Request{Remote: remoteHost(r.RemoteAddr), Form: r.Method == http.MethodPost}
 	params, err := parameters(r)
@@ -148,7 +148,7 @@ func readBasic(req *Request, headers []string, params url.Values) error {
 		return &badRequest{text: "Authorization was sent more than once"}
 	}
 	if len(headers) == 0 || headers[0] == "" {
-		return errNoCredentials
+		return nil
 	}
 	scheme, encoded, _ := strings.Cut(headers[0], " ")
 	if !strings.EqualFold(scheme, "Basic") {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dockerauth/access"
 )
 
 const (
@@ -45,8 +47,10 @@ func (p *people) Authenticate(_ context.Context, user string, password Secret, r
 	if password.Reveal() != wonderland {
 		return Account{}, fmt.Errorf("%w: authenticate: PAM_AUTH_ERR", ErrRefused)
 	}
-	return Account{Name: user}, nil
+	return Account{Name: user, Groups: groups[user]}, nil
 }
+
+var groups = map[string][]access.Group{"dev": {{Name: "developers", ID: 1000}}, "guest": {{Name: "guests", ID: 1001}}}
 
 func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, error) {
 	p.asked = append(p.asked, "account "+user+" "+remote)
@@ -373,6 +377,56 @@ func TestWithSeveralAudiencesTheServiceMustBeNamed(t *testing.T) {
 	}
 }
 
+func TestRulesDecideWhatATokenHolds(t *testing.T) {
+	rules := []access.Rule{
+		{Allow: []string{"pull"}, Repositories: []string{"public/**"}, To: []string{"anyone"}},
+		{Allow: []string{"push"}, Repositories: []string{"{user}/**"}, To: []string{"users"}},
+		{Allow: []string{"push"}, Repositories: []string{"team/**"}, To: []string{"@developers"}, From: []string{"192.0.2.0/24"}, Services: []string{"registry.example.com"}},
+	}
+	policy, errs := access.NewPolicy(rules)
+	if len(errs) > 0 {
+		t.Fatal(errs[0])
+	}
+	const asked = "scope=repository:public/a:pull+repository:dev/a:push+repository:team/a:push"
+	public, own, team := `{"type":"repository","name":"public/a","actions":["pull"]}`, `{"type":"repository","name":"dev/a","actions":["push"]}`, `{"type":"repository","name":"team/a","actions":["push"]}`
+	elsewhere := get(asked, basic("dev", wonderland))
+	elsewhere.RemoteAddr = "198.51.100.1:4711"
+	tests := []struct {
+		name    string
+		request *http.Request
+		status  int
+		token   string
+	}{
+		{"no credentials: what anyone may", get(asked), 200, "access(|registry.example.com|[" + public + "])"},
+		{"no credentials, and nothing that anyone may: less, not 401", get("scope=repository:team/a:push"), 200, "access(|registry.example.com|[])"},
+		{"an account in a group", get(asked, basic("dev", wonderland)), 200, "access(dev|registry.example.com|[" + public + "," + own + "," + team + "])"},
+		{"the same from elsewhere", elsewhere, 200, "access(dev|registry.example.com|[" + public + "," + own + "])"},
+		{"an account in none", get(asked, basic("bob", wonderland)), 200, "access(bob|registry.example.com|[" + public + "])"},
+		{"wrong credentials do not fall back to anyone", get(asked, basic("dev", "guess")), 401, ""},
+		{"a bad refresh token does not", get(asked, basic("", "guess")), 401, ""},
+		{"another scheme does not", get(asked, "Bearer abc"), 401, ""},
+		{"an empty password does not", get(asked, basic("dev", "")), 401, ""},
+		{"credentials that the web server kept do not", get(asked + "&account=dev"), 401, ""},
+		{"a login that lost its credentials does not", get("offline_token=true"), 401, ""},
+		{"a blacklisted group", get(asked, basic("guest", wonderland)), 401, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture()
+			f.handler.Endpoint.Policy = policy
+			f.handler.Endpoint.Blacklist = append(f.handler.Endpoint.Blacklist, "@guests")
+			w := f.do(tt.request)
+			var body tokenBody
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+				t.Fatal(err)
+			}
+			if w.Code != tt.status || body.Token != tt.token {
+				t.Errorf("status %d, token %q, want %d, %q", w.Code, body.Token, tt.status, tt.token)
+			}
+		})
+	}
+}
+
 func TestPathsAndMethods(t *testing.T) {
 	tests := []struct {
 		method, path string
@@ -514,6 +568,9 @@ func FuzzBasicCredentials(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
+		if header == "" {
+			return // no credentials, which is no error
+		}
 		var req Request
 		err := readBasic(&req, []string{header}, nil)
 		if err != nil {

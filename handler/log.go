@@ -18,7 +18,6 @@ const (
 )
 
 // stripped is said where a client meant to log in and no credentials arrived.
-// Clients send account and offline_token only when they have credentials.
 const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization header to itself; " +
 	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
 
@@ -60,7 +59,7 @@ func (h *Handler) log(r *http.Request, req Request, resp Response, err error, to
 
 // reason is the operator's half of an error: the cause in full.
 func reason(req Request, err error) string {
-	if errors.Is(err, errNoCredentials) && (req.Account != "" || req.Offline) {
+	if errors.Is(err, errNoCredentials) && req.hasCredentials() {
 		return stripped
 	}
 	return err.Error()

@@ -30,17 +30,24 @@ type Request struct {
 	Remote       string // the client's address
 }
 
+// hasCredentials reports whether the client has some, whether or not they
+// arrived: it sends account and offline_token only then.
+func (r Request) hasCredentials() bool {
+	return r.Account != "" || r.Offline
+}
+
 // Response is what a granted request is answered with.
 type Response struct {
 	Token        string
 	TokenID      string
 	RefreshToken string // "" = none wanted
-	Subject      string // the account, under the name that PAM gave back
+	Subject      string // the account, under the name that PAM gave back; "" = the anonymous client
 	Service      string
 	Granted      []access.Scope
 }
 
 // Account is who an Authenticator found.
 type Account struct {
-	Name string // the name that PAM gave back; a module may have changed case or domain
+	Name   string         // the name that PAM gave back; a module may have changed case or domain; "" = the anonymous client
+	Groups []access.Group // primary and supplementary, where rules or the blacklist name any
 }

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,12 +41,13 @@ const (
 	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
 )
 
-// Endpoint answers token requests. All fields but Blacklist must be set.
+// Endpoint answers token requests. All fields but Blacklist and Policy must be set.
 type Endpoint struct {
 	Authenticator Authenticator
 	Signer        Signer
-	Audiences     []string // the services that tokens are issued for
-	Blacklist     []string // user names that are refused, as given by the client and as given by PAM
+	Audiences     []string       // the services that tokens are issued for
+	Blacklist     []string       // user names that are refused, as given by the client and as given by PAM; @name = a group
+	Policy        *access.Policy // nil = every account gets what it asks for
 	AccessTTL     time.Duration
 	RefreshTTL    time.Duration
 }
@@ -61,7 +63,7 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	granted := access.Everything(req.Scopes)
+	granted := e.Policy.Grant(who(account, req.Remote, audience), req.Scopes)
 	token, id, err := e.Signer.AccessToken(account.Name, audience, e.AccessTTL, granted)
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
@@ -90,7 +92,21 @@ func (e *Endpoint) audience(service string) (string, error) {
 	return service, nil
 }
 
+func who(account Account, remote, audience string) access.Who {
+	w := access.Who{Name: account.Name, Groups: account.Groups, Service: audience}
+	w.Remote, _ = netip.ParseAddr(remote) // the zero Addr is in no prefix
+	return w
+}
+
+// authenticate never takes a client for anonymous that showed credentials or
+// has some: whoever means to log in must hear that it did not work.
 func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, error) {
+	if req.Grant == GrantNone {
+		if req.hasCredentials() || !e.Policy.AllowsAnyone() {
+			return Account{}, errNoCredentials
+		}
+		return Account{}, nil
+	}
 	account, err := e.ask(ctx, req)
 	if err != nil {
 		return Account{}, err
@@ -101,6 +117,11 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 	// Again, since a module may have turned one name into another.
 	if e.blacklisted(account.Name) {
 		return Account{}, refuse("%q is blacklisted", account.Name)
+	}
+	for _, group := range account.Groups {
+		if slices.Contains(e.Blacklist, "@"+group.Name) {
+			return Account{}, refuse("%q is in the blacklisted group %q", account.Name, group.Name)
+		}
 	}
 	return account, nil
 }
