@@ -352,3 +352,28 @@ func TestManyChildrenAtOnce(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestParentKeepsNoDescriptors(t *testing.T) {
+	stack := newStage(t).stack("test", permitAuth, permitAccount)
+	conversations := []Conversation{
+		child(stack, nil),
+		Child{Program: "/no/such/program", Stack: stack},
+		Child{Program: "/bin/false", Stack: stack},
+	}
+	once := func() {
+		for _, c := range conversations {
+			_, _ = hold(t, c, Login{User: "alice", Password: password})
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 1)
+		defer cancel()
+		_, _ = child(stack, nil).Hold(ctx, Login{User: "alice", Password: password})
+	}
+	once()
+	before := len(numbered("/proc/self/fd"))
+	for range 5 {
+		once()
+	}
+	if after := len(numbered("/proc/self/fd")); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}

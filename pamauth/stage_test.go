@@ -96,8 +96,8 @@ func (n *notes) String() string {
 
 const password = password1
 
-// passwd is the password file of pam_pwdfile: alice with the password above.
-const passwd = "alice:$6$abcdefgh$yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\n"
+// passwd is the password file of pam_pwdfile: alice with the password above, bob with an empty one.
+const passwd = "alice:$6$abcdefgh$yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\nbob:\n"
 
 const (
 	permitAuth    = "auth required pam_permit.so"
