@@ -77,9 +77,10 @@ func TestLoadKeyRefuses(t *testing.T) {
 		{"a secp256k1 key", pemOf("EC PRIVATE KEY", secp256k1()), "curve has no JWS algorithm"},
 		{"an X25519 key, which agrees on secrets but signs nothing", pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader))), "cannot sign tokens (*ecdh.PrivateKey)"},
 		{"a DSA key", pemOf("DSA PRIVATE KEY", []byte("x")), `holds "DSA PRIVATE KEY", not a private key`},
+		{"an Ed448 key", pemOf("PRIVATE KEY", ed448()), "key is not RSA, EC or Ed25519\n  make a key with: openssl"},
 		{"an encrypted PKCS#8 key", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")), "key is encrypted\n  nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out NEWFILE"},
 		{"an encrypted PKCS#1 key", encryptedPKCS1(), "key is encrypted\n"},
-		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")), "is in OpenSSH's own format\n  convert it with: ssh-keygen"},
+		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")), "is in OpenSSH's own format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one with: openssl"},
 		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  private_key wants"},
 		{"a certificate", certify("x", p256, nil, nil).pem, "holds a certificate, not a private key"},
 		{"two certificates", join(certify("x", p256, nil, nil).pem, certify("x", p256, nil, nil).pem), "holds a certificate, not a private key"},
@@ -285,4 +286,13 @@ func secp256k1() []byte {
 		Private []byte
 		Curve   asn1.ObjectIdentifier `asn1:"optional,explicit,tag:0"`
 	}{1, make([]byte, 32), asn1.ObjectIdentifier{1, 3, 132, 0, 10}}))
+}
+
+// ed448 is a PKCS#8 key (RFC 8410) of an algorithm that crypto/x509 does not know.
+func ed448() []byte {
+	return must(asn1.Marshal(struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Private   []byte
+	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 3, 101, 113}}, make([]byte, 59)}))
 }

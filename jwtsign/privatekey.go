@@ -101,7 +101,7 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
 	case "OPENSSH PRIVATE KEY":
-		return nil, problemf("convert it with: ssh-keygen -p -m PKCS8 -f FILE", "is in OpenSSH's own format")
+		return nil, problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one with: "+makeKey, "is in OpenSSH's own format")
 	default:
 		return nil, notPrivate(b.Type)
 	}
@@ -119,6 +119,9 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 func unreadableKey(kind string, err error) error {
 	if strings.Contains(err.Error(), "unknown elliptic curve") {
 		return problemf("make a key with: "+makeKey, "curve has no JWS algorithm, use P-256, P-384 or P-521")
+	}
+	if strings.Contains(err.Error(), "unknown algorithm") {
+		return problemf("make a key with: "+makeKey, "key is not RSA, EC or Ed25519")
 	}
 	return problemf("check it with: openssl pkey -check -noout -in FILE", "parse %s: %w", kind, err)
 }
