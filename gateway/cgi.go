@@ -29,9 +29,6 @@ const (
 // not return in time; then the handler is still running and the process should end.
 func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, stdout io.Writer, o Options) error {
 	o = o.withDefaults()
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
-
 	vars := variables(env)
 	length, _ := bodyLength(vars) // a bad one is refused below, and drained all the same
 	b := newBody(length)
@@ -43,6 +40,7 @@ func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, std
 	}
 	select {
 	case <-drained:
+	case <-ctx.Done(): // the process has been told to end
 	case <-time.After(drainTime):
 	}
 	return late
@@ -62,6 +60,8 @@ func cgiAnswer(ctx context.Context, h http.Handler, vars map[string]string, b *b
 	}
 	v.dress(r)
 	r.Body = b
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
 	r = r.WithContext(ctx)
 
 	slow := time.AfterFunc(bodyTime, func() { b.finish(errSlowBody) })

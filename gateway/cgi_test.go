@@ -173,13 +173,16 @@ func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			<-r.Context().Done()
-			w.WriteHeader(503)
+			if _, err := io.ReadAll(r.Body); errors.Is(err, context.DeadlineExceeded) {
+				w.WriteHeader(503)
+			}
 		})
-		r, took, err := askCGI(ctx, h, wish{method: "GET", target: "/"}.variables(), nil)
+		stdin, w := io.Pipe()
+		r, took, err := askCGI(ctx, h, wish{method: "POST", target: "/"}.variables(), stdin)
 		if err != nil || r.status != 503 || took != time.Second {
 			t.Errorf("status %d after %s, %v", r.status, took, err)
 		}
+		w.Close()
 	})
 }
 

@@ -296,6 +296,47 @@ func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
 	})
 }
 
+func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+		c.Write(appendStream(nil, typeStdin, 1, make([]byte, drainBytes+maxContent))) // is cut off
+		start := time.Now()
+		<-c.gone
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("connection was kept for %s", waited)
+		}
+	})
+}
+
+func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.params(1, wish{method: "POST", target: "/", body: "12345"}.variables())
+		c.stdin(1, []byte("1234567"))
+		if got := c.reply(1).sighting(t); got.Read != 5 || got.Error != "" {
+			t.Errorf("%+v", got)
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.get(1, true, "/held")
+		r := <-s.entered
+		close(s.release)
+		c.reply(1)
+		if r.Context().Err() == nil {
+			t.Error("context is still alive")
+		}
+		c.Close()
+	})
+}
+
 func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 	huge := wish{method: "GET", target: "/"}.variables()
 	huge["HTTP_COOKIE"] = strings.Repeat("x", maxVariableSize)
@@ -500,18 +541,18 @@ func TestFastCGIConnectionsBeyondTheBoundWaitForIdleOnes(t *testing.T) {
 			idle = append(idle, c)
 		}
 		start := time.Now()
-		late := s.dial(t)
-		late.get(1, true, "/late")
-		if got := late.reply(1).sighting(t); got.Path != "/late" {
-			t.Errorf("path %q", got.Path)
+		for range 3 {
+			late := s.dial(t)
+			late.get(1, true, "/held")
+			<-s.entered
 		}
 		if took := time.Since(start); took != 0 {
 			t.Errorf("took %s", took)
 		}
+		close(s.release)
 		for _, c := range idle {
 			c.Close()
 		}
-		late.Close()
 	})
 }
 

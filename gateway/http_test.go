@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -236,7 +237,7 @@ func (s *shaky) Accept() (net.Conn, error) {
 func TestFastCGIGoesOnAfterAnErrorThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		l := &shaky{newPipes(), []error{syscall.EMFILE, syscall.ECONNABORTED, syscall.ENFILE}}
+		l := &shaky{newPipes(), slices.Repeat([]error{syscall.EMFILE, syscall.ECONNABORTED}, maxConns)}
 		ended := make(chan error, 1)
 		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{}) }()
 		c := l.dial(t)

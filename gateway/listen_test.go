@@ -104,6 +104,22 @@ func TestListenLeavesALiveSocketAlone(t *testing.T) {
 	}
 }
 
+func TestListenLeavesASocketOfAnotherTypeAlone(t *testing.T) {
+	path := socket(t)
+	log, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if l, err := Listen("unix:" + path); err == nil {
+		l.Close()
+		t.Error("replaced a datagram socket")
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDetectTellsTheDoorsApart(t *testing.T) {
 	dir := socket(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir})
@@ -232,7 +248,6 @@ func systemdChild() int {
 	listeners, err := SystemdListeners(func(name string) string { return env[name] }, os.Getpid())
 	if err != nil {
 		fmt.Println("error:", err)
-		return 0
 	}
 	for _, l := range listeners {
 		fmt.Println("listens:", l.Addr())
@@ -272,7 +287,8 @@ func TestSystemdSocketsAreTakenAndNotPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if got := runSystemdChild(t, "2", []*os.File{files[0], null}); !strings.Contains(got, "socket 4 from systemd") {
+	got := runSystemdChild(t, "2", []*os.File{null, files[0]})
+	if !strings.Contains(got, "socket 3 from systemd") || !strings.Contains(got, "inherited: 0\n") {
 		t.Errorf("a descriptor that is no socket: %q", got)
 	}
 }

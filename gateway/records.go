@@ -276,7 +276,6 @@ func (c *recordConn) show(e *exchange) {
 	}
 	e.body = newBody(length)
 	e.ctx, e.cancel = context.WithTimeout(c.server.base, requestTime)
-	context.AfterFunc(e.ctx, func() { e.body.finish(context.Cause(e.ctx)) })
 
 	c.mu.Lock()
 	c.number++

@@ -81,7 +81,7 @@ func parsePairs(p []byte) (map[string]string, bool) {
 		if name, p, ok = cutLength(p); !ok {
 			return nil, false
 		}
-		if value, p, ok = cutLength(p); !ok || name > len(p) || value > len(p)-name {
+		if value, p, ok = cutLength(p); !ok || value > len(p)-name {
 			return nil, false
 		}
 		pairs[string(p[:name])] = string(p[name : name+value])
