@@ -504,16 +504,19 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
 			c := s.dial(t)
+			start := time.Now()
 			c.raw(beginRecord(1, 2, map[bool]byte{true: flagKeepConn}[keep]))
 			if e := c.ended(); e != (end{1, statusUnknownRole}) {
 				t.Errorf("%+v", e)
 			}
 			if keep {
-				c.get(1, true, "/x")
+				c.get(1, false, "/x")
 				c.reply(1).sighting(t)
-				c.Close()
 			}
 			<-c.gone
+			if waited := time.Since(start); waited != 0 {
+				t.Errorf("connection was kept for %s", waited)
+			}
 		})
 	}
 }

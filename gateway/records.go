@@ -2,14 +2,10 @@ package gateway
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/http/fcgi"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -39,40 +35,12 @@ type recordConn struct {
 
 	mu        sync.Mutex
 	exchanges map[uint16]*exchange // by request id, from BEGIN until answered and stdin is over
-	shown     map[string]*exchange // by number, from PARAMS's end until the handler returns
+	shown     map[string]*exchange // by number, until fcgi calls for it
 	number    uint64
-	fresh     bool      // no record yet
+	fresh     bool      // no BEGIN yet
 	closing   bool      // no exchange after these
 	idleBy    time.Time // when it has waited long enough for the next exchange
 }
-
-// exchange is one request and its answer.
-type exchange struct {
-	id       uint16
-	keep     bool // connection
-	stage    stage
-	due      time.Time // when the stage must be over
-	params   []byte
-	no       *refusal // instead of calling the handler
-	visit    *visit
-	body     *body
-	ctx      context.Context
-	cancel   context.CancelFunc
-	answered bool // END_REQUEST is about to be written: the id is free again
-	written  bool // it was
-}
-
-type stage int
-
-const (
-	inParams stage = iota
-	inBody
-	received
-)
-
-// numberParam carries the exchange's number through fcgi. No variable from
-// outside has this name: only those that wantedHeader knows are passed on.
-const numberParam = "GATEWAY_EXCHANGE"
 
 var (
 	errOver     = errors.New("connection is over")
@@ -197,7 +165,9 @@ func (c *recordConn) begin(h recordHeader) error {
 	p, _ := c.in.Peek(beginLen)
 	role, keep := int(p[0])<<8|int(p[1]), p[2]&flagKeepConn != 0
 	c.in.Discard(beginLen)
-	inUse, n := c.inUse(h.id)
+	c.ignored = 0
+
+	inUse, n := c.greet(h.id)
 	switch {
 	case inUse:
 		return fmt.Errorf("%w: BEGIN_REQUEST for an id in use", errProtocol)
@@ -206,11 +176,8 @@ func (c *recordConn) begin(h recordHeader) error {
 	case n >= maxConcurrent:
 		return c.reject(h.id, statusOverloaded, keep)
 	}
-	e := &exchange{id: h.id, keep: keep, due: time.Now().Add(paramsTime)}
-	c.ignored = 0
 	c.mu.Lock()
-	c.fresh = false
-	c.exchanges[h.id] = e
+	c.exchanges[h.id] = &exchange{id: h.id, keep: keep, due: time.Now().Add(paramsTime)}
 	c.mu.Unlock()
 	c.rearm()
 	return nil
@@ -268,30 +235,6 @@ func (c *recordConn) readParams(params []byte) (*visit, *refusal) {
 	return v, no
 }
 
-func (c *recordConn) show(e *exchange) {
-	length := int64(-1)
-	params := map[string]string{"REQUEST_METHOD": http.MethodGet, "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"}
-	if e.no == nil {
-		length, params = e.visit.length, e.visit.params
-	}
-	e.body = newBody(length)
-	e.ctx, e.cancel = context.WithTimeout(c.server.base, requestTime)
-
-	c.mu.Lock()
-	c.number++
-	number := strconv.FormatUint(c.number, 10)
-	c.shown[number] = e
-	e.stage, e.due = inBody, time.Now().Add(bodyTime)
-	c.mu.Unlock()
-	c.rearm()
-
-	params[numberParam] = number
-	c.handlers.Add(1)
-	c.pending = appendRecord(c.pending, typeBegin, e.id, []byte{0, roleResponder, flagKeepConn, 0, 0, 0, 0, 0})
-	c.pending = appendStream(c.pending, typeParams, e.id, appendPairs(nil, params))
-	c.pending = appendRecord(c.pending, typeStdin, e.id, nil)
-}
-
 func (c *recordConn) stdin(e *exchange, p []byte) error {
 	if e.stage == inParams {
 		return fmt.Errorf("%w: STDIN before the end of PARAMS", errProtocol)
@@ -312,20 +255,6 @@ func (c *recordConn) stdinEnd(e *exchange) error {
 	return nil
 }
 
-// receivedAll: nothing more of e is expected. c.mu is held; e.stage changes only
-// here and in show, both of which the reading goroutine calls.
-func (c *recordConn) receivedAll(e *exchange) {
-	e.stage = received
-	c.forget(e)
-}
-
-// forget drops e once both directions are through. c.mu is held.
-func (c *recordConn) forget(e *exchange) {
-	if e.written && e.stage == received && c.exchanges[e.id] == e {
-		delete(c.exchanges, e.id)
-	}
-}
-
 // abort cancels. fcgi does not hear of it, so the handler's answer, which it
 // should give soon, ends the request and frees its id (§5.4 leaves the moment to us).
 func (c *recordConn) abort(e *exchange) {
@@ -343,65 +272,6 @@ func (c *recordConn) abort(e *exchange) {
 	} else {
 		c.writeEnd(e.id, statusComplete) // a failure is seen by the next read
 	}
-	c.rearm()
-}
-
-// ServeHTTP is called by fcgi with what show made.
-func (c *recordConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer c.handlers.Done()
-	e := c.take(fcgi.ProcessEnv(r)[numberParam])
-	defer e.cancel()
-	defer e.body.Close()
-	if e.no != nil {
-		refuse(e.no, c.server.o.Log).send(w)
-		return
-	}
-	r = r.WithContext(e.ctx)
-	e.visit.dress(r)
-	r.Body = e.body
-	hold(c.server.handler, r, c.server.o.Log).send(w)
-}
-
-func (c *recordConn) take(number string) *exchange {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.shown[number]
-	delete(c.shown, number)
-	return e
-}
-
-// Write is called by fcgi once for each record, whole (its writeRecord). The one
-// that ends a request frees the id before it leaves, since the web server may use it again
-// at once, and lets the connection end after it has left.
-func (c *recordConn) Write(p []byte) (int, error) {
-	e := c.ending(p)
-	n, err := c.write(p)
-	if err == nil && e != nil {
-		c.settle(e)
-	}
-	return n, err
-}
-
-func (c *recordConn) ending(p []byte) *exchange {
-	if len(p) < headerLen || p[1] != typeEnd {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.exchanges[parseHeader(p).id]
-	if e != nil {
-		e.answered = true
-	}
-	return e
-}
-
-func (c *recordConn) settle(e *exchange) {
-	c.mu.Lock()
-	e.written = true
-	c.forget(e)
-	c.closing = c.closing || !e.keep
-	c.idleBy = time.Now().Add(idleTime)
-	c.mu.Unlock()
 	c.rearm()
 }
 
@@ -426,23 +296,4 @@ func (c *recordConn) find(id uint16) *exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.exchanges[id]
-}
-
-// inUse reports whether a request has this id, and how many are under way.
-func (c *recordConn) inUse(id uint16) (bool, int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.exchanges[id]
-	return e != nil && !e.answered, c.unanswered()
-}
-
-// unanswered counts the requests under way. c.mu is held.
-func (c *recordConn) unanswered() int {
-	n := 0
-	for _, e := range c.exchanges {
-		if !e.answered {
-			n++
-		}
-	}
-	return n
 }
