@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const apacheModules = "/usr/lib/apache2/modules/"
+
+// apacheNeeds are the Debian packages' files: apache2, libapache2-mod-fcgid.
+var (
+	apacheNeeds      = []string{"apache2", apacheModules + "mod_cgid.so", apacheModules + "mod_rewrite.so"}
+	apacheFcgidNeeds = append([]string{apacheModules + "mod_fcgid.so"}, apacheNeeds...)
+	apacheProxyNeeds = append([]string{apacheModules + "mod_proxy_fcgi.so"}, apacheNeeds...)
+)
+
+var apacheCGI = theatre{
+	name:  "Apache cgi-bin",
+	needs: apacheNeeds,
+	open: func(t testing.TB, s *stage) {
+		s.apache("cgid", s.shipped("packaging/apache/cgi-bin.conf", "/usr/lib/cgi-bin", s.dir))
+		s.mounts = []string{"", "/cgi-bin/dockerauth"}
+		s.homes = []string{"/cgi-bin/dockerauth/"}
+	},
+	itself: apacheItself,
+}
+
+var apacheFcgid = theatre{
+	name:  "Apache mod_fcgid",
+	needs: apacheFcgidNeeds,
+	open: func(t testing.TB, s *stage) {
+		s.apache("fcgid", s.shipped("packaging/apache/fcgid.conf", "/usr/lib/cgi-bin", s.dir))
+		s.mounts = []string{"", "/cgi-bin/dockerauth"}
+		s.homes = []string{"/cgi-bin/dockerauth/"}
+	},
+	itself: apacheItself,
+}
+
+var apacheProxyFcgi = theatre{
+	name:  "Apache mod_proxy_fcgi",
+	needs: apacheProxyNeeds,
+	open: func(t testing.TB, s *stage) {
+		sock := s.path("run/fcgi.sock")
+		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+		s.apache("proxy proxy_fcgi", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
+		s.mounts = []string{"", "/dockerauth"}
+		s.homes = []string{"/dockerauth/"}
+	},
+	itself: apacheItself,
+}
+
+// dropInOverride is what the drop-in file asks for on top.
+const dropInOverride = "FileInfo AuthConfig Options=ExecCGI"
+
+var apacheHtaccess = theatre{
+	name:  "Apache .htaccess",
+	needs: apacheNeeds,
+	open: func(t testing.TB, s *stage) {
+		s.dropIn(dropInOverride, false)
+	},
+	itself: with(apacheItself, map[string]want{
+		// The drop-in answers only for its own two names, as the PHP service's did.
+		"another path is not found":            {status: 404, html: true},
+		"the endpoint is not more than itself": {status: 404, html: true},
+	}),
+}
+
+// dropIn serves the stage's whole folder, as the PHP service's was served: program, configuration, key and log all lie in it. It is seen below the
+// document root under a name with a space in it, and through an Alias. atRoot makes it the document root itself instead.
+func (s *stage) dropIn(override string, atRoot bool) {
+	s.t.Helper()
+	s.write(".htaccess", s.shipped("htaccess.example"))
+	s.mounts = []string{"/registry%20login", "/aliased"}
+	s.homes = []string{"/registry%20login/", "/aliased/"}
+	root := shortDir(s.t)
+	if err := os.Chmod(root, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Symlink(s.dir, filepath.Join(root, "registry login")); err != nil {
+		s.t.Fatal(err)
+	}
+	if atRoot {
+		root, s.mounts, s.homes = s.dir, []string{""}, []string{"/"}
+	}
+	allow := fmt.Sprintf("    AllowOverride %s\n    Require all granted\n</Directory>\n", override)
+	conf := fmt.Sprintf("Alias \"/aliased\" \"%s\"\n<Directory \"%[1]s\">\n%s<Directory \"%s/registry login\">\n%[2]s", s.dir, allow, root)
+	s.apache("cgid", conf, "DocumentRoot "+root)
+}
+
+// apache starts the smallest server that serves conf. modules come on top of those that every Apache on Debian has loaded.
+func (s *stage) apache(modules, conf string, more ...string) {
+	s.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
+	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\nMutex file:%[1]s/run default\n", s.dir)
+	if len(more) == 0 {
+		more = []string{"DocumentRoot " + s.path("www")}
+	}
+	b.WriteString(strings.Join(more, "\n") + "\n")
+	if s.web != nil {
+		fmt.Fprintf(&b, "User %s\nGroup %[1]s\n", s.web.name)
+	}
+	for _, m := range strings.Fields("mpm_event authz_core alias rewrite dir " + modules) {
+		fmt.Fprintf(&b, "LoadModule %s_module %smod_%[1]s.so\n", m, apacheModules)
+	}
+	if modules == "cgid" {
+		fmt.Fprintf(&b, "ScriptSock %s/run/cgid.sock\n", s.dir)
+	}
+	if modules == "fcgid" {
+		fmt.Fprintf(&b, "FcgidIPCDir %s/ipc\nFcgidProcessTableFile %[1]s/run/fcgid_shm\n", s.dir)
+	}
+	b.WriteString("<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n")
+	b.WriteString(conf)
+	file := s.write("run/httpd.conf", b.String())
+	s.logs = append(s.logs, s.path("run/error.log"))
+	s.start("apache2", exec.Command("apache2", "-f", file, "-D", "FOREGROUND")).ready(s.t, "tcp", s.address)
+}
+
+// apacheItself is what httpd answers to requests that RFC 9110 lets it refuse.
+var apacheItself = map[string]want{
+	"10,000 scopes in a query": {status: 414, html: true}, // LimitRequestLine
+	"a header of 100 KB":       {status: 400, html: true}, // LimitRequestFieldSize
+	"a Host that is no host":   {status: 400, html: true}, // HttpProtocolOptions Strict
+	"a Host with a path in it": {status: 400, html: true},
+	"an empty Host":            {status: 400, html: true},
+	"a bad escape in the path": {status: 400, html: true},
+	"a NUL in the path":        {status: 404, html: true},
+}

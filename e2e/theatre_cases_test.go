@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestTheatres plays the same cases in every theatre. Theatres run side by side; in one of them a case follows the other, so that each finds its
+// line at the end of the log.
+func TestTheatres(t *testing.T) {
+	for _, th := range theatres {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, th, "")
+			p := newPlayer(s)
+			p.playAll(t, endpointCases)
+			p.playAll(t, clientCases)
+			p.playAll(t, badCases)
+			t.Run("every mount", p.playMounts)
+			t.Run("eight at once", p.playAtOnce)
+			t.Run("no secret is written anywhere", p.checkSecrets)
+			t.Run("every exception was met", func(t *testing.T) { checkExceptions(t, th) })
+		})
+	}
+}
+
+// openTheatre makes a stage and starts what the theatre consists of.
+func openTheatre(t testing.TB, th theatre, extra string, edit ...[2]string) *stage {
+	t.Helper()
+	need(t, th.name, th.needs...)
+	s := newStage(t, extra)
+	s.edit, s.itself = edit, th.itself
+	th.open(t, s)
+	return s
+}
+
+// enoughFailures is where a theatre gives up: one that answers nothing would take a time limit for each of its cases.
+const enoughFailures = 20
+
+func (p *player) playAll(t *testing.T, cases []testCase) {
+	for _, c := range cases {
+		if !t.Run(c.name, func(t *testing.T) { p.play(t, c) }) {
+			p.failures++
+		}
+		if p.failures >= enoughFailures {
+			t.Fatalf("%d cases failed, the others are not played", p.failures)
+		}
+	}
+}
+
+// playMounts plays a few cases wherever the endpoint can be found, with both names and with and without a slash at the end.
+func (p *player) playMounts(t *testing.T) {
+	defer func(mount, path string) { p.mount, p.path = mount, path }(p.mount, p.path)
+	for _, p.mount = range p.mounts {
+		for _, p.path = range endpointPaths {
+			for _, c := range mountCases {
+				t.Run(p.mount+p.path+" "+c.name, func(t *testing.T) { p.play(t, c) })
+			}
+		}
+	}
+	for _, p.mount = range p.homes {
+		t.Run(p.mount, func(t *testing.T) { p.play(t, homeCase) })
+	}
+}
+
+// playAtOnce logs eight people in at the same time; those in the CGI doors share nothing, those in the others wait for a conversation.
+func (p *player) playAtOnce(t *testing.T) {
+	p.t = t
+	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(p)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			answer, body, err := p.exchange(request)
+			if err != nil {
+				t.Error(err)
+			} else if answer.StatusCode != http.StatusOK {
+				t.Errorf("status %d: %s", answer.StatusCode, body)
+			}
+		})
+	}
+	all.Wait()
+	if lines := p.awaitRequestLines(p.asked + 8); len(lines) != p.asked+8 {
+		t.Errorf("the log has %d new lines on token requests, want 8", len(lines)-p.asked)
+	}
+	p.asked = len(p.requestLines())
+}
+
+// checkExceptions fails for an exception that names no case: it would hide nothing and explain nothing.
+func checkExceptions(t *testing.T, th theatre) {
+	names := make(map[string]bool)
+	for _, cases := range [][]testCase{endpointCases, clientCases, badCases} {
+		for _, c := range cases {
+			if names[c.name] {
+				t.Errorf("two cases are named %q", c.name)
+			}
+			names[c.name] = true
+		}
+	}
+	for name := range th.itself {
+		if !names[name] {
+			t.Errorf("no case is named %q", name)
+		}
+	}
+}
+
+// TestTheLogNamesTheDirectiveThatIsMissing takes the one line out of the shipped examples without which Apache keeps passwords to itself.
+func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
+	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlayer(openTheatre(t, th, "", [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
+			p.play(t, testCase{
+				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
+				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On"}},
+			})
+			p.checkSecrets(t)
+		})
+	}
+}
+
+// TestTheShippedExamplesAreTheFilesInUse keeps an example from lying in the packaging folder without a theatre that runs it.
+func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
+	var all strings.Builder
+	for _, name := range []string{"theatre_apache_test.go", "theatre_nginx_test.go", "theatre_lighttpd_test.go"} {
+		all.WriteString(readFile(t, name))
+	}
+	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*", "../htaccess.example"} {
+		for _, name := range glob(t, pattern) {
+			if !strings.Contains(all.String(), `"`+strings.TrimPrefix(name, "../")+`"`) {
+				t.Errorf("no theatre runs %s", name)
+			}
+		}
+	}
+}

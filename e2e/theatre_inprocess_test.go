@@ -1,0 +1,50 @@
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"testing"
+
+	"dockerauth/command"
+	"dockerauth/config"
+	"dockerauth/gateway"
+)
+
+// inProcess is the service inside the test binary: what it does here and nowhere else is the composition's fault, not a web server's.
+var inProcess = theatre{
+	name: "in process",
+	open: func(t testing.TB, s *stage) {
+		cfg, err := config.Load(s.configFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.OpenFile(s.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { file.Close() })
+		log := slog.New(slog.NewJSONHandler(file, nil))
+		s.listen()
+		l, err := net.Listen("tcp", s.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			// Not OneConversation: at its end it clears away what was started meanwhile, and that would be other theatres.
+			done <- gateway.ServeHTTP(ctx, l, command.NewHandler(cfg, command.ManyConversations(cfg, s.program), log), gateway.Options{Log: log})
+		}()
+		t.Cleanup(func() {
+			stop()
+			if err := <-done; err != nil {
+				t.Errorf("stop serving: %v", err)
+			}
+		})
+		s.mounts = []string{"", "/any/folder"}
+		s.homes = []string{"/"}
+	},
+	itself: netHTTPItself,
+}
