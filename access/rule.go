@@ -55,6 +55,8 @@ type rule struct {
 	source   *Rule
 }
 
+var repositoryType = []string{"repository"}
+
 const catalogAction = "catalog"
 
 // compile reads a rule and says everything that is wrong with it.
@@ -67,7 +69,7 @@ func compile(index int, source *Rule) (rule, []*RuleError) {
 		}
 	}
 	if len(r.types) == 0 {
-		r.types = []string{"repository"}
+		r.types = repositoryType
 	}
 	note("allow", "it is a list of pull, push, delete, catalog", r.readActions(source.Allow))
 	note("types", "", checkTypes(source.Types))

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 
+	"dockerauth/access"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
 )
 
 // authenticator speaks handler's language towards the handler and pamauth's
 // towards PAM, so that neither room has to know the other.
-type authenticator struct{ conversation pamauth.Conversation }
+type authenticator struct {
+	conversation pamauth.Conversation
+	groups       bool // somebody wants to know them
+}
 
 func (a authenticator) Authenticate(ctx context.Context, user string, password handler.Secret, remote string) (handler.Account, error) {
 	return a.hold(ctx, pamauth.Login{User: user, Password: pamauth.Password(password.Reveal()), Remote: remote})
@@ -21,10 +25,11 @@ func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (h
 }
 
 func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.Account, error) {
+	login.Groups = a.groups
 	account, err := a.conversation.Hold(ctx, login)
 	switch {
 	case err == nil:
-		return handler.Account{Name: account.Name}, nil
+		return handler.Account{Name: account.Name, Groups: groups(account)}, nil
 	case errors.Is(err, pamauth.ErrRefused):
 		return handler.Account{}, verdict{handler.ErrRefused, err}
 	case errors.Is(err, pamauth.ErrBusy):
@@ -32,6 +37,14 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	default:
 		return handler.Account{}, verdict{handler.ErrUnavailable, err}
 	}
+}
+
+func groups(account pamauth.Account) []access.Group {
+	list := make([]access.Group, len(account.Groups))
+	for i, g := range account.Groups {
+		list[i] = access.Group{Name: g.Name, ID: int(g.ID)}
+	}
+	return list
 }
 
 // verdict is pamauth's error in its own words, of the kind that handler knows.

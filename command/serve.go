@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"dockerauth/config"
@@ -32,6 +33,9 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
+// cgiMemory is when the CGI door begins to collect garbage after all, in bytes.
+const cgiMemory = 64 << 20
+
 // CGI answers the one request that a web server started the process for. The
 // arguments are not looked at: a web server makes them of the query string
 // (RFC 3875 §4.4), so they are the client's. Neither is any variable that is
@@ -39,6 +43,9 @@ type Streams struct {
 func CGI(streams Streams) int {
 	env := os.Environ()
 	os.Clearenv() // PAM modules run programs, and the password stands in there
+	// One request makes less garbage than collecting it costs, unless the configuration is huge.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(streams.Err)
 	converse := OneConversation
 	l, err := newLive(func() (*service, error) { return loadBeside(streams.Err, converse) }, streams.Err)
@@ -153,17 +160,15 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 // newLiveChildren is the service of a long-lived door; path "" = beside the
 // binary. It is never nil.
 func newLiveChildren(path string, stderr io.Writer) (*live, error) {
-	program, err := os.Executable()
-	converse := func(cfg *config.Config) pamauth.Conversation { return ManyConversations(cfg, program) }
+	converse := func(cfg *config.Config) pamauth.Conversation {
+		cfg.Access.Index()
+		return ManyConversations(cfg, "")
+	}
 	return newLive(func() (*service, error) {
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("find own binary: %w", err)
-		case path != "":
+		if path != "" {
 			return load(path, stderr, converse)
-		default:
-			return loadBeside(stderr, converse)
 		}
+		return loadBeside(stderr, converse)
 	}, stderr)
 }
 

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 
 	"dockerauth/config"
 	"dockerauth/handler"
@@ -24,15 +26,22 @@ const conversationArg = "pam-conversation"
 func NewHandler(cfg *config.Config, conversation pamauth.Conversation, log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
-			Authenticator: authenticator{conversation},
+			Authenticator: authenticator{conversation, wantsGroups(cfg)},
 			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
+			Policy:        cfg.Access,
 			AccessTTL:     cfg.AccessTokenTTL,
 			RefreshTTL:    cfg.RefreshTokenTTL,
 		},
 		Log: log,
 	}
+}
+
+// wantsGroups: looking groups up costs a question to the directory, so it is
+// done only where something depends on them.
+func wantsGroups(cfg *config.Config) bool {
+	return cfg.Access.NamesGroups() || slices.ContainsFunc(cfg.BlacklistedUsers, func(name string) bool { return strings.HasPrefix(name, "@") })
 }
 
 // OneConversation asks PAM in this process: for the CGI door, where the
@@ -43,6 +52,8 @@ func OneConversation(cfg *config.Config) pamauth.Conversation {
 
 // ManyConversations asks PAM in a child process each time: for the long-lived
 // doors, where a module that hangs, crashes or leaks must take nobody along.
+// program is the binary to start; "" = this one, even after an upgrade has
+// replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
 	child := &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
 	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child))

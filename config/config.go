@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"dockerauth/access"
 	"dockerauth/jwtsign"
 )
 
@@ -27,7 +28,8 @@ type Config struct {
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	PAM              PAM
 	Log              Log
-	Files            []string // config.yml, key and certificate, absolute: what to watch for changes
+	Access           *access.Policy // nil = there is no such section
+	Files            []string       // config.yml, key and certificate, absolute: what to watch for changes
 }
 
 // PAM is how accounts are asked for.

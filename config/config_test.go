@@ -190,8 +190,8 @@ func dist(t testing.TB) (asShipped, allSet string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Settings are commented out without a space, or with the two of their section; sentences with one.
-	return string(data), regexp.MustCompile(`(?m)^#((?:  )?[a-z_]+:)`).ReplaceAllString(string(data), "$1")
+	// Settings are commented out without a space, or with the two of their section (in a rule: four, or a dash among them); sentences with one.
+	return string(data), regexp.MustCompile(`(?m)^#((?:  |  - |    )?[a-z_]+:)`).ReplaceAllString(string(data), "$1")
 }
 
 func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
@@ -209,6 +209,10 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	if !slices.Contains(set.Files, filepath.Join(dir, certName)) {
 		t.Error("the certificate is not among the settings taken in")
 	}
+	if set.Access == nil || shipped.Access != nil {
+		t.Error("the rules are not an example of what is there by default: no rules")
+	}
+	set.Access = nil
 	for _, c := range []*Config{shipped, set} {
 		c.Key, c.Path, c.Files = nil, "", nil // they differ by folder, and by the certificate, which has no default
 	}
@@ -230,6 +234,11 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 			if r.lines[s.prefix+key] == 0 {
 				t.Errorf("config.yml.dist lacks %s%s", s.prefix, key)
 			}
+		}
+	}
+	for _, key := range ruleKeys {
+		if !strings.Contains(allSet, "    "+key+": ") && !strings.Contains(allSet, "  - "+key+": ") {
+			t.Errorf("config.yml.dist lacks access.%s", key)
 		}
 	}
 	if again, errs := parse("f", "/", []byte(allSet)); len(errs) > 0 || string(again.keyID) != "libtrust" {

@@ -10,7 +10,7 @@ import (
 const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
-	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, refresh_token_ttl, pam, log"
+	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, refresh_token_ttl, pam, log, access"
 	form    = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
 )
 

@@ -17,6 +17,7 @@ func scanAccess(data []byte) (rules node, rest []byte, ok bool) {
 		return node{}, nil, false
 	}
 	s := &scanner{line: 1 + bytes.Count(before, []byte("\n"))}
+	s.rules.items = make([]node, 0, bytes.Count(section, []byte("allow:"))) // about one in each rule
 	for line := range strings.Lines(string(section)) {
 		if !s.scan(strings.TrimRight(line, "\n")) {
 			return node{}, nil, false
@@ -78,9 +79,10 @@ func isPlainYAML(text []byte) bool {
 type scanner struct {
 	line  int
 	rules node
-	dash  int  // column of the dashes of the rules
-	keys  int  // column of the keys of the rule being read
-	items int  // column of the dashes of the list being read; 0 = not known yet
+	dash  int // column of the dashes of the rules
+	keys  int // column of the keys of the rule being read
+	items int // column of the dashes of the list being read; 0 = not known yet
+	begun bool
 	open  bool // the last key has no value yet, or a list below it
 }
 
@@ -107,17 +109,18 @@ func (s *scanner) scan(line string) bool {
 
 // begin is false for a second "access:", which is a duplicate.
 func (s *scanner) begin() bool {
-	if s.rules.line != 0 {
-		return false
-	}
-	s.rules.line = s.line
-	return true
+	again := s.begun
+	s.begun = true
+	return !again
 }
 
 func (s *scanner) rule(column int, text string) bool {
+	if len(s.rules.items) == 0 {
+		s.rules.line = s.line
+	}
 	s.dash = column
 	s.keys = column + 2 + len(text) - len(strings.TrimLeft(text, " "))
-	s.rules.items = append(s.rules.items, node{line: s.line, kind: kindSection})
+	s.rules.items = append(s.rules.items, node{line: s.line, kind: kindSection, fields: make([]field, 0, 4)})
 	return s.key(strings.TrimLeft(text, " "))
 }
 

@@ -15,7 +15,7 @@ import (
 
 // The keys, by section, in the order of config.yml.dist.
 var (
-	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id", "access_token_ttl", "refresh_token_ttl", "pam", "log"}
+	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id", "access_token_ttl", "refresh_token_ttl", "pam", "log", "access"}
 	pamKeys = []string{"service", "confdir", "timeout", "concurrency"}
 	logKeys = []string{"file", "format", "level"}
 )
@@ -107,6 +107,8 @@ func (r *reader) top(key string, v node) {
 		r.section(key, v, pamKeys, r.pam)
 	case "log":
 		r.section(key, v, logKeys, r.log)
+	case "access":
+		c.Access = r.access(key, v)
 	}
 }
 
@@ -136,8 +138,7 @@ func (r *reader) log(key string, v node) {
 	}
 }
 
-// section reads the fields of a section, each key once, each key known. A section with nothing in it is one whose keys are all
-// commented out.
+// section reads a section, each key once, each key known. One with nothing in it is one whose keys are all commented out.
 func (r *reader) section(prefix string, v node, known []string, read func(key string, v node)) {
 	if v.kind == kindNull {
 		return
@@ -207,6 +208,9 @@ func (r *reader) text(key string, v node, most int) (text string, ok bool) {
 }
 
 func badText(s string, most int) (cause, hint string) {
+	if isShortWord(s) && len(s) <= most {
+		return "", "" // nearly every text is one, and there may be a hundred thousand
+	}
 	switch {
 	case s == "":
 		return "is empty", "write a value, or delete the line"
@@ -220,6 +224,19 @@ func badText(s string, most int) (cause, hint string) {
 		return "begins or ends with a space", "take the space away"
 	}
 	return "", ""
+}
+
+// isShortWord holds for what is short, printable ASCII without spaces and dashes: never a key, nor anything else that is refused.
+func isShortWord(s string) bool {
+	if s == "" || len(s) >= 40 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // isControl counts in what ends a line in some program or other, and what no one sees.
@@ -237,7 +254,7 @@ func (r *reader) names(key string, v node) []string {
 		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind), `write it in brackets: ["one", "two"]; none is []`)
 		return nil
 	}
-	var names []string
+	names := make([]string, 0, len(v.items))
 	for _, item := range v.items {
 		if s, ok := r.text(key, item, maxName); ok {
 			names = append(names, s)

@@ -20,6 +20,16 @@ type node struct {
 	fields []field // of a section, in the order of the file
 }
 
+// with is n with another value for a key that it has.
+func (n node) with(key string, value node) node {
+	for i := range n.fields {
+		if n.fields[i].key == key {
+			n.fields[i].value = value
+		}
+	}
+	return n
+}
+
 type field struct {
 	key   string
 	line  int
@@ -52,6 +62,14 @@ func readYAML(file string, data []byte) (node, Errors) {
 	if len(errs) > 0 {
 		return node{}, errs
 	}
+	if rules, rest, ok := scanAccess(data); ok {
+		root, errs := parseYAML(file, rest)
+		return root.with("access", rules), errs
+	}
+	return parseYAML(file, data)
+}
+
+func parseYAML(file string, data []byte) (node, Errors) {
 	tokens := lexer.Tokenize(string(data))
 	if e := checkTokens(tokens); e != nil {
 		return node{}, Errors{e.in(file, data)}
@@ -84,6 +102,9 @@ func plainText(file string, data []byte) ([]byte, Errors) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	if utf8.Valid(data) && !bytes.Contains(data, []byte("\t")) {
+		return data, nil
+	}
 	number := 0
 	var out []byte
 	for line := range bytes.Lines(data) {

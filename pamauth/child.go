@@ -194,7 +194,7 @@ func (c Child) relay(text []byte) {
 func (v verdict) result() (Account, error) {
 	switch v.outcome {
 	case accepted:
-		return Account{Name: v.text}, nil
+		return Account{Name: v.text, Groups: v.groups}, nil
 	case refused:
 		return Account{}, fmt.Errorf("%w: %s", ErrRefused, v.text)
 	}
@@ -205,9 +205,9 @@ func (v verdict) result() (Account, error) {
 func verdictOn(account Account, err error) verdict {
 	switch {
 	case err == nil:
-		return verdict{accepted, account.Name}
+		return verdict{accepted, account.Name, account.Groups}
 	case errors.Is(err, ErrRefused):
-		return verdict{refused, strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")}
+		return verdict{outcome: refused, text: strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")}
 	}
-	return verdict{broken, strings.TrimPrefix(err.Error(), ErrBroken.Error()+": ")}
+	return verdict{outcome: broken, text: strings.TrimPrefix(err.Error(), ErrBroken.Error()+": ")}
 }

@@ -211,7 +211,7 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.ended
-	if v, err := p.verdict(); err != nil || v != (verdict{accepted, "alice"}) {
+	if v, err := p.verdict(); err != nil || v.outcome != accepted || v.text != "alice" {
 		t.Errorf("got %v, %v", v, err)
 	}
 }

@@ -118,7 +118,14 @@ func (p InProcess) converse(l Login) (Account, error) {
 	if err := checkName(name); err != nil {
 		return Account{}, fmt.Errorf("%w: PAM_USER %w after the conversation\n  a module renamed the account to that", ErrBroken, err)
 	}
-	return Account{Name: name}, nil
+	if !l.Groups {
+		return Account{Name: name}, nil
+	}
+	groups, err := groupsOf(name)
+	if err != nil {
+		return Account{}, fmt.Errorf("%w: look up groups: %w\n  see whether \"id\" shows the account's groups on this machine", ErrBroken, err)
+	}
+	return Account{Name: name, Groups: groups}, nil
 }
 
 // describe tells the modules where the login comes from.

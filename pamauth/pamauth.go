@@ -26,12 +26,23 @@ type Login struct {
 	// AccountOnly asks account management alone, for a refresh: the password is not looked at. It does not notice an account locked
 	// with "usermod -L", because pam_unix keeps that lock in the password field.
 	AccountOnly bool
+	// Groups asks for the account's Unix groups as well.
+	Groups bool
 }
 
 // Account is who PAM says logged in.
 type Account struct {
 	// Name is PAM_USER after the conversation: modules may have changed case or domain. Whoever keeps a list of names checks this one.
 	Name string
+	// Groups are the primary and the supplementary ones, where the Login asked for them. An account that PAM knows and Unix does not
+	// has none.
+	Groups []Group
+}
+
+// Group is a Unix group.
+type Group struct {
+	Name string
+	ID   uint32
 }
 
 // Every error of a Conversation wraps one of these. Its text is for the operator: it names the cause and, where there is a remedy, says

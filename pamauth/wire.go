@@ -10,7 +10,7 @@ import (
 // Parent and child are the same program and speak this over two pipes: one order in, one verdict out.
 //
 //	order    length (4 bytes) version flags brand (8 bytes) service confdir tty user password remote
-//	verdict  version outcome text
+//	verdict  version outcome text { group id (4 bytes) name }
 //
 // where each text is its length in two bytes and its bytes.
 
@@ -20,8 +20,14 @@ const (
 	maxOrder = 16 << 10
 	// maxText in bytes is the most that a verdict says.
 	maxText = 2 << 10
-	// maxVerdict in bytes is version, outcome, length and text.
-	maxVerdict = 4 + maxText
+	// maxVerdict in bytes: like an order, a verdict waits in the pipe until it is read. It has room for two thousand groups.
+	maxVerdict = 60 << 10
+)
+
+const (
+	flagAccountOnly = 1 << iota
+	flagGroups
+	allFlags = 1<<iota - 1
 )
 
 // order is what the parent wants asked. Its fields are exported so that a password prints as stars here too.
@@ -41,16 +47,20 @@ const (
 	broken   outcome = 'b'
 )
 
-// verdict is what the child found: the account's name if accepted, else the cause.
+// verdict is what the child found: the account's name and groups if accepted, else the cause.
 type verdict struct {
 	outcome outcome
 	text    string
+	groups  []Group
 }
 
 func (o order) encode() ([]byte, error) {
 	b := []byte{0, 0, 0, 0, wireVersion, 0}
 	if o.Login.AccountOnly {
-		b[5] = 1
+		b[5] |= flagAccountOnly
+	}
+	if o.Login.Groups {
+		b[5] |= flagGroups
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(o.Brand))
 	for _, s := range []string{o.Stack.Service, o.Stack.Confdir, o.TTY, o.Login.User, o.Login.Password.Reveal(), o.Login.Remote} {
@@ -83,11 +93,12 @@ func readOrder(r io.Reader) (order, error) {
 }
 
 func decodeOrder(b []byte) (order, error) {
-	if len(b) < 10 || b[0] != wireVersion || b[1] > 1 {
+	if len(b) < 10 || b[0] != wireVersion || b[1] > allFlags {
 		return order{}, errors.New("read order: not an order of this version")
 	}
 	var o order
-	o.Login.AccountOnly = b[1] == 1
+	o.Login.AccountOnly = b[1]&flagAccountOnly != 0
+	o.Login.Groups = b[1]&flagGroups != 0
 	o.Brand = brand(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]
 	var password string
@@ -104,12 +115,20 @@ func decodeOrder(b []byte) (order, error) {
 	return o, nil
 }
 
+// encode makes a verdict of too many groups one that says so: with some of them missing, rules would be answered wrongly.
 func (v verdict) encode() []byte {
 	text := v.text
 	if len(text) > maxText {
 		text = text[:maxText]
 	}
-	return appendText([]byte{wireVersion, byte(v.outcome)}, text)
+	b := appendText([]byte{wireVersion, byte(v.outcome)}, text)
+	for _, g := range v.groups {
+		b = appendText(binary.BigEndian.AppendUint32(b, g.ID), g.Name)
+	}
+	if len(b) > maxVerdict {
+		return verdict{outcome: broken, text: fmt.Sprintf("the account is in %d groups, more than can be handed over", len(v.groups))}.encode()
+	}
+	return b
 }
 
 func decodeVerdict(b []byte) (verdict, error) {
@@ -123,11 +142,27 @@ func decodeVerdict(b []byte) (verdict, error) {
 		return verdict{}, errors.New("not a verdict")
 	}
 	text, rest, ok := cutText(b[2:])
-	if !ok || len(rest) != 0 || len(text) > maxText {
+	if !ok || len(b) > maxVerdict || len(text) > maxText || len(rest) > 0 && v.outcome != accepted {
 		return verdict{}, errors.New("not one whole verdict")
 	}
 	v.text = text
+	for len(rest) > 0 {
+		var g Group
+		if g, rest, ok = cutGroup(rest); !ok {
+			return verdict{}, errors.New("not one whole verdict")
+		}
+		v.groups = append(v.groups, g)
+	}
 	return v, nil
+}
+
+func cutGroup(b []byte) (g Group, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return Group{}, nil, false
+	}
+	g.ID = binary.BigEndian.Uint32(b)
+	g.Name, rest, ok = cutText(b[4:])
+	return g, rest, ok
 }
 
 func appendText(b []byte, s string) []byte {

@@ -11,6 +11,7 @@ func orders() []order {
 		{Stack: Stack{"dockerauth", ""}, Login: Login{User: "alice", Password: password1}, Brand: 1 << 61},
 		{Stack: Stack{"test", "/a/folder"}, TTY: "tty", Login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, Brand: 1<<62 - 1},
 		{Login: Login{User: "alice", AccountOnly: true}},
+		{Login: Login{User: "alice", Groups: true}},
 	}
 }
 
@@ -54,13 +55,28 @@ func TestOrderTooLargeIsAnError(t *testing.T) {
 }
 
 func TestVerdictKeepsToItsBound(t *testing.T) {
-	b := verdict{broken, strings.Repeat("x", 1<<20)}.encode()
+	b := verdict{outcome: broken, text: strings.Repeat("x", 1<<20)}.encode()
 	if len(b) > maxVerdict {
 		t.Errorf("%d bytes", len(b))
 	}
 	v, err := decodeVerdict(b)
 	if err != nil || v.outcome != broken || len(v.text) != maxText {
 		t.Errorf("got %c and %d bytes, %v", v.outcome, len(v.text), err)
+	}
+}
+
+// With some of them left out, rules would be answered wrongly.
+func TestTooManyGroupsAreAFault(t *testing.T) {
+	many := verdict{outcome: accepted, text: "alice"}
+	for i := range 2000 {
+		many.groups = append(many.groups, Group{strings.Repeat("g", 20), uint32(i)})
+	}
+	if v, err := decodeVerdict(many.encode()); err != nil || len(v.groups) != 2000 {
+		t.Errorf("2000 groups became %d, %v", len(v.groups), err)
+	}
+	many.groups = append(many.groups, many.groups...)
+	if v, err := decodeVerdict(many.encode()); err != nil || v.outcome != broken || !strings.Contains(v.text, "4000 groups") {
+		t.Errorf("4000 groups became %c %q, %v", v.outcome, v.text, err)
 	}
 }
 
@@ -86,7 +102,10 @@ func FuzzOrder(f *testing.F) {
 }
 
 func FuzzVerdict(f *testing.F) {
-	for _, v := range []verdict{{accepted, "alice"}, {refused, "authenticate: PAM_AUTH_ERR (7)"}, {broken, ""}} {
+	for _, v := range []verdict{
+		{outcome: accepted, text: "alice"}, {outcome: refused, text: "authenticate: PAM_AUTH_ERR (7)"}, {outcome: broken},
+		{outcome: accepted, text: "alice", groups: []Group{{"users", 100}, {"développeurs", 1<<32 - 1}, {"", 0}}},
+	} {
 		f.Add(v.encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

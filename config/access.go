@@ -1,0 +1,115 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"dockerauth/access"
+)
+
+// ruleKeys are those of one rule in the section access.
+var ruleKeys = []string{"allow", "repositories", "to", "from", "services", "types", "min_gid"}
+
+const rulesHint = `write a list of rules: - {allow: [pull], repositories: ["public/**"], to: [anyone]}`
+
+// access reads the rules. A section without any grants nothing to anyone, which is not the same as no section.
+func (r *reader) access(key string, v node) *access.Policy {
+	if v.kind == kindNull {
+		v = node{line: v.line, kind: kindList}
+	}
+	if v.kind != kindList {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind), rulesHint)
+		return nil
+	}
+	rules := make([]access.Rule, len(v.items))
+	before := len(r.errs)
+	for i, item := range v.items {
+		rules[i] = r.rule(key, item)
+	}
+	if len(r.errs) > before {
+		return nil
+	}
+	policy, wrong := access.NewPolicy(rules)
+	for _, e := range wrong {
+		r.fail(v.items[e.Rule].lineOf(e.Field), key+"."+e.Field, e.Err.Error(), e.Hint)
+	}
+	return policy
+}
+
+// lineOf is where a key of a section stands, or the section where it does not.
+func (n node) lineOf(key string) int {
+	for _, f := range n.fields {
+		if f.key == key {
+			return f.line
+		}
+	}
+	return n.line
+}
+
+// rule reads one rule. There may be thousands of them, so it does not go through section, which makes a text and a map entry of
+// every key.
+func (r *reader) rule(section string, v node) access.Rule {
+	rule := access.Rule{Line: v.line}
+	if v.kind != kindSection {
+		r.fail(v.line, section, fmt.Sprintf("a rule is %s, not a section", v.kind), rulesHint)
+		return rule
+	}
+	for i, f := range v.fields {
+		if !contains(ruleKeys, f.key) {
+			r.unknown(section, f, ruleKeys)
+			continue
+		}
+		if slices.ContainsFunc(v.fields[:min(i, len(ruleKeys))], func(g field) bool { return g.key == f.key }) {
+			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is there already, on line %d", v.lineOf(f.key)), "keep one of them")
+			continue
+		}
+		r.ruleKey(&rule, f)
+	}
+	return rule
+}
+
+func (r *reader) ruleKey(rule *access.Rule, f field) {
+	switch v := f.value; f.key {
+	case "allow":
+		rule.Allow = r.list("access.allow", v)
+	case "repositories":
+		rule.Repositories = r.filled("access.repositories", v)
+	case "to":
+		rule.To = r.list("access.to", v)
+	case "from":
+		rule.From = r.filled("access.from", v)
+	case "services":
+		rule.Services = r.filled("access.services", v)
+	case "types":
+		rule.Types = r.filled("access.types", v)
+	case "min_gid":
+		rule.MinGID = r.groupID("access.min_gid", v)
+	}
+}
+
+// list takes one text or several.
+func (r *reader) list(key string, v node) []string {
+	if v.kind == kindText {
+		v = node{line: v.line, kind: kindList, items: []node{v}}
+	}
+	return r.names(key, v)
+}
+
+// filled refuses an empty list where leaving the key out means "all": the two are too easily taken for each other.
+func (r *reader) filled(key string, v node) []string {
+	if v.kind == kindList && len(v.items) == 0 {
+		r.fail(v.line, key, "is an empty list", "leave the key out if there is no restriction")
+	}
+	return r.list(key, v)
+}
+
+func (r *reader) groupID(key string, v node) *int {
+	n, err := strconv.Atoi(v.text)
+	if v.kind != kindNumber || err != nil || strconv.Itoa(n) != v.text || n < 0 || n > math.MaxInt32 {
+		r.fail(v.line, key, "is not a group id", "write a number such as 1000")
+		return nil
+	}
+	return &n
+}

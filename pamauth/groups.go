@@ -1,0 +1,41 @@
+//go:build linux && cgo
+
+package pamauth
+
+import (
+	"errors"
+	"os/user"
+	"strconv"
+)
+
+// groupsOf asks NSS, so that the groups are those of whatever directory the machine uses. It may hang as a PAM module may, and is asked in the
+// same place for that reason.
+func groupsOf(name string) ([]Group, error) {
+	account, err := user.Lookup(name)
+	if errors.As(err, new(user.UnknownUserError)) {
+		return nil, nil // PAM may know accounts that Unix does not (pam_userdb)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids, err := account.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]Group, 0, len(ids))
+	for _, id := range ids {
+		group, err := user.LookupGroupId(id)
+		if errors.As(err, new(user.UnknownGroupIdError)) {
+			continue // no rule can name it
+		}
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, Group{Name: group.Name, ID: uint32(n)})
+	}
+	return groups, nil
+}
