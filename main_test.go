@@ -126,7 +126,7 @@ func TestWhatAPersonTypes(t *testing.T) {
 		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
 		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
 		{"a configuration that is not there", []string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "", "/nonexistent/config.yml"},
-		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + `:5: unknown key "isuer"`},
+		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + ":5: isuer: unknown key"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"dockerauth/access"
@@ -72,6 +73,9 @@ func readBody(r *http.Request) (string, error) {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return "", &badRequest{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is longer than %d bytes", maxBody)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return "", &badRequest{status: http.StatusRequestTimeout, text: "the body took too long to arrive"}
 	}
 	if err != nil {
 		return "", &badRequest{text: "the body ended early"}

@@ -91,8 +91,11 @@ func (e *badRequest) answer() answer {
 	if e.status != 0 {
 		a.status = e.status
 	}
-	if a.status == http.StatusRequestEntityTooLarge {
+	switch a.status {
+	case http.StatusRequestEntityTooLarge:
 		a.code = "TOO_LARGE"
+	case http.StatusRequestTimeout:
+		a.code = "TIMEOUT"
 	}
 	return a
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -300,7 +301,8 @@ func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
 		{"two refresh tokens", post("grant_type=refresh_token&refresh_token=a&refresh_token=b"), 400, "refresh_token was sent more than once", "invalid_request"},
 		{"another media type", typed(post(`{"grant_type":"password"}`), "application/json"), 400, "application/x-www-form-urlencoded", "invalid_request"},
 		{"a body of 65 KiB", post("grant_type=password&password=" + strings.Repeat("x", maxBody)), 413, "longer than 65536 bytes", "invalid_request"},
-		{"a body that breaks off", withBody(post(""), brokenReader{}), 400, "ended early", "invalid_request"},
+		{"a body that breaks off", withBody(post(""), brokenReader{io.ErrUnexpectedEOF}), 400, "ended early", "invalid_request"},
+		{"a body that does not end", withBody(post(""), brokenReader{os.ErrDeadlineExceeded}), 408, "too long to arrive", "invalid_request"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -549,9 +551,9 @@ func withBody(r *http.Request, body io.Reader) *http.Request {
 	return r
 }
 
-type brokenReader struct{}
+type brokenReader struct{ err error }
 
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 
 // credentialSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain run.
 var credentialSeeds = []string{
