@@ -12,7 +12,7 @@ import (
 func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, "")
+	s := newStage(t, stageOptions{})
 	s.dropIn(dropInOverride, true)
 	s.write("secrets/old.pem", "OLD KEY\n")
 	s.write("logs/auth.log", "AUTH LOG\n")
@@ -93,7 +93,7 @@ func TestTheDropInNeedsTheOverridesItNames(t *testing.T) {
 		"FileInfo AuthConfig":        {http.StatusInternalServerError, http.StatusInternalServerError},
 	} {
 		t.Run(override, func(t *testing.T) {
-			s := newStage(t, "")
+			s := newStage(t, stageOptions{})
 			s.dropIn(override, true)
 			for i, path := range []string{"/docker/v2/token", "/config.yml"} {
 				answer, _, err := s.exchange("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

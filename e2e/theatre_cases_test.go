@@ -13,7 +13,7 @@ func TestTheatres(t *testing.T) {
 	for _, th := range theatres {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, "")
+			s := openTheatre(t, th, stageOptions{})
 			p := newPlayer(s)
 			p.playAll(t, endpointCases)
 			p.playAll(t, clientCases)
@@ -27,10 +27,10 @@ func TestTheatres(t *testing.T) {
 }
 
 // openTheatre makes a stage and starts what the theatre consists of.
-func openTheatre(t testing.TB, th theatre, extra string, edit ...[2]string) *stage {
+func openTheatre(t testing.TB, th theatre, o stageOptions, edit ...[2]string) *stage {
 	t.Helper()
 	need(t, th.name, th.needs...)
-	s := newStage(t, extra)
+	s := newStage(t, o)
 	s.edit, s.itself = edit, th.itself
 	th.open(t, s)
 	return s
@@ -110,7 +110,7 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, "", [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
+			p := newPlayer(openTheatre(t, th, stageOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
 			p.play(t, testCase{
 				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On"}},

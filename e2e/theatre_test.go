@@ -49,6 +49,7 @@ type stage struct {
 	service *process        // the long-lived dockerauth, where there is one
 	edit    [][2]string     // more replacements in the shipped example, for tests that change it
 	itself  map[string]want // of the theatre
+	groups  []uint32        // of services, besides the web user's own
 }
 
 // webUser is whom Debian's web servers run as.
@@ -72,19 +73,26 @@ var stageAccounts = map[string]string{
 	mallory: "mallorys-password-is-right",
 }
 
-// newStage makes a site with the accounts above. extra goes into config.yml.
-func newStage(t testing.TB, extra string) *stage {
-	t.Helper()
-	return newStageWith(t, siteOptions{accounts: stageAccounts, extra: extra}, stagePAM)
+// stageOptions say how a stage differs from the usual one.
+type stageOptions struct {
+	pam     func(s *stage) string // the PAM service file; nil = the accounts above
+	timeout string                // pam.timeout
+	groups  []uint32              // what a service that is started here has besides the web user's own group
 }
 
-func newStageWith(t testing.TB, o siteOptions, pam func(s *site) string) *stage {
+// newStage makes a site with the accounts above.
+func newStage(t testing.TB, o stageOptions) *stage {
 	t.Helper()
-	o.extra = fmt.Sprintf("blacklisted_users: [root, %s]\nlog:\n  file: service.log\n  format: json\n", mallory) + o.extra
-	s := &stage{site: newSite(t, o), t: t}
-	if pam != nil {
-		s.writePAM(t, pam(s.site))
+	var extra strings.Builder
+	if o.timeout != "" {
+		fmt.Fprintf(&extra, "  timeout: %s\n", o.timeout) // config.yml's last section is "pam" here
 	}
+	fmt.Fprintf(&extra, "blacklisted_users: [root, %s]\nlog:\n  file: service.log\n  format: json\n", mallory)
+	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups}
+	if o.pam == nil {
+		o.pam = stagePAM
+	}
+	s.writePAM(t, o.pam(s))
 	s.logFile = filepath.Join(s.dir, "service.log")
 	s.program = filepath.Join(s.dir, "dockerauth")
 	if err := os.Chmod(s.dir, 0o755); err != nil {
@@ -104,11 +112,9 @@ func newStageWith(t testing.TB, o siteOptions, pam func(s *site) string) *stage 
 }
 
 // stagePAM is a stack of stock modules: the database answers for everyone, carol has expired, dora cannot be looked up.
-func stagePAM(s *site) string {
-	expired, unreachable := filepath.Join(s.dir, "expired"), filepath.Join(s.dir, "unreachable")
-	_ = os.WriteFile(expired, []byte(carol+"\n"), 0o644)
-	_ = os.WriteFile(unreachable, []byte(dora+"\n"), 0o644)
-	return strings.NewReplacer("DB", filepath.Join(s.dir, "accounts"), "EXPIRED", expired, "UNREACHABLE", unreachable).Replace(
+func stagePAM(s *stage) string {
+	expired, unreachable := s.write("expired", carol+"\n"), s.write("unreachable", dora+"\n")
+	return strings.NewReplacer("DB", s.path("accounts"), "EXPIRED", expired, "UNREACHABLE", unreachable).Replace(
 		`auth    [success=1 default=ignore] pam_listfile.so item=user sense=deny onerr=fail quiet file=UNREACHABLE
 auth    requisite pam_debug.so auth=authinfo_unavail
 auth    required pam_userdb.so db=DB crypt=none
@@ -168,7 +174,7 @@ func install(t testing.TB, binary, path string) {
 func (s *stage) asWeb(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Dir = s.dir
 	if s.web != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid), Gid: uint32(s.web.gid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid), Gid: uint32(s.web.gid), Groups: s.groups}}
 	}
 	return cmd
 }

@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// slowPAM lets a login in after somebody has written to the pipe "go". It says with the file "asked" that it waits.
+func slowPAM(s *stage) string {
+	if err := syscall.Mkfifo(s.path("go"), 0o666); err != nil {
+		s.t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\n: > %[1]s/asked\nread line < %[1]s/go\n", s.dir)
+	writeFile(s.t, s.path("wait.sh"), script, 0o755)
+	db := s.path("accounts")
+	return fmt.Sprintf("auth required pam_exec.so quiet %s\nauth required pam_userdb.so db=%s crypt=none\naccount required pam_userdb.so db=%[2]s crypt=none\n", s.path("wait.sh"), db)
+}
+
+// TestSIGTERMLetsWhatIsUnderWayFinish stops each long-lived door in the middle of a login.
+func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
+	for _, th := range []theatre{httpDoor, nginxFastCGI, nginxSpawnFcgi, nginxSystemd} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, th, stageOptions{pam: slowPAM})
+			p := newPlayer(s)
+			type result struct {
+				answer *http.Response
+				body   []byte
+				err    error
+			}
+			done := make(chan result, 1)
+			request := login(alice, alicePassword, serviceIs)(p)
+			go func() {
+				answer, body, err := p.exchange(request)
+				done <- result{answer, body, err}
+			}()
+			awaitFile(t, s.path("asked"))
+			if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if th.name != nginxSpawnFcgi.name { // whose socket is there for as long as file descriptor 0 is open
+				eventually(t, 5*time.Second, "the door to accept nobody", func() bool { return !s.accepts() })
+			}
+			if !s.service.running() {
+				t.Fatal("it ended with a login under way")
+			}
+			if err := os.WriteFile(s.path("go"), []byte("go\n"), 0); err != nil {
+				t.Fatal(err)
+			}
+			r := <-done
+			if r.err != nil || r.answer.StatusCode != http.StatusOK {
+				t.Errorf("the login under way: %v %v %s", r.err, r.answer, r.body)
+			}
+			eventually(t, 5*time.Second, "the service to end", func() bool { return !s.service.running() })
+			if s.service.err != nil {
+				t.Errorf("it ended with %v, want status 0", s.service.err)
+			}
+		})
+	}
+}
+
+// accepts says whether somebody listens behind the web server.
+func (s *stage) accepts() bool {
+	network, address := "tcp", s.address
+	if sock := s.path("run/fcgi.sock"); found(filepath.Dir(sock)) && s.service.name != "dockerauth http" {
+		network, address = "unix", sock
+	}
+	c, err := net.Dial(network, address)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
+// TestALongLivedServiceTakesUpChangedFiles edits configuration and key under a running service, and breaks the configuration in between.
+func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
+	for _, th := range []theatre{httpDoor, nginxSpawnFcgi} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, th, stageOptions{})
+			p := newPlayer(s)
+			good := readFile(t, s.configFile)
+			s.expectLogin(p, http.StatusOK, "before any change")
+
+			s.replace(s.configFile, strings.Replace(good, "[root, ", "[root, alice, ", 1))
+			s.expectLogin(p, http.StatusUnauthorized, "after alice was blacklisted")
+
+			s.replace(s.configFile, "private_key: 7\n")
+			s.awaitComplaint("configuration is not usable")
+			s.expectLogin(p, http.StatusUnauthorized, "with a broken configuration, where the last good one stays in force")
+
+			s.replace(s.configFile, good)
+			s.expectLogin(p, http.StatusOK, "after the good configuration was put back")
+			if n := s.complaints("configuration is not usable"); n != 1 {
+				t.Errorf("the log complains %d times about one broken configuration, want once", n)
+			}
+
+			s.key = makeKey(t, rsa2048)
+			s.replace(s.keyFile, pemKey(t, s.key))
+			eventually(t, 10*time.Second, "tokens signed with the new key", func() bool {
+				_, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+				if err != nil {
+					return false
+				}
+				var answer tokenAnswer
+				if err := unmarshalExact(body, &answer); err != nil {
+					return false
+				}
+				_, err = verify(answer.Token, s.key.Public())
+				return err == nil
+			})
+			if !s.service.running() {
+				t.Error("it was restarted")
+			}
+			p.checkSecrets(t)
+		})
+	}
+}
+
+// replace puts a new file in the place of another, as editors and deployment tools do.
+func (s *stage) replace(path, content string) {
+	s.t.Helper()
+	next := writeFile(s.t, path+".new", content, 0o600)
+	if s.web != nil {
+		if err := os.Chown(next, s.web.uid, s.web.gid); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := os.Rename(next, path); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stage) expectLogin(p *player, status int, when string) {
+	s.t.Helper()
+	eventually(s.t, 10*time.Second, fmt.Sprintf("a login to be answered with %d %s", status, when), func() bool {
+		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		return err == nil && answer.StatusCode == status
+	})
+}
+
+// complaints counts log lines that begin with a text.
+func (s *stage) complaints(text string) (n int) {
+	for _, l := range s.logLines() {
+		if msg, _ := l["msg"].(string); strings.HasPrefix(msg, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *stage) awaitComplaint(text string) {
+	s.t.Helper()
+	eventually(s.t, 10*time.Second, "the log to say: "+text, func() bool { return s.complaints(text) > 0 })
+}

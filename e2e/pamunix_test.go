@@ -1,0 +1,371 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// unixAccount is an account in /etc/passwd and /etc/shadow that a test makes and removes.
+type unixAccount struct {
+	suffix string
+	system bool       // an id below 1000
+	change [][]string // commands after the password was set; the name is appended
+}
+
+const unixPassword = "correct horse battery staple"
+
+// TestAccountsOfTheSystem asks pam_unix, by the service file that ships, about accounts in every state.
+func TestAccountsOfTheSystem(t *testing.T) {
+	names := makeAccounts(t, []unixAccount{
+		{suffix: "ok"},
+		{suffix: "expired", change: [][]string{{"chage", "-E", "2001-01-01"}}},
+		{suffix: "locked", change: [][]string{{"usermod", "-L"}}},
+		{suffix: "due", change: [][]string{{"chage", "-d", "0"}}},
+		{suffix: "empty", change: [][]string{{"passwd", "-q", "-d"}}},
+		{suffix: "system", system: true},
+	})
+	cases := []testCase{
+		{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
+		{"the right password by POST", post("grant_type=password&username=" + names["ok"] + "&password=" + strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
+		{"a wrong password", login(names["ok"], "wrong-for-pam-unix", serviceIs), unauthorized("PAM_AUTH_ERR")},
+		{"an empty password", login(names["ok"], "", serviceIs), unauthorized("empty")},
+		{"an unknown user", login("e2e-nobody-at-all", unixPassword, serviceIs), unauthorized("")},
+		{"an account that has expired", login(names["expired"], unixPassword, serviceIs), unauthorized("PAM_ACCT_EXPIRED")},
+		{"an account that is locked", login(names["locked"], unixPassword, serviceIs), unauthorized("PAM_AUTH_ERR")},
+		{"an account whose password must be changed", login(names["due"], unixPassword, serviceIs), unauthorized("PAM_NEW_AUTHTOK_REQD")},
+		{"an account with an empty password, and any password", login(names["empty"], "any-password", serviceIs), unauthorized("")},
+		{"an account with an empty password, and none", login(names["empty"], "", serviceIs), unauthorized("")},
+		{"an account of the system's own", login(names["system"], unixPassword, serviceIs), unauthorized("")},
+		{"root", login("root", unixPassword, serviceIs), unauthorized("")},
+		{"nobody", login("nobody", unixPassword, serviceIs), unauthorized("")},
+	}
+	shadow := []uint32{lookupGroup(t, "shadow")}
+	for _, th := range []theatre{bareCGI, httpDoor} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlayer(openTheatre(t, th, stageOptions{pam: shippedPAM, groups: shadow}))
+			p.playAll(t, cases)
+			p.checkSecrets(t)
+		})
+	}
+	t.Run("Apache cgi-bin, installed with set-group-id shadow", func(t *testing.T) {
+		t.Parallel()
+		need(t, apacheCGI.name, apacheCGI.needs...)
+		s := newStage(t, stageOptions{pam: shippedPAM})
+		if err := os.Remove(s.program); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, "install", "-o", s.web.name, "-g", "shadow", "-m", "2510", binary(t), s.program)
+		apacheCGI.open(t, s)
+		p := newPlayer(s)
+		p.playAll(t, cases)
+		p.checkSecrets(t)
+	})
+	t.Run("without the right to ask, nobody's password is wrong", func(t *testing.T) {
+		t.Parallel()
+		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM}))
+		p.play(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
+			want: want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
+		p.checkSecrets(t)
+	})
+	t.Run("Debian's own stack, which lets empty passwords in elsewhere", func(t *testing.T) {
+		t.Parallel()
+		need(t, "Debian's PAM stack", "/etc/pam.d/common-auth", "/etc/pam.d/common-account")
+		s := openTheatre(t, httpDoor, stageOptions{groups: shadow, pam: func(*stage) string {
+			return "@include /etc/pam.d/common-auth\n@include /etc/pam.d/common-account\n"
+		}})
+		if !strings.Contains(readFile(t, "/etc/pam.d/common-auth"), "nullok") {
+			t.Error("common-auth has no nullok: this shows nothing any more")
+		}
+		p := newPlayer(s)
+		p.playAll(t, []testCase{
+			{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
+			{"an empty password in shadow", login(names["empty"], "any-password-at-all", serviceIs), unauthorized("")},
+		})
+	})
+	t.Run("a refresh token of an account that expires later", func(t *testing.T) {
+		t.Parallel()
+		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM, groups: shadow}))
+		forge := func(name string) func(p *player) string {
+			return func(p *player) string {
+				p.tokens["refresh"] = refreshTokenOf(t, p, names["ok"])
+				return post("grant_type=refresh_token&refresh_token=" + p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
+			}
+		}
+		p.playAll(t, []testCase{
+			{"of one in order", forge(names["ok"]), want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
+			{"of one that has expired", forge(names["expired"]), unauthorized("PAM_ACCT_EXPIRED")},
+			{"of one whose password must be changed", forge(names["due"]), unauthorized("PAM_NEW_AUTHTOK_REQD")},
+			{"of one that is gone", forge("e2e-nobody-at-all"), unauthorized("")},
+		})
+	})
+}
+
+func refreshTokenOf(t *testing.T, p *player, name string) string {
+	t.Helper()
+	_, body, err := p.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(p))
+	var answer tokenAnswer
+	if err == nil {
+		err = unmarshalExact(body, &answer)
+	}
+	if err != nil || answer.RefreshToken == nil {
+		t.Fatalf("get refresh token: %v: %s", err, body)
+	}
+	p.nextRequestLine()
+	return *answer.RefreshToken
+}
+
+// shippedPAM is the service file that the README shows.
+func shippedPAM(s *stage) string { return s.shipped("packaging/pam/dockerauth") }
+
+// makeAccounts adds accounts with names that nobody has, and takes them away with the test.
+func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
+	t.Helper()
+	needRoot(t, "accounts in /etc/passwd")
+	need(t, "accounts in /etc/passwd", "useradd", "userdel", "usermod", "chage", "chpasswd", "passwd", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so")
+	names := make(map[string]string)
+	for _, a := range accounts {
+		name := fmt.Sprintf("e2e%d%s", os.Getpid(), a.suffix)
+		args := []string{"-M", "-s", "/usr/sbin/nologin"}
+		if a.system {
+			args = append(args, "-r")
+		}
+		mustRun(t, "useradd", append(args, name)...)
+		t.Cleanup(func() { mustRun(t, "userdel", name) })
+		if o := run(t, name+":"+unixPassword+"\n", exec.Command("chpasswd")); o.status != 0 {
+			t.Fatalf("set password: %v", o)
+		}
+		for _, c := range a.change {
+			mustRun(t, c[0], append(c[1:], name)...)
+		}
+		names[a.suffix] = name
+	}
+	return names
+}
+
+func mustRun(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if o := run(t, "", exec.Command(name, args...)); o.status != 0 {
+		t.Fatalf("%s %q: %v", name, args, o)
+	}
+}
+
+func lookupGroup(t *testing.T, name string) uint32 {
+	t.Helper()
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		missing(t, "accounts in /etc/shadow: there is no group %s on this machine", name)
+	}
+	id, err := strconv.ParseUint(g.Gid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(id)
+}
+
+// modules are PAM modules that no package has: each does the one thing that is named.
+var modules = map[string]string{
+	// The user's name in small letters, as directories do.
+	"lower": `
+		const char *name; char small[256]; int i;
+		if (pam_get_user(h, &name, 0) != PAM_SUCCESS) return PAM_AUTH_ERR;
+		for (i = 0; name[i] && i < 255; i++) small[i] = tolower((unsigned char)name[i]);
+		small[i] = 0;
+		pam_set_item(h, PAM_USER, small);
+		return PAM_SUCCESS;`,
+	"crash": `
+		*(volatile int *)0 = 1;
+		return PAM_SUCCESS;`,
+	"exit": `
+		_exit(0);`,
+	"sleep": `
+		for (;;) pause();`,
+	// Asks at a prompt that shows what is typed, and lets in whoever answers with what looks like the password.
+	"echo": `
+		char *said = 0;
+		pam_prompt(h, PAM_PROMPT_ECHO_ON, &said, "login: ");
+		return said ? PAM_SUCCESS : PAM_AUTH_ERR;`,
+	// Talks, and then lets in.
+	"chatty": `
+		pam_info(h, "Today is a fine day");
+		pam_error(h, "Your disk is nearly full");
+		return PAM_SUCCESS;`,
+}
+
+// module compiles one of them and returns its path.
+func module(s *stage, name string) string {
+	s.t.Helper()
+	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc", "/usr/include/security/pam_modules.h")
+	source := s.write(name+".c", `
+		#define _GNU_SOURCE
+		#include <ctype.h>
+		#include <unistd.h>
+		#include <security/pam_modules.h>
+		#include <security/pam_ext.h>
+		int pam_sm_authenticate(pam_handle_t *h, int flags, int argc, const char **argv) {`+modules[name]+`
+		}
+		int pam_sm_setcred(pam_handle_t *h, int flags, int argc, const char **argv) { return PAM_SUCCESS; }
+		int pam_sm_acct_mgmt(pam_handle_t *h, int flags, int argc, const char **argv) { return PAM_SUCCESS; }
+	`)
+	so := s.path("pam_e2e_" + name + ".so")
+	mustRun(s.t, "gcc", "-shared", "-fPIC", "-o", so, source, "-lpam")
+	return so
+}
+
+// withModule puts a module before the accounts of the stage.
+func withModule(name string) func(s *stage) string {
+	return func(s *stage) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
+}
+
+func databasePAM(s *stage) string {
+	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\naccount required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
+}
+
+// TestModules meets modules of all manners, in the door that asks PAM itself and in one that has a child do it.
+func TestModules(t *testing.T) {
+	outOfOrder := func(reason string) want {
+		return want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
+	}
+	for _, m := range []struct {
+		name   string
+		pam    func(s *stage) string
+		play   testCase
+		leaves bool // it writes the ids of processes that it leaves behind into the file "pids"
+		fatal  bool // it ends the process, which in the CGI door is the program itself: the web server has nothing to pass on
+	}{
+		{name: "a renaming module gives the token its name", pam: withModule("lower"),
+			play: testCase{send: login("ALICE", alicePassword, serviceIs), want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
+		{name: "a name that becomes a blacklisted one is refused", pam: withModule("lower"),
+			play: testCase{send: login("MALLORY", stageAccounts[mallory], serviceIs), want: unauthorized("blacklisted")}},
+		{name: "a talkative module is not answered and does no harm", pam: withModule("chatty"),
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
+		{name: "the password is not shown at a prompt that shows it", pam: withModule("echo"),
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+		{name: "a second prompt is refused", pam: func(s *stage) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+		{name: "a module that hangs is given up", pam: withModule("sleep"),
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+		{name: "a module that is not there", pam: func(s *stage) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
+	} {
+		cgi := bareCGI
+		if m.fatal {
+			cgi = apacheCGI
+		}
+		for _, th := range []theatre{cgi, httpDoor} {
+			if m.fatal && th.name == cgi.name {
+				th.itself = map[string]want{"": {status: 500, html: true}}
+			}
+			t.Run(m.name+", "+th.name, func(t *testing.T) {
+				t.Parallel()
+				s := openTheatre(t, th, stageOptions{pam: m.pam, timeout: "1s"})
+				p := newPlayer(s)
+				p.play(t, m.play)
+				if s.service != nil && !s.service.running() {
+					t.Error("the service is gone")
+				}
+				checkNothingLeft(t, s, m.leaves)
+				if !p.wanted(m.play).html {
+					p.checkSecrets(t)
+				}
+			})
+		}
+	}
+}
+
+// hangingProgram has PAM run a program that leaves its session, starts another and never ends.
+func hangingProgram(s *stage) string {
+	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\nexec sleep 1000\n", s.dir)
+	writeFile(s.t, s.path("hang.sh"), script, 0o755)
+	return "auth required pam_exec.so quiet " + s.path("hang.sh") + "\n" + databasePAM(s)
+}
+
+// checkNothingLeft looks for processes that a module has started, and for conversations.
+func checkNothingLeft(t *testing.T, s *stage, leaves bool) {
+	t.Helper()
+	if leaves {
+		pids := strings.Fields(readFile(t, s.path("pids")))
+		if len(pids) != 2 {
+			t.Fatalf("the module's program started processes %q, want two", pids)
+		}
+		for _, pid := range pids {
+			n, _ := strconv.Atoi(pid)
+			eventually(t, 5*time.Second, "process "+pid+" of the module to be gone", func() bool { return ended(n) })
+		}
+	}
+	eventually(t, 5*time.Second, "every process of "+s.program+" but the service to be gone", func() bool {
+		for _, pid := range processesOf(s.program) {
+			if s.service == nil || pid != s.service.cmd.Process.Pid {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) == syscall.ESRCH
+}
+
+// processesOf are the running processes of one program file.
+func processesOf(program string) []int {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	var pids []int
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == program {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// TestAServiceNameWithoutAFileNeverBecomesOther takes the name of a PAM service that does not exist: on Debian PAM would ask "other", which lets people in.
+func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
+	noSuchService := func(s *stage) {
+		text := readFile(t, s.configFile)
+		text = strings.Replace(text, "service: dockerauth", "service: e2e-no-such-service", 1)
+		text = strings.Replace(text, fmt.Sprintf("  confdir: %q\n", s.confdir), "", 1)
+		s.replace(s.configFile, text)
+	}
+	t.Run("the HTTP door does not start", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, stageOptions{})
+		noSuchService(s)
+		s.listen()
+		o := run(t, "", s.asWeb(exec.Command(s.program, "http", "--listen", s.address)))
+		if o.status == 0 || !strings.Contains(o.stderr, "e2e-no-such-service") || !strings.Contains(o.stderr, "put a service file there") {
+			t.Errorf("%v", o)
+		}
+	})
+	t.Run("the CGI door answers 503", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, stageOptions{})
+		noSuchService(s)
+		bareCGI.open(t, s)
+		p := newPlayer(s)
+		answer, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "UNAVAILABLE") {
+			t.Errorf("%v %v %s", err, answer, body)
+		}
+		if text := readFile(t, s.path("run/cgi.log")); !strings.Contains(text, "put a service file there") {
+			t.Errorf("the web server's error log does not say what to do: %s", text)
+		}
+	})
+}
