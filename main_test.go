@@ -117,6 +117,7 @@ func TestWhatAPersonTypes(t *testing.T) {
 		{"--help", []string{"--help"}, 0, "dockerauth issues Docker registry tokens", ""},
 		{"help on a command", []string{"help", "http"}, 0, "--listen HOST:PORT", ""},
 		{"a command's own --help", []string{"fastcgi", "--help"}, 0, "unix:PATH", ""},
+		{"explain's own --help", []string{"explain", "--help"}, 0, "dockerauth explain --groups developers", ""},
 		{"help on what does not exist", []string{"help", "nonsense"}, 2, "", `unknown command "nonsense"`},
 		{"version", []string{"version"}, 0, "dockerauth ", ""},
 		{"what does not exist", []string{"nonsense"}, 2, "", `unknown command "nonsense"`},
@@ -356,4 +357,78 @@ func read(t *testing.T, f *os.File) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+const rules = goodConfig + `blacklisted_users: [mallory, "@banned"]
+access:
+  - allow: [pull]
+    repositories: ["public/**"]
+    to: [anyone]
+  - allow: [pull, push]
+    repositories: ["{user}/**"]
+    to: [users]
+  - allow: [push]
+    repositories: ["{group}/**"]
+    to: ["@root"]
+    min_gid: 0
+  - allow: [catalog]
+    to: ["@root"]
+    from: [10.0.0.0/8]
+`
+
+func TestExplain(t *testing.T) {
+	program, config := install(t, rules)
+	dir := filepath.Dir(config)
+	tests := []struct {
+		name   string
+		args   []string
+		status int
+		stdout string // DIR stands for the folder
+	}{
+		{"all granted", []string{"alice", "repository:alice/app:pull,push"}, 0,
+			"repository:alice/app  pull  granted  by the rule at DIR/config.yml:10\n" +
+				"repository:alice/app  push  granted  by the rule at DIR/config.yml:10\n"},
+		{"not all granted", []string{"alice", "repository:public/app:pull,push"}, 1,
+			"repository:public/app  pull  granted  by the rule at DIR/config.yml:7\n" +
+				"repository:public/app  push  refused  nearest is the rule at DIR/config.yml:7, but it allows pull\n"},
+		{"the anonymous client", []string{"anyone", "repository:public/app:pull"}, 0,
+			"repository:public/app  pull  granted  by the rule at DIR/config.yml:7\n"},
+		{"groups of this machine", []string{"root", "repository:root/app:push"}, 0,
+			"repository:root/app  push  granted  by the rule at DIR/config.yml:10\n"},
+		{"groups as given", []string{"--groups", "root", "alice", "repository:root/app:push"}, 0,
+			"repository:root/app  push  granted  by the rule at DIR/config.yml:13\n"},
+		{"an address", []string{"--groups", "root", "--from", "10.0.0.1", "alice", "registry:catalog:*"}, 0,
+			"registry:catalog  *  granted  by the rule at DIR/config.yml:17\n"},
+		{"no address", []string{"--groups", "root", "alice", "registry:catalog:*"}, 1,
+			"registry:catalog  *  refused  nearest is the rule at DIR/config.yml:17, but it is for clients from 10.0.0.0/8\n"},
+		{"a blacklisted account", []string{"mallory", "repository:public/app:pull"}, 1,
+			"repository:public/app  pull  refused  blacklisted_users has \"mallory\", which comes before every rule\n"},
+		{"a blacklisted group", []string{"--groups", "banned", "alice", "repository:alice/app:pull"}, 1,
+			"repository:alice/app  pull  refused  blacklisted_users has \"@banned\", which comes before every rule\n"},
+		{"another service", []string{"--service", "other", "alice", "repository:alice/app:pull"}, 2, ""},
+		{"a scope that is none", []string{"alice", "alice/app"}, 2, ""},
+		{"an address that is none", []string{"--from", "here", "alice", "repository:alice/app:pull"}, 2, ""},
+		{"no scope", []string{"alice"}, 2, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := play(t, program, nil, "", append([]string{"explain", "--config", config}, tt.args...)...)
+			if want := strings.ReplaceAll(tt.stdout, "DIR", dir); got.status != tt.status || got.stdout != want {
+				t.Errorf("status %d, stdout\n%s\nstderr\n%s\nwant %d and\n%s", got.status, got.stdout, got.stderr, tt.status, want)
+			}
+			if tt.status == 2 && got.stderr == "" {
+				t.Error("nothing on stderr")
+			}
+		})
+	}
+}
+
+func TestExplainWarnsOfNamesThatDoNotExist(t *testing.T) {
+	program, config := install(t, strings.ReplaceAll(rules, `["@root"]`, `["@no-such-group", no-such-account, root]`))
+	got := play(t, program, nil, "", "explain", "--config", config, "anyone", "repository:public/app:pull")
+	want := "warning: " + config + ":13: access.to: there is no account \"no-such-account\" on this machine\n" +
+		"warning: " + config + ":13: access.to: there is no group \"no-such-group\" on this machine\n"
+	if got.status != 0 || got.stderr != want {
+		t.Errorf("status %d, stderr\n%s\nwant\n%s", got.status, got.stderr, want)
+	}
 }

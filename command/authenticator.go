@@ -29,7 +29,7 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	account, err := a.conversation.Hold(ctx, login)
 	switch {
 	case err == nil:
-		return handler.Account{Name: account.Name, Groups: groups(account)}, nil
+		return handler.Account{Name: account.Name, Groups: groupsOf(account.Groups)}, nil
 	case errors.Is(err, pamauth.ErrRefused):
 		return handler.Account{}, verdict{handler.ErrRefused, err}
 	case errors.Is(err, pamauth.ErrBusy):
@@ -39,9 +39,9 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	}
 }
 
-func groups(account pamauth.Account) []access.Group {
-	list := make([]access.Group, len(account.Groups))
-	for i, g := range account.Groups {
+func groupsOf(known []pamauth.Group) []access.Group {
+	list := make([]access.Group, len(known))
+	for i, g := range known {
 		list[i] = access.Group{Name: g.Name, ID: int(g.ID)}
 	}
 	return list

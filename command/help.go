@@ -12,6 +12,7 @@ socket as standard input. It then reads config.yml from its own folder, or
 
   dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
   dockerauth fastcgi --listen unix:PATH             serve FastCGI
+  dockerauth explain USER SCOPE…                    say what rules grant, and why
   dockerauth version                                print the version
   dockerauth help [COMMAND]                         print this, or more on a command
 
@@ -54,6 +55,27 @@ Example:
   dockerauth fastcgi --listen unix:/run/dockerauth/dockerauth.sock
 `
 
+const helpExplain = `dockerauth explain says what the access rules grant to an account, and why.
+
+  dockerauth explain [--config FILE] [--groups A,B] [--from IP] [--service S] USER SCOPE…
+
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+  --groups A,B   the account's groups; default: what this machine says
+  --from IP      the client's address; without one, rules with "from" do not match
+  --service S    the audience; needed when there are several
+
+USER is the name that PAM gives back, or anyone for a client without
+credentials. SCOPE is what a registry asks for: repository:NAME:ACTION,ACTION or
+registry:catalog:*. For each action a line says whether it is granted, and by
+which rule, or what the nearest rule lacked.
+
+Status 0: all is granted; 1: not all; 2: the question could not be answered.
+
+Example:
+
+  dockerauth explain --groups developers alice repository:web/app:pull,push
+`
+
 // helpOf returns the help on a command, the general one for "", and "" for a
 // command that does not exist.
 func helpOf(name string) string {
@@ -64,6 +86,8 @@ func helpOf(name string) string {
 		return helpHTTP
 	case "fastcgi":
 		return helpFastCGI
+	case "explain":
+		return helpExplain
 	case "version":
 		return "dockerauth version prints the version of the program.\n\nExample:\n\n  dockerauth version\n"
 	default:

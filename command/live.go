@@ -22,18 +22,11 @@ const watchInterval = time.Second
 type live struct {
 	load   func() (*service, error)
 	stderr io.Writer
+	begin  func(*service) // called with each service that takes over; nil = nothing to do
 
 	current atomic.Pointer[service] // nil until a configuration was good
 	seen    []stamp                 // of the files behind current, or behind the last failure
 	failure string                  // what the last load said, "" = it was good
-}
-
-// newLive loads for the first time. The error is that of the load: whoever
-// calls decides whether to go on without a configuration.
-func newLive(load func() (*service, error), stderr io.Writer) (*live, error) {
-	l := &live{load: load, stderr: stderr}
-	err := l.reload()
-	return l, err
 }
 
 func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -82,6 +75,9 @@ func (l *live) reload() error {
 	}
 	l.current.Store(s)
 	l.seen = l.stamps()
+	if l.begin != nil {
+		l.begin(s)
+	}
 	return nil
 }
 

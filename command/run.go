@@ -23,6 +23,10 @@ func Run(args []string, streams Streams) int {
 		return HTTP(args, streams)
 	case "fastcgi":
 		return FastCGI(args, streams)
+	case "explain":
+		return Explain(args, streams)
+	case namesArg:
+		return lookUpNames(streams)
 	case conversationArg:
 		return pamauth.RunChild(streams.In, streams.Out)
 	default:

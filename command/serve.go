@@ -47,9 +47,8 @@ func CGI(streams Streams) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(streams.Err)
-	converse := OneConversation
-	l, err := newLive(func() (*service, error) { return loadBeside(streams.Err, converse) }, streams.Err)
-	if err != nil {
+	l := &live{load: func() (*service, error) { return loadBeside(streams.Err, OneConversation) }, stderr: streams.Err}
+	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
 	if err := gateway.CGI(context.Background(), l, env, streams.In, streams.Out, options(l)); err != nil {
@@ -94,8 +93,8 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 		return fail(streams.Err, err)
 	}
 	os.Clearenv()
-	l, err := newLiveChildren(path, streams.Err)
-	if err != nil {
+	l := newLive(path, streams.Err)
+	if err := l.reload(); err != nil {
 		l.report(err)
 	}
 	return serve(l, []net.Listener{listener}, gateway.ServeFastCGI, streams.Err)
@@ -143,8 +142,8 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 		return exitUsage
 	}
 	os.Clearenv() // nothing that is started from here has a use for it
-	l, err := newLiveChildren(*path, streams.Err)
-	if err != nil {
+	l := newLive(*path, streams.Err)
+	if err := l.reload(); err != nil {
 		return fail(streams.Err, err)
 	}
 	if *listen != "" {
@@ -157,19 +156,23 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 	return serve(l, listeners, door, streams.Err)
 }
 
-// newLiveChildren is the service of a long-lived door; path "" = beside the
-// binary. It is never nil.
-func newLiveChildren(path string, stderr io.Writer) (*live, error) {
+// newLive is the service of a long-lived door; path "" = beside the binary.
+// The first load is the caller's, who decides whether to go on without.
+func newLive(path string, stderr io.Writer) *live {
 	converse := func(cfg *config.Config) pamauth.Conversation {
 		cfg.Access.Index()
 		return ManyConversations(cfg, "")
 	}
-	return newLive(func() (*service, error) {
-		if path != "" {
-			return load(path, stderr, converse)
-		}
-		return loadBeside(stderr, converse)
-	}, stderr)
+	return &live{
+		stderr: stderr,
+		load: func() (*service, error) {
+			if path != "" {
+				return load(path, stderr, converse)
+			}
+			return loadBeside(stderr, converse)
+		},
+		begin: func(s *service) { go s.warn() },
+	}
 }
 
 // serve stands the service behind its door until SIGTERM or SIGINT, and lets

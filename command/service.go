@@ -87,6 +87,13 @@ func load(path string, stderr io.Writer, converse func(*config.Config) pamauth.C
 	return &service{config: cfg, handler: NewHandler(cfg, converse(cfg), log), log: log}, nil
 }
 
+// warn logs what is no error and may be a mistake all the same.
+func (s *service) warn() {
+	for _, warning := range strangers(s.config) {
+		s.log.Warn("configuration may have a mistake", "reason", warning)
+	}
+}
+
 // newLogger opens the log. A log file is never readable by everybody: it tells
 // who logs in from where.
 func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {

@@ -121,7 +121,7 @@ func (p InProcess) converse(l Login) (Account, error) {
 	if !l.Groups {
 		return Account{Name: name}, nil
 	}
-	groups, err := groupsOf(name)
+	groups, err := Groups(name)
 	if err != nil {
 		return Account{}, fmt.Errorf("%w: look up groups: %w\n  see whether \"id\" shows the account's groups on this machine", ErrBroken, err)
 	}

@@ -1,5 +1,3 @@
-//go:build linux && cgo
-
 package pamauth
 
 import (
@@ -8,9 +6,9 @@ import (
 	"strconv"
 )
 
-// groupsOf asks NSS, so that the groups are those of whatever directory the machine uses. It may hang as a PAM module may, and is asked in the
-// same place for that reason.
-func groupsOf(name string) ([]Group, error) {
+// Groups are the Unix groups of an account, the primary one included; none for an account that Unix does not know. It asks NSS, so that they
+// are those of whatever directory the machine uses, and may hang as a PAM module may: a conversation asks in its own place.
+func Groups(name string) ([]Group, error) {
 	account, err := user.Lookup(name)
 	if errors.As(err, new(user.UnknownUserError)) {
 		return nil, nil // PAM may know accounts that Unix does not (pam_userdb)
