@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == beTheProgram {
 		main()
 	}
+	if os.Args[0] == "/proc/self/exe" {
+		panic("the program started itself under another name, and would run its tests without end")
+	}
 	os.Exit(m.Run())
 }
 
