@@ -70,13 +70,14 @@ func (l *lack) add(weight int, words string) {
 	l.weight += weight
 }
 
-// lacks: a rule about another resource is farther off than one for somebody
-// else, and that farther than one that allows too little.
+// lacks: a rule about another resource is farther off than one that allows too
+// little, that farther than one for somebody else, and nearest is one that
+// would do from another place.
 func (r *rule) lacks(who *asker, res *resource, action string) (l lack) {
 	if !r.isOn(who, res) {
 		l.add(4, r.lacksResource(who, res))
 	} else if !r.allows(res, action) {
-		l.add(1, "it allows "+strings.Join(r.source.Allow, ", "))
+		l.add(3, "it allows "+strings.Join(r.source.Allow, ", "))
 	}
 	if !r.isFor(who) {
 		l.add(2, "it is for "+strings.Join(r.source.To, ", "))
