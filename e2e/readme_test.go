@@ -170,8 +170,12 @@ func TestReadmeNamesEveryKey(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^#? ?( *)([a-z_]+) ?:(.*)$`).FindAllStringSubmatch(string(dist), -1) {
 		key := m[2]
 		switch {
+		case m[1] != "" && section == "access":
+			continue // the keys of a rule: the README shows them in an example
 		case m[1] != "":
 			key = section + "." + key
+		case key == "access":
+			section = key
 		case strings.TrimSpace(m[3]) == "":
 			section = key
 			continue
