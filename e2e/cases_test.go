@@ -52,7 +52,7 @@ type want struct {
 type player struct {
 	*stage
 	mount    string // where the endpoint is: one of the stage's mounts
-	path     string // of the endpoint below the mount
+	endpoint string // its path below the mount
 	secrets  map[string]bool
 	tokens   map[string]string // placeholders' values
 	failures int
@@ -60,7 +60,7 @@ type player struct {
 }
 
 func newPlayer(s *stage) *player {
-	return &player{stage: s, mount: s.mounts[0], path: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
+	return &player{stage: s, mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
 // play sends a case's request and holds the answer against what is wanted.
@@ -371,7 +371,7 @@ func (p *player) checkSecrets(t *testing.T) {
 
 // Requests are built from text with placeholders: {mount} and {path} of the endpoint, {folder} of which dockerauth has all URLs, {host}, and the tokens of cases_tokens_test.go.
 func (p *player) expand(text string) string {
-	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.path, "{host}", p.address).Replace(text)
+	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint, "{host}", p.address).Replace(text)
 	for name, make := range forgeries() {
 		if strings.Contains(text, "{"+name+"}") {
 			text = strings.ReplaceAll(text, "{"+name+"}", make(p))

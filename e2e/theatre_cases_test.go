@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestTheatres plays the same cases in every theatre. Theatres run side by side; in one of them a case follows the other, so that each finds its
@@ -37,7 +38,7 @@ func openTheatre(t testing.TB, th theatre, o stageOptions, edit ...[2]string) *s
 }
 
 // enoughFailures is where a theatre gives up: one that answers nothing would take a time limit for each of its cases.
-const enoughFailures = 20
+const enoughFailures = 8
 
 func (p *player) playAll(t *testing.T, cases []testCase) {
 	for _, c := range cases {
@@ -52,11 +53,11 @@ func (p *player) playAll(t *testing.T, cases []testCase) {
 
 // playMounts plays a few cases wherever the endpoint can be found, with both names and with and without a slash at the end.
 func (p *player) playMounts(t *testing.T) {
-	defer func(mount, path string) { p.mount, p.path = mount, path }(p.mount, p.path)
+	defer func(mount, endpoint string) { p.mount, p.endpoint = mount, endpoint }(p.mount, p.endpoint)
 	for _, p.mount = range p.mounts {
-		for _, p.path = range endpointPaths {
+		for _, p.endpoint = range endpointPaths {
 			for _, c := range mountCases {
-				t.Run(p.mount+p.path+" "+c.name, func(t *testing.T) { p.play(t, c) })
+				t.Run(p.mount+p.endpoint+" "+c.name, func(t *testing.T) { p.play(t, c) })
 			}
 		}
 	}
@@ -116,6 +117,43 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On"}},
 			})
 			p.checkSecrets(t)
+		})
+	}
+}
+
+// TestWithoutALogFileTheLogIsTheWebServers looks for the line of a request where an administrator would.
+func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
+	for _, where := range []struct {
+		theatre
+		log string // a file of the stage; "" = the service's own output
+	}{
+		{apacheCGI, "run/error.log"},
+		{apacheHtaccess, "run/error.log"},
+		{apacheFcgid, "run/error.log"},
+		{nginxFcgiwrap, "run/nginx.log"},
+		{nginxSpawnFcgi, ""},
+		{httpDoor, ""},
+	} {
+		t.Run(where.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlayer(openTheatre(t, where.theatre, stageOptions{noLogFile: true}))
+			if _, body, err := p.exchange(login(alice, "wrong-and-not-logged", serviceIs+"&client_id=looked-for")(p)); err != nil {
+				t.Fatalf("%v: %s", err, body)
+			}
+			eventually(t, 5*time.Second, "the line of the request", func() bool {
+				text := ""
+				if where.log == "" {
+					text = p.service.output()
+				} else {
+					text = readFile(t, p.path(where.log))
+				}
+				return strings.Contains(text, "token request") && strings.Contains(text, "client=looked-for")
+			})
+			for name, text := range p.everyLog() {
+				if strings.Contains(text, "wrong-and-not-logged") {
+					t.Errorf("%s holds the password", name)
+				}
+			}
 		})
 	}
 }

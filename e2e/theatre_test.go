@@ -75,9 +75,10 @@ var stageAccounts = map[string]string{
 
 // stageOptions say how a stage differs from the usual one.
 type stageOptions struct {
-	pam     func(s *stage) string // the PAM service file; nil = the accounts above
-	timeout string                // pam.timeout
-	groups  []uint32              // what a service that is started here has besides the web user's own group
+	pam       func(s *stage) string // the PAM service file; nil = the accounts above
+	timeout   string                // pam.timeout
+	noLogFile bool                  // the log goes to stderr
+	groups    []uint32              // what a service that is started here has besides the web user's own group
 }
 
 // newStage makes a site with the accounts above.
@@ -87,7 +88,10 @@ func newStage(t testing.TB, o stageOptions) *stage {
 	if o.timeout != "" {
 		fmt.Fprintf(&extra, "  timeout: %s\n", o.timeout) // config.yml's last section is "pam" here
 	}
-	fmt.Fprintf(&extra, "blacklisted_users: [root, %s]\nlog:\n  file: service.log\n  format: json\n", mallory)
+	fmt.Fprintf(&extra, "blacklisted_users: [root, %s]\n", mallory)
+	if !o.noLogFile {
+		extra.WriteString("log:\n  file: service.log\n  format: json\n")
+	}
 	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups}
 	if o.pam == nil {
 		o.pam = stagePAM
