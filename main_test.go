@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // install puts the program and a configuration into a folder, as a person
 // would, and returns both paths.
-func install(t *testing.T, config string) (program, configFile string) {
+func install(t testing.TB, config string) (program, configFile string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -68,7 +68,7 @@ func install(t *testing.T, config string) (program, configFile string) {
 
 const goodConfig = "private_key: privkey.pem\nissuer: i\naudience: registry.example.com\npam: {confdir: pam.d}\n"
 
-func copyFile(t *testing.T, from, to string) {
+func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)
 	if err != nil {
@@ -79,7 +79,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-func write(t *testing.T, path, content string) {
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

@@ -40,13 +40,13 @@ func (p *Policy) explain(who *asker, res *resource, action string) Finding {
 	case p == nil:
 		f.Reason = "there is no access section, so only accounts get something"
 		return f
-	case len(p.rules) == 0:
+	case len(p.sources) == 0:
 		f.Reason = "the access section has no rules"
 		return f
 	}
 	var nearest lack
-	for i := range p.rules {
-		r := &p.rules[i]
+	for i := range p.sources {
+		r := p.sources[i].compile()
 		l := r.lacks(who, res, action)
 		if len(l.words) == 0 {
 			return Finding{Granted: true, Line: r.source.Line}
@@ -79,7 +79,7 @@ func (r *rule) lacks(who *asker, res *resource, action string) (l lack) {
 	} else if !r.allows(res, action) {
 		l.add(3, "it allows "+strings.Join(r.source.Allow, ", "))
 	}
-	if !r.isFor(who) {
+	if !r.source.isFor(who) {
 		l.add(2, "it is for "+strings.Join(r.source.To, ", "))
 	}
 	if !r.isFrom(who) {

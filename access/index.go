@@ -2,6 +2,7 @@ package access
 
 import (
 	"iter"
+	"slices"
 )
 
 // index finds the rules that may concern a request without looking at all of
@@ -13,21 +14,21 @@ type index struct {
 	rules   map[string][]*rule // by principal, as written in "to"
 }
 
-// Index prepares the policy for many requests. Without it every rule is looked
-// at, which is cheaper for one.
+// Index prepares the policy for many requests. Without it rules are made ready
+// as they are needed, which is cheaper for one request.
 func (p *Policy) Index() {
 	if p == nil {
 		return
 	}
 	p.lookup = &index{}
-	for i := range p.rules {
-		r := &p.rules[i]
+	for i := range p.sources {
+		r := p.sources[i].compile()
 		if len(r.patterns) == 0 || r.catalog {
-			p.lookup.put(r)
+			p.lookup.put(&r)
 			continue
 		}
 		for at := range r.patterns {
-			p.lookup.below(r.patterns[at].segments).put(r)
+			p.lookup.below(r.patterns[at].segments).put(&r)
 		}
 	}
 }
@@ -72,12 +73,24 @@ func (p *Policy) candidates(who *asker, res *resource) iter.Seq[*rule] {
 			p.lookup.visit(who, res.path, yield)
 			return
 		}
-		for i := range p.rules {
-			if !yield(&p.rules[i]) {
+		for i := range p.sources {
+			s := &p.sources[i]
+			if !s.mayCover(res) || !s.isFor(who) {
+				continue
+			}
+			if r := s.compile(); !yield(&r) {
 				return
 			}
 		}
 	}
+}
+
+// mayCover leaves out most of the rules that are about something else.
+func (s *Rule) mayCover(res *resource) bool {
+	if res.catalog {
+		return slices.Contains(s.Allow, catalogAction)
+	}
+	return len(s.Repositories) == 0 || slices.ContainsFunc(s.Repositories, func(p string) bool { return mayMatch(p, res.name) })
 }
 
 // visit yields what is in the node and on all ways further down; false = enough.
@@ -103,10 +116,10 @@ func (n *index) visit(who *asker, path []string, yield func(*rule) bool) bool {
 // principals are the words in "to" that mean this client.
 func (w *Who) principals() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		if !yield("anyone") || w.Name == "" {
+		if !yield(anyone) || w.Name == "" {
 			return
 		}
-		if !yield("users") || !yield(w.Name) {
+		if !yield(users) || !yield(w.Name) {
 			return
 		}
 		for _, g := range w.Groups {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -47,20 +48,13 @@ func (p Pattern) String() string { return p.text }
 
 // ParsePattern reads a pattern. The error names what is wrong in it.
 func ParsePattern(text string) (Pattern, error) {
-	if text == "" || len(text) > maxPatternLen {
-		return Pattern{}, fmt.Errorf("pattern %q is empty or longer than %d bytes", clipped(text), maxPatternLen)
+	if err := checkPattern(text); err != nil {
+		return Pattern{}, err
 	}
-	parts := strings.Split(text, "/")
-	if len(parts) > maxSegments {
-		return Pattern{}, fmt.Errorf("pattern %q has more than %d segments", clipped(text), maxSegments)
-	}
-	p := Pattern{text: text, segments: make([]segment, len(parts))}
-	for i, part := range parts {
-		s, err := parseSegment(part)
-		if err != nil {
-			return Pattern{}, fmt.Errorf("pattern %q: %w", text, err)
-		}
-		p.segments[i] = s
+	p := Pattern{text: text, segments: make([]segment, 0, 1+strings.Count(text, "/"))}
+	for part := range strings.SplitSeq(text, "/") {
+		s, _ := parseSegment(part)
+		p.segments = append(p.segments, s)
 		for _, piece := range s.pieces {
 			p.groups = p.groups || piece.kind == pieceGroup
 		}
@@ -68,24 +62,59 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, nil
 }
 
+// checkPattern is ParsePattern for those who only want to know whether it is one.
+func checkPattern(text string) error {
+	if text == "" || len(text) > maxPatternLen {
+		return fmt.Errorf("pattern %q is empty or longer than %d bytes", clipped(text), maxPatternLen)
+	}
+	if strings.Count(text, "/") >= maxSegments {
+		return fmt.Errorf("pattern %q has more than %d segments", clipped(text), maxSegments)
+	}
+	for part := range strings.SplitSeq(text, "/") {
+		if _, err := parseSegment(part); err != nil {
+			return fmt.Errorf("pattern %q: %w", text, err)
+		}
+	}
+	return nil
+}
+
+// mayMatch is false for most of the names that a pattern does not match, and
+// looks only at what stands before the first glob.
+func mayMatch(pattern, name string) bool {
+	end := strings.IndexAny(pattern, "*{")
+	if end < 0 {
+		return pattern == name
+	}
+	literal := strings.TrimSuffix(pattern[:end], "/") // ** may be no segment at all
+	return strings.HasPrefix(name, literal)
+}
+
 func parseSegment(text string) (segment, error) {
 	switch {
 	case text == "":
-		return segment{}, fmt.Errorf("a segment is empty")
+		return segment{}, errors.New("a segment is empty")
 	case text == "**":
 		return segment{any: true}, nil
+	case isLiteral(text):
+		return segment{literal: text}, nil
 	case text == "*":
 		return segment{one: true}, nil
 	case strings.Contains(text, "**"):
 		return segment{}, fmt.Errorf("** stands alone between slashes, not as in %q", text)
 	case !strings.ContainsAny(text, "*{}"):
-		if strings.ContainsFunc(text, notInName) {
-			return segment{}, fmt.Errorf("%q holds a character that no repository name holds", text)
-		}
-		return segment{literal: text}, nil
+		return segment{}, fmt.Errorf("%q holds a character that no repository name holds", text)
 	}
 	pieces, err := parsePieces(text)
 	return segment{pieces: pieces}, err
+}
+
+func isLiteral(text string) bool {
+	for i := range len(text) {
+		if notInName(rune(text[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 func parsePieces(text string) ([]piece, error) {
@@ -103,7 +132,7 @@ func parsePieces(text string) ([]piece, error) {
 			if end < 0 {
 				end = len(text)
 			}
-			if end == 0 || strings.ContainsFunc(text[:end], notInName) {
+			if end == 0 || !isLiteral(text[:end]) {
 				return nil, fmt.Errorf("%q is neither {user} nor {group} nor part of a repository name", text)
 			}
 			pieces, text = append(pieces, piece{text: text[:end]}), text[end:]

@@ -23,35 +23,45 @@ type Who struct {
 // Policy is the access section. A nil Policy is a configuration without one:
 // every account gets what it asks for.
 type Policy struct {
-	rules  []rule
-	lookup *index // nil = not indexed
+	sources []Rule
+	lookup  *index // nil = not indexed
 }
 
 // NewPolicy reads the rules; without any, nobody gets anything. The errors are
-// all that were found.
+// all that were found. The policy keeps the rules.
 func NewPolicy(rules []Rule) (*Policy, []*RuleError) {
-	p := &Policy{rules: make([]rule, 0, len(rules))}
 	var errs []*RuleError
 	for i := range rules {
-		r, wrong := compile(i, &rules[i])
-		p.rules = append(p.rules, r)
-		errs = append(errs, wrong...)
+		errs = append(errs, rules[i].check(i)...)
 	}
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return p, nil
+	return &Policy{sources: rules}, nil
 }
 
 // AllowsAnyone reports whether a client without credentials may get something.
 // Without rules it may not.
 func (p *Policy) AllowsAnyone() bool {
-	return p != nil && slices.ContainsFunc(p.rules, func(r rule) bool { return r.anyone })
+	return p.has(func(s *Rule) bool { return slices.Contains(s.To, anyone) })
 }
 
 // NamesGroups reports whether Who.Groups matters at all.
 func (p *Policy) NamesGroups() bool {
-	return p != nil && slices.ContainsFunc(p.rules, func(r rule) bool { return len(r.groups) > 0 || r.groupPattern() })
+	isGroup := func(who string) bool { return strings.HasPrefix(who, "@") }
+	return p.has(func(s *Rule) bool { return slices.ContainsFunc(s.To, isGroup) || s.namesGroup() })
+}
+
+func (p *Policy) has(what func(*Rule) bool) bool {
+	if p == nil {
+		return false
+	}
+	for i := range p.sources {
+		if what(&p.sources[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // Principals returns the accounts and groups that rules name, with the line of
@@ -61,16 +71,21 @@ func (p *Policy) Principals() (accounts, groups map[string]int) {
 	if p == nil {
 		return accounts, groups
 	}
-	note := func(lines map[string]int, names []string, line int) {
-		for _, name := range names {
-			if _, there := lines[name]; !there {
-				lines[name] = line
-			}
+	note := func(lines map[string]int, name string, line int) {
+		if _, there := lines[name]; !there {
+			lines[name] = line
 		}
 	}
-	for _, r := range p.rules {
-		note(accounts, r.names, r.source.Line)
-		note(groups, r.groups, r.source.Line)
+	for _, s := range p.sources {
+		for _, who := range s.To {
+			group, isGroup := strings.CutPrefix(who, "@")
+			switch {
+			case isGroup:
+				note(groups, group, s.Line)
+			case who != anyone && who != users:
+				note(accounts, who, s.Line)
+			}
+		}
 	}
 	return accounts, groups
 }
@@ -146,18 +161,22 @@ func (r *rule) allows(res *resource, action string) bool {
 
 // covers reports whether the rule speaks of this client and this resource.
 func (r *rule) covers(who *asker, res *resource) bool {
-	return r.isFor(who) && r.isOn(who, res) && r.isFrom(who) && r.isAbout(who)
+	return r.source.isFor(who) && r.isOn(who, res) && r.isFrom(who) && r.isAbout(who)
 }
 
-func (r *rule) isFor(who *asker) bool {
-	if r.anyone {
-		return true // those who are logged in included
-	}
-	if who.Name == "" {
-		return false
-	}
-	return r.users || slices.Contains(r.names, who.Name) ||
-		slices.ContainsFunc(who.Groups, func(g Group) bool { return slices.Contains(r.groups, g.Name) })
+func (s *Rule) isFor(who *asker) bool {
+	return slices.ContainsFunc(s.To, func(to string) bool {
+		switch group, isGroup := strings.CutPrefix(to, "@"); {
+		case to == anyone:
+			return true // those who are logged in included
+		case who.Name == "":
+			return false
+		case isGroup:
+			return slices.ContainsFunc(who.Groups, func(g Group) bool { return g.Name == group })
+		default:
+			return to == users || to == who.Name
+		}
+	})
 }
 
 func (r *rule) isFrom(who *asker) bool {
@@ -202,10 +221,6 @@ func (r *rule) matches(p *Pattern, who *asker, res *resource) bool {
 	return slices.ContainsFunc(who.Groups, func(g Group) bool {
 		return g.ID >= r.minGID && p.match(res.path, who.user, namespace(g.Name))
 	})
-}
-
-func (r *rule) groupPattern() bool {
-	return slices.ContainsFunc(r.patterns, func(p Pattern) bool { return p.groups })
 }
 
 // namespace is a name where it can be a segment of a repository's name, and ""

@@ -26,8 +26,7 @@ type Rule struct {
 // Debian's /etc/login.defs.
 const defaultMinGID = 1000
 
-// The bounds of one rule.
-const maxEntries = 1000 // in each of its lists
+const maxEntries = 1000 // in each list of a rule
 
 // RuleError is what is wrong with one field of one rule.
 type RuleError struct {
@@ -39,16 +38,18 @@ type RuleError struct {
 
 func (e *RuleError) Error() string { return e.Field + ": " + e.Err.Error() }
 
-// rule is a Rule that was read.
+// The words in "to" that are no names.
+const (
+	anyone = "anyone"
+	users  = "users"
+)
+
+// rule is a Rule made ready for decisions.
 type rule struct {
 	actions  []string
 	catalog  bool
 	types    []string
 	patterns []Pattern // nil = all
-	anyone   bool
-	users    bool
-	names    []string
-	groups   []string
 	from     []netip.Prefix
 	services []string
 	minGID   int
@@ -59,101 +60,73 @@ var repositoryType = []string{"repository"}
 
 const catalogAction = "catalog"
 
-// compile reads a rule and says everything that is wrong with it.
-func compile(index int, source *Rule) (rule, []*RuleError) {
-	r := rule{source: source, types: source.Types, services: source.Services, minGID: defaultMinGID}
+// check says everything that is wrong with a rule. It builds nothing: the CGI
+// door checks ten thousand rules to use one.
+func (s *Rule) check(index int) []*RuleError {
 	var errs []*RuleError
 	note := func(field, hint string, err error) {
 		if err != nil {
 			errs = append(errs, &RuleError{Rule: index, Field: field, Err: err, Hint: hint})
 		}
 	}
-	if len(r.types) == 0 {
-		r.types = repositoryType
+	note("allow", "it is a list of pull, push, delete, catalog", s.checkActions())
+	note("types", "", s.checkTypes())
+	note("repositories", "", s.checkPatterns())
+	note("to", "it is a list of anyone, users, \"@group\" and account names", s.checkPrincipals())
+	note("from", "write addresses such as 192.0.2.7, or prefixes such as 10.0.0.0/8 and \"2001:db8::/32\"", s.checkPrefixes())
+	note("services", "", checkList(s.Services, false))
+	if s.MinGID != nil && *s.MinGID < 0 {
+		note("min_gid", "", fmt.Errorf("%d is no group id", *s.MinGID))
 	}
-	note("allow", "it is a list of pull, push, delete, catalog", r.readActions(source.Allow))
-	note("types", "", checkTypes(source.Types))
-	note("repositories", "", r.readPatterns(source.Repositories))
-	note("to", "it is a list of anyone, users, \"@group\" and account names", r.readPrincipals(source.To))
-	note("from", "write addresses such as 192.0.2.7, or prefixes such as 10.0.0.0/8 and \"2001:db8::/32\"", r.readPrefixes(source.From))
-	note("services", "", checkServices(source.Services))
-	note("min_gid", "", r.readMinGID(source.MinGID))
-	if len(errs) == 0 {
-		note("to", "name the groups or accounts whose members get a namespace", r.checkGroupPattern())
+	if s.namesGroup() && (slices.Contains(s.To, anyone) || slices.Contains(s.To, users)) {
+		// On Debian everybody is in a group of their own, and a namespace for
+		// each group of each account is more than anybody means.
+		note("to", "name the groups or accounts whose members get a namespace", errors.New("a rule with {group} cannot be for anyone or users"))
 	}
-	return r, errs
+	return errs
 }
 
-func (r *rule) readActions(allow []string) error {
-	if err := checkList(allow, true); err != nil {
+func (s *Rule) checkActions() error {
+	if err := checkList(s.Allow, true); err != nil {
 		return err
 	}
-	for _, a := range allow {
-		switch {
-		case a == catalogAction:
-			r.catalog = true
-		case a == "push":
-			// A registry asks for both when something is pushed (distribution, registry/handlers/app.go).
-			r.actions = appendNew(r.actions, []string{"pull", "push"})
-		case a == "*":
-			r.actions = appendNew(r.actions, repositoryActions[:])
-		case slices.Contains(repositoryActions[:], a):
-			r.actions = appendNew(r.actions, []string{a})
-		case len(r.source.Types) > 0 && a != "" && !strings.ContainsFunc(a, notLower):
-			r.actions = appendNew(r.actions, []string{a}) // other types have actions of their own
-		default:
+	for _, a := range s.Allow {
+		known := a == catalogAction || a == "*" || slices.Contains(repositoryActions[:], a)
+		if !known && (len(s.Types) == 0 || strings.ContainsFunc(a, notLower)) { // other types have actions of their own
 			return fmt.Errorf("unknown action %q", clipped(a))
 		}
 	}
-	if r.catalog && len(r.actions) == 0 && len(r.source.Repositories) > 0 {
+	if len(s.Repositories) > 0 && !slices.ContainsFunc(s.Allow, func(a string) bool { return a != catalogAction }) {
 		return errors.New("the catalog lists all repositories: it cannot be allowed for some of them")
 	}
 	return nil
 }
 
-func checkTypes(types []string) error {
-	if err := checkList(types, false); err != nil {
-		return err
-	}
-	for _, t := range types {
+func (s *Rule) checkTypes() error {
+	for _, t := range s.Types {
 		if _, _, ok := splitClass(t); !ok || t == "registry" {
 			return fmt.Errorf("%q is no resource type", clipped(t))
 		}
 	}
-	return nil
+	return checkList(s.Types, false)
 }
 
-func (r *rule) readPatterns(texts []string) error {
-	if err := checkList(texts, false); err != nil {
-		return err
-	}
-	for _, text := range texts {
-		p, err := ParsePattern(text)
-		if err != nil {
+func (s *Rule) checkPatterns() error {
+	for _, text := range s.Repositories {
+		if err := checkPattern(text); err != nil {
 			return err
 		}
-		r.patterns = append(r.patterns, p)
 	}
-	return nil
+	return checkList(s.Repositories, false)
 }
 
-func (r *rule) readPrincipals(to []string) error {
-	if err := checkList(to, true); err != nil {
+func (s *Rule) checkPrincipals() error {
+	if err := checkList(s.To, true); err != nil {
 		return err
 	}
-	for _, who := range to {
-		group, isGroup := strings.CutPrefix(who, "@")
-		switch {
-		case who == "anyone":
-			r.anyone = true
-		case who == "users":
-			r.users = true
-		case group == "" || strings.ContainsFunc(who, notInPrincipal):
+	for _, who := range s.To {
+		if who == "@" || strings.ContainsFunc(who, notInPrincipal) {
 			return fmt.Errorf("%q is neither a group nor an account", clipped(who))
-		case isGroup:
-			r.groups = append(r.groups, group)
-		default:
-			r.names = append(r.names, who)
 		}
 	}
 	return nil
@@ -162,21 +135,19 @@ func (r *rule) readPrincipals(to []string) error {
 // notInPrincipal leaves out what no account's or group's name holds, globs
 // among them: somebody who writes * means users or anyone.
 func notInPrincipal(r rune) bool {
+	if !notLower(r) || isDigit(r) {
+		return false
+	}
 	return !unicode.IsPrint(r) || strings.ContainsRune("*?/,:", r)
 }
 
-func (r *rule) readPrefixes(from []string) error {
-	if err := checkList(from, false); err != nil {
-		return err
-	}
-	for _, text := range from {
-		p, err := parsePrefix(text)
-		if err != nil {
+func (s *Rule) checkPrefixes() error {
+	for _, text := range s.From {
+		if _, err := parsePrefix(text); err != nil {
 			return err
 		}
-		r.from = append(r.from, p)
 	}
-	return nil
+	return checkList(s.From, false)
 }
 
 // parsePrefix refuses 10.0.0.1/8: it is not clear whether the host or the network was meant.
@@ -195,32 +166,42 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-func checkServices(services []string) error {
-	return checkList(services, false)
+// namesGroup reports whether {group} is in a pattern.
+func (s *Rule) namesGroup() bool {
+	return slices.ContainsFunc(s.Repositories, func(text string) bool { return strings.Contains(text, "{group}") })
 }
 
-func (r *rule) readMinGID(id *int) error {
-	if id == nil {
-		return nil
+// compile makes a rule ready that check has found nothing wrong with.
+func (s *Rule) compile() rule {
+	r := rule{source: s, types: s.Types, services: s.Services, minGID: defaultMinGID}
+	if len(r.types) == 0 {
+		r.types = repositoryType
 	}
-	if *id < 0 {
-		return fmt.Errorf("%d is no group id", *id)
+	if s.MinGID != nil {
+		r.minGID = *s.MinGID
 	}
-	r.minGID = *id
-	return nil
-}
-
-// checkGroupPattern wants names beside {group}: on Debian everybody is in a
-// group of their own, and a namespace for each group of each account is more
-// than anybody means.
-func (r *rule) checkGroupPattern() error {
-	if !slices.ContainsFunc(r.patterns, func(p Pattern) bool { return p.groups }) {
-		return nil
+	for _, a := range s.Allow {
+		switch a {
+		case catalogAction:
+			r.catalog = true
+		case "*":
+			r.actions = appendNew(r.actions, repositoryActions[:])
+		case "push":
+			// A registry asks for both when something is pushed (distribution, registry/handlers/app.go).
+			r.actions = appendNew(r.actions, []string{"pull", "push"})
+		default:
+			r.actions = appendNew(r.actions, []string{a})
+		}
 	}
-	if r.anyone || r.users {
-		return errors.New("a rule with {group} cannot be for anyone or users")
+	for _, text := range s.Repositories {
+		p, _ := ParsePattern(text)
+		r.patterns = append(r.patterns, p)
 	}
-	return nil
+	for _, text := range s.From {
+		p, _ := parsePrefix(text)
+		r.from = append(r.from, p)
+	}
+	return r
 }
 
 func checkList(list []string, needed bool) error {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"dockerauth/access"
 )
@@ -23,23 +24,31 @@ func (r *reader) access(key string, v node) *access.Policy {
 		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind), rulesHint)
 		return nil
 	}
-	rules := make([]access.Rule, len(v.items))
+	rules := make([]access.Rule, 0, len(v.items))
 	before := len(r.errs)
-	for i, item := range v.items {
-		rules[i] = r.rule(key, item)
+	if r.rules != nil {
+		rules = make([]access.Rule, 0, strings.Count(r.rules.text, "allow:")) // about one in each
+		r.gaveUp = !r.rules.each(func(item *node) { rules = append(rules, r.rule(key, item)) })
 	}
-	if len(r.errs) > before {
+	for i := range v.items {
+		rules = append(rules, r.rule(key, &v.items[i]))
+	}
+	if len(r.errs) > before || r.gaveUp {
 		return nil
 	}
 	policy, wrong := access.NewPolicy(rules)
 	for _, e := range wrong {
+		if r.rules != nil {
+			r.gaveUp = true // the parser's nodes tell where it stands
+			return nil
+		}
 		r.fail(v.items[e.Rule].lineOf(e.Field), key+"."+e.Field, e.Err.Error(), e.Hint)
 	}
 	return policy
 }
 
 // lineOf is where a key of a section stands, or the section where it does not.
-func (n node) lineOf(key string) int {
+func (n *node) lineOf(key string) int {
 	for _, f := range n.fields {
 		if f.key == key {
 			return f.line
@@ -50,7 +59,7 @@ func (n node) lineOf(key string) int {
 
 // rule reads one rule. There may be thousands of them, so it does not go through section, which makes a text and a map entry of
 // every key.
-func (r *reader) rule(section string, v node) access.Rule {
+func (r *reader) rule(section string, v *node) access.Rule {
 	rule := access.Rule{Line: v.line}
 	if v.kind != kindSection {
 		r.fail(v.line, section, fmt.Sprintf("a rule is %s, not a section", v.kind), rulesHint)

@@ -116,12 +116,12 @@ func read(path string) ([]byte, error) {
 	if mode := info.Mode().Perm(); mode&0o002 != 0 {
 		return fail("every user may change it", "chmod o-w")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return fail(cause(err), "")
-	}
-	if len(data) > maxFile {
+	if info.Size() > maxFile {
 		return fail(fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml")
+	}
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, data); err != nil { // it was cut short just now
+		return fail(cause(err), "")
 	}
 	return data, nil
 }

@@ -67,21 +67,39 @@ type reader struct {
 	file string
 	dir  string // that relative paths start from
 	errs Errors
+
+	rules  *scanner // reads the access section; nil = the parser has
+	gaveUp bool     // it did not
 }
 
 // parse reads a file's content. The settings are worth something only without errors.
 func parse(file, dir string, data []byte) (settings, Errors) {
-	r := &reader{settings: defaults(), file: file, dir: dir}
-	root, errs := readYAML(file, data)
+	data, errs := plainText(file, data)
 	if len(errs) > 0 {
 		return settings{}, errs
+	}
+	if rules, rest, found := scanAccess(data); found {
+		r := &reader{settings: defaults(), file: file, dir: dir, rules: rules, gaveUp: true} // until it has read them
+		if r.read(rest); len(r.errs) == 0 && !r.gaveUp {
+			return r.settings, nil
+		}
+	}
+	r := &reader{settings: defaults(), file: file, dir: dir}
+	r.read(data)
+	return r.settings, r.errs.sorted()
+}
+
+func (r *reader) read(data []byte) {
+	root, errs := readYAML(r.file, data)
+	if len(errs) > 0 {
+		r.errs = errs
+		return
 	}
 	r.section("", root, topKeys, r.top)
 	r.required("private_key", "name the file that holds the signing key")
 	r.required("issuer", "write the issuer that the registry's auth.token section has")
 	r.required("audience", "write the service that the registry's auth.token section has")
 	r.lifetimes()
-	return r.settings, r.errs.sorted()
 }
 
 func (r *reader) top(key string, v node) {

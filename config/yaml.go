@@ -20,16 +20,6 @@ type node struct {
 	fields []field // of a section, in the order of the file
 }
 
-// with is n with another value for a key that it has.
-func (n node) with(key string, value node) node {
-	for i := range n.fields {
-		if n.fields[i].key == key {
-			n.fields[i].value = value
-		}
-	}
-	return n
-}
-
 type field struct {
 	key   string
 	line  int
@@ -58,18 +48,6 @@ const maxNesting = 4
 // readYAML reads one document with a section at its top. Errors bear the parser's words, which name what it looked for, never its
 // picture of the place, which would put a pasted key on the screen.
 func readYAML(file string, data []byte) (node, Errors) {
-	data, errs := plainText(file, data)
-	if len(errs) > 0 {
-		return node{}, errs
-	}
-	if rules, rest, ok := scanAccess(data); ok {
-		root, errs := parseYAML(file, rest)
-		return root.with("access", rules), errs
-	}
-	return parseYAML(file, data)
-}
-
-func parseYAML(file string, data []byte) (node, Errors) {
 	tokens := lexer.Tokenize(string(data))
 	if e := checkTokens(tokens); e != nil {
 		return node{}, Errors{e.in(file, data)}
@@ -100,8 +78,10 @@ func parseYAML(file string, data []byte) (node, Errors) {
 // (1.2.2 §6.1), and none of our values has one, so a tab may only stand where a comment or nothing follows.
 func plainText(file string, data []byte) ([]byte, Errors) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	if bytes.ContainsRune(data, '\r') {
+		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+		data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	}
 	if utf8.Valid(data) && !bytes.Contains(data, []byte("\t")) {
 		return data, nil
 	}
