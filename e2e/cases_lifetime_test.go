@@ -45,9 +45,7 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 			if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			if th.name != nginxSpawnFcgi.name { // whose socket is there for as long as file descriptor 0 is open
-				eventually(t, 5*time.Second, "the door to accept nobody", func() bool { return !s.accepts() })
-			}
+			eventually(t, 5*time.Second, "the door to accept nobody", func() bool { return !s.accepts() })
 			if !s.service.running() {
 				t.Fatal("it ended with a login under way")
 			}

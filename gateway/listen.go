@@ -104,12 +104,17 @@ func cause(err error) error {
 }
 
 // StdinListener takes the listening socket that a FastCGI process manager leaves
-// at fd 0 (FastCGI 1.0 §2.2). f stays open: closing fd 0 would let the next file have it.
+// at fd 0 (FastCGI 1.0 §2.2). f is closed: a second descriptor would keep the
+// socket accepting after the listener was closed.
 func StdinListener(f *os.File) (net.Listener, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
 		return nil, fmt.Errorf("listen on standard input: %w", cause(err))
 	}
+	f.Close()
+	// The lowest free number is 0 now. It is taken, and never given back, so that no
+	// other file comes to be somebody's standard input.
+	_, _ = syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	return l, nil
 }
 
