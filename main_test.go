@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,14 +17,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// beTheProgram makes the test binary the program: a variable cannot do it,
-// since the program starts itself with none.
+// beTheProgram is the name under which the test binary is the program: so the
+// long-lived doors run under the race detector. (A variable cannot do it, since
+// the program starts itself with none.)
 const beTheProgram = "dockerauth-of-the-tests"
+
+// scratch lives as long as the tests.
+var scratch string
 
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == beTheProgram {
@@ -32,22 +38,42 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == "/proc/self/exe" {
 		panic("the program started itself under another name, and would run its tests without end")
 	}
-	os.Exit(m.Run())
+	var err error
+	if scratch, err = os.MkdirTemp("", "dockerauth-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(scratch)
+	os.Exit(code)
 }
+
+// build makes the real program, once: it starts a hundred times faster than a
+// test binary with the race detector in it.
+var build = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(scratch, "dockerauth")
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return program, err
+})
 
 // install puts the program and a configuration into a folder, as a person
 // would, and returns both paths.
 func install(t testing.TB, config string) (program, configFile string) {
 	t.Helper()
+	built, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	program = filepath.Join(dir, beTheProgram)
-	if err := os.Link(self, program); err != nil {
-		copyFile(t, self, program)
-	}
+	program = filepath.Join(dir, "dockerauth")
+	link(t, built, program)
+	link(t, self, filepath.Join(dir, beTheProgram))
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -68,13 +94,16 @@ func install(t testing.TB, config string) (program, configFile string) {
 
 const goodConfig = "private_key: privkey.pem\nissuer: i\naudience: registry.example.com\npam: {confdir: pam.d}\n"
 
-func copyFile(t testing.TB, from, to string) {
+func link(t testing.TB, from, to string) {
 	t.Helper()
-	content, err := os.ReadFile(from)
+	if os.Link(from, to) == nil {
+		return
+	}
+	content, err := os.ReadFile(from) // on another file system
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(to, content, 0o700); err != nil {
+	if err := os.WriteFile(to, content, 0o755); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -215,7 +244,7 @@ func serve(t *testing.T, program string) (url string, log *os.File, cmd *exec.Cm
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd = exec.Command(program, "http", "--listen", address)
+	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), "http", "--listen", address)
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
