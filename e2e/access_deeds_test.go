@@ -1,0 +1,285 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// lane is a service with access rules and the registry it serves. Cases in it follow one another, so that what the tap saw and what the
+// registry stored in between is theirs.
+type lane struct {
+	people
+	s       *site
+	service *process
+	door    string // the realm that leads to the service and not through the tap
+	realm   string
+	tap     *tap
+	r       *registryServer
+	dm      *daemons
+}
+
+func openLane(t testing.TB, registry registryKind, everyone people, o siteOptions, dm *daemons) *lane {
+	t.Helper()
+	needRegistry(t, registry)
+	o.certificate = true
+	o.accounts = everyone.passwords()
+	l := &lane{people: everyone, s: newSite(t, o), dm: dm}
+	l.service, l.door = l.s.serveHTTP(t)
+	l.tap, l.realm = startTap(t, l.door)
+	l.r = startRegistry(t, registry, l.s, l.realm, trust{bundle: l.s.certFile})
+	return l
+}
+
+// deed is one thing that somebody does with a registry.
+type deed struct {
+	as      string // short name, "" = logged out
+	does    string // push, pull, delete or list
+	repo    string
+	refused bool
+}
+
+// scope is what the client needs for it.
+func (a deed) scope() string {
+	switch a.does {
+	case "push":
+		return "repository:" + a.repo + ":pull,push"
+	case "list":
+		return "registry:catalog:*"
+	}
+	return "repository:" + a.repo + ":" + a.does
+}
+
+// hand is a client as these tests use it. Push and pull are of the desk's image in desk.repo; they may fail.
+type hand struct {
+	name   string
+	need   func(t testing.TB)
+	login  func(d *desk, user, password string) output
+	logout func(d *desk) output
+	does   map[string]func(d *desk) output
+	// pulled is the digest of the manifest that the last pull brought.
+	pulled func(d *desk) string
+}
+
+var dockerHand = hand{
+	name: "docker",
+	need: func(t testing.TB) {
+		needRoot(t, "dockerd")
+		need(t, "docker", "docker", "dockerd", "containerd")
+	},
+	login: func(d *desk, user, password string) output {
+		return d.docker("docker", password, "login", "-u", user, "--password-stdin", d.host)
+	},
+	logout: func(d *desk) output { return d.docker("docker", "", "logout", d.host) },
+	does: map[string]func(d *desk) output{
+		"push": func(d *desk) output {
+			d.mustDocker("docker", "import", d.im.rootfs, d.ref())
+			defer d.mustDocker("docker", "image", "rm", d.ref())
+			return d.docker("docker", "", "push", d.ref())
+		},
+		"pull": func(d *desk) output { return d.docker("docker", "", "pull", d.ref()) },
+	},
+	pulled: func(d *desk) string {
+		defer d.mustDocker("docker", "image", "rm", d.ref())
+		_, digest, _ := strings.Cut(d.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", d.ref()), "@")
+		return strings.TrimSpace(digest)
+	},
+}
+
+var skopeoHand = hand{
+	name: "skopeo",
+	need: skopeo.need,
+	login: func(d *desk, user, password string) output {
+		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", user, "--password-stdin", d.host)
+	},
+	logout: func(d *desk) output { return d.typed("", "skopeo", "logout", d.host) },
+	does: map[string]func(d *desk) output{
+		"push": func(d *desk) output {
+			return d.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
+		},
+		"pull": func(d *desk) output {
+			if err := os.RemoveAll(d.path("pulled")); err != nil {
+				d.t.Fatal(err)
+			}
+			return d.typed("", "skopeo", "copy", "--src-tls-verify=false", "docker://"+d.ref(), "dir:"+d.path("pulled"))
+		},
+		"delete": func(d *desk) output {
+			return d.typed("", "skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
+		},
+	},
+	pulled: func(d *desk) string { return digestOf([]byte(readFile(d.t, d.path("pulled", "manifest.json")))) },
+}
+
+var craneHand = hand{
+	name: "crane",
+	need: crane.need,
+	login: func(d *desk, user, password string) output {
+		return d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", user, "--password-stdin")
+	},
+	logout: func(d *desk) output { return d.typed("", toolPath("crane"), "auth", "logout", d.host) },
+	does: map[string]func(d *desk) output{
+		"push": func(d *desk) output { return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref()) },
+		"pull": func(d *desk) output {
+			return d.typed("", toolPath("crane"), "pull", "--format", "oci", d.ref(), d.path("pulled"))
+		},
+		"list": func(d *desk) output { return d.typed("", toolPath("crane"), "catalog", d.host) },
+	},
+	pulled: func(d *desk) string { return layoutDigest(d.t, d.path("pulled")) },
+}
+
+// doer is one client at one desk, logged in as one or as nobody.
+type doer struct {
+	*lane
+	t    *testing.T
+	hand hand
+	desk *desk
+	as   string
+}
+
+func (l *lane) doer(t *testing.T, h hand) *doer {
+	t.Helper()
+	h.need(t)
+	l.tap.take()
+	return &doer{lane: l, t: t, hand: h, desk: newDesk(t, l.r.host, l.tap, l.dm)}
+}
+
+// become logs in for real, and out.
+func (w *doer) become(short string) {
+	w.t.Helper()
+	if short == w.as {
+		return
+	}
+	o := output{}
+	if short == "" {
+		o = w.hand.logout(w.desk)
+	} else {
+		o = w.hand.login(w.desk, w.name(w.t, short), unixPassword)
+	}
+	if o.status != 0 {
+		w.t.Fatalf("%s: become %q: %v", w.hand.name, short, o)
+	}
+	w.as = short
+	w.tap.take()
+}
+
+// denied is what clients say of an access that a token does not give.
+var denied = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required`)
+
+// do does a deed, checks how it ended, and that `dockerauth explain` would have told so.
+func (w *doer) do(a deed) output {
+	w.t.Helper()
+	w.become(a.as)
+	a.repo = w.named(w.t, a.repo)
+	w.desk.repo = a.repo
+	before := w.r.stored(w.t)
+	o := w.hand.does[a.does](w.desk)
+	switch {
+	case a.refused:
+		w.checkRefused(a, o, before)
+	case o.status != 0:
+		w.t.Errorf("%+v: %v\nwant status 0", a, o)
+	default:
+		w.checkDone(a)
+	}
+	// Who may less than asked is told so by the registry: the service answers 200 all the same.
+	if seen := w.tap.take(); len(seen) == 0 || count(seen, wasGranted) != len(seen) {
+		w.t.Errorf("%+v: the token service was asked %+v, want requests that are answered with 200", a, seen)
+	}
+	w.checkExplained(a)
+	return o
+}
+
+func (w *doer) checkRefused(a deed, o output, before string) {
+	w.t.Helper()
+	if said := o.stdout + o.stderr; o.status == 0 || !denied.MatchString(said) {
+		w.t.Errorf("%+v: %v\nwant another status than 0 and %q", a, o, denied)
+	}
+	if after := w.r.stored(w.t); after != before {
+		w.t.Errorf("%+v was refused, but the registry stored\n%s\nand had before\n%s", a, after, before)
+	}
+}
+
+func (w *doer) checkDone(a deed) {
+	w.t.Helper()
+	held := w.r.tagged(a.repo)
+	switch a.does {
+	case "push":
+		if held == "" {
+			w.t.Errorf("%+v went well, but the registry has no such image", a)
+		}
+	case "pull":
+		if got := w.hand.pulled(w.desk); got != held || got == "" {
+			w.t.Errorf("%+v brought %q, want %q", a, got, held)
+		}
+	case "delete":
+		if held != "" {
+			w.t.Errorf("%+v went well, but the registry still has %q", a, held)
+		}
+	}
+}
+
+// checkExplained asks the command that is for asking why. It looks groups up itself.
+func (w *doer) checkExplained(a deed) {
+	w.t.Helper()
+	user := w.name(w.t, a.as)
+	if user == "" {
+		user = "anyone"
+	}
+	o := run(w.t, "", exec.Command(binary(w.t), "explain", "--config", w.s.configFile, "--from", "127.0.0.1", "--service", w.s.audience, user, a.scope()))
+	if want := map[bool]int{false: 0, true: 1}[a.refused]; o.status != want {
+		w.t.Errorf("%+v: explain: %v\nwant status %d", a, o, want)
+	}
+}
+
+// storage is the folder that the registry keeps everything in.
+func (r *registryServer) storage() string {
+	return filepath.Join(filepath.Dir(r.p.cmd.Args[len(r.p.cmd.Args)-1]), "storage", "docker", "registry", "v2")
+}
+
+// stored lists all that the registry has, with what its links point to: an upload that was begun and given up is in it, too.
+func (r *registryServer) stored(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	err := fs.WalkDir(os.DirFS(r.storage()), ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			if path == "." {
+				return nil // nothing was ever pushed
+			}
+			return err
+		}
+		b.WriteString(path)
+		if e.Name() == "link" {
+			content, err := os.ReadFile(filepath.Join(r.storage(), path))
+			if err != nil {
+				return err
+			}
+			b.WriteString(" " + string(content))
+		}
+		b.WriteByte('\n')
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// tagged is the digest that the registry has for the tag of all images here, "" = none (distribution, registry/storage/paths.go).
+func (r *registryServer) tagged(repo string) string {
+	b, err := os.ReadFile(filepath.Join(r.storage(), "repositories", repo, "_manifests", "tags", imageTag, "current", "link"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// useCredentials leaves what was not typed into a login, and so was never tried.
+func (d *desk) useCredentials(user, password string) {
+	d.t.Helper()
+	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}})
+}

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
+// In rules and repositories their names are written with a % in front, since the braces are the rules' own.
+type people struct {
+	accounts          map[string]string // short name → name; the password of all is unixPassword, in the site's own database
+	*strings.Replacer                   // short names to names
+}
+
+// Who is who: ann is in the groups guild (her primary one), team and system (an id below 1000); ben in none but his own; adm in admins;
+// fay in remote, ola in other; zed in admins and banned.
+func makePeople(t *testing.T) people {
+	t.Helper()
+	groups := makeGroups(t, []string{"guild", "team", "admins", "remote", "other", "banned"}, []string{"system"})
+	also := func(names ...string) []string {
+		var list []string
+		for _, n := range names {
+			list = append(list, groups[n])
+		}
+		return []string{"usermod", "-a", "-G", strings.Join(list, ",")}
+	}
+	accounts := makeAccounts(t, []unixAccount{
+		// The group that useradd made for her would stay behind when she goes.
+		{suffix: "ann", change: [][]string{{"usermod", "-g", groups["guild"]}, {"groupdel"}, also("team", "system")}},
+		{suffix: "ben"},
+		{suffix: "adm", change: [][]string{also("admins")}},
+		{suffix: "fay", change: [][]string{also("remote")}},
+		{suffix: "ola", change: [][]string{also("other")}},
+		{suffix: "zed", change: [][]string{also("admins", "banned")}},
+	})
+	var pairs []string
+	for short, name := range accounts {
+		pairs = append(pairs, "%"+short, name)
+	}
+	for short, name := range groups {
+		pairs = append(pairs, "@"+short, "@"+name, "%"+short, name)
+	}
+	return people{accounts, strings.NewReplacer(pairs...)}
+}
+
+// makeGroups adds groups with names that nobody has, and takes them away with the test.
+func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
+	t.Helper()
+	needRoot(t, "groups in /etc/group")
+	need(t, "groups in /etc/group", "groupadd", "groupdel")
+	names := make(map[string]string)
+	add := func(short string, options ...string) {
+		name := fmt.Sprintf("e2e%s%s", strings.ToLower(rand.Text()[:8]), short)
+		mustRun(t, "groupadd", append(options, name)...)
+		t.Cleanup(func() { mustRun(t, "groupdel", name) })
+		names[short] = name
+	}
+	for _, short := range ordinary {
+		add(short)
+	}
+	for _, short := range system {
+		add(short, "--system")
+	}
+	return names
+}
+
+// passwords are for the site's database.
+func (p people) passwords() map[string]string {
+	all := make(map[string]string)
+	for _, name := range p.accounts {
+		all[name] = unixPassword
+	}
+	return all
+}
+
+// name is the account's, "" that of nobody.
+func (p people) name(t testing.TB, short string) string {
+	t.Helper()
+	name, known := p.accounts[short]
+	if short != "" && !known {
+		t.Fatalf("there is no account %q: the test would take it for nobody", short)
+	}
+	return name
+}
+
+// named writes names out.
+func (p people) named(t testing.TB, text string) string {
+	t.Helper()
+	text = p.Replace(text)
+	if strings.Contains(text, "%") {
+		t.Fatalf("a name is not known: %s", text)
+	}
+	return text
+}

@@ -1,0 +1,415 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// caller asks the token service itself, from a loopback address of its choice.
+type caller struct {
+	user, password string // "" = nobody
+	from           string // "" = 127.0.0.1
+	refresh        string // a refresh token instead of the password
+}
+
+// ask returns the answer to a GET, or to a POST where there is a refresh token.
+func (c caller) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
+	t.Helper()
+	method, body := http.MethodGet, ""
+	target := realm + "?" + query.Encode()
+	if c.refresh != "" {
+		query.Set("grant_type", "refresh_token")
+		query.Set("refresh_token", c.refresh)
+		method, target, body = http.MethodPost, realm, query.Encode()
+	}
+	return c.send(t, method, target, body)
+}
+
+func (c caller) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
+	t.Helper()
+	q, err := http.NewRequest(method, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if c.user != "" {
+		q.SetBasicAuth(c.user, c.password)
+	}
+	if c.from == "" {
+		c.from = "127.0.0.1"
+	}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp4", address)
+		},
+	}
+	a, err := transport.RoundTrip(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	answer, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, answer
+}
+
+// granted is what the token gives, in the form in which it was asked for, and the token.
+func (c caller) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
+	t.Helper()
+	a, body := c.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
+	var answer tokens
+	if err := json.Unmarshal(body, &answer); err != nil || a.StatusCode != http.StatusOK {
+		return fmt.Sprintf("status %d: %s", a.StatusCode, body), ""
+	}
+	claims, err := verify(answer.Token, s.key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims.Audience != service {
+		t.Errorf("a token for %q, want %q", claims.Audience, service)
+	}
+	return claims.scopes(), answer.Token
+}
+
+func (c caller) refreshToken(t testing.TB, realm string) string {
+	t.Helper()
+	a, body := c.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
+	var answer tokens
+	if err := json.Unmarshal(body, &answer); err != nil || answer.RefreshToken == "" {
+		t.Fatalf("ask for a refresh token: %s %s", a.Status, body)
+	}
+	return answer.RefreshToken
+}
+
+// catalogElsewhere asks for the catalog from addresses and for services that clients on this machine do not have.
+func (l *lane) catalogElsewhere(t *testing.T) {
+	for _, c := range []struct {
+		name, as, from, service string
+		granted                 bool
+	}{
+		{"from the address of the rule", "fay", "127.0.0.2", audience, true},
+		{"from the address next to it", "fay", "127.0.0.3", audience, false},
+		{"from within the prefix of the rule", "adm", "127.9.9.9", audience, true},
+		{"for the service of the rule", "ola", "127.0.0.1", otherAudience, true},
+		{"for another service than the rule's", "adm", "127.0.0.1", otherAudience, false},
+		{"for another account than the rule's", "ben", "127.0.0.2", audience, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const catalog = "registry:catalog:*"
+			want := map[bool]string{true: catalog}[c.granted]
+			access, token := caller{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s, l.door, c.service, catalog)
+			if access != want {
+				t.Errorf("granted %q, want %q", access, want)
+			}
+			// A token for the other service opens nothing here, whatever it grants.
+			opens := c.granted && c.service == audience
+			if status, _ := l.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
+				t.Errorf("the registry answers %d to that token, want 200: %v", status, opens)
+			}
+		})
+	}
+}
+
+// blacklisted holds what an account in a blacklisted group gets, whom every rule would let in as an admin, against what a wrong password gets.
+func (l *lane) blacklisted(t *testing.T) {
+	zed := l.name(t, "zed")
+	wrong := []struct{ what, user, password string }{
+		{"a wrong password", l.name(t, "ben"), wrongPassword},
+		{"an account that does not exist", "e2e-nobody-at-all", unixPassword},
+		{"a wrong password of the blacklisted", zed, wrongPassword},
+	}
+	scope := url.Values{"service": {audience}, "scope": {"repository:public/app:pull"}}
+	ask := map[string]func(t *testing.T, user, password string) string{
+		"GET": func(t *testing.T, user, password string) string {
+			return whole(caller{user: user, password: password}.send(t, http.MethodGet, l.door+"?"+scope.Encode(), ""))
+		},
+		"POST": func(t *testing.T, user, password string) string {
+			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}, "service": {audience}, "scope": scope["scope"]}
+			return whole(caller{}.send(t, http.MethodPost, l.door, form.Encode()))
+		},
+	}
+	for _, h := range []hand{dockerHand, skopeoHand} {
+		ask[h.name+" login"] = func(t *testing.T, user, password string) string {
+			h.need(t)
+			o := h.login(newDesk(t, l.r.host, l.tap, l.dm), user, password)
+			if o.status == 0 {
+				t.Errorf("%s logged in as %s", h.name, user)
+			}
+			return skopeoTime.ReplaceAllString(o.String(), "")
+		}
+	}
+	for way, ask := range ask {
+		t.Run(way, func(t *testing.T) {
+			got := ask(t, zed, unixPassword)
+			if method := !strings.Contains(way, " "); method && !strings.HasPrefix(got, "401 ") {
+				t.Errorf("answered with %s\nwant 401", got)
+			}
+			for _, w := range wrong {
+				if want := ask(t, w.user, w.password); got != want {
+					t.Errorf("a blacklisted account is told\n%s\nand %s\n%s", got, w.what, want)
+				}
+			}
+		})
+	}
+	if !strings.Contains(l.service.output(), "blacklisted group") {
+		t.Error("the log does not say who was refused for the blacklist")
+	}
+}
+
+// skopeoTime is when it said something.
+var skopeoTime = regexp.MustCompile(`time="[^"]*" `)
+
+// whole is all of an answer but the time.
+func whole(a *http.Response, body []byte) string {
+	a.Header.Del("Date")
+	var b strings.Builder
+	fmt.Fprintln(&b, a.Status)
+	_ = a.Header.Write(&b) // into memory
+	b.Write(body)
+	return b.String()
+}
+
+// TestRulesChangeUnderARunningService rewrites the rules, breaks them and puts them right, and looks through skopeo's eyes.
+func TestRulesChangeUnderARunningService(t *testing.T) {
+	leaveAsFound(t, madeOutside)
+	for _, registry := range []registryKind{registry28, registry31} {
+		t.Run(string(registry), func(t *testing.T) {
+			t.Parallel()
+			everyone := people{map[string]string{alice: alice}, strings.NewReplacer()} // who need not be known to Unix
+			l := openLane(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
+			w := l.doer(t, skopeoHand)
+			as := caller{user: alice, password: unixPassword}
+			const scope = "repository:alice/app:pull,push"
+			await := func(what, want string) {
+				t.Helper()
+				eventually(t, 10*time.Second, what, func() bool {
+					got, _ := as.granted(t, l.s, l.door, audience, scope)
+					return got == want
+				})
+			}
+			pushes := func(refused bool) {
+				t.Helper()
+				w.do(deed{as: alice, does: "push", repo: "alice/app", refused: refused})
+			}
+
+			await("rules that allow nothing", "")
+			if a, _ := (caller{}).ask(t, l.door, url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401", a.Status)
+			}
+			pushes(true)
+
+			l.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
+			await("the rule that was added", scope)
+			pushes(false)
+			asLater := caller{refresh: as.refreshToken(t, l.door)}
+
+			broken := l.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
+			eventually(t, 10*time.Second, "the log to name file and line of the broken rule", func() bool {
+				return strings.Contains(l.service.output(), fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
+			})
+			if got, _ := as.granted(t, l.s, l.door, audience, scope); got != scope {
+				t.Errorf("with a broken rule %q is granted, want the old %q", got, scope)
+			}
+			if n := strings.Count(l.service.output(), "access.allow: unknown action"); n != 1 {
+				t.Errorf("the log names the broken rule %d times, want once", n)
+			}
+
+			l.rewrite(t, "access: [{allow: [pull], to: [users]}]")
+			await("the rule that was narrowed", "repository:alice/app:pull")
+			if got, _ := asLater.granted(t, l.s, l.door, audience, scope); got != "repository:alice/app:pull" {
+				t.Errorf("a refresh token of before gets %q, want what the rules say now", got)
+			}
+			pushes(true)
+			w.do(deed{as: alice, does: "pull", repo: "alice/app"})
+
+			l.rewrite(t, "")
+			await("a configuration without rules", scope)
+			pushes(false)
+			if !l.service.running() {
+				t.Error("the service was restarted")
+			}
+		})
+	}
+}
+
+// rewrite puts a config.yml with these rules in the place of the one there is, and returns the line on which they begin.
+func (l *lane) rewrite(t *testing.T, rules string) (line int) {
+	t.Helper()
+	text := l.s.config(siteOptions{certificate: true})
+	next := writeFile(t, l.s.configFile+".new", text+rules+"\n", 0o600)
+	if err := os.Rename(next, l.s.configFile); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(text, "\n") + 1
+}
+
+// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers: /etc/passwd and /etc/group are pipes that
+// nobody writes to. Whoever opens them waits.
+func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
+	needMountNamespace(t)
+	const outOfOrder = "status 503"
+	for _, c := range []struct{ name, rules, want string }{
+		{"no rules", "", "repository:alice/app:pull"},
+		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`, "repository:alice/app:pull"},
+		{"rules for anyone", `access: [{allow: [pull], to: [anyone]}]`, "repository:alice/app:pull"},
+		{"rules for one account", `access: [{allow: [pull], to: [alice]}]`, "repository:alice/app:pull"},
+		{"a blacklist of names", `blacklisted_users: [mallory]`, "repository:alice/app:pull"},
+		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, outOfOrder},
+		{"a rule with a namespace for groups", `access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`, outOfOrder},
+		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, outOfOrder},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, siteOptions{extra: "  timeout: 1s\n" + c.rules + "\n"})
+			realm := s.serveWithoutDirectory(t)
+			scope := "repository:alice/app:pull"
+			got, _ := caller{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
+			if !strings.HasPrefix(got, c.want) {
+				t.Errorf("answered with %q, want %q", got, c.want)
+			}
+			if c.want == outOfOrder {
+				// A client without an account has no groups to look up.
+				if a, _ := (caller{}).ask(t, realm, url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
+					t.Errorf("a client without credentials is answered with %s, want 401", a.Status)
+				}
+			}
+		})
+	}
+}
+
+// ownMounts starts a program with mounts of its own, which Go makes private first (syscall.SysProcAttr, Unshareflags).
+func ownMounts() *syscall.SysProcAttr { return &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} }
+
+func needMountNamespace(t testing.TB) {
+	t.Helper()
+	needRoot(t, "a mount namespace")
+	cmd := exec.Command("mount", "--bind", t.TempDir(), t.TempDir())
+	cmd.SysProcAttr = ownMounts()
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		missing(t, "a mount namespace: %v: %s", err, msg)
+	}
+}
+
+// serveWithoutDirectory is serveHTTP in a mount namespace of its own.
+func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
+	t.Helper()
+	silent := filepath.Join(s.dir, "silent")
+	if err := syscall.Mkfifo(silent, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var namespace string
+	t.Cleanup(func() { endAllIn(namespace) }) // after the service was stopped
+	files := writeFile(t, filepath.Join(s.dir, "nsswitch.conf"), "passwd: files\ngroup: files\n", 0o644)
+	script := fmt.Sprintf(`set -e
+mount --bind %[1]s /etc/nsswitch.conf
+[ ! -e /run/nscd/socket ] || mount --bind %[1]s /run/nscd/socket
+mount --bind %[2]s /etc/group
+mount --bind %[2]s /etc/passwd
+exec "$@"`, files, silent)
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	cmd := exec.Command("sh", "-c", script, "sh", binary(t), "http", "--config", s.configFile, "--listen", listen)
+	cmd.SysProcAttr = ownMounts()
+	p := start(t, "dockerauth http", cmd)
+	p.ready(t, "tcp", listen)
+	namespace = mountsOf(p.cmd.Process.Pid)
+	return fmt.Sprintf("http://%s/docker/v2/token", listen)
+}
+
+// mountsOf names the mount namespace of a process, "" = it is gone.
+func mountsOf(pid int) string {
+	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// endAllIn kills what still waits for the directory.
+func endAllIn(namespace string) {
+	program, _ := buildBinary()
+	for _, pid := range processesOf(program) {
+		if namespace != "" && mountsOf(pid) == namespace {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// TestTheCGIDoorReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
+func TestTheCGIDoorReadsTenThousandRules(t *testing.T) {
+	leaveAsFound(t, madeOutside)
+	groups := makeGroups(t, []string{"crowd"}, nil)
+	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded", change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
+	crowded := accounts["crowded"]
+	everyone := people{accounts, strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
+	for _, c := range []struct {
+		name     string
+		registry registryKind
+		rule     string // how one is written: action, pattern, principal
+	}{
+		{"a key on each line, and registry 2.8", registry28, "  - allow: [%s]\n    repositories: [\"%s\"]\n    to: [\"%s\"]\n"},
+		{"a rule on each line, and registry 3.1", registry31, "  - {allow: [%s], repositories: [\"%s\"], to: [\"%s\"]}\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			needRegistry(t, c.registry)
+			s := newStage(t, stageOptions{pam: func(s *stage) string {
+				s.accounts[crowded] = unixPassword
+				s.userdb(s.t)
+				return databasePAM(s)
+			}})
+			text := strings.Replace(readFile(t, s.configFile), "pam:\n", fmt.Sprintf("certificate: %q\npam:\n", s.certFile), 1)
+			s.replace(s.configFile, text+everyone.named(t, tenThousandRules(c.rule)))
+			bareCGI.open(t, s)
+			_, port, _ := net.SplitHostPort(s.address)
+			l := &lane{people: everyone, s: s.site}
+			l.tap, l.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
+			l.r = startRegistry(t, c.registry, s.site, l.realm, trust{bundle: s.certFile})
+			w := l.doer(t, skopeoHand)
+			for _, a := range []deed{
+				{as: "crowded", does: "push", repo: "first/app"},
+				{as: "crowded", does: "push", repo: "last/app"},
+				{as: "crowded", does: "push", repo: "%crowd/app"},
+				{as: "crowded", does: "pull", repo: "last/app"},
+				{as: "crowded", does: "push", repo: "team17/app", refused: true},
+				{as: "crowded", does: "delete", repo: "last/app", refused: true},
+				{does: "pull", repo: "first/app", refused: true},
+			} {
+				w.do(a)
+			}
+		})
+	}
+}
+
+// tenThousandRules are mostly about others.
+func tenThousandRules(rule string) string {
+	var b strings.Builder
+	b.WriteString("access:\n")
+	fmt.Fprintf(&b, rule, "push", "first/**", "users")
+	fmt.Fprintf(&b, rule, "pull", "public/**", "anyone")
+	for i := range 9996 {
+		team := fmt.Sprintf("team%d", i)
+		fmt.Fprintf(&b, rule, "push", team+"/**", "@e2e-"+team)
+	}
+	fmt.Fprintf(&b, rule, "push", "{group}/**", "@crowd")
+	fmt.Fprintf(&b, rule, "push", "last/*", "users")
+	return b.String()
+}
