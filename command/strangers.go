@@ -1,7 +1,7 @@
 package command
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +27,8 @@ const (
 
 // strangers warns of accounts and groups that rules name and this machine does
 // not know: a typo in a name is no error, since the name may come to exist. The
-// directory is asked in a child, as for PAM: it may hang, or crash who asks.
+// directory is asked in a child, as for PAM: it may hang, or crash who asks. The
+// child ends with us, since its standard input does.
 func strangers(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
 	lines := map[string]int{}
@@ -41,13 +42,7 @@ func strangers(cfg *config.Config) []string {
 	if len(names) == 0 || len(names) > maxNames {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), namesTime)
-	defer cancel()
-	child := exec.CommandContext(ctx, "/proc/self/exe", namesArg)
-	child.Args[0] = os.Args[0] // as the system's log names it
-	child.Env = []string{}
-	child.Stdin = strings.NewReader(strings.Join(names, "\n"))
-	out, err := child.Output()
+	out, err := askChild(names)
 	if err != nil {
 		return nil // the directory is out of reach: nothing can be said of the names
 	}
@@ -61,19 +56,56 @@ func strangers(cfg *config.Config) []string {
 	return warnings
 }
 
-// lookUpNames is what the child does: it prints the names that do not exist.
-func lookUpNames(streams Streams) int {
-	names, err := io.ReadAll(streams.In)
+func askChild(names []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), namesTime)
+	defer cancel()
+	child := exec.CommandContext(ctx, "/proc/self/exe", namesArg)
+	child.Args[0] = os.Args[0] // as the system's log names it
+	child.Env = []string{}
+	in, err := child.StdinPipe()
 	if err != nil {
-		return fail(streams.Err, err)
+		return nil, err
 	}
-	for name := range bytes.SplitSeq(names, []byte("\n")) {
-		kind, bare, _ := strings.Cut(string(name), " ")
+	defer in.Close()
+	go func() { _, _ = io.WriteString(in, strings.Join(names, "\n")+"\n\n") }()
+	return child.Output()
+}
+
+// lookUpNames is what the child does: it reads names up to an empty line and
+// prints those that do not exist. It ends at once when its input does.
+func lookUpNames(streams Streams) int {
+	in := bufio.NewReader(streams.In)
+	var names []string
+	for {
+		name, err := in.ReadString('\n')
+		if err != nil {
+			return exitError
+		}
+		if name == "\n" {
+			break
+		}
+		names = append(names, strings.TrimSuffix(name, "\n"))
+	}
+	done := make(chan struct{}, 2)
+	go func() {
+		printStrangers(names, streams.Out)
+		done <- struct{}{}
+	}()
+	go func() {
+		_, _ = in.ReadByte() // nothing comes: it returns when nobody waits any more
+		done <- struct{}{}
+	}()
+	<-done
+	return exitDone
+}
+
+func printStrangers(names []string, out io.Writer) {
+	for _, name := range names {
+		kind, bare, _ := strings.Cut(name, " ")
 		if isStranger(kind, bare) {
-			fmt.Fprintf(streams.Out, "%s\n", name)
+			fmt.Fprintln(out, name)
 		}
 	}
-	return exitDone
 }
 
 // isStranger is false where the directory gave no answer.

@@ -35,7 +35,7 @@ func cutAccess(data []byte) (before, section, after []byte, found bool) {
 	end := begin + len(key)
 	for end < len(data) {
 		line, _, _ := bytes.Cut(data[end:], []byte("\n"))
-		if len(line) > 0 && line[0] != ' ' {
+		if len(line) > 0 && line[0] != ' ' && line[0] != '#' {
 			break
 		}
 		end = min(end+len(line)+1, len(data))
@@ -130,7 +130,33 @@ func (s *scanner) next(column int, text string) bool {
 	s.keys = column + 2 + len(text) - len(strings.TrimLeft(text, " "))
 	s.rule = node{line: s.line, kind: kindSection, fields: s.rule.fields[:0]}
 	s.open, s.items = false, 0
-	return s.key(strings.TrimLeft(text, " "))
+	text = strings.TrimLeft(text, " ")
+	if strings.HasPrefix(text, "{") {
+		s.keys = -1 // all of it is on this line
+		return s.braces(text[1:])
+	}
+	return s.key(text)
+}
+
+// braces reads a rule on one line: {allow: [pull], to: [users]}.
+func (s *scanner) braces(text string) bool {
+	for {
+		name, value, found := strings.Cut(strings.TrimLeft(text, " "), ": ")
+		if !found || !contains(ruleKeys, name) {
+			return false
+		}
+		f := s.newField(name)
+		rest, ok := s.value(strings.TrimLeft(value, " "), &f.value)
+		if !ok {
+			return false
+		}
+		s.rule.fields = append(s.rule.fields, f)
+		rest = strings.TrimLeft(rest, " ")
+		if text, found = strings.CutPrefix(rest, ","); found {
+			continue
+		}
+		return strings.HasPrefix(rest, "}") && isRestOfLine(rest[1:])
+	}
 }
 
 func (s *scanner) key(text string) bool {
@@ -141,23 +167,22 @@ func (s *scanner) key(text string) bool {
 	s.open, s.items = false, 0
 	f := s.newField(name)
 	value = strings.Trim(value, " ")
-	switch {
-	case value == "":
-		s.open = true
+	if s.open = value == ""; s.open {
 		f.value.kind = kindList
-	case value[0] == '[':
-		if !s.flow(value, &f.value) {
-			return false
-		}
-	default:
-		v, rest, ok := s.scalar(value)
-		if !ok || !isRestOfLine(rest) {
-			return false
-		}
-		f.value = v
+	} else if rest, ok := s.value(value, &f.value); !ok || !isRestOfLine(rest) {
+		return false
 	}
 	s.rule.fields = append(s.rule.fields, f)
 	return true
+}
+
+// value reads what stands behind a key, and returns what stands behind that.
+func (s *scanner) value(text string, v *node) (rest string, ok bool) {
+	if strings.HasPrefix(text, "[") {
+		return s.flow(text[1:], v)
+	}
+	*v, rest, ok = s.scalar(text)
+	return rest, ok
 }
 
 // newField uses the memory of the field that stood in its place in the rule before.
@@ -183,30 +208,25 @@ func (s *scanner) item(text string) bool {
 	return true
 }
 
-// flow reads [one, two].
-func (s *scanner) flow(text string, list *node) bool {
+// flow reads one, two], and returns what stands behind the bracket.
+func (s *scanner) flow(text string, list *node) (rest string, ok bool) {
 	list.kind = kindList
-	text = strings.TrimLeft(text[1:], " ")
-	for text != "" && text[0] != ']' {
-		v, rest, ok := s.scalar(text)
+	text = strings.TrimLeft(text, " ")
+	if rest, empty := strings.CutPrefix(text, "]"); empty {
+		return rest, true
+	}
+	for {
+		v, rest, ok := s.scalar(strings.TrimLeft(text, " "))
 		if !ok {
-			return false
+			return "", false
 		}
 		list.items = append(list.items, v)
 		rest = strings.TrimLeft(rest, " ")
-		switch {
-		case strings.HasPrefix(rest, ","):
-			text = strings.TrimLeft(rest[1:], " ")
-			if strings.HasPrefix(text, "]") {
-				return false
-			}
-		case strings.HasPrefix(rest, "]"):
-			text = rest
-		default:
-			return false
+		if text, ok = strings.CutPrefix(rest, ","); ok {
+			continue
 		}
+		return strings.CutPrefix(rest, "]")
 	}
-	return text != "" && isRestOfLine(text[1:])
 }
 
 // isRestOfLine holds for nothing, or a comment with a space before it.
