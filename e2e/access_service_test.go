@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -317,7 +318,7 @@ func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
 		t.Fatal(err)
 	}
 	var namespace string
-	t.Cleanup(func() { endAllIn(namespace) }) // after the service was stopped
+	t.Cleanup(func() { noneLeftIn(t, namespace) }) // after the service was stopped
 	files := writeFile(t, filepath.Join(s.dir, "nsswitch.conf"), "passwd: files\ngroup: files\n", 0o644)
 	script := fmt.Sprintf(`set -e
 mount --bind %[1]s /etc/nsswitch.conf
@@ -343,14 +344,13 @@ func mountsOf(pid int) string {
 	return name
 }
 
-// endAllIn kills what still waits for the directory.
-func endAllIn(namespace string) {
+// noneLeftIn waits until what asked the directory has ended with the service that started it.
+func noneLeftIn(t testing.TB, namespace string) {
+	t.Helper()
 	program, _ := buildBinary()
-	for _, pid := range processesOf(program) {
-		if namespace != "" && mountsOf(pid) == namespace {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
+	eventually(t, 5*time.Second, "everything the service started to end", func() bool {
+		return namespace == "" || !slices.ContainsFunc(processesOf(program), func(pid int) bool { return mountsOf(pid) == namespace })
+	})
 }
 
 // TestTheCGIDoorReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
