@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,6 +18,10 @@ import (
 // second costs nothing; inotify would miss files behind a symlink that is swapped.
 const watchInterval = time.Second
 
+// retryPause is how many times as long as a failed load took to wait until the
+// next: a large file with a mistake in it must not keep a core busy.
+const retryPause = 20
+
 // live answers with the newest good configuration. When a file changes it
 // loads anew; when that fails it keeps what it had and says so once.
 type live struct {
@@ -27,6 +32,7 @@ type live struct {
 	current atomic.Pointer[service] // nil until a configuration was good
 	seen    []stamp                 // of the files behind current, or behind the last failure
 	failure string                  // what the last load said, "" = it was good
+	retry   time.Time               // not before, after a failure
 }
 
 func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -58,8 +64,8 @@ func (l *live) watch(ctx context.Context, hangup <-chan os.Signal) {
 			l.report(l.reload())
 		case <-ticker.C:
 			// After a failure the cause may lie in a file that the last good
-			// configuration does not name, so it is tried again each time.
-			if l.failure != "" || l.changed() {
+			// configuration does not name, so it is tried again and again.
+			if l.failure != "" && time.Now().After(l.retry) || l.changed() {
 				l.report(l.reload())
 			}
 		}
@@ -68,13 +74,18 @@ func (l *live) watch(ctx context.Context, hangup <-chan os.Signal) {
 
 // reload puts a new service in place. On error the old one stays.
 func (l *live) reload() error {
+	began := time.Now()
 	s, err := l.load()
 	if err != nil {
 		l.seen = l.stamps()
+		l.retry = time.Now().Add(retryPause * time.Since(began))
 		return err
 	}
 	l.current.Store(s)
 	l.seen = l.stamps()
+	if changedSince(l.seen, began) {
+		l.seen = nil // perhaps after it was read: it is read once more
+	}
 	if l.begin != nil {
 		l.begin(s)
 	}
@@ -95,17 +106,16 @@ func (l *live) report(err error) {
 	l.log().Error("configuration is not usable, the last good one stays in force", "reason", l.failure)
 }
 
-func (l *live) changed() bool {
-	now := l.stamps()
-	if len(now) != len(l.seen) {
-		return true
-	}
-	for i := range now {
-		if now[i] != l.seen[i] {
-			return true
-		}
-	}
-	return false
+func (l *live) changed() bool { return !slices.Equal(l.stamps(), l.seen) }
+
+// changedSince reports a file that was written while it was being read. One
+// from the future says nothing: somebody has set the clock.
+func changedSince(stamps []stamp, began time.Time) bool {
+	const grain = 10 * time.Millisecond // of the kernel's clock for files
+	now := time.Now()
+	return slices.ContainsFunc(stamps, func(s stamp) bool {
+		return s.modified.After(began.Add(-grain)) && !s.modified.After(now)
+	})
 }
 
 // stamp is what of a file tells that it is another one now.
