@@ -3,13 +3,14 @@
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 GO       ?= go
 FUZZTIME ?= 4s
+RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
 .PHONY: build demo setup test check fuzz tools e2e vuln clean
 
 build:
 	@e2e/scripts/setup --check build
-	$(GO) build -ldflags '-s -w' -o dockerauth .
+	$(GO) build -ldflags '-s -w -X dockerauth/command.release=$(RELEASE)' -o dockerauth .
 
 demo:
 	@e2e/scripts/setup demo

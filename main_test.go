@@ -360,6 +360,9 @@ func TestThePasswordInACGIEnvironmentCannotBeReadByOthersOfTheSameUser(t *testin
 	environ := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "environ")
 	until(t, "environ belongs to root", func() bool {
 		info, err := os.Stat(environ)
+		if !isAlive(cmd.Process.Pid) {
+			t.Fatal("it ended before its environ was root's")
+		}
 		return err == nil && info.Sys().(*syscall.Stat_t).Uid == 0
 	})
 	if _, err := os.ReadFile(environ); os.Getuid() != 0 && err == nil {
@@ -367,6 +370,13 @@ func TestThePasswordInACGIEnvironmentCannotBeReadByOthersOfTheSameUser(t *testin
 	}
 	body.Close()
 	_ = cmd.Wait() // it answers 400 or 401, which is not what this is about
+}
+
+// isAlive is false for a process that has ended and waits to be collected: its
+// files are root's whatever it did.
+func isAlive(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
 // makeReachable lets everybody start the program; t.TempDir is the owner's alone.
@@ -458,7 +468,9 @@ func TestExplain(t *testing.T) {
 func TestExplainWarnsOfNamesThatDoNotExist(t *testing.T) {
 	program, config := install(t, strings.ReplaceAll(rules, `["@root"]`, `["@no-such-group", no-such-account, root]`))
 	got := play(t, program, nil, "", "explain", "--config", config, "anyone", "repository:public/app:pull")
-	want := "warning: " + config + ":13: access.to: there is no account \"no-such-account\" on this machine\n" +
+	want := "warning: " + config + ": blacklisted_users: there is no account \"mallory\" on this machine\n" +
+		"warning: " + config + ": blacklisted_users: there is no group \"banned\" on this machine\n" +
+		"warning: " + config + ":13: access.to: there is no account \"no-such-account\" on this machine\n" +
 		"warning: " + config + ":13: access.to: there is no group \"no-such-group\" on this machine\n"
 	if got.status != 0 || got.stderr != want {
 		t.Errorf("status %d, stderr\n%s\nwant\n%s", got.status, got.stderr, want)

@@ -7,10 +7,13 @@ import (
 
 // index finds the rules that may concern a request without looking at all of
 // them: a tree of the segments with which their patterns begin, as far as
-// those are literals or *, and in each node the rules by who they are for.
+// those are literals, *, {user} or {group}, and in each node the rules by who
+// they are for.
 type index struct {
 	literal map[string]*index
 	one     *index             // below *
+	user    *index             // below {user}
+	group   *index             // below {group}
 	rules   map[string][]*rule // by principal, as written in "to"
 }
 
@@ -38,10 +41,11 @@ func (n *index) below(segments []segment) *index {
 	for _, s := range segments {
 		switch {
 		case s.one:
-			if n.one == nil {
-				n.one = &index{}
-			}
-			n = n.one
+			n = grow(&n.one)
+		case s.isOnly(pieceUser):
+			n = grow(&n.user)
+		case s.isOnly(pieceGroup):
+			n = grow(&n.group)
 		case s.any || s.pieces != nil:
 			return n
 		default:
@@ -55,6 +59,17 @@ func (n *index) below(segments []segment) *index {
 		}
 	}
 	return n
+}
+
+func grow(n **index) *index {
+	if *n == nil {
+		*n = &index{}
+	}
+	return *n
+}
+
+func (s *segment) isOnly(kind pieceKind) bool {
+	return len(s.pieces) == 1 && s.pieces[0].kind == kind
 }
 
 func (n *index) put(r *rule) {
@@ -110,7 +125,18 @@ func (n *index) visit(who *asker, path []string, yield func(*rule) bool) bool {
 	if len(path) == 0 {
 		return true
 	}
-	return n.literal[path[0]].visit(who, path[1:], yield) && n.one.visit(who, path[1:], yield)
+	first, rest := path[0], path[1:]
+	if n.user != nil && first == who.user && !n.user.visit(who, rest, yield) {
+		return false
+	}
+	if n.group != nil && who.isIn(first) && !n.group.visit(who, rest, yield) {
+		return false
+	}
+	return n.literal[first].visit(who, rest, yield) && n.one.visit(who, rest, yield)
+}
+
+func (w *Who) isIn(group string) bool {
+	return slices.ContainsFunc(w.Groups, func(g Group) bool { return g.Name == group })
 }
 
 // principals are the words in "to" that mean this client.

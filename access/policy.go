@@ -135,14 +135,14 @@ func newAsker(who Who) *asker {
 
 // resource is a scope's, taken apart.
 type resource struct {
-	kind    string   // the type as a rule writes it
+	kind    string   // the type; the class is not looked at, since registries do not
 	name    string   // whole
 	path    []string // cut at its slashes
 	catalog bool
 }
 
 func newResource(s Scope) *resource {
-	return &resource{kind: typeOf(s), name: s.Name, path: strings.Split(s.Name, "/"), catalog: isCatalog(s)}
+	return &resource{kind: s.Type, name: s.Name, path: strings.Split(s.Name, "/"), catalog: isCatalog(s)}
 }
 
 // isCatalog: a registry asks for exactly this when its catalog is read, and no
@@ -203,15 +203,6 @@ func (r *rule) isOn(who *asker, res *resource) bool {
 		}
 	}
 	return false
-}
-
-// typeOf is the type as a rule writes it. A class makes it another one: a
-// repository(plugin) is not a repository.
-func typeOf(s Scope) string {
-	if s.Class == "" {
-		return s.Type
-	}
-	return s.Type + "(" + s.Class + ")"
 }
 
 func (r *rule) matches(p *Pattern, who *asker, res *resource) bool {

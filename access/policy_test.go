@@ -75,8 +75,9 @@ func TestRulesDecide(t *testing.T) {
 		{"push brings pull", []Rule{{Allow: []string{"push"}, To: []string{"users"}}}, who("bob"), "repository:a:pull,push", "repository:a:pull,push"},
 		{"the union of two rules", []Rule{{Allow: []string{"pull"}, To: []string{"bob"}}, {Allow: []string{"delete"}, To: []string{"users"}}}, who("bob"), "repository:a:delete,pull,push", "repository:a:delete,pull"},
 		{"no rules grant nothing", []Rule{}, who("bob"), "repository:a:pull registry:catalog:*", ""},
-		{"another type is not a repository", []Rule{{Allow: []string{"*"}, To: []string{"users"}}}, who("bob"), "artifact:a:pull repository(plugin):a:pull registry:other:*", ""},
-		{"unless a rule says so", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact", "repository(plugin)"}, To: []string{"users"}}}, who("bob"), "artifact:a:look repository(plugin):a:pull repository:a:pull", "artifact:a:look repository(plugin):a:pull"},
+		{"another type is not a repository", []Rule{{Allow: []string{"*"}, To: []string{"users"}}}, who("bob"), "artifact:a:pull registry:other:*", ""},
+		{"a class makes no difference, since registries do not look at it", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a"}, To: []string{"users"}}}, who("bob"), "repository(plugin):a:pull repository(plugin):b:pull", "repository(plugin):a:pull"},
+		{"unless a rule says so", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact"}, To: []string{"users"}}}, who("bob"), "artifact:a:look repository:a:pull", "artifact:a:look"},
 		{"a name that is no path gets no namespace", theRules[2:3], who("Bob"), "repository:Bob/app:push repository:bob/app:push", ""},
 		{"a name with a glob in it gets no namespace", theRules[2:3], who("*"), "repository:x/app:push", ""},
 		{"a star within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}}, who(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull", "repository:team/app-1:pull"},
@@ -131,6 +132,7 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 		{"the catalog of some repositories", with(func(r *Rule) { r.Allow, r.Repositories = []string{"catalog"}, []string{"a"} }), "lists all repositories"},
 		{"{group} for everybody", with(func(r *Rule) { r.Repositories = []string{"{group}/**"} }), "cannot be for anyone or users"},
 		{"a type that is none", with(func(r *Rule) { r.Types = []string{"Repo"} }), "no resource type"},
+		{"a type with a class", with(func(r *Rule) { r.Types = []string{"repository(plugin)"} }), "registries do not look at"},
 		{"a negative id", with(func(r *Rule) { r.MinGID = &negative }), "min_gid: -1"},
 	}
 	for _, tt := range tests {
@@ -355,6 +357,16 @@ func FuzzPattern(f *testing.F) {
 // for the index: all for everybody, all below one folder, all with a glob in front.
 func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
 	shapes := map[string]func(i int) Rule{
+		"a group's folder": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("{group}/t%d/**", i)}, To: []string{"@staff"}}
+		},
+		"an account's": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("{user}/t%d/**", i)}, To: []string{"users"}}
+		},
+		"any folder": func(i int) Rule { return Rule{Repositories: []string{fmt.Sprintf("**/t%d", i)}, To: []string{"users"}} },
+		"part of a name": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("team%d-*/**", i)}, To: []string{"users"}}
+		},
 		"a team each": func(i int) Rule {
 			return Rule{Repositories: []string{fmt.Sprintf("team%d/**", i)}, To: []string{fmt.Sprintf("@team%d", i)}}
 		},

@@ -13,7 +13,7 @@ import (
 // what a request gets is the union of all that match, so their order never matters.
 type Rule struct {
 	Allow        []string // pull, push (brings pull with it), delete, * (these three), catalog
-	Types        []string // resource types; empty = repository
+	Types        []string // resource types without a class; empty = repository
 	Repositories []string // patterns; empty = all
 	To           []string // anyone, users, @group, account; never empty
 	From         []string // addresses and prefixes; empty = from everywhere
@@ -104,7 +104,12 @@ func (s *Rule) checkActions() error {
 
 func (s *Rule) checkTypes() error {
 	for _, t := range s.Types {
-		if _, _, ok := splitClass(t); !ok || t == "registry" {
+		if strings.Contains(t, "(") {
+			// distribution, registry/auth/token/accesscontroller.go: access is
+			// looked up by type and name alone.
+			return fmt.Errorf("%q has a class, which registries do not look at: what is granted on it opens the repository of that name", clipped(t))
+		}
+		if !isWord(t) || t == "registry" {
 			return fmt.Errorf("%q is no resource type", clipped(t))
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	maxScopes     = 100 // different resources; a push with many mounts asks for a dozen
 	maxScopeLen   = 512 // bytes; a repository name is at most 255, a host and the actions come on top
 	maxActionsLen = 128 // bytes of the action list
+	maxActions    = 16  // on one resource, all its scopes taken together; there are four
 )
 
 // ErrScope marks every error that ParseScopes returns.
@@ -70,6 +71,9 @@ func ParseScopes(params []string) ([]Scope, error) {
 			}
 			if at, ok := seen[s.resource()]; ok {
 				scopes[at].Actions = appendNew(scopes[at].Actions, s.Actions)
+				if len(scopes[at].Actions) > maxActions {
+					return nil, fmt.Errorf("%w: more than %d actions on one resource", ErrScope, maxActions)
+				}
 				continue
 			}
 			if len(scopes) == maxScopes {
@@ -136,7 +140,9 @@ func splitActions(text string) ([]string, bool) {
 		if action != "*" && strings.ContainsFunc(action, notLower) {
 			return nil, false
 		}
-		actions = appendNew(actions, []string{action})
+		if actions = appendNew(actions, []string{action}); len(actions) > maxActions {
+			return nil, false
+		}
 	}
 	return actions, true
 }

@@ -93,6 +93,23 @@ func TestTheNumberOfScopesIsBounded(t *testing.T) {
 	}
 }
 
+// Merging is quadratic in the number of actions, and comes before credentials are looked at.
+func TestTheNumberOfActionsOnOneResourceIsBounded(t *testing.T) {
+	var params []string
+	for i := range 600 {
+		params = append(params, fmt.Sprintf("r:a:a%c%c", 'a'+i/26, 'a'+i%26))
+	}
+	if _, err := ParseScopes(params[:maxActions]); err != nil {
+		t.Errorf("%d actions: %v", maxActions, err)
+	}
+	if _, err := ParseScopes(params); !errors.Is(err, ErrScope) {
+		t.Errorf("600 actions in as many scopes: got %v, want an ErrScope", err)
+	}
+	if _, err := ParseScopes([]string{"r:a:" + strings.TrimPrefix(strings.Join(params[:20], ","), "r:a:")}); !errors.Is(err, ErrScope) {
+		t.Errorf("20 actions in one scope: got %v, want an ErrScope", err)
+	}
+}
+
 func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 	tests := []struct{ name, asked, want string }{
 		{"nothing asked, nothing granted: not even the catalog", "", ""},

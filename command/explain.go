@@ -69,6 +69,9 @@ func ask(path, name, groups, from, service string, scopes []string) (q question,
 	if q.scopes, err = access.ParseScopes(scopes); err != nil {
 		return q, fmt.Errorf("%w\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*", err)
 	}
+	if len(q.scopes) == 0 {
+		return q, errors.New("no scope is given\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*")
+	}
 	if q.who.Service, err = serviceOf(q.config, service); err != nil {
 		return q, err
 	}
@@ -135,9 +138,6 @@ func (q *question) answer(out io.Writer) int {
 		}
 	}
 	if err := table.Flush(); err != nil {
-		return exitUsage
-	}
-	if len(q.scopes) == 0 {
 		return exitUsage
 	}
 	return code

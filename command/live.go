@@ -103,7 +103,11 @@ func (l *live) report(err error) {
 		return
 	}
 	l.failure = err.Error()
-	l.log().Error("configuration is not usable, the last good one stays in force", "reason", l.failure)
+	message := "configuration is not usable, the last good one stays in force"
+	if l.current.Load() == nil {
+		message = "configuration is not usable, every request is answered with 503"
+	}
+	l.log().Error(message, "reason", l.failure)
 }
 
 func (l *live) changed() bool { return !slices.Equal(l.stamps(), l.seen) }
@@ -152,7 +156,7 @@ func stampOf(path string) stamp {
 	}
 	s := stamp{size: info.Size(), modified: info.ModTime(), mode: info.Mode()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode = uint64(sys.Dev), sys.Ino //nolint:unconvert // Dev is int32 on some systems
+		s.device, s.inode = uint64(sys.Dev), sys.Ino // Dev is narrower on some systems
 	}
 	return s
 }

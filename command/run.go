@@ -13,6 +13,10 @@ func Run(args []string, streams Streams) int {
 		name = args[0]
 		args = args[1:]
 	}
+	if pamauth.Borrowed() && !harmless(name) {
+		fmt.Fprintf(streams.Err, "dockerauth: %q is not for a set-group-id program\n  only a web server has use for this one; take a copy without that bit (chmod g-s)\n", name)
+		return exitError
+	}
 	switch name {
 	case "", "help", "-h", "-help", "--help":
 		return printHelp(args, streams)
@@ -33,6 +37,16 @@ func Run(args []string, streams Streams) int {
 		fmt.Fprintf(streams.Err, "dockerauth: unknown command %q\n  see dockerauth help\n", name)
 		return exitUsage
 	}
+}
+
+// harmless are the commands that do nothing with the rights of a set-group-id
+// install, or see to it themselves.
+func harmless(name string) bool {
+	switch name {
+	case "http", "fastcgi", "explain":
+		return false
+	}
+	return true
 }
 
 func printHelp(args []string, streams Streams) int {

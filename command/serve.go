@@ -51,7 +51,12 @@ func CGI(streams Streams) int {
 	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
-	if err := gateway.CGI(context.Background(), l, env, streams.In, streams.Out, options(l)); err != nil {
+	in, out, err := pamauth.TakeAside(streams.In, streams.Out) // what a module prints must not become the answer
+	if err != nil {
+		log.Error("keep standard output from PAM modules", "reason", err.Error())
+		in, out = streams.In, streams.Out
+	}
+	if err := gateway.CGI(context.Background(), l, env, in, out, options(l)); err != nil {
 		log.Error("answer request", "reason", err.Error())
 		return exitError
 	}
@@ -72,7 +77,12 @@ func findConfig() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
-	return config.Find(executable, nil)
+	path, err := config.Find(executable, nil)
+	if err == nil && pamauth.Borrowed() {
+		// A hard link to the program finds the configuration of whoever made the link.
+		err = pamauth.CheckTrust(path)
+	}
+	return path, err
 }
 
 // FastCGIOnStdin serves the socket that mod_fcgid or spawn-fcgi hands over as
@@ -80,6 +90,10 @@ func findConfig() (string, error) {
 // a configuration that is not usable is answered with 503 until it is.
 func FastCGIOnStdin(args []string, streams Streams) int {
 	var path string
+	if len(args) > 0 && pamauth.Borrowed() {
+		fmt.Fprintln(streams.Err, "dockerauth: a set-group-id program takes no arguments on a FastCGI socket")
+		return exitUsage
+	}
 	if len(args) > 0 { // a wrapper line such as "dockerauth fastcgi --config F"
 		flags := newFlags("fastcgi", streams.Err)
 		flags.StringVar(&path, "config", "", "")

@@ -25,12 +25,22 @@ const (
 	maxNames  = 1000
 )
 
+// blacklistLine stands for the line of a name in the blacklist.
+const blacklistLine = 0
+
 // strangers warns of accounts and groups that rules name and this machine does
 // not know: a typo in a name is no error, since the name may come to exist. The
 // directory is asked in a child, as for PAM: it may hang, or crash who asks. The
 // child ends with us, since its standard input does.
 func strangers(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
+	for _, entry := range cfg.BlacklistedUsers { // a typo there lets somebody in
+		if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
+			groups[group] = blacklistLine
+		} else {
+			accounts[entry] = blacklistLine
+		}
+	}
 	lines := map[string]int{}
 	var names []string
 	for kind, all := range map[string]map[string]int{"account": accounts, "group": groups} {
@@ -39,18 +49,25 @@ func strangers(cfg *config.Config) []string {
 			names = append(names, kind+" "+name)
 		}
 	}
-	if len(names) == 0 || len(names) > maxNames {
+	if len(names) == 0 {
 		return nil
+	}
+	if len(names) > maxNames {
+		return []string{fmt.Sprintf("%s: names %d accounts and groups; more than %d are not looked up", cfg.Path, len(names), maxNames)}
 	}
 	out, err := askChild(names)
 	if err != nil {
-		return nil // the directory is out of reach: nothing can be said of the names
+		return []string{fmt.Sprintf("%s: whether the accounts and groups in it exist could not be found out: %v", cfg.Path, err)}
 	}
 	var warnings []string
 	for name := range strings.Lines(string(out)) {
 		name = strings.TrimSuffix(name, "\n")
 		kind, bare, _ := strings.Cut(name, " ")
-		warnings = append(warnings, fmt.Sprintf("%s:%d: access.to: there is no %s %q on this machine", cfg.Path, lines[name], kind, bare))
+		where := fmt.Sprintf("%s:%d: access.to", cfg.Path, lines[name])
+		if lines[name] == blacklistLine {
+			where = cfg.Path + ": blacklisted_users"
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: there is no %s %q on this machine", where, kind, bare))
 	}
 	slices.Sort(warnings)
 	return warnings
@@ -62,6 +79,7 @@ func askChild(names []string) ([]byte, error) {
 	child := exec.CommandContext(ctx, "/proc/self/exe", namesArg)
 	child.Args[0] = os.Args[0] // as the system's log names it
 	child.Env = []string{}
+	child.WaitDelay = time.Second // a helper of the directory's may hold the pipe open
 	in, err := child.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 )
 
 // The ways in which a request ends without a token. An Authenticator's errors
@@ -120,8 +119,3 @@ func outcome(err error) string {
 // maxTokenSize is what fits in a header line together with
 // "Authorization: Bearer ": Apache reads 8190 bytes of one, nginx 8 KiB.
 const maxTokenSize = 8000
-
-// MinAccessTokenTTL is the shortest life an access token may have: docker takes
-// a token that claims less for one that lives 60 seconds (distribution,
-// internal/client/auth/session.go, minimumTokenLifetimeSeconds).
-const MinAccessTokenTTL = 60 * time.Second

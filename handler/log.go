@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -59,7 +58,8 @@ func (h *Handler) log(r *http.Request, req Request, resp Response, err error, to
 
 // reason is the operator's half of an error: the cause in full.
 func reason(req Request, err error) string {
-	if errors.Is(err, errNoCredentials) && req.hasCredentials() {
+	// Not errors.Is: an Authorization header of another kind did arrive.
+	if err == errNoCredentials && req.hasCredentials() {
 		return stripped
 	}
 	return err.Error()

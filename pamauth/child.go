@@ -49,7 +49,7 @@ func (c Child) Hold(ctx context.Context, l Login) (Account, error) {
 			return v.result()
 		}
 	}
-	left := b.sweep()
+	left := b.sweep(false)
 	if !timely {
 		return Account{}, late(ctx, left)
 	}

@@ -54,7 +54,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 		defer runtime.UnlockOSThread()
 		account, err := p.converse(l)
 		if !childless() {
-			b.sweep()
+			b.sweep(true)
 		}
 		unbrand()
 		<-turn
@@ -65,7 +65,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 		return a.account, a.err
 	case <-ctx.Done():
 	}
-	return Account{}, late(ctx, b.sweep())
+	return Account{}, late(ctx, b.sweep(true))
 }
 
 // late is what is said of a conversation that its context ended.

@@ -24,3 +24,8 @@ func RunChild(_ io.Reader, stdout io.Writer) int {
 	_, _ = fmt.Fprintln(stdout, noPAM)
 	return 1
 }
+
+// TakeAside has nothing to do: no modules are run.
+func TakeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
+	return stdin, stdout, nil
+}

@@ -28,7 +28,7 @@ func runChild(stdin io.Reader, stdout io.Writer) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	in, out, err := takeAside(stdin, stdout)
+	in, out, err := TakeAside(stdin, stdout)
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,8 @@ func runChild(stdin io.Reader, stdout io.Writer) error {
 	return err
 }
 
-// takeAside keeps the two pipes out of the modules' hands: they read nothing, and what they print to stdout goes to stderr.
-func takeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
+// TakeAside keeps two files of a process, its standard input and output, out of the modules' hands: they read nothing, and what they print to stdout goes to stderr.
+func TakeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
 	if f, ok := stdin.(*os.File); ok {
 		null, err := os.Open(os.DevNull)
 		if err != nil {

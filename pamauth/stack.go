@@ -50,6 +50,9 @@ func (s Stack) Check() error {
 		return fmt.Errorf("check PAM folder %q: not an absolute path", s.Confdir)
 	}
 	file := filepath.Join(s.confdir(), s.Service)
+	if err := s.checkTrust(file); err != nil {
+		return fmt.Errorf("check PAM service %q: %w", s.Service, err)
+	}
 	r := stackReader{confdir: s.confdir(), found: map[string]bool{}}
 	if err := r.read(file, "", 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) && r.depth == 0 {
@@ -162,7 +165,7 @@ func (r *stackReader) line(line, only string, depth int) error {
 	switch phase {
 	case "auth", "account", "password", "session":
 	default:
-		return fmt.Errorf("%q is not auth, account, password, session or @include", words[0])
+		return errors.New("does not begin with auth, account, password, session or @include") // and is not repeated: it may be no service file
 	}
 	if only != "" && phase != only {
 		return nil
@@ -211,5 +214,5 @@ func (r *stackReader) include(name, only string, depth int) error {
 		}
 	}
 	r.depth = depth + 1
-	return fmt.Errorf("include %q: no such file in %s\n  a relative name is looked up there; write the whole path", name, systemConfdir)
+	return fmt.Errorf("what is included is not in %s\n  a relative name is looked up there; write the whole path", systemConfdir)
 }

@@ -39,7 +39,7 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{name: "a circle of includes", files: map[string]string{"test": "@include @/test\n"}, says: []string{"more than 16 deep"}},
 		{name: "a vertical tab, which PAM takes for a letter", files: map[string]string{"test": both + "\vaccount required pam_permit.so\n"}, says: []string{"test:3: "}},
 		{name: "a line of one word, on which libpam 1.5.2 crashes", files: map[string]string{"test": both + "auth\n"}, says: []string{"test:3: "}},
-		{name: "an unknown type", files: map[string]string{"test": both + "authentication required pam_permit.so\n"}, says: []string{"test:3: ", `"authentication"`}},
+		{name: "an unknown type", files: map[string]string{"test": both + "authentication required pam_permit.so\n"}, says: []string{"test:3: ", "does not begin with auth"}},
 		{name: "a line without a module", files: map[string]string{"test": both + "auth required\n"}, says: []string{"test:3: ", "without control or module"}},
 		{name: "a bracket that does not close", files: map[string]string{"test": both + "auth [success=ok pam_permit.so\n"}, says: []string{"test:3: "}},
 		{name: "a huge file", files: map[string]string{"test": both + strings.Repeat("#\n", maxServiceFile)}, says: []string{"larger than"}},

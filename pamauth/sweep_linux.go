@@ -33,14 +33,15 @@ func (b brand) burn() (undo func(), err error) {
 }
 
 // sweep kills every process with the brand but this one, again until none is left, because they may fork in the meantime. It reaps those
-// that are this process's children and says how many it could not end.
-func (b brand) sweep() (left int) {
+// that are this process's children and says how many it could not end. hidden counts children whose brand cannot be seen as bearers: right
+// for a process that holds one conversation and has no other children, wrong for one that starts a child for each.
+func (b brand) sweep(hidden bool) (left int) {
 	begin := time.Now()
 	killed := map[int]bool{}
 	for {
-		pids := b.bearers()
+		pids := b.bearers(hidden)
 		for _, pid := range pids {
-			b.kill(pid)
+			b.kill(pid, hidden)
 			killed[pid] = true
 		}
 		reap(killed)
@@ -53,12 +54,15 @@ func (b brand) sweep() (left int) {
 
 // bearers are the living processes with the brand but this one. Where /proc is mounted with hidepid a child that runs set-id is hidden even
 // from us; then being our child is brand enough, and its own children become ours when it is dead (adopt).
-func (b brand) bearers() []int {
+func (b brand) bearers(withHidden bool) []int {
 	var pids []int
 	for _, pid := range numbered("/proc") {
 		if pid != os.Getpid() && b.on(pid) && living(pid) {
 			pids = append(pids, pid)
 		}
+	}
+	if !withHidden {
+		return pids
 	}
 	for _, pid := range children() {
 		if hidden(pid) {
@@ -121,13 +125,13 @@ func living(pid int) bool {
 }
 
 // kill looks at the brand again once it holds the process by a pidfd (os.FindProcess), so that a number used anew is not mistaken.
-func (b brand) kill(pid int) {
+func (b brand) kill(pid int, evenHidden bool) {
 	p, err := os.FindProcess(pid)
 	if err != nil {
 		return
 	}
 	defer func() { _ = p.Release() }()
-	if b.on(pid) || hidden(pid) {
+	if b.on(pid) || evenHidden && hidden(pid) {
 		_ = p.Kill()
 	}
 }
