@@ -3,6 +3,7 @@ package access
 import (
 	"iter"
 	"slices"
+	"strings"
 )
 
 // index finds the rules that may concern a request without looking at all of
@@ -81,7 +82,8 @@ func (n *index) put(r *rule) {
 	}
 }
 
-// candidates are the rules to look at, some of them perhaps more than once.
+// candidates are the rules for this client that may be about the resource, some
+// of them perhaps more than once.
 func (p *Policy) candidates(who *asker, res *resource) iter.Seq[*rule] {
 	return func(yield func(*rule) bool) {
 		if p.lookup != nil {
@@ -145,7 +147,12 @@ func (w *Who) principals() iter.Seq[string] {
 		if !yield(anyone) || w.Name == "" {
 			return
 		}
-		if !yield(users) || !yield(w.Name) {
+		if !yield(users) {
+			return
+		}
+		// An account may be called like one of the words, or like a group with its @.
+		isWord := w.Name == anyone || w.Name == users || strings.HasPrefix(w.Name, "@")
+		if !isWord && !yield(w.Name) {
 			return
 		}
 		for _, g := range w.Groups {

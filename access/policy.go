@@ -159,9 +159,10 @@ func (r *rule) allows(res *resource, action string) bool {
 	return slices.Contains(r.actions, action)
 }
 
-// covers reports whether the rule speaks of this client and this resource.
+// covers reports whether the rule speaks of this resource and service, and of
+// clients from there. That it is for this client is known of candidates.
 func (r *rule) covers(who *asker, res *resource) bool {
-	return r.source.isFor(who) && r.isOn(who, res) && r.isFrom(who) && r.isAbout(who)
+	return r.isOn(who, res) && r.isFrom(who) && r.isAbout(who)
 }
 
 func (s *Rule) isFor(who *asker) bool {

@@ -80,6 +80,8 @@ func TestRulesDecide(t *testing.T) {
 		{"unless a rule says so", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact"}, To: []string{"users"}}}, who("bob"), "artifact:a:look repository:a:pull", "artifact:a:look"},
 		{"a name that is no path gets no namespace", theRules[2:3], who("Bob"), "repository:Bob/app:push repository:bob/app:push", ""},
 		{"a name with a glob in it gets no namespace", theRules[2:3], who("*"), "repository:x/app:push", ""},
+		{"an account called like a group with its @ is not in it", theRules[4:], who("@registry-admins"), "registry:catalog:*", ""},
+		{"an account called anyone is nobody else", []Rule{{Allow: []string{"pull"}, To: []string{"anyone"}}}, who("anyone"), "repository:a:pull", "repository:a:pull"},
 		{"a star within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}}, who(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull", "repository:team/app-1:pull"},
 		{"a star is one segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"*/app"}, To: []string{"anyone"}}}, who(""), "repository:a/app:pull repository:a/b/app:pull repository:app:pull", "repository:a/app:pull"},
 		{"** in the middle", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a/**/z"}, To: []string{"anyone"}}}, who(""), "repository:a/z:pull repository:a/b/c/z:pull repository:a/z/b:pull", "repository:a/z:pull repository:a/b/c/z:pull"},

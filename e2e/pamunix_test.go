@@ -65,6 +65,10 @@ func TestAccountsOfTheSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustRun(t, "install", "-o", s.web.name, "-g", "shadow", "-m", "2510", binary(t), s.program)
+		// Such a program believes only what root has written; its log is the web user's all the same.
+		mustRun(t, "install", "-o", s.web.name, "-m", "0600", "/dev/null", s.logFile)
+		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
+		mustRun(t, "chmod", "0644", s.configFile)
 		apacheCGI.open(t, s)
 		p := newPlayer(s)
 		p.playAll(t, cases)
@@ -231,6 +235,58 @@ func databasePAM(s *stage) string {
 }
 
 // TestModules meets modules of all manners, in the door that asks PAM itself and in one that has a child do it.
+// TestASetGroupIDProgramBelievesOnlyRoot tries what the web user could do with the group it does not have: have a PAM stack of its own run.
+func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
+	needRoot(t, "a set-group-id install")
+	web := lookupWebUser(t)
+	s := newSite(t, siteOptions{pamService: "auth required pam_permit.so\naccount required pam_permit.so\n"})
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(s.dir, "dockerauth")
+	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), program)
+	own := filepath.Join(s.dir, "own") // the web user's folder, with a configuration and the same program beside it
+	mustRun(t, "install", "-d", "-o", web.name, own)
+	if err := os.Link(program, filepath.Join(own, "dockerauth")); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "cp", s.configFile, own)
+	mustRun(t, "chown", "-R", web.name, own+"/config.yml", s.confdir, s.keyFile)
+	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
+	order := "\x01\x00\x20\x00\x00\x00\x00\x00\x00\x01"
+	for _, text := range []string{"dockerauth", s.confdir, "", "alice", "x", ""} {
+		order += string([]byte{0, byte(len(text))}) + text
+	}
+	order = string([]byte{0, 0, 0, byte(len(order))}) + order
+	for _, c := range []struct {
+		name    string
+		program string
+		args    []string
+		env     []string
+		stdin   string
+		says    string
+	}{
+		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"}, nil, "", "set-group-id"},
+		{"the same over FastCGI", program, []string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "", "set-group-id"},
+		{"a file that only the group can read", program, []string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "", "set-group-id"},
+		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi, "", "does not belong to root"},
+		{"an order for a stack of one's own", program, []string{"pam-conversation"}, nil, order, "does not belong to root"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.Command(c.program, c.args...)
+			cmd.Env = append([]string{}, c.env...)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+			o := run(t, c.stdin, cmd)
+			if strings.Contains(o.stdout, "access_token") || strings.Contains(o.stdout, "\x01y") || !strings.Contains(o.stdout+o.stderr, c.says) {
+				t.Errorf("got %v, want %q", o, c.says)
+			}
+			if strings.Contains(o.stdout+o.stderr, "root:") {
+				t.Errorf("it shows what only the group may read: %v", o)
+			}
+		})
+	}
+}
+
 func TestModules(t *testing.T) {
 	outOfOrder := func(reason string) want {
 		return want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
