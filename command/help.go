@@ -46,7 +46,8 @@ const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI u
                     standard input is one (mod_fcgid, spawn-fcgi)
 
 A unix socket is made with mode 0660: the web server's group must be the
-service's. A changed configuration, key or certificate is noticed within a
+service's. Whoever can connect is believed what he says of a client's address:
+over TCP that is every user of the machine. A changed configuration, key or certificate is noticed within a
 second, or at once on SIGHUP; when the new one is not usable, the old one stays
 in force.
 
