@@ -194,7 +194,18 @@ func wantedHeader(name string) bool {
 		return false
 	}
 	field, found := strings.CutPrefix(name, "HTTP_")
-	return found && isToken(field)
+	return found && isVariable(field)
+}
+
+// isVariable holds for the form that RFC 3875 §4.1.18 gives names. In any other,
+// HTTP_Host or HTTP_REMOTE-USER, a field left out above would come back.
+func isVariable(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // authorization finds the header under the names Apache gives it: as it is, or
