@@ -8,13 +8,14 @@ import (
 
 // index finds the rules that may concern a request without looking at all of
 // them: a tree of the segments with which their patterns begin, as far as
-// those are literals, *, {user} or {group}, and in each node the rules by who
-// they are for.
+// those are literals, *, {user} or {group} (and after a ** by the last one), and
+// in each node the rules by who they are for.
 type index struct {
 	literal map[string]*index
 	one     *index             // below *
 	user    *index             // below {user}
 	group   *index             // below {group}
+	tail    map[string]*index  // below **, by the literal with which the pattern ends
 	rules   map[string][]*rule // by principal, as written in "to"
 }
 
@@ -47,16 +48,12 @@ func (n *index) below(segments []segment) *index {
 			n = grow(&n.user)
 		case s.isOnly(pieceGroup):
 			n = grow(&n.group)
+		case s.any && segments[len(segments)-1].literal != "":
+			return growIn(&n.tail, segments[len(segments)-1].literal)
 		case s.any || s.pieces != nil:
 			return n
 		default:
-			if n.literal == nil {
-				n.literal = make(map[string]*index)
-			}
-			if n.literal[s.literal] == nil {
-				n.literal[s.literal] = &index{}
-			}
-			n = n.literal[s.literal]
+			n = growIn(&n.literal, s.literal)
 		}
 	}
 	return n
@@ -67,6 +64,16 @@ func grow(n **index) *index {
 		*n = &index{}
 	}
 	return *n
+}
+
+func growIn(m *map[string]*index, key string) *index {
+	if *m == nil {
+		*m = make(map[string]*index)
+	}
+	if (*m)[key] == nil {
+		(*m)[key] = &index{}
+	}
+	return (*m)[key]
 }
 
 func (s *segment) isOnly(kind pieceKind) bool {
@@ -115,17 +122,14 @@ func (n *index) visit(who *asker, path []string, yield func(*rule) bool) bool {
 	if n == nil {
 		return true
 	}
-	if len(n.rules) > 0 {
-		for principal := range who.principals() {
-			for _, r := range n.rules[principal] {
-				if !yield(r) {
-					return false
-				}
-			}
-		}
+	if !n.yieldRules(who, yield) {
+		return false
 	}
 	if len(path) == 0 {
 		return true
+	}
+	if n.tail != nil && !n.tail[path[len(path)-1]].yieldRules(who, yield) {
+		return false
 	}
 	first, rest := path[0], path[1:]
 	if n.user != nil && first == who.user && !n.user.visit(who, rest, yield) {
@@ -135,6 +139,20 @@ func (n *index) visit(who *asker, path []string, yield func(*rule) bool) bool {
 		return false
 	}
 	return n.literal[first].visit(who, rest, yield) && n.one.visit(who, rest, yield)
+}
+
+func (n *index) yieldRules(who *asker, yield func(*rule) bool) bool {
+	if n == nil || len(n.rules) == 0 {
+		return true
+	}
+	for principal := range who.principals() {
+		for _, r := range n.rules[principal] {
+			if !yield(r) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (w *Who) isIn(group string) bool {
