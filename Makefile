@@ -50,4 +50,4 @@ vuln: build
 	$(LINT) govulncheck -mode binary dockerauth
 
 clean:
-	rm -rf dockerauth dist .demo e2e/.cache
+	rm -rf dockerauth dist .demo-* e2e/.cache
