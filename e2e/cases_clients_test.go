@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// clientCases are the requests of real clients, header by header. Those of docker and skopeo were recorded (docker 28, skopeo 1.9), the others
-// follow the source that is named with them.
+// clientCases are the requests of real clients, header by header. The GET of docker login (docker 28) and the POSTs of skopeo (1.9) were
+// recorded, the others follow the client's source; the clients themselves are played in roundtrip_test.go.
 var clientCases = []testCase{
 	{"docker login", recorded(`
 		GET {mount}{path}?account=alice&client_id=docker&offline_token=true&service=registry.example HTTP/1.1
