@@ -146,22 +146,13 @@ func (q *question) answer(out io.Writer) int {
 // explain puts the blacklist before the rules, as the service does.
 func (q *question) explain(scope access.Scope) []access.Finding {
 	findings := q.config.Access.Explain(q.who, scope)
-	for _, entry := range q.config.BlacklistedUsers {
-		if !q.isListed(entry) {
-			continue
-		}
-		for i := range findings {
+	entry := access.Blacklist(q.config.BlacklistedUsers).Find(q.who.Name, q.who.Groups)
+	for i := range findings {
+		if entry != "" {
 			findings[i].Granted, findings[i].Line, findings[i].Reason = false, 0, fmt.Sprintf("blacklisted_users has %q, which comes before every rule", entry)
 		}
 	}
 	return findings
-}
-
-func (q *question) isListed(entry string) bool {
-	if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
-		return slices.ContainsFunc(q.who.Groups, func(g access.Group) bool { return g.Name == group })
-	}
-	return q.who.Name != "" && strings.EqualFold(entry, q.who.Name)
 }
 
 func (q *question) because(f access.Finding) string {

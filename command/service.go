@@ -8,9 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 
+	"dockerauth/access"
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/jwtsign"
@@ -41,7 +40,7 @@ func NewHandler(cfg *config.Config, conversation pamauth.Conversation, log *slog
 // wantsGroups: looking groups up costs a question to the directory, so it is
 // done only where something depends on them.
 func wantsGroups(cfg *config.Config) bool {
-	return cfg.Access.NamesGroups() || slices.ContainsFunc(cfg.BlacklistedUsers, func(name string) bool { return strings.HasPrefix(name, "@") })
+	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups()
 }
 
 // OneConversation asks PAM in this process: for the CGI door, where the

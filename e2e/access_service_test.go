@@ -171,7 +171,7 @@ func (l *lane) blacklisted(t *testing.T) {
 			}
 		})
 	}
-	if !strings.Contains(l.service.output(), "blacklisted group") {
+	if !strings.Contains(l.service.output(), "is blacklisted, by the entry") {
 		t.Error("the log does not say who was refused for the blacklist")
 	}
 }

@@ -45,9 +45,9 @@ const (
 type Endpoint struct {
 	Authenticator Authenticator
 	Signer        Signer
-	Audiences     []string       // the services that tokens are issued for
-	Blacklist     []string       // user names that are refused, as given by the client and as given by PAM; @name = a group
-	Policy        *access.Policy // nil = every account gets what it asks for
+	Audiences     []string         // the services that tokens are issued for
+	Blacklist     access.Blacklist // asked about the name that the client sent, and the one that PAM gave back
+	Policy        *access.Policy   // nil = every account gets what it asks for
 	AccessTTL     time.Duration
 	RefreshTTL    time.Duration
 }
@@ -115,13 +115,8 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 		return Account{}, refuse("PAM gave back an account name that cannot be one")
 	}
 	// Again, since a module may have turned one name into another.
-	if e.blacklisted(account.Name) {
-		return Account{}, refuse("%q is blacklisted", account.Name)
-	}
-	for _, group := range account.Groups {
-		if slices.Contains(e.Blacklist, "@"+group.Name) {
-			return Account{}, refuse("%q is in the blacklisted group %q", account.Name, group.Name)
-		}
+	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
+		return Account{}, refuse("%q is blacklisted, by the entry %q", account.Name, entry)
 	}
 	return account, nil
 }
@@ -160,16 +155,10 @@ func (e *Endpoint) admissible(user string) error {
 	if !validUser(user) {
 		return refuse("the user name is empty, too long or holds a character that no user name holds")
 	}
-	if e.blacklisted(user) {
-		return refuse("%q is blacklisted", user)
+	if entry := e.Blacklist.Find(user, nil); entry != "" {
+		return refuse("%q is blacklisted, by the entry %q", user, entry)
 	}
 	return nil
-}
-
-// blacklisted ignores case: a directory that does so would otherwise let a
-// blacklisted account in under another spelling.
-func (e *Endpoint) blacklisted(user string) bool {
-	return slices.ContainsFunc(e.Blacklist, func(name string) bool { return strings.EqualFold(name, user) })
 }
 
 // refreshToken gives a refresh token back as it came, and a new one to those
