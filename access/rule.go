@@ -148,15 +148,15 @@ func notInPrincipal(r rune) bool {
 
 func (s *Rule) checkPrefixes() error {
 	for _, text := range s.From {
-		if _, err := parsePrefix(text); err != nil {
+		if _, err := ParsePrefix(text); err != nil {
 			return err
 		}
 	}
 	return checkList(s.From, false)
 }
 
-// parsePrefix refuses 10.0.0.1/8: it is not clear whether the host or the network was meant.
-func parsePrefix(text string) (netip.Prefix, error) {
+// ParsePrefix reads an address or a prefix. It refuses 10.0.0.1/8: it is not clear whether the host or the network was meant.
+func ParsePrefix(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		addr = addr.Unmap()
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
@@ -203,7 +203,7 @@ func (s *Rule) compile() rule {
 		r.patterns = append(r.patterns, p)
 	}
 	for _, text := range s.From {
-		p, _ := parsePrefix(text)
+		p, _ := ParsePrefix(text)
 		r.from = append(r.from, p)
 	}
 	return r

@@ -26,6 +26,8 @@ type Config struct {
 	BlacklistedUsers []string
 	AccessTokenTTL   time.Duration // whole seconds, as the next two
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
+	TrustedProxies   Proxies       // of the HTTP door
+	State            string        // folder, absolute; "" = none. DefaultState need not exist, any other must
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = there is no such section
@@ -38,7 +40,11 @@ type PAM struct {
 	Confdir     string        // folder of service files, absolute; "" is the system's
 	Timeout     time.Duration // of one conversation
 	Concurrency int           // conversations at once, at least 1
+	Cache       time.Duration // for how long a login is good without asking again; 0 = not at all
 }
+
+// DefaultState is the folder that is used when it exists.
+const DefaultState = "/var/lib/dockerauth"
 
 // Log is where the log goes.
 type Log struct {

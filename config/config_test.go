@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -93,7 +94,8 @@ func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
 		Path: path, Issuer: "myAuthService.com", Audience: []string{"myDockerRegistry.com"},
 		BlacklistedUsers: []string{"userNameYouDoNotWantToGiveRegistryAccess"},
 		AccessTokenTTL:   15 * time.Minute, RefreshTokenTTL: 90 * 24 * time.Hour,
-		PAM:   PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0)},
+		PAM:   PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0), Cache: 30 * time.Second},
+		State: DefaultState,
 		Log:   Log{Format: "text", Level: slog.LevelInfo},
 		Files: []string{path, filepath.Join(dir, keyName)},
 	}
@@ -111,7 +113,9 @@ audience: [one, Docker registry]
 blacklisted_users: [root, 'web master']
 access_token_ttl: 1h30m
 refresh_token_ttl: 2w
-pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3}
+pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3, cache: 0}
+trusted_proxies: [127.0.0.1, "2001:db8::/32", unix]
+state: var/state
 log:
   file: logs/auth.log
   format: json
@@ -128,9 +132,11 @@ log:
 	want := &Config{
 		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"}, BlacklistedUsers: []string{"root", "web master"},
 		AccessTokenTTL: 90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
-		PAM:   PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"), Timeout: 14 * time.Second, Concurrency: 3},
-		Log:   Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
-		Files: []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
+		PAM:            PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"), Timeout: 14 * time.Second, Concurrency: 3},
+		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {}},
+		State:          filepath.Join(dir, "var/state"),
+		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
+		Files:          []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)

@@ -74,7 +74,7 @@ func checkBounds(t *testing.T, s settings) {
 		}
 	}
 	paths := []string{s.privateKey}
-	for _, p := range []string{s.certificate, c.PAM.Confdir, c.Log.File} {
+	for _, p := range []string{s.certificate, c.PAM.Confdir, c.Log.File, c.State} {
 		if p != "" {
 			paths = append(paths, p)
 		}
@@ -86,7 +86,7 @@ func checkBounds(t *testing.T, s settings) {
 	}
 	if len(c.Audience) == 0 || c.AccessTokenTTL < time.Minute || c.AccessTokenTTL > 24*time.Hour || c.RefreshTokenTTL < c.AccessTokenTTL ||
 		c.AccessTokenTTL%time.Second != 0 || c.RefreshTokenTTL%time.Second != 0 ||
-		c.PAM.Timeout < time.Second || c.PAM.Timeout > 14*time.Second || c.PAM.Concurrency < 1 || c.PAM.Concurrency > 256 ||
+		c.PAM.Timeout < time.Second || c.PAM.Timeout > 14*time.Second || c.PAM.Concurrency < 1 || c.PAM.Concurrency > 256 || c.PAM.Cache < 0 || c.PAM.Cache > 5*time.Minute ||
 		c.PAM.Service == "other" || strings.ContainsAny(c.PAM.Service, "/ ") || c.PAM.Service[0] == '.' ||
 		c.Log.Format != "text" && c.Log.Format != "json" || s.keyID != "" && s.keyID != "libtrust" && s.keyID != "thumbprint" {
 		t.Fatalf("out of bounds: %+v", s)
@@ -118,11 +118,25 @@ func writeOut(s settings) string {
 	}
 	put("access_token_ttl", formatDuration(c.AccessTokenTTL))
 	put("refresh_token_ttl", formatDuration(c.RefreshTokenTTL))
+	put("state", c.State)
+	proxies := []string{}
+	for _, p := range c.TrustedProxies {
+		if p.Bits() == 0 {
+			panic("everybody is trusted")
+		}
+		text := "unix"
+		if p.IsValid() {
+			text = p.String()
+		}
+		proxies = append(proxies, text)
+	}
+	put("trusted_proxies", proxies)
 	b.WriteString("pam:\n")
 	put("  service", c.PAM.Service)
 	put("  confdir", c.PAM.Confdir)
 	put("  timeout", formatDuration(c.PAM.Timeout))
 	put("  concurrency", c.PAM.Concurrency)
+	put("  cache", formatDuration(c.PAM.Cache))
 	b.WriteString("log:\n")
 	put("  file", c.Log.File)
 	put("  format", c.Log.Format)

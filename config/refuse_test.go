@@ -10,7 +10,7 @@ import (
 const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
-	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, refresh_token_ttl, pam, log, access"
+	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, refresh_token_ttl, trusted_proxies, state, pam, log, access"
 	form    = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
 )
 
@@ -52,7 +52,7 @@ func TestRefused(t *testing.T) {
 		{"a capital", head + "Key-ID: libtrust\n", "f:4: Key-ID: unknown key\n  did you mean key_id?"},
 		{"a key of a section outside it", head + "service: x\n", "f:4: service: unknown key\n  service is in pam: write it below that, indented"},
 		{"a key in a section that is not in it", head + "log:\n  issuer: x\n", "f:5: log.issuer: unknown key\n  issuer is not in log: begin its line in the first column"},
-		{"a key that resembles none", head + "pam: {zzz: 1}\n", "f:4: pam.zzz: unknown key\n  known are service, confdir, timeout, concurrency"},
+		{"a key that resembles none", head + "pam: {zzz: 1}\n", "f:4: pam.zzz: unknown key\n  known are service, confdir, timeout, concurrency, cache"},
 		{"a number for a key", head + "1: 2\n", "f:4: 1: unknown key\n  known are " + fullTop},
 		{"a password for a key", head + "hunter2!: x\n", "f:4: unknown key of 8 bytes\n  known are " + fullTop},
 		{"a line of a key file for a key", head + strings.Repeat("A", 64) + ": x\n", "f:4: unknown key of 64 bytes\n  known are " + fullTop},
@@ -103,7 +103,7 @@ func TestRefused(t *testing.T) {
 		{"a log level in capitals", head + "log: {level: INFO}\n", "f:4: log.level: \"INFO\" is unknown\n  write one of: debug, info, warn, error"},
 
 		// PAM
-		{"a section that is a text", head + "pam: dockerauth\n", "f:4: pam: is a text, not a section\n  write its keys below it, indented: service, confdir, timeout, concurrency"},
+		{"a section that is a text", head + "pam: dockerauth\n", "f:4: pam: is a text, not a section\n  write its keys below it, indented: service, confdir, timeout, concurrency, cache"},
 		{"the service that lets everyone in", head + "pam: {service: other}\n", "f:4: pam.service: \"other\" answers for services that have no file\n  make a file of its own for this service, /etc/pam.d/dockerauth"},
 		{"a service outside its folder", head + "pam: {service: ../x}\n", "f:4: pam.service: \"../x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
 		{"a service that begins with a dot", head + "pam: {service: .x}\n", "f:4: pam.service: \".x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
@@ -116,6 +116,10 @@ func TestRefused(t *testing.T) {
 		{"half a conversation", head + "pam: {concurrency: 4.5}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
 		{"octal", head + "pam: {concurrency: 010}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
 		{"more than memory allows", head + "pam: {concurrency: 257}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
+		{"a proxy by its name", head + "trusted_proxies: [proxy.example]\n", "f:4: trusted_proxies: \"proxy.example\" is neither an address nor a prefix\n  " + proxiesHint},
+		{"everybody a proxy", head + "trusted_proxies: [0.0.0.0/0]\n", "f:4: trusted_proxies: \"0.0.0.0/0\" is everybody: any client could choose its address\n  " + proxiesHint},
+		{"a cache without unit", head + "pam: {cache: 30}\n", "f:4: pam.cache: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
+		{"a cache for a day", head + "pam: {cache: 1d}\n", "f:4: pam.cache: \"1d\" is more than 5m\n  an account that is locked must not stay open for longer"},
 		{"a text for a number", head + "pam: {concurrency: '4'}\n", "f:4: pam.concurrency: is a text, not a number\n  write 0 for the number of processor cores"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

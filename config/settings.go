@@ -15,8 +15,8 @@ import (
 
 // The keys, by section, in the order of config.yml.dist.
 var (
-	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id", "access_token_ttl", "refresh_token_ttl", "pam", "log", "access"}
-	pamKeys = []string{"service", "confdir", "timeout", "concurrency"}
+	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id", "access_token_ttl", "refresh_token_ttl", "trusted_proxies", "state", "pam", "log", "access"}
+	pamKeys = []string{"service", "confdir", "timeout", "concurrency", "cache"}
 	logKeys = []string{"file", "format", "level"}
 )
 
@@ -29,6 +29,9 @@ const (
 
 	minPAMTimeout = time.Second
 	maxPAMTimeout = 14 * time.Second // docker login gives up after 15
+
+	// For so long a password that was changed, or an account that was locked, goes on being good.
+	maxCache = 5 * time.Minute
 
 	// One yescrypt check takes 16 MiB: this many take 4 GiB.
 	maxConcurrency = 256
@@ -54,7 +57,8 @@ func defaults() settings {
 		config: Config{
 			AccessTokenTTL:  15 * time.Minute,
 			RefreshTokenTTL: 90 * day,
-			PAM:             PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0)},
+			State:           DefaultState,
+			PAM:             PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0), Cache: 30 * time.Second},
 			Log:             Log{Format: "text", Level: slog.LevelInfo},
 		},
 		lines: map[string]int{},
@@ -121,6 +125,10 @@ func (r *reader) top(key string, v node) {
 		c.AccessTokenTTL = r.duration(key, v, minAccessTTL, maxAccessTTL, "it cannot be taken back before it ends")
 	case "refresh_token_ttl":
 		c.RefreshTokenTTL = r.duration(key, v, minAccessTTL, maxRefreshTTL, "logins that never end outlive the account")
+	case "trusted_proxies":
+		c.TrustedProxies = r.proxies(key, v)
+	case "state":
+		c.State = r.pathOrNone(key, v)
 	case "pam":
 		r.section(key, v, pamKeys, r.pam)
 	case "log":
@@ -141,6 +149,8 @@ func (r *reader) pam(key string, v node) {
 		p.Timeout = r.duration(key, v, minPAMTimeout, maxPAMTimeout, "docker login gives up after 15s")
 	case "pam.concurrency":
 		p.Concurrency = r.concurrency(key, v)
+	case "pam.cache":
+		p.Cache = r.durationOrNone(key, v, maxCache, "an account that is locked must not stay open for longer")
 	}
 }
 
@@ -378,6 +388,14 @@ func (r *reader) concurrency(key string, v node) int {
 		return runtime.GOMAXPROCS(0) // cores, or the share of them that a container has
 	}
 	return n
+}
+
+// durationOrNone takes 0, which needs no unit, for none.
+func (r *reader) durationOrNone(key string, v node, most time.Duration, why string) time.Duration {
+	if v.kind == kindNumber && v.text == "0" {
+		return 0
+	}
+	return r.duration(key, v, 0, most, why)
 }
 
 func (r *reader) duration(key string, v node, least, most time.Duration, why string) time.Duration {
