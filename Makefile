@@ -1,12 +1,14 @@
 # make build   ./dockerauth
 # make demo    the service, a registry and a client at work on this machine
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
+# make soak    a million requests against a running service, to see whether anything grows (an hour; SOAK=100000 for fewer)
 GO       ?= go
 FUZZTIME ?= 4s
+SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build demo setup test check fuzz tools e2e vuln clean
+.PHONY: build demo setup test check fuzz tools e2e soak vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -44,6 +46,10 @@ tools:
 
 e2e: build tools
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -timeout 20m ./...
+
+# e2e plays a tenth of it.
+soak: build
+	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -v -run '^TestASoak' .
 
 # Needs the vulnerability database on the network, so it is not part of test.
 vuln: build
