@@ -3,7 +3,10 @@ package handler
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // The ways in which a request ends without a token. An Authenticator's errors
@@ -63,14 +66,22 @@ type answer struct {
 	challenge  bool
 }
 
+// seconds is for Retry-After: whole ones, and never fewer than it takes.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64(max(1, math.Ceil(d.Seconds()))), 10)
+}
+
 // answerTo maps an error to its answer: the one place where errors become
 // status codes. 403 is never among them, since containerd and buildkit give up
 // for good on it.
 func answerTo(err error) answer {
 	var bad *badRequest
+	var throttled *Throttled
 	switch {
 	case errors.As(err, &bad):
 		return bad.answer()
+	case errors.As(err, &throttled):
+		return answer{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins, try again later", retryAfter: seconds(throttled.After)}
 	case errors.Is(err, errNoCredentials):
 		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required", challenge: true}
 	case errors.Is(err, ErrRefused):
@@ -102,11 +113,14 @@ func (e *badRequest) answer() answer {
 // outcome is the word for an error in the log.
 func outcome(err error) string {
 	var bad *badRequest
+	var throttled *Throttled
 	switch {
 	case err == nil:
 		return "granted"
 	case errors.As(err, &bad):
 		return "invalid"
+	case errors.As(err, &throttled):
+		return "throttled"
 	case errors.Is(err, errNoCredentials), errors.Is(err, ErrRefused):
 		return "refused"
 	case errors.Is(err, ErrBusy):

@@ -25,7 +25,7 @@ const stripped = "no credentials arrived, although the client has some: the web 
 func (h *Handler) log(r *http.Request, req Request, resp Response, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch outcome(err) {
-	case "refused", "invalid":
+	case "refused", "invalid", "throttled":
 		level = slog.LevelWarn
 	case "broken", "busy":
 		level = slog.LevelError

@@ -41,15 +41,17 @@ const (
 	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
 )
 
-// Endpoint answers token requests. All fields but Blacklist and Policy must be set.
+// Endpoint answers token requests. All fields but Guard, Blacklist and Policy must be set.
 type Endpoint struct {
 	Authenticator Authenticator
+	Guard         Guard // nil = none
 	Signer        Signer
 	Audiences     []string         // the services that tokens are issued for
 	Blacklist     access.Blacklist // asked about the name that the client sent, and the one that PAM gave back
 	Policy        *access.Policy   // nil = every account gets what it asks for
 	AccessTTL     time.Duration
 	RefreshTTL    time.Duration
+	FailureDelay  time.Duration // a refused password is answered after a whole number of these; 0 = at once
 }
 
 // Token answers one request: cheap refusals first, then the credentials, then
@@ -107,6 +109,14 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 		}
 		return Account{}, nil
 	}
+	if req.Grant == GrantPassword {
+		return e.guarded(ctx, req, func() (Account, error) { return e.decide(ctx, req) })
+	}
+	return e.decide(ctx, req)
+}
+
+// decide asks whether the credentials are good and the account may come in.
+func (e *Endpoint) decide(ctx context.Context, req Request) (Account, error) {
 	account, err := e.ask(ctx, req)
 	if err != nil {
 		return Account{}, err
