@@ -9,7 +9,8 @@
 //
 //   - URL.Path is the path below the mount point, cleaned; URL.RawQuery the original query;
 //   - Header has Authorization, whichever variable carried it, and neither Proxy nor Remote-User;
-//   - RemoteAddr is "ip:port" of the peer that the web server names (":0" when it names none);
+//   - RemoteAddr is "ip:port" of the peer that the web server names (":0" when it names none), in
+//     the HTTP door that of the peer itself, or "ip:0" of the client that a trusted proxy names;
 //   - Host is empty: it is the client's claim, and nothing here depends on it;
 //   - Body can be read to its end, ContentLength is -1 when nobody announced it;
 //   - the context ends when the web server goes away, and after requestTime at the latest.
@@ -20,6 +21,7 @@ package gateway
 
 import (
 	"log/slog"
+	"net/netip"
 	"syscall"
 	"time"
 )
@@ -29,6 +31,12 @@ type Options struct {
 	Log     *slog.Logger  // nil = discard
 	Program string        // base name of the program as the web server knows it, to recognise SCRIPT_NAME
 	Grace   time.Duration // how long requests under way may take after shutdown; 0 = 15 s
+
+	// Trusted says which peers of the HTTP door are proxies whose X-Forwarded-For is believed.
+	// nil = nobody. A peer that came through a unix socket has no address: it is asked for as the
+	// zero Addr, and trusted only if that is. Addresses come unmapped and without a zone. The other doors do
+	// not ask: there the web server itself names the client. Called by many requests at once.
+	Trusted func(peer netip.Addr) bool
 }
 
 // defaultGrace fits under the 20 s and more that systemd and Apache wait before

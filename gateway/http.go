@@ -98,11 +98,7 @@ func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
 	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
-	// X-Forwarded-For and its kin stay what they are, a claim: RemoteAddr is the
-	// peer, until a configuration names proxies to be believed.
-	if _, _, err := net.SplitHostPort(r.RemoteAddr); err != nil {
-		r.RemoteAddr = ":0" // a unix socket's peer has no address
-	}
+	r.RemoteAddr = clientAddr(r, d.o.Trusted, d.o.Log)
 	return hold(d.handler, r, d.o.Log)
 }
 

@@ -251,9 +251,15 @@ type server func(context.Context, net.Listener, http.Handler, Options) error
 // run serves on l until the test ends, and fails it when that goes wrong.
 func run(t testing.TB, serve server, l net.Listener, h http.Handler) {
 	t.Helper()
+	runWith(t, serve, l, h, Options{})
+}
+
+func runWith(t testing.TB, serve server, l net.Listener, h http.Handler, o Options) {
+	t.Helper()
+	o.Program, o.Grace = program, 5*time.Second
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, l, h, Options{Program: program, Grace: 5 * time.Second}) }()
+	go func() { ended <- serve(ctx, l, h, o) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -292,13 +298,19 @@ func playHTTP(t *testing.T) func(testing.TB, wish) reply {
 	run(t, ServeHTTP, l, teller)
 	return func(t testing.TB, w wish) reply {
 		t.Helper()
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return w.speakHTTP(t, c)
+		return w.speakHTTP(t, dialTCP(t, l))
 	}
+}
+
+// dialTCP connects to l until the test ends.
+func dialTCP(t testing.TB, l net.Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // speakHTTP writes the request by hand: no client would send the hostile ones.
