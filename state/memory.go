@@ -1,0 +1,109 @@
+package state
+
+import (
+	"container/list"
+	"sync"
+	"time"
+)
+
+// sweepSteps is how many records every update looks at, in turn, to drop those that are over: at two, all have been looked at before half as
+// many new ones have come.
+const sweepSteps = 2
+
+// Memory is a Store of this process alone. 100,000 records of 100 bytes take about 30 MB.
+type Memory struct {
+	Now func() time.Time
+
+	mu    sync.Mutex
+	limit int
+	byID  map[id]*list.Element
+	byAge list.List     // of *kept; least recently updated first
+	sweep *list.Element // the next to be looked at; nil = from the start
+}
+
+// kept is pointed at, so that the map stays small.
+type kept struct {
+	id id
+	entry
+}
+
+// NewMemory returns a store for so many records.
+func NewMemory(limit int) *Memory {
+	return &Memory{Now: time.Now, limit: max(limit, 1), byID: map[id]*list.Element{}}
+}
+
+func (m *Memory) Get(key string) ([]byte, error) {
+	id, err := identify(nil, key)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return clone(m.find(id, m.Now())), nil
+}
+
+func (m *Memory) Update(key string, change Change) error {
+	id, err := identify(nil, key)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.Now()
+	changed, err := apply(change, m.find(id, now), now)
+	if err != nil {
+		return err
+	}
+	m.dropSome(now)
+	m.put(&kept{id, changed}, now)
+	return nil
+}
+
+func (m *Memory) find(id id, now time.Time) []byte {
+	e, ok := m.byID[id]
+	if !ok {
+		return nil
+	}
+	if found := e.Value.(*kept); !found.isOver(now) {
+		return found.record
+	}
+	return nil
+}
+
+// put makes k the youngest, or deletes what stands in its place if k is over.
+func (m *Memory) put(k *kept, now time.Time) {
+	if e, ok := m.byID[k.id]; ok {
+		m.remove(e)
+	}
+	if k.isOver(now) {
+		return
+	}
+	if len(m.byID) >= m.limit {
+		m.remove(m.byAge.Front())
+	}
+	m.byID[k.id] = m.byAge.PushBack(k)
+}
+
+func (m *Memory) dropSome(now time.Time) {
+	for range sweepSteps {
+		if m.sweep == nil {
+			m.sweep = m.byAge.Front()
+		}
+		e := m.sweep
+		if e == nil {
+			return
+		}
+		m.sweep = e.Next()
+		if e.Value.(*kept).isOver(now) {
+			m.remove(e)
+		}
+	}
+}
+
+func (m *Memory) remove(e *list.Element) {
+	if m.sweep == e {
+		m.sweep = e.Next()
+	}
+	delete(m.byID, e.Value.(*kept).id)
+	m.byAge.Remove(e)
+}

@@ -1,0 +1,84 @@
+// Package state keeps small records for a while, shared by all who use the same store: tallies of failed logins, revocations. A record is bytes
+// under a key, with an end. Memory keeps them for this process, Folder for all processes of one machine, Fallback makes one of two.
+//
+// Time is the wall clock's, the only one that processes and machines share. A record is over when the clock reaches its end. A clock that was
+// set back keeps records longer, one that was set forward ends them sooner: a user to whom that matters writes times into the record and judges
+// them. No record stays for more than MaxKeep, whatever its end.
+//
+// A store is bounded: when it is full, the records that were not updated for the longest time make room. Nothing here is a data base; what must
+// not be lost before its end does not belong here yet.
+package state
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// MaxKey is in bytes: more than the longest account name and an address.
+	MaxKey = 512
+	// MaxRecord is in bytes: a dozen times and counts. It bounds what a full store takes.
+	MaxRecord = 1024
+	// MaxKeep bounds what a clock that was far ahead for a moment leaves behind. A refresh token lives for ten years at most.
+	MaxKeep = 3660 * 24 * time.Hour
+)
+
+// ErrTooLong is the cause of every error that is the caller's and not the store's: a key or a record beyond its bound.
+var ErrTooLong = errors.New("too long for a store")
+
+// Store keeps small records for a while. All methods may be called at once by anybody.
+type Store interface {
+	// Get returns the record of a key, nil if there is none or its time is over.
+	Get(key string) ([]byte, error)
+	// Update replaces the record of a key by what change makes of it. Nobody else can update the record in between. After an error the old
+	// record stands.
+	Update(key string, change Change) error
+}
+
+// Change makes a new record of an old one, nil if there is none, and says when the new one is over; a nil record deletes. The old record is
+// change's own, to write into or to return. A change may be called more than once, of which the last time counts; it must not block, and must
+// not use the store.
+type Change func(old []byte) (record []byte, until time.Time)
+
+// id stands for a key, so that long keys take no more room than short ones.
+type id [16]byte
+
+// identify depends on a salt where somebody could gain from finding keys whose ids are alike.
+func identify(salt []byte, key string) (id, error) {
+	if len(key) > MaxKey {
+		return id{}, fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
+	}
+	text := make([]byte, 0, len(id{})+MaxKey)
+	sum := sha256.Sum256(append(append(text, salt...), key...))
+	return id(sum[:len(id{})]), nil
+}
+
+// entry is a record and its end.
+type entry struct {
+	record []byte
+	until  time.Time
+}
+
+func (e entry) isOver(now time.Time) bool { return e.record == nil || !e.until.After(now) }
+
+// apply calls change with a copy of the old record and returns an entry that a store may keep.
+func apply(change Change, old []byte, now time.Time) (entry, error) {
+	record, until := change(clone(old))
+	if len(record) > MaxRecord {
+		return entry{}, fmt.Errorf("record of %d bytes, and %d is the most: %w", len(record), MaxRecord, ErrTooLong)
+	}
+	if last := now.Add(MaxKeep); until.After(last) {
+		until = last
+	}
+	return entry{clone(record), until}, nil
+}
+
+// clone keeps nil, which is no record, apart from an empty record.
+func clone(record []byte) []byte {
+	if record == nil {
+		return nil
+	}
+	return append(make([]byte, 0, len(record)), record...)
+}
