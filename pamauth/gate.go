@@ -3,44 +3,61 @@ package pamauth
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net/netip"
 	"time"
 )
 
-// Gate lets at most n conversations through at once, in the order in which they came; one that the context's end finds waiting gets
-// ErrBusy. One password check costs a core and 16 MiB for a while (yescrypt): more at once than there are cores is slower and larger for everyone.
+// Gate lets at most n conversations with a password through at once, and n account checks beside them. One that the context's end finds
+// waiting gets ErrBusy; so does, at once, one that could only wait in vain.
+//
+// A password check costs a core and 16 MiB for a while (yescrypt): more at once than there are cores is slower and larger for everyone.
+// An account check costs a few milliseconds and no such memory. It has seats of its own, because whoever has a refresh token
+// should not wait behind a storm of passwords.
+//
+// Those who wait take turns by address, so that one address with a thousand logins is served its share and not first. An IPv6 address counts
+// as its /64 network, since a customer has at least that much.
 func Gate(n int, next Conversation) Conversation {
-	return gate{seats: make(chan struct{}, max(n, 1)), next: next}
+	n = max(n, 1)
+	return &gate{passwords: newHall(n), accounts: newHall(n), next: next}
 }
 
 type gate struct {
-	seats chan struct{}
-	next  Conversation
+	passwords, accounts *hall
+	next                Conversation
 }
 
-func (g gate) Hold(ctx context.Context, l Login) (Account, error) {
-	came := time.Now()
-	if ctx.Err() != nil {
-		return Account{}, g.busy(ctx, came)
+func (g *gate) Hold(ctx context.Context, l Login) (Account, error) {
+	h := g.passwords
+	if l.AccountOnly {
+		h = g.accounts
 	}
-	select {
-	case g.seats <- struct{}{}:
-		defer func() { <-g.seats }()
-	case <-ctx.Done():
-		return Account{}, g.busy(ctx, came)
+	came := time.Now()
+	if err := h.enter(ctx, origin(l.Remote)); err != nil {
+		return Account{}, err
 	}
 	began := time.Now()
+	defer func() { h.leave(time.Since(began)) }()
 	account, err := g.next.Hold(ctx, l)
 	// A conversation that got the last moments of a deadline and failed for want of time is not broken: it came too late to its turn.
 	if errors.Is(err, context.DeadlineExceeded) && began.Sub(came) > time.Since(began) {
-		return Account{}, g.busy(ctx, came)
+		return Account{}, h.busy(ctx, came)
 	}
 	return account, err
 }
 
-func (g gate) busy(ctx context.Context, came time.Time) error {
-	return fmt.Errorf("%w: waited %s with %d of %d conversations under way: %w",
-		ErrBusy, time.Since(came).Round(time.Millisecond), len(g.seats), cap(g.seats), context.Cause(ctx))
+// origin is whose turn a login takes. All that have no address are one.
+func origin(remote string) netip.Prefix {
+	address, err := netip.ParseAddr(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	address = address.Unmap().WithZone("")
+	bits := address.BitLen()
+	if address.Is6() {
+		bits = 64
+	}
+	network, _ := address.Prefix(bits) // fails for a zone or too many bits
+	return network
 }
 
 // Deadline gives each conversation d, waiting included when a Gate comes after it. d ≤ 0 means none.

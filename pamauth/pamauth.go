@@ -3,7 +3,11 @@
 //
 // Everything that stands before the conversation implements Conversation too, so that they can be put on like the skins of an onion:
 //
-//	pamauth.Deadline(10*time.Second, pamauth.Gate(2, pamauth.Child{Args: []string{"pam-conversation"}, Stack: stack}))
+//	child := pamauth.Child{Args: []string{"pam-conversation"}, Stack: stack}
+//	pamauth.Cache(30*time.Second, pamauth.Share(pamauth.Deadline(10*time.Second, pamauth.Gate(2, child))))
+//
+// in this order: an answer that is known waits for nobody; equal logins take one seat, not one each; the time for a conversation includes
+// the waiting for its seat.
 package pamauth
 
 import (
@@ -52,7 +56,7 @@ var (
 	ErrRefused = errors.New("pam refused the login")
 	// ErrBroken: there was no answer to be had. Ours, or the system's.
 	ErrBroken = errors.New("pam conversation broken")
-	// ErrBusy: no turn came before the context's end.
+	// ErrBusy: no turn came before the context's end, or none was to be expected.
 	ErrBusy = errors.New("pam conversation not begun")
 )
 

@@ -1,0 +1,42 @@
+package pamauth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// secret is what digests of logins are made with. It is random and lives as long as the process, so that a digest in a dump of its memory is
+// no hash to guess passwords against.
+type secret [sha256.Size]byte
+
+// digest stands for a login: equal logins have equal ones, and nothing of the login can be read from it.
+type digest [sha256.Size]byte
+
+func newSecret() (s secret) {
+	_, _ = rand.Read(s[:]) // never fails since Go 1.24
+	return s
+}
+
+// of covers everything in a login that PAM's answer depends on. Each text goes in with its length, so that no two logins read the same.
+func (s secret) of(l Login) (d digest) {
+	var flags byte
+	if l.AccountOnly {
+		flags |= flagAccountOnly
+		l.Password = ""
+	}
+	if l.Groups {
+		flags |= flagGroups
+	}
+	b := []byte{flags}
+	for _, text := range []string{l.User, l.Password.Reveal(), l.Remote} {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(text)))
+		b = append(b, text...)
+	}
+	mac := hmac.New(sha256.New, s[:])
+	mac.Write(b)
+	clear(b)
+	mac.Sum(d[:0])
+	return d
+}
