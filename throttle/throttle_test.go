@@ -1,0 +1,405 @@
+package throttle
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dockerauth/state"
+)
+
+// fixture is a throttle whose clock is set by hand.
+type fixture struct {
+	*Throttle
+	t   *testing.T
+	now time.Time
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	clock := func() time.Time { return f.now }
+	memory := state.NewMemory(100_000)
+	memory.Now = clock
+	f.Throttle = &Throttle{Store: memory, Secret: []byte("of the tests"), Now: clock, Report: func(err error) { t.Error(err) }}
+	return f
+}
+
+func (f *fixture) pass(d time.Duration) { f.now = f.now.Add(d) }
+
+const (
+	right   = "right"
+	office  = "192.0.2.7"
+	home    = "198.51.100.9"
+	granted = "granted"
+	refused = "refused"
+	repeat  = "repeated"
+)
+
+// try shows one password; only the right one is good. What comes back is what happened, or how long the lock is.
+func (f *fixture) try(user, password, remote string) string {
+	f.t.Helper()
+	attempt, err := f.Begin(user, password, remote)
+	var locked *Locked
+	switch {
+	case errors.As(err, &locked):
+		return locked.After.String()
+	case errors.Is(err, ErrRepeated):
+		return repeat
+	case err != nil:
+		f.t.Fatal(err)
+	}
+	if password == right {
+		attempt.Granted()
+		return granted
+	}
+	attempt.Refused()
+	return refused
+}
+
+func (f *fixture) want(want, user, password, remote string) {
+	f.t.Helper()
+	if got := f.try(user, password, remote); got != want {
+		f.t.Fatalf("%s with %q from %s: %s, want %s", user, password, remote, got, want)
+	}
+}
+
+// guesses shows so many wrong passwords, no two alike.
+func (f *fixture) guesses(n int, user, remote string) {
+	f.t.Helper()
+	for i := range n {
+		f.want(refused, user, fmt.Sprint("guess ", f.now.UnixNano(), i), remote)
+	}
+}
+
+func TestFiveRefusalsLockThePair(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(5, "alice", office)
+	f.want("30s", "alice", "another", office)
+	f.want("30s", "alice", right, office) // else the answer would tell
+	f.pass(29 * time.Second)
+	f.want("1s", "alice", right, office)
+	f.pass(time.Second)
+	f.want(granted, "alice", right, office)
+}
+
+func TestARightPasswordFromAnotherAddressIsNeverLockedOut(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(5, "alice", office)
+	f.want(granted, "alice", right, home)
+	f.want("30s", "alice", right, office) // and does not open the other one
+}
+
+func TestFourRefusalsAndALoginCountNothing(t *testing.T) {
+	f := newFixture(t)
+	for range 5 {
+		f.guesses(4, "alice", office)
+		f.want(granted, "alice", right, office)
+		f.pass(time.Second)
+	}
+}
+
+func TestRefusalsAreForgottenAfterElevenMinutes(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(4, "alice", office)
+	f.pass(10 * time.Minute)
+	f.guesses(1, "alice", office) // within ten minutes of the others
+	f.want("30s", "alice", right, office)
+
+	f = newFixture(t)
+	f.guesses(4, "alice", office)
+	f.pass(11 * time.Minute)
+	f.guesses(4, "alice", office)
+	f.want(granted, "alice", right, office)
+}
+
+func TestLocksGrowToFifteenMinutesAndShrinkAfterAQuietHour(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(5, "alice", office)
+	for _, d := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
+		f.want(d.String(), "alice", right, office)
+		f.pass(d)
+		f.guesses(1, "alice", office) // one is enough now
+	}
+	f.pass(15*time.Minute + time.Hour + time.Second)
+	f.guesses(5, "alice", office)
+	f.want("30s", "alice", right, office)
+}
+
+func TestALoginEndsTheRowOfLocks(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(5, "alice", office)
+	f.pass(30 * time.Second)
+	f.want(granted, "alice", right, office)
+	f.guesses(5, "alice", office)
+	f.want("30s", "alice", right, office)
+}
+
+func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
+	f := newFixture(t)
+	f.want(refused, "alice", "stale", office)
+	for range repeats {
+		f.want(repeat, "alice", "stale", office)
+	}
+	f.want("1m0s", "alice", "stale", office) // a flood of it is answered without delay
+	f.want(refused, "alice", "another", office)
+	f.want(granted, "alice", right, office)
+
+	f.want(refused, "alice", "stale", office)
+	f.pass(time.Minute)
+	f.want(refused, "alice", "stale", office) // asked again: it may have been made the right one
+}
+
+func TestAPasswordIsRememberedForItsOwnNameAndAddress(t *testing.T) {
+	f := newFixture(t)
+	f.want(refused, "alice", "stale", office)
+	f.want(refused, "alice", "stale", home) // a rule of PAM's may be about addresses
+	f.want(refused, "Alice", "stale", office)
+	f.want(refused, "bob", "stale", office)
+	f.want(repeat, "alice", "stale", office)
+}
+
+func TestSpellingsOfANameShareTheirTries(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"alice", "Alice", "ALICE", "aLICE", "alicE"} {
+		f.guesses(1, name, office)
+	}
+	f.want("30s", "alice", right, office)
+}
+
+func TestAddressesOfOneHouseCountAsOne(t *testing.T) {
+	for _, c := range []struct{ one, other string }{
+		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9"},
+		{"2001:db8::1%eth0", "2001:db8::1"},
+		{"192.0.2.7", "::ffff:192.0.2.7"},
+		{"", ""},
+		{"not an address", "not an address"},
+	} {
+		f := newFixture(t)
+		f.guesses(5, "alice", c.one)
+		f.want("30s", "alice", right, c.other)
+	}
+	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"}, {"", "192.0.2.8"}} {
+		f := newFixture(t)
+		f.guesses(5, "alice", c.one)
+		f.want(granted, "alice", right, c.other)
+	}
+}
+
+func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
+	f := newFixture(t)
+	f.want(granted, "alice", right, office)
+	for i := range 50 {
+		f.guesses(1, fmt.Sprint("user", i), office)
+	}
+	f.want("30s", "bob", right, office)
+	f.want(granted, "alice", right, office) // whoever has logged in from there lately may go on
+	f.want(granted, "bob", right, home)
+	f.pass(30 * time.Second)
+	f.want(granted, "bob", right, office)
+	for i := range 25 {
+		f.guesses(1, fmt.Sprint("again", i), office)
+	}
+	f.want("1m0s", "carol", right, office)
+}
+
+func TestAnUnknownAddressIsNotLocked(t *testing.T) {
+	f := newFixture(t)
+	for i := range 60 {
+		f.guesses(1, fmt.Sprint("user", i), "")
+	}
+	f.want(granted, "bob", right, "") // it is everybody's
+}
+
+func TestWithAThousandRefusalsEverybodyHasFewerTriesAndNobodyIsLocked(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(1, "carol", home)
+	for i := range siegeRefusals - 1 {
+		f.guesses(1, fmt.Sprint("user", i), fmt.Sprintf("10.%d.%d.1", i/256, i%256))
+	}
+	f.want(granted, "alice", right, office)
+	f.guesses(2, "bob", office)
+	f.want("30s", "bob", right, office)
+	f.pass(time.Second)
+	f.guesses(1, "carol", home)
+	f.want("30s", "carol", right, home)
+	for i := range 10 - 2 {
+		f.guesses(1, fmt.Sprint("u", i), office)
+	}
+	f.want("30s", "dave", right, office)
+	f.pass(buckets * bucket)
+	f.guesses(4, "erin", home)
+	f.want(granted, "erin", right, home)
+}
+
+func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
+	f := newFixture(t)
+	var under []*Attempt
+	for i := range 5 {
+		a, err := f.Begin("alice", fmt.Sprint("guess", i), office)
+		if err != nil {
+			t.Fatal(err)
+		}
+		under = append(under, a)
+	}
+	f.want("2s", "alice", "sixth", office)
+	under[0].Void()
+	under[1].Refused()
+	f.want(granted, "alice", right, office) // takes the place of the one that was taken back
+	under[2].Refused()
+	f.guesses(1, "alice", office)
+}
+
+func TestTheSamePasswordMayBeUnderWayManyTimes(t *testing.T) {
+	f := newFixture(t)
+	var under []*Attempt
+	for range 20 { // as many pulls at once
+		a, err := f.Begin("alice", "stale", office)
+		if err != nil {
+			t.Fatal(err)
+		}
+		under = append(under, a)
+	}
+	for _, a := range under {
+		a.Refused()
+	}
+	f.guesses(3, "alice", office) // they counted once
+	f.want(granted, "alice", right, office)
+}
+
+func TestAnAttemptWhoseProcessDiedIsForgotten(t *testing.T) {
+	f := newFixture(t)
+	for i := range 5 {
+		if _, err := f.Begin("alice", fmt.Sprint("guess", i), office); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.want("2s", "alice", right, office)
+	f.pass(time.Minute)
+	f.want(granted, "alice", right, office)
+}
+
+// The clock of the machine may be set by an hour either way: nobody is locked for longer than the longest lock after his next try.
+func TestAClockThatJumps(t *testing.T) {
+	for _, jump := range []time.Duration{time.Hour, -time.Hour, -time.Minute, -time.Second} {
+		t.Run(jump.String(), func(t *testing.T) {
+			f := newFixture(t)
+			f.want(granted, "bob", right, office)
+			f.guesses(5, "alice", office)
+			f.want(refused, "carol", "stale", office)
+			f.pass(jump)
+			f.try("alice", right, office)
+			f.pass(longestLock)
+			f.want(granted, "alice", right, office)
+			f.want(granted, "bob", right, office)
+			f.want(granted, "carol", right, office)
+			f.guesses(5, "alice", office)
+			f.want("30s", "alice", right, office)
+			f.pass(-jump)
+			f.try("alice", right, office)
+			f.pass(longestLock)
+			f.want(granted, "alice", right, office)
+		})
+	}
+}
+
+// broken is a store whose disk is full.
+type broken struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (broken) Get(string) ([]byte, error) { return nil, errFull }
+func (broken) Update(string, state.Change) error {
+	return errFull
+}
+
+func TestAStoreThatFailsKeepsNobodyOutAndIsReported(t *testing.T) {
+	f := newFixture(t)
+	var said []string
+	f.Store, f.Report = broken{}, func(err error) { said = append(said, err.Error()) }
+	f.guesses(10, "alice", office)
+	f.want(granted, "alice", right, office)
+	if len(said) == 0 || !strings.Contains(said[0], "count refused passwords: no space left") {
+		t.Errorf("reported %q", said)
+	}
+}
+
+// spy keeps what is written.
+type spy struct {
+	state.Store
+	written strings.Builder
+}
+
+func (s *spy) Update(key string, change state.Change) error {
+	return s.Store.Update(key, func(old []byte) ([]byte, time.Time) {
+		record, until := change(old)
+		s.written.WriteString(key + string(record))
+		return record, until
+	})
+}
+
+func TestNothingReadableIsWritten(t *testing.T) {
+	one, other := newFixture(t), newFixture(t)
+	other.Secret = []byte("another")
+	seen := make([]string, 2)
+	for i, f := range []*fixture{one, other} {
+		s := &spy{Store: f.Store}
+		f.Store = s
+		f.want(refused, "alice", "hunter2", office)
+		seen[i] = s.written.String()
+		for _, word := range []string{"alice", "hunter2", office} {
+			if strings.Contains(seen[i], word) {
+				t.Errorf("%q is written", word)
+			}
+		}
+	}
+	if strings.Contains(seen[1], seen[0][:16]) {
+		t.Error("a key does not depend on the secret")
+	}
+}
+
+// However many guesses come at once, PAM is asked about no more than the limit.
+func TestAThousandGuessesAtOnce(t *testing.T) {
+	f := newFixture(t)
+	var asked atomic.Int32
+	var all sync.WaitGroup
+	for i := range 1000 {
+		all.Go(func() {
+			if attempt, err := f.Begin("alice", fmt.Sprint("guess", i), office); err == nil {
+				asked.Add(1)
+				attempt.Refused()
+			}
+		})
+	}
+	all.Wait()
+	if n := asked.Load(); n != 5 {
+		t.Errorf("PAM was asked %d times, want 5", n)
+	}
+}
+
+// The right password, shown by many at once among guesses, is never taken for a wrong one: it is let in or told to wait.
+func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
+	f := newFixture(t)
+	var all sync.WaitGroup
+	for i := range 500 {
+		all.Go(func() {
+			password := right
+			if i%5 == 0 {
+				password = fmt.Sprint("guess", i)
+			}
+			attempt, err := f.Begin("alice", password, office)
+			switch {
+			case errors.Is(err, ErrRepeated):
+				t.Errorf("%s: %v", password, err)
+			case err == nil && password == right:
+				attempt.Granted()
+			case err == nil:
+				attempt.Refused()
+			}
+		})
+	}
+	all.Wait()
+}
