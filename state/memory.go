@@ -33,20 +33,20 @@ func NewMemory(limit int) *Memory {
 }
 
 func (m *Memory) Get(key string) ([]byte, error) {
-	id, err := identify(nil, key)
-	if err != nil {
+	if err := checkKey(key); err != nil {
 		return nil, err
 	}
+	id := identify(nil, key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return clone(m.find(id, m.Now())), nil
 }
 
 func (m *Memory) Update(key string, change Change) error {
-	id, err := identify(nil, key)
-	if err != nil {
+	if err := checkKey(key); err != nil {
 		return err
 	}
+	id := identify(nil, key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.Now()

@@ -3,7 +3,7 @@
 //
 // Time is the wall clock's, the only one that processes and machines share. A record is over when the clock reaches its end. A clock that was
 // set back keeps records longer, one that was set forward ends them sooner: a user to whom that matters writes times into the record and judges
-// them. No record stays for more than MaxKeep, whatever its end.
+// them. An end farther away than MaxKeep is that of a clock that was wrong, and counts as past.
 //
 // A store is bounded: when it is full, the records that were not updated for the longest time make room. Nothing here is a data base; what must
 // not be lost before its end does not belong here yet.
@@ -45,14 +45,19 @@ type Change func(old []byte) (record []byte, until time.Time)
 // id stands for a key, so that long keys take no more room than short ones.
 type id [16]byte
 
-// identify depends on a salt where somebody could gain from finding keys whose ids are alike.
-func identify(salt []byte, key string) (id, error) {
+// checkKey stands before identify.
+func checkKey(key string) error {
 	if len(key) > MaxKey {
-		return id{}, fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
+		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
 	}
-	text := make([]byte, 0, len(id{})+MaxKey)
+	return nil
+}
+
+// identify depends on a salt of fixed length where somebody could gain from finding keys whose ids are alike.
+func identify(salt []byte, key string) id {
+	text := make([]byte, 0, saltLen+MaxKey)
 	sum := sha256.Sum256(append(append(text, salt...), key...))
-	return id(sum[:len(id{})]), nil
+	return id(sum[:len(id{})])
 }
 
 // entry is a record and its end.
@@ -61,7 +66,9 @@ type entry struct {
 	until  time.Time
 }
 
-func (e entry) isOver(now time.Time) bool { return e.record == nil || !e.until.After(now) }
+func (e entry) isOver(now time.Time) bool {
+	return e.record == nil || !e.until.After(now) || e.until.After(now.Add(MaxKeep))
+}
 
 // apply calls change with a copy of the old record and returns an entry that a store may keep.
 func apply(change Change, old []byte, now time.Time) (entry, error) {
