@@ -63,8 +63,10 @@ func (h *hall) enter(ctx context.Context, from netip.Prefix) error {
 	h.mu.Unlock()
 	select {
 	case <-place.Value.(chan struct{}):
-		return nil
 	case <-ctx.Done():
+	}
+	if ctx.Err() == nil {
+		return nil
 	}
 	h.quit(q, place)
 	return h.busy(ctx, came)

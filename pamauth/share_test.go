@@ -143,9 +143,13 @@ func TestConversationEndsWhenTheLastHasLeft(t *testing.T) {
 		c := Share(Deadline(10*time.Second, Gate(1, s)))
 		ctx, cancel := context.WithCancel(t.Context())
 		left := several(ctx, c, alice, 3)
-		waits := several(ctx, c, others["another user"], 1)
+		synctest.Wait()
+		impatient, leave := context.WithCancel(t.Context())
+		waits := several(impatient, c, others["another user"], 1)
 		synctest.Wait()
 		began := time.Now()
+		leave()
+		synctest.Wait()
 		cancel()
 		for range 3 {
 			if a := <-left; !errors.Is(a.err, ErrBroken) || !errors.Is(a.err, context.Canceled) {
