@@ -199,3 +199,15 @@ func TestNobodyIsHeldBackWhoHasGone(t *testing.T) {
 		}
 	})
 }
+
+func TestAClientThatHangsUpIsNoFault(t *testing.T) {
+	for _, user := range []string{"busy", "broken"} {
+		f := newFixture()
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		f.do(get("", basic(user, wonderland)).WithContext(ctx))
+		if line := f.log.String(); !strings.Contains(line, "outcome=abandoned") || !strings.Contains(line, "level=INFO") {
+			t.Errorf("logged %s", line)
+		}
+	}
+}

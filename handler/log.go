@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -23,8 +25,12 @@ const stripped = "no credentials arrived, although the client has some: the web 
 // log writes the one line of a request, from a list of fields that may be
 // seen. Passwords, tokens and headers are not among them.
 func (h *Handler) log(r *http.Request, req Request, resp Response, err error, took time.Duration) {
+	result := outcome(err)
+	if (result == "broken" || result == "busy") && errors.Is(r.Context().Err(), context.Canceled) {
+		result = "abandoned" // the client hung up: nothing of ours is broken, and nobody should be woken for it
+	}
 	level := slog.LevelInfo
-	switch outcome(err) {
+	switch result {
 	case "refused", "invalid", "throttled":
 		level = slog.LevelWarn
 	case "broken", "busy":
@@ -33,7 +39,7 @@ func (h *Handler) log(r *http.Request, req Request, resp Response, err error, to
 	if !h.Log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("outcome", outcome(err))}
+	attrs := []slog.Attr{slog.String("outcome", result)}
 	if err != nil {
 		attrs = append(attrs, slog.String("reason", clip(reason(req, err), maxReason)))
 	}
