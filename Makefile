@@ -1,5 +1,6 @@
 # make build   ./dockerauth
 # make demo    the service, a registry and a client at work on this machine
+# make faults  what can go wrong, with the real thing: a table of what came of it
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 # make soak    a million requests against a running service, to see whether anything grows (an hour; SOAK=100000 for fewer)
 GO       ?= go
@@ -8,7 +9,7 @@ SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build demo setup test check fuzz tools e2e soak vuln clean
+.PHONY: build demo setup test check fuzz tools e2e soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -50,6 +51,10 @@ e2e: build tools
 # e2e plays a tenth of it.
 soak: build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -v -run '^TestASoak' .
+
+# Every fault, behind every door where it differs. "make e2e" has the short form. DOCKERAUTH_REPORT=FILE keeps the table.
+faults: setup build
+	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth DOCKERAUTH_FAULTS=long $(GO) test -count=1 -timeout 30m -run '^TestFaults$$'
 
 # Needs the vulnerability database on the network, so it is not part of test.
 vuln: build

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// awaiting is a user whose conversation goes on only when the file "go" is there.
+const awaiting = "awaiting"
+
+var awaitingOptions = sceneOptions{deeds: awaiting + "=await", users: []string{awaiting}, timeout: seconds(3), concurrency: 4}
+
+func clientActs() []act {
+	return []act{
+		{name: "clients that hang up", door: httpDoor, options: awaitingOptions, play: playHangingUp},
+		{name: "clients that hang up", door: nginxFastCGI, options: awaitingOptions, play: playHangingUp},
+		{name: "clients that hang up", door: apacheCGI, options: awaitingOptions, play: playHangingUp, long: true},
+		{name: "clients that hang up", door: apacheFcgid, options: awaitingOptions, play: playHangingUp, long: true},
+	}
+}
+
+// hangUps are the moments at which clients go, and how many of them go at once.
+var hangUps = []struct {
+	moment string
+	leave  func(s *scene, c *net.TCPConn) error
+}{
+	{"in the headers", func(s *scene, c *net.TCPConn) error {
+		r := s.request(guest(0), passwordOf(guest(0)))
+		return send(c, r[:len(r)/2])
+	}},
+	{"in the body", func(s *scene, c *net.TCPConn) error {
+		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
+			s.mounts[0], s.address))
+	}},
+	{"right after sending", func(s *scene, c *net.TCPConn) error {
+		return send(c, s.request(guest(1), passwordOf(guest(1))))
+	}},
+	{"in the answer", func(s *scene, c *net.TCPConn) error {
+		if err := send(c, s.request(guest(2), passwordOf(guest(2)))); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(c, make([]byte, 10))
+		return err
+	}},
+	{inConversation, func(s *scene, c *net.TCPConn) error {
+		if err := send(c, s.request(awaiting, passwordOf(awaiting))); err != nil {
+			return err
+		}
+		c.SetReadDeadline(time.Now().Add(hangUpAfter))
+		_, err := c.Read(make([]byte, 1))
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			return nil
+		}
+		return fmt.Errorf("an answer before the conversation was over: %v", err)
+	}},
+}
+
+const inConversation = "in the conversation"
+
+// hangUpAfter is how long a client waits that gives up in the conversation. It has begun by then, or waits for its turn: either is cancelled.
+const hangUpAfter = 200 * time.Millisecond
+
+func send(c net.Conn, text string) error {
+	_, err := io.WriteString(c, text)
+	return err
+}
+
+// hangUpTimes is how often each happens.
+func hangUpTimes() int {
+	if long() {
+		return 100
+	}
+	return 24
+}
+
+// hangUpAtOnce is how many clients are on their way at the same time.
+const hangUpAtOnce = 6
+
+// playHangingUp has clients leave at every moment, half of them with a FIN and half with a reset.
+func playHangingUp(s *scene) {
+	var before map[string]int
+	if s.service != nil {
+		s.ask(guest(0), passwordOf(guest(0)))
+		before = descriptors(s.pid())
+	}
+	for _, h := range hangUps {
+		others := s.crowd()
+		times := hangUpTimes()
+		if h.moment == inConversation && s.service == nil {
+			// Neither Apache's CGI nor mod_fcgid tells the program that the client has gone: the conversation goes on to its time limit and has a
+			// process to itself until then. More of them than there are processes would be a queue, which is another act.
+			times = hangUpAtOnce
+		}
+		lost := s.hangUp(times, h.leave)
+		normal := s.normal()
+		others.more(1)
+		got, wrong := others.gone()
+		lost = append(lost, wrong...)
+		lost = append(lost, s.leftovers()...)
+		if s.service != nil {
+			lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
+		}
+		s.row(row{fault: "a client hangs up", done: fmt.Sprintf("%s, %d times", h.moment, times), got: "others " + got.String(), normal: normal}, lost)
+	}
+	if s.service != nil {
+		if n := s.goroutines(); n > goroutinesAtRest {
+			s.t.Errorf("%d goroutines are left over: %s", n, tail(s.service.output(), 200))
+		}
+	}
+}
+
+func (s *scene) hangUp(times int, leave func(*scene, *net.TCPConn) error) (lost []string) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for client := range hangUpAtOnce {
+		all.Go(func() {
+			for n := client; n < times; n += hangUpAtOnce {
+				if err := s.hangUpOnce(leave, n%2 == 0); err != nil {
+					mu.Lock()
+					lost = append(lost, err.Error())
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return lost
+}
+
+func (s *scene) hangUpOnce(leave func(*scene, *net.TCPConn) error, reset bool) error {
+	c, err := net.DialTimeout("tcp", s.address, answerWithin)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	tcp := c.(*net.TCPConn)
+	if reset {
+		_ = tcp.SetLinger(0)
+	}
+	_ = tcp.SetDeadline(time.Now().Add(answerWithin))
+	return leave(s, tcp)
+}
+
+// goroutinesAtRest is more than a service has that nobody asks anything of, and far fewer than the clients that hung up.
+const goroutinesAtRest = 20
+
+var goroutineHead = regexp.MustCompile(`(?m)^goroutine \d+ `)
+
+// goroutines ends the service in the way that makes Go list them, and counts.
+func (s *scene) goroutines() int {
+	s.t.Helper()
+	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.service.exited
+	n := len(goroutineHead.FindAllString(s.service.output(), -1))
+	if n == 0 {
+		s.t.Errorf("the service lists no goroutines when it gets SIGQUIT")
+	}
+	return n
+}

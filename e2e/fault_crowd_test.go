@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// reply is what one login came to.
+type reply struct {
+	status int // noAnswer = none came
+	header http.Header
+	body   []byte
+	err    error
+}
+
+const (
+	noAnswer = 0
+	// answerWithin is longer than anything in the service may take: what comes later is never answered.
+	answerWithin = 30 * time.Second
+)
+
+// ask logs in over a connection of its own.
+func (s *scene) ask(user, password string) reply {
+	return s.askFrom("127.0.0.1", user, password)
+}
+
+// askFrom logs in from another address of this machine: whoever gives wrong passwords gets a reputation.
+func (s *scene) askFrom(from, user, password string) reply {
+	return askAt(s.address, from, s.request(user, password))
+}
+
+// request is a login in bytes.
+func (s *scene) request(user, password string) string {
+	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Basic %s\r\n\r\n",
+		s.mounts[0], serviceIs, appScope, s.address, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
+}
+
+func askAt(address, from, request string) reply {
+	d := net.Dialer{Timeout: answerWithin, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.Dial("tcp", address)
+	if err != nil {
+		return reply{err: err}
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
+		return reply{err: err}
+	}
+	if _, err := io.WriteString(c, request); err != nil {
+		return reply{err: err}
+	}
+	return readReply(c)
+}
+
+func readReply(c io.Reader) reply {
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return reply{err: fmt.Errorf("read answer: %w", err)}
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return reply{err: fmt.Errorf("read body of answer %s: %w", answer.Status, err)}
+	}
+	return reply{status: answer.StatusCode, header: answer.Header, body: body}
+}
+
+// flaw says what is wrong with an answer, "" = nothing. right is whether the password was; excused are the statuses besides the right one that
+// this fault may bring. An excused 500 is a web server's own, in HTML.
+func (s *scene) flaw(r reply, user string, right bool, excused ...int) string {
+	pardon := slices.Contains(excused, r.status)
+	switch r.status {
+	case noAnswer:
+		if pardon {
+			return ""
+		}
+		return fmt.Sprintf("no answer for %s: %v", user, r.err)
+	case http.StatusInternalServerError:
+		if pardon {
+			return ""
+		}
+	}
+	if flaw := r.form(); flaw != "" {
+		return flaw
+	}
+	switch r.status {
+	case http.StatusOK:
+		if !right {
+			return "200 for a wrong password of " + user
+		}
+		return s.tokenFlaw(r, user)
+	case http.StatusUnauthorized:
+		if right && !pardon {
+			return "401 for the right password of " + user
+		}
+		return ""
+	}
+	if !pardon {
+		return fmt.Sprintf("status %d for %s: %s", r.status, user, excerpt(string(r.body)))
+	}
+	return ""
+}
+
+// form is what every answer must have.
+func (r reply) form() string {
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		return fmt.Sprintf("status %d as %q instead of JSON: %s", r.status, got, excerpt(string(r.body)))
+	}
+	retry, err := strconv.Atoi(r.header.Get("Retry-After"))
+	if away := r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests; away && (err != nil || retry <= 0) {
+		return fmt.Sprintf("status %d without Retry-After", r.status)
+	}
+	if r.status == http.StatusOK {
+		return ""
+	}
+	var list struct {
+		Errors []struct{ Code, Message string }
+		Error  string `json:"error"`
+		Text   string `json:"error_description"`
+	}
+	if err := unmarshalExact(r.body, &list); err != nil || len(list.Errors) != 1 {
+		return fmt.Sprintf("status %d with a body that is no list of one error: %v: %s", r.status, err, excerpt(string(r.body)))
+	}
+	return ""
+}
+
+func (s *scene) tokenFlaw(r reply, user string) string {
+	claims, err := s.claims(r)
+	if err != nil {
+		return fmt.Sprintf("200 with a bad token for %s: %v: %s", user, err, excerpt(string(r.body)))
+	}
+	if claims.Subject != user {
+		return fmt.Sprintf("a token of %s for %s", claims.Subject, user)
+	}
+	return ""
+}
+
+// claims are those of the token in an answer, if one of the keys has signed it.
+func (s *scene) claims(r reply) (tokenClaims, error) {
+	var answer tokenAnswer
+	if err := unmarshalExact(r.body, &answer); err != nil {
+		return tokenClaims{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := fmt.Errorf("no key")
+	for _, key := range s.keys {
+		var claims tokenClaims
+		if claims, err = verify(answer.Token, key); err == nil {
+			return claims, nil
+		}
+	}
+	return tokenClaims{}, err
+}
+
+// A crowd logs in again and again while something goes wrong, mostly with the right password.
+type crowd struct {
+	s       *scene
+	excused []int
+	leave   chan struct{}
+	members sync.WaitGroup
+
+	mu     sync.Mutex
+	got    tally
+	lost   []string
+	tokens []string // ids of those that were handed out
+}
+
+const (
+	crowdMembers = 3
+	crowdPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
+	wrongEvery   = 25                    // so many logins, one with a wrong password
+	lostMax      = 20                    // more of the same is no news
+)
+
+// crowd lets guests in at the door until it is told to go. excused are statuses as in flaw.
+func (s *scene) crowd(excused ...int) *crowd {
+	c := &crowd{s: s, excused: excused, leave: make(chan struct{}), got: tally{}}
+	for i := range crowdMembers {
+		c.members.Go(func() { c.member(i) })
+	}
+	return c
+}
+
+func (c *crowd) member(i int) {
+	for n := i; ; n += crowdMembers {
+		if n%wrongEvery == wrongEvery-1 {
+			c.wrong()
+		} else {
+			c.right(guest(n))
+		}
+		select {
+		case <-c.leave:
+			return
+		case <-time.After(crowdPause):
+		}
+	}
+}
+
+func (c *crowd) right(user string) {
+	r := c.s.ask(user, passwordOf(user))
+	c.note(r, c.s.flaw(r, user, true, c.excused...))
+}
+
+// wrong is somebody else each time, from elsewhere: one who keeps giving wrong passwords is made to wait.
+func (c *crowd) wrong() {
+	n := c.s.asker.Add(1)
+	user := fmt.Sprintf("stranger%d", n)
+	r := c.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
+	c.note(r, c.s.flaw(r, user, false, append(c.excused, http.StatusTooManyRequests)...))
+}
+
+func (c *crowd) note(r reply, flaw string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got[r.word()]++
+	if flaw != "" && len(c.lost) < lostMax {
+		c.lost = append(c.lost, flaw)
+	}
+	if claims, err := c.s.claims(r); err == nil {
+		c.tokens = append(c.tokens, claims.ID)
+	}
+}
+
+// word is the answer in the table.
+func (r reply) word() string {
+	if r.status == noAnswer {
+		return "no answer"
+	}
+	return strconv.Itoa(r.status)
+}
+
+// more waits until n more logins were granted.
+func (c *crowd) more(n int) {
+	c.s.t.Helper()
+	before := c.granted()
+	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.granted() >= before+n })
+}
+
+func (c *crowd) granted() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got["200"]
+}
+
+// gone sends them home and says what they got and what they miss.
+func (c *crowd) gone() (tally, []string) {
+	close(c.leave)
+	c.members.Wait()
+	return c.got, c.lost
+}
+
+// unlogged says how many tokens were handed out of which these logs do not speak in exactly one line, and which lines are torn.
+func (c *crowd) unlogged(logs ...string) (missing int, torn []string) {
+	var text strings.Builder
+	for _, name := range logs {
+		content := readFile(c.s.t, name)
+		torn = append(torn, tornLines(name, content)...)
+		text.WriteString(content)
+	}
+	all := text.String()
+	for _, id := range c.tokens {
+		if strings.Count(all, `"token":"`+id+`"`) != 1 {
+			missing++
+		}
+	}
+	return missing, torn
+}

@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+func logActs() []act {
+	return []act{
+		{name: "log renamed away", door: httpDoor, play: playLogRenamed},
+		{name: "log renamed away", door: apacheFcgid, play: playLogRenamed},
+		{name: "log renamed away", door: nginxFastCGI, play: playLogRenamed, long: true},
+		{name: "log renamed away", door: apacheCGI, play: playLogRenamed, long: true},
+		{name: "log copied and truncated", door: httpDoor, play: playLogTruncated},
+		{name: "log copied and truncated", door: apacheFcgid, play: playLogTruncated, long: true},
+		{name: "log copied and truncated", door: apacheCGI, play: playLogTruncated, long: true},
+	}
+}
+
+// someLogins is how many are granted before and after something happens.
+func someLogins() int {
+	if long() {
+		return 60
+	}
+	return 15
+}
+
+// playLogRenamed does what logrotate does with "create".
+func playLogRenamed(s *scene) {
+	c := s.crowd()
+	c.more(someLogins())
+	old := s.logFile + ".1"
+	if err := os.Rename(s.logFile, old); err != nil {
+		s.t.Fatal(err)
+	}
+	s.createLog()
+	used := s.untilLogged(c)
+	c.more(someLogins())
+	got, lost := c.gone()
+	missing, torn := c.unlogged(old, s.logFile)
+	s.row(row{fault: "log renamed away", done: "renamed and made anew, in mid-load", got: got.String(), normal: used}, s.unlogged(lost, missing, torn))
+}
+
+// createLog leaves a file that the service has made in the meantime as it is.
+func (s *scene) createLog() {
+	s.t.Helper()
+	f, err := os.OpenFile(s.logFile, os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Chown(s.web.uid, s.web.gid); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// playLogTruncated does what logrotate does with "copytruncate". What is written between the copy and the cut is gone, as its manual says:
+// at most one line of each client.
+func playLogTruncated(s *scene) {
+	c := s.crowd()
+	c.more(someLogins())
+	old := s.logFile + ".1"
+	before, err := os.ReadFile(s.logFile)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Truncate(s.logFile, 0); err != nil {
+		s.t.Fatal(err)
+	}
+	used := s.untilLogged(c)
+	before = before[:strings.LastIndexByte(string(before), '\n')+1] // a line that was being written when it was read
+	if err := os.WriteFile(old, before, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	c.more(someLogins())
+	got, lost := c.gone()
+	missing, torn := c.unlogged(old, s.logFile)
+	s.row(row{fault: "log copied and truncated", done: "copy, cut to nothing, in mid-load", got: got.String(), normal: used},
+		s.unlogged(lost, max(0, missing-crowdMembers), torn))
+}
+
+// untilLogged waits until the log, now empty, has a line about a login.
+func (s *scene) untilLogged(c *crowd) string {
+	s.t.Helper()
+	began := time.Now()
+	eventually(s.t, answerWithin, "the new log to be used", func() bool { return len(s.requestLines()) > 0 })
+	return milliseconds(time.Since(began))
+}
+
+func (s *scene) unlogged(lost []string, missing int, torn []string) []string {
+	if missing > 0 {
+		lost = append(lost, fmt.Sprintf("%d logins are not in the log", missing))
+	}
+	return append(lost, torn...)
+}
+
+// tornLines names lines of a log that are not one whole JSON object each.
+func tornLines(name, content string) (torn []string) {
+	for line := range strings.Lines(content) {
+		whole, end := strings.CutSuffix(line, "\n")
+		if !end || !json.Valid([]byte(whole)) || !strings.HasPrefix(whole, "{") {
+			torn = append(torn, fmt.Sprintf("a torn line in %s: %s", name, excerpt(line)))
+		}
+	}
+	return torn
+}

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// misdeed is one thing that a PAM module does wrong, and what the user is told whom it meets.
+type misdeed struct {
+	name   string
+	does   string // in the words of testdata/pam_fault.c
+	status int
+	// cgi is the status in the CGI door, which asks PAM in the program itself: what ends the process there takes the answer along, and Apache
+	// says 500. 0 = as in the others.
+	cgi int
+}
+
+// misdeeds are those of one module.
+var misdeeds = []misdeed{
+	{"a module hangs", "sleep:300", http.StatusServiceUnavailable, 0},
+	{"a module spins", "spin", http.StatusServiceUnavailable, 0},
+	{"a module crashes", "segv", http.StatusServiceUnavailable, http.StatusInternalServerError},
+	{"a module aborts", "abort", http.StatusServiceUnavailable, http.StatusInternalServerError},
+	{"a module calls exit", "exit", http.StatusServiceUnavailable, http.StatusInternalServerError},
+	{"a module leaks 50 MB", "leak:50", http.StatusOK, 0},
+	{"a module takes all memory", "eat", http.StatusServiceUnavailable, http.StatusInternalServerError},
+	{"a module leaves a process", "fork", http.StatusOK, 0},
+	{"it does, and hangs", "forkhang", http.StatusServiceUnavailable, 0},
+	{"a module talks without end", "flood", http.StatusServiceUnavailable, 0},
+	{"a module says 40 things", "chatter:40", http.StatusServiceUnavailable, 0},
+	{"a module asks ten times", "prompts:10", http.StatusUnauthorized, 0},
+	{"a module closes every file", "close", http.StatusServiceUnavailable, http.StatusInternalServerError},
+	{"a module prints an answer", "print", http.StatusOK, 0},
+	{"it changes cwd, umask, signals", "change", http.StatusOK, 0},
+}
+
+func (m misdeed) user() string { return strings.NewReplacer(":", "-").Replace(m.does) }
+
+// seats is pam.concurrency where one conversation hangs and others must get through.
+const seats = 2
+
+func moduleActs() []act {
+	o := sceneOptions{timeout: seconds(2), concurrency: seats}
+	for _, m := range misdeeds {
+		o.users = append(o.users, m.user())
+		o.deeds += fmt.Sprintf(" %s=%s", m.user(), m.does)
+	}
+	return []act{
+		{name: "modules", door: httpDoor, options: o, play: playMisdeeds},
+		{name: "modules", door: apacheCGI, options: o, play: playMisdeeds},
+		{name: "modules", door: nginxFastCGI, options: o, play: playMisdeeds, long: true},
+		{name: "modules", door: apacheFcgid, options: o, play: playMisdeeds, long: true},
+		{name: "every seat is taken", door: httpDoor, options: o, play: playNoSeat},
+		{name: "every seat is taken", door: nginxFastCGI, options: o, play: playNoSeat, long: true},
+	}
+}
+
+// playMisdeeds has the module do one thing after the other, while others log in by the same service and notice nothing.
+func playMisdeeds(s *scene) {
+	for _, m := range misdeeds {
+		want := m.status
+		if m.cgi != 0 && s.door.name == apacheCGI.name {
+			want = m.cgi
+		}
+		others := s.crowd()
+		others.more(1)
+		r := s.ask(m.user(), passwordOf(m.user()))
+		normal := s.normal()
+		others.more(1)
+		got, lost := others.gone()
+		if flaw := s.flaw(r, m.user(), true, want); flaw != "" {
+			lost = append(lost, flaw)
+		} else if r.status != want {
+			lost = append(lost, fmt.Sprintf("status %d instead of %d: %s", r.status, want, excerpt(string(r.body))))
+		}
+		lost = append(lost, s.leftovers()...)
+		s.row(row{m.name, "", "login of its user, others beside", fmt.Sprintf("%s; others %s", r.word(), got), 0, normal}, lost)
+	}
+}
+
+// playNoSeat has more conversations hang than there may be at once.
+func playNoSeat(s *scene) {
+	const hanging = 3 * seats
+	name := misdeeds[0].user()
+	var hung sync.WaitGroup
+	var mu sync.Mutex
+	var lost []string
+	answers := tally{}
+	for range hanging {
+		hung.Go(func() {
+			r := s.ask(name, passwordOf(name))
+			mu.Lock()
+			defer mu.Unlock()
+			answers[r.word()]++
+			if flaw := s.flaw(r, name, true, http.StatusServiceUnavailable); flaw != "" {
+				lost = append(lost, flaw)
+			}
+		})
+	}
+	s.awaitConversations(seats)
+	others := s.crowd(http.StatusServiceUnavailable)
+	hung.Wait()
+	normal := s.normal()
+	others.more(1)
+	got, wrong := others.gone()
+	lost = append(lost, wrong...)
+	lost = append(lost, s.leftovers()...)
+	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hanging, seats)
+	s.row(row{"every seat is taken", "", done, fmt.Sprintf("%s; others %s", answers, got), 0, normal}, lost)
+}

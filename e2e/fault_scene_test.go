@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"crypto"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A scene is a stage on which something goes wrong, with guests who have nothing to do with it.
+type scene struct {
+	*stage
+	door   theatre
+	report *report
+	number int // of the act
+
+	mu    sync.Mutex
+	keys  []crypto.PublicKey // tokens are signed with one of these
+	fresh atomic.Int32       // guests who have come by themselves
+	asker atomic.Int32       // addresses that were asked from
+}
+
+// sceneOptions say how a scene differs from the usual one.
+type sceneOptions struct {
+	deeds       string                     // arguments of the module that goes wrong; "" = no such module
+	users       []string                   // whom the deeds name: accounts with guests' passwords
+	timeout     string                     // pam.timeout; "" = as it is
+	concurrency int                        // pam.concurrency; 0 = as it is
+	config      func(config string) string // another config.yml
+	prepare     func(s *scene)             // before anything is started
+}
+
+const (
+	crowdSize  = 32 // guests who come again and again
+	freshSize  = 64 // guests who come once
+	retryEvery = 10 * time.Millisecond
+	// retriesMax bounds how often somebody tries again until a service that was in trouble answers as usual.
+	retriesMax = 3000
+)
+
+func guest(i int) string { return fmt.Sprintf("guest%02d", i%crowdSize) }
+
+// passwordOf is the password of guests and of those whom deeds name.
+func passwordOf(user string) string { return user + "-has-the-right-password" }
+
+// openScene makes a scene and starts what its theatre consists of.
+func openScene(t *testing.T, door theatre, o sceneOptions) *scene {
+	t.Helper()
+	need(t, door.name, door.needs...)
+	s := &scene{door: door}
+	s.stage = newStage(t, stageOptions{timeout: o.timeout})
+	s.itself = door.itself
+	s.keys = []crypto.PublicKey{s.key.Public()}
+	s.invite(o)
+	if o.deeds != "" {
+		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.deeds, databasePAM(s.stage)))
+	} else {
+		s.writePAM(t, databasePAM(s.stage))
+	}
+	text := readFile(t, s.configFile)
+	if o.concurrency > 0 {
+		text = strings.Replace(text, "blacklisted_users:", fmt.Sprintf("  concurrency: %d\nblacklisted_users:", o.concurrency), 1)
+	}
+	if o.config != nil {
+		text = o.config(text)
+	}
+	s.write("config.yml", text)
+	if err := os.Chmod(s.configFile, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o.prepare != nil {
+		o.prepare(s)
+	}
+	s.own()
+	door.open(t, s.stage)
+	return s
+}
+
+// invite gives everybody an account.
+func (s *scene) invite(o sceneOptions) {
+	for i := range crowdSize {
+		s.accounts[guest(i)] = passwordOf(guest(i))
+	}
+	for i := range freshSize {
+		name := fmt.Sprintf("fresh%02d", i)
+		s.accounts[name] = passwordOf(name)
+	}
+	for _, name := range o.users {
+		s.accounts[name] = passwordOf(name)
+	}
+	s.userdb(s.t)
+}
+
+var compileFault = sync.OnceValues(func() (string, error) {
+	so := filepath.Join(workDir, "pam_fault.so")
+	msg, err := exec.Command("gcc", "-O1", "-w", "-shared", "-fPIC", "-o", so, "testdata/pam_fault.c", "-lpam").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, msg)
+	}
+	return so, err
+})
+
+// faultModule is testdata/pam_fault.c, compiled once.
+func faultModule(t testing.TB) string {
+	t.Helper()
+	need(t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc", "/usr/include/security/pam_modules.h")
+	so, err := compileFault()
+	if err != nil {
+		t.Fatalf("compile module: %v", err)
+	}
+	return so
+}
+
+// row puts a line into the table; whatever was lost fails the test.
+func (s *scene) row(one row, lost []string) {
+	s.t.Helper()
+	for _, l := range lost {
+		s.t.Errorf("%s: lost: %s", one.fault, l)
+	}
+	one.door, one.lost = doorNames[s.door.name], len(lost)
+	s.report.add(s.number, one)
+}
+
+// normal tries until a guest who has not been here before is let in, and says how long that took.
+func (s *scene) normal() string {
+	s.t.Helper()
+	began := time.Now()
+	name := fmt.Sprintf("fresh%02d", s.fresh.Add(1)%freshSize)
+	for range retriesMax {
+		r := s.ask(name, passwordOf(name))
+		if r.status == 200 && s.flaw(r, name, true) == "" {
+			return milliseconds(time.Since(began))
+		}
+		time.Sleep(retryEvery) // as a client does
+	}
+	s.t.Errorf("it does not come back: %d logins in a row were not answered well", retriesMax)
+	return "never"
+}
+
+// conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.
+func (s *scene) conversations() (pids []int) {
+	for _, pid := range processesOf(s.program) {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "pam-conversation") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// awaitConversations waits until n are under way.
+func (s *scene) awaitConversations(n int) {
+	s.t.Helper()
+	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n), func() bool { return len(s.conversations()) >= n })
+}
+
+// leftovers waits for processes that should be gone, and names those that stay: conversations, and programs of the CGI door.
+func (s *scene) leftovers() (lost []string) {
+	held := s.conversations
+	if s.door.name == apacheCGI.name {
+		held = func() []int { return processesOf(s.program) }
+	}
+	var pids []int
+	err := poll(5*time.Second, func() (bool, error) {
+		pids = held()
+		return len(pids) == 0, nil
+	})
+	if err != nil {
+		lost = append(lost, fmt.Sprintf("processes %v are left over", pids))
+	}
+	return lost
+}
+
+// descriptors are what a process has open, by what it is.
+func descriptors(pid int) map[string]int {
+	kinds := map[string]int{}
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err != nil {
+			continue
+		}
+		kind, _, _ := strings.Cut(target, ":")
+		kinds[kind]++
+	}
+	return kinds
+}
+
+// tooManyDescriptors waits until the service has at most as many sockets and pipes open as before, and says what is too much.
+func (s *scene) tooManyDescriptors(pid int, before map[string]int) (lost []string) {
+	for _, kind := range []string{"socket", "pipe", "anon_inode"} {
+		err := poll(10*time.Second, func() (bool, error) { return descriptors(pid)[kind] <= before[kind], nil })
+		if err != nil {
+			lost = append(lost, fmt.Sprintf("%d descriptors of kind %s are open, %d were before", descriptors(pid)[kind], kind, before[kind]))
+		}
+	}
+	return lost
+}
+
+// pid is that of the long-lived service.
+func (s *scene) pid() int { return s.service.cmd.Process.Pid }
+
+func seconds(n int) string { return strconv.Itoa(n) + "s" }

@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+)
+
+// row is one fault in one theatre, and what came of it.
+type row struct {
+	fault  string
+	door   string
+	done   string // what was done
+	got    string // what the clients got
+	lost   int    // answers that were wrong or never came, lines torn, things left over
+	normal string // from the end of the fault to the first good login
+}
+
+// doorNames are theatres in a word.
+var doorNames = map[string]string{
+	httpDoor.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi", nginxHTTP.name: "nginx+http",
+}
+
+// report is the table of all rows, in the order of the acts.
+type report struct {
+	mu   sync.Mutex
+	rows map[int][]row // by act
+}
+
+func (r *report) add(act int, one row) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows[act] = append(r.rows[act], one)
+}
+
+// text is the table, aligned, with a line for each row.
+func (r *report) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var acts []int
+	for act := range r.rows {
+		acts = append(acts, act)
+	}
+	slices.Sort(acts)
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	head := []string{"fault", "door", "what was done", "what clients got", "lost", "until normal"}
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	fmt.Fprintln(w, strings.Join(underlined(head), "\t"))
+	for _, act := range acts {
+		for _, o := range r.rows[act] {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", o.fault, o.door, o.done, o.got, o.lost, o.normal)
+		}
+	}
+	_ = w.Flush() // a builder takes everything
+	return b.String()
+}
+
+func underlined(head []string) []string {
+	lines := make([]string, len(head))
+	for i, h := range head {
+		lines[i] = strings.Repeat("-", utf8.RuneCountInString(h))
+	}
+	return lines
+}
+
+// publish prints the table, and writes it to the file that the environment names.
+func (r *report) publish(t *testing.T) {
+	if len(r.rows) == 0 {
+		return
+	}
+	text := r.text()
+	fmt.Printf("\n%s\n", text)
+	name := os.Getenv("DOCKERAUTH_REPORT")
+	if name == "" {
+		return
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Errorf("write report: %v", err)
+	}
+}
+
+// tally counts answers by their status.
+type tally map[string]int
+
+func (c tally) String() string {
+	var parts []string
+	for _, status := range slices.Sorted(maps.Keys(c)) {
+		parts = append(parts, fmt.Sprintf("%s ×%d", status, c[status]))
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// milliseconds is how the table gives a time.
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
