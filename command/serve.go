@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -47,7 +48,7 @@ func CGI(streams Streams) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(streams.Err)
-	l := &live{load: func() (*service, error) { return loadBeside(streams.Err, OneConversation) }, stderr: streams.Err}
+	l := &live{load: func() (*service, error) { return loadBeside(streams.Err, door{OneConversation, inFolder}) }, stderr: streams.Err}
 	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -64,12 +65,12 @@ func CGI(streams Streams) int {
 }
 
 // loadBeside loads the configuration beside the binary.
-func loadBeside(stderr io.Writer, converse func(*config.Config) pamauth.Conversation) (*service, error) {
+func loadBeside(stderr io.Writer, d door) (*service, error) {
 	path, err := findConfig()
 	if err != nil {
 		return nil, err
 	}
-	return load(path, stderr, converse)
+	return load(path, stderr, d)
 }
 
 func findConfig() (string, error) {
@@ -173,17 +174,17 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 // newLive is the service of a long-lived door; path "" = beside the binary.
 // The first load is the caller's, who decides whether to go on without.
 func newLive(path string, stderr io.Writer) *live {
-	converse := func(cfg *config.Config) pamauth.Conversation {
+	d := door{tallies: inMemory(), converse: func(cfg *config.Config) pamauth.Conversation {
 		cfg.Access.Index()
 		return ManyConversations(cfg, "")
-	}
+	}}
 	return &live{
 		stderr: stderr,
 		load: func() (*service, error) {
 			if path != "" {
-				return load(path, stderr, converse)
+				return load(path, stderr, d)
 			}
-			return loadBeside(stderr, converse)
+			return loadBeside(stderr, d)
 		},
 		begin: func(s *service) { go s.warn() },
 	}
@@ -219,7 +220,13 @@ func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) 
 }
 
 func options(l *live) gateway.Options {
-	return gateway.Options{Log: slog.New(liveLog{l}), Program: filepath.Base(os.Args[0])}
+	return gateway.Options{Log: slog.New(liveLog{l}), Program: filepath.Base(os.Args[0]), Trusted: l.trusts}
+}
+
+// trusts asks the configuration in force.
+func (l *live) trusts(peer netip.Addr) bool {
+	s := l.current.Load()
+	return s != nil && s.config.TrustedProxies.Trust(peer)
 }
 
 func fail(stderr io.Writer, err error) int {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
+	"time"
 
 	"dockerauth/access"
 	"dockerauth/config"
@@ -20,18 +20,23 @@ import (
 // one PAM conversation.
 const conversationArg = "pam-conversation"
 
+// failureDelay is longer than a wrong password takes in all but the slowest directories, and no longer than a person minds.
+const failureDelay = time.Second
+
 // NewHandler makes the token endpoint of one configuration. The conversation
-// is what asks PAM; the caller has put around it what this door needs.
-func NewHandler(cfg *config.Config, conversation pamauth.Conversation, log *slog.Logger) *handler.Handler {
+// is what asks PAM; the caller has put around it what this door needs. guard may be nil.
+func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard, log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, wantsGroups(cfg)},
+			Guard:         guard,
 			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
 			Policy:        cfg.Access,
 			AccessTTL:     cfg.AccessTokenTTL,
 			RefreshTTL:    cfg.RefreshTokenTTL,
+			FailureDelay:  failureDelay,
 		},
 		Log: log,
 	}
@@ -55,7 +60,7 @@ func OneConversation(cfg *config.Config) pamauth.Conversation {
 // replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
 	child := &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
-	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child))
+	return pamauth.Cache(cfg.PAM.Cache, pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child))))
 }
 
 func stack(cfg *config.Config) pamauth.Stack {
@@ -69,9 +74,15 @@ type service struct {
 	log     *slog.Logger
 }
 
+// door is what differs between a process for one request and one that stays.
+type door struct {
+	converse func(*config.Config) pamauth.Conversation
+	tallies  tallies
+}
+
 // load reads a configuration and makes the service of it, or says what is
 // wrong. Everything that can be found out before the first login is found out here.
-func load(path string, stderr io.Writer, converse func(*config.Config) pamauth.Conversation) (*service, error) {
+func load(path string, stderr io.Writer, d door) (*service, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return nil, err
@@ -83,7 +94,11 @@ func load(path string, stderr io.Writer, converse func(*config.Config) pamauth.C
 	if err != nil {
 		return nil, err
 	}
-	return &service{config: cfg, handler: NewHandler(cfg, converse(cfg), log), log: log}, nil
+	guard, err := newGuard(cfg, log, d.tallies)
+	if err != nil {
+		return nil, err
+	}
+	return &service{config: cfg, handler: NewHandler(cfg, d.converse(cfg), guard, log), log: log}, nil
 }
 
 // warn logs what is no error and may be a mistake all the same.
@@ -93,16 +108,15 @@ func (s *service) warn() {
 	}
 }
 
-// newLogger opens the log. A log file is never readable by everybody: it tells
-// who logs in from where.
+// newLogger opens the log.
 func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
 	out := stderr
 	if cfg.Log.File != "" {
-		file, err := os.OpenFile(cfg.Log.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		file, err := openLog(cfg.Log.File, stderr)
 		if err != nil {
 			return nil, fmt.Errorf("%s: log.file: %w\n  let the service's user write there, or leave log.file out to log to stderr", cfg.Path, err)
 		}
-		out = file // closed by the runtime once no request writes to it any more
+		out = file
 	}
 	options := &slog.HandlerOptions{Level: cfg.Log.Level}
 	if cfg.Log.Format == "json" {

@@ -55,18 +55,20 @@ type player struct {
 	endpoint string // its path below the mount
 	secrets  map[string]bool
 	tokens   map[string]string // placeholders' values
+	from     string            // the address that the case in hand is sent from
 	failures int
 	asked    int // lines on token requests that the log must have by now
 }
 
 func newPlayer(s *stage) *player {
-	return &player{stage: s, mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
+	return &player{stage: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
 // play sends a case's request and holds the answer against what is wanted.
 func (p *player) play(t *testing.T, c testCase) {
 	t.Helper()
 	p.t = t
+	p.from = freshAddress() // each has tries of its own
 	w := p.wanted(c)
 	request := c.send(p)
 	answer, body, err := p.exchange(request)
@@ -267,7 +269,7 @@ func (p *player) checkLog(t *testing.T, w want, line map[string]any, body []byte
 	if line == nil {
 		return
 	}
-	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid", 401: "refused", 503: "broken"}[w.status], "remote": "127.0.0.1"}
+	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid", 401: "refused", 503: "broken"}[w.status], "remote": p.from}
 	maps.Copy(fields, w.log)
 	for name, value := range fields {
 		got, _ := line[name].(string)
@@ -309,13 +311,18 @@ func (p *player) awaitRequestLines(n int) []map[string]any {
 	return lines
 }
 
-// exchange sends a request as it stands over a connection of its own.
+// exchange sends a request as it stands over a connection of its own, from the address of the case in hand.
 func (p *player) exchange(request string) (*http.Response, []byte, error) {
-	return exchange(p.address, request)
+	return exchange(p.from, p.address, request)
 }
 
-func exchange(address, request string) (*http.Response, []byte, error) {
-	c, err := net.DialTimeout("tcp", address, 5*time.Second)
+// exchange sends a request from one address to another, in IP. from "" = whichever.
+func exchange(from, address, request string) (*http.Response, []byte, error) {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	if from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := dialer.Dial("tcp", address)
 	if err != nil {
 		return nil, nil, err
 	}

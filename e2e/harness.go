@@ -133,6 +133,15 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
+var lastAddress atomic.Uint32
+
+// freshAddress gives an address of this machine that nobody has been refused at: all of 127.0.0.0/8 is loopback. The web servers'
+// own is left out.
+func freshAddress() string {
+	n := 1<<16 + lastAddress.Add(1)%(1<<23)
+	return fmt.Sprintf("127.%d.%d.%d", n>>16, n>>8&0xff, n&0xff)
+}
+
 // process is a program a test started; it ends with the test at the latest.
 type process struct {
 	name    string

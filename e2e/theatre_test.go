@@ -89,6 +89,7 @@ func newStage(t testing.TB, o stageOptions) *stage {
 		fmt.Fprintf(&extra, "  timeout: %s\n", o.timeout) // config.yml's last section is "pam" here
 	}
 	fmt.Fprintf(&extra, "blacklisted_users: [root, %s]\n", mallory)
+	extra.WriteString("trusted_proxies: [127.0.0.1]\n") // that is nginx; clients have other addresses
 	if !o.noLogFile {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
@@ -305,5 +306,5 @@ func glob(t testing.TB, pattern string) []string {
 }
 
 func (s *stage) exchange(request string) (*http.Response, []byte, error) {
-	return exchange(s.address, request)
+	return exchange("", s.address, request)
 }

@@ -1,0 +1,100 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"dockerauth/config"
+	"dockerauth/handler"
+	"dockerauth/state"
+	"dockerauth/throttle"
+)
+
+// maxTallies is how many records of refused passwords a process keeps: some 30 MB when somebody has gone to the trouble of filling it.
+const maxTallies = 100_000
+
+// guard speaks handler's language towards the handler and throttle's towards the throttle.
+type guard struct{ *throttle.Throttle }
+
+func (g guard) Begin(user string, password handler.Secret, remote string) (handler.Attempt, error) {
+	attempt, err := g.Throttle.Begin(user, password.Reveal(), remote)
+	var locked *throttle.Locked
+	switch {
+	case err == nil:
+		return attempt, nil
+	case errors.As(err, &locked):
+		return nil, &handler.Throttled{After: locked.After, Cause: err.Error()}
+	default:
+		return nil, verdict{handler.ErrRefused, err}
+	}
+}
+
+// tallies are where a door keeps count of refused passwords.
+type tallies func(*config.Config, *slog.Logger) (state.Store, error)
+
+// inFolder is for the CGI door, whose processes remember nothing: without a folder there is no count, and the store is nil.
+func inFolder(cfg *config.Config, log *slog.Logger) (state.Store, error) {
+	folder, err := openState(cfg, log)
+	if folder == nil {
+		return nil, err
+	}
+	return folder, nil
+}
+
+// inMemory is for the long-lived doors. What is in memory outlives a changed configuration; the folder, if there is one, comes first.
+func inMemory() tallies {
+	memory := state.NewMemory(maxTallies)
+	return func(cfg *config.Config, log *slog.Logger) (state.Store, error) {
+		folder, err := openState(cfg, log)
+		if folder == nil {
+			return memory, err
+		}
+		both := state.NewFallback(folder, memory)
+		both.Report = func(err error) { reportState(log, err) }
+		return both, nil
+	}
+}
+
+// openState returns nil where there is no folder. The one that is used when it exists may not be meant for this program's user: then it
+// is said and not used. One that the configuration names is meant.
+func openState(cfg *config.Config, log *slog.Logger) (*state.Folder, error) {
+	if cfg.State == "" {
+		return nil, nil
+	}
+	folder, err := state.OpenFolder(cfg.State)
+	switch {
+	case err == nil:
+		folder.Report = func(err error) { log.Error("state is damaged, what was counted in it is lost", "reason", err.Error()) }
+		return folder, nil
+	case cfg.State != config.DefaultState:
+		return nil, fmt.Errorf("%s: state: %w", cfg.Path, err)
+	case !errors.Is(err, fs.ErrNotExist):
+		log.Warn("state folder is not used", "reason", err.Error())
+	}
+	return nil, nil
+}
+
+func reportState(log *slog.Logger, err error) {
+	if err == nil {
+		log.Info("state folder is usable again")
+		return
+	}
+	log.Error("state folder is not usable, refused passwords are counted in memory", "reason", err.Error())
+}
+
+// newGuard is nil where there is nowhere to count.
+func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guard, error) {
+	store, err := where(cfg, log)
+	if store == nil || err != nil {
+		return nil, err
+	}
+	secret, err := cfg.Key.Derive("throttle")
+	if err != nil {
+		return nil, err
+	}
+	return guard{&throttle.Throttle{Store: store, Secret: secret, Report: func(err error) {
+		log.Error("refused passwords are not counted", "reason", err.Error())
+	}}}, nil
+}
