@@ -78,6 +78,7 @@ type stageOptions struct {
 	pam       func(s *stage) string // the PAM service file; nil = the accounts above
 	timeout   string                // pam.timeout
 	noLogFile bool                  // the log goes to stderr
+	config    string                // more lines for config.yml
 	groups    []uint32              // what a service that is started here has besides the web user's own group
 }
 
@@ -93,6 +94,7 @@ func newStage(t testing.TB, o stageOptions) *stage {
 	if !o.noLogFile {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
+	extra.WriteString(o.config)
 	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups}
 	if o.pam == nil {
 		o.pam = stagePAM
@@ -110,6 +112,9 @@ func newStage(t testing.TB, o stageOptions) *stage {
 		if err := os.Mkdir(filepath.Join(s.dir, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Mkdir(s.path("state"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	s.own()
 	install(t, binary(t), s.program)

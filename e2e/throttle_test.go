@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A state folder makes one count of what processes see that share nothing else.
+var throttleTheatres = []struct {
+	theatre theatre
+	state   bool
+}{{httpDoor, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpDoor, true}}
+
+// tries sends logins and expects one status for all of them.
+func (p *player) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
+	t.Helper()
+	for _, password := range passwords {
+		p.from = from
+		answer, body, err := p.exchange(login(user, password, serviceIs)(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != status {
+			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status, body)
+		}
+		p.asked++
+		last = answer
+	}
+	return last
+}
+
+func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
+	for _, c := range throttleTheatres {
+		name := c.theatre.name
+		if c.state {
+			name += " with a state folder"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := stageOptions{}
+			if c.state {
+				o.config = "state: state\n"
+			}
+			p := newPlayer(openTheatre(t, c.theatre, o))
+			here, there := freshAddress(), freshAddress()
+			p.tries(t, 401, alice, here, "one", "two", "three", "four")
+			p.tries(t, 200, alice, here, alicePassword) // clears the count
+			p.tries(t, 401, alice, here, "one", "two", "three", "four", "five")
+			answer := p.tries(t, 429, alice, here, "six", alicePassword)
+			if after, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || after < 1 || after > 30 {
+				t.Errorf("Retry-After %q, want 1 to 30 seconds", answer.Header.Get("Retry-After"))
+			}
+			p.tries(t, 200, alice, there, alicePassword)
+			p.tries(t, 200, bob, here, stageAccounts[bob])
+			lines := p.awaitRequestLines(p.asked)
+			throttled := 0
+			for _, l := range lines {
+				if l["outcome"] == "throttled" && strings.Contains(fmt.Sprint(l["reason"]), "locked for another") {
+					throttled++
+				}
+			}
+			if throttled != 2 {
+				t.Errorf("the log has %d lines on throttled requests, want 2: %v", throttled, lines)
+			}
+			p.keepSecret("three", alicePassword, stageAccounts[bob])
+			p.checkSecrets(t)
+		})
+	}
+}
+
+// A mistyped password comes twice from containerd and its family: by POST, then by GET. The module writes a line each time it is asked.
+func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
+	for _, c := range throttleTheatres {
+		t.Run(fmt.Sprint(c.theatre.name, " state ", c.state), func(t *testing.T) {
+			t.Parallel()
+			o := stageOptions{pam: func(s *stage) string {
+				count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n")
+				if err := os.Chmod(count, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				return "auth optional pam_exec.so quiet " + count + "\n" + stagePAM(s)
+			}}
+			if c.state {
+				o.config = "state: state\n"
+			}
+			p := newPlayer(openTheatre(t, c.theatre, o))
+			asked := func() int {
+				b, _ := os.ReadFile(p.path("run/asked"))
+				return strings.Count(string(b), "asked")
+			}
+			p.from = freshAddress()
+			for _, request := range []string{
+				post("grant_type=password&username=alice&password=mistyped&service=" + audience)(p),
+				login(alice, "mistyped", serviceIs)(p),
+				login(alice, "mistyped", serviceIs)(p),
+			} {
+				answer, body, err := p.exchange(request)
+				if err != nil || answer.StatusCode != http.StatusUnauthorized {
+					t.Fatalf("%v %v %s", err, answer, body)
+				}
+			}
+			if n := asked(); n != 1 {
+				t.Errorf("PAM was asked %d times, want once", n)
+			}
+			p.tries(t, 200, alice, p.from, alicePassword)
+			if n := asked(); n != 2 {
+				t.Errorf("PAM was asked %d times, want twice", n)
+			}
+		})
+	}
+}
+
+// The folder that is used when it exists may belong to somebody else; one that the configuration names is meant.
+func TestAStateFolderThatCannotBeUsed(t *testing.T) {
+	needRoot(t, "a folder of somebody else's")
+	s := newStage(t, stageOptions{config: "state: foreign\n"})
+	if err := os.Mkdir(s.path("foreign"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := s.asWeb(exec.Command(s.program, "http", "--listen", fmt.Sprintf("127.0.0.1:%d", freePort(t))))
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if o := run(t, "", cmd); o.status != 1 || !strings.Contains(o.stderr, "config.yml: state: ") || !strings.Contains(o.stderr, "\n  ") {
+		t.Errorf("want status 1 and a remedy: %v", o)
+	}
+}
