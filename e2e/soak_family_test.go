@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// sight is what one look at a service and at everything it has started finds.
+type sight struct {
+	front    int64 // bytes resident (RSS) in the service's own process
+	family   int64 // bytes of it and all its descendants together (PSS)
+	fds      int   // open in the service's own process
+	threads  int   // of it
+	children int   // descendants, zombies among them
+	zombies  int
+}
+
+// lookAt looks at a process and its descendants. The family is added up by PSS, in which a page that n processes share counts 1/n to each: all of
+// them are the same program, and RSS would count its text once for every conversation. The front is given by RSS, as people see it in ps.
+// Both are root's to read, since the processes hide themselves (PR_SET_DUMPABLE).
+func lookAt(pid int) (sight, error) {
+	own := procFolder(pid)
+	fds, err := os.ReadDir(own + "/fd")
+	if err != nil {
+		return sight{}, err
+	}
+	status, err := os.ReadFile(own + "/status")
+	if err != nil {
+		return sight{}, err
+	}
+	s := sight{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")), family: pss(pid)}
+	title, _ := os.ReadFile(own + "/cmdline")
+	for _, d := range descendants(pid) {
+		s.children++
+		if d.zombie {
+			s.zombies++
+			continue
+		}
+		// Between vfork and exec a child has its parent's memory, title and all: it would count twice.
+		if t, _ := os.ReadFile(procFolder(d.pid) + "/cmdline"); !bytes.Equal(t, title) {
+			s.family += pss(d.pid)
+		}
+	}
+	return s, nil
+}
+
+func procFolder(pid int) string { return fmt.Sprintf("/proc/%d", pid) }
+
+// pss is 0 for a process that has gone.
+func pss(pid int) int64 {
+	rollup, err := os.ReadFile(procFolder(pid) + "/smaps_rollup")
+	if err != nil {
+		return 0
+	}
+	return kilobytes(rollup, "Pss:")
+}
+
+// peakRSS is the most that was ever resident in a process, which no sampling can miss.
+func peakRSS(t testing.TB, pid int) int64 {
+	t.Helper()
+	return kilobytes([]byte(readFile(t, procFolder(pid)+"/status")), "VmHWM:")
+}
+
+func kilobytes(file []byte, name string) int64 { return field(file, name) << 10 }
+
+// field is a number in a file of lines "Name: number".
+func field(file []byte, name string) int64 {
+	for line := range bytes.Lines(file) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			n, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+type descendant struct {
+	pid    int
+	zombie bool
+}
+
+// descendants are the children of a process, theirs, and so on.
+func descendants(pid int) []descendant {
+	children := make(map[int][]descendant)
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has gone
+		}
+		// proc(5): pid (name) state ppid …; the name may hold anything.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		id, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		parent, _ := strconv.Atoi(fields[1])
+		children[parent] = append(children[parent], descendant{id, fields[0] == "Z"})
+	}
+	var all []descendant
+	for next := children[pid]; len(next) > 0; next = next[1:] {
+		all = append(all, next[0])
+		next = append(next, children[next[0].pid]...)
+	}
+	return all
+}
+
+// most is the larger of two sights in every respect.
+func most(a, b sight) sight {
+	return sight{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads), max(a.children, b.children), max(a.zombies, b.zombies)}
+}
+
+// watcher looks at a service again and again, beside a test that loads it.
+type watcher struct {
+	t    testing.TB
+	pid  int
+	stop chan struct{}
+	done chan struct{}
+
+	mu   sync.Mutex
+	peak sight // since the last take
+	ever sight
+}
+
+// watch begins to look every so often. It ends with the test at the latest.
+func watch(t testing.TB, pid int, every time.Duration) *watcher {
+	t.Helper()
+	w := &watcher{t: t, pid: pid, stop: make(chan struct{}), done: make(chan struct{})}
+	w.look()
+	go func() {
+		defer close(w.done)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-w.stop:
+				return
+			case <-tick.C:
+				w.look()
+			}
+		}
+	}()
+	t.Cleanup(w.end)
+	return w
+}
+
+func (w *watcher) look() {
+	s, err := lookAt(w.pid)
+	if err != nil {
+		w.t.Errorf("look at process %d: %v", w.pid, err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.peak, w.ever = most(w.peak, s), most(w.ever, s)
+}
+
+// take returns the most that was seen since the last take, of which there is one look at least.
+func (w *watcher) take() sight {
+	w.look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.peak
+	w.peak = sight{}
+	return s
+}
+
+// end stops looking and may be called again.
+func (w *watcher) end() {
+	select {
+	case <-w.stop:
+	default:
+		close(w.stop)
+	}
+	<-w.done
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

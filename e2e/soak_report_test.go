@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// report is where figures go: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
+type report struct {
+	out    io.Writer
+	widths []int
+}
+
+func newReport(t testing.TB, title string) *report {
+	t.Helper()
+	r := &report{out: t.Output()}
+	if path := os.Getenv("DOCKERAUTH_REPORT"); path != "" {
+		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { file.Close() })
+		r.out = io.MultiWriter(r.out, file)
+	}
+	r.line("\n%s", title)
+	return r
+}
+
+func (r *report) line(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
+
+// head begins a table. Its rows are written one by one, while the test runs, so a column is as wide as its heading; one that begins with a
+// space to make room is aligned all the same.
+func (r *report) head(columns ...string) {
+	r.widths = nil
+	var rule []string
+	for _, c := range columns {
+		r.widths = append(r.widths, len(c))
+		rule = append(rule, strings.Repeat("-", len(c)))
+	}
+	r.row(columns...)
+	r.line("%s", strings.Join(rule, "-|-"))
+}
+
+// row writes a row: the first column to the left, the others to the right.
+func (r *report) row(cells ...string) {
+	for i, c := range cells {
+		if i == 0 {
+			cells[i] = fmt.Sprintf("%-*s", r.widths[i], c)
+			continue
+		}
+		cells[i] = fmt.Sprintf("%*s", r.widths[i], c)
+	}
+	r.line("%s", strings.Join(cells, " | "))
+}
+
+// thousands writes 1234567 as 1,234,567.
+func thousands[N int | int32 | int64](n N) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// machine says what figures were measured on.
+func machine(t testing.TB) string {
+	t.Helper()
+	cpu := "processor unknown"
+	for line := range strings.Lines(readFile(t, "/proc/cpuinfo")) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			cpu = strings.TrimSpace(value)
+			break
+		}
+	}
+	memory := field([]byte(readFile(t, "/proc/meminfo")), "MemTotal:") >> 20
+	kernel := strings.TrimSpace(readFile(t, "/proc/sys/kernel/osrelease"))
+	return fmt.Sprintf("%d cores (%s), %d GiB, Linux %s, %s", runtime.NumCPU(), cpu, memory, kernel, runtime.Version())
+}

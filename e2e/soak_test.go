@@ -1,0 +1,257 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	soakInCI    = 100_000 // requests; "make soak" plays ten times as many
+	soakLeast   = 10_000  // fewer show nothing
+	soakWorkers = 16
+	soakRows    = 20 // of the table, so five to a quarter
+	soakLook    = 200 * time.Millisecond
+
+	// What may grow from the second quarter of a run to the last, in bytes. Go's collector lets the heap grow to twice of what lives in it, and to 4 MiB
+	// however little that is; what lives at that moment depends on what is under way. A leak of 200 bytes a request
+	// is 10 MB in half of the short run.
+	soakGrowth = 6 << 20
+
+	// A log line's length varies with the digits in it, and a failure here or there has a long one.
+	soakLogGrowth = 1.05
+)
+
+// TestASoakFindsNothingThatGrows plays many requests of all kinds and then looks whether the service needs more of anything than before: memory,
+// descriptors, threads, processes, goroutines, log. No request may be lost.
+func TestASoakFindsNothingThatGrows(t *testing.T) {
+	needRoot(t, "the memory of a process that hides itself")
+	total := soakRequests(t)
+	doors := []theatre{httpDoor, nginxFastCGI}
+	for _, th := range doors {
+		t.Run(th.name, func(t *testing.T) {
+			s := openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})
+			k := &soak{stage: s, total: total / int64(len(doors))}
+			if err := k.logInAccounts(); err != nil {
+				t.Fatal(err)
+			}
+			rest := k.atRest(t)
+			rows := k.run(t)
+			k.wrong.report(t, fmt.Sprintf("of %s requests were lost or answered wrongly", thousands(k.total)))
+			checkGrowth(t, rows)
+			k.checkRest(t, rest)
+			k.checkLog(t)
+			k.checkGoroutines(t, th)
+		})
+	}
+}
+
+// soakRequests is how many there are: SOAK, or what CI has time for.
+func soakRequests(t *testing.T) int64 {
+	t.Helper()
+	given := os.Getenv("SOAK")
+	if given == "" {
+		return soakInCI
+	}
+	n, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || n < soakLeast {
+		t.Fatalf("SOAK=%s: want a number of requests, %d at least", given, soakLeast)
+	}
+	return n
+}
+
+// soakRow is the most that was seen while a part of the requests was played.
+type soakRow struct {
+	sight
+	requests int64
+	log      int64 // bytes written meanwhile
+}
+
+// run plays all requests and prints a row for every part of them.
+func (k *soak) run(t *testing.T) []soakRow {
+	t.Helper()
+	r := newReport(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
+	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
+	w := watch(t, k.stage.service.cmd.Process.Pid, soakLook)
+	defer w.end()
+	var workers sync.WaitGroup
+	for range soakWorkers {
+		workers.Go(k.work)
+	}
+	finished := make(chan struct{})
+	go func() {
+		workers.Wait()
+		close(finished)
+	}()
+	var rows []soakRow
+	log, began := k.logSize(t), time.Now()
+	for part := int64(1); part <= soakRows; part++ {
+		k.await(part*k.total/soakRows, finished)
+		row := soakRow{sight: w.take(), requests: k.done.Load()}
+		size, now := k.logSize(t), time.Now()
+		row.log, log = size-log, size
+		played := row.requests
+		if len(rows) > 0 {
+			played -= rows[len(rows)-1].requests
+		}
+		rows = append(rows, row)
+		r.row(thousands(row.requests), megabytes(row.front), megabytes(row.family), fmt.Sprint(row.fds), fmt.Sprint(row.threads), fmt.Sprint(row.children),
+			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()), fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
+		began = now
+	}
+	<-finished
+	return rows
+}
+
+// await returns when so many requests are done.
+func (k *soak) await(n int64, finished chan struct{}) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for k.done.Load() < n {
+		select {
+		case <-finished:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (k *soak) mix() string {
+	names := [soakKinds]string{"anonymous", "refresh", "login", "bad request", "refused"}
+	var parts []string
+	for kind, share := range soakMix {
+		parts = append(parts, fmt.Sprintf("%.1f %% %s", float64(share)/10, names[kind]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (k *soak) logSize(t *testing.T) int64 {
+	t.Helper()
+	info, err := os.Stat(k.stage.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// checkGrowth holds the last quarter of a run against the second; in the first the heap, the pools and the caches fill.
+func checkGrowth(t *testing.T, rows []soakRow) {
+	t.Helper()
+	quarter := len(rows) / 4
+	second, last := soakMost(rows[quarter:2*quarter]), soakMost(rows[3*quarter:])
+	for _, c := range []struct {
+		what         string
+		second, last int64
+		allowed      int64
+	}{
+		{"resident memory of the service", second.front, last.front, soakGrowth},
+		{"descriptors", int64(second.fds), int64(last.fds), soakWorkers},
+		{"threads", int64(second.threads), int64(last.threads), soakWorkers},
+		{"child processes", int64(second.children), int64(last.children), soakWorkers},
+		{"zombies", int64(second.zombies), int64(last.zombies), soakWorkers},
+	} {
+		if c.last > c.second+c.allowed {
+			t.Errorf("%s: %s at most in the second quarter, %s in the last", c.what, thousands(c.second), thousands(c.last))
+		}
+	}
+	before, after := float64(second.log)/float64(quarter), float64(last.log)/float64(quarter)
+	if after > before*soakLogGrowth {
+		t.Errorf("the log grows faster: %.0f bytes in a part of the second quarter, %.0f in one of the last", before, after)
+	}
+}
+
+// soakMost is the most of some rows, and all of what they logged.
+func soakMost(rows []soakRow) (all soakRow) {
+	for _, r := range rows {
+		all.sight = most(all.sight, r.sight)
+		all.log += r.log
+	}
+	return all
+}
+
+// atRest is what the service needs once nobody asks anything: all connections of clients are closed.
+func (k *soak) atRest(t *testing.T) sight {
+	t.Helper()
+	var s sight
+	quiet := func() bool {
+		next, err := lookAt(k.stage.service.cmd.Process.Pid)
+		same := err == nil && next.fds == s.fds && next.children == 0 && next.zombies == 0
+		s = next
+		return same
+	}
+	eventually(t, readyWithin, "the service to come to rest", quiet)
+	return s
+}
+
+// checkRest compares with what was open before the first request.
+func (k *soak) checkRest(t *testing.T, before sight) {
+	t.Helper()
+	after := before
+	err := poll(readyWithin, func() (bool, error) {
+		var err error
+		after, err = lookAt(k.stage.service.cmd.Process.Pid)
+		return after.fds <= before.fds && after.children == 0, err
+	})
+	if err != nil {
+		t.Errorf("at rest: %d descriptors and %d children (%d of them zombies) after the run, %d descriptors before: %v", after.fds, after.children, after.zombies, before.fds, err)
+	}
+}
+
+// checkLog counts lines: each request for a token leaves one. What asked by another method asked for none.
+func (k *soak) checkLog(t *testing.T) {
+	t.Helper()
+	var others int64
+	for n := range k.total {
+		if kindOf(n) == soakBadRequest && badRequests[n%int64(len(badRequests))].status == 405 {
+			others++
+		}
+	}
+	want := int(k.total-others) + soakAccounts
+	if got := strings.Count(readFile(t, k.stage.logFile), `"msg":"token request"`); got != want {
+		t.Errorf("the log has %s lines on token requests, want %s", thousands(got), thousands(want))
+	}
+}
+
+// checkGoroutines compares with a fresh service that was asked once.
+func (k *soak) checkGoroutines(t *testing.T, th theatre) {
+	t.Helper()
+	after := goroutines(t, k.stage)
+	fresh := &soak{stage: openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})}
+	if err := fresh.logInAccounts(); err != nil {
+		t.Fatal(err)
+	}
+	fresh.atRest(t)
+	before := goroutines(t, fresh.stage)
+	if len(before) == 0 {
+		t.Error("a fresh service has no goroutines: nothing was counted")
+	}
+	for creator, n := range after {
+		if n > before[creator] {
+			t.Errorf("%d goroutines created by %s at rest after the run, %d in a fresh service", n, creator, before[creator])
+		}
+	}
+}
+
+// goroutines ends the service with SIGQUIT, at which Go's runtime prints all of them, and counts those that it did not start for itself, by what started them.
+func goroutines(t *testing.T, s *stage) map[string]int {
+	t.Helper()
+	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, stopWithin, "the service to print its goroutines", func() bool { return !s.service.running() })
+	count := make(map[string]int)
+	for line := range strings.Lines(s.service.output()) {
+		creator, found := strings.CutPrefix(line, "created by ")
+		if !found || strings.HasPrefix(creator, "runtime.") {
+			continue
+		}
+		creator, _, _ = strings.Cut(strings.TrimSpace(creator), " in goroutine")
+		count[creator]++
+	}
+	return count
+}
