@@ -18,16 +18,21 @@ import (
 // pipes is a listener without a network, whose connections work in a synctest
 // bubble. Such a test fails when a goroutine is left behind.
 type pipes struct {
-	calls  chan net.Conn
-	closed chan struct{}
+	calls    chan net.Conn
+	failures chan error
+	closed   chan struct{}
 }
 
-func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+func newPipes() *pipes {
+	return &pipes{make(chan net.Conn), make(chan error), make(chan struct{})}
+}
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.calls:
 		return c, nil
+	case err := <-p.failures:
+		return nil, &net.OpError{Op: "accept", Err: err}
 	case <-p.closed:
 		return nil, net.ErrClosed
 	}

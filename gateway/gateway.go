@@ -37,6 +37,8 @@ type Options struct {
 	// zero Addr, and trusted only if that is. Addresses come unmapped and without a zone. The other doors do
 	// not ask: there the web server itself names the client. Called by many requests at once.
 	Trusted func(peer netip.Addr) bool
+
+	conns int // how many connections may be open; 0 = as many as the door sees fit. For tests
 }
 
 // defaultGrace fits under the 20 s and more that systemd and Apache wait before

@@ -19,9 +19,8 @@ const (
 	// httpHeaderBytes is net/http's bound on them, near that of the CGI variables.
 	httpHeaderBytes = 64 << 10
 
-	// httpMaxConns: connections cost little here (no 64 KiB record buffer), and
-	// a proxy keeps many of them.
-	httpMaxConns = 512
+	// httpMaxConns lets a thousand people log in at once, each on a connection of his own.
+	httpMaxConns = 1280
 )
 
 // ServeHTTP serves plain HTTP/1.1, meant for a proxy in front or for a try at
@@ -36,6 +35,8 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) e
 	server := &http.Server{
 		Handler:                      &httpDoor{h, o},
 		BaseContext:                  func(net.Listener) context.Context { return base },
+		ConnContext:                  withPlace,
+		ConnState:                    keepPlace,
 		ReadHeaderTimeout:            httpHeaderTime,
 		ReadTimeout:                  httpHeaderTime + bodyTime,
 		WriteTimeout:                 bodyTime + requestTime + writeTime,
@@ -44,8 +45,9 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) e
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets its answer from us, in JSON
 		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
+	places := newPlaces(l, o.bound(httpMaxConns), o.Log)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(limit(l, httpMaxConns)) }()
+	go func() { failed <- server.Serve(places) }()
 	select {
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("accept connection: %w", err), finishHTTP(server, o.Grace, cancel))
@@ -69,6 +71,19 @@ func finishHTTP(server *http.Server, grace time.Duration, cancel func()) error {
 	return fmt.Errorf("stop http: %w", err)
 }
 
+type placeKey struct{}
+
+func withPlace(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, placeKey{}, nc)
+}
+
+// keepPlace hears when an answer has left and the connection is kept for the next request.
+func keepPlace(nc net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		nc.(*place).become(waiting)
+	}
+}
+
 // httpDoor makes a request of net/http look like those of the other doors.
 type httpDoor struct {
 	handler http.Handler
@@ -78,7 +93,10 @@ type httpDoor struct {
 func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 	defer cancel()
-	in := &httpBody{kept: http.MaxBytesReader(nil, r.Body, maxBody), all: r.Body}
+	place := r.Context().Value(placeKey{}).(*place)
+	place.become(working)
+	defer place.become(answering) // net/http writes when this has returned
+	in := newHTTPBody(r.Body, place)
 	a := d.answer(r.WithContext(ctx), in)
 	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
 	a.send(w)
@@ -105,13 +123,25 @@ func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
 // httpBody is the body as the handler reads it.
 type httpBody struct {
 	kept    io.Reader // all, up to maxBody
-	all     io.Reader
+	all     io.ReadCloser
+	place   *place
 	touched bool
 }
 
+func newHTTPBody(all io.ReadCloser, place *place) *httpBody {
+	return &httpBody{kept: http.MaxBytesReader(nil, all, maxBody), all: all, place: place}
+}
+
 func (b *httpBody) Read(p []byte) (int, error) {
-	b.touched = true
-	return b.kept.Read(p)
+	if !b.touched {
+		b.touched = true
+		b.place.become(receiving)
+	}
+	n, err := b.kept.Read(p)
+	if err != nil {
+		b.place.become(working) // net/http begins to read ahead, and that is no waiting
+	}
+	return n, err
 }
 
 func (b *httpBody) Close() error { return nil } // drain has yet to read
@@ -120,8 +150,9 @@ func (b *httpBody) Close() error { return nil } // drain has yet to read
 // itself would close the connection after 256 KiB, and many clients then report the broken
 // connection instead of the answer. A client that waits for "100 Continue" is not asked to go on.
 func (b *httpBody) drain(r *http.Request) {
-	if r.Header.Get("Expect") != "" && !b.touched {
+	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
+	b.place.become(receiving)
 	io.CopyN(io.Discard, b.all, drainBytes)
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,11 +19,17 @@ import (
 // httpBubble is bubble for the HTTP door.
 func httpBubble(t *testing.T, h http.Handler, test func(t *testing.T, p *pipes, stop func())) {
 	t.Helper()
+	httpBubbleWith(t, h, Options{}, test)
+}
+
+func httpBubbleWith(t *testing.T, h http.Handler, o Options, test func(t *testing.T, p *pipes, stop func())) {
+	t.Helper()
+	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		p := newPipes()
 		ended := make(chan error, 1)
-		go func() { ended <- ServeHTTP(ctx, p, h, Options{Program: program}) }()
+		go func() { ended <- ServeHTTP(ctx, p, h, o) }()
 		test(t, p, stop)
 		stop()
 		if err := <-ended; err != nil {
@@ -181,65 +186,16 @@ func TestHTTPShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestLimitLetsSoManyInAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPipes()
-		l := limit(p, 2)
-		accepted := make(chan net.Conn)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					close(accepted)
-					return
-				}
-				accepted <- c
-			}
-		}()
-		p.call()
-		first := <-accepted
-		p.call()
-		<-accepted
-		third := make(chan struct{})
-		go func() { p.call(); close(third) }()
-		synctest.Wait()
-		select {
-		case <-third:
-			t.Error("a third connection got in")
-		default:
-		}
-		first.Close()
-		first.Close() // counts once
-		<-third
-		<-accepted
-		l.Close() // while Accept waits for a slot
-		if _, open := <-accepted; open {
-			t.Error("a fourth connection got in")
-		}
-	})
-}
-
-// shaky fails to accept as often as errs says, and then works.
-type shaky struct {
-	*pipes
-	errs []error
-}
-
-func (s *shaky) Accept() (net.Conn, error) {
-	if len(s.errs) > 0 {
-		err := s.errs[0]
-		s.errs = s.errs[1:]
-		return nil, &net.OpError{Op: "accept", Err: err}
-	}
-	return s.pipes.Accept()
-}
-
 func TestFastCGIGoesOnAfterAnErrorThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		l := &shaky{newPipes(), slices.Repeat([]error{syscall.EMFILE, syscall.ECONNABORTED}, maxConns)}
+		l := newPipes()
 		ended := make(chan error, 1)
-		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{}) }()
+		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{conns: fewPlaces}) }()
+		for range fewPlaces {
+			l.failures <- syscall.EMFILE
+			l.failures <- syscall.ECONNABORTED
+		}
 		c := l.dial(t)
 		c.get(1, false, "/x")
 		c.reply(1).sighting(t)
@@ -255,7 +211,9 @@ func TestADoorWhoseListenerFailsSaysSo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				broken := errors.New("broken")
-				err := serve(t.Context(), &shaky{newPipes(), []error{broken}}, teller, Options{})
+				l := newPipes()
+				go func() { l.failures <- broken }()
+				err := serve(t.Context(), l, teller, Options{})
 				if !errors.Is(err, broken) || !strings.HasPrefix(fmt.Sprint(err), "accept connection: ") {
 					t.Errorf("%v", err)
 				}

@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+)
+
+// BenchmarkHTTP is a small request through the HTTP door, handler and all: what the door itself costs.
+func BenchmarkHTTP(b *testing.B) {
+	b.Run("kept connection", func(b *testing.B) {
+		l := loopback(b)
+		run(b, ServeHTTP, l, silentHandler)
+		b.RunParallel(func(pb *testing.PB) {
+			c := dialTCP(b, l)
+			in := bufio.NewReader(c)
+			for pb.Next() {
+				benchAsk(b, c, in)
+			}
+		})
+	})
+	b.Run("new connection", func(b *testing.B) {
+		l := loopback(b)
+		run(b, ServeHTTP, l, silentHandler)
+		for b.Loop() {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchAsk(b, c, bufio.NewReader(c))
+			c.Close()
+		}
+	})
+}
+
+var silentHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+func loopback(b *testing.B) net.Listener {
+	l, err := Listen("tcp:127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return l
+}
+
+func benchAsk(b *testing.B, c net.Conn, in *bufio.Reader) {
+	if _, err := io.WriteString(c, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		b.Fatal(err)
+	}
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	res.Body.Close()
+}

@@ -1,0 +1,388 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fewPlaces is the bound in tests that have to reach it.
+const fewPlaces = 8
+
+const getX = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// ask sends a request on c and returns the answer.
+func ask(t testing.TB, c net.Conn, request string) reply {
+	t.Helper()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatalf("write request: %v", err)
+	}
+	return hear(t, c)
+}
+
+func hear(t testing.TB, c net.Conn) reply {
+	t.Helper()
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("read response: %v", err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("read response: %v", err)
+	}
+	return reply{res.StatusCode, res.Header, body}
+}
+
+// isClosed waits until the other end of c has closed.
+func isClosed(t testing.TB, c net.Conn) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("connection is not closed")
+	}
+}
+
+// What can be done with a connection short of asking for something, and how long that keeps a
+// request out when it is done with all of them.
+func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
+	cases := []struct {
+		name string
+		hold func(t *testing.T, c net.Conn)
+		took time.Duration
+	}{
+		{"saying nothing", func(*testing.T, net.Conn) {}, 0},
+		{"half a request line", func(_ *testing.T, c net.Conn) { io.WriteString(c, "GET /") }, 0},
+		{"dribbling headers", func(_ *testing.T, c net.Conn) {
+			io.WriteString(c, "GET / HTTP/1.1\r\n")
+			go func() {
+				for i := 0; ; i++ {
+					time.Sleep(100 * time.Millisecond)
+					if _, err := fmt.Fprintf(c, "X-%d: a\r\n", i); err != nil {
+						return
+					}
+				}
+			}()
+		}, 0},
+		{"a kept connection", func(t *testing.T, c net.Conn) { ask(t, c, getX) }, 0},
+		{"half a next request", func(t *testing.T, c net.Conn) { ask(t, c, getX); io.WriteString(c, "GET") }, 0},
+		{"half a body", func(_ *testing.T, c net.Conn) {
+			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+		}, crowdedTime},
+		{"dribbling a body", func(_ *testing.T, c net.Conn) {
+			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+			go func() {
+				for {
+					time.Sleep(100 * time.Millisecond)
+					if _, err := io.WriteString(c, "1\r\nx\r\n"); err != nil {
+						return
+					}
+				}
+			}()
+		}, crowdedTime},
+		{"half a body nobody reads", func(_ *testing.T, c net.Conn) {
+			io.WriteString(c, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+		}, crowdedTime},
+		{"not reading the answer", func(_ *testing.T, c net.Conn) { io.WriteString(c, getX) }, crowdedTime},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			httpBubbleWith(t, teller, Options{conns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+				var held []net.Conn
+				for range fewPlaces {
+					c := p.call()
+					tc.hold(t, c)
+					held = append(held, c)
+				}
+				synctest.Wait()
+				start := time.Now()
+				for range 2 * fewPlaces { // more than places: the newcomers do not hold them either
+					c := p.call()
+					ask(t, c, getX)
+					held = append(held, c)
+				}
+				if took := time.Since(start); took != tc.took {
+					t.Errorf("took %s, want %s", took, tc.took)
+				}
+				for _, c := range held {
+					c.Close()
+				}
+				time.Sleep(time.Second) // of the bubble: until the dribblers have noticed
+			})
+		})
+	}
+}
+
+func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
+	httpBubbleWith(t, teller, Options{conns: 3}, func(t *testing.T, p *pipes, _ func()) {
+		first, second, third := p.call(), p.call(), p.call()
+		ask(t, first, getX) // and is younger than the others again
+		fourth := p.call()
+		ask(t, fourth, getX)
+		isClosed(t, second)
+		for _, c := range []net.Conn{first, third, fourth} {
+			ask(t, c, getX)
+			c.Close()
+		}
+	})
+}
+
+func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
+	k := &keeper{}
+	httpBubbleWith(t, k, Options{conns: 2}, func(t *testing.T, p *pipes, _ func()) {
+		*k = *newKeeper() // its channels are the bubble's
+		const getHeld = "GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
+		const postHeld = "POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1" // held unread
+		var under []*http.Request
+		var conns []net.Conn
+		for _, request := range []string{getHeld, postHeld} {
+			c := p.call()
+			io.WriteString(c, request)
+			under = append(under, <-k.entered)
+			conns = append(conns, c)
+		}
+		late, answered := p.call(), make(chan struct{})
+		go func() {
+			ask(t, late, getX)
+			close(answered)
+		}()
+		time.Sleep(2 * crowdedTime) // of the bubble
+		synctest.Wait()
+		select {
+		case <-answered:
+			t.Error("there was a place too many")
+		default:
+		}
+		for _, r := range under {
+			if r.Context().Err() != nil {
+				t.Errorf("%s was cut off", r.Method)
+			}
+		}
+		close(k.release)
+		hear(t, conns[0]) // and leaves a silent connection
+		<-answered
+		isClosed(t, conns[0])
+		io.WriteString(conns[1], "23456789")
+		hear(t, conns[1])
+		conns[1].Close()
+		late.Close()
+	})
+}
+
+func TestHTTPShutdownDoesNotWaitForAPlace(t *testing.T) {
+	k := &keeper{}
+	httpBubbleWith(t, k, Options{conns: 1}, func(t *testing.T, p *pipes, stop func()) {
+		*k = *newKeeper() // its channels are the bubble's
+		c := p.call()
+		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-k.entered
+		late := p.call()
+		stop()
+		isClosed(t, late)
+		close(k.release)
+		hear(t, c)
+	})
+}
+
+// In a rush there are more connections than places, and all have sent their request before
+// anybody has read one: none of them is silent.
+func TestARushIsAnsweredToTheLast(t *testing.T) {
+	const rush = 20 * fewPlaces
+	l, err := Listen("tcp:127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns []net.Conn
+	for range rush {
+		c := dialTCP(t, l) // waits in the backlog
+		io.WriteString(c, strings.Replace(getX, "Host", "Connection: close\r\nHost", 1))
+		conns = append(conns, c)
+	}
+	runWith(t, ServeHTTP, l, teller, Options{conns: fewPlaces})
+	for _, c := range conns {
+		hear(t, c)
+	}
+}
+
+// Real sockets, as many as may be: nothing here waits for a timeout, or the last silent
+// connection would be closed when the request has been answered.
+func TestThousandsOfSilentConnectionsKeepNobodyOut(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	bound := connsOf(httpMaxConns, limit.Cur)
+	silent := 2 * bound
+	if limit.Cur < uint64(silent+bound+100) {
+		t.Skipf("%d open files do not suffice for both ends of %d connections", limit.Cur, silent)
+	}
+	l, err := Listen("tcp:127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ServeHTTP, l, teller)
+	var conns []net.Conn
+	for range silent {
+		conns = append(conns, dialTCP(t, l))
+	}
+	ask(t, dialTCP(t, l), getX)
+	isClosed(t, conns[0])
+	ask(t, conns[silent-1], getX)
+}
+
+func TestAConnectionWithBytesToReadIsNotSilent(t *testing.T) {
+	l, err := net.Listen("unix", socket(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := newPlaces(l, 1, slog.New(slog.DiscardHandler))
+	peer, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	nc, err := p.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := nc.(*place)
+	if p.evict(); p.leaving != nil {
+		t.Fatal("nobody has tried to read from it, and it had to go")
+	}
+	c.begin(&c.reading) // as its goroutine does before it sleeps in Read
+	io.WriteString(peer, "x")
+	if p.evict(); p.leaving != nil {
+		t.Fatal("it had a byte to read, and had to go")
+	}
+	if _, err := c.Conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if p.evict(); p.leaving != c {
+		t.Fatal("it was silent, and did not have to go")
+	}
+}
+
+// lateConn is told to go while it reads.
+type lateConn struct {
+	net.Conn
+	told  func()
+	got   int
+	until time.Time
+}
+
+func (c *lateConn) Read([]byte) (int, error)          { c.told(); return c.got, nil }
+func (c *lateConn) SetReadDeadline(t time.Time) error { c.until = t; return nil }
+
+func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
+	p := newPlaces(nil, 1, slog.New(slog.DiscardHandler))
+	late := &lateConn{told: p.evict}
+	nc, err := p.admit(late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owners := time.Unix(4711, 0)
+	nc.SetReadDeadline(owners)
+	late.got = 1
+	if n, err := nc.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if !late.until.Equal(owners) || p.taken.Len() != 1 {
+		t.Errorf("it reads until %s, %d places are taken", late.until, p.taken.Len())
+	}
+	late.got = 0
+	if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if !late.until.Equal(longAgo) || p.taken.Len() != 0 {
+		t.Errorf("it reads until %s, %d places are taken", late.until, p.taken.Len())
+	}
+}
+
+func TestWithoutFilesTheLongestSilentGoes(t *testing.T) {
+	httpBubbleWith(t, teller, Options{conns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+		first := p.call()
+		synctest.Wait()
+		p.failures <- syscall.EMFILE
+		isClosed(t, first)
+		ask(t, p.call(), getX)
+	})
+}
+
+func accept(t *testing.T, l net.Listener, p *pipes) (there, here net.Conn) {
+	t.Helper()
+	var call sync.WaitGroup
+	call.Go(func() { there = p.call() })
+	here, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	call.Wait()
+	return there, here
+}
+
+func TestAPlaceIsGivenUpOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := newPipes()
+		p := newPlaces(pipes, 2, slog.New(slog.DiscardHandler))
+		_, first := accept(t, p, pipes)
+		accept(t, p, pipes)
+		first.Close()
+		first.Close()
+		accept(t, p, pipes)
+		late := make(chan error)
+		go func() {
+			_, err := p.Accept()
+			late <- err
+		}()
+		pipes.call()
+		synctest.Wait()
+		p.Close()
+		if err := <-late; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a third connection got in: %v", err)
+		}
+	})
+}
+
+func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
+	var out bytes.Buffer
+	o := Options{conns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
+	httpBubbleWith(t, teller, o, func(t *testing.T, p *pipes, _ func()) {
+		crowd := func() {
+			for range 3 {
+				ask(t, p.call(), getX)
+			}
+		}
+		crowd()
+		time.Sleep(crowdedEvery) // of the bubble
+		crowd()
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d lines: %s", n, out.String())
+		}
+	})
+}
+
+func TestFewFilesMeanFewPlaces(t *testing.T) {
+	cases := []struct {
+		files uint64
+		want  int
+	}{
+		{1 << 62, 1000}, {^uint64(0), 1000}, {1000 + reservedFiles, 1000}, {999 + reservedFiles, 999}, {1024, 1024 - reservedFiles},
+		{reservedFiles, reservedFiles / 4}, {64, 16}, {1, 1}, {0, 1},
+	}
+	for _, c := range cases {
+		if got := connsOf(1000, c.files); got != c.want {
+			t.Errorf("with %d files there are %d places, want %d", c.files, got, c.want)
+		}
+	}
+}
