@@ -49,18 +49,18 @@ func (c *steadyClient) hangUp() {
 	}
 }
 
-// reply is an answer that has come in whole.
-type reply struct {
+// loadAnswer is an answer that has come in whole.
+type loadAnswer struct {
 	*http.Response
 	body []byte
 	took time.Duration // from the last byte sent to the first received
 }
 
 // ask sends one request and reads its answer.
-func (c *steadyClient) ask(request string) (reply, error) {
+func (c *steadyClient) ask(request string) (loadAnswer, error) {
 	if c.conn == nil {
 		if err := c.connect(); err != nil {
-			return reply{}, err
+			return loadAnswer{}, err
 		}
 	}
 	r, err := c.exchange(request)
@@ -70,28 +70,28 @@ func (c *steadyClient) ask(request string) (reply, error) {
 	return r, err
 }
 
-func (c *steadyClient) exchange(request string) (reply, error) {
+func (c *steadyClient) exchange(request string) (loadAnswer, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return reply{}, err
+		return loadAnswer{}, err
 	}
 	if _, err := io.WriteString(c.conn, request); err != nil {
-		return reply{}, err
+		return loadAnswer{}, err
 	}
 	began := time.Now()
 	if _, err := c.in.Peek(1); err != nil {
-		return reply{}, fmt.Errorf("wait for answer: %w", err)
+		return loadAnswer{}, fmt.Errorf("wait for answer: %w", err)
 	}
 	took := time.Since(began)
 	answer, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		return reply{}, fmt.Errorf("read answer: %w", err)
+		return loadAnswer{}, fmt.Errorf("read answer: %w", err)
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return reply{}, fmt.Errorf("read body of answer %s: %w", answer.Status, err)
+		return loadAnswer{}, fmt.Errorf("read body of answer %s: %w", answer.Status, err)
 	}
-	return reply{answer, body, took}, nil
+	return loadAnswer{answer, body, took}, nil
 }
 
 // askGet is a request by GET, with an Authorization header unless user and password are empty.
@@ -114,7 +114,7 @@ func refreshForm(token string) url.Values {
 }
 
 // granted is an answer that must be a token.
-func (r reply) granted() (tokenAnswer, error) {
+func (r loadAnswer) granted() (tokenAnswer, error) {
 	var got tokenAnswer
 	if err := r.must(http.StatusOK); err != nil {
 		return got, err
@@ -129,7 +129,7 @@ func (r reply) granted() (tokenAnswer, error) {
 }
 
 // denied is an answer that must be an error of one kind.
-func (r reply) denied(status int, code string) error {
+func (r loadAnswer) denied(status int, code string) error {
 	if err := r.must(status); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (r reply) denied(status int, code string) error {
 }
 
 // must holds for any answer of the endpoint.
-func (r reply) must(status int) error {
+func (r loadAnswer) must(status int) error {
 	if r.StatusCode != status {
 		return fmt.Errorf("status %d, want %d: %s", r.StatusCode, status, excerpt(string(r.body)))
 	}
@@ -159,7 +159,7 @@ func (r reply) must(status int) error {
 }
 
 // retryAfter is how long a client is asked to stay away.
-func (r reply) retryAfter() (time.Duration, error) {
+func (r loadAnswer) retryAfter() (time.Duration, error) {
 	seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
 	if err != nil || seconds <= 0 {
 		return 0, fmt.Errorf("status %d with Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))

@@ -75,7 +75,7 @@ type soakRow struct {
 // run plays all requests and prints a row for every part of them.
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
-	r := newReport(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
+	r := newFigures(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
 	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
 	w := watch(t, k.stage.service.cmd.Process.Pid, soakLook)
 	defer w.end()

@@ -9,52 +9,52 @@ import (
 	"testing"
 )
 
-// report is where figures go: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
-type report struct {
+// figures are where a test writes what it measured: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
+type figures struct {
 	out    io.Writer
 	widths []int
 }
 
-func newReport(t testing.TB, title string) *report {
+func newFigures(t testing.TB, title string) *figures {
 	t.Helper()
-	r := &report{out: t.Output()}
+	f := &figures{out: t.Output()}
 	if path := os.Getenv("DOCKERAUTH_REPORT"); path != "" {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { file.Close() })
-		r.out = io.MultiWriter(r.out, file)
+		f.out = io.MultiWriter(f.out, file)
 	}
-	r.line("\n%s", title)
-	return r
+	f.line("\n%s", title)
+	return f
 }
 
-func (r *report) line(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
+func (f *figures) line(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
 
 // head begins a table. Its rows are written one by one, while the test runs, so a column is as wide as its heading; one that begins with a
 // space to make room is aligned all the same.
-func (r *report) head(columns ...string) {
-	r.widths = nil
+func (f *figures) head(columns ...string) {
+	f.widths = nil
 	var rule []string
 	for _, c := range columns {
-		r.widths = append(r.widths, len(c))
+		f.widths = append(f.widths, len(c))
 		rule = append(rule, strings.Repeat("-", len(c)))
 	}
-	r.row(columns...)
-	r.line("%s", strings.Join(rule, "-|-"))
+	f.row(columns...)
+	f.line("%s", strings.Join(rule, "-|-"))
 }
 
 // row writes a row: the first column to the left, the others to the right.
-func (r *report) row(cells ...string) {
+func (f *figures) row(cells ...string) {
 	for i, c := range cells {
 		if i == 0 {
-			cells[i] = fmt.Sprintf("%-*s", r.widths[i], c)
+			cells[i] = fmt.Sprintf("%-*s", f.widths[i], c)
 			continue
 		}
-		cells[i] = fmt.Sprintf("%*s", r.widths[i], c)
+		cells[i] = fmt.Sprintf("%*s", f.widths[i], c)
 	}
-	r.line("%s", strings.Join(cells, " | "))
+	f.line("%s", strings.Join(cells, " | "))
 }
 
 // thousands writes 1234567 as 1,234,567.
