@@ -58,11 +58,8 @@ func (f *Folder) Get(key string) ([]byte, error) {
 	}
 	defer r.Close()
 	salt, err := r.salt()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", r.path(lockFile), err)
-	}
 	if salt == nil {
-		return nil, nil
+		return nil, err
 	}
 	id := identify(salt, key)
 	s, err := r.load(id[0])

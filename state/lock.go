@@ -35,11 +35,27 @@ var errBusy = fmt.Errorf("locked by another process for more than %s", lockPatie
 
 // salt returns the salt of a folder, nil for one that never had a record.
 func (r root) salt() ([]byte, error) {
-	salt, err := r.read(lockFile, saltLen)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(salt) < saltLen {
+	file, err := r.open(lockFile, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return salt, err
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	defer file.Close()
+	salt, err := readSalt(file)
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	return salt, nil
+}
+
+func (r root) lockError(err error) error {
+	err = fmt.Errorf("lock %s: %w", r.path(lockFile), err)
+	if errors.Is(err, errAlien) {
+		err = fmt.Errorf("%w\n  remove it, which forgets what is in the folder", err)
+	}
+	return err
 }
 
 // lock is the right to write one shard. It ends with the process, at the latest.
@@ -53,14 +69,14 @@ func (r root) lock(key string) (*lock, error) {
 	for deadline := time.Now().Add(lockPatience); ; {
 		l, err := r.lockOnce(key, deadline)
 		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", r.path(lockFile), err)
+			return nil, r.lockError(err)
 		}
 		if r.isCurrent(l.file) {
 			return l, nil
 		}
 		l.release()
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("lock %s: somebody keeps removing it", r.path(lockFile))
+			return nil, r.lockError(errors.New("somebody keeps removing it"))
 		}
 	}
 }
@@ -120,13 +136,19 @@ func ensureSalt(file *os.File, deadline time.Time) ([]byte, error) {
 	return salt, file.Sync()
 }
 
+// readSalt returns nil if it has not been written yet.
 func readSalt(file *os.File) ([]byte, error) {
-	salt := make([]byte, saltLen)
-	_, err := file.ReadAt(salt, 0)
-	if errors.Is(err, io.EOF) {
+	content := make([]byte, saltLen+1)
+	n, err := file.ReadAt(content, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err
+	case n > saltLen:
+		return nil, errAlien
+	case n < saltLen:
 		return nil, nil
 	}
-	return salt, err
+	return content[:saltLen], nil
 }
 
 // waitFor polls: a process that sleeps in fcntl can only be woken by a signal.
