@@ -42,9 +42,10 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 	moved := strings.NewReplacer(
 		"/etc/", root+"/etc/",
 		"/usr/lib/cgi-bin/", root+"/cgi-bin/",
+		"/var/lib/", root+"/var/lib/",
 		"install -o www-data -g shadow -m 2510 dockerauth", "install -o www-data -g shadow -m 2510 "+binary(t),
 	)
-	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "cgi-bin"} {
+	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "cgi-bin", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}

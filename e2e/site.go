@@ -82,6 +82,9 @@ func (s *site) config(o siteOptions) string {
 		o.audienceLine = fmt.Sprintf("audience: %q", s.audience)
 	}
 	fmt.Fprintln(&b, o.audienceLine)
+	if !strings.Contains(o.extra, "state:") {
+		b.WriteString("state: \"\"\n") // not that of an installation on this machine
+	}
 	fmt.Fprintf(&b, "pam:\n  service: dockerauth\n  confdir: %q\n", s.confdir)
 	b.WriteString(o.extra)
 	return b.String()
