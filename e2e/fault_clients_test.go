@@ -10,45 +10,54 @@ import (
 	"time"
 )
 
-// awaiting is a user whose conversation goes on only when the file "go" is there.
-const awaiting = "awaiting"
+// awaiting are users whose conversations go on only when the file "go" is there.
+func awaiting(i int) string { return fmt.Sprintf("awaiting%d", i) }
 
-var awaitingOptions = sceneOptions{deeds: awaiting + "=await", users: []string{awaiting}, timeout: seconds(3), concurrency: 4}
+// awaitingOptions make so many of them.
+func awaitingOptions(n int) sceneOptions {
+	o := sceneOptions{timeout: seconds(3), concurrency: 4}
+	for i := range n {
+		o.users = append(o.users, awaiting(i))
+		o.deeds += fmt.Sprintf(" %s=await", awaiting(i))
+	}
+	return o
+}
 
 func clientActs() []act {
+	o := awaitingOptions(hangUpAtOnce)
 	return []act{
-		{name: "clients that hang up", door: httpDoor, options: awaitingOptions, play: playHangingUp},
-		{name: "clients that hang up", door: nginxFastCGI, options: awaitingOptions, play: playHangingUp},
-		{name: "clients that hang up", door: apacheCGI, options: awaitingOptions, play: playHangingUp, long: true},
-		{name: "clients that hang up", door: apacheFcgid, options: awaitingOptions, play: playHangingUp, long: true},
+		{name: "clients that hang up", door: httpDoor, options: o, play: playHangingUp},
+		{name: "clients that hang up", door: nginxFastCGI, options: o, play: playHangingUp},
+		{name: "clients that hang up", door: apacheCGI, options: o, play: playHangingUp, long: true},
+		{name: "clients that hang up", door: apacheFcgid, options: o, play: playHangingUp, long: true},
 	}
 }
 
 // hangUps are the moments at which clients go, and how many of them go at once.
 var hangUps = []struct {
 	moment string
-	leave  func(s *scene, c *net.TCPConn) error
+	leave  func(s *scene, n int, c *net.TCPConn) error // n is the client's number
 }{
-	{"in the headers", func(s *scene, c *net.TCPConn) error {
-		r := s.request(guest(0), passwordOf(guest(0)))
+	{"in the headers", func(s *scene, n int, c *net.TCPConn) error {
+		r := s.request(guest(n), passwordOf(guest(n)))
 		return send(c, r[:len(r)/2])
 	}},
-	{"in the body", func(s *scene, c *net.TCPConn) error {
+	{"in the body", func(s *scene, n int, c *net.TCPConn) error {
 		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
 			s.mounts[0], s.address))
 	}},
-	{"right after sending", func(s *scene, c *net.TCPConn) error {
-		return send(c, s.request(guest(1), passwordOf(guest(1))))
+	{"right after sending", func(s *scene, n int, c *net.TCPConn) error {
+		return send(c, s.request(guest(n), passwordOf(guest(n))))
 	}},
-	{"in the answer", func(s *scene, c *net.TCPConn) error {
-		if err := send(c, s.request(guest(2), passwordOf(guest(2)))); err != nil {
+	{"in the answer", func(s *scene, n int, c *net.TCPConn) error {
+		if err := send(c, s.request(guest(n), passwordOf(guest(n)))); err != nil {
 			return err
 		}
 		_, err := io.ReadFull(c, make([]byte, 10))
 		return err
 	}},
-	{inConversation, func(s *scene, c *net.TCPConn) error {
-		if err := send(c, s.request(awaiting, passwordOf(awaiting))); err != nil {
+	{inConversation, func(s *scene, n int, c *net.TCPConn) error {
+		if err := send(c, s.request(awaiting(n), passwordOf(awaiting(n)))); err != nil {
 			return err
 		}
 		c.SetReadDeadline(time.Now().Add(hangUpAfter))
@@ -114,13 +123,13 @@ func playHangingUp(s *scene) {
 	}
 }
 
-func (s *scene) hangUp(times int, leave func(*scene, *net.TCPConn) error) (lost []string) {
+func (s *scene) hangUp(times int, leave func(*scene, int, *net.TCPConn) error) (lost []string) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for client := range hangUpAtOnce {
 		all.Go(func() {
 			for n := client; n < times; n += hangUpAtOnce {
-				if err := s.hangUpOnce(leave, n%2 == 0); err != nil {
+				if err := s.hangUpOnce(leave, client, n%2 == 0); err != nil {
 					mu.Lock()
 					lost = append(lost, err.Error())
 					mu.Unlock()
@@ -132,7 +141,7 @@ func (s *scene) hangUp(times int, leave func(*scene, *net.TCPConn) error) (lost 
 	return lost
 }
 
-func (s *scene) hangUpOnce(leave func(*scene, *net.TCPConn) error, reset bool) error {
+func (s *scene) hangUpOnce(leave func(*scene, int, *net.TCPConn) error, client int, reset bool) error {
 	c, err := net.DialTimeout("tcp", s.address, answerWithin)
 	if err != nil {
 		return err
@@ -143,7 +152,7 @@ func (s *scene) hangUpOnce(leave func(*scene, *net.TCPConn) error, reset bool) e
 		_ = tcp.SetLinger(0)
 	}
 	_ = tcp.SetDeadline(time.Now().Add(answerWithin))
-	return leave(s, tcp)
+	return leave(s, client, tcp)
 }
 
 // goroutinesAtRest is more than a service has that nobody asks anything of, and far fewer than the clients that hung up.

@@ -2,7 +2,11 @@ package e2e
 
 import (
 	"bufio"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -155,10 +159,35 @@ func (s *scene) claims(r reply) (tokenClaims, error) {
 	for _, key := range s.keys {
 		var claims tokenClaims
 		if claims, err = verify(answer.Token, key); err == nil {
-			return claims, nil
+			return claims, certificateOf(answer.Token, key)
 		}
 	}
 	return tokenClaims{}, err
+}
+
+// certificateOf holds the certificate that a token carries against the key that signed it: a registry believes the certificate.
+func certificateOf(token string, key crypto.PublicKey) error {
+	header, _, _, err := split(token)
+	if err != nil {
+		return err
+	}
+	chain, _ := header["x5c"].([]any)
+	if len(chain) == 0 {
+		return nil
+	}
+	text, _ := chain[0].(string)
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	if of, ok := cert.PublicKey.(*rsa.PublicKey); !ok || !of.Equal(key) {
+		return errors.New("the token carries the certificate of another key")
+	}
+	return nil
 }
 
 // A crowd logs in again and again while something goes wrong, mostly with the right password.
@@ -241,14 +270,27 @@ func (r reply) word() string {
 // more waits until n more logins were granted.
 func (c *crowd) more(n int) {
 	c.s.t.Helper()
-	before := c.granted()
-	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.granted() >= before+n })
+	before := c.count("200")
+	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.count("200") >= before+n })
 }
 
-func (c *crowd) granted() int {
+// some waits until some more logins were answered, whatever the answer.
+func (c *crowd) some() {
+	c.s.t.Helper()
+	before := c.count("")
+	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*crowdMembers })
+}
+
+// count is how many answers there were of one kind, "" = all.
+func (c *crowd) count(word string) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.got["200"]
+	for got, times := range c.got {
+		if word == "" || got == word {
+			n += times
+		}
+	}
+	return n
 }
 
 // gone sends them home and says what they got and what they miss.

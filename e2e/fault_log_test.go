@@ -41,7 +41,7 @@ func playLogRenamed(s *scene) {
 	c.more(someLogins())
 	got, lost := c.gone()
 	missing, torn := c.unlogged(old, s.logFile)
-	s.row(row{fault: "log renamed away", done: "renamed and made anew, in mid-load", got: got.String(), normal: used}, s.unlogged(lost, missing, torn))
+	s.row(row{fault: "log renamed away", done: "renamed and made anew", got: got.String(), normal: used}, s.unlogged(lost, missing, torn))
 }
 
 // createLog leaves a file that the service has made in the meantime as it is.
@@ -78,7 +78,7 @@ func playLogTruncated(s *scene) {
 	c.more(someLogins())
 	got, lost := c.gone()
 	missing, torn := c.unlogged(old, s.logFile)
-	s.row(row{fault: "log copied and truncated", done: "copy, cut to nothing, in mid-load", got: got.String(), normal: used},
+	s.row(row{fault: "log copied and truncated", done: "copied, cut to nothing", got: got.String(), normal: used},
 		s.unlogged(lost, max(0, missing-crowdMembers), torn))
 }
 

@@ -47,6 +47,10 @@ func moduleActs() []act {
 		o.users = append(o.users, m.user())
 		o.deeds += fmt.Sprintf(" %s=%s", m.user(), m.does)
 	}
+	for i := range hangingLogins {
+		o.users = append(o.users, hanging(i))
+		o.deeds += fmt.Sprintf(" %s=sleep:300", hanging(i))
+	}
 	return []act{
 		{name: "modules", door: httpDoor, options: o, play: playMisdeeds},
 		{name: "modules", door: apacheCGI, options: o, play: playMisdeeds},
@@ -80,16 +84,20 @@ func playMisdeeds(s *scene) {
 	}
 }
 
+// hangingLogins are more than there are seats.
+const hangingLogins = 3 * seats
+
+func hanging(i int) string { return fmt.Sprintf("hanging%d", i) }
+
 // playNoSeat has more conversations hang than there may be at once.
 func playNoSeat(s *scene) {
-	const hanging = 3 * seats
-	name := misdeeds[0].user()
 	var hung sync.WaitGroup
 	var mu sync.Mutex
 	var lost []string
 	answers := tally{}
-	for range hanging {
+	for i := range hangingLogins {
 		hung.Go(func() {
+			name := hanging(i) // equal logins would share one conversation
 			r := s.ask(name, passwordOf(name))
 			mu.Lock()
 			defer mu.Unlock()
@@ -107,6 +115,6 @@ func playNoSeat(s *scene) {
 	got, wrong := others.gone()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hanging, seats)
+	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, seats)
 	s.row(row{"every seat is taken", "", done, fmt.Sprintf("%s; others %s", answers, got), 0, normal}, lost)
 }

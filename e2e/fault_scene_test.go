@@ -65,9 +65,11 @@ func openScene(t *testing.T, door theatre, o sceneOptions) *scene {
 		s.writePAM(t, databasePAM(s.stage))
 	}
 	text := readFile(t, s.configFile)
+	more := "  cache: 0\n" // every login asks PAM
 	if o.concurrency > 0 {
-		text = strings.Replace(text, "blacklisted_users:", fmt.Sprintf("  concurrency: %d\nblacklisted_users:", o.concurrency), 1)
+		more += fmt.Sprintf("  concurrency: %d\n", o.concurrency)
 	}
+	text = strings.Replace(text, "blacklisted_users:", more+"blacklisted_users:", 1)
 	if o.config != nil {
 		text = o.config(text)
 	}
@@ -142,6 +144,29 @@ func (s *scene) normal() string {
 	}
 	s.t.Errorf("it does not come back: %d logins in a row were not answered well", retriesMax)
 	return "never"
+}
+
+// accept lets tokens be signed with one more key.
+func (s *scene) accept(key crypto.PublicKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = append(s.keys, key)
+}
+
+// signedBy tries until tokens are signed with a key, and says how long that took.
+func (s *scene) signedBy(key crypto.PublicKey) string {
+	s.t.Helper()
+	began := time.Now()
+	eventually(s.t, answerWithin, "tokens signed with the new key", func() bool {
+		r := s.ask(guest(0), passwordOf(guest(0)))
+		var answer tokenAnswer
+		if unmarshalExact(r.body, &answer) != nil {
+			return false
+		}
+		_, err := verify(answer.Token, key)
+		return err == nil
+	})
+	return milliseconds(time.Since(began))
 }
 
 // conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.

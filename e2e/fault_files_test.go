@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ruin is a way in which a file that the service reads goes bad.
+type ruin struct {
+	name string
+	do   func(s *scene, path, good string) error
+}
+
+var ruins = []ruin{
+	{"truncated", func(s *scene, path, good string) error { return os.Truncate(path, 0) }},
+	{"garbage", func(s *scene, path, good string) error {
+		return os.WriteFile(path, []byte("\x00\xff\x13garbage\n{]"), 0)
+	}},
+	{"deleted", func(s *scene, path, good string) error { return os.Remove(path) }},
+	{"unreadable", func(s *scene, path, good string) error { return os.Chmod(path, 0) }},
+	{"half written", func(s *scene, path, good string) error { return os.WriteFile(path, []byte(half(good)), 0) }},
+}
+
+// open for everybody: then others could sign tokens.
+var keyForAll = ruin{"readable to others", func(s *scene, path, good string) error { return os.Chmod(path, 0o644) }}
+
+// half is cut in the middle of a line: of config.yml's line on the audience, of a PEM file's base64.
+func half(text string) string {
+	if i := strings.Index(text, "audience:"); i >= 0 {
+		return text[:i+5]
+	}
+	return text[:len(text)/2]
+}
+
+// certified names the certificate in config.yml, so that it matters.
+func certified(config string) string {
+	return strings.Replace(config, "issuer:", `certificate: "cert.pem"`+"\nissuer:", 1)
+}
+
+func fileActs() []act {
+	var all []act
+	o := sceneOptions{config: certified}
+	for _, d := range []struct {
+		door theatre
+		long bool
+	}{{httpDoor, false}, {apacheCGI, true}, {apacheFcgid, true}} {
+		for _, file := range []struct {
+			name  string
+			ruins []ruin
+		}{{"config.yml", ruins}, {"key.pem", append([]ruin{keyForAll}, ruins...)}, {"cert.pem", ruins}} {
+			all = append(all, act{name: "bad " + file.name, door: d.door, options: o, long: d.long, play: func(s *scene) {
+				for _, r := range file.ruins {
+					s.playRuin(file.name, r)
+				}
+			}})
+		}
+		all = append(all,
+			act{name: "key and certificate are changed", door: d.door, options: o, long: d.long, play: playNewKey},
+			act{name: "everything is swapped at once", door: d.door, options: sceneOptions{config: certified, prepare: kubernetes}, long: d.long, play: playSwap})
+	}
+	return all
+}
+
+// excused503 is what a process may answer that has never seen a good configuration: each of the CGI door's, and those that mod_fcgid starts.
+func (s *scene) excused503() []int {
+	if s.service != nil {
+		return nil
+	}
+	return []int{503}
+}
+
+const (
+	notUsable = "configuration is not usable"
+	loaded    = "configuration loaded"
+)
+
+// playRuin spoils one file in mid-load, waits until that is noticed, and puts it right.
+func (s *scene) playRuin(name string, r ruin) {
+	path := s.path(name)
+	good := readFile(s.t, path)
+	c := s.crowd(s.excused503()...)
+	c.more(1)
+	noticed := s.notices(notUsable, c)
+	if err := r.do(s, path, good); err != nil {
+		s.t.Fatal(err)
+	}
+	noticed()
+	c.some()
+	better := s.notices(loaded, c)
+	s.repair(path, good, r)
+	normal := s.normal()
+	better()
+	c.more(1)
+	got, lost := c.gone()
+	if s.service != nil && !s.service.running() {
+		lost = append(lost, "the service has ended")
+	}
+	s.row(row{fault: name, done: r.name + ", then put right", got: got.String(), normal: normal}, lost)
+}
+
+// repair writes a half file to its end, and replaces others.
+func (s *scene) repair(path, good string, r ruin) {
+	s.t.Helper()
+	if r.name != "half written" {
+		s.replace(path, good)
+		return
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(good[len(half(good)):]); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// notices returns what waits until the service has seen a change: a long-lived one says so in its log, the CGI door in its answers.
+func (s *scene) notices(text string, c *crowd) func() {
+	s.t.Helper()
+	if s.door.name == apacheCGI.name {
+		before := c.count("503")
+		return func() {
+			if text == notUsable {
+				eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
+			}
+		}
+	}
+	before := s.complaints(text)
+	return func() {
+		s.t.Helper()
+		eventually(s.t, answerWithin, "the log to say: "+text, func() bool { return s.complaints(text) > before })
+	}
+}
+
+// playNewKey replaces the key, and after a while the certificate: in between they do not belong together, and the old ones stay.
+func playNewKey(s *scene) {
+	c := s.crowd(s.excused503()...)
+	c.more(1)
+	key := makeKey(s.t, rsa2048)
+	noticed := s.notices(notUsable, c)
+	s.accept(key.Public())
+	s.replace(s.keyFile, pemKey(s.t, key))
+	noticed()
+	c.some()
+	s.replace(s.certFile, pemCertificate(makeCertificate(s.t, key)))
+	normal := s.signedBy(key.Public())
+	c.more(1)
+	got, lost := c.gone()
+	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal}, lost)
+}
+
+// kubernetes lays the files out as a mounted secret: all are links into a folder that is itself a link.
+func kubernetes(s *scene) {
+	version := s.path("mount/..v1")
+	if err := os.MkdirAll(version, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range []string{"config.yml", "key.pem", "cert.pem"} {
+		for _, err := range []error{
+			os.Rename(s.path(name), filepath.Join(version, name)),
+			os.Symlink("..data/"+name, s.path("mount/"+name)),
+			os.Symlink("mount/"+name, s.path(name)),
+		} {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	if err := os.Symlink("..v1", s.path("mount/..data")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// playSwap puts another key and certificate in place as the kubelet does: a new folder, and the link renamed to it.
+func playSwap(s *scene) {
+	c := s.crowd(s.excused503()...)
+	c.more(1)
+	key := makeKey(s.t, rsa2048)
+	s.write("mount/..v2/config.yml", readFile(s.t, s.configFile))
+	s.write("mount/..v2/cert.pem", pemCertificate(makeCertificate(s.t, key)))
+	if err := os.Chmod(s.write("mount/..v2/key.pem", pemKey(s.t, key)), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.own()
+	s.accept(key.Public())
+	for _, err := range []error{
+		os.Symlink("..v2", s.path("mount/..data_tmp")),
+		os.Rename(s.path("mount/..data_tmp"), s.path("mount/..data")),
+		os.RemoveAll(s.path("mount/..v1")),
+	} {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	normal := s.signedBy(key.Public())
+	c.more(1)
+	got, lost := c.gone()
+	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(), normal: normal}, lost)
+}

@@ -1,0 +1,294 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// underWay is how many logins are in the middle of a conversation, or wait for one, when somebody is killed.
+const underWay = 6
+
+func killActs() []act {
+	o := awaitingOptions(underWay)
+	o.timeout = seconds(8)
+	short := awaitingOptions(underWay) // those that nobody ends come to the end of their time
+	return []act{
+		{name: "SIGTERM", door: httpDoor, options: o, play: playTerm},
+		{name: "SIGTERM", door: nginxFastCGI, options: o, play: playTerm},
+		{name: "SIGKILL", door: httpDoor, options: o, play: playKill},
+		{name: "SIGKILL", door: apacheFcgid, options: short, play: playKill},
+		{name: "SIGKILL", door: nginxFastCGI, options: o, play: playKill, long: true},
+		{name: "a conversation is killed", door: httpDoor, options: o, play: playKillConversation},
+		{name: "a conversation is killed", door: nginxFastCGI, options: o, play: playKillConversation, long: true},
+		{name: "a conversation is killed", door: apacheFcgid, options: o, play: playKillConversation, long: true},
+		{name: "the web server's worker is killed", door: nginxFastCGI, options: short, play: playKillWorker},
+		{name: "the web server's worker is killed", door: apacheFcgid, options: short, play: playKillWorker, long: true},
+		{name: "the web server's worker is killed", door: apacheCGI, options: short, play: playKillWorker, long: true},
+		{name: "the web server is stopped", door: nginxFastCGI, options: short, play: playStopServer, long: true},
+		{name: "the web server is stopped", door: apacheFcgid, options: short, play: playStopServer},
+		{name: "the web server is stopped", door: apacheCGI, options: short, play: playStopServer, long: true},
+	}
+}
+
+// pendingLogins are logins whose conversations wait for the file "go".
+type pendingLogins struct {
+	all     sync.WaitGroup
+	replies [underWay]reply
+}
+
+// begin sends them, and waits until the service has heard of all and conversations of some have begun.
+func (s *scene) begin() *pendingLogins {
+	s.t.Helper()
+	p := &pendingLogins{}
+	var before int
+	if s.service != nil {
+		before = descriptors(s.pid())["socket"]
+	}
+	for i := range underWay {
+		p.all.Go(func() { p.replies[i] = s.ask(awaiting(i), passwordOf(awaiting(i))) })
+	}
+	if s.service == nil {
+		eventually(s.t, answerWithin, "programs to be at work", func() bool { return len(processesOf(s.program)) >= underWay })
+		return p
+	}
+	eventually(s.t, answerWithin, "all requests to be accepted", func() bool { return descriptors(s.pid())["socket"] >= before+underWay })
+	s.awaitConversations(1)
+	return p
+}
+
+// proceed lets the conversations come to their end.
+func (s *scene) proceed() {
+	s.t.Helper()
+	if err := os.WriteFile(s.path("go"), nil, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// judged is what they got, and what of that was wrong.
+func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []string) {
+	p.all.Wait()
+	got = tally{}
+	for i, r := range p.replies {
+		got[r.word()]++
+		if flaw := s.flaw(r, awaiting(i), true, excused...); flaw != "" {
+			lost = append(lost, flaw)
+		}
+	}
+	return got, lost
+}
+
+// restart puts another service in the place of the one that is gone, as a service manager does.
+func (s *scene) restart() {
+	s.t.Helper()
+	if s.door.name == httpDoor.name {
+		s.serve("http", "--listen", s.address).ready(s.t, "tcp", s.address)
+		return
+	}
+	sock := s.path("run/fcgi.sock")
+	s.serve("fastcgi", "--listen", "unix:"+sock).ready(s.t, "unix", sock)
+}
+
+// closed is what clients may get while nobody listens: nginx says 503 in JSON.
+func (s *scene) closed() int {
+	if s.door.name == httpDoor.name {
+		return noAnswer
+	}
+	return http.StatusServiceUnavailable
+}
+
+// playTerm stops the service in mid-load: what it has accepted it answers, and it ends with status 0.
+func playTerm(s *scene) {
+	c := s.crowd(s.closed())
+	c.more(someLogins())
+	p := s.begin()
+	if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, answerWithin, "the door to accept nobody", func() bool { return !s.accepts() })
+	s.proceed()
+	inside, lost := p.judged(s)
+	select {
+	case <-s.service.exited:
+	case <-time.After(answerWithin):
+		s.t.Fatal("the service does not end")
+	}
+	if s.service.err != nil {
+		lost = append(lost, fmt.Sprintf("it ended with %v, want status 0", s.service.err))
+	}
+	lost = append(lost, s.leftovers()...)
+	s.restart()
+	normal := s.normal()
+	c.more(someLogins())
+	got, wrong := c.gone()
+	lost = append(lost, wrong...)
+	missing, torn := c.unlogged(s.logFile)
+	lost = s.unlogged(lost, missing, torn)
+	if n := c.undelivered(s.logFile); n > 0 {
+		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
+	}
+	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// undelivered counts grants in the log of guests of this crowd of which no client has the token.
+func (c *crowd) undelivered(log string) (n int) {
+	for line := range strings.Lines(readFile(c.s.t, log)) {
+		_, id, granted := strings.Cut(line, `"token":"`)
+		if !granted || !strings.Contains(line, `"user":"guest`) {
+			continue
+		}
+		id, _, _ = strings.Cut(id, `"`)
+		if !slices.Contains(c.tokens, id) {
+			n++
+		}
+	}
+	return n
+}
+
+// services are the processes that are neither conversations nor their children.
+func (s *scene) services() (pids []int) {
+	held := s.conversations()
+	for _, pid := range processesOf(s.program) {
+		if !slices.Contains(held, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// playKill ends the service with SIGKILL in mid-conversation.
+func playKill(s *scene) {
+	excused := []int{s.closed()}
+	if s.door.name == apacheFcgid.name {
+		// mod_fcgid answers 500 itself, or gives the request to another process, where the conversation comes to the end of its time.
+		excused = []int{http.StatusInternalServerError, http.StatusServiceUnavailable}
+	}
+	c := s.crowd(excused...)
+	c.more(someLogins())
+	p := s.begin()
+	for _, pid := range s.services() {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	inside, lost := p.judged(s, excused...)
+	lost = append(lost, s.leftovers()...)
+	s.proceed()
+	if s.service != nil {
+		<-s.service.exited
+		s.restart()
+	}
+	normal := s.normal()
+	c.more(someLogins())
+	got, wrong := c.gone()
+	lost = append(lost, wrong...)
+	missing, torn := c.unlogged(s.logFile)
+	lost = s.unlogged(lost, missing, torn)
+	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// playKillConversation ends one conversation; the others must not notice.
+func playKillConversation(s *scene) {
+	c := s.crowd()
+	c.more(1)
+	p := s.begin()
+	victim := s.aConversation()
+	_ = syscall.Kill(victim, syscall.SIGKILL)
+	s.proceed()
+	inside, lost := p.judged(s, http.StatusServiceUnavailable)
+	if inside["503"] > 1 {
+		lost = append(lost, "more than one login was answered with 503")
+	}
+	normal := s.normal()
+	got, wrong := c.gone()
+	lost = append(lost, wrong...)
+	lost = append(lost, s.leftovers()...)
+	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// aConversation is one that waits for the file "go": it has been there for a while.
+func (s *scene) aConversation() int {
+	seen := map[int]int{}
+	for {
+		for _, pid := range s.conversations() {
+			if seen[pid]++; seen[pid] > 20 {
+				return pid
+			}
+		}
+		time.Sleep(pollEvery) // other processes give no event to wait for
+	}
+}
+
+// workers are the web server's processes that hold connections. Apache's have threads, its managers of programs have none; nginx has one kind.
+func (s *scene) workers() (pids []int) {
+	master := s.procs[len(s.procs)-1]
+	for _, pid := range childrenOf(master.cmd.Process.Pid) {
+		if master.name == "nginx" || threads(pid) > 1 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func childrenOf(pid int) (pids []int) {
+	for _, list := range globs(fmt.Sprintf("/proc/%d/task/*/children", pid)) {
+		b, _ := os.ReadFile(list)
+		for _, f := range strings.Fields(string(b)) {
+			child, _ := strconv.Atoi(f)
+			pids = append(pids, child)
+		}
+	}
+	return pids
+}
+
+func threads(pid int) int { return len(globs(fmt.Sprintf("/proc/%d/task/*", pid))) }
+
+// playKillWorker ends the web server's worker in mid-request.
+func playKillWorker(s *scene) {
+	c := s.crowd(noAnswer)
+	c.more(someLogins())
+	p := s.begin()
+	workers := s.workers()
+	if len(workers) == 0 {
+		s.t.Fatal("the web server has no workers")
+	}
+	for _, pid := range workers {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	inside, lost := p.judged(s, noAnswer)
+	normal := s.normal()
+	c.more(someLogins())
+	got, wrong := c.gone()
+	lost = append(lost, wrong...)
+	lost = append(lost, s.leftovers()...)
+	if s.service != nil && !s.service.running() {
+		lost = append(lost, "the service has ended")
+	}
+	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// playStopServer stops the web server in mid-request, and for good.
+func playStopServer(s *scene) {
+	p := s.begin()
+	s.procs[len(s.procs)-1].stop(s.t)
+	inside, lost := p.judged(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)
+	lost = append(lost, s.leftovers()...)
+	switch {
+	case s.service == nil:
+		eventually(s.t, answerWithin, "every program to end with its web server", func() bool { return len(processesOf(s.program)) == 0 })
+	case !s.service.running():
+		lost = append(lost, "the service has ended")
+	}
+	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(), normal: "-"}, lost)
+}
+
+// globs is for /proc, where nothing is an answer too.
+func globs(pattern string) []string {
+	names, _ := filepath.Glob(pattern)
+	return names
+}
