@@ -94,7 +94,8 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guar
 	if err != nil {
 		return nil, err
 	}
-	return guard{&throttle.Throttle{Store: store, Secret: secret, Report: func(err error) {
-		log.Error("refused passwords are not counted", "reason", err.Error())
-	}}}, nil
+	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
+	file := stampOf(cfg.Path)
+	epoch := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
+	return guard{&throttle.Throttle{Store: store, Secret: secret, Epoch: epoch, Report: report}}, nil
 }

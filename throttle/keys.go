@@ -26,7 +26,7 @@ func (t *Throttle) keysOf(user, password, remote string) keys {
 	if place != "" {
 		k.address = t.keyed("address", place)
 	}
-	copy(k.mark[:], t.keyed("mark", user, place, password))
+	copy(k.mark[:], t.keyed("mark", t.Epoch, user, place, password))
 	return k
 }
 

@@ -29,10 +29,11 @@ func (l *Locked) Error() string {
 	return fmt.Sprintf("too many refused passwords: %s is locked for another %s", l.What, l.After.Round(time.Second))
 }
 
-// Throttle keeps count. All fields but Now and Report must be set.
+// Throttle keeps count. Store and Secret must be set.
 type Throttle struct {
 	Store  state.Store
 	Secret []byte           // what is written to the store is keyed by it: names, addresses and passwords cannot be got back without
+	Epoch  string           // a password that was refused in another one is asked about again: what refused it may have been a setting
 	Now    func() time.Time // nil = time.Now
 	Report func(error)      // told when the store fails, and so nothing is counted; nil = nobody
 }

@@ -153,6 +153,15 @@ func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
 	f.want(refused, "alice", "stale", office) // asked again: it may have been made the right one
 }
 
+func TestAnotherEpochForgetsPasswordsAndKeepsTheCount(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(3, "alice", office)
+	f.want(refused, "alice", "stale", office)
+	f.Epoch = "a changed configuration"
+	f.want(refused, "alice", "stale", office)
+	f.want("30s", "alice", right, office)
+}
+
 func TestAPasswordIsRememberedForItsOwnNameAndAddress(t *testing.T) {
 	f := newFixture(t)
 	f.want(refused, "alice", "stale", office)
