@@ -218,6 +218,21 @@ func (c *complaints) report(t testing.TB, what string) {
 	}
 }
 
+// showErrors prints the first few lines that a service has logged as errors, when a test has failed: they name the cause of an answer.
+func showErrors(t testing.TB, s *stage) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	shown := 0
+	for line := range strings.Lines(readFile(t, s.logFile)) {
+		if strings.Contains(line, `"level":"ERROR"`) && shown < complaintsShown {
+			t.Logf("the service logged: %s", line)
+			shown++
+		}
+	}
+}
+
 // configured is a theatre that opens after a change to the stage's files.
 func configured(th theatre, change func(s *stage)) theatre {
 	open := th.open

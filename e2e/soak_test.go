@@ -43,6 +43,7 @@ func TestASoakFindsNothingThatGrows(t *testing.T) {
 			rest := k.atRest(t)
 			rows := k.run(t)
 			k.wrong.report(t, fmt.Sprintf("of %s requests were lost or answered wrongly", thousands(k.total)))
+			showErrors(t, s)
 			checkGrowth(t, rows)
 			k.checkRest(t, rest)
 			k.checkLog(t)
