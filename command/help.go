@@ -29,7 +29,7 @@ const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGT
   --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
 
 It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
-A changed configuration, key or certificate is noticed within a second, or at
+A changed configuration, key or certificate is noticed within two seconds, or at
 once on SIGHUP; when the new one is not usable, the old one stays in force.
 
 Example:
@@ -47,9 +47,9 @@ const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI u
 
 A unix socket is made with mode 0660: the web server's group must be the
 service's. Whoever can connect is believed what he says of a client's address:
-over TCP that is every user of the machine. A changed configuration, key or certificate is noticed within a
-second, or at once on SIGHUP; when the new one is not usable, the old one stays
-in force.
+over TCP that is every user of the machine. A changed configuration, key or
+certificate is noticed within two seconds, or at once on SIGHUP; when the new
+one is not usable, the old one stays in force.
 
 Example:
 

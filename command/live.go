@@ -14,7 +14,7 @@ import (
 	"dockerauth/handler"
 )
 
-// watchInterval is how soon a changed file is noticed. A stat of four files a
+// watchInterval is between two looks at the files, which must agree. A stat of four files a
 // second costs nothing; inotify would miss files behind a symlink that is swapped.
 const watchInterval = time.Second
 
@@ -31,6 +31,7 @@ type live struct {
 
 	current atomic.Pointer[service] // nil until a configuration was good
 	seen    []stamp                 // of the files behind current, or behind the last failure
+	looked  []stamp                 // of the same, at the last look
 	failure string                  // what the last load said, "" = it was good
 	retry   time.Time               // not before, after a failure
 }
@@ -63,9 +64,7 @@ func (l *live) watch(ctx context.Context, hangup <-chan os.Signal) {
 		case <-hangup:
 			l.report(l.reload())
 		case <-ticker.C:
-			// After a failure the cause may lie in a file that the last good
-			// configuration does not name, so it is tried again and again.
-			if l.failure != "" && time.Now().After(l.retry) || l.changed() {
+			if l.due() {
 				l.report(l.reload())
 			}
 		}
@@ -110,7 +109,20 @@ func (l *live) report(err error) {
 	l.log().Error(message, "reason", l.failure)
 }
 
-func (l *live) changed() bool { return !slices.Equal(l.stamps(), l.seen) }
+// due reports that there is something to load. A file that still changes is
+// left alone: the first half of a config.yml that is written in place may be
+// one that lets everybody in.
+func (l *live) due() bool {
+	now := l.stamps()
+	settled := slices.Equal(now, l.looked)
+	l.looked = now
+	if !settled {
+		return false
+	}
+	// After a failure the cause may lie in a file that the last good
+	// configuration does not name, so it is tried again and again.
+	return l.failure != "" && time.Now().After(l.retry) || !slices.Equal(now, l.seen)
+}
 
 // changedSince reports a file that was written while it was being read. One
 // from the future says nothing: somebody has set the clock.
