@@ -35,7 +35,7 @@ func BenchmarkFolder(b *testing.B) {
 
 // fill fills a shard and returns its oldest key.
 func fill(b *testing.B, f *Folder) string {
-	keys := keysOfOneShard(b, f, maxEntries)
+	keys := keysOfOneShard(maxEntries)
 	for _, key := range keys {
 		put(b, f, key, hundred, time.Now().Add(time.Hour))
 	}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -13,11 +15,14 @@ import (
 var ErrDamaged = errors.New("damaged")
 
 // Folder is a Store of all processes of one account on one machine, those that live for one request among them. Any of them may die at any
-// moment: the others go on at once, and a record is the old one or the new one. It holds 100,000 records; a file holds 390 and forgets its
-// oldest first.
+// moment: the others go on at once, and a record is the old one or the new one. The folder is on a local file system. It keeps nothing open, needs
+// no closing, and lives on when it is emptied or made anew.
 //
-// It keeps nothing open, so it needs no closing, and lives on when the folder is emptied or made anew. The folder is on a local file system;
-// Linux only.
+// It holds 100,000 records in 256 files, by the hash of the key. A file that is full, with 390, forgets its oldest: where strangers choose keys, the
+// caller mixes a secret into them, so that nobody knows which share a file.
+//
+// A set-group-id install has rights that the owner of the folder lacks, so whatever lies in there is met as an enemy's. Files are the owner's alone
+// (0600): to share a folder between two accounts would mean to trust a group, and no installation of ours needs that.
 type Folder struct {
 	Now func() time.Time
 	// Report is told of a file that cannot be right, once: its records are lost, and the next update of one of them replaces it. May be nil.
@@ -33,87 +38,149 @@ func OpenFolder(path string) (*Folder, error) {
 		return nil, fmt.Errorf("folder for state: %q is not an absolute path", path)
 	}
 	f := &Folder{Now: time.Now, path: filepath.Clean(path)}
-	r, err := f.open()
+	root, err := f.open()
 	if err != nil {
 		return nil, err
 	}
-	return f, r.Close()
+	return f, root.Close()
 }
 
-func (f *Folder) open() (root, error) {
-	r, err := openRoot(f.path)
+// open refuses a folder that others could plant something in or learn from.
+func (f *Folder) open() (*os.Root, error) {
+	root, err := os.OpenRoot(f.path + "/") // which does not wait for a FIFO
 	if err != nil {
-		return root{}, fmt.Errorf("folder for state: %w", err)
+		return nil, fmt.Errorf("folder for state: %w", err)
 	}
-	return r, nil
+	if err := f.check(root); err != nil {
+		_ = root.Close()
+		return nil, fmt.Errorf("folder for state: %w", err)
+	}
+	return root, nil
+}
+
+func (f *Folder) check(root *os.Root) error {
+	info, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to another account than this process's\n  chown %d %s", f.path, os.Geteuid(), f.path)
+	}
+	if mode := info.Mode().Perm(); mode&0o027 != 0 {
+		return fmt.Errorf("%s is open to others: mode %#o\n  chmod 0700 %s", f.path, mode, f.path)
+	}
+	return nil
 }
 
 func (f *Folder) Get(key string) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	r, err := f.open()
+	root, err := f.open()
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	salt, err := r.salt()
-	if salt == nil {
-		return nil, err
-	}
-	id := identify(salt, key)
-	s, err := r.load(id[0])
+	defer root.Close()
+	id := identify(key)
+	s, err := load(root, id[0])
 	if errors.Is(err, ErrDamaged) {
 		f.report(id[0], err)
 		return nil, nil
 	}
-	return clone(s.find(id, f.Now())), err
+	if err != nil {
+		return nil, f.wrap("read", id[0], err)
+	}
+	return clone(s.find(id, f.Now())), nil
+}
+
+// load reads a shard without a lock; a file that is not there is an empty one. If two updates passed while it read, both slots look damaged: then it
+// looks once more, under the lock.
+func load(root *os.Root, number byte) (shard, error) {
+	file, err := openShard(root, number, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, damageOf(root, number, err)
+	}
+	defer file.Close()
+	s, _, err := file.read()
+	if !errors.Is(err, ErrDamaged) {
+		return s, err
+	}
+	if err := file.lock(); err != nil {
+		return nil, err
+	}
+	defer file.unlock()
+	s, _, err = file.read()
+	return s, err
+}
+
+// damageOf makes ErrDamaged of errAlien.
+func damageOf(root *os.Root, number byte, err error) error {
+	if errors.Is(err, errAlien) {
+		return fmt.Errorf("%s is %w and counts as empty: %w", filepath.Join(root.Name(), shardName(number)), ErrDamaged, err)
+	}
+	return err
 }
 
 func (f *Folder) Update(key string, change Change) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	r, err := f.open()
+	root, err := f.open()
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	number, damage, err := f.update(r, key, change)
+	defer root.Close()
+	id := identify(key)
+	damage, err := f.update(root, id, change)
 	if damage != nil {
-		f.report(number, damage)
+		f.report(id[0], damage)
 	}
-	if err == nil {
-		f.reported[number].Store(false)
+	if err != nil {
+		return f.wrap("update", id[0], err)
 	}
-	return err
+	f.reported[id[0]].Store(false)
+	return nil
 }
 
-// update returns the damage that it found, for Report, which may take its time, is not called under the lock.
-func (f *Folder) update(r root, key string, change Change) (number byte, damage, err error) {
-	l, err := r.lock(key)
-	if err != nil {
-		return 0, nil, err
+// update returns the damage that it found: Report may take its time, and is not called under the lock.
+func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error) {
+	const forUpdate = os.O_RDWR | os.O_CREATE
+	file, err := openShard(root, id[0], forUpdate)
+	if errors.Is(err, errAlien) {
+		damage = damageOf(root, id[0], err)
+		if err := removeAlien(root, id[0]); err != nil {
+			return damage, err
+		}
+		file, err = openShard(root, id[0], forUpdate)
 	}
-	defer l.release()
-	number = l.id[0]
-	s, err := r.load(number)
+	if err != nil {
+		return damage, err
+	}
+	defer file.Close()
+	if err := file.lock(); err != nil {
+		return damage, err
+	}
+	defer file.unlock()
+	s, next, err := file.read()
 	if errors.Is(err, ErrDamaged) {
 		damage, err = err, nil
 	}
 	if err != nil {
-		return number, nil, err
+		return damage, err
 	}
 	now := f.Now()
-	old := s.find(l.id, now)
+	old := s.find(id, now)
 	changed, err := apply(change, old, now)
 	if err != nil {
-		return number, damage, err
+		return damage, err
 	}
 	if old == nil && changed.isOver(now) && damage == nil {
-		return number, nil, nil // forgetting nothing, after most logins
+		return nil, nil // forgetting nothing, after most logins
 	}
-	return number, damage, r.store(number, s.with(l.id, changed, now))
+	return damage, file.write(s.with(id, changed, now), next)
 }
 
 func (f *Folder) report(number byte, damage error) {
@@ -122,39 +189,7 @@ func (f *Folder) report(number byte, damage error) {
 	}
 }
 
-func shardFile(number byte) string { return fmt.Sprintf("%02x", number) }
-
-// load reads a shard; a file that is not there is an empty one. What cannot be a shard is ErrDamaged.
-func (r root) load(number byte) (shard, error) {
-	name := shardFile(number)
-	content, err := r.read(name, maxShard)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil && !errors.Is(err, errAlien) {
-		return nil, fmt.Errorf("read %s: %w", r.path(name), err)
-	}
-	var s shard
-	if err == nil {
-		s, err = decodeShard(number, content)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s is %w and counts as empty: %w", r.path(name), ErrDamaged, err)
-	}
-	return s, nil
-}
-
-// store writes a shard; an empty one is no file.
-func (r root) store(number byte, s shard) error {
-	name := shardFile(number)
-	var err error
-	if len(s) == 0 {
-		err = r.delete(name)
-	} else {
-		err = r.replace(name, s.encode())
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", r.path(name), err)
-	}
-	return nil
+// wrap names the file; errors of os.Root do not say where it is.
+func (f *Folder) wrap(verb string, number byte, err error) error {
+	return fmt.Errorf("%s %s: %w", verb, filepath.Join(f.path, shardName(number)), err)
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -41,28 +42,15 @@ func TestAnotherProcessFindsTheRecords(t *testing.T) {
 	expect(t, reopen(t, f.path), "k", "x")
 }
 
-func saltOf(t testing.TB, f *Folder) []byte {
-	t.Helper()
-	salt, err := os.ReadFile(filepath.Join(f.path, lockFile))
-	if err != nil || len(salt) != saltLen {
-		t.Fatalf("salt %x, %v", salt, err)
-	}
-	return salt
-}
-
 // shardOf returns the file of a key.
-func shardOf(t testing.TB, f *Folder, key string) string {
-	t.Helper()
-	return filepath.Join(f.path, shardFile(identify(saltOf(t, f), key)[0]))
+func shardOf(f *Folder, key string) string {
+	return filepath.Join(f.path, shardName(identify(key)[0]))
 }
 
 // keysOfOneShard returns keys that share a file.
-func keysOfOneShard(t testing.TB, f *Folder, n int) (keys []string) {
-	t.Helper()
-	remove(t, f, "") // so that there is a salt
-	salt := saltOf(t, f)
+func keysOfOneShard(n int) (keys []string) {
 	for i := 0; len(keys) < n; i++ {
-		if key := fmt.Sprint(i); identify(salt, key)[0] == 7 {
+		if key := fmt.Sprint(i); identify(key)[0] == 7 {
 			keys = append(keys, key)
 		}
 	}
@@ -71,7 +59,7 @@ func keysOfOneShard(t testing.TB, f *Folder, n int) (keys []string) {
 
 func TestAFullShardForgetsTheLeastRecentlyUpdated(t *testing.T) {
 	f := newFolder(t)
-	keys := keysOfOneShard(t, f, maxEntries+1)
+	keys := keysOfOneShard(maxEntries + 1)
 	until := time.Now().Add(time.Hour)
 	for _, key := range keys[:maxEntries] {
 		put(t, f, key, key, until)
@@ -88,31 +76,28 @@ func TestWhatIsOverLeavesTheFolder(t *testing.T) {
 	c := newClock()
 	f := newFolder(t)
 	f.Now = c.Now
-	keys := keysOfOneShard(t, f, 3)
+	keys := keysOfOneShard(3)
 	put(t, f, keys[0], "x", c.in(time.Minute))
 	put(t, f, keys[1], "x", c.in(time.Minute))
 	c.advance(time.Hour)
 	put(t, f, keys[2], "x", c.in(time.Minute))
-	if n := entriesIn(t, shardOf(t, f, keys[0])); n != 1 {
+	if n := entriesIn(t, f, keys[0]); n != 1 {
 		t.Errorf("%d records", n)
 	}
 	remove(t, f, keys[2])
-	if _, err := os.Lstat(shardOf(t, f, keys[0])); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("an empty shard still has a file: %v", err)
+	if n := entriesIn(t, f, keys[0]); n != 0 {
+		t.Errorf("%d records", n)
 	}
 }
 
-func entriesIn(t testing.TB, file string) int {
+func entriesIn(t testing.TB, f *Folder, key string) int {
 	t.Helper()
-	content, err := os.ReadFile(file)
+	root, err := f.open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var number byte
-	if _, err := fmt.Sscanf(filepath.Base(file), "%02x", &number); err != nil {
-		t.Fatal(err)
-	}
-	s, err := decodeShard(number, content)
+	defer root.Close()
+	s, err := load(root, identify(key)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,15 +106,14 @@ func entriesIn(t testing.TB, file string) int {
 
 func TestForgettingNothingWritesNothing(t *testing.T) {
 	f := newFolder(t)
-	keys := keysOfOneShard(t, f, 2)
+	keys := keysOfOneShard(2)
 	put(t, f, keys[0], "x", time.Now().Add(time.Hour))
-	file := shardOf(t, f, keys[0])
-	before, err := os.Stat(file)
+	before, err := os.ReadFile(shardOf(f, keys[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	remove(t, f, keys[1])
-	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+	if after, err := os.ReadFile(shardOf(f, keys[0])); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the file was written: %v", err)
 	}
 }
@@ -164,26 +148,10 @@ func TestAFolderLivesOnWhenItIsEmptiedOrMadeAnew(t *testing.T) {
 	expect(t, f, "k", "none")
 	put(t, f, "k", "y", until)
 	expect(t, f, "k", "y")
-	if err := os.Remove(filepath.Join(f.path, lockFile)); err != nil {
+	if err := os.Remove(shardOf(f, "k")); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, f, "k", "none")
 	put(t, f, "k", "z", until)
 	expect(t, f, "k", "z")
-}
-
-func TestTwoFoldersPutAKeyInDifferentPlaces(t *testing.T) {
-	f, g := newFolder(t), newFolder(t)
-	same := 0
-	for i := range 100 {
-		key := fmt.Sprint(i)
-		put(t, f, key, "x", time.Now().Add(time.Hour))
-		put(t, g, key, "x", time.Now().Add(time.Hour))
-		if filepath.Base(shardOf(t, f, key)) == filepath.Base(shardOf(t, g, key)) {
-			same++
-		}
-	}
-	if same > 50 {
-		t.Errorf("%d of 100", same)
-	}
 }

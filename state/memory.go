@@ -36,7 +36,7 @@ func (m *Memory) Get(key string) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	id := identify(nil, key)
+	id := identify(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return clone(m.find(id, m.Now())), nil
@@ -46,7 +46,7 @@ func (m *Memory) Update(key string, change Change) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	id := identify(nil, key)
+	id := identify(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.Now()

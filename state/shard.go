@@ -3,38 +3,42 @@ package state
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"slices"
 	"time"
 )
 
-// A shard is the part of a folder's records whose ids begin with the same byte, in one file:
+// A shard is the part of a folder's records whose ids begin with the same byte. It stands in a file with two slots, of which every update writes
+// the older: so the last state but one is there, whole, while the last is being written. A slot:
 //
 //	magic     8 bytes, the version in them
-//	checksum  CRC-32C of all that follows, 4 bytes
+//	sequence  8 bytes, counted up by every update; even in the first slot, odd in the second
+//	length    of the records, 4 bytes
+//	checksum  CRC-32C of sequence, length and records, 4 bytes
 //	records, least recently updated first, each
 //	  id      16 bytes
 //	  end     milliseconds since 1970, 8 bytes
 //	  length  2 bytes
 //	  record
 //
-// Numbers are big-endian. The checksum is there for what a power cut leaves behind, not for enemies: who can write here can write anything.
+// Numbers are big-endian. The checksum is there for writes that were cut off, not for enemies: who can write here can write anything.
 const (
 	magic       = "daState\x01"
-	shardHeader = len(magic) + crc32.Size
+	headerLen   = len(magic) + 8 + 4 + crc32.Size
 	entryHeader = len(id{}) + 8 + 2
 
 	shards = 256
-	// maxFolder bounds the records of a folder: 10 MB as the throttle writes them, 105 MB at the very most.
+	// maxFolder bounds the records of a folder: 25 MB with records of 100 bytes, 210 MB at the very most.
 	maxFolder  = 100_000
 	maxEntries = maxFolder / shards
-	maxShard   = shardHeader + maxEntries*(entryHeader+MaxRecord)
+	maxRecords = maxEntries * (entryHeader + MaxRecord) // bytes
+	// slotSize is whole pages. What of it is not written takes no room on the disk.
+	slotSize = (headerLen + maxRecords + 4095) / 4096 * 4096
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// shard is what stands in one file. Every shard has one encoding, and every encoding one shard.
+// shard is what stands in one slot. Every shard has one encoding for a sequence number, and every encoding one shard.
 type shard []shardEntry
 
 type shardEntry struct {
@@ -47,25 +51,52 @@ func (e *shardEntry) isOver(now time.Time) bool {
 	return entry{e.record, time.UnixMilli(e.end)}.isOver(now)
 }
 
-// decodeShard refuses whatever encode would not have written for this number. The records lie in content.
-func decodeShard(number byte, content []byte) (shard, error) {
-	if len(content) < shardHeader || string(content[:len(magic)]) != magic {
-		return nil, errors.New("not a file of this version")
+// header is what stands before the records of a slot.
+type header struct {
+	sequence uint64
+	length   int
+	checksum uint32
+}
+
+// decodeHeader reports whether b begins with a header that a slot of this number, 0 or 1, may have.
+func decodeHeader(slot int, b []byte) (h header, ok bool) {
+	if len(b) < headerLen || string(b[:len(magic)]) != magic {
+		return h, false
 	}
-	sum, rest := binary.BigEndian.Uint32(content[len(magic):]), content[shardHeader:]
-	if crc32.Checksum(rest, castagnoli) != sum {
-		return nil, errors.New("wrong checksum")
+	length := binary.BigEndian.Uint32(b[16:])
+	h = header{binary.BigEndian.Uint64(b[8:]), int(length), binary.BigEndian.Uint32(b[20:])}
+	return h, int64(length) <= int64(maxRecords) && h.sequence%2 == uint64(slot)
+}
+
+func (h header) encode() []byte {
+	b := append(make([]byte, 0, headerLen), magic...)
+	b = binary.BigEndian.AppendUint64(b, h.sequence)
+	b = binary.BigEndian.AppendUint32(b, uint32(h.length))
+	return binary.BigEndian.AppendUint32(b, h.checksum)
+}
+
+// sum is the checksum that the header should have for these records.
+func (h header) sum(records []byte) uint32 {
+	return crc32.Update(crc32.Checksum(h.encode()[8:20], castagnoli), castagnoli, records)
+}
+
+var (
+	errChecksum = errors.New("wrong checksum")
+	errMisfit   = errors.New("a record that does not belong here")
+)
+
+// decodeShard refuses whatever encode would not have written for this number. The records lie in b.
+func decodeShard(number byte, h header, b []byte) (shard, error) {
+	if len(b) != h.length || h.sum(b) != h.checksum {
+		return nil, errChecksum
 	}
-	s := make(shard, 0, min(maxEntries, len(rest)/entryHeader))
-	for len(rest) > 0 {
-		if len(s) == maxEntries {
-			return nil, fmt.Errorf("more than %d records", maxEntries)
+	s := make(shard, 0, min(maxEntries, len(b)/entryHeader))
+	for len(b) > 0 {
+		e, n := decodeEntry(b)
+		if n == 0 || e.id[0] != number || len(s) == maxEntries {
+			return nil, errMisfit
 		}
-		e, n := decodeEntry(rest)
-		if n == 0 || e.id[0] != number {
-			return nil, errors.New("a record that does not belong here")
-		}
-		s, rest = append(s, e), rest[n:]
+		s, b = append(s, e), b[n:]
 	}
 	return s, nil
 }
@@ -83,20 +114,22 @@ func decodeEntry(b []byte) (e shardEntry, n int) {
 	return shardEntry{id(b), int64(binary.BigEndian.Uint64(b[len(id{}):])), b[entryHeader:n:n]}, n
 }
 
-func (s shard) encode() []byte {
-	size := shardHeader
+// encode returns a slot.
+func (s shard) encode(sequence uint64) []byte {
+	size := headerLen
 	for i := range s {
 		size += entryHeader + len(s[i].record)
 	}
-	b := append(make([]byte, 0, size), magic...)
-	b = append(b, make([]byte, crc32.Size)...)
+	b := make([]byte, headerLen, size)
 	for i := range s {
 		b = append(b, s[i].id[:]...)
 		b = binary.BigEndian.AppendUint64(b, uint64(s[i].end))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s[i].record)))
 		b = append(b, s[i].record...)
 	}
-	binary.BigEndian.PutUint32(b[len(magic):], crc32.Checksum(b[shardHeader:], castagnoli))
+	h := header{sequence: sequence, length: size - headerLen}
+	h.checksum = h.sum(b[headerLen:])
+	copy(b, h.encode())
 	return b
 }
 

@@ -53,10 +53,8 @@ func checkKey(key string) error {
 	return nil
 }
 
-// identify depends on a salt of fixed length where somebody could gain from finding keys whose ids are alike.
-func identify(salt []byte, key string) id {
-	text := make([]byte, 0, saltLen+MaxKey)
-	sum := sha256.Sum256(append(append(text, salt...), key...))
+func identify(key string) id {
+	sum := sha256.Sum256([]byte(key))
 	return id(sum[:len(id{})])
 }
 

@@ -1,0 +1,162 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	// lockPatience is a thousand times what an update takes, and less than a client's patience. The holder of a lock may be stopped, or wait for
+	// a disk.
+	lockPatience = time.Second
+	minPause     = 50 * time.Microsecond
+	maxPause     = 5 * time.Millisecond
+)
+
+var (
+	errBusy = fmt.Errorf("locked by another process for more than %s", lockPatience)
+	// errAlien is the cause when a name is taken by what no process of ours has put there.
+	errAlien = errors.New("not a plain file of this service")
+)
+
+// shardFile is an open file of a shard.
+type shardFile struct {
+	*os.File
+	number byte
+}
+
+// openShard opens a plain file of our own, and nothing else: no link, nothing that belongs to another account or has a second name elsewhere, nothing
+// that makes a call wait.
+func openShard(root *os.Root, number byte, flag int) (shardFile, error) {
+	name := shardName(number)
+	const notWaiting = syscall.O_NONBLOCK | syscall.O_NOCTTY // for the other end of a FIFO, for a lease to be given back
+	file, err := root.OpenFile(name, flag|notWaiting, 0o600)
+	if err != nil {
+		if info, statErr := root.Lstat(name); statErr == nil && !info.Mode().IsRegular() {
+			err = errAlien
+		}
+		return shardFile{}, err
+	}
+	if err := checkFile(file); err != nil {
+		_ = file.Close()
+		return shardFile{}, err
+	}
+	return shardFile{file, number}, nil
+}
+
+func shardName(number byte) string { return fmt.Sprintf("%02x", number) }
+
+func checkFile(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != os.Geteuid() || stat.Nlink > 1 || info.Size() > int64(2*slotSize) {
+		return errAlien
+	}
+	return nil
+}
+
+// lock waits for the right to write, but not for long. It polls: a process that sleeps in flock(2) can only be woken by a signal. The lock is the open
+// file's: it holds against goroutines that opened the file for themselves as well as against processes, and ends with its holder, however that dies.
+func (f shardFile) lock() error {
+	deadline := time.Now().Add(lockPatience)
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return os.NewSyscallError("flock", err)
+		}
+		if time.Now().After(deadline) {
+			return errBusy
+		}
+		time.Sleep(pause/2 + rand.N(pause))
+	}
+}
+
+// unlock comes before Close: a child that was forked a moment ago may still have the file open.
+func (f shardFile) unlock() { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+
+// read returns the newest shard that is whole, and the sequence number that comes after it. A file into which nothing has been written yet is an
+// empty shard; one that has no whole slot is ErrDamaged, unless it is being written.
+func (f shardFile) read() (s shard, next uint64, err error) {
+	headers, slots, err := f.headers()
+	if err != nil || slots == 0 {
+		return nil, 0, err
+	}
+	err = errors.New("not of this version")
+	for _, h := range headers {
+		var content []byte
+		if content, err = f.at(h); err != nil {
+			return nil, 0, err
+		}
+		if s, err = decodeShard(f.number, h, content); err == nil {
+			return s, h.sequence + 1, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("%s is %w and counts as empty: %w", f.Name(), ErrDamaged, err)
+}
+
+// headers returns those that may be right, the newest first, and how many slots are in the file.
+func (f shardFile) headers() (headers []header, slots int, err error) {
+	for slot := range 2 {
+		b := make([]byte, headerLen)
+		n, err := f.readAt(b, slot, 0)
+		if err != nil {
+			return nil, 0, err
+		}
+		if n > 0 {
+			slots++
+		}
+		if h, ok := decodeHeader(slot, b[:n]); ok {
+			headers = append(headers, h)
+		}
+	}
+	if len(headers) == 2 && headers[0].sequence < headers[1].sequence {
+		headers[0], headers[1] = headers[1], headers[0]
+	}
+	return headers, slots, nil
+}
+
+// at returns the records that a header announces, or fewer.
+func (f shardFile) at(h header) ([]byte, error) {
+	b := make([]byte, h.length)
+	n, err := f.readAt(b, int(h.sequence%2), headerLen)
+	return b[:n], err
+}
+
+func (f shardFile) readAt(b []byte, slot, offset int) (int, error) {
+	n, err := f.ReadAt(b, int64(slot*slotSize+offset))
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// write puts a shard into the slot of its sequence number, which is the older one. A write that is cut off, by a full disk or by the end of the
+// process, leaves the other slot, and is written over by the next.
+//
+// There is no fsync: it takes 5 to 50 ms, and a login waits. A power cut may cost what was written in the last half minute and, where both slots were
+// on their way to the disk, all records of the shard; a process's death costs nothing. Whoever wants records that outlast a power cut needs Sync here,
+// so that the newer slot is safe before the older is written over, and a Sync of the folder when the file is new.
+func (f shardFile) write(s shard, sequence uint64) error {
+	_, err := f.WriteAt(s.encode(sequence), int64(sequence%2)*int64(slotSize))
+	return err
+}
+
+// removeAlien makes room for a file of ours.
+func removeAlien(root *os.Root, number byte) error {
+	if err := root.Remove(shardName(number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
