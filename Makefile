@@ -46,7 +46,7 @@ tools:
 	e2e/scripts/build-tools
 
 e2e: build tools
-	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -timeout 20m ./...
+	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -timeout 20m -parallel 8 ./...
 
 # e2e plays a tenth of it.
 soak: build
