@@ -1,0 +1,214 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	stormLogins   = 1000
+	stormWrong    = 10 // one in so many has a wrong password
+	stormPassword = "a-thousand-people-and-one-password"
+	stormTries    = 60 // how often a client comes that is told to wait; on two idle cores two to four times
+
+	// The bounds on memory, in bytes. One conversation takes 16 MiB for the hash and as much for the process around it, and there are
+	// as many at once as there are cores; what waits must cost next to nothing.
+	stormFamily = 200_000_000
+	stormFront  = 64_000_000
+
+	stormLook = 50 * time.Millisecond // about the life of one conversation
+)
+
+// TestALoginStormIsAnsweredToTheLast has a thousand people log in at the same moment, at the price of Debian's password hash: a service that was
+// away for a while and comes back meets this. Everybody is let in, or asked to come again and then let in, and nobody is told that a right password is wrong.
+func TestALoginStormIsAnsweredToTheLast(t *testing.T) {
+	needRoot(t, "the memory of a process that hides itself")
+	r := newFigures(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s", thousands(stormLogins), stormWrong, machine(t)))
+	r.head("door                     ", "let in at first", "told to wait", "most tries", "refused", "front, peak", "family, peak", "longest answer", "until the last")
+	for _, th := range []theatre{httpDoor, nginxFastCGI} {
+		t.Run(th.name, func(t *testing.T) {
+			s := openTheatre(t, configured(th, useP256), stageOptions{pam: yescryptPAM})
+			w := watch(t, s.service.cmd.Process.Pid, stormLook)
+			st := newStorm(s)
+			st.gather(t)
+			began := time.Now()
+			st.breakLoose()
+			took := time.Since(began)
+			w.end()
+			st.wrong.report(t, "of the storm's clients had a wrong answer")
+			showErrors(t, s)
+			checkStormMemory(t, s, w.ever)
+			r.row(strings.Fields(th.name)[0]+" "+s.service.name, thousands(st.count(func(v *visitor) bool { return v.tries == 1 && v.in })),
+				thousands(st.count(func(v *visitor) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()), thousands(st.count(func(v *visitor) bool { return v.refused })),
+				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family), st.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
+		})
+	}
+}
+
+func checkStormMemory(t *testing.T, s *stage, ever sight) {
+	t.Helper()
+	if ever.children == 0 {
+		t.Error("no conversation was ever seen: nothing was measured")
+	}
+	if ever.family >= stormFamily {
+		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family), megabytes(stormFamily))
+	}
+	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= stormFront {
+		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(stormFront))
+	}
+}
+
+// yescryptPAM keeps the storm's accounts in a password file, with hashes as Debian makes them. All have one password and one salt, so that one hash
+// serves for all; to check it costs the same each time.
+func yescryptPAM(s *stage) string {
+	s.t.Helper()
+	need(s.t, "accounts in a file (Debian: libpam-pwdfile)", "perl", "/usr/lib/x86_64-linux-gnu/security/pam_pwdfile.so")
+	o := run(s.t, stormPassword, exec.Command("perl", "-e", `print crypt(<STDIN>, q($y$j9T$AThousandPeople.$))`))
+	if o.status != 0 || !strings.HasPrefix(o.stdout, "$y$") {
+		missing(s.t, "make a yescrypt hash with crypt(3): %v", o)
+	}
+	var file strings.Builder
+	for n := range stormLogins {
+		fmt.Fprintf(&file, "%s:%s\n", stormName(n), o.stdout)
+	}
+	s.write("passwd", file.String())
+	return fmt.Sprintf("auth required pam_pwdfile.so nodelay pwdfile=%s\naccount required pam_permit.so\n", filepath.Join(s.dir, "passwd"))
+}
+
+func stormName(n int) string { return fmt.Sprintf("person%04d", n) }
+
+// visitor is one of the storm's clients.
+type visitor struct {
+	client  steadyClient
+	request string
+	name    string
+	right   bool // the password
+
+	tries       int
+	in, refused bool
+	longest     time.Duration
+}
+
+type storm struct {
+	site     *stage
+	visitors []*visitor
+	wrong    complaints
+}
+
+func newStorm(s *stage) *storm {
+	st := &storm{site: s}
+	for n := range stormLogins {
+		v := &visitor{name: stormName(n), right: n%stormWrong != 0}
+		password := stormPassword
+		if !v.right {
+			password = fmt.Sprintf("not-the-password-%d", n)
+		}
+		v.client = steadyClient{address: s.address, from: loopback(n)}
+		v.request = askGet(serviceIs+"&account="+v.name, v.name, password)
+		st.visitors = append(st.visitors, v)
+	}
+	return st
+}
+
+// gather opens all connections before anybody says a word.
+func (st *storm) gather(t *testing.T) {
+	t.Helper()
+	st.each(func(v *visitor) {
+		if err := v.client.connect(); err != nil {
+			st.wrong.add("%s: connect: %v", v.name, err)
+		}
+	})
+	if n := st.wrong.count(); n > 0 {
+		st.wrong.report(t, "clients could not connect")
+		t.FailNow()
+	}
+}
+
+func (st *storm) breakLoose() {
+	st.each(func(v *visitor) {
+		if err := v.visit(st.site); err != nil {
+			st.wrong.add("%s, try %d, right password %v: %v", v.name, v.tries, v.right, err)
+		}
+	})
+}
+
+func (st *storm) each(do func(v *visitor)) {
+	var all sync.WaitGroup
+	for _, v := range st.visitors {
+		all.Go(func() { do(v) })
+	}
+	all.Wait()
+}
+
+// visit comes again, as it is asked to, until there is an answer to the password.
+func (v *visitor) visit(s *stage) error {
+	defer v.client.hangUp()
+	for v.tries < stormTries {
+		v.tries++
+		answer, err := v.client.ask(v.request)
+		v.client.hangUp() // as docker login does: each is a process of its own
+		if err != nil {
+			return err
+		}
+		v.longest = max(v.longest, answer.took)
+		done, err := v.judge(s, answer)
+		if done || err != nil {
+			return err
+		}
+		wait, err := answer.retryAfter()
+		if err != nil {
+			return err
+		}
+		time.Sleep(wait) // what a client does
+	}
+	return fmt.Errorf("still not in after %d tries", v.tries)
+}
+
+// judge says whether an answer is the last one.
+func (v *visitor) judge(s *stage, answer loadAnswer) (done bool, err error) {
+	switch {
+	case answer.StatusCode == http.StatusServiceUnavailable:
+		return false, answer.denied(http.StatusServiceUnavailable, "UNAVAILABLE")
+	case !v.right && answer.StatusCode == http.StatusTooManyRequests:
+		_, err = answer.retryAfter()
+		return true, err
+	case !v.right:
+		v.refused = true
+		return true, answer.denied(http.StatusUnauthorized, "UNAUTHORIZED")
+	}
+	got, err := answer.granted()
+	if err != nil {
+		return true, err
+	}
+	v.in = true
+	return true, s.verifyToken(got.Token, s.key.Public(), v.name)
+}
+
+func (st *storm) count(is func(v *visitor) bool) (n int) {
+	for _, v := range st.visitors {
+		if is(v) {
+			n++
+		}
+	}
+	return n
+}
+
+func (st *storm) mostTries() (n int) {
+	for _, v := range st.visitors {
+		n = max(n, v.tries)
+	}
+	return n
+}
+
+func (st *storm) longest() (d time.Duration) {
+	for _, v := range st.visitors {
+		d = max(d, v.longest)
+	}
+	return d
+}
