@@ -85,15 +85,28 @@ func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []stri
 	return got, lost
 }
 
+// restartsMax is how often a service manager tries. Once need not be enough: a child that was being started when its parent was killed still
+// has the listening socket until it is a program of its own.
+const restartsMax = 20
+
 // restart puts another service in the place of the one that is gone, as a service manager does.
 func (s *scene) restart() {
 	s.t.Helper()
-	if s.door.name == httpDoor.name {
-		s.serve("http", "--listen", s.address).ready(s.t, "tcp", s.address)
-		return
+	args := []string{"http", "--listen", s.address}
+	if s.door.name != httpDoor.name {
+		args = []string{"fastcgi", "--listen", "unix:" + s.path("run/fcgi.sock")}
 	}
-	sock := s.path("run/fcgi.sock")
-	s.serve("fastcgi", "--listen", "unix:"+sock).ready(s.t, "unix", sock)
+	for range restartsMax {
+		before := s.complaints("listening")
+		s.serve(args...)
+		eventually(s.t, answerWithin, "a service to listen or to give up", func() bool {
+			return s.complaints("listening") > before || !s.service.running()
+		})
+		if s.service.running() {
+			return
+		}
+	}
+	s.t.Fatal("the service cannot be restarted")
 }
 
 // closed is what clients may get while nobody listens: nginx says 503 in JSON.
@@ -198,6 +211,9 @@ func playKillConversation(s *scene) {
 	c.more(1)
 	p := s.begin()
 	victim := s.aConversation()
+	if n := descriptors(victim)["socket"]; n > 0 {
+		s.t.Errorf("a conversation holds %d sockets of its service", n)
+	}
 	_ = syscall.Kill(victim, syscall.SIGKILL)
 	s.proceed()
 	inside, lost := p.judged(s, http.StatusServiceUnavailable)

@@ -42,7 +42,7 @@ func (m misdeed) user() string { return strings.NewReplacer(":", "-").Replace(m.
 const seats = 2
 
 func moduleActs() []act {
-	o := sceneOptions{timeout: seconds(2), concurrency: seats}
+	o := sceneOptions{timeout: seconds(4), concurrency: seats}
 	for _, m := range misdeeds {
 		o.users = append(o.users, m.user())
 		o.deeds += fmt.Sprintf(" %s=%s", m.user(), m.does)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,8 +82,22 @@ func openScene(t *testing.T, door theatre, o sceneOptions) *scene {
 		o.prepare(s)
 	}
 	s.own()
+	if door.name == httpDoor.name {
+		s.openHTTP()
+		return s
+	}
 	door.open(t, s.stage)
 	return s
+}
+
+// openHTTP is the HTTP door at an address of its own: the port is given up for a moment when the service is killed, and must not become that
+// of another test.
+func (s *scene) openHTTP() {
+	port := strconv.Itoa(s.listen())
+	pid := os.Getpid()
+	s.address = net.JoinHostPort(net.IPv4(127, byte(100+pid>>16&31), byte(pid>>8), byte(pid)).String(), port)
+	s.serve("http", "--listen", s.address).ready(s.t, "tcp", s.address)
+	s.mounts = []string{""}
 }
 
 // invite gives everybody an account.

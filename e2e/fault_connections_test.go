@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func connectionActs() []act {
+	return []act{
+		{name: "idle connections", door: httpDoor, play: playIdle, options: sceneOptions{prepare: manyFiles}},
+		{name: "slow headers", door: httpDoor, play: func(s *scene) { s.playSlow("headers", slowHeaders(s)) }},
+		{name: "slow bodies", door: httpDoor, play: func(s *scene) { s.playSlow("bodies", slowBody(s)) }},
+	}
+}
+
+// idleConnections are opened and never spoken on.
+func idleConnections() int {
+	if long() {
+		return 10000
+	}
+	return 3000
+}
+
+// slowConnections are spoken on, one byte at a time.
+const slowConnections = 500
+
+// manyFiles lets this process and those it starts have a descriptor for each connection.
+func manyFiles(s *scene) { raiseFiles(s.t) }
+
+func raiseFiles(t testing.TB) {
+	t.Helper()
+	const want = 10000 + 2000 // this process has the other end of one act's connections, and what it needs for the others
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
+		t.Fatal(err)
+	}
+	if now.Cur >= want {
+		return
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: want, Max: max(want, now.Max)}); err != nil {
+		missing(t, "%d descriptors: %v", want, err)
+	}
+}
+
+// behind is where the service itself listens, which is not where guests go when a web server is before it.
+func (s *scene) behind() (network, address string) {
+	if s.door.name == httpDoor.name {
+		return "tcp", s.address
+	}
+	return "unix", s.path("run/fcgi.sock")
+}
+
+// connect opens n connections to the service and keeps them. They come from many addresses, since one has no more than 28,000 ports.
+func (s *scene) connect(n int) (all []net.Conn, err error) {
+	network, address := s.behind()
+	for i := range n {
+		d := net.Dialer{Timeout: answerWithin}
+		if network == "tcp" {
+			d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 7, byte(i/1000), 1)}
+		}
+		var c net.Conn
+		err := poll(answerWithin, func() (bool, error) {
+			var err error
+			c, err = d.Dial(network, address)
+			if errors.Is(err, syscall.EAGAIN) { // a Unix socket's backlog is full
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return all, fmt.Errorf("connection %d: %w", i+1, err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func closeConnections(all []net.Conn) {
+	for _, c := range all {
+		_ = c.Close()
+	}
+}
+
+// idleTurn: two acts at a time would need more descriptors than a process may have on some machines.
+var idleTurn sync.Mutex
+
+// playIdle opens connections that say nothing, while guests log in.
+func playIdle(s *scene) {
+	idleTurn.Lock()
+	defer idleTurn.Unlock()
+	c := s.crowd()
+	c.more(1)
+	before := descriptors(s.pid())
+	idle, err := s.connect(idleConnections())
+	if err != nil {
+		s.t.Error(err)
+	}
+	c.more(someLogins())
+	closeConnections(idle)
+	normal := s.normal()
+	c.more(1)
+	got, lost := c.gone()
+	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
+	s.row(row{fault: "idle connections", done: fmt.Sprintf("%d opened, nothing said", len(idle)), got: got.String(), normal: normal}, lost)
+}
+
+// slowHeaders and slowBody are what is dribbled.
+func slowHeaders(*scene) string {
+	return "GET /docker/v2/token?service=x HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+}
+
+func slowBody(s *scene) string {
+	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\n"
+}
+
+// playSlow has connections send one byte after the other and never come to an end, while guests log in. Those that the service closes
+// come again.
+func (s *scene) playSlow(what, start string) {
+	c := s.crowd()
+	c.more(1)
+	before := descriptors(s.pid())
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for range slowConnections {
+		all.Go(func() { s.dribble(start, stop) })
+	}
+	eventually(s.t, answerWithin, "slow connections to be open", func() bool { return descriptors(s.pid())["socket"] > slowConnections/2 })
+	c.more(2 * someLogins())
+	close(stop)
+	all.Wait()
+	normal := s.normal()
+	c.more(1)
+	got, lost := c.gone()
+	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
+	s.row(row{fault: "slow " + what, done: fmt.Sprintf("%d connections, a byte at a time", slowConnections), got: got.String(), normal: normal}, lost)
+}
+
+// dribbleEvery is the time between two bytes: often enough for a server that only looks whether something comes.
+const dribbleEvery = 200 * time.Millisecond
+
+func (s *scene) dribble(start string, stop <-chan struct{}) {
+	for {
+		c, err := net.DialTimeout("tcp", s.address, answerWithin)
+		if err != nil {
+			return
+		}
+		_ = send(c, start)
+		for err == nil {
+			select {
+			case <-stop:
+				c.Close()
+				return
+			case <-time.After(dribbleEvery):
+				err = send(c, "x")
+			}
+		}
+		c.Close()
+	}
+}
