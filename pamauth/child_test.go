@@ -285,7 +285,7 @@ func TestChildInheritsNothing(t *testing.T) {
 const hardenArgument = "harden"
 
 func hardenAndTell() int {
-	err := harden()
+	err := Harden()
 	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
 	var core syscall.Rlimit
 	_ = syscall.Getrlimit(syscall.RLIMIT_CORE, &core)

@@ -27,7 +27,8 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	if err := l.check(); err != nil {
 		return Account{}, err
 	}
-	if err := p.Stack.Check(); err != nil {
+	modules, err := p.Stack.read()
+	if err != nil {
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	select {
@@ -52,7 +53,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	go func() {
 		runtime.LockOSThread() // modules keep things in the thread
 		defer runtime.UnlockOSThread()
-		account, err := p.converse(l)
+		account, err := p.bounded(l, modules)
 		if !childless() {
 			b.sweep(true)
 		}
@@ -66,6 +67,16 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	case <-ctx.Done():
 	}
 	return Account{}, late(ctx, b.sweep(true))
+}
+
+// bounded is converse with no rights to be gained by what the modules start, where Harden was called and none of them needs that.
+func (p InProcess) bounded(l Login, modules []string) (Account, error) {
+	if hardened.Load() && !needHelpers(modules) {
+		if err := forgo(); err != nil {
+			return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+	}
+	return p.converse(l)
 }
 
 // late is what is said of a conversation that its context ended.

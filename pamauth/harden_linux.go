@@ -3,12 +3,15 @@ package pamauth
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
 )
 
 const (
 	// prSetChildSubreaper is PR_SET_CHILD_SUBREAPER of <linux/prctl.h>.
 	prSetChildSubreaper = 36
+	// prSetNoNewPrivs is PR_SET_NO_NEW_PRIVS of <linux/prctl.h>.
+	prSetNoNewPrivs = 38
 	// sysCloseRange and closeRangeCloexec are close_range(2), numbered alike on every architecture but alpha.
 	sysCloseRange, closeRangeCloexec = 436, 4
 	firstOwnFD                       = 3
@@ -19,8 +22,21 @@ func adopt() error {
 	return prctl(prSetChildSubreaper, 1)
 }
 
-// harden keeps the password that is about to come in out of core files and other processes' reach, and descriptors out of what the modules run.
-func harden() error {
+// forgo keeps set-user-id, set-group-id and file capabilities from giving this thread, and what is started from it, rights that it does not have
+// now. Those of a set-group-id install of this program stay, since they were given before. There is no way back.
+func forgo() error {
+	return prctl(prSetNoNewPrivs, 1)
+}
+
+// hardened is set by Harden.
+var hardened atomic.Bool
+
+// Harden makes this process fit for a password: no core file, of this process or of what it starts; out of reach for other processes of the
+// same user; no descriptors but the standard ones for what it starts. And a conversation in this process, where no module needs a program
+// with rights of its own, gives up the use of such programs (no_new_privs): a fault in a module then gains nothing from them. That stays with
+// the conversation's thread, so it is for a process that ends soon after.
+func Harden() error {
+	hardened.Store(true)
 	if err := prctl(syscall.PR_SET_DUMPABLE, 0); err != nil {
 		return err
 	}

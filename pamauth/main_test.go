@@ -17,5 +17,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == hardenArgument {
 		exit(hardenAndTell())
 	}
+	if len(os.Args) == 4 && os.Args[1] == holdArgument {
+		exit(holdAndTell(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
+	}
 	os.Exit(m.Run())
 }

@@ -25,7 +25,7 @@ func RunChild(stdin io.Reader, stdout io.Writer) int {
 }
 
 func runChild(stdin io.Reader, stdout io.Writer) error {
-	if err := harden(); err != nil {
+	if err := Harden(); err != nil {
 		return err
 	}
 	in, out, err := TakeAside(stdin, stdout)

@@ -43,29 +43,35 @@ func (s Stack) confdir() string {
 // the folder holds a file "other" (libpam/pam_handlers.c, _pam_init_handlers), and on Debian "other" logs people in.
 // The error says what to do.
 func (s Stack) Check() error {
+	_, err := s.read()
+	return err
+}
+
+// read is Check, and says which modules will be asked about a login or an account.
+func (s Stack) read() (modules []string, err error) {
 	if err := checkService(s.Service); err != nil {
-		return fmt.Errorf("check PAM service %q: %w\n  name a file in %s, such as \"dockerauth\"", s.Service, err, s.confdir())
+		return nil, fmt.Errorf("check PAM service %q: %w\n  name a file in %s, such as \"dockerauth\"", s.Service, err, s.confdir())
 	}
 	if !filepath.IsAbs(s.confdir()) || strings.Contains(s.Confdir, "\x00") {
-		return fmt.Errorf("check PAM folder %q: not an absolute path", s.Confdir)
+		return nil, fmt.Errorf("check PAM folder %q: not an absolute path", s.Confdir)
 	}
 	file := filepath.Join(s.confdir(), s.Service)
 	if err := s.checkTrust(file); err != nil {
-		return fmt.Errorf("check PAM service %q: %w", s.Service, err)
+		return nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
 	}
 	r := stackReader{confdir: s.confdir(), found: map[string]bool{}}
 	if err := r.read(file, "", 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) && r.depth == 0 {
-			return fmt.Errorf("check PAM service %q: %w\n  put a service file there (packaging/pam/dockerauth is one); without it PAM would ask the service \"other\"", s.Service, err)
+			return nil, fmt.Errorf("check PAM service %q: %w\n  put a service file there (packaging/pam/dockerauth is one); without it PAM would ask the service \"other\"", s.Service, err)
 		}
-		return fmt.Errorf("check PAM service %q: %w", s.Service, err)
+		return nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
 	}
 	for _, phase := range []string{"auth", "account"} {
 		if !r.found[phase] {
-			return fmt.Errorf("check PAM service %q: %s has no %q line\n  add one (packaging/pam/dockerauth shows both phases); without it PAM would ask the service \"other\"", s.Service, file, phase)
+			return nil, fmt.Errorf("check PAM service %q: %s has no %q line\n  add one (packaging/pam/dockerauth shows both phases); without it PAM would ask the service \"other\"", s.Service, file, phase)
 		}
 	}
-	return nil
+	return r.modules, nil
 }
 
 // checkService allows what PAM opens under just this name: it lowers the case of a service's name and drops a path before it.
@@ -94,7 +100,8 @@ func checkService(name string) error {
 type stackReader struct {
 	confdir string
 	found   map[string]bool
-	depth   int // of the file being read when an error came up
+	modules []string // of auth and account, as they are written
+	depth   int      // of the file being read when an error came up
 }
 
 // read takes in one file; only, unless empty, is the one phase that an include asked for.
@@ -182,6 +189,9 @@ func (r *stackReader) line(line, only string, depth int) error {
 		return r.include(rest[0], phase, depth)
 	}
 	r.found[phase] = true
+	if phase == "auth" || phase == "account" {
+		r.modules = append(r.modules, rest[0])
+	}
 	return nil
 }
 
