@@ -58,7 +58,7 @@ func checkFile(file *os.File) error {
 		return err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != os.Geteuid() || stat.Nlink > 1 || info.Size() > int64(2*slotSize) {
+	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != os.Geteuid() || stat.Nlink > 1 {
 		return errAlien
 	}
 	return nil
@@ -87,11 +87,17 @@ func (f shardFile) lock() error {
 func (f shardFile) unlock() { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
 
 // read returns the newest shard that is whole, and the sequence number that comes after it. A file into which nothing has been written yet is an
-// empty shard; one that has no whole slot is ErrDamaged, unless it is being written.
-func (f shardFile) read() (s shard, next uint64, err error) {
+// empty shard; one that has no whole slot is ErrDamaged.
+//
+// Without the lock only the slot that looks newest will do: if it is not whole, then either it is being written, and the other is right, or it was the
+// newest a moment ago and is being written over, and the other was newer all along.
+func (f shardFile) read(locked bool) (s shard, next uint64, err error) {
 	headers, slots, err := f.headers()
 	if err != nil || slots == 0 {
 		return nil, 0, err
+	}
+	if !locked && len(headers) > 1 {
+		headers = headers[:1]
 	}
 	err = errors.New("not of this version")
 	for _, h := range headers {

@@ -93,8 +93,7 @@ func (f *Folder) Get(key string) ([]byte, error) {
 	return clone(s.find(id, f.Now())), nil
 }
 
-// load reads a shard without a lock; a file that is not there is an empty one. If two updates passed while it read, both slots look damaged: then it
-// looks once more, under the lock.
+// load reads a shard; a file that is not there is an empty one. It takes the lock only where it does not get on without.
 func load(root *os.Root, number byte) (shard, error) {
 	file, err := openShard(root, number, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +103,7 @@ func load(root *os.Root, number byte) (shard, error) {
 		return nil, damageOf(root, number, err)
 	}
 	defer file.Close()
-	s, _, err := file.read()
+	s, _, err := file.read(false)
 	if !errors.Is(err, ErrDamaged) {
 		return s, err
 	}
@@ -112,7 +111,7 @@ func load(root *os.Root, number byte) (shard, error) {
 		return nil, err
 	}
 	defer file.unlock()
-	s, _, err = file.read()
+	s, _, err = file.read(true)
 	return s, err
 }
 
@@ -164,7 +163,7 @@ func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error)
 		return damage, err
 	}
 	defer file.unlock()
-	s, next, err := file.read()
+	s, next, err := file.read(true)
 	if errors.Is(err, ErrDamaged) {
 		damage, err = err, nil
 	}

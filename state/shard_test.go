@@ -176,3 +176,36 @@ func TestAWriteThatWasCutOffAnywhereLeavesTheStateBefore(t *testing.T) {
 		expect(t, f, "k", "4")
 	}
 }
+
+// Without the lock a reader cannot know whether the newest slot is being written or, since it is late, written over: then the other is too old.
+func TestTheOlderSlotIsBelievedOnlyUnderTheLock(t *testing.T) {
+	f := newFolder(t)
+	until := time.Now().Add(time.Hour)
+	put(t, f, "k", "1", until)
+	put(t, f, "k", "2", until)
+	content, err := os.ReadFile(shardOf(f, "k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-1] ^= 1
+	if err := os.WriteFile(shardOf(f, "k"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	file, err := openShard(root, identify("k")[0], os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if s, _, err := file.read(false); !errors.Is(err, ErrDamaged) {
+		t.Errorf("without: %v, %v", s, err)
+	}
+	if s, _, err := file.read(true); err != nil || string(s.find(identify("k"), time.Now())) != "1" {
+		t.Errorf("with: %v, %v", s, err)
+	}
+	expect(t, f, "k", "1")
+}
