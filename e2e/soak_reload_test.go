@@ -1,0 +1,309 @@
+package e2e
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	reloads       = 50
+	reloadEvery   = 100 * time.Millisecond
+	reloadTorn    = 5 // one in so many is looked at by the service when half of it is done
+	reloadClients = 8
+	reloadTTL     = 900 // seconds, of the first configuration; each one after it has one more
+)
+
+const reloadFailed = "configuration is not usable, the last good one stays in force"
+
+// edition is one state of the three files that a service reads: configuration, key and certificate.
+type edition struct {
+	key         crypto.Signer
+	keyPEM      string
+	certificate *x509.Certificate
+	config      string
+}
+
+// TestReloadsUnderLoadLoseNoRequest exchanges all files of a service again and again while clients ask it. Files are exchanged one by one, so there are moments in which
+// key and certificate do not belong together: then what was in force stays in force.
+//
+// The key itself cannot be exchanged under refresh tokens, which are signed with it. So logins are played while it is, and refreshes
+// while everything else is: configuration, certificate, and the same key in another encoding.
+func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
+	f := newFigures(t, fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads, reloadEvery, reloadClients, machine(t)))
+	f.head("what clients do, and what is exchanged             ", "requests", "lost", "editions seen", "halves met")
+	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
+		l := newReloading(t, httpDoor, func() crypto.Signer { return makeKey(t, p256) })
+		l.exchangeAll(t, l.logIn)
+		f.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
+	})
+	t.Run("refreshes while certificate and configuration are exchanged", func(t *testing.T) {
+		key := makeKey(t, p256)
+		l := newReloading(t, nginxFastCGI, func() crypto.Signer { return key })
+		token := l.refreshToken(t)
+		l.exchangeAll(t, func(c *steadyClient, _ int64) error { return l.refresh(c, token) })
+		f.row(append([]string{"refreshes; certificate, configuration, encoding"}, l.cells()...)...)
+		l.newKeyEndsRefresh(t, token)
+	})
+}
+
+// reloading is one service whose files are exchanged.
+type reloading struct {
+	stage    *stage
+	editions []edition
+	byCert   map[string]int64 // x5c → number of the edition
+
+	certificate, config progress
+	requests            atomic.Int64
+	seen                sync.Map // numbers of editions
+	halves              int
+	wrong               complaints
+}
+
+// progress follows the number of the edition that a part of the answers comes from. It may never go back: once an answer has come from an edition,
+// no request that is sent afterwards may be answered from an older one.
+type progress struct {
+	highest   atomic.Int64 // that an answer has come from
+	installed atomic.Int64 // whose file is in place, or about to be
+}
+
+func (p *progress) check(what string, before, seen int64) error {
+	if now := p.installed.Load(); seen < before || seen > now {
+		return fmt.Errorf("%s of edition %d in an answer, after one of edition %d was in force and with %d in place", what, seen, before, now)
+	}
+	for {
+		highest := p.highest.Load()
+		if seen <= highest || p.highest.CompareAndSwap(highest, seen) {
+			return nil
+		}
+	}
+}
+
+func newReloading(t *testing.T, th theatre, key func() crypto.Signer) *reloading {
+	t.Helper()
+	l := &reloading{byCert: make(map[string]int64)}
+	l.stage = openTheatre(t, configured(th, func(s *stage) {
+		base := readFile(t, s.configFile)
+		for n := range reloads + 1 {
+			l.editions = append(l.editions, newEdition(t, s, base, key(), n))
+			l.byCert[base64.StdEncoding.EncodeToString(l.editions[n].certificate.Raw)] = int64(n)
+		}
+		s.replace(s.keyFile, l.editions[0].keyPEM)
+		s.replace(s.certFile, pemCertificate(l.editions[0].certificate))
+		s.replace(s.configFile, l.editions[0].config)
+	}), stageOptions{pam: soakPAM})
+	return l
+}
+
+func newEdition(t *testing.T, s *stage, base string, key crypto.Signer, n int) edition {
+	t.Helper()
+	e := edition{key: key, keyPEM: pemKey(t, key), certificate: makeCertificate(t, key)}
+	e.config = fmt.Sprintf("%scertificate: %q\naccess_token_ttl: %ds\n", base, s.certFile, reloadTTL+n)
+	if n%2 == 1 {
+		der, err := x509.MarshalECPrivateKey(key.(*ecdsa.PrivateKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.keyPEM = string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	}
+	return e
+}
+
+// exchangeAll exchanges the files while clients ask, and then sees the last edition come into force.
+func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64) error) {
+	t.Helper()
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range reloadClients {
+		clients.Go(func() { l.client(stop, ask) })
+	}
+	halt := sync.OnceFunc(func() {
+		close(stop)
+		clients.Wait()
+		l.wrong.report(t, fmt.Sprintf("of %s requests failed", thousands(l.requests.Load())))
+	})
+	defer halt()
+	tick := time.NewTicker(reloadEvery)
+	defer tick.Stop()
+	for n := 1; n <= reloads; n++ {
+		<-tick.C
+		l.exchange(t, n)
+	}
+	last := int64(reloads)
+	err := poll(readyWithin, func() (bool, error) {
+		return l.certificate.highest.Load() == last && l.config.highest.Load() == last, nil
+	})
+	halt()
+	if err != nil {
+		t.Errorf("the last edition is not in force: certificate %d, configuration %d of %d: %v", l.certificate.highest.Load(), l.config.highest.Load(), last, err)
+	}
+	showErrors(t, l.stage)
+	l.checkTried(t)
+	if !l.stage.service.running() {
+		t.Error("the service has ended")
+	}
+}
+
+// exchange puts the files of the n-th edition in place, one after the other, and has them read, but for the last: that the service notices by itself.
+func (l *reloading) exchange(t *testing.T, n int) {
+	t.Helper()
+	s, e := l.stage, l.editions[n]
+	s.replace(s.keyFile, e.keyPEM)
+	if n%reloadTorn == 0 && e.key != l.editions[n-1].key {
+		before := l.complaints(t)
+		l.hangUp(t)
+		eventually(t, stopWithin, "the service to find that key and certificate do not belong together", func() bool { return l.complaints(t) > before })
+		l.halves++
+	}
+	l.certificate.installed.Store(int64(n))
+	s.replace(s.certFile, pemCertificate(e.certificate))
+	l.config.installed.Store(int64(n))
+	s.replace(s.configFile, e.config)
+	if n < reloads {
+		l.hangUp(t)
+	}
+}
+
+func (l *reloading) hangUp(t *testing.T) {
+	t.Helper()
+	if err := l.stage.service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (l *reloading) complaints(t *testing.T) int {
+	t.Helper()
+	return strings.Count(readFile(t, l.stage.logFile), reloadFailed)
+}
+
+func (l *reloading) client(stop chan struct{}, ask func(c *steadyClient, n int64) error) {
+	c := &steadyClient{address: l.stage.address}
+	defer c.hangUp()
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		n := l.requests.Add(1)
+		if err := ask(c, n); err != nil {
+			l.wrong.add("request %d: %v", n, err)
+		}
+	}
+}
+
+// logIn shows every other time a password that was never seen before, so that PAM is asked.
+func (l *reloading) logIn(c *steadyClient, n int64) error {
+	name := fmt.Sprintf("visitor%d", n/2*2)
+	return l.expect(c, askGet(serviceIs, name, "password-of-"+name), name, "")
+}
+
+func (l *reloading) refresh(c *steadyClient, token string) error {
+	return l.expect(c, askPost(refreshForm(token)), alice, token)
+}
+
+// expect sends a request and holds the token against the editions that can be in force.
+func (l *reloading) expect(c *steadyClient, request, subject, refresh string) error {
+	certificate, config := l.certificate.highest.Load(), l.config.highest.Load()
+	answer, err := c.ask(request)
+	if err != nil {
+		return err
+	}
+	got, err := answer.granted()
+	if err != nil {
+		return err
+	}
+	if refresh != "" && (got.RefreshToken == nil || *got.RefreshToken != refresh) {
+		return fmt.Errorf("not the same refresh token back")
+	}
+	n, err := l.edition(got.Token)
+	if err != nil {
+		return err
+	}
+	if err := l.stage.verifyToken(got.Token, l.editions[n].key.Public(), subject); err != nil {
+		return fmt.Errorf("with the certificate of edition %d: %w", n, err)
+	}
+	l.seen.Store(n, true)
+	if err := l.certificate.check("certificate", certificate, n); err != nil {
+		return err
+	}
+	return l.config.check("configuration", config, int64(got.ExpiresIn-reloadTTL))
+}
+
+// edition finds the one whose certificate a token carries.
+func (l *reloading) edition(token string) (int64, error) {
+	header, _, _, err := split(token)
+	if err != nil {
+		return 0, err
+	}
+	chain, _ := header["x5c"].([]any)
+	if len(chain) != 1 {
+		return 0, fmt.Errorf("x5c holds %d certificates, want 1", len(chain))
+	}
+	leaf, _ := chain[0].(string)
+	n, known := l.byCert[leaf]
+	if !known {
+		return 0, fmt.Errorf("x5c holds a certificate that was never in place")
+	}
+	return n, nil
+}
+
+func (l *reloading) refreshToken(t *testing.T) string {
+	t.Helper()
+	c := &steadyClient{address: l.stage.address}
+	defer c.hangUp()
+	answer, err := c.ask(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := answer.granted()
+	if err != nil || got.RefreshToken == nil {
+		t.Fatalf("get refresh token: %v", err)
+	}
+	return *got.RefreshToken
+}
+
+// newKeyEndsRefresh exchanges the key for another: what the old one has signed is worth nothing any more.
+func (l *reloading) newKeyEndsRefresh(t *testing.T, token string) {
+	t.Helper()
+	key := makeKey(t, p256)
+	l.stage.replace(l.stage.keyFile, pemKey(t, key))
+	l.stage.replace(l.stage.certFile, pemCertificate(makeCertificate(t, key)))
+	l.hangUp(t)
+	c := &steadyClient{address: l.stage.address}
+	defer c.hangUp()
+	eventually(t, readyWithin, "a refresh token of the old key to be refused", func() bool {
+		answer, err := c.ask(askPost(refreshForm(token)))
+		return err == nil && answer.denied(http.StatusUnauthorized, "UNAUTHORIZED") == nil
+	})
+}
+
+// checkTried fails when the files were exchanged and hardly anybody noticed.
+func (l *reloading) checkTried(t *testing.T) {
+	t.Helper()
+	if n := l.seenCount(); n < reloads/5 {
+		t.Errorf("answers came from %d editions only, of %d", n, reloads)
+	}
+	if l.editions[0].key != l.editions[1].key && l.halves == 0 {
+		t.Error("the service never met a key without its certificate")
+	}
+}
+
+func (l *reloading) seenCount() (n int) {
+	l.seen.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func (l *reloading) cells() []string {
+	return []string{thousands(l.requests.Load()), fmt.Sprint(l.wrong.count()), fmt.Sprint(l.seenCount()), fmt.Sprint(l.halves)}
+}
