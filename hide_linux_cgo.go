@@ -3,10 +3,28 @@
 package main
 
 /*
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
+
+extern char **environ;
 
 // Before Go's runtime starts: that takes milliseconds, in which a program that
 // waits for it could read the environment.
 __attribute__((constructor)) static void hide_early(void) { prctl(PR_SET_DUMPABLE, 0); }
+
+static void forget(void)
+{
+	for (char **e = environ; e != NULL && *e != NULL; e++)
+		memset(*e, 0, strlen(*e));
+	clearenv();
+}
 */
 import "C"
+
+// forgetEnvironment overwrites what the process was started with: os.Clearenv
+// takes the variables away from C, but /proc/PID/environ shows the memory in
+// which the kernel put them, to root and to modules in this process. Programs
+// that list processes, and reports of crashes, send that around. Go has made
+// itself copies at the start, which os.Environ still returns.
+func forgetEnvironment() { C.forget() }

@@ -20,6 +20,7 @@ func run(args []string, streams command.Streams) int {
 	case gateway.DoorFastCGI:
 		return command.FastCGIOnStdin(args[1:], streams)
 	case gateway.DoorCGI:
+		forgetEnvironment()
 		return command.CGI(streams)
 	default:
 		return command.Run(args[1:], streams)

@@ -232,7 +232,7 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 }
 
 // serve starts the HTTP door and returns its URL and what it logs.
-func serve(t *testing.T, program string) (url string, log *os.File, cmd *exec.Cmd) {
+func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -245,7 +245,7 @@ func serve(t *testing.T, program string) (url string, log *os.File, cmd *exec.Cm
 		t.Fatal(err)
 	}
 	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), "http", "--listen", address)
-	cmd.Stderr = log
+	cmd.Stderr, cmd.ExtraFiles = log, inherited
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ const cgiMemory = 64 << 20
 func CGI(streams Streams) int {
 	env := os.Environ()
 	os.Clearenv() // PAM modules run programs, and the password stands in there
+	harden(streams.Err)
 	// One request makes less garbage than collecting it costs, unless the configuration is huge.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
@@ -109,6 +110,7 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 		return fail(streams.Err, err)
 	}
 	os.Clearenv()
+	harden(streams.Err)
 	l := newLive(path, streams.Err)
 	if err := l.reload(); err != nil {
 		l.report(err)
@@ -158,6 +160,7 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 		return exitUsage
 	}
 	os.Clearenv() // nothing that is started from here has a use for it
+	harden(streams.Err)
 	l := newLive(*path, streams.Err)
 	if err := l.reload(); err != nil {
 		return fail(streams.Err, err)
@@ -229,6 +232,13 @@ func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) 
 		l.log().Info("stopped")
 	}
 	return code
+}
+
+// harden keeps passwords in this process, and what it inherited out of the programs that it starts. Without that it works all the same.
+func harden(stderr io.Writer) {
+	if err := pamauth.Harden(); err != nil {
+		plainLogger(stderr).Error("harden this process", "reason", err.Error())
+	}
 }
 
 func options(l *live) gateway.Options {

@@ -308,6 +308,21 @@ func TestHardenedProcess(t *testing.T) {
 	}
 }
 
+func TestDescriptorsAreKeptWithoutCloseRange(t *testing.T) {
+	const dupFD, keptFrom = syscall.F_DUPFD, 100 // a duplicate that is not closed on exec
+	fd, _, errno := syscall.Syscall(syscall.SYS_FCNTL, 0, dupFD, keptFrom)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	defer func() { _ = syscall.Close(int(fd)) }()
+	keepEachDescriptor()
+	for fd, want := range map[uintptr]uintptr{fd: syscall.FD_CLOEXEC, 1: 0} {
+		if got, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFD, 0); got != want || errno != 0 {
+			t.Errorf("descriptor %d: flags %d, %v", fd, got, errno)
+		}
+	}
+}
+
 func TestConversationsInOneProcessTakeTurns(t *testing.T) {
 	// The script fails when it is not alone.
 	_, stack := newCast(t, "mkdir @/lock || exit 1\ni=0; while [ $i -lt 1000 ]; do i=$((i+1)); done\nrmdir @/lock\n")

@@ -1,7 +1,6 @@
 package pamauth
 
 import (
-	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -43,11 +42,26 @@ func Harden() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return os.NewSyscallError("setrlimit", err)
 	}
-	_, _, errno := syscall.RawSyscall(sysCloseRange, firstOwnFD, uintptr(^uint32(0)), closeRangeCloexec)
-	if errno != 0 && !errors.Is(errno, errors.ErrUnsupported) && errno != syscall.EINVAL {
-		return os.NewSyscallError("close_range", errno) // older kernels lack it (5.9) or the flag (5.11): Go's own descriptors are closed on exec anyway
-	}
+	keepDescriptors()
 	return nil
+}
+
+// keepDescriptors marks every descriptor but the standard ones to be closed on exec. Those that Go opened are; this is about what a web server or
+// a service manager left open for this process.
+func keepDescriptors() {
+	_, _, errno := syscall.RawSyscall(sysCloseRange, firstOwnFD, uintptr(^uint32(0)), closeRangeCloexec)
+	if errno != 0 {
+		keepEachDescriptor()
+	}
+}
+
+// keepEachDescriptor is for kernels without close_range (5.9) or its flag (5.11), and for filters of system calls that do not know it.
+func keepEachDescriptor() {
+	for _, fd := range numbered("/proc/self/fd") {
+		if fd >= firstOwnFD {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 func prctl(option, value uintptr) error {
