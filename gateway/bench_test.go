@@ -55,3 +55,29 @@ func benchAsk(b *testing.B, c net.Conn, in *bufio.Reader) {
 	}
 	res.Body.Close()
 }
+
+// BenchmarkFastCGI is the same through the FastCGI door.
+func BenchmarkFastCGI(b *testing.B) {
+	l := loopback(b)
+	run(b, ServeFastCGI, l, silentHandler)
+	vars := wish{method: "GET", target: "/x"}.variables()
+	for name, keep := range map[string]byte{"kept connection": flagKeepConn, "new connection": 0} {
+		request := beginRecord(1, roleResponder, keep)
+		request = appendStream(request, typeParams, 1, appendPairs(nil, vars))
+		request = appendRecord(request, typeStdin, 1, nil)
+		b.Run(name, func(b *testing.B) {
+			var c *client
+			for b.Loop() {
+				if keep == 0 || c == nil {
+					c = newClient(b, dialTCP(b, l))
+				}
+				c.raw(request)
+				c.reply(1)
+				if keep == 0 {
+					<-c.gone
+					c.Close()
+				}
+			}
+		})
+	}
+}

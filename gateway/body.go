@@ -72,6 +72,13 @@ func (b *body) finish(cause error) {
 	b.change.Broadcast()
 }
 
+// ended reports that nothing more will come.
+func (b *body) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.end != nil
+}
+
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

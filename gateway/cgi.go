@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/cgi"
 	"strings"
 	"time"
 )
@@ -54,15 +53,12 @@ func cgiAnswer(ctx context.Context, h http.Handler, vars map[string]string, b *b
 	if no != nil {
 		return refuse(no, o.Log), nil
 	}
-	r, err := cgi.RequestFromMap(v.params)
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	r, err := v.request(ctx, b)
 	if err != nil {
 		return refuse(badRequest("request makes no sense"), o.Log), nil
 	}
-	v.dress(r)
-	r.Body = b
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
-	r = r.WithContext(ctx)
 
 	slow := time.AfterFunc(bodyTime, func() { b.finish(errSlowBody) })
 	defer slow.Stop()

@@ -28,7 +28,7 @@ type end struct {
 }
 
 func newClient(t testing.TB, nc net.Conn) *client {
-	c := &client{Conn: nc, t: t, ends: make(chan end, 1<<16), gone: make(chan struct{}), stdout: map[uint16]*bytes.Buffer{}}
+	c := &client{Conn: nc, t: t, ends: make(chan end, 1<<10), gone: make(chan struct{}), stdout: map[uint16]*bytes.Buffer{}}
 	go c.read()
 	return c
 }

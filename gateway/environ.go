@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"context"
+	"io"
 	"net/http"
+	"net/http/cgi"
 	"net/netip"
 	"net/url"
 	"path"
@@ -29,11 +32,17 @@ type visit struct {
 	length int64             // of the body; -1 = nobody announced it
 }
 
-// dress gives r, which cgi.RequestFromMap made of v.params, what is not in them.
-func (v *visit) dress(r *http.Request) {
+// request is the visit as the handler sees it.
+func (v *visit) request(ctx context.Context, body io.ReadCloser) (*http.Request, error) {
+	r, err := cgi.RequestFromMap(v.params)
+	if err != nil {
+		return nil, err
+	}
 	r.URL = v.url
 	r.Host = ""
 	r.ContentLength = v.length
+	r.Body = body
+	return r.WithContext(ctx), nil
 }
 
 // readVariables turns CGI variables (RFC 3875 §4.1) into a visit. program is the
@@ -56,7 +65,7 @@ func readVariables(vars map[string]string, program string) (*visit, *refusal) {
 		return nil, no
 	}
 	params["REQUEST_METHOD"] = method
-	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; dress puts the real one in place
+	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; request puts the real one in place
 	params["SERVER_PROTOCOL"] = serverProtocol(vars["SERVER_PROTOCOL"])
 	params["REMOTE_ADDR"], params["REMOTE_PORT"] = remoteAddr(vars)
 	if vars["HTTPS"] != "" {

@@ -85,11 +85,10 @@ func TestVariablesOfRealWebServersAreUnderstood(t *testing.T) {
 			if no != nil {
 				t.Fatal(no.message)
 			}
-			r, err := cgi.RequestFromMap(v.params)
+			r, err := v.request(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			v.dress(r)
 			if r.URL.Path != c.path || r.URL.RawQuery != "service=x&scope=a%3Ab:pull" {
 				t.Errorf("URL %q", r.URL)
 			}

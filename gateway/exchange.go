@@ -2,9 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net/http"
-	"net/http/fcgi"
-	"strconv"
 	"time"
 )
 
@@ -20,8 +17,13 @@ type exchange struct {
 	body     *body
 	ctx      context.Context
 	cancel   context.CancelFunc
-	answered bool // END_REQUEST is about to be written: the id is free again
+	answered bool // the answer is about to be written: the id is free again
 	written  bool // it was
+}
+
+// ours reports that e waits for us, and not for its web server. The mu of its connection is held.
+func (e *exchange) ours() bool {
+	return !e.answered && (e.stage == received || e.stage == inBody && e.body.ended())
 }
 
 type stage int
@@ -32,82 +34,51 @@ const (
 	received
 )
 
-// numberParam carries the exchange's number through fcgi. No variable from
-// outside has this name: only those that wantedHeader knows are passed on.
-const numberParam = "GATEWAY_EXCHANGE"
-
-// show gives the request to fcgi, which starts the handler.
-func (c *recordConn) show(e *exchange) {
+// start lets the handler begin; the body is yet to come.
+func (c *recordConn) start(e *exchange) {
 	length := int64(-1)
-	params := map[string]string{"REQUEST_METHOD": http.MethodGet, "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"}
 	if e.no == nil {
-		length, params = e.visit.length, e.visit.params
+		length = e.visit.length
 	}
 	e.body = newBody(length)
 	e.ctx, e.cancel = context.WithTimeout(c.server.base, requestTime)
-
 	c.mu.Lock()
-	c.number++
-	number := strconv.FormatUint(c.number, 10)
-	c.shown[number] = e
 	e.stage, e.due = inBody, time.Now().Add(bodyTime)
 	c.mu.Unlock()
 	c.rearm()
-
-	params[numberParam] = number
 	c.handlers.Add(1)
-	c.pending = appendRecord(c.pending, typeBegin, e.id, []byte{0, roleResponder, flagKeepConn, 0, 0, 0, 0, 0})
-	c.pending = appendStream(c.pending, typeParams, e.id, appendPairs(nil, params))
-	c.pending = appendRecord(c.pending, typeStdin, e.id, nil)
+	go c.handle(e)
 }
 
-// ServeHTTP is called by fcgi with what show made.
-func (c *recordConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *recordConn) handle(e *exchange) {
 	defer c.handlers.Done()
-	e := c.take(fcgi.ProcessEnv(r)[numberParam])
-	defer e.cancel()
-	defer e.body.Close()
+	a := c.answer(e)
+	e.cancel()
+	e.body.Close()
+	c.send(e, c.server.encoder.answer(e.id, a))
+}
+
+func (c *recordConn) answer(e *exchange) *answer {
 	if e.no != nil {
-		refuse(e.no, c.server.o.Log).send(w)
-		return
+		return refuse(e.no, c.server.o.Log)
 	}
-	r = r.WithContext(e.ctx)
-	e.visit.dress(r)
-	r.Body = e.body
-	hold(c.server.handler, r, c.server.o.Log).send(w)
+	r, err := e.visit.request(e.ctx, e.body)
+	if err != nil {
+		return refuse(badRequest("request makes no sense"), c.server.o.Log)
+	}
+	return hold(c.server.handler, r, c.server.o.Log)
 }
 
-func (c *recordConn) take(number string) *exchange {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.shown[number]
-	delete(c.shown, number)
-	return e
-}
-
-// Write is called by fcgi once for each record, whole (its writeRecord). The one
-// that ends a request frees the id before it leaves, since the web server may use it again
+// send frees the id before the answer leaves, since the web server may use it again
 // at once, and lets the connection end after it has left.
-func (c *recordConn) Write(p []byte) (int, error) {
-	e := c.ending(p)
-	n, err := c.write(p)
-	if err == nil && e != nil {
+func (c *recordConn) send(e *exchange, records []byte) {
+	c.mu.Lock()
+	e.answered = true
+	c.mu.Unlock()
+	c.rearm()
+	if _, err := c.write(records); err == nil {
 		c.settle(e)
 	}
-	return n, err
-}
-
-func (c *recordConn) ending(p []byte) *exchange {
-	if len(p) < headerLen || p[1] != typeEnd {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.exchanges[parseHeader(p).id]
-	if e != nil {
-		e.answered = true
-	}
-	return e
 }
 
 func (c *recordConn) settle(e *exchange) {
@@ -121,7 +92,7 @@ func (c *recordConn) settle(e *exchange) {
 }
 
 // receivedAll: nothing more of e is expected. c.mu is held; e.stage changes only
-// here and in show, both of which the reading goroutine calls.
+// here and in start, both of which the reading goroutine calls.
 func (c *recordConn) receivedAll(e *exchange) {
 	e.stage = received
 	c.forget(e)

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/fcgi"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,16 +17,15 @@ const (
 	// paramsTime runs from BEGIN to the end of PARAMS. A web server has them in hand when it begins.
 	paramsTime = 10 * time.Second
 
-	// writeTime is for one record. A web server that takes none of it for so long has forgotten us.
+	// writeTime is for one answer. A web server that does not take it in so long has forgotten us.
 	writeTime = 30 * time.Second
 
 	// idleTime is how long a kept-alive connection waits for its next request;
 	// nginx closes its end of one after 60 s.
 	idleTime = 60 * time.Second
 
-	// maxConns: each costs 70 KiB, most of it net/http/fcgi's record buffer. More wait in the
-	// listener's backlog, and while they do no connection is kept alive.
-	maxConns = 256
+	// maxConns lets a thousand people log in at once: web servers take a connection for each.
+	maxConns = 1280
 
 	// maxConcurrent requests on one connection. No web server tried sends more than one at a time.
 	maxConcurrent = 8
@@ -46,9 +42,10 @@ func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options
 		o:       o.withDefaults(),
 		base:    base,
 		stopped: make(chan struct{}),
-		slots:   make(chan struct{}, maxConns),
+		encoder: newEncoder(),
 		conns:   map[*recordConn]struct{}{},
 	}
+	l = newPlaces(l, s.o.bound(maxConns), s.o.Log)
 	failed := make(chan error, 1)
 	go func() { failed <- s.accept(l) }()
 	var err error
@@ -67,8 +64,7 @@ type fastCGI struct {
 	o       Options
 	base    context.Context // of all requests
 	stopped chan struct{}   // closed by stop
-	slots   chan struct{}
-	crowded atomic.Bool // somebody waits for a slot
+	encoder encoder
 	running sync.WaitGroup
 
 	mu    sync.Mutex
@@ -77,16 +73,15 @@ type fastCGI struct {
 
 func (s *fastCGI) accept(l net.Listener) error {
 	pause := time.Duration(0)
-	for s.acquire() {
+	for !s.stopping() {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			c := newRecordConn(nc, s)
+			c := newRecordConn(nc.(*place), s)
 			s.running.Add(1)
 			go s.serve(c)
 			continue
 		}
-		<-s.slots
 		if !passing(err) {
 			return fmt.Errorf("accept connection: %w", err)
 		}
@@ -110,37 +105,12 @@ func passing(err error) bool {
 	return false
 }
 
-// acquire takes a slot for the next connection; false when stopped.
-func (s *fastCGI) acquire() bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	default:
-	}
-	s.crowded.Store(true)
-	defer s.crowded.Store(false)
-	s.each((*recordConn).rearm) // idle ones leave
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.stopped:
-		return false
-	}
-}
-
-// serve runs one connection through fcgi.Serve, from its first byte on: fcgi
-// takes 64 KiB for each connection, even for one that never says anything.
+// serve answers what comes on one connection, until it ends.
 func (s *fastCGI) serve(c *recordConn) {
 	defer s.running.Done()
-	defer func() { <-s.slots }()
 	s.join(c)
 	defer s.leave(c)
-	if err := c.await(1); err != nil {
-		c.Conn.Close()
-		return
-	}
-	fcgi.Serve(&oneConn{c}, c) // returns at once; c's child goes on by itself
-	<-c.closed
+	c.receive()
 	c.handlers.Wait()
 }
 
@@ -171,9 +141,6 @@ func (s *fastCGI) stop(l net.Listener) {
 	s.each((*recordConn).rearm)
 }
 
-// leaving reports that connections should end with the requests they have.
-func (s *fastCGI) leaving() bool { return s.stopping() || s.crowded.Load() }
-
 func (s *fastCGI) stopping() bool {
 	select {
 	case <-s.stopped:
@@ -203,18 +170,3 @@ func (s *fastCGI) finish(cancel func()) error {
 	}
 	return fmt.Errorf("stop fastcgi: requests were still under way after %s", s.o.Grace)
 }
-
-// oneConn is a listener with one connection to give.
-type oneConn struct{ c *recordConn }
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	if l.c == nil {
-		return nil, io.EOF
-	}
-	c := l.c
-	l.c = nil
-	return c, nil
-}
-
-func (l *oneConn) Close() error   { return nil }
-func (l *oneConn) Addr() net.Addr { return nil }

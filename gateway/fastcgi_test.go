@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -63,13 +64,19 @@ type fcgiStage struct {
 // bubble serves h, or a keeper, for the time of test and expects it to end well.
 func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiStage)) {
 	t.Helper()
+	bubbleWith(t, h, Options{}, test)
+}
+
+func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *fcgiStage)) {
+	t.Helper()
+	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		s := &fcgiStage{newPipes(), newKeeper(), stop, make(chan error, 1)}
 		if h == nil {
 			h = s.keeper
 		}
-		go func() { s.ended <- ServeFastCGI(ctx, s.pipes, h, Options{Program: program}) }()
+		go func() { s.ended <- ServeFastCGI(ctx, s.pipes, h, o) }()
 		test(t, s)
 		stop()
 		if err := <-s.ended; err != nil {
@@ -154,6 +161,130 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 			c.Close()
 		})
 	}
+}
+
+func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		pairs := appendPairs(nil, wish{method: "GET", target: "/x?y"}.variables())
+		for i := range len(pairs) + 1 {
+			c.begin(1, true)
+			if i > 0 { // an empty record would end them
+				c.raw(appendRecord(nil, typeParams, 1, pairs[:i]))
+			}
+			c.raw(appendStream(nil, typeParams, 1, pairs[i:]))
+			c.stdin(1, nil)
+			if got := c.reply(1).sighting(t); got.Path != "/x" || got.Query != "y" {
+				t.Errorf("split after %d bytes: %+v", i, got)
+			}
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIInterleavedRequestsGetTheirOwnAnswers(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		streams := map[uint16][]byte{}
+		for id := uint16(1); id <= maxConcurrent; id++ {
+			w := wish{method: "POST", target: fmt.Sprintf("/%d", id), body: strings.Repeat("x", 100*int(id))}
+			stream := beginRecord(id, roleResponder, flagKeepConn)
+			pairs := appendPairs(nil, w.variables())
+			for len(pairs) > 0 {
+				n := min(7, len(pairs))
+				stream = appendRecord(stream, typeParams, id, pairs[:n])
+				pairs = pairs[n:]
+			}
+			stream = appendRecord(stream, typeParams, id, nil)
+			for i := range len(w.body) {
+				stream = appendRecord(stream, typeStdin, id, []byte(w.body[i:i+1]))
+			}
+			streams[id] = appendRecord(stream, typeStdin, id, nil)
+		}
+		for len(streams) > 0 { // a record of each in turn
+			for id, stream := range streams {
+				n := headerLen + parseHeader(stream).content
+				c.raw(stream[:n])
+				if streams[id] = stream[n:]; n == len(stream) {
+					delete(streams, id)
+				}
+			}
+		}
+		for range maxConcurrent {
+			id := c.ended().id
+			got := c.answer(id).sighting(t)
+			if got.Path != fmt.Sprintf("/%d", id) || got.Read != 100*int64(id) || got.Error != "" {
+				t.Errorf("answer to %d: %+v", id, got)
+			}
+		}
+		c.Close()
+	})
+}
+
+func TestFastCGIAnAbortConcernsOneRequest(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		post := appendPairs(nil, wish{method: "POST", target: "/held", chunked: true}.variables())
+		c.get(1, true, "/held") // is to be answered
+		first := <-s.entered
+		c.begin(2, true) // aborted within its parameters
+		c.raw(appendRecord(nil, typeParams, 2, post[:20]))
+		c.begin(3, true) // within its body
+		c.raw(appendStream(nil, typeParams, 3, post))
+		c.raw(appendRecord(nil, typeStdin, 3, []byte("half")))
+		<-s.entered
+		c.get(4, true, "/held") // within the handler
+		<-s.entered
+		for _, id := range []uint16{2, 3, 4} {
+			c.abort(id)
+			if e := c.ended(); e != (end{id, statusComplete}) {
+				t.Errorf("%+v", e)
+			}
+		}
+		c.abort(5) // never began
+		c.abort(2) // is over
+		if first.Context().Err() != nil {
+			t.Error("another request was cancelled")
+		}
+		close(s.release)
+		c.reply(1).sighting(t)
+		c.Close()
+	})
+}
+
+func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
+	seen := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		seen <- err
+	})
+	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.raw([]byte{wireVersion, typeStdin, 0, 1, 0xff, 0xff, 0xff, 0})
+		c.raw([]byte("all there is"))
+		c.Close()
+		if err := <-seen; !errors.Is(err, errGone) {
+			t.Errorf("the handler saw %v", err)
+		}
+	})
+}
+
+func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		c := s.dial(t)
+		c.begin(1, true)
+		for _, kind := range []byte{0, typeEnd, 6, 7, 8, 10, 11, 12, 255} {
+			for _, id := range []uint16{0, 1, 2} {
+				c.raw(appendRecord(nil, kind, id, []byte("no request")))
+			}
+		}
+		c.params(1, wish{method: "GET", target: "/x"}.variables())
+		c.stdin(1, nil)
+		c.reply(1).sighting(t)
+		c.Close()
+	})
 }
 
 func TestFastCGIRequestsOnOneConnectionDoNotWaitForEachOther(t *testing.T) {
@@ -356,7 +487,6 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 		{"torn within a length", []byte{1, 0x80, 0}, 400},
 		{"with lengths beyond all bounds", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
 		{"without a method", appendPairs(nil, map[string]string{"REQUEST_URI": "/"}), 400},
-		{"that name an exchange", appendPairs(nil, map[string]string{numberParam: "1"}), 400},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -469,17 +599,14 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 		vars := wish{method: "GET", target: "/held"}.variables()
 		here.Write(beginRecord(1, roleResponder, 1))
 		here.Write(appendStream(nil, typeParams, 1, appendPairs(nil, vars)))
-		r := <-s.entered
-		start := time.Now()
+		<-s.entered
 		close(s.release) // and nobody reads
-		<-r.Context().Done()
-		for {
-			if _, err := here.Write(appendRecord(nil, typeStdin, 1, nil)); err != nil {
-				break
-			}
-		}
-		if took := time.Since(start); took > writeTime {
-			t.Errorf("took %s", took)
+		time.Sleep(writeTime - time.Nanosecond)
+		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still taken
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if _, err := here.Write([]byte{wireVersion}); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("connection is still open: %v", err)
 		}
 	})
 }
@@ -539,42 +666,109 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 	})
 }
 
-func TestFastCGIConnectionsBeyondTheBoundWaitForIdleOnes(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		var idle []*client
-		for range maxConns {
-			c := s.dial(t)
-			c.get(1, true, "/x")
+func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
+	post := appendPairs(nil, wish{method: "POST", target: "/x", chunked: true}.variables())
+	cases := []struct {
+		name string
+		hold func(*client)
+		took time.Duration
+	}{
+		{"saying nothing", func(*client) {}, 0},
+		{"half a header", func(c *client) { c.raw([]byte{wireVersion, typeBegin, 0}) }, 0},
+		{"only a BEGIN", func(c *client) { c.begin(1, true) }, 0},
+		{"half the parameters", func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:9])) }, 0},
+		{"a kept connection", func(c *client) { c.get(1, true, "/x"); c.reply(1) }, 0},
+		{"half a body", func(c *client) {
+			c.begin(1, true)
+			c.raw(appendStream(nil, typeParams, 1, post))
+			c.raw(appendRecord(nil, typeStdin, 1, []byte("x")))
+		}, 0},
+		{"dribbling a body", func(c *client) {
+			c.begin(1, true)
+			c.raw(appendStream(nil, typeParams, 1, post))
+			go func() {
+				for {
+					time.Sleep(100 * time.Millisecond)
+					if _, err := c.Write(appendRecord(nil, typeStdin, 1, []byte("x"))); err != nil {
+						return
+					}
+				}
+			}()
+		}, 0},
+		{"half a body nobody reads", func(c *client) {
+			c.begin(1, true)
+			c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
 			c.reply(1)
-			idle = append(idle, c)
+		}, 0},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+				for range fewPlaces {
+					tc.hold(s.dial(t))
+				}
+				synctest.Wait()
+				checkAnswersAtOnce(t, s, tc.took)
+				time.Sleep(time.Second) // of the bubble: until the dribblers have noticed
+			})
+		})
+	}
+}
+
+// checkAnswersAtOnce asks more often than there are places, and leaves the connections open.
+func checkAnswersAtOnce(t *testing.T, s *fcgiStage, want time.Duration) {
+	t.Helper()
+	start := time.Now()
+	for range 2 * fewPlaces {
+		c := s.dial(t)
+		c.get(1, true, "/x")
+		c.reply(1).sighting(t)
+	}
+	if took := time.Since(start); took != want {
+		t.Errorf("took %s, want %s", took, want)
+	}
+}
+
+func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
+	bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+		for range fewPlaces {
+			deaf, there := net.Pipe()
+			s.calls <- there
+			deaf.Write(fcgiGetX)
 		}
-		start := time.Now()
-		for range 3 {
-			late := s.dial(t)
-			late.get(1, true, "/held")
-			<-s.entered
-		}
-		if took := time.Since(start); took != 0 {
-			t.Errorf("took %s", took)
-		}
-		close(s.release)
-		for _, c := range idle {
-			c.Close()
-		}
+		synctest.Wait()
+		checkAnswersAtOnce(t, s, takingTime)
 	})
 }
 
-func TestFastCGIAtTheBoundEveryNewConnectionIsServed(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		for i := range maxConns {
+func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
+	bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+		var conns []*client
+		var under []*http.Request
+		for range fewPlaces {
 			c := s.dial(t)
-			if i == maxConns-1 {
-				synctest.Wait() // until the server waits for a slot
-			}
 			c.get(1, true, "/held")
-			<-s.entered
+			under = append(under, <-s.entered)
+			conns = append(conns, c)
+		}
+		late := s.dial(t)
+		go late.Write(fcgiGetX)
+		synctest.Wait()
+		for _, r := range under {
+			if r.Context().Err() != nil {
+				t.Error("a request under way was cut off")
+			}
+		}
+		select {
+		case <-late.ends:
+			t.Error("there was a place too many")
+		default:
 		}
 		close(s.release)
+		for _, c := range conns {
+			c.reply(1)
+		}
+		late.reply(1)
 	})
 }
 

@@ -16,8 +16,9 @@ const (
 	// httpHeaderTime is for the request line and the headers.
 	httpHeaderTime = 10 * time.Second
 
-	// httpHeaderBytes is net/http's bound on them, near that of the CGI variables.
-	httpHeaderBytes = 64 << 10
+	// httpHeaderBytes is net/http's bound on them: what nginx takes, in four buffers of 8 KiB. All
+	// connections may hold so much at once.
+	httpHeaderBytes = 32 << 10
 
 	// httpMaxConns lets a thousand people log in at once, each on a connection of his own.
 	httpMaxConns = 1280
@@ -135,7 +136,7 @@ func newHTTPBody(all io.ReadCloser, place *place) *httpBody {
 func (b *httpBody) Read(p []byte) (int, error) {
 	if !b.touched {
 		b.touched = true
-		b.place.become(receiving)
+		b.place.become(waiting)
 	}
 	n, err := b.kept.Read(p)
 	if err != nil {
@@ -153,6 +154,6 @@ func (b *httpBody) drain(r *http.Request) {
 	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
-	b.place.become(receiving)
+	b.place.become(waiting)
 	io.CopyN(io.Discard, b.all, drainBytes)
 }

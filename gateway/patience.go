@@ -45,20 +45,36 @@ func (c *recordConn) chunks(n int, use func([]byte) error) error {
 	return nil
 }
 
-// rearm sets the read deadline that the present state asks for.
+// rearm sets the read deadline that the present state asks for, and lets others
+// know whether the place of this connection is to be had.
 func (c *recordConn) rearm() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case !c.fresh:
-		c.closing = c.closing || c.server.leaving()
+		c.closing = c.closing || c.server.stopping()
 	case c.server.stopping():
 		c.closing = true
 		if soon := time.Now().Add(freshTime); soon.Before(c.idleBy) {
 			c.idleBy = soon
 		}
 	}
+	c.place.become(c.phase())
 	c.Conn.SetReadDeadline(c.deadline())
+}
+
+// phase says whom the connection waits for: for us as soon as one request does. c.mu is held.
+func (c *recordConn) phase() phase {
+	next := waiting
+	for _, e := range c.exchanges {
+		switch {
+		case e.ours():
+			return working
+		case e.answered && !e.written:
+			next = answering
+		}
+	}
+	return next
 }
 
 // deadline is the next moment at which something has taken too long; zero for

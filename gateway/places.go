@@ -11,13 +11,13 @@ import (
 )
 
 // places is a listener whose connections have so many places. When all are taken and one
-// more comes, the connection that has waited longest for a request has to go: one that is silent, or kept for a
-// next one, or still sending its headers. So whoever opens connections only to hold them takes
-// nothing from those who have something to ask. Without such a one the newcomer waits, and the rest in the backlog.
+// more comes, the connection that has waited longest for its peer has to go: it is silent, or kept for a next
+// request, or its peer dribbles headers or a body, or does not take the answer. So whoever opens connections only to hold
+// them takes nothing from those who have something to ask. A request that waits for us is never cut off; if all
+// do, the newcomer waits, and the rest in the backlog.
 //
-// A request under way is never cut off for a newcomer while it waits for us. While it waits for its peer,
-// for more of its body or to take the answer, it may for crowdedTime: else a body that
-// dribbles held its place for bodyTime, and so many of them held all places.
+// A body gets no more patience than headers: with some seconds for each, a few hundred dribbled bodies a second would
+// hold all places. As it is, an honest peer has until as many newcomers have come as there are places.
 //
 // There is no bound for each peer: behind a proxy they all have one address.
 type places struct {
@@ -31,15 +31,15 @@ type places struct {
 	warned time.Time
 
 	mu      sync.Mutex
-	taken   list.List // of *place, by since
+	taken   list.List // of *place, by the time they became what they are
 	wanted  bool      // a connection waits for a place
 	leaving *place    // was told to go, and has not noticed yet
 }
 
 const (
-	// crowdedTime is what a request gets for its body, and again for its answer, while others have
-	// no place. A form of 64 KiB takes 5 s at 100 kbit/s.
-	crowdedTime = 5 * time.Second
+	// takingTime is what a peer gets to take an answer while others have no place. Answers fit
+	// into the socket's buffer; only who has left many there without reading needs any time at all.
+	takingTime = time.Second
 
 	// crowdedEvery is how often the log says that places are scarce.
 	crowdedEvery = time.Minute
@@ -74,77 +74,63 @@ func (p *places) Close() error {
 // admit finds a place for nc, however long it takes.
 func (p *places) admit(nc net.Conn) (net.Conn, error) {
 	c := &place{Conn: nc, places: p}
-	for {
-		wait := p.enter(c)
-		if wait == 0 {
-			return c, nil
-		}
+	for !p.enter(c) {
 		p.warn()
 		select {
 		case <-p.change:
-		case <-time.After(wait):
+		case <-time.After(takingTime): // nothing tells when somebody has been stuck for too long
 		case <-p.closed:
 			nc.Close()
 			return nil, net.ErrClosed
 		}
 	}
+	return c, nil
 }
 
-// enter gives c a place, or says when to look again, should nothing change before.
-func (p *places) enter(c *place) (wait time.Duration) {
+// enter gives c a place, or sees to it that change says when to try again.
+func (p *places) enter(c *place) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken.Len() >= p.max {
-		p.wanted = true
-		return p.expel(time.Now())
+	p.wanted = p.taken.Len() >= p.max
+	if p.wanted {
+		p.expel()
+		return false
 	}
-	p.wanted = false
 	c.seat = p.taken.PushBack(c)
-	return 0
+	return true
 }
 
 func (p *places) evict() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.expel(time.Now())
+	p.expel()
 }
 
-// expel tells one connection to go, or says how long none has to as things are. p.mu is held.
-func (p *places) expel(now time.Time) (wait time.Duration) {
+// expel tells one connection to go, if any has to. p.mu is held.
+func (p *places) expel() {
 	if p.leaving != nil {
-		return crowdedTime
+		return
 	}
-	victim, wait := p.victim(now)
-	switch {
+	switch victim := p.victim(time.Now()); {
 	case victim == nil:
-	case victim.phase == waiting:
+	case victim.silent():
 		p.leaving = victim
-		victim.Conn.SetReadDeadline(longAgo) // not Close: its Read may just have got a request
+		victim.Conn.SetReadDeadline(longAgo) // not Close: its Read may just have got something
 	default:
 		p.remove(victim)
-		go victim.Conn.Close() // waits for its Read to return
+		go victim.Conn.Close() // waits for its Write to return
 	}
-	return wait
 }
 
-// victim is who has to go first, or nobody within wait as things are. p.mu is held.
-func (p *places) victim(now time.Time) (victim *place, wait time.Duration) {
-	var slow *place
+// victim is who has to go first. p.mu is held.
+func (p *places) victim(now time.Time) *place {
 	for seat := p.taken.Front(); seat != nil; seat = seat.Next() {
-		switch c := seat.Value.(*place); {
-		case c.phase == parting, c.silent():
-			return c, crowdedTime
-		case slow == nil && c.stalled():
-			slow = c
+		c := seat.Value.(*place)
+		if c.phase == parting || c.stuck(now) || c.silent() && !hasUnread(c.Conn) {
+			return c
 		}
 	}
-	if slow == nil {
-		return nil, crowdedTime
-	}
-	if left := crowdedTime - now.Sub(slow.since); left > 0 {
-		return nil, left
-	}
-	return slow, crowdedTime
+	return nil
 }
 
 // remove gives up the place of c. p.mu is held.
@@ -186,9 +172,8 @@ type place struct {
 	// Of places.mu:
 	seat     *list.Element // nil = given up
 	phase    phase
-	since    time.Time // of the phase
 	reading  bool      // a Read is under way
-	writing  bool      // a Write is
+	writing  time.Time // since when a Write is under way; zero = none
 	deadline time.Time // of Read, as the owner set it
 }
 
@@ -196,36 +181,35 @@ type place struct {
 type phase int
 
 const (
-	waiting   phase = iota // for its peer: the first byte, the next request, the rest of the headers
-	receiving              // for its peer: the rest of a body
+	waiting   phase = iota // for its peer: the first byte, the next request, the rest of one
 	working                // for us
 	answering              // for its peer, to take the answer
 	parting                // for nobody: everything is said
 )
 
+// become says that c waits for somebody else from now on.
 func (c *place) become(next phase) {
-	now := time.Now()
 	c.places.mu.Lock()
 	defer c.places.mu.Unlock()
-	if c.seat == nil {
+	if c.seat == nil || c.phase == next {
 		return
 	}
-	c.phase, c.since = next, now
+	c.phase = next
 	c.places.taken.MoveToBack(c.seat)
 	c.places.wake()
 }
 
-// silent: there is no request, and none to be read. The accepting goroutine may be far ahead of those
-// that read: in a rush most have not begun to, or have not been woken yet. places.mu is held.
-func (c *place) silent() bool { return c.phase == waiting && c.reading && !hasUnread(c.Conn) }
+// silent: it waits for bytes. Whether there are some is another question: the accepting goroutine may be far ahead
+// of those that read; in a rush most have not begun to, or have not been woken yet. places.mu is held.
+func (c *place) silent() bool { return c.phase == waiting && c.reading }
 
-// stalled: a request is under way, and its peer holds it up. places.mu is held.
-func (c *place) stalled() bool {
-	return c.phase != working && (c.writing || c.reading && c.phase != waiting)
+// stuck: its peer takes nothing. places.mu is held.
+func (c *place) stuck(now time.Time) bool {
+	return c.phase != working && !c.writing.IsZero() && now.Sub(c.writing) >= takingTime
 }
 
 func (c *place) Read(b []byte) (int, error) {
-	c.begin(&c.reading)
+	c.beginRead()
 	n, err := c.Conn.Read(b)
 	if c.endRead(n) {
 		return 0, &net.OpError{Op: "read", Err: net.ErrClosed}
@@ -234,18 +218,21 @@ func (c *place) Read(b []byte) (int, error) {
 }
 
 func (c *place) Write(b []byte) (int, error) {
-	c.begin(&c.writing)
-	n, err := c.Conn.Write(b)
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
-	c.writing = false
-	return n, err
+	c.noteWrite(time.Now())
+	defer c.noteWrite(time.Time{})
+	return c.Conn.Write(b)
 }
 
-func (c *place) begin(what *bool) {
+func (c *place) noteWrite(since time.Time) {
 	c.places.mu.Lock()
 	defer c.places.mu.Unlock()
-	*what = true
+	c.writing = since
+}
+
+func (c *place) beginRead() {
+	c.places.mu.Lock()
+	defer c.places.mu.Unlock()
+	c.reading = true
 	c.places.wake()
 }
 
