@@ -2,7 +2,10 @@
 
 package pamauth
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // What a child of its own costs beside the conversation itself.
 func BenchmarkConversation(b *testing.B) {
@@ -11,6 +14,24 @@ func BenchmarkConversation(b *testing.B) {
 		b.Run(way, func(b *testing.B) {
 			for b.Loop() {
 				if _, err := c.Hold(b.Context(), Login{User: "alice", Password: password}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// What stands before a conversation must cost nothing beside it.
+func BenchmarkBeforeTheConversation(b *testing.B) {
+	known := &book{}
+	for name, c := range map[string]Conversation{
+		"known answer": Cache(time.Hour, known),
+		"share":        Share(known),
+		"gate":         Gate(1, known),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := c.Hold(b.Context(), alice); err != nil {
 					b.Fatal(err)
 				}
 			}

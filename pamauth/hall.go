@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxWaiting is how many may wait in one hall. Each is a request held open, some 20 kilobytes; and of four thousand password checks at
+	// maxWaiting is how many may wait in one hall. Each is a request held open, with its buffers; and of four thousand password checks at
 	// 50 ms the last would be done after a minute on four cores.
 	maxWaiting = 4096
 	// hopeless is how many times as long as there is time the waiting must look, before nobody waits that long. The estimate is rough.
