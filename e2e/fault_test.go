@@ -17,7 +17,7 @@ type act struct {
 
 // acts are all of them, in the order of the table.
 func acts() []act {
-	return concat(moduleActs(), logActs(), fileActs(), killActs(), clientActs(), recordActs(), connectionActs())
+	return concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs())
 }
 
 func concat(groups ...[]act) (all []act) {

@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+func halfActs() []act {
+	return []act{{name: "config.yml is written bit by bit", door: httpDoor, play: playHalfConfig}}
+}
+
+const (
+	// pieceEvery is the time between two pieces of a file that is written in place; the service takes it when it has not changed for a second.
+	pieceEvery = 100 * time.Millisecond
+	// pieceLate is when a machine was too busy for the pieces to come in time: nothing is learnt then.
+	pieceLate = 700 * time.Millisecond
+	// pieces take longer than the service would wait for one that does not change.
+	pieces = 25
+	// pieceTries is how often such a machine is tried.
+	pieceTries = 5
+)
+
+// playHalfConfig writes config.yml in place and in pieces, for more than two seconds, the first of which is a whole configuration in which
+// nobody is blacklisted. Nobody who is blacklisted may be let in.
+func playHalfConfig(s *scene) {
+	good := readFile(s.t, s.configFile)
+	c := s.crowd()
+	c.more(someLogins())
+	let, late := 0, true
+	for try := 0; try < pieceTries && late; try++ {
+		let, late = s.writeInPieces(good)
+	}
+	if late {
+		s.t.Skip("this machine is too busy to write a file in pieces")
+	}
+	normal := s.normal()
+	c.more(1)
+	got, lost := c.gone()
+	if let > 0 {
+		lost = append(lost, "a blacklisted user was let in")
+	}
+	s.row(row{fault: "config.yml", done: "written bit by bit, its beginning valid", got: got.String(), normal: normal}, lost)
+}
+
+// writeInPieces writes the beginning without the blacklist, then comments, then the rest, and has the blacklisted user try meanwhile.
+func (s *scene) writeInPieces(good string) (let int, late bool) {
+	s.t.Helper()
+	first, rest, _ := strings.Cut(good, "blacklisted_users:")
+	f, err := os.OpenFile(s.configFile, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	last := time.Now()
+	write := func(text string) {
+		if _, err := f.WriteString(text); err != nil {
+			s.t.Fatal(err)
+		}
+		late = late || time.Since(last) > pieceLate
+		last = time.Now()
+	}
+	answers := make(chan reply, pieces)
+	write(first)
+	for range pieces {
+		write("# one more line\n")
+		go func() { answers <- s.askFrom("127.8.0.1", mallory, stageAccounts[mallory]) }()
+		time.Sleep(pieceEvery) // the pause is what is played
+	}
+	write("blacklisted_users:" + rest)
+	for range pieces {
+		if r := <-answers; r.status == http.StatusOK {
+			let++
+		}
+	}
+	return let, late
+}

@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// lostUser is one whom the directory does not find an end for.
+const lostUser = "lost"
+
+func nameActs() []act {
+	return []act{{name: "the directory hangs", door: namespaceDoor, play: playDirectory,
+		options: sceneOptions{users: []string{lostUser}, timeout: seconds(2), concurrency: seats, config: withTeam, prepare: directory}}}
+}
+
+// withTeam has a rule for a group, so that every login asks for groups.
+func withTeam(config string) string {
+	return config + "access:\n  - allow: [push]\n    repositories: [team/app]\n    to: [\"@faultteam\"]\n"
+}
+
+// directory compiles testdata/nss_fault.c and lays out what the service finds in the place of the machine's own files.
+func directory(s *scene) {
+	needMountNamespace(s.t)
+	need(s.t, "a directory of the test's own", "gcc", "ldconfig", "setpriv", "/etc/ld.so.cache", "/etc/nsswitch.conf")
+	if err := os.Mkdir(s.path("nss"), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	mustRun(s.t, "gcc", "-w", "-shared", "-fPIC", "-o", s.path("nss/libnss_fault.so.2"), "testdata/nss_fault.c")
+	s.write("ld.so.conf", "include /etc/ld.so.conf\n"+s.path("nss")+"\n")
+	mustRun(s.t, "ldconfig", "-X", "-C", s.path("ld.so.cache"), "-f", s.path("ld.so.conf"))
+	s.write("nsswitch.conf", "passwd: files fault\ngroup: files fault\n")
+}
+
+// namespaceDoor is the HTTP door with a directory of its own, in mounts that nobody else sees.
+var namespaceDoor = theatre{name: "HTTP door, own directory", open: openInNamespace}
+
+func openInNamespace(t testing.TB, s *stage) {
+	s.listen()
+	script := fmt.Sprintf(`set -e
+mount --bind %[1]s/nsswitch.conf /etc/nsswitch.conf
+mount --bind %[1]s/ld.so.cache /etc/ld.so.cache
+[ ! -e /run/nscd/socket ] || mount --bind %[1]s/nsswitch.conf /run/nscd/socket
+exec setpriv --reuid=%[2]d --regid=%[2]d --clear-groups "$@"`, s.dir, s.web.uid)
+	cmd := exec.Command("sh", "-c", script, "sh", s.program, "http", "--listen", s.address)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = ownMounts()
+	s.service = s.start("dockerauth http", cmd)
+	s.service.ready(t, "tcp", s.address)
+	s.mounts = []string{""}
+}
+
+// playDirectory has the directory never answer for one user, then for anybody, while a rule makes every login ask it for groups.
+func playDirectory(s *scene) {
+	c := s.crowd()
+	c.more(someLogins())
+	r := s.ask(lostUser, passwordOf(lostUser))
+	lost := s.granted(guest(0))
+	got, wrong := c.gone()
+	lost = append(lost, wrong...)
+	lost = append(lost, s.refused503(r)...)
+	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
+		append(lost, s.leftovers()...))
+
+	c = s.crowd(http.StatusServiceUnavailable)
+	c.more(1)
+	hang := s.write("nss/hang", "")
+	before := c.count("503")
+	eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
+	r = s.ask(guest(1), passwordOf(guest(1)))
+	if err := os.Remove(hang); err != nil {
+		s.t.Fatal(err)
+	}
+	normal := s.normal()
+	c.more(someLogins())
+	got, lost = c.gone()
+	lost = append(lost, s.refused503(r)...)
+	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},
+		append(lost, s.leftovers()...))
+}
+
+func (s *scene) refused503(r reply) []string {
+	if flaw := s.flaw(r, lostUser, true, http.StatusServiceUnavailable); flaw != "" {
+		return []string{flaw}
+	}
+	if r.status != http.StatusServiceUnavailable {
+		return []string{fmt.Sprintf("status %d instead of 503", r.status)}
+	}
+	return nil
+}
+
+// granted looks whether the group that the directory gives was heard of: else nothing here shows anything.
+func (s *scene) granted(user string) []string {
+	claims, err := s.claims(s.ask(user, passwordOf(user)))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if got := claims.scopes(); got != appScope {
+		return []string{fmt.Sprintf("%s is granted %q, want %q for the group", user, got, appScope)}
+	}
+	return nil
+}
