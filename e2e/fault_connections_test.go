@@ -13,6 +13,7 @@ import (
 func connectionActs() []act {
 	return []act{
 		{name: "idle connections", door: httpDoor, play: playIdle, options: sceneOptions{prepare: manyFiles}},
+		{name: "idle connections", door: nginxFastCGI, play: playIdle, options: sceneOptions{prepare: manyFiles}},
 		{name: "slow headers", door: httpDoor, play: func(s *scene) { s.playSlow("headers", slowHeaders(s)) }},
 		{name: "slow bodies", door: httpDoor, play: func(s *scene) { s.playSlow("bodies", slowBody(s)) }},
 	}

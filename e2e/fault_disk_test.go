@@ -103,10 +103,7 @@ func (s *scene) logsAgain(c *crowd) string {
 // cutLines are those that are torn, but for one and for empty ones: processes of the CGI door that do not know of each other may all begin
 // a new line after the torn one.
 func (s *scene) cutLines() []string {
-	var torn []string
-	for _, t := range tornLines(s.logFile, strings.ReplaceAll(readFile(s.t, s.logFile), "\n\n", "\n")) {
-		torn = append(torn, t)
-	}
+	torn := tornLines(s.logFile, strings.ReplaceAll(readFile(s.t, s.logFile), "\n\n", "\n"))
 	if len(torn) <= 1 {
 		return nil
 	}
