@@ -54,12 +54,7 @@ func CGI(streams Streams) int {
 	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
-	in, out, err := pamauth.TakeAside(streams.In, streams.Out) // what a module prints must not become the answer
-	if err != nil {
-		log.Error("keep standard output from PAM modules", "reason", err.Error())
-		in, out = streams.In, streams.Out
-	}
-	if err := gateway.CGI(context.Background(), l, env, in, out, options(l)); err != nil {
+	if err := gateway.CGI(context.Background(), l, env, streams.In, streams.Out, options(l)); err != nil {
 		log.Error("answer request", "reason", err.Error())
 		return exitError
 	}

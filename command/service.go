@@ -48,19 +48,24 @@ func wantsGroups(cfg *config.Config) bool {
 	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups()
 }
 
-// OneConversation asks PAM in this process: for the CGI door, where the
-// process lives for one request and ends with it.
+// OneConversation asks PAM for the CGI door, where the process lives for one
+// request: in a child all the same, since a module that crashes would take the
+// answer along, and Apache would make one of its own, in HTML.
 func OneConversation(cfg *config.Config) pamauth.Conversation {
-	return pamauth.Deadline(cfg.PAM.Timeout, &pamauth.InProcess{Stack: stack(cfg)})
+	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, ""))
 }
 
-// ManyConversations asks PAM in a child process each time: for the long-lived
-// doors, where a module that hangs, crashes or leaks must take nobody along.
+// ManyConversations asks PAM for the long-lived doors.
 // program is the binary to start; "" = this one, even after an upgrade has
 // replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
-	child := &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
-	return pamauth.Cache(cfg.PAM.Cache, pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child))))
+	return pamauth.Cache(cfg.PAM.Cache, pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child(cfg, program)))))
+}
+
+// child asks PAM in a process of its own each time: a module that hangs,
+// crashes or leaks takes nobody along.
+func child(cfg *config.Config, program string) pamauth.Conversation {
+	return &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
 }
 
 func stack(cfg *config.Config) pamauth.Stack {

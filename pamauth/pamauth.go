@@ -60,7 +60,7 @@ var (
 	ErrBusy = errors.New("pam conversation not begun")
 )
 
-// InProcess holds the conversation in this process: for the CGI door, where the process serves one request and is the web server's child.
+// InProcess holds the conversation in this process: what a Child does, and good for a process that ends soon after.
 //
 // PAM is asked by one conversation at a time, since modules need not be safe for threads. When the context ends first, Hold kills what
 // the modules started and returns, but the stuck thread stays: the process should end soon after. While it runs, other programs must not be
