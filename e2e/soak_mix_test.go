@@ -13,7 +13,7 @@ type soakKind int
 const (
 	soakAnonymous  soakKind = iota // a token for what everybody may pull
 	soakRefresh                    // a new access token for a refresh token
-	soakLogin                      // a name and a password that was never seen before: PAM is asked each time
+	soakLogin                      // a password that was never seen before: PAM is asked each time
 	soakBadRequest                 // something that no credentials could make good
 	soakRefused                    // a login that is refused, and remembered for a while
 	soakKinds
@@ -28,6 +28,10 @@ const (
 	soakReconnect = 50  // one in so many requests comes on a new connection
 	soakVerify    = 10  // one in so many tokens is verified; each is looked at
 	soakAccounts  = 20  // with refresh tokens
+
+	// soakVisitors log in. The throttle remembers for a week who has logged in from where, some 300 bytes for each, up to 100,000 of them: with a new name in
+	// every login that would be what grows. A prime, so that all come in turn, and few enough that all have come after a tenth of the short run.
+	soakVisitors = 199
 )
 
 // kindOf is what the n-th request wants.
@@ -127,7 +131,7 @@ func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
 	case soakRefresh:
 		return k.expectRefresh(c, n)
 	case soakLogin:
-		name := fmt.Sprintf("visitor%d", n)
+		name := fmt.Sprintf("visitor%03d", n%soakVisitors)
 		return k.expectToken(c, askGet(serviceIs+scope+"&account="+name, name, fmt.Sprintf("password-%d", n)), name, n)
 	case soakBadRequest:
 		bad := badRequests[n%int64(len(badRequests))]
