@@ -254,6 +254,15 @@ func TestProgramsThatAreNotTheChild(t *testing.T) {
 	}
 }
 
+// A sibling that is just being started holds a copy of the pipe for a moment; here it is a process that holds it for longer.
+func TestAVerdictIsBelievedBeforeTheEndOfFile(t *testing.T) {
+	c := Child{Program: "/bin/sh", Args: []string{"-c", `printf '\001y\000\005alice'; sleep 1 & exit 0`}, Stack: Stack{"test", "/"}}
+	account, err := hold(t, c, Login{User: "alice", Password: password})
+	if err != nil || account.Name != "alice" {
+		t.Errorf("got %q, %v", account.Name, err)
+	}
+}
+
 func TestWhatAChildPrintsIsPassedOnWithinBounds(t *testing.T) {
 	var stderr notes
 	c := Child{Program: "/bin/sh", Args: []string{"-c", "head -c 300000 /dev/zero | tr '\\0' x >&2"}, Stack: Stack{"test", "/"}, Stderr: &stderr}
