@@ -154,14 +154,44 @@ func (p *process) chatter() []byte {
 	return <-p.noise
 }
 
+// verdict reads what is in the pipe. The child has ended, so that is all of it. The end of file may not be there yet, since a sibling holds a
+// copy of the pipe between its fork and its exec; and a time limit would pass unread when this process gets no turn for as long.
 func (p *process) verdict() (verdict, error) {
-	_ = p.answer.SetReadDeadline(time.Now().Add(leftovers))
-	b, err := io.ReadAll(io.LimitReader(p.answer, maxVerdict+1))
-	// The child has ended, so all of it is here. The end of file may not be: a sibling holds a copy of the pipe between its fork and its exec.
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	conn, err := p.answer.SyscallConn()
+	if err != nil {
+		return verdict{}, err
+	}
+	var b []byte
+	var failed error
+	err = conn.Read(func(fd uintptr) bool {
+		b, failed = readReady(int(fd), maxVerdict+1)
+		return true
+	})
+	if err := errors.Join(err, failed); err != nil {
 		return verdict{}, err
 	}
 	return decodeVerdict(b)
+}
+
+// readReady takes up to most bytes from a pipe without waiting for more.
+func readReady(fd, most int) ([]byte, error) {
+	b := make([]byte, most)
+	n := 0
+	for n < most {
+		got, err := syscall.Read(fd, b[n:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return b[:n], nil
+		case err != nil:
+			return nil, os.NewSyscallError("read", err)
+		case got == 0:
+			return b[:n], nil
+		}
+		n += got
+	}
+	return b[:n], nil
 }
 
 // death is how the child ended. Go turns most signals of a crash into status 2 and a text, whose first lines name the signal.
