@@ -13,17 +13,32 @@ type ruin struct {
 }
 
 var ruins = []ruin{
+	{"deleted", func(s *scene, path, good string) error { return os.Remove(path) }},
+	{"half written", func(s *scene, path, good string) error { return os.WriteFile(path, []byte(half(good)), 0) }},
 	{"truncated", func(s *scene, path, good string) error { return os.Truncate(path, 0) }},
 	{"garbage", func(s *scene, path, good string) error {
 		return os.WriteFile(path, []byte("\x00\xff\x13garbage\n{]"), 0)
 	}},
-	{"deleted", func(s *scene, path, good string) error { return os.Remove(path) }},
 	{"unreadable", func(s *scene, path, good string) error { return os.Chmod(path, 0) }},
-	{"half written", func(s *scene, path, good string) error { return os.WriteFile(path, []byte(half(good)), 0) }},
 }
 
-// open for everybody: then others could sign tokens.
+// keyForAll is open to everybody: then others could sign tokens.
 var keyForAll = ruin{"readable to others", func(s *scene, path, good string) error { return os.Chmod(path, 0o644) }}
+
+// ruinsOf are those that a file meets. In the short form key and certificate meet the first ones only: to the service they are files like config.yml.
+func ruinsOf(file string) []ruin {
+	switch {
+	case file == "config.yml":
+		return ruins
+	case file == "key.pem" && long():
+		return append([]ruin{keyForAll}, ruins...)
+	case file == "key.pem":
+		return []ruin{keyForAll, ruins[0], ruins[1]}
+	case long():
+		return ruins
+	}
+	return ruins[:2]
+}
 
 // half is cut in the middle of a line: of config.yml's line on the audience, of a PEM file's base64.
 func half(text string) string {
@@ -45,13 +60,10 @@ func fileActs() []act {
 		door theatre
 		long bool
 	}{{httpDoor, false}, {apacheCGI, true}, {apacheFcgid, true}} {
-		for _, file := range []struct {
-			name  string
-			ruins []ruin
-		}{{"config.yml", ruins}, {"key.pem", append([]ruin{keyForAll}, ruins...)}, {"cert.pem", ruins}} {
-			all = append(all, act{name: "bad " + file.name, door: d.door, options: o, long: d.long, play: func(s *scene) {
-				for _, r := range file.ruins {
-					s.playRuin(file.name, r)
+		for _, file := range []string{"config.yml", "key.pem", "cert.pem"} {
+			all = append(all, act{name: "bad " + file, door: d.door, options: o, long: d.long, play: func(s *scene) {
+				for _, r := range ruinsOf(file) {
+					s.playRuin(file, r)
 				}
 			}})
 		}

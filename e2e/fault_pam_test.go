@@ -80,7 +80,11 @@ func playMisdeeds(s *scene) {
 			lost = append(lost, fmt.Sprintf("status %d instead of %d: %s", r.status, want, excerpt(string(r.body))))
 		}
 		lost = append(lost, s.leftovers()...)
-		s.row(row{m.name, "", "login of its user, others beside", fmt.Sprintf("%s; others %s", r.word(), got), 0, normal}, lost)
+		note := ""
+		if want == http.StatusInternalServerError {
+			note = "500 is Apache's own page: what ends a program takes its answer along."
+		}
+		s.row(row{fault: m.name, note: note, done: "login of its user, others beside", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal}, lost)
 	}
 }
 
@@ -116,5 +120,5 @@ func playNoSeat(s *scene) {
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, seats)
-	s.row(row{"every seat is taken", "", done, fmt.Sprintf("%s; others %s", answers, got), 0, normal}, lost)
+	s.row(row{fault: "every seat is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got), normal: normal}, lost)
 }

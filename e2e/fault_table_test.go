@@ -21,6 +21,7 @@ type row struct {
 	got    string // what the clients got
 	lost   int    // answers that were wrong or never came, lines torn, things left over
 	normal string // from the end of the fault to the first good login
+	note   string // below the table
 }
 
 // doorNames are theatres in a word.
@@ -60,6 +61,15 @@ func (r *report) text() string {
 		}
 	}
 	_ = w.Flush() // a builder takes everything
+	noted := map[string]bool{}
+	for _, act := range acts {
+		for _, o := range r.rows[act] {
+			if o.note != "" && !noted[o.note] {
+				fmt.Fprintf(&b, "\n%s\n", o.note)
+				noted[o.note] = true
+			}
+		}
+	}
 	return b.String()
 }
 

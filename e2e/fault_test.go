@@ -17,7 +17,7 @@ type act struct {
 
 // acts are all of them, in the order of the table.
 func acts() []act {
-	return concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs())
+	return concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
 }
 
 func concat(groups ...[]act) (all []act) {
@@ -32,7 +32,7 @@ func long() bool { return os.Getenv("DOCKERAUTH_FAULTS") == "long" }
 
 // actsAtOnce is how many services are in trouble at the same time. Most of an act is waiting, so it is more than there are cores; too many,
 // and honest logins wait so long for a core that time limits are met for a reason that is none of the fault's.
-const actsAtOnce = 4
+const actsAtOnce = 6
 
 // TestFaults plays every fault with the real thing and prints a table of what came of it. The loss that no fault may bring: a wrong answer, an
 // answer that is not JSON or none at all, a torn line in the log, something left over, a service that does not come back by itself.
