@@ -231,6 +231,20 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 	}
 }
 
+// Nobody watches a CGI program start: people must be able to log in although a log folder has the wrong owner, and the operator to read why.
+func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
+	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
+	got := play(t, program, cgiEnv(login), "")
+	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
+		t.Errorf("stdout %q", got.stdout)
+	}
+	for _, want := range []string{"log file is not usable", config, "log.file", "outcome=granted"} {
+		if !strings.Contains(got.stderr, want) {
+			t.Errorf("stderr lacks %q: %s", want, got.stderr)
+		}
+	}
+}
+
 // serve starts the HTTP door and returns its URL and what it logs.
 func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()

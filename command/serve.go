@@ -50,7 +50,9 @@ func CGI(streams Streams) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(streams.Err)
-	l := &live{load: func() (*service, error) { return loadBeside(streams.Err, door{OneConversation, inFolder}) }, stderr: streams.Err}
+	l := &live{load: func() (*service, error) {
+		return loadBeside(streams.Err, door{converse: OneConversation, tallies: inFolder})
+	}, stderr: streams.Err}
 	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -106,7 +108,7 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 	}
 	os.Clearenv()
 	harden(streams.Err)
-	l := newLive(path, streams.Err)
+	l := newLive(path, streams.Err, false)
 	if err := l.reload(); err != nil {
 		l.report(err)
 	}
@@ -156,7 +158,7 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 	}
 	os.Clearenv() // nothing that is started from here has a use for it
 	harden(streams.Err)
-	l := newLive(*path, streams.Err)
+	l := newLive(*path, streams.Err, true)
 	if err := l.reload(); err != nil {
 		return fail(streams.Err, err)
 	}
@@ -172,8 +174,8 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 
 // newLive is the service of a long-lived door; path "" = beside the binary.
 // The first load is the caller's, who decides whether to go on without.
-func newLive(path string, stderr io.Writer) *live {
-	d := door{tallies: inMemory(), converse: func(cfg *config.Config) pamauth.Conversation {
+func newLive(path string, stderr io.Writer, mustLog bool) *live {
+	d := door{mustLog: mustLog, tallies: inMemory(), converse: func(cfg *config.Config) pamauth.Conversation {
 		cfg.Access.Index()
 		return ManyConversations(cfg, "")
 	}}

@@ -83,6 +83,7 @@ type service struct {
 type door struct {
 	converse func(*config.Config) pamauth.Conversation
 	tallies  tallies
+	mustLog  bool // a log file that cannot be opened is an error: somebody is watching the start. A web server's error log will do else
 }
 
 // load reads a configuration and makes the service of it, or says what is
@@ -96,7 +97,10 @@ func load(path string, stderr io.Writer, d door) (*service, error) {
 		return nil, err
 	}
 	log, err := newLogger(cfg, stderr)
-	if err != nil {
+	if err != nil && !d.mustLog {
+		log = loggerTo(stderr, cfg)
+		log.Error("log file is not usable, the log is here", "reason", err.Error())
+	} else if err != nil {
 		return nil, err
 	}
 	guard, err := newGuard(cfg, log, d.tallies)
@@ -123,11 +127,15 @@ func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
 		}
 		out = file
 	}
+	return loggerTo(out, cfg), nil
+}
+
+func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Log.Level}
 	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options)), nil
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(out, options)), nil
+	return slog.New(slog.NewTextHandler(out, options))
 }
 
 // plainLogger is for what happens while there is no configuration to say otherwise.
