@@ -126,6 +126,12 @@ func (w watched) hasNoNewPrivs(t *testing.T, r running) (has bool) {
 		t.Fatal(err)
 	}
 	defer pipe.Close() // not before: pam_access opens it twice
+	// Between its two times nobody would read, and what is written then is refused.
+	reader, err := os.OpenFile(w.path("rules"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
 	for _, thread := range numbered(fmt.Sprintf("/proc/%d/task", r.pid)) {
 		has = has || hasNoNewPrivs(t, fmt.Sprintf("/proc/%d/task/%d", r.pid, thread))
 	}
