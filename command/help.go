@@ -10,6 +10,8 @@ A web server starts it: as a CGI program, or as a FastCGI program with its
 socket as standard input. It then reads config.yml from its own folder, or
 /etc/dockerauth/config.yml, and needs no arguments. By hand:
 
+  dockerauth init    --issuer I --audience A        make key, certificate and config.yml
+  dockerauth check                                  say what is wrong with an installation
   dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
   dockerauth fastcgi --listen unix:PATH             serve FastCGI
   dockerauth explain USER SCOPE…                    say what rules grant, and why
@@ -77,6 +79,20 @@ Example:
   dockerauth explain --groups developers alice repository:web/app:pull,push
 `
 
+const helpInit = `dockerauth init makes a key, a certificate and a configuration.
+
+Example:
+
+  dockerauth init --issuer auth.example.com --audience registry.example.com
+`
+
+const helpCheck = `dockerauth check looks at an installation and says what is wrong with it.
+
+Example:
+
+  dockerauth check --registry-config /etc/docker/registry/config.yml
+`
+
 // helpOf returns the help on a command, the general one for "", and "" for a
 // command that does not exist.
 func helpOf(name string) string {
@@ -89,6 +105,10 @@ func helpOf(name string) string {
 		return helpFastCGI
 	case "explain":
 		return helpExplain
+	case "init":
+		return helpInit
+	case "check":
+		return helpCheck
 	case "version":
 		return "dockerauth version prints the version of the program.\n\nExample:\n\n  dockerauth version\n"
 	default:

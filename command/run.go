@@ -29,6 +29,10 @@ func Run(args []string, streams Streams) int {
 		return FastCGI(args, streams)
 	case "explain":
 		return Explain(args, streams)
+	case "init":
+		return Init(args, streams)
+	case "check":
+		return Check(args, streams)
 	case namesArg:
 		return lookUpNames(streams)
 	case conversationArg:
@@ -43,7 +47,7 @@ func Run(args []string, streams Streams) int {
 // install, or see to it themselves.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain":
+	case "http", "fastcgi", "explain", "init", "check":
 		return false
 	}
 	return true

@@ -1,0 +1,76 @@
+package command
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"dockerauth/config"
+)
+
+// checkup is one run of the command "check".
+type checkup struct {
+	findings
+	streams Streams
+	path    string         // config.yml
+	config  *config.Config // nil = not usable, and a finding has said why
+	now     func() time.Time
+
+	registryConfig string // --registry-config; "" = not asked for, as the next three
+	url            string // --url
+	login          string // --login
+	as             string // --as
+}
+
+// Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in
+// order, 1 = warnings, 2 = errors, or it was called wrongly.
+func Check(args []string, streams Streams) int {
+	c := checkup{streams: streams, now: time.Now}
+	flags := newFlags("check", streams.Err)
+	flags.StringVar(&c.path, "config", "", "")
+	flags.StringVar(&c.registryConfig, "registry-config", "", "")
+	flags.StringVar(&c.url, "url", "", "")
+	flags.StringVar(&c.login, "login", "", "")
+	flags.StringVar(&c.as, "as", "", "")
+	asJSON := flags.Bool("json", false, "")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(streams.Out, helpOf("check"))
+		return exitDone
+	case err != nil:
+		return exitUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(streams.Err, "dockerauth check: unexpected argument %q\n  see dockerauth check --help\n", flags.Arg(0))
+		return exitUsage
+	}
+	if !*asJSON {
+		c.out = streams.Out
+	}
+	c.examine()
+	if *asJSON {
+		if err := c.writeJSON(streams.Out); err != nil {
+			return exitUsage
+		}
+	}
+	return c.status()
+}
+
+// examine looks at everything that was asked for. What depends on a configuration is left out when there is none.
+func (c *checkup) examine() {
+	c.examineConfig()
+	if c.config != nil {
+		c.examineKey()
+		c.examinePAM()
+		c.examineRights()
+	}
+	if c.registryConfig != "" {
+		c.examineRegistry()
+	}
+	if c.url != "" {
+		c.examineURL()
+	}
+	if c.login != "" && c.config != nil {
+		c.examineLogin()
+	}
+}

