@@ -79,7 +79,30 @@ Example:
   dockerauth explain --groups developers alice repository:web/app:pull,push
 `
 
-const helpInit = `dockerauth init makes a key, a certificate and a configuration.
+const helpInit = `dockerauth init makes what a new installation lacks, and prints what the registry
+and the web server need. Nothing that is there is overwritten.
+
+  dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE [--realm URL]
+                  [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
+
+  --issuer ISSUER      the name of this service: "issuer" of the registry
+  --audience AUDIENCE  the name of the registry: its "service". These two may be
+                       left out when config.yml is there and says them
+  --dir DIR            default: /etc/dockerauth
+  --realm URL          the token endpoint as clients see it; default: when the issuer
+                       is a host name, https://ISSUER/docker/v2/token
+  --key-type TYPE      default: p256. A 2.8 registry does not start with ed25519
+  --group GROUP        that may read the key; default: dockerauth if root runs this
+                       and there is such a group, else the group of who runs it
+  --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
+
+In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
+ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key
+that is there is used, and gets a certificate if it has none. A config.yml that is
+as the package installed it is filled in; any other is left as it is, and must
+agree with what is given here. When something cannot be made, nothing is.
+
+Status 0: all is there; 1: it could not be made; 2: it was called wrongly.
 
 Example:
 

@@ -1,0 +1,260 @@
+package command
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dockerauth/config"
+	"dockerauth/jwtsign"
+	"dockerauth/packaging"
+)
+
+// target is a file that init sees to.
+type target struct {
+	path    string
+	found   fs.FileInfo // what is there; nil = nothing. A symbolic link is something
+	content []byte      // to be written; nil = it stays as it is
+	about   string      // for the person
+}
+
+func lookAt(path string) (target, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return target{path: path}, nil
+	}
+	return target{path: path, found: info}, err
+}
+
+// survey finds out what is there and decides what is to be made.
+func (s *setUp) survey() error {
+	draft, err := s.surveyConfig()
+	if err != nil {
+		return err
+	}
+	if err := s.surveyKey(draft); err != nil {
+		return err
+	}
+	if err := s.surveyCertificate(draft); err != nil {
+		return err
+	}
+	if s.pam, err = lookAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
+		return err
+	}
+	if s.pam.found == nil {
+		s.pam.content = []byte(packaging.PAMService)
+	}
+	return nil
+}
+
+// surveyConfig takes the configuration that is there for what it says, or drafts a new one: where there is none, and in the place
+// of the one that packages install, which lacks two values.
+func (s *setUp) surveyConfig() (*config.Draft, error) {
+	var err error
+	if s.config, err = lookAt(filepath.Join(s.dir, "config.yml")); err != nil {
+		return nil, err
+	}
+	if s.config.found == nil {
+		return s.draftConfig()
+	}
+	text, err := config.ReadFile(s.config.path)
+	if err != nil {
+		return nil, err
+	}
+	if string(text) != packaging.Config {
+		return s.keepConfig(text)
+	}
+	if !s.config.found.Mode().IsRegular() {
+		return nil, fmt.Errorf("fill in %s: it is a symbolic link, and would become a file\n  give --dir the folder of the file that it leads to, or put a copy in its place", s.config.path)
+	}
+	return s.draftConfig()
+}
+
+func (s *setUp) draftConfig() (*config.Draft, error) {
+	if s.issuer == "" || s.audience == "" {
+		return nil, misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, as both will know them\n" +
+			"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
+	}
+	s.config.content = []byte(configText(s.issuer, s.audience, s.confdir()))
+	draft, err := config.ParseDraft(s.config.path, s.config.content)
+	var errs config.Errors
+	if errors.As(err, &errs) {
+		return nil, badValue(errs[0])
+	}
+	// Whatever quoting may do to a value, it is found out here.
+	if err == nil && (draft.Issuer != s.issuer || !slices.Equal(draft.Audience, []string{s.audience})) {
+		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names", s.issuer, s.audience)}
+	}
+	return draft, err
+}
+
+// badValue says of a flag what config says of the line that would be made of it.
+func badValue(e config.Error) error {
+	name, isFlag := map[string]string{"issuer": "--issuer", "audience": "--audience", "pam.confdir": "--pam-dir"}[e.Key]
+	if !isFlag {
+		return e
+	}
+	return misuse{fmt.Errorf("%s %s\n  %s", name, e.Cause, e.Hint)}
+}
+
+// confdir is "pam.confdir" for a new config.yml; "" = the system's folder.
+func (s *setUp) confdir() string {
+	dir := s.pamDir
+	switch {
+	case dir == "" && s.root, dir == systemPAMDir:
+		return ""
+	case dir == "":
+		return "pam.d"
+	}
+	if inside, found := strings.CutPrefix(dir, s.dir+"/"); found {
+		return inside // the folder may be moved as a whole
+	}
+	return dir
+}
+
+func configText(issuer, audience, confdir string) string {
+	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"", "\naudience: "+yamlText(audience)).Replace(packaging.Config)
+	if confdir != "" {
+		text += "\n# The folder of the PAM service file \"dockerauth\".\npam:\n  confdir: " + yamlText(confdir) + "\n"
+	}
+	return text
+}
+
+// yamlText quotes a text that has nothing unprintable in it.
+func yamlText(s string) string {
+	if strings.ContainsAny(s, `"\`) {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return `"` + s + `"`
+}
+
+// keepConfig refuses a configuration that says something else than the flags: one of the two is a mistake.
+func (s *setUp) keepConfig(text []byte) (*config.Draft, error) {
+	draft, err := config.ParseDraft(s.config.path, text)
+	if err != nil {
+		return nil, err
+	}
+	wrong := func(key, cause, hint string) (*config.Draft, error) {
+		return nil, config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: cause, Hint: hint}
+	}
+	switch {
+	case s.issuer != "" && s.issuer != draft.Issuer:
+		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", draft.Issuer, s.issuer), "leave --issuer out, or edit that line: a file that has been edited is left as it is")
+	case s.audience != "" && !slices.Contains(draft.Audience, s.audience):
+		return wrong("audience", fmt.Sprintf("is %q, and --audience is %q", strings.Join(draft.Audience, ", "), s.audience),
+			"leave --audience out, or edit that line: a file that has been edited is left as it is")
+	case s.pamDir != "" && s.pamDir != cmp.Or(draft.PAM.Confdir, systemPAMDir):
+		return wrong("pam.confdir", fmt.Sprintf("is %q, and --pam-dir is %q", cmp.Or(draft.PAM.Confdir, systemPAMDir), s.pamDir),
+			"leave --pam-dir out, or edit the file: one that has been edited is left as it is")
+	case draft.Certificate == "":
+		return wrong("certificate", "is missing, and the registry's section that is printed here is for tokens that carry their certificate", "write: certificate: cert.pem")
+	}
+	s.issuer, s.audience = draft.Issuer, cmp.Or(s.audience, draft.Audience[0])
+	return draft, nil
+}
+
+// place is the file that config.yml names under a key. One that is to be made must lie in the folder that was looked at.
+func (s *setUp) place(draft *config.Draft, key, path string) (target, error) {
+	t, err := lookAt(path)
+	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
+		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
+			Hint: "put the file there, or write the name of one in the folder of config.yml"}
+	}
+	return t, err
+}
+
+func (s *setUp) surveyKey(draft *config.Draft) (err error) {
+	if s.key, err = s.place(draft, "private_key", draft.PrivateKey); err != nil {
+		return err
+	}
+	if s.certificate, err = s.place(draft, "certificate", draft.Certificate); err != nil {
+		return err
+	}
+	switch {
+	case s.key.found != nil:
+		return s.keepKey()
+	case s.certificate.found != nil:
+		return fmt.Errorf("make %s: %s is there already, and the key that it was made for is not\n  put that key there, or move the certificate away for a new pair", s.key.path, s.certificate.path)
+	}
+	if err := s.chooseGroup(); err != nil {
+		return err
+	}
+	if s.signing, err = jwtsign.GenerateKey(cmp.Or(s.kind, jwtsign.P256)); err != nil {
+		return err
+	}
+	s.key.content, err = s.signing.PrivatePEM()
+	return err
+}
+
+// algorithmOf is the JWS name of what a kind of key signs.
+func algorithmOf(kind jwtsign.Kind) string {
+	switch kind {
+	case jwtsign.RSA:
+		return "RS256"
+	case jwtsign.Ed25519:
+		return "EdDSA"
+	}
+	return "ES256"
+}
+
+func (s *setUp) keepKey() (err error) {
+	if s.signing, err = jwtsign.LoadKey(s.key.path, "", jwtsign.KeyIDUnset); err != nil {
+		return err
+	}
+	if s.kind != "" && algorithmOf(s.kind) != s.signing.Algorithm() {
+		return fmt.Errorf("%s is there and signs %s, and --key-type is %s\n  leave --key-type out to keep it, or move it and its certificate away for a new pair", s.key.path, s.signing.Algorithm(), s.kind)
+	}
+	if s.group != "" {
+		s.notes = append(s.notes, fmt.Sprintf("%s was there and stays as it is: --group is for a new key", s.key.path))
+	}
+	return nil
+}
+
+func (s *setUp) surveyCertificate(draft *config.Draft) (err error) {
+	if s.certificate.found == nil {
+		s.certificate.content, err = s.signing.SelfSigned(draft.Issuer, s.now())
+		return err
+	}
+	key, err := jwtsign.LoadKey(s.key.path, s.certificate.path, jwtsign.KeyIDUnset)
+	var bad *jwtsign.FileError
+	if errors.As(err, &bad) && bad.Setting == "certificate" {
+		bad.Hint = "move it away and run this again: that makes a new one for the key that is there"
+	}
+	if err != nil {
+		return err
+	}
+	if key.Chain()[0].IsCA || len(key.Chain()) > 1 {
+		s.notes = append(s.notes, fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and whoever has a certificate from it, could sign tokens\n"+
+			"  move it away and run this again: that makes one that is no CA", s.certificate.path))
+	}
+	return nil
+}
+
+// chooseGroup finds the group that may read a new key.
+func (s *setUp) chooseGroup() error {
+	s.gid = -1
+	name := s.group
+	if name == "" {
+		if !s.root {
+			return nil
+		}
+		name = ownGroup
+	}
+	group, err := user.LookupGroup(name)
+	if err != nil && s.group == "" {
+		return nil
+	}
+	if err != nil {
+		return misuse{fmt.Errorf("--group %q: there is no such group\n  make it, or name that of the user that the service runs as", name)}
+	}
+	s.gid, err = strconv.Atoi(group.Gid)
+	s.key.about = "group " + name
+	return err
+}
