@@ -1,0 +1,539 @@
+package command
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dockerauth/config"
+	"dockerauth/packaging"
+)
+
+var named = []string{"--issuer", "auth.example.com", "--audience", "registry.example.com"}
+
+// ground is a folder that init will work in, whatever the umask.
+func ground(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// initIn runs init in a folder as somebody who is not root.
+func initIn(dir string, args ...string) (status int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	status = initialize(&setUp{now: time.Now}, append([]string{"--dir", dir}, args...), Streams{Out: &stdout, Err: &stderr})
+	return status, stdout.String(), stderr.String()
+}
+
+func mustInit(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	status, out, errs := initIn(dir, args...)
+	if status != exitDone {
+		t.Fatalf("status %d: %s", status, errs)
+	}
+	return out
+}
+
+func put(t *testing.T, path, content string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// listing is all that can be seen of the files below a folder; whatever is written, or put in the place of something, changes it.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		if d.IsDir() { // making and removing a file is seen in the folder's time, and allowed
+			fmt.Fprintf(&b, "%s %s %d:%d\n", path, info.Mode(), owner.Uid, owner.Gid)
+			return nil
+		}
+		content := ""
+		if info.Mode().IsRegular() {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = string(text)
+		}
+		fmt.Fprintf(&b, "%s %s %d:%d %d %d %s %q\n", path, info.Mode(), owner.Uid, owner.Gid, owner.Ino, owner.Nlink, info.ModTime(), content)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	for kind, algorithm := range map[string]string{"": "ES256", "p256": "ES256", "rsa": "RS256", "ed25519": "EdDSA"} {
+		dir := filepath.Join(ground(t), "new", "folder")
+		args := named
+		if kind != "" {
+			args = append([]string{"--key-type", kind}, named...)
+		}
+		mustInit(t, dir, args...)
+		for name, mode := range map[string]fs.FileMode{"": 0o755, "..": 0o755, "privkey.pem": 0o640, "cert.pem": 0o644, "config.yml": 0o644, "pam.d": 0o755, "pam.d/dockerauth": 0o644} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("%s %s: mode %v, want %v (%v)", kind, name, info.Mode(), mode, err)
+			}
+		}
+		if files, _ := filepath.Glob(filepath.Join(dir, ".*")); len(files) != 0 {
+			t.Errorf("left behind: %q", files)
+		}
+		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Key.Algorithm() != algorithm || cfg.Issuer != "auth.example.com" || len(cfg.Audience) != 1 || cfg.Audience[0] != "registry.example.com" {
+			t.Errorf("%s: %s %q %q", kind, cfg.Key.Algorithm(), cfg.Issuer, cfg.Audience)
+		}
+		if err := stack(cfg).Check(); err != nil || cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
+			t.Errorf("%s: %q %v", kind, cfg.PAM.Confdir, err)
+		}
+		if got := get(t, filepath.Join(dir, "pam.d/dockerauth")); got != packaging.PAMService {
+			t.Errorf("PAM service: %q", got)
+		}
+	}
+}
+
+func TestInitWritesNamesAsTheyAre(t *testing.T) {
+	for _, name := range []string{
+		"plain", "Docker registry", `two "words"`, "it's", `both ' and "`, `back\slash`, `"`, `'`, "''", `\"`, "key: value", "a #comment", "#", "- dash", "[list]", "{a: b}",
+		"&anchor", "*alias", "!tag", "%directive", "@at", "`tick", "| block", "> fold", "? key", "null", "~", "yes", "1234", "0x1F", "1e3", "2026-01-02", "---", "...",
+		"ünïcödé", "漢字", "https://auth.example.com:8443/docker", "a,b", "=", "<<", strings.Repeat("x", 255), "\U0001F40B",
+	} {
+		dir := ground(t)
+		status, _, errs := initIn(dir, "--issuer", name, "--audience", name+"?")
+		if len(name) == 255 {
+			if status != exitUsage || !strings.Contains(errs, "--audience has 256 bytes") {
+				t.Errorf("a name of 256 bytes: status %d, %s", status, errs)
+			}
+			continue
+		}
+		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
+		if status != exitDone || err != nil {
+			t.Errorf("%q: status %d, %s, %v", name, status, errs, err)
+			continue
+		}
+		if cfg.Issuer != name || cfg.Audience[0] != name+"?" {
+			t.Errorf("%q became %q and %q", name, cfg.Issuer, cfg.Audience)
+		}
+	}
+}
+
+func TestInitFillsInThePackagedConfiguration(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "config.yml")
+	put(t, path, packaging.Config, 0o604)
+	out := mustInit(t, dir, named...)
+	if !strings.Contains(out, "filled in  "+path) {
+		t.Error(out)
+	}
+	before, after := strings.Split(packaging.Config, "\n"), strings.Split(get(t, path), "\n")
+	changed := 0
+	for i, line := range before {
+		if line != "" && line != after[i] {
+			changed++
+		}
+	}
+	if info, err := os.Stat(path); changed != 2 || err != nil || info.Mode().Perm() != 0o604 {
+		t.Errorf("%d lines are changed, mode %v", changed, info.Mode())
+	}
+	if _, err := config.Load(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInitOverwritesNothing(t *testing.T) {
+	dir := ground(t)
+	first := mustInit(t, dir, named...)
+	before := listing(t, dir)
+	again := mustInit(t, dir)
+	if after := listing(t, dir); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+	// It says the same a second time, but for what was done.
+	if _, rest, _ := strings.Cut(first, "THE REGISTRY"); !strings.HasSuffix(again, rest) || strings.Contains(again, "made") || strings.Count(again, "kept") != 4 {
+		t.Error(again)
+	}
+}
+
+func TestInitMakesWhatIsMissing(t *testing.T) {
+	for _, missing := range [][]string{{"cert.pem"}, {"config.yml"}, {"pam.d/dockerauth"}, {"privkey.pem", "cert.pem"}, {"config.yml", "cert.pem"}, {"config.yml", "pam.d/dockerauth", "cert.pem"}} {
+		dir := ground(t)
+		mustInit(t, dir, "--key-type", "ed25519", "--issuer", "auth.example.com", "--audience", "registry.example.com")
+		for _, name := range missing {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := listing(t, dir)
+		out := mustInit(t, dir, named...)
+		after := listing(t, dir)
+		for line := range strings.Lines(before) {
+			if !strings.Contains(after, line) {
+				t.Errorf("without %q was there and is no more: %s", missing, line)
+			}
+		}
+		if strings.Count(out, "\nmade ")+strings.Count(out[:5], "made ") != len(missing) {
+			t.Errorf("without %q: %s", missing, out)
+		}
+		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
+		if err != nil {
+			t.Error(err)
+		} else if err := stack(cfg).Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
+	key := func(t *testing.T, dir string) {
+		mustInit(t, dir, named...)
+	}
+	drop := func(names ...string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			key(t, dir)
+			for _, name := range names {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	write := func(name, content string, mode fs.FileMode) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { put(t, filepath.Join(dir, name), content, mode) }
+	}
+	edit := func(name, old, text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			key(t, dir)
+			path := filepath.Join(dir, name)
+			put(t, path, strings.Replace(get(t, path), old, text, 1), 0o644)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		before func(t *testing.T, dir string)
+		args   []string
+		status int
+		says   []string
+	}{
+		{"nothing is said", nil, nil, exitUsage, []string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
+		{"only the issuer is said", nil, []string{"--issuer", "a"}, exitUsage, []string{"--issuer and --audience are missing"}},
+		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil, exitUsage, []string{"--issuer and --audience are missing"}},
+		{"an unknown flag", nil, []string{"--force"}, exitUsage, []string{"-force"}},
+		{"an argument too many", nil, append([]string{"x"}, named...), exitUsage, []string{`unexpected argument "x"`, "--help"}},
+		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), exitUsage, []string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), exitUsage, []string{"--group", "no such group"}},
+		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"}, exitUsage, []string{"--issuer", "cannot be seen"}},
+		{"what is not UTF-8 in a name", nil, []string{"--issuer", "a\xff", "--audience", "b"}, exitUsage, []string{"--issuer", "cannot be seen"}},
+		{"a space at the end of a name", nil, []string{"--issuer", "a ", "--audience", "b"}, exitUsage, []string{"--issuer begins or ends with a space"}},
+		{"the audience of refresh tokens", nil, []string{"--issuer", "a", "--audience", "dockerauth:refresh"}, exitUsage, []string{"--audience", "refresh tokens"}},
+		{"a key in place of a name", nil, []string{"--issuer", "-----BEGIN PRIVATE KEY-----", "--audience", "b"}, exitUsage, []string{"--issuer holds a key"}},
+		{"a realm that is no URL", nil, append([]string{"--realm", "auth.example.com"}, named...), exitUsage, []string{"--realm", "https://HOST/docker/v2/token"}},
+		{"a realm with a password", nil, append([]string{"--realm", "https://u:p@auth.example.com/"}, named...), exitUsage, []string{"--realm"}},
+		{"a realm that ends its line", nil, append([]string{"--realm", "https://a/\"\nx: y"}, named...), exitUsage, []string{"--realm"}},
+
+		{"a certificate without its key", drop("privkey.pem"), named, exitError, []string{"privkey.pem: ", "cert.pem is there already", "move the certificate away"}},
+		{"a certificate of another key", func(t *testing.T, dir string) {
+			key(t, dir)
+			other := ground(t)
+			key(t, other)
+			put(t, filepath.Join(dir, "cert.pem"), get(t, filepath.Join(other, "cert.pem")), 0o644)
+		}, named, exitError, []string{"cert.pem", "is not for the key", "move it away and run this again"}},
+		{"a key that everybody can read", func(t *testing.T, dir string) {
+			drop("cert.pem", "config.yml")(t, dir)
+			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
+		}, named, exitError, []string{"privkey.pem", "lets every user at the key", "chmod 640"}},
+		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, exitError, []string{"privkey.pem", "is not PEM"}},
+		{"a link to a key that is not there", func(t *testing.T, dir string) {
+			if err := os.Symlink("nowhere", filepath.Join(dir, "privkey.pem")); err != nil {
+				t.Fatal(err)
+			}
+		}, named, exitError, []string{"privkey.pem", "no such file"}},
+		{"another kind than that of the key", drop("config.yml"), append([]string{"--key-type", "rsa"}, named...), exitError, []string{"signs ES256", "--key-type is rsa", "leave --key-type out"}},
+
+		{"another issuer in the configuration", key, []string{"--issuer", "other.example.com"}, exitError, []string{"config.yml:9: issuer: is \"auth.example.com\"", "--issuer is \"other.example.com\"", "edit that line"}},
+		{"another audience in the configuration", key, []string{"--audience", "other"}, exitError, []string{"config.yml:10: audience: ", "--audience is \"other\""}},
+		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, exitError, []string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
+		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, exitError, []string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
+		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, exitError, []string{"config.yml:9: issuer: is empty"}},
+		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named, exitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
+		{"a configuration with a key elsewhere", edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, exitError, []string{"config.yml:5: private_key: there is no /srv/other.pem"}},
+		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named, exitError, []string{"config.yml: every user may change it"}},
+		{"the packaged configuration behind a link", func(t *testing.T, dir string) {
+			put(t, filepath.Join(dir, "elsewhere.yml"), packaging.Config, 0o644)
+			if err := os.Symlink("elsewhere.yml", filepath.Join(dir, "config.yml")); err != nil {
+				t.Fatal(err)
+			}
+		}, named, exitError, []string{"config.yml: it is a symbolic link"}},
+		{"a folder where the configuration should be", func(t *testing.T, dir string) {
+			if err := os.Mkdir(filepath.Join(dir, "config.yml"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, named, exitError, []string{"config.yml", "not a regular file"}},
+
+		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, named, exitError, []string{"others may write to folder", "chmod go-w"}},
+		{"a folder that is like /tmp", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o777|fs.ModeSticky) }, named, exitError, []string{"others may write to folder"}},
+		{"a PAM folder that everybody may write to", func(t *testing.T, dir string) {
+			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			_ = os.Chmod(filepath.Join(dir, "pam.d"), 0o777)
+		}, named, exitError, []string{"others may write to folder", "pam.d"}},
+		{"a file where the PAM folder should be", write("pam.d", "", 0o644), named, exitError, []string{"pam.d"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := ground(t)
+			if c.before != nil {
+				c.before(t, dir)
+			}
+			before := listing(t, dir)
+			status, out, errs := initIn(dir, c.args...)
+			if status != c.status || out != "" || !strings.HasPrefix(errs, "dockerauth") && !strings.HasPrefix(errs, "flag") {
+				t.Errorf("status %d, want %d; out %q, errors %q", status, c.status, out, errs)
+			}
+			for _, part := range c.says {
+				if !strings.Contains(errs, part) {
+					t.Errorf("does not say %q: %s", part, errs)
+				}
+			}
+			if strings.Contains(errs, "hunter2") {
+				t.Error("what is in a key file is printed")
+			}
+			if after := listing(t, dir); after != before {
+				t.Errorf("before\n%s\nafter\n%s", before, after)
+			}
+		})
+	}
+}
+
+func TestInitTakesBackWhatItHasMade(t *testing.T) {
+	dir := ground(t)
+	before := listing(t, dir)
+	s := &setUp{now: time.Now}
+	s.now = func() time.Time { return time.Now().AddDate(-20, 0, 0) } // the certificate has expired, which is found out when all but config.yml is there
+	var out, errs bytes.Buffer
+	status := initialize(s, append([]string{"--dir", filepath.Join(dir, "a", "b")}, named...), Streams{Out: &out, Err: &errs})
+	if status != exitError || !strings.Contains(errs.String(), "expired") {
+		t.Errorf("status %d: %s", status, &errs)
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("left behind:\n%s", after)
+	}
+	mustInit(t, filepath.Join(dir, "a", "b"), named...)
+}
+
+func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {
+	dir := ground(t)
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	if status, _, errs := initIn(dir, named...); status != exitError || !strings.Contains(errs, "another dockerauth init") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	if after := listing(t, dir); after != before {
+		t.Error(after)
+	}
+	unlock()
+	mustInit(t, dir, named...)
+}
+
+// What comes to be between the look and the writing stays, and what was made is taken back.
+func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
+	for _, name := range []string{"privkey.pem", "cert.pem", "config.yml", "pam.d/dockerauth"} {
+		for kind, appear := range map[string]func(path string) error{
+			"file": func(path string) error { return os.WriteFile(path, []byte("theirs"), 0o600) },
+			"link": func(path string) error { return os.Symlink("nowhere", path) },
+		} {
+			dir := ground(t)
+			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			s := &setUp{dir: dir, issuer: "a", audience: "b", now: time.Now}
+			if err := s.survey(); err != nil {
+				t.Fatal(err)
+			}
+			if err := appear(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			before := listing(t, dir)
+			err := s.write()
+			s.files.undo()
+			if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "file exists") {
+				t.Errorf("%s %s: %v", kind, name, err)
+			}
+			if after := listing(t, dir); after != before {
+				t.Errorf("%s %s: before\n%s\nafter\n%s", kind, name, before, after)
+			}
+		}
+	}
+}
+
+func TestInitDoesNotFillInWhatIsEditedMeanwhile(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "config.yml")
+	put(t, path, packaging.Config, 0o644)
+	s := &setUp{dir: dir, issuer: "a", audience: "b", now: time.Now}
+	if err := s.survey(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	err := s.write()
+	s.files.undo()
+	if err == nil || !strings.Contains(err.Error(), "changed just now") {
+		t.Error(err)
+	}
+	_ = os.Remove(filepath.Join(dir, "pam.d"))
+	if after := listing(t, dir); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
+
+func TestInitFindsTheRealmInTheIssuer(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"auth.example.com":           "https://auth.example.com/docker/v2/token",
+		"auth.example.com:8443":      "https://auth.example.com:8443/docker/v2/token",
+		"https://auth.example.com":   "https://auth.example.com/docker/v2/token",
+		"192.0.2.1":                  "https://192.0.2.1/docker/v2/token",
+		"[2001:db8::1]:443":          "https://[2001:db8::1]:443/docker/v2/token",
+		"Auth":                       noRealm,
+		"Docker auth service":        noRealm,
+		"auth.example.com/docker":    noRealm,
+		"user@auth.example.com":      noRealm,
+		"auth..example.com":          noRealm,
+		"-auth.example.com":          noRealm,
+		"auth.example.com:":          noRealm,
+		"1.2":                        noRealm,
+		`auth".example.com`:          noRealm,
+		"https://auth.example.com/x": noRealm,
+	} {
+		s := &setUp{issuer: issuer}
+		if got := s.realmOrGuess(); got != want || (len(s.notes) == 1) != (want == noRealm) {
+			t.Errorf("%q: %q, want %q; notes %q", issuer, got, want, s.notes)
+		}
+	}
+}
+
+func TestInitWarns(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		out  string
+		errs string
+	}{
+		"that 2.8 does not start with Ed25519":   {append([]string{"--key-type", "ed25519"}, named...), "3.x only: 2.8 does not start", ""},
+		"that passwords would go in the clear":   {append([]string{"--realm", "http://auth.example.com/docker/v2/token"}, named...), "", "--realm is http"},
+		"not of http on this machine":            {append([]string{"--realm", "http://localhost:5001/docker/v2/token"}, named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
+		"that the realm could not be found":      {[]string{"--issuer", "Our auth", "--audience", "r"}, noRealm, "is a placeholder"},
+		"of whom the key can be read by, in all": {named, "The key can be read by the user ", ""},
+	} {
+		status, out, errs := initIn(ground(t), c.args...)
+		if status != exitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") || !strings.Contains(errs, c.errs) {
+			t.Errorf("%s: status %d, out %s, errors %q", name, status, out, errs)
+		}
+	}
+}
+
+func TestInitWarnsOfACertificateFromACA(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	// The key's own certificate as it is made without thinking: a CA.
+	block, _ := pem.Decode([]byte(get(t, filepath.Join(dir, "privkey.pem"))))
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "cert.pem"), certificateAuthority(t, private), 0o644)
+	status, _, errs := initIn(dir)
+	if status != exitDone || !strings.Contains(errs, "could sign tokens") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+}
+
+func certificateAuthority(t *testing.T, private any) string {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.(crypto.Signer).Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestInitQuotesForTheShellAndForApache(t *testing.T) {
+	for word, want := range map[string][2]string{
+		"/etc/dockerauth": {"/etc/dockerauth", `"/etc/dockerauth"`},
+		"/srv/my auth":    {"'/srv/my auth'", `"/srv/my auth"`},
+		"/srv/it's":       {`'/srv/it'\''s'`, `"/srv/it's"`},
+		`/srv/"$x"`:       {`'/srv/"$x"'`, `"/srv/\"$x\""`},
+		"":                {"''", `""`},
+	} {
+		if shell, apache := shellWord(word), apacheText(word); shell != want[0] || apache != want[1] {
+			t.Errorf("%q: %s %s", word, shell, apache)
+		}
+	}
+}
+
+func TestInitHasHelp(t *testing.T) {
+	var out, errs bytes.Buffer
+	if status := Init([]string{"--help"}, Streams{Out: &out, Err: &errs}); status != exitDone || out.String() != helpInit || errs.Len() > 0 {
+		t.Errorf("status %d, %s %s", status, &out, &errs)
+	}
+	for _, flag := range []string{"--dir", "--issuer", "--audience", "--realm", "--key-type", "--group", "--pam-dir", "Example:"} {
+		if !strings.Contains(helpInit, flag) {
+			t.Errorf("help does not name %s", flag)
+		}
+	}
+}
