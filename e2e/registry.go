@@ -64,10 +64,16 @@ func startRegistry(t testing.TB, kind registryKind, s *site, realm string, key t
 // launchRegistry starts it and does not wait: it may be one that refuses its configuration.
 func launchRegistry(t testing.TB, kind registryKind, s *site, realm string, key trust) *registryServer {
 	t.Helper()
+	return launchRegistryWith(t, kind, authSection(s, realm, key))
+}
+
+// launchRegistryWith starts a registry whose configuration ends with the section auth.
+func launchRegistryWith(t testing.TB, kind registryKind, auth string) *registryServer {
+	t.Helper()
 	needRegistry(t, kind)
 	dir := shortDir(t)
 	host := fmt.Sprintf("localhost:%d", freePort(t))
-	config := writeFile(t, filepath.Join(dir, "config.yml"), registryConfig(dir, host, s, realm, key), 0o644)
+	config := writeFile(t, filepath.Join(dir, "config.yml"), registryConfig(dir, host)+auth, 0o644)
 	program := "docker-registry"
 	if kind == registry31 {
 		program = toolPath("registry3")
@@ -78,9 +84,8 @@ func launchRegistry(t testing.TB, kind registryKind, s *site, realm string, key 
 	return &registryServer{kind: kind, host: host, p: start(t, string(kind), cmd)}
 }
 
-func registryConfig(dir, host string, s *site, realm string, key trust) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `version: 0.1
+func registryConfig(dir, host string) string {
+	return fmt.Sprintf(`version: 0.1
 log:
   level: info
   accesslog: {disabled: true}
@@ -91,12 +96,17 @@ storage:
 http:
   addr: %q
   secret: not-shared-with-another
-auth:
+`, filepath.Join(dir, "storage"), host)
+}
+
+func authSection(s *site, realm string, key trust) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `auth:
   token:
     realm: %q
     service: %q
     issuer: %q
-`, filepath.Join(dir, "storage"), host, realm, s.audience, s.issuer)
+`, realm, s.audience, s.issuer)
 	if key.bundle != "" {
 		fmt.Fprintf(&b, "    rootcertbundle: %q\n", key.bundle)
 	}

@@ -81,7 +81,13 @@ func (s *stage) nginx(example string, replace ...string) {
 	s.t.Helper()
 	s.mounts = []string{"", "/dockerauth"}
 	s.homes = []string{"/dockerauth/"}
-	include := s.write("run/location.conf", s.shipped(example, replace...))
+	s.nginxWith(s.shipped(example, replace...))
+}
+
+// nginxWith starts the smallest server that has these lines in its server block.
+func (s *stage) nginxWith(lines string) {
+	s.t.Helper()
+	include := s.write("run/location.conf", lines)
 	var b strings.Builder
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
