@@ -15,6 +15,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/jwtsign"
 	"dockerauth/packaging"
+	"dockerauth/pamauth"
 )
 
 // target is a file that init sees to.
@@ -50,6 +51,8 @@ func (s *setUp) survey() error {
 	}
 	if s.pam.found == nil {
 		s.pam.content = []byte(packaging.PAMService)
+	} else if err := (pamauth.Stack{Service: draft.PAM.Service, Confdir: draft.PAM.Confdir}).Check(); err != nil {
+		s.notes = append(s.notes, "the service will not start: "+err.Error())
 	}
 	return nil
 }

@@ -352,20 +352,40 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 	}
 }
 
+// A clock that is twenty years behind makes a certificate that has expired, which is found out at the very end.
 func TestInitTakesBackWhatItHasMade(t *testing.T) {
+	for name, before := range map[string]func(dir string){
+		"in no folder at all": func(string) {},
+		"beside a configuration": func(dir string) {
+			put(t, filepath.Join(dir, "config.yml"), configText("auth.example.com", "registry.example.com", "pam.d"), 0o644)
+		},
+		"with the packaged one":    func(dir string) { put(t, filepath.Join(dir, "config.yml"), packaging.Config, 0o644) },
+		"with an empty PAM folder": func(dir string) { _ = os.MkdirAll(filepath.Join(dir, "pam.d"), 0o755) },
+	} {
+		root := ground(t)
+		dir := filepath.Join(root, "a", "b")
+		before(dir)
+		was := listing(t, root)
+		var out, errs bytes.Buffer
+		s := &setUp{now: func() time.Time { return time.Now().AddDate(-20, 0, 0) }}
+		status := initialize(s, append([]string{"--dir", dir}, named...), Streams{Out: &out, Err: &errs})
+		if status != exitError || !strings.Contains(errs.String(), filepath.Join(dir, "config.yml")+":6: certificate: ") || !strings.Contains(errs.String(), "expired") {
+			t.Errorf("%s: status %d: %s", name, status, &errs)
+		}
+		if is := listing(t, root); is != was {
+			t.Errorf("%s: before\n%s\nafter\n%s", name, was, is)
+		}
+		mustInit(t, dir, named...)
+	}
+}
+
+func TestInitWarnsOfAPAMServiceThatWouldBeRefused(t *testing.T) {
 	dir := ground(t)
-	before := listing(t, dir)
-	s := &setUp{now: time.Now}
-	s.now = func() time.Time { return time.Now().AddDate(-20, 0, 0) } // the certificate has expired, which is found out when all but config.yml is there
-	var out, errs bytes.Buffer
-	status := initialize(s, append([]string{"--dir", filepath.Join(dir, "a", "b")}, named...), Streams{Out: &out, Err: &errs})
-	if status != exitError || !strings.Contains(errs.String(), "expired") {
-		t.Errorf("status %d: %s", status, &errs)
+	put(t, filepath.Join(dir, "pam.d/dockerauth"), "auth required pam_permit.so\n", 0o644)
+	status, out, errs := initIn(dir, named...)
+	if status != exitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) || !strings.Contains(errs, "account") {
+		t.Errorf("status %d: %s %s", status, out, errs)
 	}
-	if after := listing(t, dir); after != before {
-		t.Errorf("left behind:\n%s", after)
-	}
-	mustInit(t, filepath.Join(dir, "a", "b"), named...)
 }
 
 func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {

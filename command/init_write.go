@@ -32,16 +32,22 @@ func (s *setUp) write() error {
 	}
 	switch {
 	case s.config.content == nil:
-		return nil
+		return s.usable(s.config.path)
 	case s.config.found == nil:
-		return s.files.create(s.config.path, s.config.content, 0o644, -1, usable)
+		return s.files.create(s.config.path, s.config.content, 0o644, -1, s.usable)
 	}
-	return replace(s.config.path, s.config.found, s.config.content, usable)
+	return replace(s.config.path, s.config.found, s.config.content, s.usable)
 }
 
-// usable holds for a configuration that the service would start with.
-func usable(path string) error {
+// usable holds for a configuration that the service would start with; path is that of config.yml or the name that it has before it is in place.
+func (s *setUp) usable(path string) error {
 	_, err := config.Load(path)
+	var errs config.Errors
+	if errors.As(err, &errs) {
+		for i := range errs {
+			errs[i].File = s.config.path
+		}
+	}
 	return err
 }
 
@@ -80,7 +86,10 @@ func (n *newFiles) folder(path string) error {
 		return withAdvice(err)
 	}
 	n.made = append(n.made, path)
-	return os.Chmod(path, 0o755) // the umask has no say
+	if err := os.Chmod(path, 0o755); err != nil { // the umask has no say
+		return err
+	}
+	return syncFolder(above)
 }
 
 // checkGround refuses a folder in which somebody else could replace what is made there: he would choose the key. Of those above it, one with
