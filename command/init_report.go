@@ -56,7 +56,7 @@ func (s *setUp) reportFiles(b *strings.Builder) {
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	if readers := s.readers(); readers != "" {
-		fmt.Fprintf(b, "\nThe key can be read by %s only. Is that not what the service runs as:\nchgrp ITS-GROUP %s\n", readers, shellWord(s.key.path))
+		fmt.Fprintf(b, "\nThe key can be read by %s only. If the service runs as another:\nchgrp ITS-GROUP %s\n", readers, shellWord(s.key.path))
 	}
 }
 
@@ -111,7 +111,7 @@ func (s *setUp) reportWebServer(b *strings.Builder) {
 	program := ownProgram()
 	cgi := s.cgiProgram()
 	fmt.Fprintf(b, `
-THE SERVICE is started by the package's dockerauth.socket. Without the package, as the service's user:
+THE SERVICE is started by the package's dockerauth.socket. Without the package, as a user in the group shadow:
 
 %[1]s fastcgi --config %[2]s --listen unix:%[3]s
 
