@@ -39,7 +39,7 @@ func (s *setUp) write() error {
 	return replace(s.config.path, s.config.found, s.config.content, s.usable)
 }
 
-// usable holds for a configuration that the service would start with; path is that of config.yml or the name that it has before it is in place.
+// usable holds for a configuration that the service would start with; path is that of config.yml, or the name it has before it is in place.
 func (s *setUp) usable(path string) error {
 	_, err := config.Load(path)
 	var errs config.Errors
@@ -92,8 +92,8 @@ func (n *newFiles) folder(path string) error {
 	return syncFolder(above)
 }
 
-// checkGround refuses a folder in which somebody else could replace what is made there: he would choose the key. Of those above it, one with
-// the sticky bit, such as /tmp, will do: what is ours in it stays where it is.
+// checkGround refuses a folder in which somebody else could replace what is made there: he would choose the key. Of those above it, one
+// with the sticky bit, such as /tmp, will do: what is ours in it stays where it is.
 func checkGround(path string, sticky bool) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {

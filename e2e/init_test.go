@@ -232,3 +232,24 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 		t.Error(o.stdout)
 	}
 }
+
+// Whoever owns the folder, or one above it, could put another key in place, or lead root's hand elsewhere.
+func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	needRoot(t, "a folder of another user")
+	const nobody = 65534
+	for name, inside := range map[string]string{"itself": "", "above": "a/b"} {
+		dir := shortDir(t)
+		if err := os.Chown(dir, nobody, -1); err != nil {
+			t.Fatal(err)
+		}
+		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir", filepath.Join(dir, "pam.d"),
+			"--issuer", "auth.example.com", "--audience", "registry.example.com"))
+		if o.status != 1 || o.stdout != "" || !strings.Contains(o.stderr, "belongs to another user") {
+			t.Errorf("%s: %v", name, o)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("%s: left behind: %v %v", name, left, err)
+		}
+	}
+}
