@@ -339,6 +339,87 @@ func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
 	}
 }
 
+// handedOver starts a door that inherits its socket as systemd hands it over (sd_listen_fds(3)), and returns its URL and what it logs.
+func handedOver(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	socket, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(filepath.Dir(program), beTheProgram)
+	cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1")
+	cmd.Stderr, cmd.ExtraFiles = log, []*os.File{socket}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		log.Close()
+	})
+	return "http://" + l.Addr().String() + "/docker/v2/token", log, cmd
+}
+
+// A service that ends again and again makes systemd close its socket for good.
+func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
+	tests := []struct {
+		name, config, reason string
+	}{
+		{"none is there", "", "config.yml"},
+		{"one with a mistake", "isuer: typo\n", "config.yml:1: isuer: unknown key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			program, config := install(t, goodConfig)
+			if err := os.Remove(config); err != nil {
+				t.Fatal(err)
+			}
+			if tt.config != "" {
+				write(t, config, tt.config)
+			}
+			url, log, cmd := handedOver(t, program, "http")
+			for range 3 {
+				if status, body := ask(t, url); status != http.StatusServiceUnavailable {
+					t.Fatalf("status %d: %v", status, body)
+				}
+			}
+			write(t, config, goodConfig)
+			until(t, "the configuration holds", func() bool {
+				status, _ := ask(t, url)
+				return status == http.StatusOK
+			})
+			said := read(t, log)
+			if strings.Count(said, "every request is answered with 503") != 1 || !strings.Contains(said, tt.reason) {
+				t.Errorf("want the cause, once: %s", said)
+			}
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}
+
+func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	_, log, cmd := handedOver(t, program, "http", "--listen", "127.0.0.1:0")
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 || !strings.Contains(read(t, log), "both --listen and a socket from systemd") {
+		t.Errorf("%v: %s", err, read(t, log))
+	}
+}
+
 func TestSIGTERMEndsALongLivedDoorWithStatus0(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	url, _, cmd := serve(t, program)

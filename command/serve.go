@@ -129,7 +129,9 @@ type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options
 
 // longLived is what the two commands that stay have in common: a bad
 // configuration or address ends them at once, with the cause on stderr, since
-// a person or systemd is watching.
+// a person is watching. Behind a socket of systemd's nobody is, and a service
+// that ends again and again makes systemd close the socket for good: there a
+// configuration that is not usable is answered with 503 until it is.
 func longLived(name, form string, spec func(string) string, door serveFunc, args []string, streams Streams) int {
 	flags := newFlags(name, streams.Err)
 	path := flags.String("config", "", "")
@@ -160,7 +162,10 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 	harden(streams.Err)
 	l := newLive(*path, streams.Err, true)
 	if err := l.reload(); err != nil {
-		return fail(streams.Err, err)
+		if *listen != "" {
+			return fail(streams.Err, err)
+		}
+		l.report(err)
 	}
 	if *listen != "" {
 		listener, err := gateway.Listen(spec(*listen))
