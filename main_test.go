@@ -158,6 +158,7 @@ func TestWhatAPersonTypes(t *testing.T) {
 		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "", "-port"},
 		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
 		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
+		{"an admin address without a host", []string{"http", "--config", config, "--listen", "127.0.0.1:0", "--admin", ":9190"}, 1, "", "--admin: listen on \":9190\": no host"},
 		{"a configuration that is not there", []string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "", "/nonexistent/config.yml"},
 		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + ":5: isuer: unknown key"},
 	}
@@ -248,17 +249,17 @@ func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) 
 // serve starts the HTTP door and returns its URL and what it logs.
 func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveWith(t, program, nil, inherited...)
+}
+
+func serveWith(t *testing.T, program string, args []string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	address := freeAddress(t)
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
-	log, err = os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), "http", "--listen", address)
+	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), append([]string{"http", "--listen", address}, args...)...)
 	cmd.Stderr, cmd.ExtraFiles = log, inherited
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -276,6 +277,16 @@ func serve(t *testing.T, program string, inherited ...*os.File) (url string, log
 		return err == nil
 	})
 	return "http://" + address + "/docker/v2/token", log, cmd
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // until polls: another process gives no event to wait for.

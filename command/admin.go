@@ -38,7 +38,7 @@ func (l *live) serveAdmin(ctx context.Context, listener net.Listener) {
 		l.log().Warn("admin listener can be reached from other machines, and asks nobody for a password", "address", address.String())
 	}
 	o := gateway.Options{Log: slog.New(liveLog{l}), Grace: adminGrace, MaxConns: adminConns}
-	if err := gateway.ServeHTTP(ctx, listener, admin{l}, o); err != nil {
+	if err := gateway.ServeHTTP(ctx, listener, admin{l}, o); err != nil && ctx.Err() == nil { // at the end nobody is waited for
 		l.log().Error("admin listener failed", "reason", err.Error())
 	}
 }
