@@ -158,6 +158,7 @@ func TestWhatAPersonTypes(t *testing.T) {
 		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "", "-port"},
 		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
 		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
+		{"an admin address without a host", []string{"http", "--config", config, "--listen", "127.0.0.1:0", "--admin", ":9190"}, 1, "", "--admin: listen on \":9190\": no host"},
 		{"a configuration that is not there", []string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "", "/nonexistent/config.yml"},
 		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + ":5: isuer: unknown key"},
 	}
@@ -248,17 +249,17 @@ func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) 
 // serve starts the HTTP door and returns its URL and what it logs.
 func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveWith(t, program, nil, inherited...)
+}
+
+func serveWith(t *testing.T, program string, args []string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	address := freeAddress(t)
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
-	log, err = os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), "http", "--listen", address)
+	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), append([]string{"http", "--listen", address}, args...)...)
 	cmd.Stderr, cmd.ExtraFiles = log, inherited
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -276,6 +277,16 @@ func serve(t *testing.T, program string, inherited ...*os.File) (url string, log
 		return err == nil
 	})
 	return "http://" + address + "/docker/v2/token", log, cmd
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // until polls: another process gives no event to wait for.
@@ -336,6 +347,87 @@ func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
 	until(t, "the repaired one holds", func() bool { return lifetime() == float64(300) })
 	if complaints() != 1 {
 		t.Errorf("it complained %d times:\n%s", complaints(), read(t, log))
+	}
+}
+
+// handedOver starts a door that inherits its socket as systemd hands it over (sd_listen_fds(3)), and returns its URL and what it logs.
+func handedOver(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	socket, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(filepath.Dir(program), beTheProgram)
+	cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1")
+	cmd.Stderr, cmd.ExtraFiles = log, []*os.File{socket}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		log.Close()
+	})
+	return "http://" + l.Addr().String() + "/docker/v2/token", log, cmd
+}
+
+// A service that ends again and again makes systemd close its socket for good.
+func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
+	tests := []struct {
+		name, config, reason string
+	}{
+		{"none is there", "", "config.yml"},
+		{"one with a mistake", "isuer: typo\n", "config.yml:1: isuer: unknown key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			program, config := install(t, goodConfig)
+			if err := os.Remove(config); err != nil {
+				t.Fatal(err)
+			}
+			if tt.config != "" {
+				write(t, config, tt.config)
+			}
+			url, log, cmd := handedOver(t, program, "http")
+			for range 3 {
+				if status, body := ask(t, url); status != http.StatusServiceUnavailable {
+					t.Fatalf("status %d: %v", status, body)
+				}
+			}
+			write(t, config, goodConfig)
+			until(t, "the configuration holds", func() bool {
+				status, _ := ask(t, url)
+				return status == http.StatusOK
+			})
+			said := read(t, log)
+			if strings.Count(said, "every request is answered with 503") != 1 || !strings.Contains(said, tt.reason) {
+				t.Errorf("want the cause, once: %s", said)
+			}
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}
+
+func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	_, log, cmd := handedOver(t, program, "http", "--listen", "127.0.0.1:0")
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 || !strings.Contains(read(t, log), "both --listen and a socket from systemd") {
+		t.Errorf("%v: %s", err, read(t, log))
 	}
 }
 

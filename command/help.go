@@ -25,14 +25,18 @@ Example:
 
 const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGTERM.
 
-  dockerauth http [--config FILE] --listen HOST:PORT
+  dockerauth http [--config FILE] --listen HOST:PORT [--admin ADDRESS]
 
   --config FILE       default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
+  --admin ADDRESS     HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
+                      whoever can connect; they name no account and no client
 
 It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
 A changed configuration, key or certificate is noticed within two seconds, or at
 once on SIGHUP; when the new one is not usable, the old one stays in force.
+Without a usable one at its start it ends, but behind a socket of systemd's it
+answers 503 until there is one.
 
 Example:
 
@@ -41,17 +45,20 @@ Example:
 
 const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI until SIGTERM.
 
-  dockerauth fastcgi [--config FILE] --listen unix:PATH|tcp:HOST:PORT
+  dockerauth fastcgi [--config FILE] --listen unix:PATH|tcp:HOST:PORT [--admin ADDRESS]
 
   --config FILE     default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen ADDRESS  left out when systemd hands over a socket (LISTEN_FDS), or when
                     standard input is one (mod_fcgid, spawn-fcgi)
+  --admin ADDRESS   HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
+                    whoever can connect; they name no account and no client
 
 A unix socket is made with mode 0660: the web server's group must be the
 service's. Whoever can connect is believed what he says of a client's address:
 over TCP that is every user of the machine. A changed configuration, key or
 certificate is noticed within two seconds, or at once on SIGHUP; when the new
-one is not usable, the old one stays in force.
+one is not usable, the old one stays in force. Without a usable one at its start
+it ends, but behind a socket of systemd's it answers 503 until there is one.
 
 Example:
 

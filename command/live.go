@@ -29,12 +29,18 @@ type live struct {
 	stderr io.Writer
 	begin  func(*service) // called with each service that takes over; nil = nothing to do
 
-	current atomic.Pointer[service] // nil until a configuration was good
-	seen    []stamp                 // of the files behind current, or behind the last failure
-	looked  []stamp                 // of the same, at the last look
-	failure string                  // what the last load said, "" = it was good
-	retry   time.Time               // not before, after a failure
+	figures *figures // nil in the CGI door, whose processes have nothing to count
+
+	current atomic.Pointer[service]    // nil until a configuration was good
+	failed  atomic.Pointer[loadFailed] // nil = the last load was good
+	seen    []stamp                    // of the files behind current, or behind the last failure
+	looked  []stamp                    // of the same, at the last look
+	failure string                     // what the last load said when it was reported, "" = it was good
+	retry   time.Time                  // not before, after a failure
 }
+
+// loadFailed is the error of the last load, for whoever asks from outside.
+type loadFailed struct{ err error }
 
 func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := l.current.Load()
@@ -76,11 +82,13 @@ func (l *live) reload() error {
 	began := time.Now()
 	s, err := l.load()
 	if err != nil {
+		l.failed.Store(&loadFailed{err})
 		l.seen = l.stamps()
 		l.retry = time.Now().Add(retryPause * time.Since(began))
 		return err
 	}
 	l.current.Store(s)
+	l.failed.Store(nil)
 	l.seen = l.stamps()
 	if changedSince(l.seen, began) {
 		l.seen = nil // perhaps after it was read: it is read once more

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"dockerauth/config"
@@ -97,8 +98,14 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 	if len(args) > 0 { // a wrapper line such as "dockerauth fastcgi --config F"
 		flags := newFlags("fastcgi", streams.Err)
 		flags.StringVar(&path, "config", "", "")
+		admin := flags.String("admin", "", "")
 		if args[0] != "fastcgi" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 			fmt.Fprintln(streams.Err, "dockerauth: on a FastCGI socket only \"fastcgi --config FILE\" is understood")
+			return exitUsage
+		}
+		if *admin != "" {
+			fmt.Fprintln(streams.Err, "dockerauth: --admin cannot be had on a FastCGI socket that a web server hands over: it starts several processes, and one address is for one\n"+
+				"  start a service of its own: dockerauth fastcgi --listen unix:PATH --admin HOST:PORT")
 			return exitUsage
 		}
 	}
@@ -112,7 +119,7 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 	if err := l.reload(); err != nil {
 		l.report(err)
 	}
-	return serve(l, []net.Listener{listener}, gateway.ServeFastCGI, streams.Err)
+	return serve(l, []net.Listener{listener}, gateway.ServeFastCGI, nil)
 }
 
 // FastCGI is the command "fastcgi".
@@ -129,11 +136,14 @@ type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options
 
 // longLived is what the two commands that stay have in common: a bad
 // configuration or address ends them at once, with the cause on stderr, since
-// a person or systemd is watching.
+// a person is watching. Behind a socket of systemd's nobody is, and a service
+// that ends again and again makes systemd close the socket for good: there a
+// configuration that is not usable is answered with 503 until it is.
 func longLived(name, form string, spec func(string) string, door serveFunc, args []string, streams Streams) int {
 	flags := newFlags(name, streams.Err)
 	path := flags.String("config", "", "")
 	listen := flags.String("listen", "", "")
+	adminAt := flags.String("admin", "", "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(streams.Out, helpOf(name))
@@ -160,7 +170,10 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 	harden(streams.Err)
 	l := newLive(*path, streams.Err, true)
 	if err := l.reload(); err != nil {
-		return fail(streams.Err, err)
+		if *listen != "" {
+			return fail(streams.Err, err)
+		}
+		l.report(err)
 	}
 	if *listen != "" {
 		listener, err := gateway.Listen(spec(*listen))
@@ -169,18 +182,27 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 		}
 		listeners = append(listeners, listener)
 	}
-	return serve(l, listeners, door, streams.Err)
+	admin, err := adminListener(*adminAt)
+	if err != nil {
+		for _, listener := range listeners {
+			listener.Close() // with it the file of a unix socket
+		}
+		return fail(streams.Err, fmt.Errorf("--admin: %w", err))
+	}
+	return serve(l, listeners, door, admin)
 }
 
 // newLive is the service of a long-lived door; path "" = beside the binary.
 // The first load is the caller's, who decides whether to go on without.
 func newLive(path string, stderr io.Writer, mustLog bool) *live {
-	d := door{mustLog: mustLog, tallies: inMemory(), converse: func(cfg *config.Config) pamauth.Conversation {
+	f := newFigures()
+	d := door{mustLog: mustLog, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
 		cfg.Access.Index()
-		return ManyConversations(cfg, "")
+		return f.conversation(cfg, child(cfg, ""))
 	}}
 	return &live{
-		stderr: stderr,
+		stderr:  stderr,
+		figures: f,
 		load: func() (*service, error) {
 			if path != "" {
 				return load(path, stderr, d)
@@ -202,8 +224,8 @@ func limitMemory() {
 }
 
 // serve stands the service behind its door until SIGTERM or SIGINT, and lets
-// what is under way finish.
-func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) int {
+// what is under way finish. admin may be nil.
+func serve(l *live, listeners []net.Listener, door serveFunc, admin net.Listener) int {
 	limitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -212,6 +234,10 @@ func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) 
 	defer signal.Stop(hangup)
 	go l.watch(ctx, hangup)
 
+	var beside sync.WaitGroup
+	if admin != nil {
+		beside.Go(func() { l.serveAdmin(ctx, admin) })
+	}
 	done := make(chan error, len(listeners))
 	for _, listener := range listeners {
 		l.log().Info("listening", "address", listener.Addr().String(), "version", Version())
@@ -225,6 +251,7 @@ func serve(l *live, listeners []net.Listener, door serveFunc, stderr io.Writer) 
 			code = exitError
 		}
 	}
+	beside.Wait()
 	if code == exitDone {
 		l.log().Info("stopped")
 	}

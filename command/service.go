@@ -59,7 +59,7 @@ func OneConversation(cfg *config.Config) pamauth.Conversation {
 // program is the binary to start; "" = this one, even after an upgrade has
 // replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
-	return pamauth.Cache(cfg.PAM.Cache, pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, pamauth.Gate(cfg.PAM.Concurrency, child(cfg, program)))))
+	return newFigures().conversation(cfg, child(cfg, program))
 }
 
 // child asks PAM in a process of its own each time: a module that hangs,
@@ -77,13 +77,15 @@ type service struct {
 	config  *config.Config
 	handler http.Handler
 	log     *slog.Logger
+	loaded  time.Time
 }
 
 // door is what differs between a process for one request and one that stays.
 type door struct {
 	converse func(*config.Config) pamauth.Conversation
 	tallies  tallies
-	mustLog  bool // a log file that cannot be opened is an error: somebody is watching the start. A web server's error log will do else
+	observe  func(outcome string, took time.Duration) // hears of each token request; nil = nobody does
+	mustLog  bool                                     // a log file that cannot be opened is an error: somebody is watching the start. A web server's error log will do else
 }
 
 // load reads a configuration and makes the service of it, or says what is
@@ -107,7 +109,9 @@ func load(path string, stderr io.Writer, d door) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &service{config: cfg, handler: NewHandler(cfg, d.converse(cfg), guard, log), log: log}, nil
+	h := NewHandler(cfg, d.converse(cfg), guard, log)
+	h.Observe = d.observe
+	return &service{config: cfg, handler: h, log: log, loaded: time.Now()}, nil
 }
 
 // warn logs what is no error and may be a mistake all the same.

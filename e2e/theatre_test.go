@@ -43,6 +43,7 @@ type stage struct {
 	web     *webUser        // nil when the test is not root: everything runs as whoever runs the test
 	procs   []*process      // all that was started, for their output
 	address string          // host:port that requests go to; set by open
+	admin   string          // of the service's --admin, where it has one
 	mounts  []string        // URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
 	homes   []string        // URLs of the text page; set by open
 	logs    []string        // files besides logFile that must hold no secret

@@ -703,7 +703,7 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+			bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
 				for range fewPlaces {
 					tc.hold(s.dial(t))
 				}
@@ -730,7 +730,7 @@ func checkAnswersAtOnce(t *testing.T, s *fcgiStage, want time.Duration) {
 }
 
 func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
-	bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
 		for range fewPlaces {
 			deaf, there := net.Pipe()
 			s.calls <- there
@@ -742,7 +742,7 @@ func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
 }
 
 func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
-	bubbleWith(t, nil, Options{conns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
 		var conns []*client
 		var under []*http.Request
 		for range fewPlaces {

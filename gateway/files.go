@@ -9,8 +9,8 @@ const reservedFiles = 256
 // bound is how many connections there may be: want, or as many as the limit on open
 // files leaves room for. The Go runtime has raised the soft limit to the hard one.
 func (o Options) bound(want int) int {
-	if o.conns > 0 {
-		return o.conns
+	if o.MaxConns > 0 {
+		return o.MaxConns
 	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -38,7 +38,7 @@ type Options struct {
 	// not ask: there the web server itself names the client. Called by many requests at once.
 	Trusted func(peer netip.Addr) bool
 
-	conns int // how many connections may be open; 0 = as many as the door sees fit. For tests
+	MaxConns int // how many connections may be open; 0 = as many as the door sees fit
 }
 
 // defaultGrace fits under the 20 s and more that systemd and Apache wait before

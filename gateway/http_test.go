@@ -191,7 +191,7 @@ func TestFastCGIGoesOnAfterAnErrorThatPasses(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		l := newPipes()
 		ended := make(chan error, 1)
-		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{conns: fewPlaces}) }()
+		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{MaxConns: fewPlaces}) }()
 		for range fewPlaces {
 			l.failures <- syscall.EMFILE
 			l.failures <- syscall.ECONNABORTED

@@ -96,7 +96,7 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			httpBubbleWith(t, teller, Options{conns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+			httpBubbleWith(t, teller, Options{MaxConns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
 				var held []net.Conn
 				for range fewPlaces {
 					c := p.call()
@@ -123,7 +123,7 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 }
 
 func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
-	httpBubbleWith(t, teller, Options{conns: 3}, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, teller, Options{MaxConns: 3}, func(t *testing.T, p *pipes, _ func()) {
 		first, second, third := p.call(), p.call(), p.call()
 		ask(t, first, getX) // and is younger than the others again
 		fourth := p.call()
@@ -138,7 +138,7 @@ func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
 
 func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 	k := &keeper{}
-	httpBubbleWith(t, k, Options{conns: 2}, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, k, Options{MaxConns: 2}, func(t *testing.T, p *pipes, _ func()) {
 		*k = *newKeeper() // its channels are the bubble's
 		const getHeld = "GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
 		const postHeld = "POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1" // held unread
@@ -179,7 +179,7 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 
 func TestHTTPShutdownDoesNotWaitForAPlace(t *testing.T) {
 	k := &keeper{}
-	httpBubbleWith(t, k, Options{conns: 1}, func(t *testing.T, p *pipes, stop func()) {
+	httpBubbleWith(t, k, Options{MaxConns: 1}, func(t *testing.T, p *pipes, stop func()) {
 		*k = *newKeeper() // its channels are the bubble's
 		c := p.call()
 		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -233,7 +233,7 @@ func TestARushIsAnsweredToTheLast(t *testing.T) {
 				door.send(t, c)
 				conns = append(conns, c)
 			}
-			runWith(t, door.serve, l, teller, Options{conns: fewPlaces})
+			runWith(t, door.serve, l, teller, Options{MaxConns: fewPlaces})
 			for _, c := range conns {
 				door.hear(t, c)
 			}
@@ -345,7 +345,7 @@ func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
 }
 
 func TestWithoutFilesTheLongestSilentGoes(t *testing.T) {
-	httpBubbleWith(t, teller, Options{conns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, teller, Options{MaxConns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
 		first := p.call()
 		synctest.Wait()
 		p.failures <- syscall.EMFILE
@@ -391,7 +391,7 @@ func TestAPlaceIsGivenUpOnce(t *testing.T) {
 
 func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
 	var out bytes.Buffer
-	o := Options{conns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
+	o := Options{MaxConns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
 	httpBubbleWith(t, teller, o, func(t *testing.T, p *pipes, _ func()) {
 		crowd := func() {
 			for range 3 {

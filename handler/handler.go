@@ -27,6 +27,8 @@ type Handler struct {
 	Endpoint *Endpoint
 	Log      *slog.Logger
 	Now      func() time.Time // nil = time.Now
+	// Observe hears of each token request what its log line says, if the level lets it be written. nil = nobody keeps count.
+	Observe func(outcome string, took time.Duration)
 }
 
 // ServeHTTP answers one request, whose path is the one below the folder that
@@ -63,7 +65,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	} else {
 		writeResponse(w, request, response, h.Endpoint.AccessTTL, begin)
 	}
-	h.log(r, request, response, err, h.now().Sub(begin))
+	h.note(r, request, response, err, h.now().Sub(begin))
 }
 
 func servePage(w http.ResponseWriter, r *http.Request) {

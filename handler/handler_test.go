@@ -475,6 +475,55 @@ func TestTheLogHasOneLineWithTheseFields(t *testing.T) {
 	}
 }
 
+func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
+	hungUp := func(r *http.Request) *http.Request {
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		return r.WithContext(ctx)
+	}
+	tests := []struct {
+		outcome string
+		request *http.Request
+		no      error // the guard's
+	}{
+		{"granted", get("", basic("alice", wonderland)), nil},
+		{"refused", get("", basic("alice", "wrong")), nil},
+		{"refused", get(""), nil},
+		{"throttled", get("", basic("alice", wonderland)), &Throttled{After: time.Second, Cause: "locked"}},
+		{"invalid", get("service=other", basic("alice", wonderland)), nil},
+		{"busy", get("", basic("busy", wonderland)), nil},
+		{"broken", get("", basic("broken", wonderland)), nil},
+		{"abandoned", hungUp(get("", basic("broken", wonderland))), nil},
+	}
+	heard := map[string]bool{}
+	for _, tt := range tests {
+		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelError + 1} { // what is not logged counts all the same
+			f := newFixture()
+			var all []string
+			f.handler.Observe = func(outcome string, took time.Duration) { all = append(all, fmt.Sprint(outcome, " ", took)) }
+			f.handler.Endpoint.Guard = &notes{no: tt.no}
+			f.handler.Log = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: level}))
+			f.do(tt.request.Clone(tt.request.Context()))
+			if len(all) != 1 || all[0] != tt.outcome+" 0s" {
+				t.Errorf("%s: heard %q", tt.outcome, all)
+			}
+			if logged := strings.Contains(f.log.String(), "outcome="+tt.outcome+" "); logged != (level == slog.LevelInfo) {
+				t.Errorf("%s: the log at level %v: %s", tt.outcome, level, f.log)
+			}
+		}
+		heard[tt.outcome] = true
+	}
+	for _, outcome := range Outcomes() {
+		if !heard[outcome] {
+			t.Errorf("no request ended as %s", outcome)
+		}
+		delete(heard, outcome)
+	}
+	if len(heard) > 0 {
+		t.Errorf("not in the list of outcomes: %v", heard)
+	}
+}
+
 func TestAUserNameCannotForgeALogLine(t *testing.T) {
 	f := newFixture()
 	f.do(get("account="+url.QueryEscape("x\ntime=now level=INFO msg=forged outcome=granted"), basic("a\noutcome=granted user=\"root\"", wonderland)))

@@ -22,13 +22,26 @@ const (
 const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization header to itself; " +
 	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
 
-// log writes the one line of a request, from a list of fields that may be
-// seen. Passwords, tokens and headers are not among them.
-func (h *Handler) log(r *http.Request, req Request, resp Response, err error, took time.Duration) {
+// Outcomes are the words for how a token request ended, in the log and for Observe.
+func Outcomes() []string {
+	return []string{"granted", "refused", "throttled", "invalid", "busy", "broken", "abandoned"}
+}
+
+// note is the end of a request: it is counted and logged, in the same word.
+func (h *Handler) note(r *http.Request, req Request, resp Response, err error, took time.Duration) {
 	result := outcome(err)
 	if (result == "broken" || result == "busy") && errors.Is(r.Context().Err(), context.Canceled) {
 		result = "abandoned" // the client hung up: nothing of ours is broken, and nobody should be woken for it
 	}
+	if h.Observe != nil {
+		h.Observe(result, took)
+	}
+	h.log(r, result, req, resp, err, took)
+}
+
+// log writes the one line of a request, from a list of fields that may be
+// seen. Passwords, tokens and headers are not among them.
+func (h *Handler) log(r *http.Request, result string, req Request, resp Response, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch result {
 	case "refused", "invalid", "throttled":

@@ -1,0 +1,82 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"dockerauth/gateway"
+	"dockerauth/metrics"
+)
+
+// The bounds of the admin listener: one or two probes and a Prometheus ask there, every few seconds.
+const (
+	adminConns = 16
+	adminGrace = time.Second
+)
+
+// adminListener opens what --admin names, HOST:PORT or unix:PATH; "" is none.
+func adminListener(spec string) (net.Listener, error) {
+	switch {
+	case spec == "":
+		return nil, nil
+	case !strings.HasPrefix(spec, "unix:"):
+		spec = "tcp:" + spec
+	}
+	return gateway.Listen(spec)
+}
+
+// serveAdmin answers until ctx is done. A fault here is logged and harms nobody: the listener of its own, with a few connections, keeps
+// probes and the curious away from those who log in.
+func (l *live) serveAdmin(ctx context.Context, listener net.Listener) {
+	l.log().Info("admin listening", "address", listener.Addr().String())
+	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
+		l.log().Warn("admin listener can be reached from other machines, and asks nobody for a password", "address", address.String())
+	}
+	o := gateway.Options{Log: slog.New(liveLog{l}), Grace: adminGrace, MaxConns: adminConns}
+	if err := gateway.ServeHTTP(ctx, listener, admin{l}, o); err != nil && ctx.Err() == nil { // at the end nobody is waited for
+		l.log().Error("admin listener failed", "reason", err.Error())
+	}
+}
+
+// admin answers /healthz and /metrics. It changes nothing and asks nobody.
+type admin struct{ *live }
+
+func (a admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path != "/healthz" && r.URL.Path != "/metrics":
+		send(w, http.StatusNotFound, "text/plain; charset=utf-8", []byte("there are /healthz and /metrics here\n"))
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		send(w, http.StatusMethodNotAllowed, "text/plain; charset=utf-8", []byte("only GET and HEAD are answered here\n"))
+	case r.URL.Path == "/healthz":
+		a.sendHealth(w)
+	default:
+		send(w, http.StatusOK, metrics.ContentType, a.exposition(time.Now()))
+	}
+}
+
+func (a admin) sendHealth(w http.ResponseWriter) {
+	h := a.health(time.Now())
+	text, err := json.MarshalIndent(h, "", "  ")
+	if err != nil {
+		panic(err) // texts, numbers and times only: cannot happen
+	}
+	status := http.StatusOK
+	if !h.serving {
+		status = http.StatusServiceUnavailable
+	}
+	send(w, status, "application/json", append(text, '\n'))
+}
+
+func send(w http.ResponseWriter, status int, contentType string, text []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // who has gone needs no answer
+}

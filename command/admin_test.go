@@ -1,0 +1,451 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dockerauth/config"
+	"dockerauth/handler"
+	"dockerauth/pamauth"
+)
+
+// adminStage is a long-lived service without a door. Its PAM is played, since conversations are tested in pamauth and e2e: the user's name
+// says what comes of it.
+type adminStage struct {
+	*live
+	dir, config string
+	log         *bytes.Buffer
+	asked       [5]atomic.Uint64 // by place in playedResults
+	ended       time.Time        // of the certificate
+}
+
+var playedResults = []string{talkAccepted, talkRefused, talkBusy, talkBroken, talkAbandoned}
+
+const stageConfig = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\naudience: a\npam: {confdir: pam.d, concurrency: 4}\n"
+
+func newAdminStage(t *testing.T) *adminStage {
+	t.Helper()
+	s := &adminStage{dir: t.TempDir(), log: &bytes.Buffer{}, ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	s.config = s.write(t, "config.yml", stageConfig)
+	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
+	s.writeKey(t)
+	f := newFigures()
+	d := door{mustLog: true, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
+		return f.conversation(cfg, s)
+	}}
+	var mu sync.Mutex
+	s.live = &live{figures: f, stderr: s.log, load: func() (*service, error) { return load(s.config, lockedWriter{&mu, s.log}, d) }}
+	return s
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	*bytes.Buffer
+}
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.Buffer.Write(p)
+}
+
+func (s *adminStage) Hold(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
+	errs := []error{nil, pamauth.ErrRefused, pamauth.ErrBusy, pamauth.ErrBroken, fmt.Errorf("%w: %w", pamauth.ErrBroken, context.Canceled)}
+	for i, result := range playedResults {
+		if strings.HasPrefix(l.User, result) {
+			s.asked[i].Add(1)
+			return pamauth.Account{Name: l.User}, errs[i]
+		}
+	}
+	return pamauth.Account{}, errors.New("nobody")
+}
+
+func (s *adminStage) write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (s *adminStage) writeKey(t *testing.T) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "privkey.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dockerauth"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: s.ended}
+	if der, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+}
+
+func (s *adminStage) mustReload(t *testing.T) {
+	t.Helper()
+	if err := s.reload(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// login asks for a token as the web server would.
+func (s *adminStage) login(user, password, remote string) int {
+	r := httptest.NewRequest(http.MethodGet, "/docker/v2/token", nil)
+	r.SetBasicAuth(user, password)
+	r.RemoteAddr = remote + ":1"
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w.Code
+}
+
+func (s *adminStage) get(method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	admin{s.live}.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+func (s *adminStage) page() string { return s.get(http.MethodGet, "/metrics").Body.String() }
+
+func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
+	talks := func(results ...string) func(*testing.T, *adminStage) {
+		return func(_ *testing.T, s *adminStage) {
+			for _, r := range results {
+				s.figures.ended(r)
+			}
+		}
+	}
+	tests := []struct {
+		name    string
+		unread  bool // no configuration has been read before it happens
+		happens func(*testing.T, *adminStage)
+		later   time.Duration
+		status  string
+		serving bool
+		reason  string // part of the only one
+	}{
+		{name: "all is well", happens: talks(talkAccepted), status: "ok", serving: true},
+		{name: "nobody has logged in", happens: talks(), status: "ok", serving: true},
+		{name: "no configuration", unread: true, happens: func(t *testing.T, s *adminStage) {
+			s.write(t, "config.yml", "isuer: typo\n")
+			_ = s.reload()
+		}, status: "degraded", reason: "no usable configuration"},
+		{name: "a changed configuration with a mistake", happens: func(t *testing.T, s *adminStage) {
+			s.write(t, "config.yml", "isuer: typo\n")
+			_ = s.reload()
+		}, status: "degraded", serving: true, reason: "the last good one is in force"},
+		{name: "one that was mended", happens: func(t *testing.T, s *adminStage) {
+			s.write(t, "config.yml", "isuer: typo\n")
+			_ = s.reload()
+			s.write(t, "config.yml", stageConfig)
+			s.mustReload(t)
+		}, status: "ok", serving: true},
+		{name: "the PAM service file is gone", happens: func(t *testing.T, s *adminStage) {
+			if err := os.Remove(filepath.Join(s.dir, "pam.d", "dockerauth")); err != nil {
+				t.Fatal(err)
+			}
+		}, status: "degraded", reason: "PAM service file"},
+		{name: "PAM broke four times", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken), status: "ok", serving: true},
+		{name: "PAM broke five times", happens: talks(talkAccepted, talkBroken, talkBroken, talkBroken, talkBroken, talkBroken), status: "degraded", reason: "no answer"},
+		{name: "PAM broke five times, and nobody noticed since", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken, talkBroken),
+			later: brokenFor, status: "ok", serving: true},
+		{name: "a no is an answer", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken, talkRefused, talkBroken), status: "ok", serving: true},
+		{name: "who is told to wait, or hangs up, says nothing about PAM", happens: talks(talkBroken, talkBroken, talkBusy, talkAbandoned, talkAbandoned, talkAbandoned),
+			status: "ok", serving: true},
+		{name: "nor does he hide what is broken", happens: talks(talkBroken, talkBroken, talkBroken, talkBusy, talkBroken, talkAbandoned, talkBroken, talkAbandoned),
+			status: "degraded", reason: "no answer"},
+		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true, reason: "certificate has expired"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newAdminStage(t)
+			if !tt.unread {
+				s.mustReload(t)
+			}
+			tt.happens(t, s)
+			h := s.health(time.Now().Add(tt.later))
+			if h.Status != tt.status || h.serving != tt.serving {
+				t.Errorf("status %s, serving %t, for %q", h.Status, h.serving, h.Reasons)
+			}
+			if reasons := strings.Join(h.Reasons, "\n"); tt.reason == "" && reasons != "" || !strings.Contains(reasons, tt.reason) || len(h.Reasons) > 1 {
+				t.Errorf("reasons %q, want %q", h.Reasons, tt.reason)
+			}
+			if tt.later > 0 {
+				return
+			}
+			want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tt.serving]
+			if got := s.get(http.MethodGet, "/healthz"); got.Code != want {
+				t.Errorf("status code %d, want %d", got.Code, want)
+			}
+			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_healthy"] != truth(tt.serving) {
+				t.Errorf("dockerauth_healthy is %v", samples["dockerauth_healthy"])
+			}
+		})
+	}
+}
+
+func TestHealthNamesConfigurationKeyAndPAM(t *testing.T) {
+	s := newAdminStage(t)
+	s.mustReload(t)
+	s.login("broken", "p", "192.0.2.1")
+	var got health
+	decoder := json.NewDecoder(s.get(http.MethodGet, "/healthz").Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case got.Config.Path != s.config || !got.Config.Good || got.Config.Loaded == nil || time.Since(*got.Config.Loaded) > time.Minute:
+		t.Errorf("config %+v", got.Config)
+	case got.Key == nil || got.Key.Algorithm != "ES256" || got.Key.ID == "" || got.Key.NotAfter == nil || !got.Key.NotAfter.Equal(s.ended):
+		t.Errorf("key %+v", got.Key)
+	case got.PAM == nil || !got.PAM.ServiceFileGood || got.PAM.Last == nil || got.PAM.Last.Kind != "broken" || got.PAM.BrokenInARow != 1:
+		t.Errorf("pam %+v", got.PAM)
+	case got.LastError == nil || got.LastError.Kind != "broken" || time.Since(got.LastError.At) > time.Minute:
+		t.Errorf("last_error %+v", got.LastError)
+	}
+	samples, _ := parseExposition(t, s.page())
+	if got := samples["dockerauth_certificate_expiry_timestamp_seconds"]; got != float64(s.ended.Unix()) {
+		t.Errorf("the certificate ends at %v, want %d", got, s.ended.Unix())
+	}
+}
+
+func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
+	s := newAdminStage(t)
+	s.mustReload(t)
+	tests := []struct {
+		method, path string
+		status       int
+		contentType  string
+	}{
+		{"GET", "/healthz", 200, "application/json"},
+		{"HEAD", "/healthz", 200, "application/json"},
+		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
+		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
+		{"POST", "/healthz", 405, "text/plain; charset=utf-8"},
+		{"DELETE", "/metrics", 405, "text/plain; charset=utf-8"},
+		{"GET", "/", 404, "text/plain; charset=utf-8"},
+		{"GET", "/metrics/", 404, "text/plain; charset=utf-8"},
+		{"GET", "/debug/pprof/", 404, "text/plain; charset=utf-8"},
+		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
+	}
+	for _, tt := range tests {
+		w := s.get(tt.method, tt.path)
+		if w.Code != tt.status || w.Header().Get("Content-Type") != tt.contentType || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s %s: %d %v", tt.method, tt.path, w.Code, w.Header())
+		}
+	}
+}
+
+// Whoever can connect must not learn who has an account, from where they come or what is secret.
+func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
+	const person, secret, network = "lieschen", "mueller-123", "192.0.2."
+	mistakes := []string{
+		"blacklisted_users: [[" + person + "]]\n",
+		"trusted_proxies: [" + network + "1/24]\n",
+		person + ": yes\n", "pam: {" + person + ": 1}\n", "issuer: " + person + "\n",
+		"access:\n  - allow: [" + person + "]\n    to: [" + person + "]\n",
+		"access:\n  - allow: [pull]\n    to: [\"@" + person + " x\"]\n    from: [" + network + "9/24]\n",
+		"access: {" + person + ": [pull]}\n", "access: " + person + "\n", "pam: " + person + "\n", "state: [" + person + "\n",
+		"log: {level: " + person + "}\n", "access_token_ttl: " + secret + "\n", "\t" + person + "\n", "private_key: " + secret + "\n",
+	}
+	for n, mistake := range mistakes {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel() // refusals are held back for a second
+			s := newAdminStage(t)
+			s.mustReload(t)
+			for i, result := range playedResults {
+				s.login(result+"-"+person, secret, fmt.Sprint(network, i+1))
+			}
+			s.write(t, "config.yml", stageConfig+mistake)
+			if err := s.reload(); err == nil {
+				t.Fatalf("this is no mistake: %s", mistake)
+			}
+			h := s.health(time.Now())
+			if !strings.HasPrefix(h.Config.Error, s.config) {
+				t.Errorf("the error does not name the file: %q", h.Config.Error)
+			}
+			for _, path := range []string{"/healthz", "/metrics"} {
+				text := s.get(http.MethodGet, path).Body.String()
+				for _, word := range []string{person, secret, network, "BEGIN"} {
+					if strings.Contains(text, word) {
+						t.Errorf("%s has %q: %s", path, word, text)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsQuotedIsLeftOut(t *testing.T) {
+	for text, want := range map[string]string{
+		`plain`:                          `plain`,
+		`user "alice": no`:               `user …: no`,
+		`"a \"b\" c" and "d"`:            `… and …`,
+		`an end that is missing: "alice`: `an end that is missing: …`,
+		`"`:                              `…`,
+	} {
+		if got := withoutQuoted(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Ten thousand requests at once, a configuration that changes and somebody who looks all the time: nothing is lost or counted twice.
+func TestFiguresAgreeWithTheLog(t *testing.T) {
+	const requests, crowd = 10_000, 500
+	s := newAdminStage(t)
+	s.mustReload(t)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for range 20 {
+			if err := s.reload(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for worker := range crowd {
+		work.Go(func() {
+			for n := worker; n < requests; n += crowd {
+				remote := fmt.Sprintf("10.%d.%d.1", n>>8&255, n&255)
+				switch kind := (n + n/crowd*37) % 100; {
+				case kind < 3: // refusals are held back for a second
+					s.login(fmt.Sprint("refused", n), "p", remote)
+				case kind < 5:
+					s.login(fmt.Sprint("busy", n), "p", remote)
+				case kind < 8:
+					s.login(fmt.Sprint("broken", n), "p", remote)
+				case kind < 9:
+					s.login("refused", "p", "192.0.2.1") // throttled after the first
+				case kind < 60:
+					s.login("accepted", "p", "192.0.2.2") // from the cache, but for the first
+				default:
+					s.login(fmt.Sprint("accepted", n), "p", remote)
+				}
+				if n%20 == 0 {
+					s.page()
+					s.get(http.MethodGet, "/healthz")
+				}
+			}
+		})
+	}
+	work.Wait()
+	samples, _ := parseExposition(t, s.page())
+	total := 0.0
+	for _, outcome := range handler.Outcomes() {
+		logged := float64(strings.Count(s.log.String(), " outcome="+outcome+" "))
+		if got := samples[`dockerauth_requests_total{outcome="`+outcome+`"}`]; got != logged {
+			t.Errorf("%v requests ended as %s, the log has %v", got, outcome, logged)
+		}
+		total += logged
+	}
+	if total != requests || samples["dockerauth_request_duration_seconds_count"] != requests {
+		t.Errorf("%v in the log, %v durations, of %d requests", total, samples["dockerauth_request_duration_seconds_count"], requests)
+	}
+	asked := 0.0
+	for i, result := range playedResults {
+		want := float64(s.asked[i].Load())
+		if got := samples[`dockerauth_pam_conversations_total{result="`+result+`"}`]; got != want {
+			t.Errorf("%v conversations ended as %s, PAM was asked %v times", got, result, want)
+		}
+		asked += want
+	}
+	if got := samples["dockerauth_pam_wait_seconds_count"]; got != asked || samples["dockerauth_pam_waiting"] != 0 {
+		t.Errorf("%v waited and %v still do, PAM was asked %v times", got, samples["dockerauth_pam_waiting"], asked)
+	}
+	if hits := samples["dockerauth_pam_cache_hits_total"]; hits == 0 || hits > samples[`dockerauth_requests_total{outcome="granted"}`] {
+		t.Errorf("%v answers from the cache", hits)
+	}
+}
+
+func TestAnAnswerThatIsKnownIsAHit(t *testing.T) {
+	s := newAdminStage(t)
+	s.mustReload(t)
+	hits := func() float64 {
+		samples, _ := parseExposition(t, s.page())
+		return samples["dockerauth_pam_cache_hits_total"]
+	}
+	for i, want := range []float64{0, 1, 2} {
+		if s.login("accepted", "p", "192.0.2.1"); hits() != want {
+			t.Errorf("after %d logins %v hits, want %v", i+1, hits(), want)
+		}
+	}
+	s.write(t, "config.yml", strings.Replace(stageConfig, "concurrency: 4", "cache: 0", 1))
+	s.mustReload(t)
+	if s.login("accepted", "p", "192.0.2.1"); hits() != 2 {
+		t.Errorf("%v hits without a cache: those of before must stay, and none come", hits())
+	}
+}
+
+// What waits for its turn is seen to.
+func TestWaitingLoginsAreCounted(t *testing.T) {
+	f := newFigures()
+	began, proceed := make(chan struct{}), make(chan struct{})
+	talk := f.conversation(&config.Config{PAM: config.PAM{Concurrency: 1}}, holdFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
+		began <- struct{}{}
+		<-proceed
+		return pamauth.Account{Name: "a"}, nil
+	}))
+	var all sync.WaitGroup
+	ask := func(user string, ctx context.Context) {
+		all.Go(func() { _, _ = talk.Hold(ctx, pamauth.Login{User: user, Password: "p"}) })
+	}
+	waiting := func(want int64) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); f.waiting.Load() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d wait, want %d", f.waiting.Load(), want)
+			}
+		}
+	}
+	ask("first", t.Context())
+	<-began
+	waiting(0)
+	ctx, hangUp := context.WithCancel(t.Context())
+	ask("second", t.Context())
+	ask("third", ctx)
+	waiting(2)
+	hangUp()
+	waiting(1)
+	proceed <- struct{}{}
+	<-began
+	waiting(0)
+	proceed <- struct{}{}
+	all.Wait()
+	if f.talks.Of(talkAccepted) != 2 || f.talks.Of(talkAbandoned) != 1 {
+		t.Errorf("accepted %d, abandoned %d", f.talks.Of(talkAccepted), f.talks.Of(talkAbandoned))
+	}
+}
+
+type holdFunc func(context.Context, pamauth.Login) (pamauth.Account, error)
+
+func (f holdFunc) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
+	return f(ctx, l)
+}

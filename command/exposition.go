@@ -1,0 +1,75 @@
+package command
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"dockerauth/metrics"
+)
+
+// exposition is the answer to /metrics. OPERATIONS.md has the same list, and a test holds them against each other.
+func (l *live) exposition(now time.Time) []byte {
+	var p metrics.Page
+	f, h := l.figures, l.health(now)
+	p.Counts("dockerauth_requests_total", "Token requests, by the outcome that the log has.", "outcome", f.requests)
+	p.Histogram("dockerauth_request_duration_seconds", "How long token requests took; refused passwords are held back to a whole second.", f.took)
+	p.Counts("dockerauth_pam_conversations_total", "PAM conversations by result; busy ones had no turn in time, abandoned ones lost their client.", "result", f.talks)
+	p.Gauge("dockerauth_pam_waiting", "Logins that wait for their turn with PAM now.", float64(f.waiting.Load()))
+	p.Histogram("dockerauth_pam_wait_seconds", "How long logins waited for their turn with PAM, or until they gave up.", f.waited)
+	p.Counter("dockerauth_pam_cache_hits_total", "Logins that were answered without asking PAM, since it had let them in a moment ago.", f.hits.Load())
+	p.Gauge("dockerauth_healthy", "Whether logins can be answered, as /healthz says.", truth(h.serving))
+	p.Gauge("dockerauth_config_last_load_successful", "Whether the configuration was usable when it was last read.", truth(h.Config.Good))
+	if h.Config.Loaded != nil {
+		p.Gauge("dockerauth_config_load_timestamp_seconds", "When the configuration in force was loaded.", seconds(*h.Config.Loaded))
+	}
+	if h.Key != nil {
+		p.Gauge("dockerauth_key_info", "The signing key.", 1, "algorithm", h.Key.Algorithm, "id", h.Key.ID)
+	}
+	if h.Key != nil && h.Key.NotAfter != nil {
+		p.Gauge("dockerauth_certificate_expiry_timestamp_seconds", "When the key's certificate ends, or the first that it is sent with.", seconds(*h.Key.NotAfter))
+	}
+	p.Gauge("dockerauth_build_info", "The version of the program.", 1, "version", Version())
+	processFigures(&p, f.started)
+	return p.Bytes()
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// processFigures have the names that every exporter uses. What cannot be read is left out.
+func processFigures(p *metrics.Page, started time.Time) {
+	p.Gauge("process_start_time_seconds", "When the process started.", seconds(started))
+	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if fields := strings.Fields(string(statm)); len(fields) > 1 {
+			if pages, err := strconv.ParseFloat(fields[1], 64); err == nil {
+				p.Gauge("process_resident_memory_bytes", "Memory of the process, without its PAM conversations.", pages*float64(os.Getpagesize()))
+			}
+		}
+	}
+	if n, err := openFiles(); err == nil {
+		p.Gauge("process_open_fds", "Open files and connections.", float64(n))
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil {
+		p.Gauge("process_max_fds", "How many there may be.", float64(limit.Cur))
+	}
+}
+
+func openFiles() (int, error) {
+	folder, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Close()
+	names, err := folder.Readdirnames(-1)
+	return len(names) - 1, err // less the folder itself
+}

@@ -1,0 +1,162 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"dockerauth/config"
+	"dockerauth/jwtsign"
+)
+
+const (
+	// brokenMany conversations in a row without an answer are no accident.
+	brokenMany = 5
+	// brokenFor is how long they count. PAM is not asked for the sake of a health check: a login costs a process, and one with a name that
+	// cannot exist would fill the log of a directory. So when a balancer has sent everybody elsewhere nothing here finds out that PAM answers
+	// again; after this time the next logins are to try it.
+	brokenFor = time.Minute
+)
+
+// health is the answer to /healthz. Its texts are ours, paths and places in files: what stands in the files may be a person's name.
+type health struct {
+	Status    string       `json:"status"` // "ok" or "degraded"
+	Reasons   []string     `json:"reasons"`
+	Version   string       `json:"version"`
+	Config    configHealth `json:"config"`
+	Key       *keyHealth   `json:"key"` // null without a configuration, as PAM
+	PAM       *pamHealth   `json:"pam"`
+	LastError *event       `json:"last_error"` // the last token request that was not answered for a fault of ours
+
+	serving bool // logins can be answered
+}
+
+type configHealth struct {
+	Path   string     `json:"path"`   // of the one in force, "" = none
+	Good   bool       `json:"good"`   // the files are as good as when they were loaded
+	Error  string     `json:"error"`  // where it is not, "" = good; the log says what is wrong there
+	Loaded *time.Time `json:"loaded"` // the one in force
+}
+
+type keyHealth struct {
+	Algorithm string     `json:"algorithm"`
+	ID        string     `json:"id"`
+	NotAfter  *time.Time `json:"certificate_not_after"` // null = no certificate
+}
+
+type pamHealth struct {
+	ServiceFileGood  bool   `json:"service_file_good"`
+	ServiceFileError string `json:"service_file_error"`
+	Last             *event `json:"last_conversation"` // null = none yet; what was too busy or given up does not count
+	BrokenInARow     int32  `json:"broken_in_a_row"`
+}
+
+// health looks at what is there and asks nobody.
+func (l *live) health(now time.Time) *health {
+	h := &health{Reasons: []string{}, Version: Version(), LastError: l.figures.trouble.Load()}
+	s, failed := l.current.Load(), l.failed.Load()
+	h.Config.Good = failed == nil
+	if failed != nil {
+		h.Config.Error = place(failed.err)
+	}
+	h.serving = s != nil
+	switch {
+	case s == nil:
+		h.reason("there is no usable configuration")
+	case failed != nil:
+		h.reason("the configuration has changed and is not usable, the last good one is in force")
+	}
+	if s != nil {
+		h.Config.Path, h.Config.Loaded = s.config.Path, &s.loaded
+		h.lookAtKey(s.config.Key, now)
+		h.lookAtPAM(s, l.figures, now)
+	}
+	h.Status = "ok"
+	if len(h.Reasons) > 0 {
+		h.Status = "degraded"
+	}
+	return h
+}
+
+func (h *health) reason(text string) { h.Reasons = append(h.Reasons, text) }
+
+func (h *health) lookAtKey(key *jwtsign.Key, now time.Time) {
+	h.Key = &keyHealth{Algorithm: key.Algorithm(), ID: idOf(key)}
+	if notAfter, ok := expiry(key); ok {
+		h.Key.NotAfter = &notAfter
+		if now.After(notAfter) {
+			h.reason("the certificate has expired, registries refuse the tokens")
+		}
+	}
+}
+
+// idOf is the key's id, or where a certificate goes before the thumbprint that tells it from others.
+func idOf(key *jwtsign.Key) string {
+	if id := key.KeyID(); id != "" {
+		return id
+	}
+	id, err := jwtsign.Thumbprint(key.Public())
+	if err != nil {
+		return ""
+	}
+	return id
+}
+
+// expiry is when the first certificate of the chain ends.
+func expiry(key *jwtsign.Key) (notAfter time.Time, ok bool) {
+	for _, c := range key.Chain() {
+		if !ok || c.NotAfter.Before(notAfter) {
+			notAfter, ok = c.NotAfter.UTC(), true
+		}
+	}
+	return notAfter, ok
+}
+
+func (h *health) lookAtPAM(s *service, f *figures, now time.Time) {
+	err := stack(s.config).Check()
+	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: f.talk.Load(), BrokenInARow: f.broken.Load()}
+	if err != nil {
+		h.PAM.ServiceFileError = place(err)
+		h.reason("the PAM service file is not in order")
+		h.serving = false
+	}
+	if h.PAM.BrokenInARow >= brokenMany && h.PAM.Last != nil && now.Sub(h.PAM.Last.At) < brokenFor {
+		h.reason(fmt.Sprintf("PAM gave no answer to the last %d conversations or more", brokenMany))
+		h.serving = false
+	}
+}
+
+// place is where something is wrong. What is wrong there may quote a name, so that is the log's.
+func place(err error) string {
+	var errs config.Errors
+	if !errors.As(err, &errs) || len(errs) == 0 {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return withoutQuoted(first)
+	}
+	first := errs[0]
+	if first.Line > 0 {
+		return fmt.Sprintf("%s:%d", first.File, first.Line)
+	}
+	first.Hint = "" // what has no line is missing, or the whole file
+	return withoutQuoted(first.Error())
+}
+
+// withoutQuoted leaves out what stands in quotes: our errors quote every value.
+func withoutQuoted(text string) string {
+	var b strings.Builder
+	for {
+		before, _, found := strings.Cut(text, `"`)
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteString("…")
+		quoted, err := strconv.QuotedPrefix(text[len(before):])
+		if err != nil {
+			return b.String() // it has no end: the rest is left out
+		}
+		text = text[len(before)+len(quoted):]
+	}
+}
