@@ -16,8 +16,8 @@ type authenticator struct {
 	groups       bool // somebody wants to know them
 }
 
-func (a authenticator) Authenticate(ctx context.Context, user string, password handler.Secret, remote string) (handler.Account, error) {
-	return a.hold(ctx, pamauth.Login{User: user, Password: pamauth.Password(password.Reveal()), Remote: remote})
+func (a authenticator) Authenticate(ctx context.Context, l handler.Login) (handler.Account, error) {
+	return a.hold(ctx, pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote, Still: l.Still})
 }
 
 func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (handler.Account, error) {
@@ -30,6 +30,8 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	switch {
 	case err == nil:
 		return handler.Account{Name: account.Name, Groups: groupsOf(account.Groups)}, nil
+	case errors.As(err, new(*handler.Throttled)):
+		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
 		return handler.Account{}, verdict{handler.ErrRefused, err}
 	case errors.Is(err, pamauth.ErrBusy):

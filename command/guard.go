@@ -12,7 +12,7 @@ import (
 	"dockerauth/throttle"
 )
 
-// maxTallies is how many records of refused passwords a process keeps: some 30 MB when somebody has gone to the trouble of filling it.
+// maxTallies is how many records of refused passwords a process keeps: 30 to 60 MB when somebody has gone to the trouble of filling it.
 const maxTallies = 100_000
 
 // guard speaks handler's language towards the handler and throttle's towards the throttle.
@@ -23,12 +23,27 @@ func (g guard) Begin(user string, password handler.Secret, remote string) (handl
 	var locked *throttle.Locked
 	switch {
 	case err == nil:
-		return attempt, nil
+		return guarded{attempt}, nil
 	case errors.As(err, &locked):
-		return nil, &handler.Throttled{After: locked.After, Cause: err.Error()}
+		return nil, throttled(locked)
 	default:
 		return nil, verdict{handler.ErrRefused, err}
 	}
+}
+
+// guarded is throttle's attempt in handler's words.
+type guarded struct{ *throttle.Attempt }
+
+func (g guarded) Still() error {
+	var locked *throttle.Locked
+	if errors.As(g.Attempt.Still(), &locked) {
+		return throttled(locked)
+	}
+	return nil
+}
+
+func throttled(l *throttle.Locked) error {
+	return &handler.Throttled{After: l.After, Cause: l.Error()}
 }
 
 // tallies are where a door keeps count of refused passwords.
@@ -97,5 +112,5 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guar
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
 	file := stampOf(cfg.Path)
 	epoch := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
-	return guard{&throttle.Throttle{Store: store, Secret: secret, Epoch: epoch, Report: report}}, nil
+	return guard{&throttle.Throttle{Store: store, Secret: secret, Epoch: epoch, Delay: failureDelay, Report: report}}, nil
 }

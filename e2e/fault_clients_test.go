@@ -25,6 +25,7 @@ func awaitingOptions(n int) sceneOptions {
 
 func clientActs() []act {
 	o := awaitingOptions(hangUpAtOnce)
+	o.concurrency = hangUpAtOnce + 2 // they keep their seats to the end, and others need some too
 	return []act{
 		{name: "clients that hang up", door: httpDoor, options: o, play: playHangingUp},
 		{name: "clients that hang up", door: nginxFastCGI, options: o, play: playHangingUp},
@@ -71,7 +72,8 @@ var hangUps = []struct {
 
 const inConversation = "in the conversation"
 
-// hangUpAfter is how long a client waits that gives up in the conversation. It has begun by then, or waits for its turn: either is cancelled.
+// hangUpAfter is how long a client waits that gives up in the conversation. It has begun by then, and goes on to its end or its time limit: what
+// PAM has been asked about is counted.
 const hangUpAfter = 200 * time.Millisecond
 
 func send(c net.Conn, text string) error {
@@ -101,8 +103,7 @@ func playHangingUp(s *scene) {
 		others := s.crowd()
 		times := hangUpTimes()
 		if h.moment == inConversation && s.service == nil {
-			// Neither Apache's CGI nor mod_fcgid tells the program that the client has gone: the conversation goes on to its time limit and has a
-			// process to itself until then. More of them than there are processes would be a queue, which is another act.
+			// A conversation has a process to itself there. More of them than there are processes would be a queue, which is another act.
 			times = hangUpAtOnce
 		}
 		lost := s.hangUp(times, h.leave)

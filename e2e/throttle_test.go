@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A state folder makes one count of what processes see that share nothing else.
@@ -79,21 +82,12 @@ func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 	for _, c := range throttleTheatres {
 		t.Run(fmt.Sprint(c.theatre.name, " state ", c.state), func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{pam: func(s *stage) string {
-				count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n")
-				if err := os.Chmod(count, 0o755); err != nil {
-					t.Fatal(err)
-				}
-				return "auth optional pam_exec.so quiet " + count + "\n" + stagePAM(s)
-			}}
+			o := stageOptions{pam: countingPAM("")}
 			if c.state {
 				o.config = "state: state\n"
 			}
 			p := newPlayer(openTheatre(t, c.theatre, o))
-			asked := func() int {
-				b, _ := os.ReadFile(p.path("run/asked"))
-				return strings.Count(string(b), "asked")
-			}
+			asked := func() int { return timesAsked(p) }
 			p.from = freshAddress()
 			for _, request := range []string{
 				post("grant_type=password&username=alice&password=mistyped&service=" + audience)(p),
@@ -114,6 +108,67 @@ func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 			}
 		})
 	}
+}
+
+// countingPAM writes a line each time PAM is asked, and then does something more.
+func countingPAM(more string) func(s *stage) string {
+	return func(s *stage) string {
+		count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n"+more+"\n")
+		if err := os.Chmod(count, 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+		return "auth optional pam_exec.so quiet " + count + "\n" + stagePAM(s)
+	}
+}
+
+func timesAsked(p *player) int {
+	b, _ := os.ReadFile(p.path("run/asked"))
+	return strings.Count(string(b), "asked")
+}
+
+// A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two hangs up while the
+// second waits: neither takes back what the other began.
+func TestWhoeverHangsUpHasHadHisTry(t *testing.T) {
+	for _, th := range []theatre{httpDoor, nginxFastCGI} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlayer(openTheatre(t, th, stageOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
+			p.from = freshAddress()
+			for i := range 12 {
+				request := login(alice, fmt.Sprint("guess", i), serviceIs)(p)
+				for range 2 {
+					p.hangUpOn(t, request, 150*time.Millisecond)
+				}
+			}
+			more := 0
+			eventually(t, 10*time.Second, "the lock", func() bool {
+				more++ // those who left while they waited for their turn have not been asked about
+				answer, _, err := p.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(p))
+				return err == nil && answer.StatusCode == http.StatusTooManyRequests
+			})
+			p.tries(t, 429, alice, p.from, alicePassword)
+			if n := timesAsked(p); n != 5 {
+				t.Errorf("PAM was asked %d times about guesses, want 5", n)
+			}
+			p.tries(t, 200, alice, freshAddress(), alicePassword)
+		})
+	}
+}
+
+// hangUpOn sends a request and leaves before the answer, or with it if it comes sooner.
+func (p *player) hangUpOn(t *testing.T, request string, after time.Duration) {
+	t.Helper()
+	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
+	c, err := dialer.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(after))
+	_, _ = c.Read(make([]byte, 1))
 }
 
 // The folder that is used when it exists may belong to somebody else; one that the configuration names is meant.

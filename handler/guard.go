@@ -14,11 +14,13 @@ type Guard interface {
 	Begin(user string, password Secret, remote string) (Attempt, error)
 }
 
-// Attempt is one password on its way. Exactly one of the methods is called.
+// Attempt is one password on its way. Exactly one of Granted, Refused and Void is called.
 type Attempt interface {
+	// Still says whether the password may be looked at now that its turn has come; its error is a *Throttled.
+	Still() error
 	Granted()
 	Refused()
-	Void() // there was no answer: a directory was away, or the client
+	Void() // there was no answer: a directory was away, or there was no turn to be had
 }
 
 // Throttled says that there were too many wrong passwords.
@@ -30,7 +32,7 @@ type Throttled struct {
 func (e *Throttled) Error() string { return e.Cause }
 
 // guarded asks about a password with the guard in front, and holds a refusal back, so that the time it takes does not tell its cause.
-func (e *Endpoint) guarded(ctx context.Context, req Request, ask func() (Account, error)) (Account, error) {
+func (e *Endpoint) guarded(ctx context.Context, req Request, ask func(still func() error) (Account, error)) (Account, error) {
 	began := time.Now()
 	account, err := e.attempt(req, ask)
 	if errors.Is(err, ErrRefused) {
@@ -39,9 +41,9 @@ func (e *Endpoint) guarded(ctx context.Context, req Request, ask func() (Account
 	return account, err
 }
 
-func (e *Endpoint) attempt(req Request, ask func() (Account, error)) (Account, error) {
+func (e *Endpoint) attempt(req Request, ask func(still func() error) (Account, error)) (Account, error) {
 	if e.Guard == nil {
-		return ask()
+		return ask(nil)
 	}
 	attempt, err := e.Guard.Begin(req.User, req.Password, req.Remote)
 	if err != nil {
@@ -49,7 +51,7 @@ func (e *Endpoint) attempt(req Request, ask func() (Account, error)) (Account, e
 	}
 	end := attempt.Void // a panic is no answer
 	defer func() { end() }()
-	account, err := ask()
+	account, err := ask(attempt.Still)
 	switch {
 	case err == nil:
 		end = attempt.Granted

@@ -15,13 +15,16 @@ import (
 // notes stands in for the throttle, which is tested in its own room and in e2e: it writes down what it is told.
 type notes struct {
 	lines []string
-	no    error
+	no    error // to Begin
+	later error // to Still
 }
 
 func (n *notes) Begin(user string, password Secret, remote string) (Attempt, error) {
 	n.lines = append(n.lines, "begin "+user+" "+remote)
 	return n, n.no
 }
+
+func (n *notes) Still() error { return n.later }
 
 func (n *notes) Granted() { n.lines = append(n.lines, "granted") }
 func (n *notes) Refused() { n.lines = append(n.lines, "refused") }
@@ -90,10 +93,23 @@ func TestAPanicVoidsTheAttempt(t *testing.T) {
 	e := &Endpoint{Guard: guard}
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = e.attempt(Request{User: "alice"}, func() (Account, error) { panic("a defect") })
+		_, _ = e.attempt(Request{User: "alice"}, func(func() error) (Account, error) { panic("a defect") })
 	}()
 	if want := []string{"begin alice ", "void"}; !slices.Equal(guard.lines, want) {
 		t.Errorf("the guard heard %q, want %q", guard.lines, want)
+	}
+}
+
+// A lock that came while the login waited is answered as one that was there before, and the attempt is taken back.
+func TestWhoIsThrottledWhileWaitingIsToldSo(t *testing.T) {
+	f, guard := newFixture(), &notes{later: &Throttled{After: 30 * time.Second, Cause: "this address is locked"}}
+	f.handler.Endpoint.Guard = guard
+	w := f.do(get("", basic("alice", wonderland)))
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "30" {
+		t.Errorf("%d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+	}
+	if want := []string{"begin alice 192.0.2.1", "void"}; !slices.Equal(guard.lines, want) {
+		t.Errorf("the guard heard %q", guard.lines)
 	}
 }
 
@@ -139,9 +155,9 @@ type slow struct {
 	takes time.Duration
 }
 
-func (s slow) Authenticate(ctx context.Context, user string, password Secret, remote string) (Account, error) {
+func (s slow) Authenticate(ctx context.Context, l Login) (Account, error) {
 	time.Sleep(s.takes)
-	return s.people.Authenticate(ctx, user, password, remote)
+	return s.people.Authenticate(ctx, l)
 }
 
 func TestRefusedPasswordsTakeAWholeNumberOfDelays(t *testing.T) {

@@ -29,8 +29,14 @@ const (
 // people stands in for PAM: its conversations are tested in pamauth and e2e.
 type people struct{ asked []string }
 
-func (p *people) Authenticate(_ context.Context, user string, password Secret, remote string) (Account, error) {
-	p.asked = append(p.asked, "password "+user+" "+remote)
+func (p *people) Authenticate(_ context.Context, l Login) (Account, error) {
+	user := l.User
+	p.asked = append(p.asked, "password "+user+" "+l.Remote)
+	if l.Still != nil {
+		if err := l.Still(); err != nil {
+			return Account{}, err
+		}
+	}
 	switch user {
 	case "busy":
 		return Account{}, fmt.Errorf("%w: 2 conversations under way", ErrBusy)
@@ -45,7 +51,7 @@ func (p *people) Authenticate(_ context.Context, user string, password Secret, r
 	case "ALICE":
 		return Account{Name: "alice"}, nil
 	}
-	if password.Reveal() != wonderland {
+	if l.Password.Reveal() != wonderland {
 		return Account{}, fmt.Errorf("%w: authenticate: PAM_AUTH_ERR", ErrRefused)
 	}
 	return Account{Name: user, Groups: groups[user]}, nil

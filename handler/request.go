@@ -36,6 +36,14 @@ func (r Request) hasCredentials() bool {
 	return r.Account != "" || r.Offline
 }
 
+// Login is a password on its way to an Authenticator.
+type Login struct {
+	User     string
+	Password Secret
+	Remote   string       // the client's address
+	Still    func() error // asked before PAM is, when the login has waited: its error ends it. nil = nothing to ask
+}
+
 // Response is what a granted request is answered with.
 type Response struct {
 	Token        string

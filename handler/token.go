@@ -17,8 +17,8 @@ import (
 // ErrUnavailable or ErrBusy (errors.Is); any other counts as ErrUnavailable.
 type Authenticator interface {
 	// Authenticate asks whether the password is this user's and the account
-	// is in order. remote is the client's address.
-	Authenticate(ctx context.Context, user string, password Secret, remote string) (Account, error)
+	// is in order. An error of the login's own is passed on as it is.
+	Authenticate(ctx context.Context, login Login) (Account, error)
 	// CheckAccount asks only whether the account is in order.
 	CheckAccount(ctx context.Context, user, remote string) (Account, error)
 }
@@ -110,14 +110,14 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 		return Account{}, nil
 	}
 	if req.Grant == GrantPassword {
-		return e.guarded(ctx, req, func() (Account, error) { return e.decide(ctx, req) })
+		return e.guarded(ctx, req, func(still func() error) (Account, error) { return e.decide(ctx, req, still) })
 	}
-	return e.decide(ctx, req)
+	return e.decide(ctx, req, nil)
 }
 
 // decide asks whether the credentials are good and the account may come in.
-func (e *Endpoint) decide(ctx context.Context, req Request) (Account, error) {
-	account, err := e.ask(ctx, req)
+func (e *Endpoint) decide(ctx context.Context, req Request, still func() error) (Account, error) {
+	account, err := e.ask(ctx, req, still)
 	if err != nil {
 		return Account{}, err
 	}
@@ -131,7 +131,7 @@ func (e *Endpoint) decide(ctx context.Context, req Request) (Account, error) {
 	return account, nil
 }
 
-func (e *Endpoint) ask(ctx context.Context, req Request) (Account, error) {
+func (e *Endpoint) ask(ctx context.Context, req Request, still func() error) (Account, error) {
 	if req.Grant == GrantRefresh {
 		return e.askRefresh(ctx, req)
 	}
@@ -141,7 +141,7 @@ func (e *Endpoint) ask(ctx context.Context, req Request) (Account, error) {
 	if !validPassword(req.Password.Reveal()) {
 		return Account{}, refuse("the password is empty, too long or holds a NUL")
 	}
-	return e.Authenticator.Authenticate(ctx, req.User, req.Password, req.Remote)
+	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, still})
 }
 
 // askRefresh lets the bearer of a refresh token in if the account would still

@@ -15,7 +15,10 @@ import (
 // should not wait behind a storm of passwords.
 //
 // Those who wait take turns by address, so that one address with a thousand logins is served its share and not first. An IPv6 address counts
-// as its /64 network, since a customer has at least that much.
+// as its /48 network, since a customer may have that much.
+//
+// A conversation that has begun is held to its end or its deadline, also when its client has gone: else whoever hangs up in time would
+// guess passwords that nobody counts.
 func Gate(n int, next Conversation) Conversation {
 	n = max(n, 1)
 	return &gate{passwords: newHall(n), accounts: newHall(n), next: next}
@@ -37,12 +40,28 @@ func (g *gate) Hold(ctx context.Context, l Login) (Account, error) {
 	}
 	began := time.Now()
 	defer func() { h.leave(time.Since(began)) }()
+	if l.Still != nil {
+		if err := l.Still(); err != nil {
+			return Account{}, err
+		}
+	}
+	ctx, end := detach(ctx)
+	defer end()
 	account, err := g.next.Hold(ctx, l)
 	// A conversation that got the last moments of a deadline and failed for want of time is not broken: it came too late to its turn.
 	if errors.Is(err, context.DeadlineExceeded) && began.Sub(came) > time.Since(began) {
 		return Account{}, h.busy(ctx, came)
 	}
 	return account, err
+}
+
+// detach keeps a context's deadline and nothing else that would end it.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	free := context.WithoutCancel(ctx)
+	if d, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(free, d)
+	}
+	return free, func() {}
 }
 
 // origin is whose turn a login takes. All that have no address are one.
@@ -54,7 +73,7 @@ func origin(remote string) netip.Prefix {
 	address = address.Unmap().WithZone("")
 	bits := address.BitLen()
 	if address.Is6() {
-		bits = 64
+		bits = 48
 	}
 	network, _ := address.Prefix(bits) // fails for a zone or too many bits
 	return network

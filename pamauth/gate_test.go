@@ -63,9 +63,8 @@ func TestGateLetsOnlySoManyThrough(t *testing.T) {
 func TestGateSaysWhatItWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Gate(1, &slow{takes: time.Hour})
-		first, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _, _ = c.Hold(first, Login{}) }()
+		go func() { _, _ = c.Hold(t.Context(), Login{}) }()
+		defer time.Sleep(time.Hour) // which brings it to its end
 		synctest.Wait()
 		_, err := Deadline(2*time.Second, c).Hold(t.Context(), Login{})
 		if !errors.Is(err, ErrBusy) || !strings.Contains(fmt.Sprint(err), "waited 2s with 1 of 1 conversations under way") {
@@ -106,6 +105,35 @@ func TestGateAsksNobodyWhenTheClientHasGone(t *testing.T) {
 	if !errors.Is(err, ErrBusy) || !errors.Is(err, context.Canceled) || s.most.Load() != 0 {
 		t.Errorf("got %v after %d conversations", err, s.most.Load())
 	}
+}
+
+// What was right when a login came may not be when its turn does.
+func TestALoginIsAskedWhetherItStillMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStepwise()
+		c := Gate(1, s)
+		come(t, c, Login{User: "first"})
+		<-s.began
+		locked, asked := errors.New("locked meanwhile"), false
+		answer := make(chan error, 1)
+		go func() {
+			_, err := c.Hold(t.Context(), Login{User: "second", Still: func() error { asked = true; return locked }})
+			answer <- err
+		}()
+		synctest.Wait()
+		if asked {
+			t.Error("asked before its turn")
+		}
+		s.end <- struct{}{}
+		if err := <-answer; err != locked || len(s.began) != 0 {
+			t.Errorf("got %v, %d conversations", err, len(s.began))
+		}
+		come(t, c, Login{User: "third", Still: func() error { return nil }})
+		if got := <-s.began; got != "third" {
+			t.Errorf("%s began", got)
+		}
+		close(s.end)
+	})
 }
 
 func TestNoDeadline(t *testing.T) {
@@ -156,7 +184,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 			{User: "5", Remote: "192.0.2.2"}, {User: "6", Remote: "192.0.2.2"}, {User: "7", Remote: "192.0.2.3"},
 		}, "1257364"},
 		{"a network of IPv6 is one address", []Login{
-			{User: "1", Remote: "2001:db8::1"}, {User: "2", Remote: "2001:db8::2"}, {User: "3", Remote: "2001:db8::3"}, {User: "4", Remote: "2001:db8:0:1::1"},
+			{User: "1", Remote: "2001:db8::1"}, {User: "2", Remote: "2001:db8::2"}, {User: "3", Remote: "2001:db8:0:3::3"}, {User: "4", Remote: "2001:db8:1::1"},
 		}, "1243"},
 		{"IPv4 written as IPv6 is IPv4", []Login{
 			{User: "1", Remote: "192.0.2.1"}, {User: "2", Remote: "192.0.2.1"}, {User: "3", Remote: "::ffff:192.0.2.1"}, {User: "4", Remote: "::ffff:192.0.2.2"},
@@ -241,7 +269,7 @@ func TestGateIsNeverFullerThanItsBound(t *testing.T) {
 		s := newStepwise()
 		c := Gate(1, s).(*gate)
 		for i := range maxWaiting + 10 {
-			go func() { _, _ = c.Hold(t.Context(), Login{Remote: fmt.Sprintf("2001:db8:0:%x::1", i)}) }()
+			go func() { _, _ = c.Hold(t.Context(), Login{Remote: fmt.Sprintf("2001:db8:%x::1", i)}) }()
 		}
 		synctest.Wait()
 		if got := c.passwords.waiting; got != maxWaiting {

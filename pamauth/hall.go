@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// maxWaiting is how many may wait in one hall. Each is a request held open, with its buffers; and of four thousand password checks at
-	// 50 ms the last would be done after a minute on four cores.
-	maxWaiting = 4096
+	// maxWaiting is how many may wait in one hall. Each is a request held open, with its buffers; and of a thousand password checks at 50 ms the
+	// last is done after twelve seconds on four cores. One address may have half of them, which is fewer than the connections of any door.
+	maxWaiting = 1024
 	// hopeless is how many times as long as there is time the waiting must look, before nobody waits that long. The estimate is rough.
 	hopeless = 2
 	// window is over about how many conversations their mean duration is taken: so few that after an outage, in which each took as long as it

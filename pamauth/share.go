@@ -2,6 +2,7 @@ package pamauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -9,8 +10,9 @@ import (
 
 // Share lets equal logins that are under way at the same moment share one conversation: a client with six connections sends six.
 //
-// The conversation has a context of its own, without values or deadline, and ends early only when nobody waits for it any more. So a Deadline
-// belongs inside: Share(Deadline(…)). Whoever joins later has the rest of its time.
+// The conversation has a context of its own, without values or deadline, which ends early only when nobody waits for it any more. So a Deadline
+// belongs inside: Share(Deadline(…)). Whoever joins later has the rest of its time. Whoever leaves hears all the same what comes of it: of
+// a password that PAM has been asked about, the answer must come to be counted.
 func Share(next Conversation) Conversation {
 	return &share{secret: newSecret(), next: next, underWay: map[digest]*talk{}}
 }
@@ -34,19 +36,21 @@ type talk struct {
 }
 
 func (s *share) Hold(ctx context.Context, l Login) (Account, error) {
-	if ctx.Err() != nil {
-		return Account{}, fmt.Errorf("%w: no time left: %w", ErrBusy, context.Cause(ctx))
-	}
-	t := s.join(l)
-	select {
-	case <-t.done:
-	case <-ctx.Done():
-		if !s.leave(t) {
-			return Account{}, fmt.Errorf("%w: given up, but others wait for the same answer: %w", ErrBroken, context.Cause(ctx))
+	for ctx.Err() == nil {
+		t := s.join(l)
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+			s.leave(t)
+			<-t.done
+			return clone(t.account), t.err
 		}
-		<-t.done // it was told to end, and knows best how far it came
+		// It is cancelled when all who waited have gone, and that may have been a moment before we came.
+		if !errors.Is(t.err, context.Canceled) {
+			return clone(t.account), t.err
+		}
 	}
-	return clone(t.account), t.err
+	return Account{}, fmt.Errorf("%w: no time left: %w", ErrBusy, context.Cause(ctx))
 }
 
 // join finds the conversation about a login, or begins it.
@@ -72,7 +76,7 @@ func (s *share) run(ctx context.Context, t *talk, l Login) {
 			t.err = fmt.Errorf("%w: panic: %v\n%s", ErrBroken, fault, debug.Stack())
 		}
 		s.mu.Lock()
-		s.forget(t)
+		delete(s.underWay, t.key)
 		s.mu.Unlock()
 		t.giveUp()
 		close(t.done)
@@ -84,21 +88,13 @@ func (s *share) run(ctx context.Context, t *talk, l Login) {
 // errNoReturn stays when the conversation leaves by runtime.Goexit.
 var errNoReturn = fmt.Errorf("%w: it ended without an answer", ErrBroken)
 
-// leave says whether nobody is left. Then the conversation ends, and who comes with the same login begins another.
-func (s *share) leave(t *talk) bool {
+// leave tells the conversation to end when nobody is left. It may have gone too far for that, so who comes with the same login waits for its
+// end all the same: of one password PAM must not be asked twice at once.
+func (s *share) leave(t *talk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.waiting--
-	if t.waiting > 0 {
-		return false
-	}
-	s.forget(t)
-	t.giveUp()
-	return true
-}
-
-func (s *share) forget(t *talk) {
-	if s.underWay[t.key] == t {
-		delete(s.underWay, t.key)
+	if t.waiting == 0 {
+		t.giveUp()
 	}
 }

@@ -2,6 +2,7 @@ package pamauth
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -25,7 +26,7 @@ func TestOrderArrivesAsItWasSent(t *testing.T) {
 		}
 		// What follows an order in the pipe is none of its business.
 		got, err := readOrder(bytes.NewReader(append(frame, "more"...)))
-		if err != nil || got != o {
+		if err != nil || !reflect.DeepEqual(got, o) {
 			t.Errorf("sent %v %q, got %v %q, %v", o, o.Login.Password.Reveal(), got, got.Login.Password.Reveal(), err)
 		}
 	}

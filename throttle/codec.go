@@ -7,20 +7,21 @@ import (
 
 // A record in the store:
 //
-//	version (1 byte) minute (8) counts (2 each) strikes (1) until (8) good (8) { mark (16) at (8) refused (1) repeats (1) }
+//	version (1 byte) minute (8) counts (2 each) strikes (1) until (8) good (8) since (8) failed (1)
+//	{ mark (16) at (8) refused (1) repeats (1) under (2) }
 //
 // where times are milliseconds since 1970, 0 = never.
 
 const (
-	codecVersion = 1
-	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8
-	passwordLen  = 16 + 8 + 1 + 1
+	codecVersion = 2
+	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1
+	passwordLen  = 16 + 8 + 1 + 1 + 2
 	maxSeen      = 16 // more than the limits let there be
 )
 
 // encode returns nil for a record that says nothing.
 func (r *record) encode() []byte {
-	if r.refusals() == 0 && r.strikes == 0 && r.good.IsZero() && len(r.seen) == 0 {
+	if r.refusals() == 0 && r.strikes == 0 && r.good.IsZero() && r.failed == 0 && len(r.seen) == 0 {
 		return nil
 	}
 	seen := r.seen
@@ -36,10 +37,12 @@ func (r *record) encode() []byte {
 	b = append(b, r.strikes)
 	b = appendTime(b, r.until)
 	b = appendTime(b, r.good)
+	b = append(appendTime(b, r.since), r.failed)
 	for _, p := range seen {
 		b = append(b, p.mark[:]...)
 		b = appendTime(b, p.at)
 		b = append(b, flag(p.refused), p.repeats)
+		b = binary.BigEndian.AppendUint16(b, p.under)
 	}
 	return b
 }
@@ -55,9 +58,9 @@ func decode(b []byte) record {
 		r.counts[i] = binary.BigEndian.Uint16(b)
 		b = b[2:]
 	}
-	r.strikes, r.until, r.good, b = b[0], timeOf(b[1:]), timeOf(b[9:]), b[17:]
+	r.strikes, r.until, r.good, r.since, r.failed, b = b[0], timeOf(b[1:]), timeOf(b[9:]), timeOf(b[17:]), b[25], b[26:]
 	for ; len(b) > 0; b = b[passwordLen:] {
-		r.seen = append(r.seen, password{mark: mark(b[:16]), at: timeOf(b[16:]), refused: b[24] != 0, repeats: b[25]})
+		r.seen = append(r.seen, password{mark: mark(b[:16]), at: timeOf(b[16:]), refused: b[24] != 0, repeats: b[25], under: binary.BigEndian.Uint16(b[26:])})
 	}
 	return r
 }
@@ -78,6 +81,9 @@ func (r *record) expires(now time.Time) time.Time {
 	}
 	if !r.good.IsZero() {
 		after(r.good, known)
+	}
+	if r.failed > 0 {
+		after(r.since, pardonsTime)
 	}
 	if len(r.seen) > 0 {
 		after(now, memory)

@@ -9,8 +9,8 @@ import (
 // Any bytes: what is read is what would be written again, and advancing never leaves a lock or a count beyond the bounds.
 func FuzzRecord(f *testing.F) {
 	now := time.UnixMilli(1_767_323_045_678)
-	full := record{minute: now.Unix() / 60, strikes: 3, until: now.Add(time.Minute), good: now.Add(-time.Hour), seen: []password{
-		{mark: mark{1, 2, 3}, at: now, refused: true, repeats: 7}, {mark: mark{4}, at: now.Add(-time.Second)},
+	full := record{minute: now.Unix() / 60, strikes: 3, until: now.Add(time.Minute), good: now.Add(-time.Hour), since: now.Add(-time.Minute), failed: 9, seen: []password{
+		{mark: mark{1, 2, 3}, at: now, refused: true, repeats: 7, under: 3}, {mark: mark{4}, at: now.Add(-time.Second), under: 1},
 	}}
 	full.counts[0], full.counts[10] = 4, 65535
 	seeds := [][]byte{full.encode(), (&record{strikes: 1}).encode(), {}, {codecVersion}, bytes.Repeat([]byte{0xff}, headLen), bytes.Repeat([]byte{codecVersion}, headLen+passwordLen)}
@@ -37,7 +37,7 @@ func FuzzRecord(f *testing.F) {
 				t.Fatalf("remembers %s", p.at)
 			}
 		}
-		r.count(now, pairLimit)
+		r.count(now, now, pairLimit)
 		if n := r.expires(now).Sub(now); n < 0 || n > known {
 			t.Fatalf("kept for %s", n)
 		}

@@ -23,6 +23,10 @@ var (
 	// logged in lately are not held up by it.
 	addressLimit = limit{refusals: 50, again: 25, siege: 10}
 
+	// networkLimit is for a /48 of IPv6, which is what one customer may have (RFC 6177) and what a tunnel broker gives to anybody: without it
+	// he would be 65,536 addresses.
+	networkLimit = limit{refusals: 200, again: 100, siege: 40}
+
 	// noLimit counts only.
 	noLimit = limit{}
 )
@@ -45,11 +49,16 @@ const (
 	// repeats in that time are answered with a refusal, which takes as long as any; more are answered at once, as locked.
 	repeats = 20
 
-	// turn is how long to wait when what is under way may use up the tries that are left.
+	// turn is how long to wait for what is under way where the lock that it may bring would be over already: a process died with it.
 	turn = 2 * time.Second
 
 	// known is how long a pair that has logged in is not held up by its address's lock.
 	known = 7 * 24 * time.Hour
+
+	// With more refusals than that in so long, a login does not clear its pair any more: behind one address with a job that logs in every
+	// minute, a guesser would have four tries between any two logins for ever.
+	pardons     = 20
+	pardonsTime = time.Hour
 )
 
 // under is the limit in force.
@@ -61,8 +70,16 @@ func (l limit) under(siege bool) limit {
 	return l
 }
 
+// most is how many refusals lock one with so many locks behind it.
+func (l limit) most(strikes uint8) int {
+	if strikes > 0 {
+		return l.again
+	}
+	return l.refusals
+}
+
 // lock is how long the n-th lock in a row is, n from 1.
-func lock(n uint8) time.Duration {
+func lock(n int) time.Duration {
 	d := firstLock
 	for ; n > 1 && d < longestLock; n-- {
 		d *= 2

@@ -13,15 +13,18 @@ type record struct {
 	strikes uint8           // locks in a row
 	until   time.Time       // locked; stays after it is over, to tell how long ago that was
 	good    time.Time       // the last login
+	since   time.Time       // the first of these refusals, which no login clears
+	failed  uint8           // of a pair: refusals since then
 	seen    []password      // of a pair: of the last minute
 }
 
 // password is one that was tried.
 type password struct {
 	mark    mark
-	at      time.Time
-	refused bool  // else it is under way
-	repeats uint8 // since it was refused
+	at      time.Time // when it was first shown
+	refused bool
+	under   uint16 // how many attempts with it are under way
+	repeats uint8  // since it was refused
 }
 
 // advance makes r what it is now: what has been long enough ago is forgotten. The clock is the machine's and may be set: what comes from
@@ -51,6 +54,9 @@ func (r *record) advance(now time.Time) {
 	if now.Sub(r.good) > known {
 		r.good = time.Time{}
 	}
+	if now.Sub(r.since).Abs() >= pardonsTime {
+		r.since, r.failed = time.Time{}, 0
+	}
 	// Processes that take turns at a record have read the clock before theirs, so a little way ahead is not the future.
 	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return now.Sub(p.at).Abs() >= memory })
 }
@@ -63,89 +69,142 @@ func (r *record) refusals() int {
 	return n
 }
 
-// admit says whether a password may be checked, and notes it as under way. address is until when the client's address is locked.
-func (r *record) admit(m mark, now time.Time, siege bool, address time.Time) error {
-	if r.until.After(now) {
-		return &Locked{r.until.Sub(now), "this user at this address"}
+// admit says whether a password may be checked, and notes it as under way. A refusal is kept from its client for delay, and until then nothing
+// here tells it from a password that PAM still looks at.
+func (r *record) admit(m mark, now time.Time, around around, delay time.Duration) error {
+	if i := r.find(m); i >= 0 && !r.until.After(now) {
+		return r.repeat(&r.seen[i], now, delay)
 	}
-	if i := r.find(m); i >= 0 {
-		return r.repeat(&r.seen[i], now)
+	if err := r.locked(now, around); err != nil {
+		return err
 	}
-	if address.After(now) && r.good.IsZero() {
-		return &Locked{address.Sub(now), "this address"}
+	if r.tries(pairLimit.under(around.siege)) <= 0 {
+		return &Locked{r.pending(now), "this user at this address, for what is under way,"}
 	}
-	if r.tries(pairLimit.under(siege)) <= 0 {
-		return &Locked{turn, "this user at this address, for what is under way,"}
-	}
-	r.seen = append(r.seen, password{mark: m, at: now})
+	r.seen = append(r.seen, password{mark: m, at: now, under: 1})
 	return nil
 }
 
-// repeat answers for a password that has been seen: one under way may be checked once more at the same time, for ten pulls begin at once.
-func (r *record) repeat(p *password, now time.Time) error {
-	if !p.refused {
-		return nil
+// locked says whether the pair is locked, or its address for a pair that is not known there.
+func (r *record) locked(now time.Time, around around) error {
+	if r.until.After(now) {
+		return &Locked{r.until.Sub(now), "this user at this address"}
 	}
-	if p.repeats >= repeats {
+	if around.until.After(now) && !r.trusted() {
+		return &Locked{around.until.Sub(now), "this address"}
+	}
+	return nil
+}
+
+// trusted is a pair that has logged in lately, and is not one that somebody else guesses at beside it.
+func (r *record) trusted() bool { return !r.good.IsZero() && r.failed <= pardons }
+
+// repeat answers for a password that has been seen: one under way may be checked once more at the same time, for ten pulls begin at once.
+func (r *record) repeat(p *password, now time.Time, delay time.Duration) error {
+	switch {
+	case !p.refused && p.under < math.MaxUint16:
+		p.under++
+		return nil
+	case !p.refused:
+		return &Locked{r.pending(now), "this password for this user at this address"}
+	case p.repeats < repeats:
+		p.repeats++
+	case now.Sub(p.at) >= delay:
 		return &Locked{p.at.Add(memory).Sub(now), "this password for this user at this address"}
 	}
-	p.repeats++
 	return ErrRepeated
 }
 
-// tries is how many more passwords may be checked, should all of those under way be refused.
+// tries is how many more passwords may be checked, should all of those under way be refused. With none under way it is one at least: a pair
+// that has used its tries up is locked, and a limit that has become lower locks with the next refusal.
 func (r *record) tries(l limit) int {
-	left := l.refusals
-	if r.strikes > 0 {
-		left = l.again
-	}
-	left -= r.refusals()
+	left := max(1, l.most(r.strikes)-r.refusals())
 	for _, p := range r.seen {
-		if !p.refused {
+		if p.under > 0 && !p.refused {
 			left--
 		}
 	}
 	return left
 }
 
+// pending is how long to wait for what is under way: as long as if it had been refused already.
+func (r *record) pending(now time.Time) time.Duration {
+	until := r.last(time.Time{}).Add(lock(int(r.strikes) + 1))
+	return max(turn, until.Sub(now))
+}
+
+// last is when the last of the passwords in mind was first shown, or at if that is later.
+func (r *record) last(at time.Time) time.Time {
+	for _, p := range r.seen {
+		if p.at.After(at) {
+			at = p.at
+		}
+	}
+	return at
+}
+
 // refuse turns a password under way into a refused one; false when it has been counted.
-func (r *record) refuse(m mark, now time.Time) bool {
+func (r *record) refuse(m mark, began time.Time) bool {
 	i := r.find(m)
-	if i >= 0 && r.seen[i].refused {
+	if i < 0 { // so long ago that it has been forgotten
+		r.seen = append(r.seen, password{mark: m, at: began, under: 1})
+		i = len(r.seen) - 1
+	}
+	p := &r.seen[i]
+	p.end()
+	if p.refused {
 		return false
 	}
-	r.forget(m)
-	r.seen = append(r.seen, password{mark: m, at: now, refused: true})
+	p.refused = true
+	if r.since.IsZero() {
+		r.since = began
+	}
+	if r.failed < math.MaxUint8 {
+		r.failed++
+	}
 	return true
 }
 
-// count adds a refusal and locks when there are too many.
-func (r *record) count(now time.Time, l limit) {
+// count adds a refusal, and locks from a moment on when there are too many. What was under way when the lock came is not held against it
+// a second time.
+func (r *record) count(now, from time.Time, l limit) {
+	if r.until.After(now) {
+		return
+	}
 	if r.counts[0] < math.MaxUint16 {
 		r.counts[0]++
 	}
-	most := l.refusals
-	if r.strikes > 0 {
-		most = l.again
-	}
-	if l == noLimit || r.refusals() < most {
+	if l == noLimit || r.refusals() < l.most(r.strikes) {
 		return
 	}
 	if r.strikes < math.MaxUint8 {
 		r.strikes++
 	}
-	r.until = now.Add(lock(r.strikes))
+	r.until = from.Add(lock(int(r.strikes)))
 	r.counts = [buckets]uint16{} // what comes after the lock is counted from nought
 }
 
-// grant forgets all but the others under way.
+// grant clears the pair, but for the others under way. What is beyond pardon stays.
 func (r *record) grant(m mark, now time.Time) {
-	others := slices.DeleteFunc(r.seen, func(p password) bool { return p.refused || p.mark == m })
-	*r = record{minute: r.minute, good: now, seen: others}
+	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.refused || p.mark == m })
+	r.good = now
+	if r.failed <= pardons {
+		r.counts, r.strikes, r.until = [buckets]uint16{}, 0, time.Time{}
+	}
 }
 
-func (r *record) forget(m mark) {
-	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.mark == m })
+// leave ends an attempt without an answer. What is known of its password by others stays.
+func (r *record) leave(m mark) {
+	if i := r.find(m); i >= 0 {
+		r.seen[i].end()
+	}
+	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.under == 0 && !p.refused })
+}
+
+func (p *password) end() {
+	if p.under > 0 {
+		p.under--
+	}
 }
 
 func (r *record) find(m mark) int {

@@ -1,7 +1,7 @@
 // Package throttle slows down whoever guesses passwords, and nobody else.
 //
-// Refused passwords count against the pair of user and client address; more slowly, against the address; and for the service as a whole.
-// A pair or an address with too many of them is locked for a while that grows. The whole service is never locked, for that would
+// Refused passwords count against the pair of user and client address; more slowly, against the address, and its network in IPv6; and for
+// the service as a whole. A pair, an address or a network with too many of them is locked for a while that grows. The whole service is never locked, for that would
 // let a stranger keep everybody out: when it sees very many refusals, pairs and addresses get fewer tries.
 //
 // A password that was refused a moment ago is refused again from memory: containerd asks by POST and then by GET, and a job with a
@@ -34,14 +34,18 @@ type Throttle struct {
 	Store  state.Store
 	Secret []byte           // what is written to the store is keyed by it: names, addresses and passwords cannot be got back without
 	Epoch  string           // a password that was refused in another one is asked about again: what refused it may have been a setting
+	Delay  time.Duration    // for how long, from its beginning, the caller keeps what became of an attempt to himself; 0 = not at all
 	Now    func() time.Time // nil = time.Now
 	Report func(error)      // told when the store fails, and so nothing is counted; nil = nobody
 }
 
-// Attempt is one password on its way. Exactly one of its methods is to be called when the decision is there.
+// Attempt is one password on its way. Exactly one of Granted, Refused and Void is to be called when the decision is there.
+//
+// Whatever is counted, it is as of the attempt's beginning: a lock that ran from the moment of a refusal would tell when PAM refused.
 type Attempt struct {
 	throttle *Throttle
 	keys     keys
+	began    time.Time
 	charged  bool // the store knows of it
 }
 
@@ -50,9 +54,9 @@ type Attempt struct {
 //
 // What is under way counts as refused until it is known: else a thousand guesses at once would all find the count at zero.
 func (t *Throttle) Begin(user, password, remote string) (*Attempt, error) {
-	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote)}
 	now := t.now()
-	siege, address, err := t.look(a.keys, now)
+	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: now}
+	around, err := t.look(a.keys, now)
 	if err != nil {
 		t.report(err)
 	}
@@ -60,7 +64,7 @@ func (t *Throttle) Begin(user, password, remote string) (*Attempt, error) {
 	err = t.Store.Update(a.keys.pair, func(old []byte) ([]byte, time.Time) {
 		r := decode(old)
 		r.advance(now)
-		no = r.admit(a.keys.mark, now, siege, address)
+		no = r.admit(a.keys.mark, now, around, t.Delay)
 		return r.encode(), r.expires(now)
 	})
 	if err != nil {
@@ -74,14 +78,46 @@ func (t *Throttle) Begin(user, password, remote string) (*Attempt, error) {
 	return a, nil
 }
 
-// look reads what is known beyond the pair: whether the service is besieged, and until when the address is locked.
-func (t *Throttle) look(k keys, now time.Time) (siege bool, address time.Time, err error) {
-	whole, err := t.get(k.service, now)
-	if err != nil || k.address == "" {
-		return whole.refusals() >= siegeRefusals, time.Time{}, err
+// Still says whether the password may still be looked at, for one that has waited for its turn: its pair or its address may have been locked
+// meanwhile. The error is a *Locked.
+func (a *Attempt) Still() error {
+	t := a.throttle
+	now := t.now()
+	around, err := t.look(a.keys, now)
+	if err != nil {
+		t.report(err)
+		return nil
 	}
-	r, err := t.get(k.address, now)
-	return whole.refusals() >= siegeRefusals, r.until, err
+	r, err := t.get(a.keys.pair, now)
+	if err != nil {
+		t.report(err)
+		return nil
+	}
+	return r.locked(now, around)
+}
+
+// around is what is known beyond the pair.
+type around struct {
+	siege bool      // the service is besieged
+	until time.Time // the address is locked, or its network
+}
+
+func (t *Throttle) look(k keys, now time.Time) (a around, err error) {
+	whole, err := t.get(k.service, now)
+	if err != nil {
+		return a, err
+	}
+	a.siege = whole.refusals() >= siegeRefusals
+	for _, p := range k.places {
+		r, err := t.get(p.key, now)
+		if err != nil {
+			return a, err
+		}
+		if r.until.After(a.until) {
+			a.until = r.until
+		}
+	}
+	return a, nil
 }
 
 func (t *Throttle) get(key string, now time.Time) (record, error) {
@@ -98,30 +134,29 @@ func (a *Attempt) Granted() {
 
 // Refused counts the password, once.
 func (a *Attempt) Refused() {
-	now := a.throttle.now()
-	siege, _, err := a.throttle.look(a.keys, now)
+	around, err := a.throttle.look(a.keys, a.throttle.now())
 	if err != nil {
 		a.throttle.report(err)
 	}
 	counted := false
 	a.update(a.keys.pair, func(r *record, now time.Time) {
-		counted = r.refuse(a.keys.mark, now)
+		counted = r.refuse(a.keys.mark, a.began)
 		if counted {
-			r.count(now, pairLimit.under(siege))
+			r.count(now, r.last(a.began), pairLimit.under(around.siege))
 		}
 	})
 	if !counted {
 		return
 	}
-	if a.keys.address != "" {
-		a.update(a.keys.address, func(r *record, now time.Time) { r.count(now, addressLimit.under(siege)) })
+	for _, p := range a.keys.places {
+		a.update(p.key, func(r *record, now time.Time) { r.count(now, a.began, p.limit.under(around.siege)) })
 	}
-	a.update(a.keys.service, func(r *record, now time.Time) { r.count(now, noLimit) })
+	a.update(a.keys.service, func(r *record, now time.Time) { r.count(now, a.began, noLimit) })
 }
 
-// Void takes the attempt back: nobody came to know whether the password is right.
+// Void takes the attempt back: PAM was not asked, or gave no answer.
 func (a *Attempt) Void() {
-	a.update(a.keys.pair, func(r *record, _ time.Time) { r.forget(a.keys.mark) })
+	a.update(a.keys.pair, func(r *record, _ time.Time) { r.leave(a.keys.mark) })
 }
 
 func (a *Attempt) update(key string, change func(*record, time.Time)) {

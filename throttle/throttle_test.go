@@ -173,10 +173,166 @@ func TestAPasswordIsRememberedForItsOwnNameAndAddress(t *testing.T) {
 
 func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	f := newFixture(t)
-	for _, name := range []string{"alice", "Alice", "ALICE", "aLICE", "alicE"} {
+	for _, name := range []string{"alice", "Alice", "ALICE", "alice@example.com", `EXAMPLE\alice`} {
 		f.guesses(1, name, office)
 	}
 	f.want("30s", "alice", right, office)
+	f.want(granted, "bob@example.com", right, office)
+
+	// Directories take wide letters, long s and invisible signs for what they look like.
+	f = newFixture(t)
+	for _, name := range []string{"ſam", "ｓam", "sa\u034fm", "ｓａｍ@example.com", `EXAMPLE\ѕam`} {
+		f.guesses(1, name, office)
+	}
+	f.want("30s", "ｓａm", right, office)
+	f.want(granted, "sam", right, office)
+}
+
+// A password under way that is shown again and given up leaves the first one counted.
+func TestGivingUpDoesNotTakeBackWhatOthersBegan(t *testing.T) {
+	f := newFixture(t)
+	begin := func(password string) (*Attempt, error) { return f.Begin("alice", password, office) }
+	asked := 0
+	for i := range 100 {
+		if _, err := begin(fmt.Sprint("guess", i)); err != nil {
+			continue
+		}
+		asked++
+		again, err := begin(fmt.Sprint("guess", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Void()
+	}
+	if asked != 5 {
+		t.Errorf("%d passwords are under way at once", asked)
+	}
+}
+
+func TestGivingUpDoesNotMakeARefusedPasswordForgotten(t *testing.T) {
+	f := newFixture(t)
+	one, _ := f.Begin("alice", "stale", office)
+	other, _ := f.Begin("alice", "stale", office)
+	one.Refused()
+	other.Void()
+	f.want(repeat, "alice", "stale", office)
+}
+
+// What is told of a lock is the same before and after PAM's answer, and so are the answers to a password that is shown again: else its time
+// would tell a name that nobody has from one whose password is hashed.
+func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
+	for _, took := range []time.Duration{0, 5 * time.Millisecond, 900 * time.Millisecond} {
+		f := newFixture(t)
+		f.Delay = time.Second
+		began := f.now
+		var under []*Attempt
+		for i := range 5 {
+			a, err := f.Begin("alice", fmt.Sprint("guess", i), office)
+			if err != nil {
+				t.Fatal(err)
+			}
+			under = append(under, a)
+			f.pass(time.Millisecond)
+		}
+		f.pass(took)
+		for _, a := range under {
+			a.Refused()
+		}
+		for f.now.Before(began.Add(2 * time.Second)) {
+			locked := began.Add(4*time.Millisecond + 30*time.Second)
+			f.want(locked.Sub(f.now).String(), "alice", "another", office)
+			f.pass(100 * time.Millisecond)
+		}
+	}
+	f := newFixture(t)
+	f.Delay = time.Second
+	f.want(refused, "alice", "stale", office)
+	for range 10 * repeats { // of one that is under way as many may be
+		f.want(repeat, "alice", "stale", office)
+	}
+	f.pass(time.Second)
+	f.want("59s", "alice", "stale", office)
+}
+
+func TestALockMeetsThoseWhoWaitForTheirTurn(t *testing.T) {
+	f := newFixture(t)
+	f.want(granted, "carol", right, office)
+	var waiting []*Attempt
+	for _, user := range []string{"alice", "bob", "carol"} {
+		a, err := f.Begin(user, "one more", office)
+		if err != nil || a.Still() != nil {
+			t.Fatal(err, a.Still())
+		}
+		waiting = append(waiting, a)
+	}
+	for i := range 50 {
+		f.guesses(1, fmt.Sprint("user", i), office)
+	}
+	var locked *Locked
+	if err := waiting[0].Still(); !errors.As(err, &locked) || locked.After != 30*time.Second {
+		t.Errorf("got %v", err)
+	}
+	if err := waiting[2].Still(); err != nil {
+		t.Errorf("one who has logged in from there got %v", err)
+	}
+	f.pass(30 * time.Second)
+	if err := waiting[1].Still(); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+	waiting[1].Void()
+	f.guesses(5, "bob", office)
+	if err := waiting[1].Still(); !errors.As(err, &locked) {
+		t.Errorf("a locked pair got %v", err)
+	}
+}
+
+// A customer with a /48 is not 65,536 addresses.
+func TestANetworkIsLockedAfterTwoHundredRefusals(t *testing.T) {
+	f := newFixture(t)
+	for i := range 200 {
+		f.guesses(1, fmt.Sprint("user", i), fmt.Sprintf("2001:db8:7:%x::1", i))
+	}
+	f.want("30s", "alice", right, "2001:db8:7:ffff::1")
+	f.want(granted, "alice", right, "2001:db8:8::1")
+	f.want(granted, "alice", right, office)
+}
+
+// Behind one address with a job that logs in every minute a guesser has no tries for ever.
+func TestLoginsDoNotClearEverything(t *testing.T) {
+	f := newFixture(t)
+	guesses := 0
+	for range 120 {
+		if f.try("ci", right, office) != granted {
+			f.pass(time.Minute)
+			continue
+		}
+		for i := range 4 {
+			if f.try("ci", fmt.Sprint("guess", f.now, i), office) == refused {
+				guesses++
+			}
+		}
+		f.pass(time.Minute)
+	}
+	if guesses > 2*(pardons+15) {
+		t.Errorf("%d guesses in two hours", guesses)
+	}
+	f.pass(2 * time.Hour)
+	f.want(granted, "ci", right, office)
+	f.guesses(4, "ci", office)
+	f.want(granted, "ci", right, office)
+}
+
+// Whoever mistyped before the siege began has one more try, and no lock before it.
+func TestASiegeLocksNobodyWhoHasTriesLeft(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(3, "alice", home)
+	for i := range siegeRefusals {
+		f.guesses(1, fmt.Sprint("user", i), fmt.Sprintf("10.%d.%d.1", i/256, i%256))
+	}
+	f.want(refused, "alice", "another", home)
+	f.want("30s", "alice", right, home)
+	f.pass(30 * time.Second)
+	f.want(granted, "alice", right, home)
 }
 
 func TestAddressesOfOneHouseCountAsOne(t *testing.T) {
@@ -184,6 +340,7 @@ func TestAddressesOfOneHouseCountAsOne(t *testing.T) {
 		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9"},
 		{"2001:db8::1%eth0", "2001:db8::1"},
 		{"192.0.2.7", "::ffff:192.0.2.7"},
+		{"192.0.2.7", "64:ff9b::c000:207"},
 		{"", ""},
 		{"not an address", "not an address"},
 	} {
@@ -191,7 +348,7 @@ func TestAddressesOfOneHouseCountAsOne(t *testing.T) {
 		f.guesses(5, "alice", c.one)
 		f.want("30s", "alice", right, c.other)
 	}
-	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"}, {"", "192.0.2.8"}} {
+	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"}, {"64:ff9b::c000:207", "64:ff9b::c000:208"}, {"", "192.0.2.8"}} {
 		f := newFixture(t)
 		f.guesses(5, "alice", c.one)
 		f.want(granted, "alice", right, c.other)
@@ -254,7 +411,7 @@ func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
 		}
 		under = append(under, a)
 	}
-	f.want("2s", "alice", "sixth", office)
+	f.want("30s", "alice", "sixth", office) // as if all had been refused already
 	under[0].Void()
 	under[1].Refused()
 	f.want(granted, "alice", right, office) // takes the place of the one that was taken back
@@ -286,8 +443,10 @@ func TestAnAttemptWhoseProcessDiedIsForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	f.want("30s", "alice", right, office)
+	f.pass(59 * time.Second)
 	f.want("2s", "alice", right, office)
-	f.pass(time.Minute)
+	f.pass(time.Second)
 	f.want(granted, "alice", right, office)
 }
 
