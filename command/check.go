@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dockerauth/config"
+	"dockerauth/pamauth"
 )
 
 // checkup is one run of the command "check".
@@ -21,6 +22,11 @@ type checkup struct {
 	url            string // --url
 	login          string // --login
 	as             string // --as
+
+	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
+	stack      []pamauth.Line // nil = not usable, and a finding has said why
+	actor      *actor         // see whoever
+	actorKnown bool
 }
 
 // Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in

@@ -79,7 +79,7 @@ func mayLetIn(l Line) bool {
 	return false
 }
 
-// walk is what libpam does with the replies (libpam/pam_dispatch.c, _pam_dispatch_aux). decided is the line that made it a yes.
+// walk is what libpam does with the replies (libpam/pam_dispatch.c, _pam_dispatch_aux). decided is the last line that made it a yes.
 func walk(lines []Line, replies []reply) (decided int, in bool) {
 	const unset, positive, negative = 0, 1, 2
 	impression := unset
@@ -90,7 +90,7 @@ func walk(lines []Line, replies []reply) (decided int, in bool) {
 		case "reset":
 			impression = unset
 		case "ok", "done":
-			if impression == unset && replies[i] == replyYes {
+			if impression != negative && replies[i] == replyYes {
 				impression, decided = positive, i
 			} else if impression != negative && replies[i] == replyNo {
 				impression = negative // "ok" takes the answer over, and it is a no
@@ -107,7 +107,7 @@ func walk(lines []Line, replies []reply) (decided int, in bool) {
 			if err != nil || n < 1 || i+n >= len(lines) {
 				return 0, false // libpam takes it for "bad"
 			}
-			if impression == unset && replies[i] == replyYes {
+			if impression != negative && replies[i] == replyYes {
 				impression, decided = positive, i
 			} else if impression == positive && replies[i] == replyNo {
 				impression = negative
