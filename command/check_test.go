@@ -324,7 +324,9 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		{name: "pam_faildelay", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth required pam_faildelay.so delay=2000000\nauth     required ")
 		}, want: wanted{levelWarning, "pam", "pam_faildelay.so delays"}},
-		{name: "nullok", make: func(t *testing.T, p *patient) { p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nodelay nullok") }, want: wanted{levelOK, "pam", `has "nullok", to no effect`}},
+		{name: "nullok", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nodelay nullok")
+		}, want: wanted{levelOK, "pam", `has "nullok", to no effect`}},
 		{name: "pam_permit alone", make: func(t *testing.T, p *patient) {
 			p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 		}, want: wanted{levelError, "pam", "dockerauth:1: pam_permit.so lets people in who have not shown their password"}},
