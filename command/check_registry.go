@@ -164,9 +164,14 @@ func (c *checkup) compare(subject, key string, theirs config.Setting, ours []str
 		fmt.Sprintf("make them equal: %s there, or %s in our config.yml", key, ourKey))
 }
 
-// nearest is the one that begins most like text.
+// nearest is the one that begins most like text, http:// and blanks before it aside.
 func nearest(text string, of []string) string {
-	return slices.MaxFunc(of, func(a, b string) int { return common(text, a) - common(text, b) })
+	text = bare(text)
+	return slices.MaxFunc(of, func(a, b string) int { return common(text, bare(a)) - common(text, bare(b)) })
+}
+
+func bare(text string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(text), "https://"), "http://")
 }
 
 // common counts the letters that two texts begin with, in any case.
@@ -180,7 +185,6 @@ func common(a, b string) (n int) {
 
 // difference says where two texts differ, for those who see none. It begins with a colon, or is empty.
 func difference(a, b string) string {
-	bare := func(s string) string { return strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://") }
 	switch {
 	case a == b:
 		return ""
