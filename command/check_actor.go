@@ -155,7 +155,8 @@ func (a *actor) try(looks ...look) ([]string, error) {
 	return answers, nil
 }
 
-// run starts the program with nothing of ours: no variables, no descriptors.
+// run starts the program with nothing of ours: no variables, no descriptors, and no terminal, into which a module could type what root's shell runs
+// next (TIOCSTI).
 func (a *actor) run(arg string, question, answer any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
@@ -168,7 +169,7 @@ func (a *actor) run(arg string, question, answer any) error {
 	child.Dir = "/"
 	child.Stdin = bytes.NewReader(in)
 	child.WaitDelay = time.Second // a module may have started something that holds the pipe
-	child.SysProcAttr = &syscall.SysProcAttr{Credential: a.as}
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: a.as, Setsid: true}
 	out, err := child.Output()
 	if ctx.Err() != nil {
 		return fmt.Errorf("no answer within %v", lookTime)

@@ -29,6 +29,9 @@ func (c *checkup) examineConfig() {
 	c.config = cfg
 	c.ok("config", "%s can be read as it stands", cfg.Path)
 	c.examineFooting(cfg.Path)
+	if cfg.Access == nil {
+		c.ok("config", "there is no section access: every account gets the access that it asks for")
+	}
 	for _, warning := range strangers(cfg) {
 		c.warn("config.names", warning, "a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in", "correct it, unless the name is yet to come")
 	}

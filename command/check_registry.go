@@ -103,6 +103,9 @@ func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) 
 	realm, place := t.Realm.Value, where(t.Realm.Line)
 	u, err := url.Parse(realm)
 	switch {
+	case strings.Contains(realm, "@"):
+		c.fail(subject, place+": the realm has a name or a password in it", "registries tell it to everybody", "write https://HOST/docker/v2/token"+restartIt)
+		return
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm), "clients are sent there for a token", "write https://HOST/docker/v2/token"+restartIt)
 		return
@@ -229,6 +232,9 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 			continue
 		}
 		data, err := c.readRegistryFile(subject, one.setting, where)
+		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value), "a registry has no use for it, and whoever reads the file can sign tokens, as any account", "take it out, and make a new pair: it may have been read")
+		}
 		if err == nil {
 			err = one.parse(data)
 		}

@@ -71,6 +71,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a realm that is no URL", make: edit(realm, "auth.example.com/docker/v2/token"), want: wanted{levelError, "registry.realm", "is no URL"}},
 		{name: "a realm at another place", make: edit(realm, "https://auth.example.com/token"), want: wanted{levelError, "registry.realm", "does not end in /docker/v2/token"}},
 		{name: "a realm with a query", make: edit(realm, realm+"?x=1"), want: wanted{levelError, "registry.realm", "more than host and path"}},
+		{name: "a realm with a password", make: edit("https://auth", "https://me:geheim@auth"), want: wanted{levelError, "registry.realm", "a name or a password in it: registries tell it"}},
 		{name: "a realm without TLS", make: edit("https:", "http:"), want: wanted{levelWarning, "registry.realm", "is not https"}},
 		{name: "a realm without TLS on loopback", make: edit("https://auth.example.com", "http://localhost:5002"), want: wanted{levelOK, "registry.realm", "http://localhost:5002"}},
 
@@ -93,6 +94,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		}, want: wanted{levelError, "registry.rootcertbundle", "is not a file"}},
 		{name: "a relative path", make: func(t *testing.T, p *patient) { p.edit(t, "registry.yml", p.path("bundle.pem"), "bundle.pem") }, want: wanted{levelWarning, "registry.rootcertbundle", "is a relative path"}},
 		{name: "an empty bundle", make: bundle(func(*testing.T, *patient) string { return "" }), want: wanted{levelError, "registry 3.1", "would not start: it needs"}},
+		{name: "our private key", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + p.read(t, "privkey.pem") }), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
 		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8", "would refuse our tokens: its bundle does not vouch"}},
 		{name: "a stranger beside us", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + stranger(t, nil) }),
 			want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is not ours: whoever has its key can sign tokens`}},
@@ -144,6 +146,9 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			args := append([]string{"--registry-config", p.path("registry.yml")}, tt.args...)
 			findings, status := p.check(t, args...)
 			tt.want.in(t, findings)
+			if strings.Contains(listed(findings), "geheim") {
+				t.Errorf("a password is in:\n%s", listed(findings))
+			}
 			if tt.want.level == levelError && status != 2 || tt.want.level == levelWarning && status == 0 {
 				t.Errorf("status %d after an %s", status, tt.want.level)
 			}

@@ -244,6 +244,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		}, args: []string{"--as", webUser},
 			want: wanted{levelWarning, "rights.config", "www-data can change /"}, root: true},
 		{name: "beside an .htaccess", make: func(t *testing.T, p *patient) { p.write(t, ".htaccess", "") }, want: wanted{levelOK, "config", "a web server may serve"}},
+		{name: "no section access is no mistake", want: wanted{levelOK, "config", "there is no section access"}},
 		{name: "a name in a rule that nobody has", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "access: [{allow: [pull], to: [nobody-has-this]}]\nissuer:")
 		}, want: wanted{levelWarning, "config.names", `no account "nobody-has-this"`}},

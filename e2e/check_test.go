@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -157,6 +158,53 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// An installation as the README has it, by openssl and install, with the registry told to trust it: there is nothing to say against it, whoever asks.
+func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
+	t.Parallel()
+	needRoot(t, "the README's set-up (install -o)")
+	need(t, "the README's set-up", "openssl", "unshare")
+	dir := shortDir(t)
+	shell := func(script string) output {
+		cmd := exec.Command("sh", "-eu", "-c", script)
+		cmd.Dir = dir
+		return run(t, "", cmd)
+	}
+	o := shell(`
+		chmod 0755 .
+		install -o www-data -g shadow -m 2510 ` + binary(t) + ` dockerauth
+		install -d pam.d units
+		install -d -o www-data -g www-data -m 0700 state
+		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=dockerauth" -addext basicConstraints=critical,CA:FALSE -keyout privkey.pem -out cert.pem
+		chown www-data: privkey.pem
+		chmod 0400 privkey.pem
+		cp cert.pem bundle.pem
+		printf '[Service]\nUser=www-data\nSupplementaryGroups=shadow\n' >units/dockerauth.service`)
+	if o.status != 0 {
+		t.Fatal(o)
+	}
+	writeFile(t, filepath.Join(dir, "pam.d/dockerauth"), readFile(t, "../packaging/pam/dockerauth"), 0o644)
+	writeFile(t, filepath.Join(dir, "config.yml"), "private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: state\npam: {confdir: pam.d}\n", 0o644)
+	writeFile(t, filepath.Join(dir, "registry.yml"), "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
+	for _, tt := range []struct{ name, command string }{
+		{"as root", "./dockerauth check --registry-config registry.yml"},
+		{"as root, about the web server's user", "./dockerauth check --as www-data --registry-config registry.yml"},
+		{"about a service of its own", "cp " + binary(t) + " own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
+	} {
+		o := shell(tt.command)
+		if o.status != 0 || o.stderr != "" {
+			t.Errorf("%s: %v", tt.name, o)
+		}
+		for line := range strings.Lines(o.stdout) {
+			if !strings.HasPrefix(line, "ok ") {
+				t.Errorf("%s: %s", tt.name, line)
+			}
+		}
+		if tt.name == "about a service of its own" && !strings.Contains(o.stdout, "has the groups that /etc/systemd/system/dockerauth.service gives the service") {
+			t.Errorf("%s: the unit was not read: %v", tt.name, o)
+		}
 	}
 }
 
