@@ -46,7 +46,7 @@ func (c *checkup) configErrors(err error) {
 		return
 	}
 	for _, e := range errs {
-		subject, why := "config", "the service answers 503 until it is mended"
+		subject, why := "config", "the service answers 503 until it is mended, and what hangs on it was not looked at"
 		switch e.Key {
 		case "private_key", "certificate", "key_id":
 			subject = e.Key

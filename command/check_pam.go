@@ -17,7 +17,7 @@ func (c *checkup) examinePAM() {
 	c.stack = lines
 	c.ok("pam", "the service %q has lines for auth and account", c.config.PAM.Service)
 	if by, open := pamauth.WayIn(lines); open {
-		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", place(by)), "every module that looks at it may say no, and the phase auth still says yes",
+		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)), "every module that looks at it may say no, and the phase auth still says yes",
 			"write pam_unix or a directory's module as \"required\", as packaging/pam/dockerauth does")
 	}
 	loaded := map[string]bool{}
@@ -30,8 +30,8 @@ func (c *checkup) examinePAM() {
 	}
 }
 
-// place names a line as an editor wants it.
-func place(l pamauth.Line) string {
+// lineOf names a line as an editor wants it.
+func lineOf(l pamauth.Line) string {
 	return fmt.Sprintf("%s:%d: %s", l.File, l.Number, l.Module)
 }
 
@@ -40,21 +40,21 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	const why = "PAM fails at every login then"
 	path, err := pamauth.FindModule(l.Module)
 	if err != nil && l.Silent {
-		c.ok("pam", "%s is not installed, which its line allows", place(l))
+		c.ok("pam", "%s is not installed, which its line allows", lineOf(l))
 		return
 	}
 	if err != nil {
-		c.fail("pam", fmt.Sprintf("%s: module not found: %v", place(l), err), why, "install the package that has it, or correct its name")
+		c.fail("pam", fmt.Sprintf("%s: module not found: %v", lineOf(l), err), why, "install the package that has it, or correct its name")
 		return
 	}
 	if err := pamauth.InspectModule(path, l.Phase); err != nil {
-		c.fail("pam", fmt.Sprintf("%s: %s %v", place(l), path, err), why, "install it again, for this machine")
+		c.fail("pam", fmt.Sprintf("%s: %s %v", lineOf(l), path, err), why, "install it again, for this machine")
 		return
 	}
 	trust := pamauth.CheckTrust(path)
 	if trust != nil {
 		cause, _ := causeAndHint(trust)
-		c.warn("pam", fmt.Sprintf("%s: %s", place(l), cause), "a module sees every password, and whoever can change it does too", fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
+		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause), "a module sees every password, and whoever can change it does too", fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
 	}
 	a := c.whoever()
 	if a == nil || a.isRoot() && trust != nil {
@@ -62,11 +62,11 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	}
 	answers, err := a.try(look{tryModule, path})
 	if err != nil {
-		c.fail("pam", fmt.Sprintf("%s: loading %s ends the program: %v", place(l), path, err), why, "install it again")
+		c.fail("pam", fmt.Sprintf("%s: loading %s ends the program: %v", lineOf(l), path, err), why, "install it again")
 	} else if answers[0] != "" {
-		c.fail("pam", fmt.Sprintf("%s: does not load: %s", place(l), answers[0]), why, "install what it lacks, or let "+a.name+" read it")
+		c.fail("pam", fmt.Sprintf("%s: does not load: %s", lineOf(l), answers[0]), why, "install what it lacks, or let "+a.name+" read it")
 	} else {
-		c.ok("pam", "%s loads", place(l))
+		c.ok("pam", "%s loads", lineOf(l))
 	}
 }
 
@@ -78,11 +78,11 @@ func (c *checkup) examineLine(l pamauth.Line) {
 	const holds = "after a wrong password it waits, two seconds by default, and holds one of the few conversations that the service allows at a time"
 	switch {
 	case l.Name() == "pam_unix" && !l.Has("nodelay"):
-		c.warn("pam", place(l)+" lacks \"nodelay\"", holds+"; dockerauth makes all refusals take the same time by itself", "write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the service's")
+		c.warn("pam", lineOf(l)+" lacks \"nodelay\"", holds+"; dockerauth makes all refusals take the same time by itself", "write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the service's")
 	case l.Name() == "pam_faildelay" && !l.Has("delay=0"):
-		c.warn("pam", place(l)+" delays what follows a wrong password", holds, "leave it out: dockerauth makes all refusals take the same time by itself")
+		c.warn("pam", lineOf(l)+" delays what follows a wrong password", holds, "leave it out: dockerauth makes all refusals take the same time by itself")
 	}
 	if l.Name() == "pam_unix" && l.Has("nullok") {
-		c.ok("pam", "%s has \"nullok\", to no effect: accounts with an empty password are refused here all the same", place(l))
+		c.ok("pam", "%s has \"nullok\", to no effect: accounts with an empty password are refused here all the same", lineOf(l))
 	}
 }

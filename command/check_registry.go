@@ -115,17 +115,17 @@ func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) 
 	case u.RawQuery != "" || u.Fragment != "":
 		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm), "clients add their own query", "write https://HOST/docker/v2/token"+restartIt)
 		return
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !staysHere(u.Hostname()):
 		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm), "passwords cross the network in the clear, and several clients refuse such a realm", "put TLS in front of dockerauth, and write https://"+restartIt)
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
-	if c.url != "" && !t.AutoRedirect.IsTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.IsTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
 		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url), strings.TrimPrefix(difference(realm, c.url), ": "), "make them equal, or check the other")
 	}
 }
 
-func isLoopback(host string) bool {
+func staysHere(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }

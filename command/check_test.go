@@ -23,6 +23,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dockerauth/pamauth"
 )
 
 // patient is an installation to be looked at, in a folder that every user may enter.
@@ -530,6 +532,42 @@ func TestWhoeverMayReadTheHashesByHimselfIsAWarning(t *testing.T) {
 		c.judgeShadow(&tt.actor, "", false)
 		if c.status() != tt.status {
 			t.Errorf("%s: %s", tt.name, listed(c.list))
+		}
+	}
+}
+
+// There is no SSSD here: what its pipes answer is played, and what follows is looked at.
+func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
+	const no, sss = "permission denied", "pam_sss.so"
+	tests := []struct {
+		name    string
+		stack   []string
+		answers map[string]string // by path; what is not there is granted
+		want    []wanted
+		status  int
+	}{
+		{"SSSD alone", []string{sss}, map[string]string{sssdPipes[1]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD by root's own pipe", []string{sss}, map[string]string{sssdPipes[0]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD away", []string{sss}, map[string]string{sssdPipes[0]: "connection refused", sssdPipes[1]: no}, []wanted{{levelError, "rights.sssd", "connection refused"}}, 2},
+		{"SSSD, and no right to ask about local accounts", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[1]: no, shadowFile: no},
+			[]wanted{{levelOK, "rights", "reaches SSSD"}, {levelWarning, "rights.shadow", "accounts of the directory can log in"}}, 1},
+		{"neither", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[0]: no, sssdPipes[1]: no, shadowFile: no},
+			[]wanted{{levelError, "rights.sssd", "cannot reach"}, {levelError, "rights.shadow", "every login is answered with 503"}}, 2},
+		{"a stack that asks neither", []string{"pam_ldap.so"}, map[string]string{shadowFile: no}, nil, 0},
+	}
+	for _, tt := range tests {
+		c := checkup{}
+		for _, module := range tt.stack {
+			c.stack = append(c.stack, pamauth.Line{Phase: "auth", Module: module})
+		}
+		for _, trial := range c.trialsOfAsking(&actor{name: webUser, program: "/usr/bin/dockerauth"}) {
+			trial.judge(tt.answers[trial.Path])
+		}
+		for _, w := range tt.want {
+			w.in(t, c.list)
+		}
+		if c.status() != tt.status {
+			t.Errorf("%s: status %d\n%s", tt.name, c.status(), listed(c.list))
 		}
 	}
 }
