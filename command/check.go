@@ -23,6 +23,7 @@ type checkup struct {
 	login          string // --login
 	as             string // --as
 
+	settings   *config.Config // config, also where only the key files are at fault: all but the key
 	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
 	stack      []pamauth.Line // nil = not usable, and a finding has said why
 	actor      *actor         // see whoever
@@ -67,6 +68,8 @@ func (c *checkup) examine() {
 	c.examineConfig()
 	if c.config != nil {
 		c.examineKey()
+	}
+	if c.settings != nil {
 		c.examinePAM()
 		c.examineRights()
 	}

@@ -21,7 +21,8 @@ func (c *checkup) examineConfig() {
 		}
 		c.path = path
 	}
-	cfg, err := config.Load(c.path)
+	cfg, err := config.Survey(c.path)
+	c.settings = cfg
 	if err != nil {
 		c.configErrors(err)
 		return
@@ -46,7 +47,7 @@ func (c *checkup) configErrors(err error) {
 		return
 	}
 	for _, e := range errs {
-		subject, why := "config", "the service answers 503 until it is mended, and what hangs on it was not looked at"
+		subject, why := "config", "the service answers 503 until it is mended"
 		switch e.Key {
 		case "private_key", "certificate", "key_id":
 			subject = e.Key

@@ -8,14 +8,14 @@ import (
 
 // examinePAM looks at the PAM service.
 func (c *checkup) examinePAM() {
-	lines, err := stack(c.config).Survey()
+	lines, err := stack(c.settings).Survey()
 	if err != nil {
 		cause, hint := causeAndHint(err)
 		c.fail("pam", cause, "the service answers 503, since PAM would ask the service \"other\" instead, which may let everybody in", hint)
 		return
 	}
 	c.stack = lines
-	c.ok("pam", "the service %q has lines for auth and account", c.config.PAM.Service)
+	c.ok("pam", "the service %q has lines for auth and account", c.settings.PAM.Service)
 	if by, open := pamauth.WayIn(lines); open {
 		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)), "every module that looks at it may say no, and the phase auth still says yes",
 			"write pam_unix or a directory's module as \"required\", as packaging/pam/dockerauth does")

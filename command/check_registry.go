@@ -49,9 +49,9 @@ func (c *checkup) examineRegistry() {
 	}
 	c.examineRealm(t, where)
 	c.examineRedirect(t, where)
-	if c.config != nil {
-		c.compare("registry.service", "service", t.Service, c.config.Audience, "audience", where)
-		c.compare("registry.issuer", "issuer", t.Issuer, []string{c.config.Issuer}, "issuer", where)
+	if c.settings != nil {
+		c.compare("registry.service", "service", t.Service, c.settings.Audience, "audience", where)
+		c.compare("registry.issuer", "issuer", t.Issuer, []string{c.settings.Issuer}, "issuer", where)
 	}
 	if trust, whole := c.readTrust(t, where); whole && c.config != nil {
 		c.examineTrust(t, trust)

@@ -73,7 +73,7 @@ func (c *checkup) examineActor(a *actor) {
 // trialsOfReading: what the program needs to begin with.
 func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 	subjects := []string{"config", "private_key", "certificate"}
-	files := slices.Clone(c.config.Files)
+	files := slices.Clone(c.settings.Files)
 	for _, line := range c.stack {
 		if !slices.Contains(files, line.File) {
 			files = append(files, line.File)
@@ -81,7 +81,7 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 	}
 	for i, file := range files {
 		subject := "pam"
-		if i < len(c.config.Files) {
+		if i < len(c.settings.Files) {
 			subject = subjects[i]
 		}
 		remedy := fmt.Sprintf("let %s read it, and enter every folder above it", a.name)
@@ -101,7 +101,7 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 
 // trialsOfChanging: who changes the configuration decides who gets in.
 func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
-	for _, path := range []string{c.config.Path, filepath.Dir(c.config.Path)} {
+	for _, path := range []string{c.settings.Path, filepath.Dir(c.settings.Path)} {
 		trials = append(trials, trial{look{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path), "whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
@@ -114,7 +114,7 @@ func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
 
 // trialsOfWriting: the state folder and the log.
 func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
-	if folder := c.config.State; folder != "" {
+	if folder := c.settings.State; folder != "" {
 		made := fmt.Sprintf("install -d -o %s -m 0700 %s", a.name, folder)
 		trials = append(trials, trial{look{tryState, folder}, func(why string) {
 			switch {
@@ -129,7 +129,7 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 			}
 		}})
 	}
-	if file := c.config.Log.File; file != "" {
+	if file := c.settings.Log.File; file != "" {
 		trials = append(trials, trial{look{tryAppend, file}, func(why string) {
 			if why == "" {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
@@ -223,9 +223,9 @@ func (c *checkup) examineBit(a *actor) {
 			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file), "what it starts has no use of a set-group-id bit", "make dockerauth a service of its own with SupplementaryGroups=shadow")
 		}
 	}
-	files := []string{c.config.Path}
-	if c.config.PAM.Confdir != "" {
-		files = append(files, filepath.Join(c.config.PAM.Confdir, c.config.PAM.Service))
+	files := []string{c.settings.Path}
+	if c.settings.PAM.Confdir != "" {
+		files = append(files, filepath.Join(c.settings.PAM.Confdir, c.settings.PAM.Service))
 	}
 	for _, file := range files {
 		if err := pamauth.CheckTrust(file); err != nil {
@@ -233,8 +233,8 @@ func (c *checkup) examineBit(a *actor) {
 			c.fail("rights.setgid", cause, hint, fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
 		}
 	}
-	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.config.Path) {
-		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.config.Path), "a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth", "check the one it reads, without --config")
+	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
+		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path), "a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth", "check the one it reads, without --config")
 	}
 }
 

@@ -388,6 +388,17 @@ func TestCheckNamesEachMistake(t *testing.T) {
 	}
 }
 
+// Whoever mends one mistake after another wants to see them all.
+func TestAKeyThatIsNoGoodHidesNothingElse(t *testing.T) {
+	p := newPatient(t)
+	p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_unx.so\n")
+	findings, _ := p.check(t)
+	wanted{levelError, "certificate", "expired on"}.in(t, findings)
+	wanted{levelError, "pam", "lets people in who have not shown their password"}.in(t, findings)
+	wanted{levelError, "pam", "pam_unx.so: module not found"}.in(t, findings)
+}
+
 func (p *patient) compile(t *testing.T, name, source string) {
 	t.Helper()
 	p.write(t, name+".c", source)
