@@ -316,6 +316,11 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.compile(t, "pam_crash", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_crash.so"))
 		}, want: wanted{levelError, "pam", "ends the program"}},
+		{name: "a module is loaded out of reach of root's terminal", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_session", "#include <stdlib.h>\n#include <unistd.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
+				"__attribute__((constructor)) static void look(void) { if (getsid(0) != getpid()) abort(); }\n")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_session.so"))
+		}, want: wanted{levelOK, "pam", "pam_session.so loads"}},
 		{name: "a module that somebody else may change", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_theirs", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
 			p.run(t, "chown", webUser, p.path("pam_theirs.so"))

@@ -101,3 +101,39 @@ func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Whatever stands there is read or refused, and what is read is in the file, where it is said to be.
+func FuzzRegistryConfiguration(f *testing.F) {
+	for _, seed := range []string{
+		"auth:\n  token:\n    realm: \"https://a/\"\n    signingalgorithms: [ES256, x]\n    autoredirect: yes\n",
+		"x: &t {realm: r}\nauth: {token: {<<: *t, service: !!str 5, issuer: *t}}\nhttp: {addr: :5000}\n",
+		"auth: &a\n  token: *a\n", "? a\n: b\n", "auth:\n  token:\n    issuer: |\n      x\n", "--- \n...\n", "- auth\n", "auth: [token]\n",
+	} {
+		f.Add(seed)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(dir, "config.yml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
+		r, err := LoadRegistry(path)
+		if err != nil {
+			for _, e := range err.(Errors) {
+				if e.Line > lines {
+					t.Errorf("line %d of %d: %v", e.Line, lines, e)
+				}
+			}
+			return
+		}
+		if r.Token == nil {
+			return
+		}
+		for _, s := range append(r.Token.SigningAlgorithms, r.Token.Realm, r.Token.Service, r.Token.Issuer, r.Token.RootCertBundle, r.Token.JWKS, r.Token.AutoRedirect, r.Token.AutoRedirectPath) {
+			if s.Line < 0 || s.Line > lines || s.Line == 0 && s.Value != "" {
+				t.Errorf("%+v in %d lines", s, lines)
+			}
+		}
+	})
+}
