@@ -19,8 +19,8 @@ import (
 // lookTime bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
 const lookTime = 15 * time.Second
 
-// actor is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The way is this
-// very program, started as that user, so that a set-group-id bit counts, or is seen not to.
+// actor is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The
+// way is this very program, started as that user, so that a set-group-id bit counts, or is seen not to.
 type actor struct {
 	name    string              // "www-data"
 	own     bool                // the user is the service's own: nothing else runs as him

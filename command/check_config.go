@@ -34,7 +34,9 @@ func (c *checkup) examineConfig() {
 		c.ok("config", "there is no section access: every account gets the access that it asks for")
 	}
 	for _, warning := range strangers(cfg) {
-		c.warn("config.names", warning, "a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in", "correct it, unless the name is yet to come")
+		c.warn("config.names", warning,
+			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
+			"correct it, unless the name is yet to come")
 	}
 }
 

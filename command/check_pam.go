@@ -17,7 +17,8 @@ func (c *checkup) examinePAM() {
 	c.stack = lines
 	c.ok("pam", "the service %q has lines for auth and account", c.settings.PAM.Service)
 	if by, open := pamauth.WayIn(lines); open {
-		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)), "every module that looks at it may say no, and the phase auth still says yes",
+		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
+			"every module that looks at it may say no, and the phase auth still says yes",
 			"write pam_unix or a directory's module as \"required\", as packaging/pam/dockerauth does")
 	}
 	loaded := map[string]bool{}
@@ -54,7 +55,9 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	trust := pamauth.CheckTrust(path)
 	if trust != nil {
 		cause, _ := causeAndHint(trust)
-		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause), "a module sees every password, and whoever can change it does too", fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
+		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause),
+			"a module sees every password, and whoever can change it does too",
+			fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
 	}
 	a := c.whoever()
 	if a == nil || a.isRoot() && trust != nil {
@@ -78,9 +81,13 @@ func (c *checkup) examineLine(l pamauth.Line) {
 	const holds = "after a wrong password it waits, two seconds by default, and holds one of the few conversations that the service allows at a time"
 	switch {
 	case l.Name() == "pam_unix" && !l.Has("nodelay"):
-		c.warn("pam", lineOf(l)+" lacks \"nodelay\"", holds+"; dockerauth makes all refusals take the same time by itself", "write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the service's")
+		c.warn("pam", lineOf(l)+" lacks \"nodelay\"",
+			holds+"; dockerauth makes all refusals take the same time by itself",
+			"write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the service's")
 	case l.Name() == "pam_faildelay" && !l.Has("delay=0"):
-		c.warn("pam", lineOf(l)+" delays what follows a wrong password", holds, "leave it out: dockerauth makes all refusals take the same time by itself")
+		c.warn("pam", lineOf(l)+" delays what follows a wrong password",
+			holds,
+			"leave it out: dockerauth makes all refusals take the same time by itself")
 	}
 	if l.Name() == "pam_unix" && l.Has("nullok") {
 		c.ok("pam", "%s has \"nullok\", to no effect: accounts with an empty password are refused here all the same", lineOf(l))

@@ -36,16 +36,21 @@ func (c *checkup) examineRegistry() {
 	}
 	where := func(line int) string { return fmt.Sprintf("%s:%d", r.Path, line) }
 	if r.Token == nil {
-		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path), "the registry asks nobody for a token",
+		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
+			"the registry asks nobody for a token",
 			"write one, as the README shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
 		return
 	}
 	if len(r.Auth) > 1 {
-		c.fail("registry", fmt.Sprintf("%s has %s under auth", r.Path, strings.Join(r.Auth, " and ")), "a registry that is given two ways to authenticate does not start", "leave token alone there")
+		c.fail("registry", fmt.Sprintf("%s has %s under auth", r.Path, strings.Join(r.Auth, " and ")),
+			"a registry that is given two ways to authenticate does not start",
+			"leave token alone there")
 	}
 	t := r.Token
 	for _, s := range t.Misspelt {
-		c.fail("registry", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key), "keys are written in lower case and without underlines", "write "+s.Value+restartIt)
+		c.fail("registry", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
+			"keys are written in lower case and without underlines",
+			"write "+s.Value+restartIt)
 	}
 	c.examineRealm(t, where)
 	c.examineRedirect(t, where)
@@ -80,7 +85,9 @@ func (c *checkup) given(subject string, s config.Setting, where func(int) string
 		}
 		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it", "write it, as the README shows"+hint)
 	case !s.Text:
-		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value), "it does not start", "put it in quotes")
+		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
+			"it does not start",
+			"put it in quotes")
 	default:
 		return true
 	}
@@ -104,24 +111,36 @@ func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) 
 	u, err := url.Parse(realm)
 	switch {
 	case strings.Contains(realm, "@"):
-		c.fail(subject, place+": the realm has a name or a password in it", "registries tell it to everybody", "write https://HOST/docker/v2/token"+restartIt)
+		c.fail(subject, place+": the realm has a name or a password in it",
+			"registries tell it to everybody",
+			"write https://HOST/docker/v2/token"+restartIt)
 		return
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm), "clients are sent there for a token", "write https://HOST/docker/v2/token"+restartIt)
+		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm),
+			"clients are sent there for a token",
+			"write https://HOST/docker/v2/token"+restartIt)
 		return
 	case !isEndpoint(u.Path):
-		c.fail(subject, fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]), "that is where dockerauth answers; elsewhere clients get 404", "write https://HOST/docker/v2/token"+restartIt)
+		c.fail(subject, fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
+			"that is where dockerauth answers; elsewhere clients get 404",
+			"write https://HOST/docker/v2/token"+restartIt)
 		return
 	case u.RawQuery != "" || u.Fragment != "":
-		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm), "clients add their own query", "write https://HOST/docker/v2/token"+restartIt)
+		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm),
+			"clients add their own query",
+			"write https://HOST/docker/v2/token"+restartIt)
 		return
 	case u.Scheme == "http" && !staysHere(u.Hostname()):
-		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm), "passwords cross the network in the clear, and several clients refuse such a realm", "put TLS in front of dockerauth, and write https://"+restartIt)
+		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm),
+			"passwords cross the network in the clear, and several clients refuse such a realm",
+			"put TLS in front of dockerauth, and write https://"+restartIt)
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
 	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.IsTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
-		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url), strings.TrimPrefix(difference(realm, c.url), ": "), "make them equal, or check the other")
+		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
+			strings.TrimPrefix(difference(realm, c.url), ": "),
+			"make them equal, or check the other")
 	}
 }
 
@@ -141,7 +160,8 @@ func (c *checkup) examineRedirect(t *config.RegistryToken, where func(int) strin
 		path = t.AutoRedirectPath.Value
 	}
 	if !isEndpoint(path) {
-		c.fail(subject, fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path, endpoints[0], endpoints[1]), "that is where dockerauth answers; elsewhere clients get 404",
+		c.fail(subject, fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path, endpoints[0], endpoints[1]),
+			"that is where dockerauth answers; elsewhere clients get 404",
 			"leave it out"+restartIt)
 		return
 	}
@@ -150,7 +170,9 @@ func (c *checkup) examineRedirect(t *config.RegistryToken, where func(int) strin
 		c.ok(subject, "%s", sentence)
 		return
 	}
-	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)), sentence, "let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+restartIt)
+	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
+		sentence,
+		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+restartIt)
 }
 
 // compare holds a text of the registry's against ours, letter by letter, as it does itself.
@@ -163,7 +185,8 @@ func (c *checkup) compare(subject, key string, theirs config.Setting, ours []str
 		return
 	}
 	near := nearest(theirs.Value, ours)
-	c.fail(subject, fmt.Sprintf("%s: %s is %q, our %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)), "the registry refuses every token that is not for it, letter by letter",
+	c.fail(subject, fmt.Sprintf("%s: %s is %q, our %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)),
+		"registries compare it letter by letter, and refuse every token",
 		fmt.Sprintf("make them equal: %s there, or %s in our config.yml", key, ourKey))
 }
 
@@ -213,7 +236,9 @@ func difference(a, b string) string {
 func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (trust jwtsign.Trust, whole bool) {
 	whole = true
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
-		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle", "the registry does not start without", "name a file there that is a copy of our certificate and of nothing else"+restartIt)
+		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
+			"the registry does not start without",
+			"name a file there that is a copy of our certificate and of nothing else"+restartIt)
 		return trust, false
 	}
 	for _, one := range []struct {
@@ -233,13 +258,16 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 		}
 		data, err := c.readRegistryFile(subject, one.setting, where)
 		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value), "a registry has no use for it, and whoever reads the file can sign tokens, as any account", "take it out, and make a new pair: it may have been read")
+			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value),
+				"a registry has no use for it, and whoever reads the file can sign tokens, as any account",
+				"take it out, and make a new pair: it may have been read")
 		}
 		if err == nil {
 			err = one.parse(data)
 		}
 		if err != nil {
-			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, reasonOf(err)), "the registry does not start without that file",
+			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, reasonOf(err)),
+				"the registry does not start without that file",
 				"put our certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
 			whole = false
 		}
@@ -254,7 +282,9 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 func (c *checkup) readRegistryFile(subject string, s config.Setting, where func(int) string) ([]byte, error) {
 	path := s.Value
 	if !filepath.IsAbs(path) {
-		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path), "a registry looks for it in the folder in which it is started; here it is looked for beside its configuration", "write the whole path")
+		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
+			"a registry looks for it in the folder in which it is started; here it is looked for beside its configuration",
+			"write the whole path")
 		path = filepath.Join(filepath.Dir(c.registryConfig), path)
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to wait for the other end of a pipe
@@ -275,7 +305,9 @@ func (c *checkup) readRegistryFile(subject string, s config.Setting, where func(
 func (c *checkup) examineTrust(t *config.RegistryToken, trust jwtsign.Trust) {
 	key := c.config.Key
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
-		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()), "the registry refuses every token", "add "+key.Algorithm()+restartIt)
+		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
+			"the registry refuses every token",
+			"add "+key.Algorithm()+restartIt)
 	}
 	for i, cert := range trust.Bundle {
 		c.examineBundled(i+1, cert)
@@ -302,15 +334,20 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
 		c.ok(subject, "%sis for our key", what)
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
-		c.warn(subject, what+"is an older one for our key"+expired, "registries refuse tokens that carry it", "put the certificate in its place that we have now"+restartIt)
+		c.warn(subject, what+"is an older one for our key"+expired,
+			"registries refuse tokens that carry it",
+			"put the certificate in its place that we have now"+restartIt)
 	case isAuthority(cert):
 		c.fail(subject, what+"is one of a CA"+expired, bundleTrap, remedy)
 	default:
-		c.fail(subject, what+"is not ours"+expired, "whoever has its key can sign tokens for the registry, as any account", remedy+"; if it is one that we are changing from or to, take it out when that is done")
+		c.fail(subject, what+"is not ours"+expired,
+			"whoever has its key can sign tokens for the registry, as any account",
+			remedy+"; if it is one that we are changing from or to, take it out when that is done")
 	}
 }
 
-// issuesForOthers: our own key's certificate is a warning already where it may sign; it is an error in the bundle where somebody else signed it to be one.
+// issuesForOthers: our own key's certificate is a warning already where it may sign; it is an error in the bundle where somebody else
+// signed it to be one.
 func issuesForOthers(cert *x509.Certificate) bool {
 	return isAuthority(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
@@ -324,11 +361,15 @@ func (c *checkup) examineListed(k jwtsign.JWK) {
 	const subject = "registry.jwks"
 	switch {
 	case k.Secret:
-		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID), "whoever can read the file can sign tokens for the registry, as any account", "list the public key alone, and make a new pair"+restartIt)
+		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
+			"whoever can read the file can sign tokens for the registry, as any account",
+			"list the public key alone, and make a new pair"+restartIt)
 	case isSameKey(k.Public, c.config.Key.Public()):
 		c.ok(subject, "has our key, under the id %q", k.KeyID)
 	default:
-		c.fail(subject, fmt.Sprintf("the key %q in it is not ours", k.KeyID), "whoever has it can sign tokens for the registry, as any account", "take it out"+restartIt+"; if it is one that we are changing from or to, when that is done")
+		c.fail(subject, fmt.Sprintf("the key %q in it is not ours", k.KeyID),
+			"whoever has it can sign tokens for the registry, as any account",
+			"take it out"+restartIt+"; if it is one that we are changing from or to, when that is done")
 	}
 }
 

@@ -29,7 +29,9 @@ func (c *checkup) examineRights() {
 		case a.isRoot() && c.as == "":
 			c.ok("rights", "looked at as root, who may do everything; what the service's user may: dockerauth check --as %s", likelyUser())
 		case a.isRoot():
-			c.warn("rights", "the service runs as root", "a fault in it, or in a PAM module, has the whole machine", "give it a user of its own, with SupplementaryGroups=shadow")
+			c.warn("rights", "the service runs as root",
+				"a fault in it, or in a PAM module, has the whole machine",
+				"give it a user of its own, with SupplementaryGroups=shadow")
 		default:
 			c.examineActor(a)
 		}
@@ -61,7 +63,9 @@ func (c *checkup) examineActor(a *actor) {
 	}
 	answers, err := a.try(looks...)
 	if err != nil {
-		c.fail("rights", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err), "", "run it as root, by the program file that is installed")
+		c.fail("rights", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err),
+			"",
+			"run it as root, by the program file that is installed")
 		return
 	}
 	for i, t := range trials {
@@ -99,12 +103,16 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 	return trials
 }
 
-// trialsOfChanging: who changes the configuration decides who gets in.
+// trialsOfChanging: who changes the configuration decides who gets in. Whoever looks as himself may be a person, and the files his own.
 func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
+	if c.as == "" {
+		return nil
+	}
 	for _, path := range []string{c.settings.Path, filepath.Dir(c.settings.Path)} {
 		trials = append(trials, trial{look{tryWrite, path}, func(why string) {
 			if why == "" {
-				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path), "whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
+				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
+					"whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
 					fmt.Sprintf("chown root %s, and take writing from others", path))
 			}
 		}})
@@ -125,7 +133,9 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 			case why == syscall.ENOENT.Error():
 				c.ok("rights", "there is no %s: a long-lived service counts wrong passwords in memory, a CGI program not at all (%s)", folder, made)
 			default:
-				c.warn("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why), "a CGI program does not count wrong passwords then", made)
+				c.warn("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
+					"a CGI program does not count wrong passwords then",
+					made)
 			}
 		}})
 	}
@@ -135,7 +145,8 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
 				return
 			}
-			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why), "a long-lived service does not start, a CGI program logs to the web server",
+			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
+				"a long-lived service does not start, a CGI program logs to the web server",
 				fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file))
 		}})
 	}
@@ -161,7 +172,8 @@ func (c *checkup) trialsOfAsking(a *actor) (trials []trial) {
 					c.ok("rights", "%s reaches SSSD", a.name)
 					return
 				}
-				c.fail("rights.sssd", fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached), "pam_sss answers that it is unavailable, and every login 503",
+				c.fail("rights.sssd", fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached),
+					"pam_sss answers that it is unavailable, and every login 503",
 					"start SSSD, with pam among its services in sssd.conf")
 			}})
 		}
@@ -189,9 +201,13 @@ func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
 	case why == "":
 		c.ok("rights", "the service can read %s as %s", shadowFile, a.name)
 	case directory:
-		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why), "accounts of the directory can log in, those of this machine cannot", fmt.Sprintf(rightToAsk, a.name))
+		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+			"accounts of the directory can log in, those of this machine cannot",
+			fmt.Sprintf(rightToAsk, a.name))
 	default:
-		c.fail("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why), "pam_unix can check nobody's password, and every login is answered with 503", fmt.Sprintf(rightToAsk, a.name))
+		c.fail("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+			"pam_unix can check nobody's password, and every login is answered with 503",
+			fmt.Sprintf(rightToAsk, a.name))
 	}
 	info, err := os.Stat(shadowFile)
 	if err != nil {
@@ -201,9 +217,12 @@ func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
 	mode := info.Mode().Perm()
 	switch remedy := fmt.Sprintf(rightToAsk, a.name); {
 	case mode&0o004 != 0:
-		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile), "whoever gets a foot into this machine can try out the hashes of all passwords", "chmod o-r "+shadowFile+"; "+remedy)
+		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile),
+			"whoever gets a foot into this machine can try out the hashes of all passwords",
+			"chmod o-r "+shadowFile+"; "+remedy)
 	case ok && mode&0o040 != 0 && !a.own && slices.Contains(a.account, int(owner.Gid)):
-		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile), "everything else that runs as that user can read the hashes of all passwords",
+		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
+			"everything else that runs as that user can read the hashes of all passwords",
 			fmt.Sprintf("gpasswd -d %s %s; %s", a.name, groupName(int(owner.Gid)), remedy))
 	}
 }
@@ -214,13 +233,16 @@ func (c *checkup) examineBit(a *actor) {
 		return
 	}
 	if !a.who.Borrowed {
-		c.fail("rights.setgid", fmt.Sprintf("the set-group-id bit of %s does not count", a.program), "it is started under no_new_privs, or lies on a file system that is mounted nosuid",
+		c.fail("rights.setgid", fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
+			"it is started under no_new_privs, or lies on a file system that is mounted nosuid",
 			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own with SupplementaryGroups=shadow")
 		return
 	}
 	for _, server := range []string{"apache2.service", "httpd.service", "nginx.service", "fcgiwrap.service", "lighttpd.service"} {
 		if u := readUnit(c.root, server); u.noNewPrivileges {
-			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file), "what it starts has no use of a set-group-id bit", "make dockerauth a service of its own with SupplementaryGroups=shadow")
+			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
+				"what it starts has no use of a set-group-id bit",
+				"make dockerauth a service of its own with SupplementaryGroups=shadow")
 		}
 	}
 	files := []string{c.settings.Path}
@@ -234,7 +256,9 @@ func (c *checkup) examineBit(a *actor) {
 		}
 	}
 	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
-		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path), "a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth", "check the one it reads, without --config")
+		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path),
+			"a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth",
+			"check the one it reads, without --config")
 	}
 }
 

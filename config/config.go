@@ -66,8 +66,8 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
-// Survey is Load for those who go on looking when something is wrong. With an error, the Config is nil unless only the key files are at fault: then it
-// has all but the key.
+// Survey is Load for those who go on looking when something is wrong. With an error, the Config is nil unless only the key files are at
+// fault: then it has all but the key.
 func Survey(path string) (*Config, error) {
 	data, err := read(path)
 	if err != nil {

@@ -49,7 +49,7 @@ func LoadRegistry(path string) (*Registry, error) {
 	}
 	file, err := parser.Parse(lexer.Tokenize(string(data)), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return nil, Errors{parserError(err).in(path, data)}
+		return nil, withHint(Errors{parserError(err).in(path, data)}, "see the registry's documentation for the form")
 	}
 	r := &Registry{Path: path}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
@@ -69,14 +69,16 @@ func LoadRegistry(path string) (*Registry, error) {
 	return r, nil
 }
 
-// withHint replaces the hints of errors that speak of our own configuration.
+// withHint replaces the hints that speak of our own configuration.
 func withHint(err error, hint string) error {
 	errs, ok := err.(Errors)
 	if !ok {
 		return err
 	}
 	for i := range errs {
-		errs[i].Hint = hint
+		if strings.Contains(errs[i].Hint, "config.yml") {
+			errs[i].Hint = hint
+		}
 	}
 	return errs
 }

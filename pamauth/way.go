@@ -17,8 +17,8 @@ const (
 // maxLikely bounds the ways that are looked at: two to this power. What goes beyond is taken to say yes.
 const maxLikely = 10
 
-// WayIn looks for a way through the phase "auth" on which somebody gets in although every module that looks at the password has refused it: a stack of
-// pam_permit alone, "sufficient pam_succeed_if" before pam_unix. It returns the line that decides, and whether there is one. A stack with a substack
+// WayIn looks for a way through the phase "auth" on which somebody gets in although every module that looks at the password has refused it:
+// a stack of pam_permit alone, "sufficient pam_succeed_if" before pam_unix. It returns the line that decides, and whether there is one. A stack with a substack
 // or with jumps out of it is not followed: the answer is no.
 func WayIn(lines []Line) (by Line, open bool) {
 	var auth []Line
