@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dockerauth/config"
+	"dockerauth/pamauth"
 )
 
 // checkup is one run of the command "check".
@@ -21,6 +22,12 @@ type checkup struct {
 	url            string // --url
 	login          string // --login
 	as             string // --as
+
+	settings   *config.Config // config, also where only the key files are at fault: all but the key
+	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
+	stack      []pamauth.Line // nil = not usable, and a finding has said why
+	actor      *actor         // see whoever
+	actorKnown bool
 }
 
 // Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in
@@ -61,6 +68,8 @@ func (c *checkup) examine() {
 	c.examineConfig()
 	if c.config != nil {
 		c.examineKey()
+	}
+	if c.settings != nil {
 		c.examinePAM()
 		c.examineRights()
 	}

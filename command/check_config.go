@@ -1,4 +1,83 @@
 package command
 
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"dockerauth/config"
+)
+
 // examineConfig loads the configuration: all that is wrong with it, a finding each.
-func (c *checkup) examineConfig() {}
+func (c *checkup) examineConfig() {
+	if c.path == "" {
+		path, err := findConfig()
+		if err != nil {
+			cause, hint := causeAndHint(err)
+			c.fail("config", cause, "", hint)
+			return
+		}
+		c.path = path
+	}
+	cfg, err := config.Survey(c.path)
+	c.settings = cfg
+	if err != nil {
+		c.configErrors(err)
+		return
+	}
+	c.config = cfg
+	c.ok("config", "%s can be read as it stands", cfg.Path)
+	c.examineFooting(cfg.Path)
+	if cfg.Access == nil {
+		c.ok("config", "there is no section access: every account gets the access that it asks for")
+	}
+	for _, warning := range strangers(cfg) {
+		c.warn("config.names", warning,
+			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
+			"correct it, unless the name is yet to come")
+	}
+}
+
+// configErrors: each names file, line and key.
+func (c *checkup) configErrors(err error) {
+	var errs config.Errors
+	if !errors.As(err, &errs) {
+		cause, hint := causeAndHint(err)
+		c.fail("config", cause, "", hint)
+		return
+	}
+	for _, e := range errs {
+		subject, why := "config", "the service answers 503 until it is mended"
+		switch e.Key {
+		case "private_key", "certificate", "key_id":
+			subject = e.Key
+		}
+		hint := e.Hint
+		e.Hint = ""
+		c.fail(subject, e.Error(), why, hint)
+	}
+}
+
+// examineFooting: whoever can change the configuration decides who gets in. A file that everybody can change is refused by config already.
+func (c *checkup) examineFooting(path string) {
+	const why = "whoever can do that chooses the key, the rules and the PAM service"
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o020 != 0 {
+		c.warn("config.mode", fmt.Sprintf("the group %s can change %s", groupOf(info), path), why, "chmod g-w "+path)
+	}
+	folder := filepath.Dir(path)
+	if info, err := os.Stat(folder); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
+		c.fail("config.mode", fmt.Sprintf("every user can put another file in the place of %s", path), why, "chmod o-w "+folder)
+	}
+	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {
+		c.ok("config", "%s lies in a folder that a web server may serve; --url sees whether it hands it out", path)
+	}
+}
+
+func groupOf(info os.FileInfo) string {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		return groupName(int(owner.Gid))
+	}
+	return "of the file"
+}

@@ -1,4 +1,150 @@
 package command
 
-// examineKey looks at the signing key and its certificate.
-func (c *checkup) examineKey() {}
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"dockerauth/jwtsign"
+)
+
+// expirySoon is when a warning is due: time enough to bring a new certificate to every registry.
+const expirySoon = 30 * 24 * time.Hour
+
+// bundleTrap is why a registry's bundle must hold our certificate and nothing else (tried on registry 2.8 and 3.1).
+const bundleTrap = "every certificate in rootcertbundle is a root of trust: whoever has a certificate that it signed can sign tokens for the registry, as any account"
+
+// makeSelfSigned is the remedy.
+const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
+
+// examineKey looks at the signing key and its certificate. That they belong together, and that the key is strong enough and nobody else's to read,
+// config has seen to.
+func (c *checkup) examineKey() {
+	key := c.config.Key
+	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.Files[1]))
+	c.examineIDs(key)
+	if chain := key.Chain(); len(chain) > 0 {
+		c.examineCertificate(chain)
+	} else {
+		c.examineNamedKey(key)
+	}
+	if _, ok := key.Public().(ed25519.PublicKey); ok {
+		c.ok("private_key", "Ed25519 is for registry 3.x only: its certificate stops a 2.8 registry from starting")
+	}
+}
+
+func kindOfKey(key *jwtsign.Key) string {
+	switch pub := key.Public().(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA of %d bits", pub.N.BitLen())
+	case *ecdsa.PublicKey:
+		return pub.Params().Name
+	default:
+		return "Ed25519"
+	}
+}
+
+// readersOf says who can read a key file.
+func readersOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return path
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return path
+	}
+	readers := userName(int(owner.Uid))
+	if info.Mode().Perm()&0o040 != 0 {
+		readers += " and the group " + groupName(int(owner.Gid))
+	}
+	return fmt.Sprintf("%s can be read by %s", path, readers)
+}
+
+// examineIDs prints the names under which registries know the key: that is how it is found in their logs and files.
+func (c *checkup) examineIDs(key *jwtsign.Key) {
+	if id, err := jwtsign.LibtrustID(key.Public()); err == nil {
+		c.ok("key id", "libtrust %s", id)
+	}
+	if id, err := jwtsign.Thumbprint(key.Public()); err == nil {
+		c.ok("key id", "thumbprint %s", id)
+	}
+	if chain := key.Chain(); len(chain) > 0 {
+		c.ok("key id", "SHA-256 fingerprint of the certificate %s", fingerprint(chain[0]))
+	}
+}
+
+// fingerprint is written as openssl x509 -fingerprint -sha256 writes it.
+func fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
+}
+
+func (c *checkup) examineCertificate(chain []*x509.Certificate) {
+	cert := chain[0]
+	const day = "2006-01-02"
+	left := cert.NotAfter.Sub(c.now())
+	switch {
+	case left < expirySoon:
+		c.warn("certificate", fmt.Sprintf("expires on %s, in %d days", cert.NotAfter.UTC().Format(day), int(left.Hours()/24)),
+			"from then on registries refuse every token",
+			"make a new one, add it to the registry's bundle and restart the registry, then put it in place here")
+	default:
+		c.ok("certificate", "fits the key, good until %s", cert.NotAfter.UTC().Format(day))
+	}
+	switch cert.SignatureAlgorithm {
+	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
+		c.warn("certificate", "is signed with "+cert.SignatureAlgorithm.String(),
+			"others can be made with the same signature, and newer registries refuse it where it is not in the bundle itself",
+			makeSelfSigned)
+	}
+	switch {
+	case isAuthority(cert):
+		c.warn("certificate", "is one of a CA", bundleTrap, makeSelfSigned)
+	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
+		c.warn("certificate", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
+			"where that CA is in the registry's bundle, whoever has a certificate from it can sign tokens for the registry, as any account",
+			makeSelfSigned)
+	}
+}
+
+// isAuthority holds for certificates that may sign others: x509.CheckSignatureFrom asks for basicConstraints only from version 3 on.
+func isAuthority(cert *x509.Certificate) bool {
+	return cert.IsCA || cert.Version < 3
+}
+
+// examineNamedKey says which registries find a key by its kid, as the README's table does.
+func (c *checkup) examineNamedKey(key *jwtsign.Key) {
+	libtrust, _ := jwtsign.LibtrustID(key.Public()) // it was loaded: the key has an encoding
+	_, ec := key.Public().(*ecdsa.PublicKey)
+	_, ed := key.Public().(ed25519.PublicKey)
+	takers := "registry 2.8"
+	switch {
+	case key.KeyID() == libtrust && ed:
+		takers = "no registry by its bundle"
+	case key.KeyID() == libtrust:
+	case ec, ed:
+		takers = "registry 3.1"
+	default:
+		takers = "registry 3.0 and 3.1"
+	}
+	c.ok("certificate", "there is none: tokens bear a key id, by which %s finds the key, and 3.x where a JWKS lists it; with a certificate every registry would", takers)
+	if pub, ok := key.Public().(*ecdsa.PublicKey); ok && key.KeyID() == libtrust && leadingZero(pub) {
+		c.warn("private_key", "a coordinate of the public key begins with a zero byte",
+			"registry 3.1 computes another thumbprint for it than RFC 7638 does, so it can be found there only by a certificate",
+			"configure a certificate, or make another key before going over to registry 3.x")
+	}
+}
+
+func leadingZero(pub *ecdsa.PublicKey) bool {
+	point, err := pub.Bytes() // 4, X, Y
+	return err == nil && (point[1] == 0 || point[1+len(point)/2] == 0)
+}

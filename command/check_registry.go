@@ -1,4 +1,448 @@
 package command
 
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"dockerauth/config"
+	"dockerauth/jwtsign"
+)
+
+// restartIt goes with every remedy that changes what a registry reads.
+const restartIt = ", and restart the registry"
+
+// maxTrustFile in bytes: all public CAs together take 220 kB.
+const maxTrustFile = 8 << 20
+
 // examineRegistry holds the registry's configuration against ours, and its trust against our tokens.
-func (c *checkup) examineRegistry() {}
+func (c *checkup) examineRegistry() {
+	r, err := config.LoadRegistry(c.registryConfig)
+	if err != nil {
+		c.registryErrors(err)
+		return
+	}
+	where := func(line int) string { return fmt.Sprintf("%s:%d", r.Path, line) }
+	if r.Token == nil {
+		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
+			"the registry asks nobody for a token",
+			"write one, as the README shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
+		return
+	}
+	if len(r.Auth) > 1 {
+		c.fail("registry", fmt.Sprintf("%s has %s under auth", r.Path, strings.Join(r.Auth, " and ")),
+			"a registry that is given two ways to authenticate does not start",
+			"leave token alone there")
+	}
+	t := r.Token
+	for _, s := range t.Misspelt {
+		c.fail("registry", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
+			"keys are written in lower case and without underlines",
+			"write "+s.Value+restartIt)
+	}
+	c.examineRealm(t, where)
+	c.examineRedirect(t, where)
+	if c.settings != nil {
+		c.compare("registry.service", "service", t.Service, c.settings.Audience, "audience", where)
+		c.compare("registry.issuer", "issuer", t.Issuer, []string{c.settings.Issuer}, "issuer", where)
+	}
+	if trust, whole := c.readTrust(t, where); whole && c.config != nil {
+		c.examineTrust(t, trust)
+	}
+}
+
+func (c *checkup) registryErrors(err error) {
+	var errs config.Errors
+	if !errors.As(err, &errs) {
+		errs = config.Errors{{File: c.registryConfig, Cause: err.Error()}}
+	}
+	for _, e := range errs {
+		hint := e.Hint
+		e.Hint = ""
+		c.fail("registry", e.Error(), "what the registry does with our tokens was not looked at", hint)
+	}
+}
+
+// given reports a setting that is there, and a text: of anything else a registry says "token auth requires a valid option string".
+func (c *checkup) given(subject string, s config.Setting, where func(int) string) bool {
+	switch {
+	case s.Line == 0 || s.Value == "":
+		hint := ""
+		if s.Key == "realm" {
+			hint = " (or is it in REGISTRY_AUTH_TOKEN_REALM, in the registry's environment?)"
+		}
+		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it", "write it, as the README shows"+hint)
+	case !s.Text:
+		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
+			"it does not start",
+			"put it in quotes")
+	default:
+		return true
+	}
+	return false
+}
+
+// endpoints are where we answer.
+var endpoints = [...]string{"/docker/v2/token", "/auth/token"}
+
+func isEndpoint(path string) bool {
+	path = strings.TrimSuffix(path, "/")
+	return strings.HasSuffix(path, endpoints[0]) || strings.HasSuffix(path, endpoints[1])
+}
+
+func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) {
+	const subject = "registry.realm"
+	if !c.given(subject, t.Realm, where) {
+		return
+	}
+	realm, place := t.Realm.Value, where(t.Realm.Line)
+	u, err := url.Parse(realm)
+	switch {
+	case strings.Contains(realm, "@"):
+		c.fail(subject, place+": the realm has a name or a password in it",
+			"registries tell it to everybody",
+			"write https://HOST/docker/v2/token"+restartIt)
+		return
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm),
+			"clients are sent there for a token",
+			"write https://HOST/docker/v2/token"+restartIt)
+		return
+	case !isEndpoint(u.Path):
+		c.fail(subject, fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
+			"that is where dockerauth answers; elsewhere clients get 404",
+			"write https://HOST/docker/v2/token"+restartIt)
+		return
+	case u.RawQuery != "" || u.Fragment != "":
+		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm),
+			"clients add their own query",
+			"write https://HOST/docker/v2/token"+restartIt)
+		return
+	case u.Scheme == "http" && !staysHere(u.Hostname()):
+		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm),
+			"passwords cross the network in the clear, and several clients refuse such a realm",
+			"put TLS in front of dockerauth, and write https://"+restartIt)
+	default:
+		c.ok(subject, "clients are sent to %s", realm)
+	}
+	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.IsTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
+			strings.TrimPrefix(difference(realm, c.url), ": "),
+			"make them equal, or check the other")
+	}
+}
+
+func staysHere(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// examineRedirect: with autoredirect a registry does not name its realm, but itself (accesscontroller.go, buildAutoRedirectURL).
+func (c *checkup) examineRedirect(t *config.RegistryToken, where func(int) string) {
+	const subject = "registry.autoredirect"
+	if !t.AutoRedirect.IsTrue() {
+		return
+	}
+	path := "/auth/token"
+	if t.AutoRedirectPath.Value != "" {
+		path = t.AutoRedirectPath.Value
+	}
+	if !isEndpoint(path) {
+		c.fail(subject, fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path, endpoints[0], endpoints[1]),
+			"that is where dockerauth answers; elsewhere clients get 404",
+			"leave it out"+restartIt)
+		return
+	}
+	sentence := fmt.Sprintf("clients are sent to https://HOST%s, HOST being the registry's own name as they know it (2.8: /auth/token in any case); the realm is not used", path)
+	if u, err := url.Parse(t.Realm.Value); err == nil && strings.TrimSuffix(u.Path, "/") == path {
+		c.ok(subject, "%s", sentence)
+		return
+	}
+	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
+		sentence,
+		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+restartIt)
+}
+
+// compare holds a text of the registry's against ours, letter by letter, as it does itself.
+func (c *checkup) compare(subject, key string, theirs config.Setting, ours []string, ourKey string, where func(int) string) {
+	if !c.given(subject, theirs, where) {
+		return
+	}
+	if slices.Contains(ours, theirs.Value) {
+		c.ok(subject, "is our %s, %q", ourKey, theirs.Value)
+		return
+	}
+	near := nearest(theirs.Value, ours)
+	c.fail(subject, fmt.Sprintf("%s: %s is %q, our %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)),
+		"registries compare it letter by letter, and refuse every token",
+		fmt.Sprintf("make them equal: %s there, or %s in our config.yml", key, ourKey))
+}
+
+// nearest is the one that begins most like text, http:// and blanks before it aside.
+func nearest(text string, of []string) string {
+	text = bare(text)
+	return slices.MaxFunc(of, func(a, b string) int { return common(text, bare(a)) - common(text, bare(b)) })
+}
+
+func bare(text string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(text), "https://"), "http://")
+}
+
+// common counts the letters that two texts begin with, in any case.
+func common(a, b string) (n int) {
+	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
+	for n < len(x) && n < len(y) && x[n] == y[n] {
+		n++
+	}
+	return n
+}
+
+// difference says where two texts differ, for those who see none. It begins with a colon, or is empty.
+func difference(a, b string) string {
+	switch {
+	case a == b:
+		return ""
+	case strings.EqualFold(a, b):
+		return ": they differ in upper and lower case"
+	case strings.TrimSpace(a) == strings.TrimSpace(b):
+		return ": they differ in blanks at an end"
+	case strings.TrimRight(a, "/") == strings.TrimRight(b, "/"):
+		return ": they differ in a slash at the end"
+	case bare(a) == bare(b):
+		return ": they differ in http:// or https:// at the beginning"
+	}
+	n := 0
+	for x, y := []rune(a), []rune(b); n < len(x) && n < len(y) && x[n] == y[n]; n++ {
+	}
+	if n == 0 || n == utf8.RuneCountInString(a) || n == utf8.RuneCountInString(b) {
+		return ""
+	}
+	return fmt.Sprintf(": they differ from letter %d on", n+1)
+}
+
+// readTrust reads the files that decide whose tokens the registry takes. whole = they could all be read.
+func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (trust jwtsign.Trust, whole bool) {
+	whole = true
+	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
+		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
+			"the registry does not start without",
+			"name a file there that is a copy of our certificate and of nothing else"+restartIt)
+		return trust, false
+	}
+	for _, one := range []struct {
+		setting config.Setting
+		parse   func([]byte) error
+	}{
+		{t.RootCertBundle, func(data []byte) (err error) { trust.Bundle, err = jwtsign.ParseBundle(data); return err }},
+		{t.JWKS, func(data []byte) (err error) { trust.JWKS, err = jwtsign.ParseJWKS(data); return err }},
+	} {
+		subject := "registry." + one.setting.Key
+		if one.setting.Line == 0 {
+			continue
+		}
+		if !c.given(subject, one.setting, where) {
+			whole = false
+			continue
+		}
+		data, err := c.readRegistryFile(subject, one.setting, where)
+		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value),
+				"a registry has no use for it, and whoever reads the file can sign tokens, as any account",
+				"take it out, and make a new pair: it may have been read")
+		}
+		if err == nil {
+			err = one.parse(data)
+		}
+		if err != nil {
+			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, reasonOf(err)),
+				"the registry does not start without that file",
+				"put our certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
+			whole = false
+		}
+	}
+	for _, s := range t.SigningAlgorithms {
+		trust.Algorithms = append(trust.Algorithms, s.Value)
+	}
+	return trust, whole
+}
+
+// readRegistryFile takes a relative path for one beside the configuration, for want of anything better.
+func (c *checkup) readRegistryFile(subject string, s config.Setting, where func(int) string) ([]byte, error) {
+	path := s.Value
+	if !filepath.IsAbs(path) {
+		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
+			"a registry looks for it in the folder in which it is started; here it is looked for beside its configuration",
+			"write the whole path")
+		path = filepath.Join(filepath.Dir(c.registryConfig), path)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to wait for the other end of a pipe
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.New("is not a file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxTrustFile+1))
+	if len(data) > maxTrustFile {
+		return nil, fmt.Errorf("is larger than %d bytes", maxTrustFile)
+	}
+	return data, err
+}
+
+func (c *checkup) examineTrust(t *config.RegistryToken, trust jwtsign.Trust) {
+	key := c.config.Key
+	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
+		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
+			"the registry refuses every token",
+			"add "+key.Algorithm()+restartIt)
+	}
+	for i, cert := range trust.Bundle {
+		c.examineBundled(i+1, cert)
+	}
+	for _, k := range trust.JWKS {
+		c.examineListed(k)
+	}
+	c.predict(t, trust)
+}
+
+// examineBundled looks for the trap: whoever holds the key of a certificate in the bundle, or of one that it signed, is the registry's master.
+func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
+	const subject = "registry.rootcertbundle"
+	key := c.config.Key
+	what := fmt.Sprintf("certificate %d in it, %q, ", number, cert.Subject.String())
+	expired := ""
+	if c.now().After(cert.NotAfter) {
+		expired = " and has expired on " + cert.NotAfter.UTC().Format(time.DateOnly)
+	}
+	const remedy = "take it out: the bundle is a copy of our certificate and of nothing else" + restartIt
+	switch chain := key.Chain(); {
+	case len(chain) > 0 && bytes.Equal(cert.Raw, chain[0].Raw) && !issuesForOthers(cert):
+		c.ok(subject, "has our certificate")
+	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
+		c.ok(subject, "%sis for our key", what)
+	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
+		c.warn(subject, what+"is an older one for our key"+expired,
+			"registries refuse tokens that carry it",
+			"put the certificate in its place that we have now"+restartIt)
+	case isAuthority(cert):
+		c.fail(subject, what+"is one of a CA"+expired, bundleTrap, remedy)
+	default:
+		c.fail(subject, what+"is not ours"+expired,
+			"whoever has its key can sign tokens for the registry, as any account",
+			remedy+"; if it is one that we are changing from or to, take it out when that is done")
+	}
+}
+
+// issuesForOthers: our own key's certificate is a warning already where it may sign; it is an error in the bundle where somebody else
+// signed it to be one.
+func issuesForOthers(cert *x509.Certificate) bool {
+	return isAuthority(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject)
+}
+
+func isSameKey(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
+}
+
+func (c *checkup) examineListed(k jwtsign.JWK) {
+	const subject = "registry.jwks"
+	switch {
+	case k.Secret:
+		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
+			"whoever can read the file can sign tokens for the registry, as any account",
+			"list the public key alone, and make a new pair"+restartIt)
+	case isSameKey(k.Public, c.config.Key.Public()):
+		c.ok(subject, "has our key, under the id %q", k.KeyID)
+	default:
+		c.fail(subject, fmt.Sprintf("the key %q in it is not ours", k.KeyID),
+			"whoever has it can sign tokens for the registry, as any account",
+			"take it out"+restartIt+"; if it is one that we are changing from or to, when that is done")
+	}
+}
+
+// predict signs a token and holds it against the trust by each version's rules. Whether issuer and service fit has been said.
+func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
+	signer := jwtsign.Signer{Key: c.config.Key, Issuer: c.config.Issuer, Now: c.now}
+	service := c.config.Audience[0]
+	token, _, err := signer.AccessToken("", service, time.Minute, nil)
+	if err != nil {
+		cause, hint := causeAndHint(err)
+		c.fail("registry", cause, "no token can be signed", hint)
+		return
+	}
+	refusals := map[jwtsign.Registry]finding{}
+	accepted := 0
+	versions := []jwtsign.Registry{jwtsign.Registry28, jwtsign.Registry30, jwtsign.Registry31}
+	for _, v := range versions {
+		subject := "registry " + string(v)
+		if v == jwtsign.Registry28 && onlyNew(t) != "" {
+			c.ok(subject, "is not meant: it does not know %s", onlyNew(t))
+			continue
+		}
+		if err := trust.Starts(v); err != nil {
+			refusals[v] = finding{Subject: subject, What: "would not start", Why: err.Error()}
+		} else if err := trust.Accept(v, signer.Issuer, service, token, c.now()); err != nil {
+			refusals[v] = finding{Subject: subject, What: "would refuse our tokens", Why: err.Error()}
+		} else {
+			accepted++
+			c.ok(subject, "would take our tokens, with these files (it reads them when it starts)")
+		}
+	}
+	for _, v := range versions {
+		f, refused := refusals[v]
+		switch {
+		case !refused:
+		case accepted > 0:
+			c.warn(f.Subject, f.What, f.Why, "nothing to do if the registry is another version ("+c.silence(v)+"); else "+c.acceptance(trust))
+		default:
+			c.fail(f.Subject, f.What, f.Why, c.acceptance(trust)+restartIt)
+		}
+	}
+}
+
+// onlyNew is a key that shows that the configuration is for 3.x.
+func onlyNew(t *config.RegistryToken) string {
+	switch {
+	case len(t.SigningAlgorithms) > 0:
+		return "signingalgorithms"
+	case t.JWKS.Line > 0:
+		return "jwks"
+	case t.AutoRedirectPath.Line > 0:
+		return "autoredirectpath"
+	}
+	return ""
+}
+
+// silence is how to make the warning about a version go away.
+func (c *checkup) silence(v jwtsign.Registry) string {
+	if v == jwtsign.Registry28 {
+		return "\"signingalgorithms: [" + c.config.Key.Algorithm() + "]\" in its configuration says that it is 3.x"
+	}
+	return "it will not go over to that one as it is"
+}
+
+// acceptance is what makes a registry take our tokens.
+func (c *checkup) acceptance(trust jwtsign.Trust) string {
+	switch carries := len(c.config.Key.Chain()) > 0; {
+	case carries && len(trust.Bundle) == 0:
+		return "give it rootcertbundle, a copy of our certificate, or leave certificate out of our config.yml"
+	case carries && c.config.Key.Algorithm() == "EdDSA" && len(trust.Bundle) > 0 && isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
+		return "make an RSA or P-256 key and a certificate for it"
+	case carries:
+		return "make rootcertbundle a copy of our certificate, " + c.config.Files[len(c.config.Files)-1]
+	}
+	return "name a certificate in our config.yml and make rootcertbundle a copy of it, or choose key_id for the registry's version"
+}

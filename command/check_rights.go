@@ -1,4 +1,318 @@
 package command
 
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"dockerauth/config"
+	"dockerauth/pamauth"
+)
+
+const shadowFile = "/etc/shadow"
+
+// sssdPipes are where SSSD answers pam_sss: the second is for root alone (sssd src/sss_client/sss_cli.h).
+var sssdPipes = [...]string{"/var/lib/sss/pipes/pam", "/var/lib/sss/pipes/private/pam"}
+
+// rightToAsk is the remedy for whoever may not read password hashes.
+const rightToAsk = "never open the file; give the right to the program: (1) a service of its own with SupplementaryGroups=shadow, " +
+	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of pam_unix, which needs no right"
+
 // examineRights finds out what the user may do as whom the service runs.
-func (c *checkup) examineRights() {}
+func (c *checkup) examineRights() {
+	if a := c.whoever(); a != nil {
+		switch {
+		case a.isRoot() && c.as == "":
+			c.ok("rights", "looked at as root, who may do everything; what the service's user may: dockerauth check --as %s", likelyUser())
+		case a.isRoot():
+			c.warn("rights", "the service runs as root",
+				"a fault in it, or in a PAM module, has the whole machine",
+				"give it a user of its own, with SupplementaryGroups=shadow")
+		default:
+			c.examineActor(a)
+		}
+		c.examineSELinux(a)
+	}
+}
+
+// likelyUser is a guess, for the hint alone.
+func likelyUser() string {
+	for _, name := range []string{"dockerauth", "www-data", "apache", "nginx"} {
+		if _, err := user.Lookup(name); err == nil {
+			return name
+		}
+	}
+	return "USER"
+}
+
+// trial is something to try and what to make of the answer, "" being yes.
+type trial struct {
+	look
+	judge func(why string)
+}
+
+func (c *checkup) examineActor(a *actor) {
+	trials := slices.Concat(c.trialsOfReading(a), c.trialsOfChanging(a), c.trialsOfWriting(a), c.trialsOfAsking(a))
+	looks := make([]look, len(trials))
+	for i, t := range trials {
+		looks[i] = t.look
+	}
+	answers, err := a.try(looks...)
+	if err != nil {
+		c.fail("rights", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err),
+			"",
+			"run it as root, by the program file that is installed")
+		return
+	}
+	for i, t := range trials {
+		t.judge(answers[i])
+	}
+	c.examineBit(a)
+}
+
+// trialsOfReading: what the program needs to begin with.
+func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
+	subjects := []string{"config", "private_key", "certificate"}
+	files := slices.Clone(c.settings.Files)
+	for _, line := range c.stack {
+		if !slices.Contains(files, line.File) {
+			files = append(files, line.File)
+		}
+	}
+	for i, file := range files {
+		subject := "pam"
+		if i < len(c.settings.Files) {
+			subject = subjects[i]
+		}
+		remedy := fmt.Sprintf("let %s read it, and enter every folder above it", a.name)
+		if subject == "private_key" {
+			remedy = fmt.Sprintf("a service of its own: chgrp %[1]s and chmod 0640; a web server's user: chown %[1]s and chmod 0400", a.name)
+		}
+		trials = append(trials, trial{look{tryRead, file}, func(why string) {
+			if why == "" {
+				c.ok("rights", "%s can read %s", a.name, file)
+				return
+			}
+			c.fail("rights."+subject, fmt.Sprintf("%s cannot read %s: %s", a.name, file, why), "the service answers 503", remedy)
+		}})
+	}
+	return trials
+}
+
+// trialsOfChanging: who changes the configuration decides who gets in. Whoever looks as himself may be a person, and the files his own.
+func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
+	if c.as == "" {
+		return nil
+	}
+	for _, path := range []string{c.settings.Path, filepath.Dir(c.settings.Path)} {
+		trials = append(trials, trial{look{tryWrite, path}, func(why string) {
+			if why == "" {
+				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
+					"whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
+					fmt.Sprintf("chown root %s, and take writing from others", path))
+			}
+		}})
+	}
+	return trials
+}
+
+// trialsOfWriting: the state folder and the log.
+func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
+	if folder := c.settings.State; folder != "" {
+		made := fmt.Sprintf("install -d -o %s -m 0700 %s", a.name, folder)
+		trials = append(trials, trial{look{tryState, folder}, func(why string) {
+			switch {
+			case why == "":
+				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
+			case folder != config.DefaultState:
+				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why), "the service answers 503", made)
+			case why == syscall.ENOENT.Error():
+				c.ok("rights", "there is no %s: a long-lived service counts wrong passwords in memory, a CGI program not at all (%s)", folder, made)
+			default:
+				c.warn("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
+					"a CGI program does not count wrong passwords then",
+					made)
+			}
+		}})
+	}
+	if file := c.settings.Log.File; file != "" {
+		trials = append(trials, trial{look{tryAppend, file}, func(why string) {
+			if why == "" {
+				c.ok("rights", "%s can write to the log %s", a.name, file)
+				return
+			}
+			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
+				"a long-lived service does not start, a CGI program logs to the web server",
+				fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file))
+		}})
+	}
+	return trials
+}
+
+// trialsOfAsking: the modules' own needs. They come in one order, so that the second to be judged knows about the first.
+func (c *checkup) trialsOfAsking(a *actor) (trials []trial) {
+	directory := false
+	if c.asks("pam_sss") {
+		reached := ""
+		for i, pipe := range sssdPipes {
+			trials = append(trials, trial{look{tryConnect, pipe}, func(why string) {
+				if why == "" {
+					directory = true
+				} else if i == 0 {
+					reached = why
+				}
+				if i+1 < len(sssdPipes) {
+					return
+				}
+				if directory {
+					c.ok("rights", "%s reaches SSSD", a.name)
+					return
+				}
+				c.fail("rights.sssd", fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached),
+					"pam_sss answers that it is unavailable, and every login 503",
+					"start SSSD, with pam among its services in sssd.conf")
+			}})
+		}
+	}
+	if c.asks("pam_unix") {
+		trials = append(trials, trial{look{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
+	}
+	trials = append(trials, trial{look{tryRead, a.program}, func(why string) {
+		if why == "" && !a.own && !a.who.Borrowed { // the kernel hides a set-group-id program from the first
+			c.ok("rights", "%s can read the program file, so that in a CGI set-up its other programs may see a password for some milliseconds; mode 0711 prevents that", a.name)
+		}
+	}})
+	return trials
+}
+
+// asks reports that the stack has the module.
+func (c *checkup) asks(module string) bool {
+	return slices.ContainsFunc(c.stack, func(l pamauth.Line) bool { return l.Name() == module })
+}
+
+func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
+	switch {
+	case why == "" && a.who.Borrowed:
+		c.ok("rights", "%s can read %s by the set-group-id bit of %s, and not otherwise", a.name, shadowFile, a.program)
+	case why == "":
+		c.ok("rights", "the service can read %s as %s", shadowFile, a.name)
+	case directory:
+		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+			"accounts of the directory can log in, those of this machine cannot",
+			fmt.Sprintf(rightToAsk, a.name))
+	default:
+		c.fail("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+			"pam_unix can check nobody's password, and every login is answered with 503",
+			fmt.Sprintf(rightToAsk, a.name))
+	}
+	info, err := os.Stat(shadowFile)
+	if err != nil {
+		return
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	mode := info.Mode().Perm()
+	switch remedy := fmt.Sprintf(rightToAsk, a.name); {
+	case mode&0o004 != 0:
+		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile),
+			"whoever gets a foot into this machine can try out the hashes of all passwords",
+			"chmod o-r "+shadowFile+"; "+remedy)
+	case ok && mode&0o040 != 0 && !a.own && slices.Contains(a.account, int(owner.Gid)):
+		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
+			"everything else that runs as that user can read the hashes of all passwords",
+			fmt.Sprintf("gpasswd -d %s %s; %s", a.name, groupName(int(owner.Gid)), remedy))
+	}
+}
+
+// examineBit looks at what comes with a set-group-id program.
+func (c *checkup) examineBit(a *actor) {
+	if !a.setgid() {
+		return
+	}
+	if !a.who.Borrowed {
+		c.fail("rights.setgid", fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
+			"it is started under no_new_privs, or lies on a file system that is mounted nosuid",
+			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own with SupplementaryGroups=shadow")
+		return
+	}
+	for _, server := range []string{"apache2.service", "httpd.service", "nginx.service", "fcgiwrap.service", "lighttpd.service"} {
+		if u := readUnit(c.root, server); u.noNewPrivileges {
+			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
+				"what it starts has no use of a set-group-id bit",
+				"make dockerauth a service of its own with SupplementaryGroups=shadow")
+		}
+	}
+	files := []string{c.settings.Path}
+	if c.settings.PAM.Confdir != "" {
+		files = append(files, filepath.Join(c.settings.PAM.Confdir, c.settings.PAM.Service))
+	}
+	for _, file := range files {
+		if err := pamauth.CheckTrust(file); err != nil {
+			cause, hint := causeAndHint(err)
+			c.fail("rights.setgid", cause, hint, fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
+		}
+	}
+	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
+		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path),
+			"a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth",
+			"check the one it reads, without --config")
+	}
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+func groupName(gid int) string {
+	if group, err := user.LookupGroupId(fmt.Sprint(gid)); err == nil {
+		return group.Name
+	}
+	return fmt.Sprint("gid ", gid)
+}
+
+func userName(uid int) string {
+	if u, err := user.LookupId(fmt.Sprint(uid)); err == nil {
+		return u.Username
+	}
+	return fmt.Sprint("uid ", uid)
+}
+
+// examineSELinux looks at the switches that keep a web server's programs from asking PAM (httpd_selinux(8)).
+func (c *checkup) examineSELinux(a *actor) {
+	const folder = "/sys/fs/selinux"
+	enforce, err := os.ReadFile(filepath.Join(c.root, folder, "enforce"))
+	if err != nil {
+		return // there is no SELinux
+	}
+	if strings.TrimSpace(string(enforce)) != "1" {
+		c.ok("selinux", "it only reports (permissive)")
+		return
+	}
+	for _, one := range []struct{ name, what string }{
+		{"httpd_enable_cgi", "the web server may start no programs"},
+		{"httpd_mod_auth_pam", "what the web server starts may not ask PAM"},
+		{"httpd_can_network_connect", "the web server may not reach \"dockerauth http\" over TCP"},
+	} {
+		text, err := os.ReadFile(filepath.Join(c.root, folder, "booleans", one.name))
+		if err != nil {
+			continue // a policy that does not know it
+		}
+		needed := !a.own && one.name != "httpd_can_network_connect"
+		switch on := strings.HasPrefix(string(text), "1"); {
+		case on:
+			c.ok("selinux", "%s is on", one.name)
+		case needed:
+			c.warn("selinux", one.name+" is off", one.what, "setsebool -P "+one.name+" on, or make dockerauth a service of its own")
+		default:
+			c.ok("selinux", "%s is off: %s; if that is how it is reached: setsebool -P %s on", one.name, one.what, one.name)
+		}
+	}
+}

@@ -118,9 +118,31 @@ Example:
 
 const helpCheck = `dockerauth check looks at an installation and says what is wrong with it.
 
+  dockerauth check [--config FILE] [--as USER[:GROUP,GROUP]] [--registry-config FILE]
+                   [--url URL] [--login USER] [--json]
+
+  --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
+  --as USER               as whom the web server or the service runs: what that user may
+                          read, write and ask is tried, by starting this program file as
+                          him, so that a set-group-id bit counts. Takes root. The groups
+                          that dockerauth.service gives its user are found out; those of
+                          another service manager: --as USER:GROUP,GROUP
+  --registry-config FILE  the registry's own config.yml: realm, service and issuer are
+                          compared with ours letter by letter, and a token is held against
+                          its bundle or JWKS by the rules of registry 2.8, 3.0 and 3.1
+  --url URL               the token endpoint as docker sees it, asked through the web server
+  --login USER            hold a conversation with PAM; the password is asked for
+  --json                  {"findings": [{"level", "subject", "what", "why", "remedy"}], "status"}
+
+Each line is a finding: ok, warning or error; what was looked at; what is so, what
+follows, and what to do. No line holds a key or a password. What depends on
+config.yml is looked at once that can be read.
+
+Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
+
 Example:
 
-  dockerauth check --registry-config /etc/docker/registry/config.yml
+  dockerauth check --as www-data --registry-config /etc/docker/registry/config.yml
 `
 
 // helpOf returns the help on a command, the general one for "", and "" for a

@@ -33,6 +33,10 @@ func Run(args []string, streams Streams) int {
 		return Init(args, streams)
 	case "check":
 		return Check(args, streams)
+	case whoArg:
+		return sayWho(streams)
+	case lookArg:
+		return lookAtFiles(streams)
 	case namesArg:
 		return lookUpNames(streams)
 	case conversationArg:
@@ -47,7 +51,7 @@ func Run(args []string, streams Streams) int {
 // install, or see to it themselves.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check":
+	case "http", "fastcgi", "explain", "init", "check", lookArg:
 		return false
 	}
 	return true

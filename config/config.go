@@ -59,6 +59,16 @@ const maxFile = 1 << 20
 
 // Load reads path and the key files it names. The error is an Errors that lists everything found wrong.
 func Load(path string) (*Config, error) {
+	c, err := Survey(path)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Survey is Load for those who go on looking when something is wrong. With an error, the Config is nil unless only the key files are at
+// fault: then it has all but the key.
+func Survey(path string) (*Config, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, err
@@ -68,6 +78,7 @@ func Load(path string) (*Config, error) {
 		return nil, Errors{{File: path, Cause: err.Error()}}
 	}
 	s, errs := parse(path, filepath.Dir(absolute), data)
+	legible := len(errs) == 0
 	c := s.config
 	c.Path = absolute
 	c.Files = []string{absolute}
@@ -78,10 +89,13 @@ func Load(path string) (*Config, error) {
 	if s.certificate != "" {
 		c.Files = append(c.Files, s.certificate)
 	}
-	if len(errs) > 0 {
-		return nil, errs.sorted()
+	switch {
+	case len(errs) == 0:
+		return &c, nil
+	case legible:
+		return &c, errs
 	}
-	return &c, nil
+	return nil, errs.sorted()
 }
 
 // loadKey reports what is wrong with a key file on the line that names it.

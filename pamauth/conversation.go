@@ -27,7 +27,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	if err := l.check(); err != nil {
 		return Account{}, err
 	}
-	modules, err := p.Stack.read()
+	lines, err := p.Stack.read()
 	if err != nil {
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
@@ -53,7 +53,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	go func() {
 		runtime.LockOSThread() // modules keep things in the thread
 		defer runtime.UnlockOSThread()
-		account, err := p.bounded(l, modules)
+		account, err := p.bounded(l, modulesOf(lines))
 		if !childless() {
 			b.sweep(true)
 		}

@@ -39,8 +39,8 @@ func TestOnlyModulesThatAreAskedCount(t *testing.T) {
 	stage.stack("more", "auth required pam_one.so", "account required pam_two.so", "session required pam_three.so", "password required pam_four.so")
 	stack := stage.stack("test", "auth substack "+stage.path("more"), "account include "+stage.path("more"),
 		"-auth [success=ok default=ignore] pam_five.so debug", "session required pam_six.so", "session include "+stage.path("more"))
-	modules, err := stack.read()
-	if got := strings.Join(modules, " "); err != nil || got != "pam_one.so pam_two.so pam_five.so" {
+	lines, err := stack.read()
+	if got := strings.Join(modulesOf(lines), " "); err != nil || got != "pam_one.so pam_two.so pam_five.so" {
 		t.Errorf("got %s, %v", got, err)
 	}
 }

@@ -47,8 +47,8 @@ func (s Stack) Check() error {
 	return err
 }
 
-// read is Check, and says which modules will be asked about a login or an account.
-func (s Stack) read() (modules []string, err error) {
+// read is Check, and returns the lines that will be asked about a login or an account.
+func (s Stack) read() (lines []Line, err error) {
 	if err := checkService(s.Service); err != nil {
 		return nil, fmt.Errorf("check PAM service %q: %w\n  name a file in %s, such as \"dockerauth\"", s.Service, err, s.confdir())
 	}
@@ -71,7 +71,7 @@ func (s Stack) read() (modules []string, err error) {
 			return nil, fmt.Errorf("check PAM service %q: %s has no %q line\n  add one (packaging/pam/dockerauth shows both phases); without it PAM would ask the service \"other\"", s.Service, file, phase)
 		}
 	}
-	return r.modules, nil
+	return r.lines, nil
 }
 
 // checkService allows what PAM opens under just this name: it lowers the case of a service's name and drops a path before it.
@@ -98,10 +98,12 @@ func checkService(name string) error {
 
 // stackReader notes which phases have at least one line. That is all PAM looks at when it decides whether to fall back to "other".
 type stackReader struct {
-	confdir string
-	found   map[string]bool
-	modules []string // of auth and account, as they are written
-	depth   int      // of the file being read when an error came up
+	confdir  string
+	found    map[string]bool
+	lines    []Line // of auth and account
+	depth    int    // of the file being read when an error came up
+	at       Line   // where the line being read stands
+	substack int    // how many substacks it is in
 }
 
 // read takes in one file; only, unless empty, is the one phase that an include asked for.
@@ -125,6 +127,7 @@ func (r *stackReader) read(file, only string, depth int) error {
 			line = strings.TrimSuffix(line, `\`) + " " + uncomment(in.Text())
 			number++
 		}
+		r.at = Line{File: file, Number: begin}
 		if err := r.line(line, only, depth); err != nil {
 			return fmt.Errorf("%s:%d: %w", file, begin, err)
 		}
@@ -186,16 +189,20 @@ func (r *stackReader) line(line, only string, depth int) error {
 		return r.include(rest[0], phase, depth)
 	case "substack":
 		r.found[phase] = true
+		r.substack++
+		defer func() { r.substack-- }()
 		return r.include(rest[0], phase, depth)
 	}
 	r.found[phase] = true
 	if phase == "auth" || phase == "account" {
-		r.modules = append(r.modules, rest[0])
+		r.at.Phase, r.at.Control, r.at.Module, r.at.Args = phase, control, rest[0], rest[1:]
+		r.at.Silent, r.at.Substack = words[0][0] == '-', r.substack > 0
+		r.lines = append(r.lines, r.at)
 	}
 	return nil
 }
 
-// cutControl takes "required" or "[value=action …]" off the front; the bracketed form may hold blanks.
+// cutControl takes "required" or "[value=action …]" off the front, in lower case; the bracketed form may hold blanks.
 func cutControl(words []string) (control string, rest []string) {
 	if len(words) == 0 {
 		return "", nil
@@ -205,7 +212,7 @@ func cutControl(words []string) (control string, rest []string) {
 	}
 	for i, w := range words {
 		if strings.HasSuffix(w, "]") {
-			return "[]", words[i+1:]
+			return strings.ToLower(strings.Join(words[:i+1], " ")), words[i+1:]
 		}
 	}
 	return "[]", nil

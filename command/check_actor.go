@@ -1,0 +1,200 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// lookTime bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
+const lookTime = 15 * time.Second
+
+// actor is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The
+// way is this very program, started as that user, so that a set-group-id bit counts, or is seen not to.
+type actor struct {
+	name    string              // "www-data"
+	own     bool                // the user is the service's own: nothing else runs as him
+	program string              // the file that is started
+	as      *syscall.Credential // nil = as whom this process runs
+	who     identity            // what the program finds itself to be
+	account []int               // the groups that the account has by itself
+}
+
+// whoever is the actor, found out once; nil when that is not possible, and a finding has said why.
+func (c *checkup) whoever() *actor {
+	if c.actorKnown {
+		return c.actor
+	}
+	c.actorKnown = true
+	a, err := c.newActor()
+	if err != nil {
+		what, remedy := causeAndHint(err)
+		c.fail("rights", what, "what the service's user may do was not looked at", remedy)
+		return nil
+	}
+	c.actor = a
+	return a
+}
+
+func (c *checkup) newActor() (*actor, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the program file: %w", err)
+	}
+	a := &actor{program: program}
+	if c.as == "" {
+		a.name = userName(os.Geteuid())
+		a.own = a.name == "dockerauth"
+		if account, err := user.Lookup(a.name); err == nil {
+			a.account = groupsOfAccount(account)
+		}
+		return a, a.introduce()
+	}
+	name, groups, _ := strings.Cut(c.as, ":")
+	if err := a.become(name); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		if os.Geteuid() != a.who.UID || groups != "" {
+			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, c.as)
+		}
+		a.as = nil
+	}
+	unit := readUnit(c.root, "dockerauth.service")
+	a.own = name == "dockerauth" || name == unit.user
+	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
+		groups = strings.Join(unit.groups, ",")
+		c.ok("rights", "%s has the groups that %s gives the service besides its own: %s", name, unit.file, groups)
+	}
+	if err := a.join(groups); err != nil {
+		return nil, err
+	}
+	return a, a.introduce()
+}
+
+// become takes the ids of an account and of its groups.
+func (a *actor) become(name string) error {
+	account, err := user.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user as whom the web server or the service runs", name)
+	}
+	a.name = name
+	a.who.UID, _ = strconv.Atoi(account.Uid) // ids are numbers
+	a.who.GID, _ = strconv.Atoi(account.Gid)
+	a.as = &syscall.Credential{Uid: uint32(a.who.UID), Gid: uint32(a.who.GID)}
+	a.account = groupsOfAccount(account)
+	for _, id := range a.account {
+		a.as.Groups = append(a.as.Groups, uint32(id))
+	}
+	return nil
+}
+
+func groupsOfAccount(account *user.User) (ids []int) {
+	texts, err := account.GroupIds()
+	if err != nil {
+		return nil // a directory that is away: what the user may do is tried all the same
+	}
+	for _, text := range texts {
+		id, _ := strconv.Atoi(text)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// join adds groups that a service manager gives.
+func (a *actor) join(groups string) error {
+	if a.as == nil {
+		return nil
+	}
+	for _, name := range strings.FieldsFunc(groups, func(r rune) bool { return r == ',' || r == ' ' }) {
+		group, err := user.LookupGroup(name)
+		if err != nil {
+			return fmt.Errorf("there is no group %q on this machine", name)
+		}
+		n, _ := strconv.Atoi(group.Gid)
+		a.as.Groups = append(a.as.Groups, uint32(n))
+	}
+	return nil
+}
+
+// introduce asks the program who it is when that user starts it. What follows is then asked of a process to whom those ids belong, with nothing
+// borrowed: such a one may be told what to look at.
+func (a *actor) introduce() error {
+	if err := a.run(whoArg, nil, &a.who); err != nil {
+		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder above it", a.name, a.program, err)
+	}
+	if a.as != nil {
+		gid := uint32(a.who.GID)
+		if !slices.Contains(a.as.Groups, a.as.Gid) {
+			a.as.Groups = append(a.as.Groups, a.as.Gid)
+		}
+		a.as.Gid = gid
+	}
+	return nil
+}
+
+// try returns for each thing why it does not go.
+func (a *actor) try(looks ...look) ([]string, error) {
+	var answers []string
+	if err := a.run(lookArg, looks, &answers); err != nil {
+		return nil, err
+	}
+	if len(answers) != len(looks) {
+		return nil, errors.New("the program started as that user gave no answer")
+	}
+	return answers, nil
+}
+
+// run starts the program with nothing of ours: no variables, no descriptors, and no terminal, into which a module could type what root's shell runs
+// next (TIOCSTI).
+func (a *actor) run(arg string, question, answer any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	in, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	child := exec.CommandContext(ctx, a.program, arg)
+	child.Env = []string{}
+	child.Dir = "/"
+	child.Stdin = bytes.NewReader(in)
+	child.WaitDelay = time.Second // a module may have started something that holds the pipe
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: a.as, Setsid: true}
+	out, err := child.Output()
+	if ctx.Err() != nil {
+		return fmt.Errorf("no answer within %v", lookTime)
+	}
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			return fmt.Errorf("it ended with %s", failed.ProcessState)
+		}
+		return errors.New(reasonOf(err))
+	}
+	return json.Unmarshal(out, answer)
+}
+
+// root reports that everything is allowed.
+func (a *actor) isRoot() bool { return a.who.UID == 0 }
+
+// setgid reports that the program file bears the bit, whether it counts or not.
+func (a *actor) setgid() bool {
+	info, err := os.Stat(a.program)
+	return err == nil && info.Mode()&os.ModeSetgid != 0
+}
+
+// causeAndHint takes an error of the form "cause\n  hint" apart.
+func causeAndHint(err error) (cause, hint string) {
+	cause, hint, _ = strings.Cut(err.Error(), "\n")
+	return cause, strings.TrimSpace(hint)
+}

@@ -1,0 +1,135 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"dockerauth/pamauth"
+	"dockerauth/state"
+)
+
+// The arguments with which "check" starts this program as another user. The first tells nothing but the ids of a process, and is all that a
+// set-group-id install does for whoever starts it. The second opens and loads what it is told to, so such an install refuses it: Run sees to that,
+// and lookAtFiles again.
+const (
+	whoArg  = "say-who-i-am"
+	lookArg = "look-at-files"
+)
+
+// maxLooks in bytes bounds a question: a few dozen paths.
+const maxLooks = 256 << 10
+
+// connectTime is how long SSSD may take to answer a connection: a pipe whose owner hangs is not reachable.
+const connectTime = 2 * time.Second
+
+// identity is whose rights a process has.
+type identity struct {
+	UID      int   `json:"uid"` // effective, as GID
+	GID      int   `json:"gid"`
+	Groups   []int `json:"groups"`   // supplementary
+	Borrowed bool  `json:"borrowed"` // by the program file's set-group-id bit
+}
+
+func sayWho(streams Streams) int {
+	groups, err := os.Getgroups()
+	if err != nil {
+		return exitError
+	}
+	who := identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups, Borrowed: pamauth.Borrowed()}
+	if json.NewEncoder(streams.Out).Encode(who) != nil {
+		return exitError
+	}
+	return exitDone
+}
+
+// look is one thing to try.
+type look struct {
+	Try  string `json:"try"` // one of those below
+	Path string `json:"path"`
+}
+
+const (
+	tryRead    = "read"
+	tryWrite   = "write"   // a file: change it; a folder: put something in it
+	tryAppend  = "append"  // to a log file, which may have to be made
+	tryConnect = "connect" // to a Unix socket
+	tryState   = "state"   // as the folder for state
+	tryModule  = "module"  // load it
+)
+
+// lookAtFiles is what the child does: it says of each thing why it does not go, "" when it does. Nothing that it reads is told.
+func lookAtFiles(streams Streams) int {
+	if pamauth.Borrowed() {
+		return exitError
+	}
+	var looks []look
+	if err := json.NewDecoder(io.LimitReader(streams.In, maxLooks)).Decode(&looks); err != nil {
+		return exitError
+	}
+	answers := make([]string, len(looks))
+	for i, l := range looks {
+		answers[i] = reasonOf(l.try())
+	}
+	if json.NewEncoder(streams.Out).Encode(answers) != nil {
+		return exitError
+	}
+	return exitDone
+}
+
+func (l look) try() error {
+	switch l.Try {
+	case tryRead:
+		return opens(l.Path, os.O_RDONLY)
+	case tryWrite:
+		return syscall.Access(l.Path, 2) // W_OK; the ids of this process are its real ones
+	case tryAppend:
+		err := opens(l.Path, os.O_WRONLY|os.O_APPEND)
+		if errors.Is(err, fs.ErrNotExist) {
+			return syscall.Access(filepath.Dir(l.Path), 2)
+		}
+		return err
+	case tryConnect:
+		conn, err := net.DialTimeout("unix", l.Path, connectTime)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	case tryState:
+		if _, err := state.OpenFolder(l.Path); err != nil {
+			return err
+		}
+		return syscall.Access(l.Path, 2)
+	case tryModule:
+		return pamauth.LoadModule(l.Path)
+	}
+	return errors.New("unknown thing to try")
+}
+
+// opens does not wait for the other end of a named pipe.
+func opens(path string, how int) error {
+	f, err := os.OpenFile(path, how|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		_ = f.Close()
+	}
+	return err
+}
+
+// reasonOf is the system's words without what surrounds them, or ours.
+func reasonOf(err error) string {
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &errno):
+		return errno.Error()
+	}
+	return fmt.Sprint(err)
+}

@@ -1,0 +1,714 @@
+package command
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"dockerauth/pamauth"
+)
+
+// patient is an installation to be looked at, in a folder that every user may enter.
+type patient struct {
+	dir     string
+	program string
+	key     crypto.Signer
+}
+
+// newPatient is in good health: a P-256 key with a self-signed certificate that is no CA, the PAM service that ships, no state folder.
+func newPatient(t *testing.T) *patient {
+	t.Helper()
+	from, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "dockerauth-check-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	p := &patient{dir: dir, program: filepath.Join(dir, "dockerauth"), key: newEC(elliptic.P256(), false)}
+	p.run(t, "chmod", "0755", dir)
+	p.run(t, "cp", from, p.program)
+	p.run(t, "mkdir", p.path("pam.d"))
+	p.run(t, "cp", "../packaging/pam/dockerauth", p.path("pam.d/dockerauth"))
+	p.write(t, "config.yml", "private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: \"\"\npam: {confdir: pam.d}\n")
+	p.keep(t)
+	p.certify(t, nil)
+	return p
+}
+
+func (p *patient) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *patient) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(p.path(name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit replaces a part of a file that must be there.
+func (p *patient) edit(t *testing.T, name, old, new string) {
+	t.Helper()
+	text, err := os.ReadFile(p.path(name))
+	if err != nil || !strings.Contains(string(text), old) {
+		t.Fatalf("%s has no %q: %v", name, old, err)
+	}
+	p.write(t, name, strings.Replace(string(text), old, new, 1))
+}
+
+func (p *patient) run(t *testing.T, command ...string) {
+	t.Helper()
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", command, err, out)
+	}
+}
+
+// keep writes the key.
+func (p *patient) keep(t *testing.T) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, "privkey.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	p.run(t, "chmod", "0600", p.path("privkey.pem"))
+}
+
+// rekey gives it another key, and a certificate for it.
+func (p *patient) rekey(t *testing.T, key crypto.Signer) {
+	t.Helper()
+	p.key = key
+	p.keep(t)
+	p.certify(t, nil)
+}
+
+// certify makes the key's certificate, signed by itself.
+func (p *patient) certify(t *testing.T, change func(*x509.Certificate)) {
+	t.Helper()
+	p.write(t, "cert.pem", selfSigned(t, p.key, change))
+}
+
+func selfSigned(t *testing.T, key crypto.Signer, change func(*x509.Certificate)) string {
+	t.Helper()
+	template := newTemplate(change)
+	return certificatePEM(t, template, template, key.Public(), key)
+}
+
+func newTemplate(change func(*x509.Certificate)) *x509.Certificate {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth"}, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3650 * 24 * time.Hour),
+	}
+	if change != nil {
+		change(template)
+	}
+	return template
+}
+
+func certificatePEM(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey, by crypto.Signer) string {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func newEC(curve elliptic.Curve, leading bool) *ecdsa.PrivateKey {
+	for {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			panic(err)
+		}
+		if leadingZero(&key.PublicKey) == leading {
+			return key
+		}
+	}
+}
+
+func newRSA(bits int) *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func newEd25519() ed25519.PrivateKey {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// check is what the real program finds, from its JSON.
+func (p *patient) check(t *testing.T, args ...string) (findings []finding, status int) {
+	t.Helper()
+	return checkWith(t, nil, p.program, append([]string{"check", "--json", "--config", p.path("config.yml")}, args...)...)
+}
+
+func checkWith(t *testing.T, before []string, program string, args ...string) (findings []finding, status int) {
+	t.Helper()
+	command := append(append(append([]string{}, before...), program), args...)
+	cmd := exec.Command(command[0], command[1:]...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // the status is a result
+	var report struct {
+		Findings []finding
+		Status   int
+	}
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+		t.Fatalf("%v: %v\n%s%s", command, err, &out, &errs)
+	}
+	if report.Status != cmd.ProcessState.ExitCode() {
+		t.Errorf("the report has status %d, the program ended with %d", report.Status, cmd.ProcessState.ExitCode())
+	}
+	return report.Findings, report.Status
+}
+
+// wanted is a finding, by a part of its line.
+type wanted struct {
+	level   level
+	subject string
+	says    string
+}
+
+func (w wanted) in(t *testing.T, findings []finding) {
+	t.Helper()
+	for _, f := range findings {
+		if f.Level == w.level && f.Subject == w.subject && strings.Contains(f.String(), w.says) {
+			return
+		}
+	}
+	t.Errorf("no %s about %s says %q:\n%s", w.level, w.subject, w.says, listed(findings))
+}
+
+func listed(findings []finding) string {
+	var b strings.Builder
+	for _, f := range findings {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}
+
+func needsRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it looks as another user")
+	}
+}
+
+// webUser is somebody without rights.
+const webUser = "www-data"
+
+func TestCheckNamesEachMistake(t *testing.T) {
+	tests := []struct {
+		name string
+		make func(t *testing.T, p *patient)
+		args []string
+		want wanted
+		root bool // the mistake takes root to make or to see
+	}{
+		// config
+		{name: "an unknown key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer:", "isuer:") }, want: wanted{levelError, "config", `config.yml:3: isuer: unknown key`}},
+		{name: "a missing key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer: auth.example.com\n", "") }, want: wanted{levelError, "config", "config.yml: issuer: "}},
+		{name: "the second of two mistakes", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "access_token_ttl: 5s\npam_service: x\nissuer:")
+		}, want: wanted{levelError, "config", "config.yml:4: pam_service"}},
+		{name: "no config.yml", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("config.yml")) }, want: wanted{levelError, "config", "no such file: "}},
+		{name: "everybody may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) }, want: wanted{levelError, "config", "every user may change it"}},
+		{name: "a group may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0664", p.path("config.yml")) }, want: wanted{levelWarning, "config.mode", "chmod g-w"}},
+		{name: "everybody may put another in its place", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.dir) }, want: wanted{levelError, "config.mode", "every user can put another file in the place of"}},
+		{name: "the service's user may change it", make: func(t *testing.T, p *patient) {
+			p.run(t, "chown", webUser, p.path("config.yml"), p.path("privkey.pem"))
+		}, args: []string{"--as", webUser},
+			want: wanted{levelWarning, "rights.config", "www-data can change /"}, root: true},
+		{name: "beside an .htaccess", make: func(t *testing.T, p *patient) { p.write(t, ".htaccess", "") }, want: wanted{levelOK, "config", "a web server may serve"}},
+		{name: "no section access is no mistake", want: wanted{levelOK, "config", "there is no section access"}},
+		{name: "a name in a rule that nobody has", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "access: [{allow: [pull], to: [nobody-has-this]}]\nissuer:")
+		}, want: wanted{levelWarning, "config.names", `no account "nobody-has-this"`}},
+
+		// key and certificate
+		{name: "a key that others may read", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0644", p.path("privkey.pem")) }, want: wanted{levelError, "private_key", "lets every user at the key"}},
+		{name: "a weak key", make: func(t *testing.T, p *patient) { p.rekey(t, newRSA(1024)) }, want: wanted{levelError, "private_key", "RSA key has 1024 bits"}},
+		{name: "another key's certificate", make: func(t *testing.T, p *patient) {
+			p.write(t, "cert.pem", selfSigned(t, newEC(elliptic.P256(), false), nil))
+		}, want: wanted{levelError, "certificate", "not for the key"}},
+		{name: "a certificate that has expired", make: func(t *testing.T, p *patient) {
+			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+		}, want: wanted{levelError, "certificate", "certificate expired on"}},
+		{name: "a certificate from the future", make: func(t *testing.T, p *patient) {
+			p.certify(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
+		}, want: wanted{levelError, "certificate", "not valid before"}},
+		{name: "a certificate that soon expires", make: func(t *testing.T, p *patient) {
+			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20*24*time.Hour + time.Minute) })
+		}, want: wanted{levelWarning, "certificate", "in 20 days"}},
+		{name: "a CA's certificate", make: func(t *testing.T, p *patient) { p.certify(t, func(c *x509.Certificate) { c.IsCA = true }) }, want: wanted{levelWarning, "certificate", "is one of a CA: every certificate in rootcertbundle is a root"}},
+		{name: "a certificate from a CA", make: func(t *testing.T, p *patient) {
+			ca := newEC(elliptic.P256(), false)
+			parent := newTemplate(func(c *x509.Certificate) { c.Subject.CommonName, c.IsCA = "Some Public CA", true })
+			p.write(t, "cert.pem", certificatePEM(t, newTemplate(nil), parent, p.key.Public(), ca))
+		}, want: wanted{levelWarning, "certificate", `signed by another, "CN=Some Public CA"`}},
+		{name: "a SHA-1 signature", make: func(t *testing.T, p *patient) {
+			p.key = newRSA(2048)
+			p.keep(t)
+			p.certify(t, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
+		}, want: wanted{levelWarning, "certificate", "signed with SHA1-RSA"}},
+		{name: "no certificate", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelOK, "certificate", "by which registry 2.8 finds the key"}},
+		{name: "no certificate, and a thumbprint", make: func(t *testing.T, p *patient) {
+			p.rekey(t, newRSA(2048))
+			p.edit(t, "config.yml", "certificate: cert.pem\n", "key_id: thumbprint\n")
+		}, want: wanted{levelOK, "certificate", "by which registry 3.0 and 3.1 finds the key"}},
+		{name: "no certificate, and a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
+			p.rekey(t, newEC(elliptic.P256(), true))
+			p.edit(t, "config.yml", "certificate: cert.pem\n", "")
+		}, want: wanted{levelWarning, "private_key", "begins with a zero byte"}},
+		{name: "Ed25519", make: func(t *testing.T, p *patient) { p.rekey(t, newEd25519()) }, want: wanted{levelOK, "private_key", "registry 3.x only"}},
+
+		// PAM
+		{name: "no service file", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("pam.d/dockerauth")) }, want: wanted{levelError, "pam", "no such file or directory: "}},
+		{name: "a service file that everybody may change", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0666", p.path("pam.d/dockerauth")) }, want: wanted{levelError, "pam", "anyone may write to it"}},
+		{name: "no account phase", make: func(t *testing.T, p *patient) {
+			p.write(t, "pam.d/dockerauth", "auth required pam_unix.so nodelay\n")
+		}, want: wanted{levelError, "pam", `no "account" line`}},
+		{name: "an include that is not there", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "#@include common-auth", "@include no-such-file")
+		}, want: wanted{levelError, "pam", "what is included is not in"}},
+		{name: "a module that is not there", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required pam_unx.so")
+		},
+			want: wanted{levelError, "pam", "pam.d/dockerauth:19: pam_unx.so: module not found: not in "}},
+		{name: "a module that may be missing", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "account  required", "-account optional pam_unx.so\naccount  required")
+		}, want: wanted{levelOK, "pam", "pam_unx.so is not installed, which its line allows"}},
+		{name: "a module that is none", make: func(t *testing.T, p *patient) {
+			p.write(t, "pam_none.so", "not a library")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_none.so"))
+		}, want: wanted{levelError, "pam", "is no shared library"}},
+		{name: "a module that lacks something", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_lacks", "int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_lacks.so"))
+		}, want: wanted{levelError, "pam", "undefined symbol: nobody_has_this"}},
+		{name: "a module that crashes when it is loaded", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_crash", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_crash.so"))
+		}, want: wanted{levelError, "pam", "ends the program"}},
+		{name: "a module is loaded out of reach of root's terminal", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_session", "#include <stdlib.h>\n#include <unistd.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
+				"__attribute__((constructor)) static void look(void) { if (getsid(0) != getpid()) abort(); }\n")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_session.so"))
+		}, want: wanted{levelOK, "pam", "pam_session.so loads"}},
+		{name: "a module that somebody else may change", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_theirs", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
+			p.run(t, "chown", webUser, p.path("pam_theirs.so"))
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_theirs.so"))
+		}, want: wanted{levelWarning, "pam", "a module sees every password"}, root: true},
+		{name: "nodelay is missing", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nullok")
+		}, want: wanted{levelWarning, "pam", `:14: pam_unix.so lacks "nodelay"`}},
+		{name: "pam_faildelay", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth required pam_faildelay.so delay=2000000\nauth     required ")
+		}, want: wanted{levelWarning, "pam", "pam_faildelay.so delays"}},
+		{name: "nullok", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nodelay nullok")
+		}, want: wanted{levelOK, "pam", `has "nullok", to no effect`}},
+		{name: "pam_permit alone", make: func(t *testing.T, p *patient) {
+			p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
+		}, want: wanted{levelError, "pam", "dockerauth:1: pam_permit.so lets people in who have not shown their password"}},
+		{name: "pam_permit before pam_unix", make: func(t *testing.T, p *patient) {
+			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth sufficient pam_permit.so\nauth     required ")
+		}, want: wanted{levelError, "pam", "pam_permit.so lets people in"}},
+
+		// rights
+		{name: "as somebody who is not there", args: []string{"--as", "nobody-has-this"}, want: wanted{levelError, "rights", `no account "nobody-has-this"`}},
+		{name: "the key is out of reach", args: []string{"--as", webUser}, want: wanted{levelError, "rights.private_key", "www-data cannot read"}, root: true},
+		{name: "config.yml is out of reach", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("config.yml")) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights.config", "permission denied"}, root: true},
+		{name: "the service file is out of reach", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("pam.d/dockerauth")) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights.pam", "permission denied"}, root: true},
+		{name: "no right to ask", args: []string{"--as", webUser}, want: wanted{levelError, "rights.shadow", "(1) a service of its own with SupplementaryGroups=shadow, (2) set-group-id"}, root: true},
+		{name: "the right by a service manager", args: []string{"--as", webUser + ":shadow"}, want: wanted{levelOK, "rights", "can read /etc/shadow as www-data"}, root: true},
+		{name: "a group that is not there", args: []string{"--as", webUser + ":nobody-has-this"}, want: wanted{levelError, "rights", `no group "nobody-has-this"`}, root: true},
+		{name: "SSSD that is away", make: func(t *testing.T, p *patient) {
+			p.compile(t, "pam_sss", "int pam_sm_acct_mgmt(void) { return 0; }\nint pam_sm_authenticate(void) { return 0; }\n")
+			p.write(t, "pam.d/dockerauth", "auth required "+p.path("pam_sss.so")+"\naccount required "+p.path("pam_sss.so")+"\n")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.sssd", "www-data cannot reach SSSD"}, root: true},
+		{name: "a program that the user cannot start", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0700", p.program) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights", "www-data cannot start"}, root: true},
+		{name: "a state folder of somebody else's", make: func(t *testing.T, p *patient) {
+			p.run(t, "mkdir", "-m", "0700", p.path("state"))
+			p.edit(t, "config.yml", `state: ""`, "state: state")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.state", "install -d -o www-data -m 0700"}, root: true},
+		{name: "a log that cannot be written", make: func(t *testing.T, p *patient) {
+			p.write(t, "auth.log", "")
+			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"}, root: true},
+		{name: "a log that cannot be made", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"}, root: true},
+		{name: "root as the service's user", args: []string{"--as", "root"}, want: wanted{levelWarning, "rights", "the service runs as root"}, root: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.root {
+				needsRoot(t)
+			}
+			p := newPatient(t)
+			if tt.make != nil {
+				tt.make(t, p)
+			}
+			findings, status := p.check(t, tt.args...)
+			tt.want.in(t, findings)
+			switch {
+			case tt.want.level == levelError && status != 2, tt.want.level == levelWarning && status == 0:
+				t.Errorf("status %d after an %s", status, tt.want.level)
+			}
+			for _, f := range findings {
+				if f.Level != levelOK && f.Why == "" && f.Remedy == "" {
+					t.Errorf("says neither why nor what to do: %s", f)
+				}
+			}
+		})
+	}
+}
+
+// Whoever mends one mistake after another wants to see them all.
+func TestAKeyThatIsNoGoodHidesNothingElse(t *testing.T) {
+	p := newPatient(t)
+	p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_unx.so\n")
+	findings, _ := p.check(t)
+	wanted{levelError, "certificate", "expired on"}.in(t, findings)
+	wanted{levelError, "pam", "lets people in who have not shown their password"}.in(t, findings)
+	wanted{levelError, "pam", "pam_unx.so: module not found"}.in(t, findings)
+}
+
+func (p *patient) compile(t *testing.T, name, source string) {
+	t.Helper()
+	p.write(t, name+".c", source)
+	p.run(t, "gcc", "-shared", "-fPIC", "-o", p.path(name+".so"), p.path(name+".c"))
+}
+
+func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
+	healthy := func(t *testing.T, findings []finding, status int) {
+		t.Helper()
+		if status != exitDone {
+			t.Errorf("status %d", status)
+		}
+		for _, f := range findings {
+			if f.Level != levelOK {
+				t.Errorf("%s", f)
+			}
+		}
+	}
+	t.Run("as whoever types it", func(t *testing.T) {
+		p := newPatient(t)
+		if os.Geteuid() != 0 { // who has no right to ask pam_unix
+			p.write(t, "pam.d/dockerauth", "auth required pam_succeed_if.so uid >= 1000\nauth required pam_deny.so\naccount required pam_permit.so\n")
+		}
+		findings, status := p.check(t)
+		healthy(t, findings, status)
+		for _, says := range []string{"P-256, signs with ES256", "libtrust ", "thumbprint ", "SHA-256 fingerprint of the certificate "} {
+			if !strings.Contains(listed(findings), says) {
+				t.Errorf("nothing says %q:\n%s", says, listed(findings))
+			}
+		}
+	})
+	t.Run("every key that is taken", func(t *testing.T) {
+		for _, key := range []crypto.Signer{newRSA(2048), newEC(elliptic.P384(), false), newEC(elliptic.P521(), true), newEd25519()} {
+			p := newPatient(t)
+			p.rekey(t, key)
+			if os.Geteuid() != 0 {
+				p.write(t, "pam.d/dockerauth", "auth required pam_deny.so\naccount required pam_permit.so\n")
+			}
+			findings, status := p.check(t)
+			healthy(t, findings, status)
+		}
+	})
+	t.Run("a set-group-id program, as in the README", func(t *testing.T) {
+		needsRoot(t)
+		p := newPatient(t)
+		p.run(t, "chown", webUser+":", p.path("privkey.pem"))
+		p.run(t, "chmod", "0400", p.path("privkey.pem"))
+		p.run(t, "install", "-d", "-o", webUser, "-g", webUser, "-m", "0700", p.path("state"))
+		p.edit(t, "config.yml", `state: ""`, "state: state")
+		p.run(t, "install", "-o", webUser, "-g", "shadow", "-m", "2510", p.program, p.path("installed"))
+		p.run(t, "mv", p.path("installed"), p.program)
+		findings, status := checkWith(t, nil, p.program, "check", "--json", "--as", webUser)
+		healthy(t, findings, status)
+		wanted{levelOK, "rights", "can read /etc/shadow by the set-group-id bit"}.in(t, findings)
+		findings, status = checkWith(t, nil, p.program, "check", "--json")
+		healthy(t, findings, status)
+
+		t.Run("without the bit, under no_new_privs", func(t *testing.T) {
+			findings, _ := checkWith(t, []string{"setpriv", "--no-new-privs"}, p.program, "check", "--json", "--as", webUser)
+			wanted{levelError, "rights.setgid", "does not count"}.in(t, findings)
+			wanted{levelError, "rights.shadow", "pam_unix can check nobody's password"}.in(t, findings)
+		})
+		t.Run("with a configuration that the web server's user may change", func(t *testing.T) {
+			p.run(t, "chown", webUser, p.path("config.yml"))
+			findings, _ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser)
+			wanted{levelError, "rights.setgid", "does not belong to root"}.in(t, findings)
+		})
+		t.Run("with a configuration that it does not read", func(t *testing.T) {
+			p.run(t, "cp", p.path("config.yml"), p.path("other.yml"))
+			findings, _ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser, "--config", p.path("other.yml"))
+			wanted{levelWarning, "rights.setgid", "takes no --config"}.in(t, findings)
+		})
+	})
+	t.Run("a service of its own", func(t *testing.T) {
+		needsRoot(t)
+		p := newPatient(t)
+		p.run(t, "chgrp", webUser, p.path("privkey.pem"))
+		p.run(t, "chmod", "0640", p.path("privkey.pem"))
+		findings, status := p.check(t, "--as", webUser+":shadow")
+		healthy(t, findings, status)
+		wanted{levelOK, "private_key", "can be read by root and the group www-data"}.in(t, findings)
+	})
+}
+
+// An install of the README's kind lets its starter borrow the group shadow: what check starts itself with must not lend it to him.
+func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
+	needsRoot(t)
+	p := newPatient(t)
+	p.run(t, "chgrp", "shadow", p.program)
+	p.run(t, "chmod", "2755", p.program)
+	p.compile(t, "pam_mine", "#include <unistd.h>\n__attribute__((constructor)) static void mine(void) { write(1, \"loaded\", 6); }\n")
+	asWebUser := func(stdin string, args ...string) (out string, status int) {
+		cmd := exec.Command("setpriv", append([]string{"--reuid=" + webUser, "--regid=" + webUser, "--clear-groups", p.program}, args...)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		text, _ := cmd.CombinedOutput() // the status is looked at
+		return string(text), cmd.ProcessState.ExitCode()
+	}
+	for _, question := range []string{
+		`[{"try":"read","path":"/etc/shadow"}]`,
+		`[{"try":"read","path":"` + p.path("config.yml") + `"}]`,
+		`[{"try":"module","path":"` + p.path("pam_mine.so") + `"}]`,
+	} {
+		if out, status := asWebUser(question, lookArg); status != exitError || !strings.Contains(out, "not for a set-group-id program") || strings.Contains(out, "loaded") {
+			t.Errorf("%s: status %d, %s", question, status, out)
+		}
+	}
+	for _, args := range [][]string{{"check"}, {"check", "--config", p.path("config.yml")}, {"check", "--registry-config", "/etc/shadow"}} {
+		if out, status := asWebUser("", args...); status != exitError || !strings.Contains(out, "not for a set-group-id program") {
+			t.Errorf("%v: status %d, %s", args, status, out)
+		}
+	}
+	out, status := asWebUser("/etc/shadow", whoArg)
+	var who identity
+	if err := json.Unmarshal([]byte(out), &who); err != nil || status != exitDone {
+		t.Fatalf("status %d, %v: %s", status, err, out)
+	}
+	if !who.Borrowed || who.UID == 0 || groupName(who.GID) != "shadow" {
+		t.Errorf("got %+v", who)
+	}
+	if strings.Contains(out, "root") {
+		t.Errorf("it says more than ids: %s", out)
+	}
+}
+
+func TestWhoeverMayReadTheHashesByHimselfIsAWarning(t *testing.T) {
+	needsRoot(t)
+	shadow, err := user.LookupGroup("shadow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, _ := strconv.Atoi(shadow.Gid)
+	for _, tt := range []struct {
+		name   string
+		actor  actor
+		status int
+	}{
+		{"a web server's user in the group shadow", actor{name: webUser, account: []int{33, gid}}, 1},
+		{"a service's own user in the group shadow", actor{name: "dockerauth", own: true, account: []int{gid}}, 0},
+		{"a web server's user who is not", actor{name: webUser, account: []int{33}}, 0},
+	} {
+		c := checkup{}
+		c.judgeShadow(&tt.actor, "", false)
+		if c.status() != tt.status {
+			t.Errorf("%s: %s", tt.name, listed(c.list))
+		}
+	}
+}
+
+// There is no SSSD here: what its pipes answer is played, and what follows is looked at.
+func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
+	const no, sss = "permission denied", "pam_sss.so"
+	tests := []struct {
+		name    string
+		stack   []string
+		answers map[string]string // by path; what is not there is granted
+		want    []wanted
+		status  int
+	}{
+		{"SSSD alone", []string{sss}, map[string]string{sssdPipes[1]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD by root's own pipe", []string{sss}, map[string]string{sssdPipes[0]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD away", []string{sss}, map[string]string{sssdPipes[0]: "connection refused", sssdPipes[1]: no}, []wanted{{levelError, "rights.sssd", "connection refused"}}, 2},
+		{"SSSD, and no right to ask about local accounts", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[1]: no, shadowFile: no},
+			[]wanted{{levelOK, "rights", "reaches SSSD"}, {levelWarning, "rights.shadow", "accounts of the directory can log in"}}, 1},
+		{"neither", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[0]: no, sssdPipes[1]: no, shadowFile: no},
+			[]wanted{{levelError, "rights.sssd", "cannot reach"}, {levelError, "rights.shadow", "every login is answered with 503"}}, 2},
+		{"a stack that asks neither", []string{"pam_ldap.so"}, map[string]string{shadowFile: no}, nil, 0},
+	}
+	for _, tt := range tests {
+		c := checkup{}
+		for _, module := range tt.stack {
+			c.stack = append(c.stack, pamauth.Line{Phase: "auth", Module: module})
+		}
+		for _, trial := range c.trialsOfAsking(&actor{name: webUser, program: "/usr/bin/dockerauth"}) {
+			trial.judge(tt.answers[trial.Path])
+		}
+		for _, w := range tt.want {
+			w.in(t, c.list)
+		}
+		if c.status() != tt.status {
+			t.Errorf("%s: status %d\n%s", tt.name, c.status(), listed(c.list))
+		}
+	}
+}
+
+// Here are no SELinux and no systemd: the files in which they say what is so are made by the test, in the form of the kernel's and systemd's.
+func TestCheckOnAMachineOfOtherKind(t *testing.T) {
+	tests := []struct {
+		name  string
+		files map[string]string
+		own   bool
+		want  []wanted
+		lacks string
+	}{
+		{name: "no SELinux", lacks: "selinux"},
+		{name: "SELinux that only reports", files: map[string]string{"sys/fs/selinux/enforce": "0", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"},
+			want: []wanted{{levelOK, "selinux", "permissive"}}, lacks: "warning"},
+		{name: "SELinux keeps a CGI program from PAM", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0",
+			"sys/fs/selinux/booleans/httpd_enable_cgi": "1 1", "sys/fs/selinux/booleans/httpd_can_network_connect": "0 0"},
+			want: []wanted{{levelWarning, "selinux", "setsebool -P httpd_mod_auth_pam on"}, {levelOK, "selinux", "httpd_enable_cgi is on"}, {levelOK, "selinux", "httpd_can_network_connect is off"}}},
+		{name: "SELinux lets it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "1 1"},
+			want: []wanted{{levelOK, "selinux", "httpd_mod_auth_pam is on"}}, lacks: "warning"},
+		{name: "a service of its own has no need of it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"}, own: true, lacks: "warning"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := checkup{root: plant(t, tt.files)}
+			c.examineSELinux(&actor{name: webUser, own: tt.own})
+			for _, w := range tt.want {
+				w.in(t, c.list)
+			}
+			if tt.lacks != "" && strings.Contains(listed(c.list), tt.lacks) {
+				t.Errorf("says something about %s:\n%s", tt.lacks, listed(c.list))
+			}
+		})
+	}
+}
+
+func plant(t *testing.T, files map[string]string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestAUnitSaysWhichGroupsItGives(t *testing.T) {
+	tests := []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"none", nil, "|||false"},
+		{"what a package installs", map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Unit]\nUser=not-here\n[Service]\nUser=dockerauth\nSupplementaryGroups=shadow\nNoNewPrivileges=yes\n"},
+			"/usr/lib/systemd/system/dockerauth.service|dockerauth|shadow|true"},
+		{"the admin's comes first, drop-ins are added", map[string]string{
+			"usr/lib/systemd/system/dockerauth.service":            "[Service]\nUser=packaged\n",
+			"etc/systemd/system/dockerauth.service":                "[Service]\nUser=admins\nGroup=web\n",
+			"etc/systemd/system/dockerauth.service.d/groups.conf":  "[Service]\nSupplementaryGroups = shadow ssl-cert\n",
+			"usr/lib/systemd/system/dockerauth.service.d/nnp.conf": "[Service]\nNoNewPrivileges=false\n",
+		}, "/etc/systemd/system/dockerauth.service|admins|web,shadow,ssl-cert|false"},
+		{"an empty value takes back", map[string]string{
+			"etc/systemd/system/dockerauth.service":          "[Service]\nUser=u\nSupplementaryGroups=shadow\n",
+			"etc/systemd/system/dockerauth.service.d/x.conf": "[Service]\nSupplementaryGroups=\n",
+		}, "/etc/systemd/system/dockerauth.service|u||false"},
+	}
+	for _, tt := range tests {
+		u := readUnit(plant(t, tt.files), "dockerauth.service")
+		if got := fmt.Sprintf("%s|%s|%s|%t", u.file, u.user, strings.Join(u.groups, ","), u.noNewPrivileges); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestNoFindingHoldsASecret(t *testing.T) {
+	p := newPatient(t)
+	key, err := os.ReadFile(p.path("privkey.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := strings.Split(string(key), "\n")[1]
+	for _, config := range []string{
+		"private_key: " + secret + "\nissuer: i\naudience: a\n",
+		"private_key: |\n  " + strings.ReplaceAll(string(key), "\n", "\n  ") + "\nissuer: i\naudience: a\n",
+		secret + ": x\n",
+	} {
+		p.write(t, "config.yml", config)
+		cmd := exec.Command(p.program, "check", "--config", p.path("config.yml"))
+		out, _ := cmd.CombinedOutput() // it fails
+		if len(out) == 0 || strings.Contains(string(out), secret[:32]) {
+			t.Errorf("a line of the key is in:\n%s", out)
+		}
+	}
+}
+
+func TestFindingsOnTheScreenAndForMachines(t *testing.T) {
+	p := newPatient(t)
+	p.run(t, "rm", p.path("pam.d/dockerauth"))
+	out, _ := exec.Command(p.program, "check", "--config", p.path("config.yml")).Output() // status 2
+	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+	findings, _ := p.check(t)
+	if len(lines) != len(findings) {
+		t.Fatalf("%d lines, %d findings:\n%s", len(lines), len(findings), out)
+	}
+	for i, f := range findings {
+		if f.String() != lines[i] {
+			t.Errorf("line %q is not %q", lines[i], f)
+		}
+	}
+	for args, want := range map[string]int{"--help": exitDone, "--nonsense": exitUsage, "more": exitUsage} {
+		out, _ := exec.Command(p.program, "check", args).CombinedOutput()
+		cmd := exec.Command(p.program, "check", args)
+		_ = cmd.Run() // the status is looked at
+		if cmd.ProcessState.ExitCode() != want {
+			t.Errorf("check %s: status %d, want %d: %s", args, cmd.ProcessState.ExitCode(), want, out)
+		}
+	}
+	var help bytes.Buffer
+	if status := Check([]string{"--help"}, Streams{Out: &help, Err: io.Discard}); status != exitDone || !strings.Contains(help.String(), "Example:") {
+		t.Errorf("status %d: %s", status, &help)
+	}
+}

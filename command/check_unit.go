@@ -1,0 +1,80 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// unit is what matters here of a systemd service (systemd.exec(5)).
+type unit struct {
+	file            string // "" = there is none
+	user            string
+	groups          []string // Group and SupplementaryGroups
+	noNewPrivileges bool
+}
+
+// readUnit reads a unit and its drop-ins from their files: systemd need not be running, and asking it takes a bus. root stands for /, so that tests
+// can play a machine.
+func readUnit(root, name string) unit {
+	var u unit
+	folders := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+	for _, folder := range folders {
+		path := filepath.Join(folder, name)
+		if text, err := os.ReadFile(filepath.Join(root, path)); err == nil {
+			u.file = path
+			u.read(string(text))
+			break
+		}
+	}
+	if u.file == "" {
+		return u
+	}
+	seen := map[string]bool{}
+	for _, folder := range folders {
+		files, _ := filepath.Glob(filepath.Join(root, folder, name+".d", "*.conf")) // the pattern is well formed
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil && !seen[filepath.Base(file)] {
+				seen[filepath.Base(file)] = true
+				u.read(string(text))
+			}
+		}
+	}
+	return u
+}
+
+// read takes in one file. An empty value takes back what came before.
+func (u *unit) read(text string) {
+	section := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+		}
+		key, value, found := strings.Cut(line, "=")
+		if !found || section != "[Service]" {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "User":
+			u.user = value
+		case "Group":
+			if value != "" {
+				u.groups = append(u.groups, value)
+			}
+		case "SupplementaryGroups":
+			if value == "" {
+				u.groups = nil
+			}
+			u.groups = append(u.groups, strings.Fields(value)...)
+		case "NoNewPrivileges":
+			switch strings.ToLower(value) {
+			case "1", "yes", "true", "on":
+				u.noNewPrivileges = true
+			default:
+				u.noNewPrivileges = false
+			}
+		}
+	}
+}

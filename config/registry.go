@@ -1,0 +1,210 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Registry is what a registry's own configuration says about tokens. It is read leniently, since it is somebody else's: what is not known here is
+// passed over.
+type Registry struct {
+	Path  string
+	Addr  string         // http.addr
+	Auth  []string       // the kinds under auth, in the order of the file; a registry wants exactly one
+	Token *RegistryToken // nil = there is no auth.token
+}
+
+// RegistryToken is the section auth.token.
+type RegistryToken struct {
+	Line              int
+	Realm             Setting
+	Service           Setting
+	Issuer            Setting
+	RootCertBundle    Setting
+	JWKS              Setting // 3.x
+	AutoRedirect      Setting
+	AutoRedirectPath  Setting   // 3.x
+	SigningAlgorithms []Setting // 3.x
+	Misspelt          []Setting // keys in other letters than the registry's, which it does not read
+}
+
+// Setting is one value as it stands there.
+type Setting struct {
+	Key   string
+	Value string
+	Line  int  // 0 = it is not there
+	Text  bool // the registry's YAML reader takes it for a text, and not for a number or a truth value
+}
+
+// LoadRegistry reads a registry's configuration. The error is an Errors.
+func LoadRegistry(path string) (*Registry, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, withHint(err, "name the registry's own configuration, such as /etc/docker/registry/config.yml")
+	}
+	file, err := parser.Parse(lexer.Tokenize(string(data)), 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, withHint(Errors{parserError(err).in(path, data)}, "see the registry's documentation for the form")
+	}
+	r := &Registry{Path: path}
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+		return r, nil
+	}
+	d := document{}
+	ast.Walk(d, file.Docs[0].Body)
+	root := file.Docs[0].Body
+	r.Addr = d.setting(d.find(root, "http"), "addr").Value
+	auth := d.find(root, "auth")
+	for _, pair := range d.pairs(auth) {
+		r.Auth = append(r.Auth, pair.Key.GetToken().Value)
+	}
+	if section := d.find(auth, "token"); section != nil {
+		r.Token = d.token(section)
+	}
+	return r, nil
+}
+
+// withHint replaces the hints that speak of our own configuration.
+func withHint(err error, hint string) error {
+	errs, ok := err.(Errors)
+	if !ok {
+		return err
+	}
+	for i := range errs {
+		if strings.Contains(errs[i].Hint, "config.yml") {
+			errs[i].Hint = hint
+		}
+	}
+	return errs
+}
+
+// document is the anchors of a file.
+type document map[string]ast.Node
+
+// Visit implements ast.Visitor.
+func (d document) Visit(n ast.Node) ast.Visitor {
+	if anchor, ok := n.(*ast.AnchorNode); ok {
+		d[anchor.Name.GetToken().Value] = anchor.Value
+	}
+	return d
+}
+
+// maxAliases bounds a chain of aliases: one may lead to itself.
+const maxAliases = 16
+
+// plain follows anchors, aliases and tags to what they stand for.
+func (d document) plain(n ast.Node) ast.Node {
+	for range maxAliases {
+		switch v := n.(type) {
+		case *ast.AnchorNode:
+			n = v.Value
+		case *ast.TagNode:
+			n = v.Value
+		case *ast.AliasNode:
+			n = d[v.Value.GetToken().Value]
+		default:
+			return n
+		}
+	}
+	return nil
+}
+
+// pairs are those of a section, none for anything else.
+func (d document) pairs(n ast.Node) []*ast.MappingValueNode {
+	switch v := d.plain(n).(type) {
+	case *ast.MappingNode:
+		return v.Values
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{v}
+	}
+	return nil
+}
+
+// find is the value of a key. The last one counts, and those of the section come before merged ones.
+func (d document) find(section ast.Node, key string) ast.Node {
+	return d.findBelow(section, key, 0)
+}
+
+func (d document) findBelow(section ast.Node, key string, depth int) ast.Node {
+	pairs := d.pairs(section)
+	for _, pair := range slices.Backward(pairs) {
+		if pair.Key.GetToken().Value == key {
+			return d.plain(pair.Value)
+		}
+	}
+	for _, pair := range pairs {
+		if _, merge := pair.Key.(*ast.MergeKeyNode); merge && depth < maxAliases {
+			if found := d.findBelow(pair.Value, key, depth+1); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+func (d document) setting(section ast.Node, key string) Setting {
+	return settingOf(key, d.find(section, key))
+}
+
+func settingOf(key string, n ast.Node) Setting {
+	s := Setting{Key: key}
+	switch v := n.(type) {
+	case nil, *ast.NullNode:
+		return s
+	case *ast.StringNode:
+		s.Value = v.Value
+		s.Text = v.Token.Type == token.SingleQuoteType || v.Token.Type == token.DoubleQuoteType || !oldTruth(v.Value)
+	case *ast.LiteralNode:
+		s.Value, s.Text = v.Value.Value, true
+	default:
+		s.Value = n.GetToken().Value
+	}
+	s.Line = n.GetToken().Position.Line
+	return s
+}
+
+// oldTruth holds for words that YAML 1.1, which registries read, takes for true or false.
+func oldTruth(word string) bool {
+	switch strings.ToLower(word) {
+	case "y", "yes", "on", "n", "no", "off":
+		return true
+	}
+	return false
+}
+
+// IsTrue reads a truth value as registries do.
+func (s Setting) IsTrue() bool {
+	switch strings.ToLower(s.Value) {
+	case "true", "y", "yes", "on":
+		return !s.Text
+	}
+	return false
+}
+
+func (d document) token(section ast.Node) *RegistryToken {
+	t := &RegistryToken{Line: section.GetToken().Position.Line}
+	known := map[string]*Setting{
+		"realm": &t.Realm, "service": &t.Service, "issuer": &t.Issuer, "rootcertbundle": &t.RootCertBundle, "jwks": &t.JWKS,
+		"autoredirect": &t.AutoRedirect, "autoredirectpath": &t.AutoRedirectPath, "signingalgorithms": {},
+	}
+	for key, setting := range known {
+		*setting = d.setting(section, key)
+	}
+	if list, ok := d.find(section, "signingalgorithms").(*ast.SequenceNode); ok {
+		for _, item := range list.Values {
+			t.SigningAlgorithms = append(t.SigningAlgorithms, settingOf("signingalgorithms", d.plain(item)))
+		}
+	}
+	for _, pair := range d.pairs(section) {
+		key := pair.Key.GetToken()
+		if lower := strings.ReplaceAll(strings.ToLower(key.Value), "_", ""); known[key.Value] == nil && known[lower] != nil {
+			t.Misspelt = append(t.Misspelt, Setting{Key: key.Value, Value: lower, Line: key.Position.Line})
+		}
+	}
+	return t
+}

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func loadRegistry(t *testing.T, text string) (*Registry, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return LoadRegistry(path)
+}
+
+func TestARegistrysConfigurationIsReadAsItReadsIt(t *testing.T) {
+	const whole = `version: 0.1
+log: {level: info, hooks: [{type: mail, options: {smtp: {to: [a@b]}}}]}
+storage:
+  filesystem:
+    rootdirectory: /var/lib/docker-registry
+http:
+  addr: localhost:5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+auth:
+  token:
+    realm: "https://auth.example.com/docker/v2/token"
+    service: registry.example.com
+    issuer: 12345
+    rootcertbundle: cert.pem
+    autoredirect: yes
+    signingalgorithms: [ES256, "RS256"]
+`
+	r, err := loadRegistry(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Addr != "localhost:5000" || strings.Join(r.Auth, " ") != "token" || r.Token == nil {
+		t.Fatalf("got %+v", r)
+	}
+	tok := r.Token
+	for _, tt := range []struct {
+		got  Setting
+		want Setting
+	}{
+		{tok.Realm, Setting{"realm", "https://auth.example.com/docker/v2/token", 12, true}},
+		{tok.Service, Setting{"service", "registry.example.com", 13, true}},
+		{tok.Issuer, Setting{"issuer", "12345", 14, false}},
+		{tok.RootCertBundle, Setting{"rootcertbundle", "cert.pem", 15, true}},
+		{tok.AutoRedirect, Setting{"autoredirect", "yes", 16, false}},
+		{tok.JWKS, Setting{Key: "jwks"}},
+		{tok.SigningAlgorithms[0], Setting{"signingalgorithms", "ES256", 17, true}},
+		{tok.SigningAlgorithms[1], Setting{"signingalgorithms", "RS256", 17, true}},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("got %+v, want %+v", tt.got, tt.want)
+		}
+	}
+	if !tok.AutoRedirect.IsTrue() || (Setting{Value: "yes", Text: true}).IsTrue() {
+		t.Error("yes is true to YAML 1.1, and \"yes\" is a text")
+	}
+}
+
+func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
+	tests := []struct {
+		name, text string
+		see        func(*Registry) bool
+	}{
+		{"nothing", "", func(r *Registry) bool { return r.Token == nil }},
+		{"no auth", "version: 0.1\n", func(r *Registry) bool { return r.Token == nil && len(r.Auth) == 0 }},
+		{"another kind", "auth: {htpasswd: {realm: x}}\n", func(r *Registry) bool { return r.Token == nil && r.Auth[0] == "htpasswd" }},
+		{"two kinds", "auth:\n  token: {realm: x}\n  htpasswd: {realm: y}\n", func(r *Registry) bool { return len(r.Auth) == 2 && r.Token.Realm.Value == "x" }},
+		{"an empty section", "auth:\n  token:\n", func(r *Registry) bool { return r.Token != nil && r.Token.Realm.Line == 0 }},
+		{"keys in other letters", "auth:\n  token:\n    rootCertBundle: x\n    auto_redirect: true\n    other: 1\n", func(r *Registry) bool {
+			m := r.Token.Misspelt
+			return len(m) == 2 && m[0] == Setting{Key: "rootCertBundle", Value: "rootcertbundle", Line: 3} && m[1].Value == "autoredirect" && r.Token.RootCertBundle.Line == 0
+		}},
+		{"anchors, aliases, merges and tags", "x: &t\n  realm: &r https://a/\n  issuer: !!str 5\nauth:\n  token:\n    <<: *t\n    service: *r\n", func(r *Registry) bool {
+			return r.Token.Realm.Value == "https://a/" && r.Token.Service.Value == "https://a/" && r.Token.Issuer.Value == "5"
+		}},
+		{"an alias to itself", "auth: &a\n  token: *a\n", func(r *Registry) bool { return r != nil }},
+		{"a block of text", "auth:\n  token:\n    issuer: |\n      auth\n", func(r *Registry) bool { return r.Token.Issuer.Value == "auth\n" && r.Token.Issuer.Text }},
+		{"a list where a text belongs", "auth:\n  token:\n    issuer: [a]\n", func(r *Registry) bool { return r.Token.Issuer.Line == 3 && !r.Token.Issuer.Text }},
+	}
+	for _, tt := range tests {
+		r, err := loadRegistry(t, tt.text)
+		if err != nil || !tt.see(r) {
+			t.Errorf("%s: %+v, %v", tt.name, r, err)
+		}
+	}
+	for text, says := range map[string]string{"auth: [": "config.yml:1: ", "a: b: c\n": "cannot be read as YAML"} {
+		if _, err := loadRegistry(t, text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := LoadRegistry(filepath.Join(t.TempDir(), "none.yml")); err == nil || !strings.Contains(err.Error(), "/etc/docker/registry/config.yml") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever stands there is read or refused, and what is read is in the file, where it is said to be.
+func FuzzRegistryConfiguration(f *testing.F) {
+	for _, seed := range []string{
+		"auth:\n  token:\n    realm: \"https://a/\"\n    signingalgorithms: [ES256, x]\n    autoredirect: yes\n",
+		"x: &t {realm: r}\nauth: {token: {<<: *t, service: !!str 5, issuer: *t}}\nhttp: {addr: :5000}\n",
+		"auth: &a\n  token: *a\n", "? a\n: b\n", "auth:\n  token:\n    issuer: |\n      x\n", "--- \n...\n", "- auth\n", "auth: [token]\n",
+	} {
+		f.Add(seed)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(dir, "config.yml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
+		r, err := LoadRegistry(path)
+		if err != nil {
+			for _, e := range err.(Errors) {
+				if e.Line > lines {
+					t.Errorf("line %d of %d: %v", e.Line, lines, e)
+				}
+			}
+			return
+		}
+		if r.Token == nil {
+			return
+		}
+		for _, s := range append(r.Token.SigningAlgorithms, r.Token.Realm, r.Token.Service, r.Token.Issuer, r.Token.RootCertBundle, r.Token.JWKS, r.Token.AutoRedirect, r.Token.AutoRedirectPath) {
+			if s.Line < 0 || s.Line > lines || s.Line == 0 && s.Value != "" {
+				t.Errorf("%+v in %d lines", s, lines)
+			}
+		}
+	})
+}

@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// checkup is what "dockerauth check --json" prints.
+type checkup struct {
+	Findings []struct{ Level, Subject, What, Why, Remedy string }
+	Status   int
+}
+
+func runCheck(t testing.TB, args ...string) checkup {
+	t.Helper()
+	o := run(t, "", exec.Command(binary(t), append([]string{"check", "--json"}, args...)...))
+	var c checkup
+	if err := json.Unmarshal([]byte(o.stdout), &c); err != nil || c.Status != o.status {
+		t.Fatalf("%v: %v", err, o)
+	}
+	return c
+}
+
+func (c checkup) level(subject string) (level, text string) {
+	for _, f := range c.Findings {
+		if f.Subject == subject {
+			return f.Level, f.What + ": " + f.Why
+		}
+	}
+	return "", ""
+}
+
+// What check says that a registry will do is what it does: each way to name a key, and each thing that may lie in its bundle, at each version. The
+// registry's configuration is the one that check was shown.
+func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
+	const none = keyKind("")
+	type trial struct {
+		name  string
+		key   keyKind // none = RSA
+		site  siteOptions
+		trust func(t *testing.T, s *site) trust
+	}
+	own := func(_ *testing.T, s *site) trust { return trust{bundle: s.certFile} }
+	listedAs := func(kid func(t *testing.T, s *site) string) func(*testing.T, *site) trust {
+		return func(t *testing.T, s *site) trust {
+			return trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), jwksOf(t, s.key.Public(), kid(t, s)), 0o644)}
+		}
+	}
+	byToken := listedAs(func(t *testing.T, s *site) string { return tokenKeyID(t, s.aToken(t)) })
+	bundleOf := func(certs ...func(t *testing.T, s *site) *x509.Certificate) func(*testing.T, *site) trust {
+		return func(t *testing.T, s *site) trust {
+			text := ""
+			for _, cert := range certs {
+				text += pemCertificate(cert(t, s))
+			}
+			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), text, 0o644)}
+		}
+	}
+	ours := func(_ *testing.T, s *site) *x509.Certificate { return s.cert }
+	strangers := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, p256)) }
+	renewed := func(t *testing.T, s *site) *x509.Certificate { return makeCertificate(t, s.key) }
+	edwards := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, ed)) }
+	sha1 := func(t *testing.T, s *site) *x509.Certificate {
+		return s.certifyBy(t, s.key, nil, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
+	}
+
+	var trials []trial
+	for _, key := range []keyKind{rsa2048, p256, p384, p521, ed} {
+		trials = append(trials,
+			trial{string(key) + " by its certificate", key, siteOptions{certificate: true}, own},
+			trial{string(key) + " by its libtrust id", key, siteOptions{keyID: "libtrust"}, own},
+			trial{string(key) + " by its thumbprint", key, siteOptions{keyID: "thumbprint"}, own},
+			trial{string(key) + " by the id that a JWKS gives it", key, siteOptions{keyID: "thumbprint"}, byToken},
+		)
+	}
+	trials = append(trials,
+		trial{"a certificate and a JWKS alone", p256, siteOptions{certificate: true}, byToken},
+		trial{"another id in the JWKS", p256, siteOptions{}, listedAs(func(*testing.T, *site) string { return "another" })},
+		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
+		trial{"a stranger's certificate alone", none, siteOptions{certificate: true}, bundleOf(strangers)},
+		trial{"a stranger's certificate alone, and a key id", none, siteOptions{}, bundleOf(strangers)},
+		trial{"ours behind a stranger's", p256, siteOptions{certificate: true}, bundleOf(strangers, ours)},
+		trial{"ours behind a stranger's, and a key id", none, siteOptions{}, bundleOf(strangers, ours)},
+		trial{"ours beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
+		trial{"a newer certificate for our key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
+		trial{"a newer certificate for our key, and a key id", none, siteOptions{}, bundleOf(renewed)},
+		trial{"a bundle without a certificate", none, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
+			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), "# nothing yet\n", 0o644)}
+		}},
+		trial{"a JWKS without a key", none, siteOptions{}, func(t *testing.T, s *site) trust {
+			return trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), `{"keys":[]}`, 0o644)}
+		}},
+		trial{"a certificate from a CA that is in the bundle", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
+			ca := makeKey(t, p256)
+			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+			s.cert = s.certifyBy(t, ca, authority, nil)
+			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), pemCertificate(authority), 0o644)}
+		}},
+		trial{"a certificate from a CA that is not", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
+			ca := makeKey(t, p256)
+			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+			s.cert = s.certifyBy(t, ca, authority, nil)
+			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+			return bundleOf(strangers)(t, s)
+		}},
+		trial{"a certificate from a CA, itself in the bundle", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
+			ca := makeKey(t, p256)
+			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+			s.cert = s.certifyBy(t, ca, authority, nil)
+			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+			return trust{bundle: s.certFile}
+		}},
+		trial{"a certificate signed with SHA-1", none, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
+			s.cert = sha1(t, s)
+			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+			return trust{bundle: s.certFile}
+		}},
+	)
+	for _, tr := range trials {
+		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
+			o := tr.site
+			o.key = tr.key
+			s := newSite(t, o)
+			key := tr.trust(t, s)
+			_, realm := s.serveHTTP(t)
+			registryYML := writeFile(t, filepath.Join(s.dir, "registry.yml"), registryConfig(s.dir, "localhost:0", s, realm, key), 0o644)
+			said := runCheck(t, "--config", s.configFile, "--registry-config", registryYML)
+			token := fetchTokens(t, realm, url.Values{"service": {audience}}).Token
+			for _, kind := range []registryKind{registry28, registry31} {
+				t.Run(string(kind), func(t *testing.T) {
+					needRegistry(t, kind)
+					level, text := said.level(string(kind))
+					if level == "" {
+						t.Fatalf("check says nothing about %s: %+v", kind, said)
+					}
+					foretold := level == "ok"
+					if kind == registry28 && key.jwks != "" {
+						foretold = false // "is not meant", since it knows no jwks
+					}
+					happened, how := takes(t, launchRegistry(t, kind, s, realm, key), token)
+					if happened != foretold {
+						t.Errorf("check says %s (%s), and the registry %s", level, text, how)
+					}
+				})
+			}
+		})
+	}
+}
+
+// An installation as the README has it, by openssl and install, with the registry told to trust it: there is nothing to say against it, whoever asks.
+func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
+	t.Parallel()
+	needRoot(t, "the README's set-up (install -o)")
+	need(t, "the README's set-up", "openssl", "unshare")
+	dir := shortDir(t)
+	shell := func(script string) output {
+		cmd := exec.Command("sh", "-eu", "-c", script)
+		cmd.Dir = dir
+		return run(t, "", cmd)
+	}
+	o := shell(`
+		chmod 0755 .
+		install -o www-data -g shadow -m 2510 ` + binary(t) + ` dockerauth
+		install -d pam.d units
+		install -d -o www-data -g www-data -m 0700 state
+		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=dockerauth" -addext basicConstraints=critical,CA:FALSE -keyout privkey.pem -out cert.pem
+		chown www-data: privkey.pem
+		chmod 0400 privkey.pem
+		cp cert.pem bundle.pem
+		printf '[Service]\nUser=www-data\nSupplementaryGroups=shadow\n' >units/dockerauth.service`)
+	if o.status != 0 {
+		t.Fatal(o)
+	}
+	writeFile(t, filepath.Join(dir, "pam.d/dockerauth"), readFile(t, "../packaging/pam/dockerauth"), 0o644)
+	writeFile(t, filepath.Join(dir, "config.yml"), "private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: state\npam: {confdir: pam.d}\n", 0o644)
+	writeFile(t, filepath.Join(dir, "registry.yml"), "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
+	for _, tt := range []struct{ name, command string }{
+		{"as root", "./dockerauth check --registry-config registry.yml"},
+		{"as root, about the web server's user", "./dockerauth check --as www-data --registry-config registry.yml"},
+		{"about a service of its own", "cp " + binary(t) + " own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
+	} {
+		o := shell(tt.command)
+		if o.status != 0 || o.stderr != "" {
+			t.Errorf("%s: %v", tt.name, o)
+		}
+		for line := range strings.Lines(o.stdout) {
+			if !strings.HasPrefix(line, "ok ") {
+				t.Errorf("%s: %s", tt.name, line)
+			}
+		}
+		if tt.name == "about a service of its own" && !strings.Contains(o.stdout, "has the groups that /etc/systemd/system/dockerauth.service gives the service") {
+			t.Errorf("%s: the unit was not read: %v", tt.name, o)
+		}
+	}
+}
+
+// takes reports whether a registry starts and takes the token.
+func takes(t *testing.T, r *registryServer, token string) (taken bool, how string) {
+	t.Helper()
+	answers := func() bool {
+		a, err := http.Get("http://" + r.host + "/v2/")
+		if err == nil {
+			a.Body.Close()
+		}
+		return err == nil
+	}
+	eventually(t, readyWithin, "the registry to answer or to give up", func() bool { return !r.p.running() || answers() })
+	if !r.p.running() {
+		return false, "does not start"
+	}
+	status, challenge := r.ask(t, http.MethodGet, "/v2/", token)
+	return status == http.StatusOK, fmt.Sprintf("answers %d, %s", status, challenge)
+}
+
+// aToken is one of a service that is started for it alone.
+func (s *site) aToken(t *testing.T) string {
+	t.Helper()
+	_, realm := s.serveHTTP(t)
+	return fetchTokens(t, realm, url.Values{"service": {audience}}).Token
+}
+
+// certifyBy makes a certificate for the site's key, or for the CA's own when there is no authority yet.
+func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certificate, change func(*x509.Certificate)) *x509.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth e2e"}, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	if change != nil {
+		change(template)
+	}
+	public, parent := s.key.Public(), authority
+	if authority == nil {
+		public, parent = by.Public(), template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
