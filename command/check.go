@@ -21,6 +21,8 @@ type checkup struct {
 	url            string // --url
 	login          string // --login
 	as             string // --as
+	registry       string // --registry
+	service        string // as the registry there calls itself; "" = not known
 }
 
 // Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in
@@ -33,6 +35,7 @@ func Check(args []string, streams Streams) int {
 	flags.StringVar(&c.url, "url", "", "")
 	flags.StringVar(&c.login, "login", "", "")
 	flags.StringVar(&c.as, "as", "", "")
+	flags.StringVar(&c.registry, "registry", "", "")
 	asJSON := flags.Bool("json", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -66,6 +69,9 @@ func (c *checkup) examine() {
 	}
 	if c.registryConfig != "" {
 		c.examineRegistry()
+	}
+	if c.registry != "" {
+		c.examineRegistryURL() // before the endpoint: it says which service to ask for
 	}
 	if c.url != "" {
 		c.examineURL()

@@ -1,4 +1,322 @@
 package command
 
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// probe asks one token endpoint through its web server, with credentials that PAM is never asked about and the throttle does not count.
+type probe struct {
+	*checkup
+	asker
+	base    *url.URL
+	service string // an audience to ask for; "" = none is known
+}
+
 // examineURL asks the running endpoint through the web server, as docker would.
-func (c *checkup) examineURL() {}
+func (c *checkup) examineURL() {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	c.probeURL(newAsker(ctx, nil, askTime, c.now))
+}
+
+func (c *checkup) probeURL(a asker) {
+	base, err := parseRealm(c.url)
+	if err != nil {
+		c.fail("url", err.Error(), "", "give the realm of the registry's auth.token section, such as https://auth.example.com/docker/v2/token")
+		return
+	}
+	p := &probe{checkup: c, asker: a, base: base, service: c.service}
+	if c.config != nil {
+		p.service = c.config.Audience[0]
+	}
+	p.run()
+}
+
+// parseRealm reads a URL that a registry may send clients to. Its errors do not repeat it: it may hold a password.
+func parseRealm(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
+		return nil, errors.New("it is not a URL with http:// or https:// and a host")
+	case u.User != nil:
+		return nil, errors.New("there is a user name in the URL")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("there is a query or a fragment in the URL")
+	case strings.Trim(u.Path, "/") == "":
+		return nil, errors.New("there is no path in the URL")
+	}
+	return u, nil
+}
+
+func (p *probe) run() {
+	r, err := p.identify()
+	if err != nil {
+		what, why, remedy := trouble(err)
+		p.fail("url", what, why, remedy)
+		return
+	}
+	p.examineWay(r.tls)
+	p.compareClocks("url.clock", r.header.Get("Date"))
+	p.examineFiles() // of a folder that is served instead of run, too
+	if !p.isOurs(r) || !p.answersNobody() {
+		return
+	}
+	p.examineAudiences()
+	p.examineAuthorization()
+	p.examineForms()
+	p.examineMethods()
+	p.examineAlias()
+}
+
+// get asks with parameters and, unless it is "", an Authorization header.
+func (p *probe) get(params url.Values, authorization string) (reply, error) {
+	u := *p.base
+	u.RawQuery = params.Encode()
+	header := http.Header{}
+	if authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	return p.ask(http.MethodGet, u.String(), header, nil)
+}
+
+// unknownService is a service that nobody configures: being told so is how the endpoint is known again.
+const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
+
+func (p *probe) identify() (reply, error) {
+	return p.get(url.Values{"service": {unknownService}}, "")
+}
+
+// examineWay looks at what is between the client and the web server.
+func (p *probe) examineWay(state *tls.ConnectionState) {
+	if state == nil {
+		if isLoopback(p.base.Hostname()) {
+			p.ok("url", "plain HTTP, on this machine only")
+			return
+		}
+		p.warn("url", "plain HTTP", "passwords travel in the clear, and crane, ko, kaniko and cosign refuse such a realm for a registry with https", "serve it by https")
+		return
+	}
+	end := state.PeerCertificates[0].NotAfter
+	if left := end.Sub(p.now()); left < nearlyOver {
+		p.warn("url.tls", fmt.Sprintf("the web server's certificate ends on %s, in %d days", day(end), int(left/(24*time.Hour))),
+			"from then on docker refuses it", "renew it, and see why that was not done by itself")
+		return
+	}
+	p.ok("url.tls", "the web server's certificate is good until %s", day(end))
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && addr.IsLoopback())
+}
+
+// isOurs is false where somebody else answers, or nobody who could.
+func (p *probe) isOurs(r reply) bool {
+	if !p.isSound("url.get", r) {
+		return false
+	}
+	switch {
+	case r.status == http.StatusBadRequest && r.said.code() == "BAD_REQUEST" && strings.Contains(r.said.message(), unknownService):
+		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
+		p.examineHeaders("url.headers", r.header, r.media())
+		return true
+	case r.status == http.StatusServiceUnavailable && r.said.code() == "UNAVAILABLE":
+		p.fail("url.get", "the service is out of order: "+clipped(r.said.message()), "nobody can log in",
+			"its log says why: log.file in config.yml, the journal, or the web server's error log; with the message \"the service is not running\", start it")
+	default:
+		p.fail("url.get", fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status), "clients would show it their passwords",
+			"correct the URL, or what the web server maps it to")
+	}
+	return false
+}
+
+// isSound says what is wrong with an answer whoever gave it.
+func (p *probe) isSound(subject string, r reply) bool {
+	switch {
+	case r.isRedirect():
+		p.fail(subject, fmt.Sprintf("it is redirected (%d) to %s", r.status, r.location()), "clients turn a redirected POST into a GET, and some show no password to another host",
+			"give clients the final URL as realm, or take the redirect out")
+		return false
+	case !r.isJSON():
+		why, remedy := whoseAnswer(r)
+		p.fail(subject, fmt.Sprintf("the answer (%d) is not JSON but %s", r.status, r.kind()), why, remedy)
+		return false
+	}
+	return true
+}
+
+// examineHeaders looks whether those that matter have come through.
+func (p *probe) examineHeaders(subject string, header http.Header, media string) {
+	const remedy = "keep the web server or the proxy from changing headers"
+	if media != "application/json" {
+		p.warn(subject, "the answer is JSON, but its Content-Type is "+clipped(media), "clients show an error's source instead of its text", remedy)
+	}
+	if !strings.Contains(header.Get("Cache-Control"), "no-store") {
+		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another", remedy)
+	}
+}
+
+func (r reply) kind() string {
+	switch {
+	case r.isProgram():
+		return "the program itself, as a download"
+	case r.isHTML():
+		return "a web page"
+	case len(r.body) == 0:
+		return "empty"
+	}
+	return "something else, " + clipped(r.media())
+}
+
+// whoseAnswer names the usual cause of an answer that is not the endpoint's.
+func whoseAnswer(r reply) (why, remedy string) {
+	const errorLog = "the web server's error log (Debian: /var/log/apache2/error.log, /var/log/nginx/error.log) says why"
+	if r.isProgram() {
+		return "the web server does not run it", "Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"
+	}
+	switch r.status {
+	case http.StatusUnauthorized:
+		return "the web server itself asks for a password", "take AuthType and Require valid-user (nginx: auth_basic) away from this URL: the service asks for itself"
+	case http.StatusForbidden:
+		return "the web server refuses the file or the folder", "Require all granted and, for a drop-in folder, AllowOverride FileInfo AuthConfig Options=ExecCGI; " + errorLog
+	case http.StatusNotFound:
+		return "the web server maps this URL to nothing", "see whether the site's configuration has the URL and is enabled (a2enconf dockerauth), and whether .htaccess is read (AllowOverride, a2enmod rewrite)"
+	case http.StatusMethodNotAllowed:
+		return "the web server does not let this method through", "allow GET and POST for this URL"
+	case http.StatusLengthRequired:
+		return "the web server wants a Content-Length, which podman and skopeo do not send", "let it take chunked bodies"
+	case http.StatusInternalServerError:
+		return "it is the web server's page for a program that does not start or an .htaccess that asks for too much", errorLog
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return "the web server does not reach the service", "start it (systemctl status dockerauth.socket dockerauth), and see whether the web server may open its socket; " + errorLog
+	case http.StatusOK:
+		return "the web server serves something else here", "correct the URL, or what the web server maps it to"
+	}
+	return "the web server answers in the service's place", errorLog
+}
+
+// answersNobody asks as docker does at first, without credentials.
+func (p *probe) answersNobody() bool {
+	const subject = "url.anonymous"
+	r, err := p.get(p.params(), "")
+	if err != nil {
+		return p.broken(subject, err)
+	}
+	if !p.isSound(subject, r) {
+		return false
+	}
+	switch {
+	case r.status == http.StatusUnauthorized && !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic "):
+		p.fail(subject, "WWW-Authenticate: Basic is missing from the 401", "some clients do not send their password then", "keep the web server or the proxy from changing headers")
+	case r.status == http.StatusUnauthorized:
+		p.ok(subject, "without credentials it asks for some")
+	case r.status == http.StatusOK && r.said.Token != "":
+		p.ok(subject, "without credentials it gives what the rules give to anyone")
+		p.examineToken(r.said.Token)
+	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.said.message(), "unknown service"):
+		p.fail(subject, "it does not know the service "+clipped(p.service), "it runs with another config.yml, or has not read this one yet", "see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+	case r.status == http.StatusBadRequest && p.service == "":
+		p.fail(subject, "it has several audiences, and which is not known here", "without one it does not answer", "name its configuration with --config, or the registry with --registry")
+	default:
+		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, clipped(r.said.message())), "a client without credentials is answered 401, or 200", "its log says why")
+	}
+	return true
+}
+
+// params are those of every request for a token.
+func (p *probe) params() url.Values {
+	params := url.Values{"client_id": {checkAccount}}
+	if p.service != "" {
+		params.Set("service", p.service)
+	}
+	return params
+}
+
+// broken is for the connection that breaks after it has worked.
+func (p *probe) broken(subject string, err error) bool {
+	what, why, remedy := trouble(err)
+	p.fail(subject, what, why, remedy)
+	return false
+}
+
+// examineAudiences asks for the other services in our configuration: a service that knows them has read it. Nobody's password is shown, and
+// without an account the log has no failed login.
+func (p *probe) examineAudiences() {
+	if p.config == nil {
+		return
+	}
+	for _, service := range p.config.Audience[1:] {
+		r, err := p.get(url.Values{"service": {service}, "client_id": {checkAccount}}, "")
+		if err != nil {
+			p.broken("url.service", err)
+			return
+		}
+		if r.status == http.StatusBadRequest {
+			p.fail("url.service", "it does not know the service "+clipped(service), "it runs with another config.yml, or has not read this one yet", "see which one it reads")
+		}
+	}
+}
+
+// examineMethods asks for what is never granted, to see an error pass through as the service made it.
+func (p *probe) examineMethods() {
+	const subject = "url.errors"
+	r, err := p.ask(http.MethodDelete, p.base.String(), nil, nil)
+	switch {
+	case err != nil:
+		p.broken(subject, err)
+	case r.status == http.StatusMethodNotAllowed && r.said.code() == "METHOD_NOT_ALLOWED":
+		p.ok(subject, "errors pass through as the service makes them")
+	default:
+		p.warn(subject, fmt.Sprintf("DELETE is answered with %d and %s by somebody else than the service", r.status, r.kind()), "if other errors are replaced too, clients cannot read them",
+			"take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL")
+	}
+}
+
+// examineAlias looks whether registries with autoredirect are served as well. Nobody else needs that.
+func (p *probe) examineAlias() {
+	mount, ok := p.mount()
+	if !ok || strings.HasSuffix(strings.TrimSuffix(p.base.Path, "/"), aliasPath) {
+		return
+	}
+	alias := *p.base
+	alias.Path = mount + aliasPath
+	alias.RawQuery = url.Values{"service": {unknownService}}.Encode()
+	r, err := p.ask(http.MethodGet, alias.String(), nil, nil)
+	if err == nil && strings.Contains(r.said.message(), unknownService) {
+		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, aliasPath)
+		return
+	}
+	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need", mount, aliasPath)
+}
+
+// The resources below the folder that the web server serves the program from; handler has the same.
+const (
+	tokenPath = "/docker/v2/token"
+	aliasPath = "/auth/token"
+)
+
+// mount is the folder of the URL that the program or the drop-in lies in, without a slash at its end.
+func (p *probe) mount() (string, bool) {
+	path := strings.TrimSuffix(p.base.Path, "/")
+	for _, end := range []string{tokenPath, aliasPath} {
+		if mount, ok := strings.CutSuffix(path, end); ok {
+			return mount, true
+		}
+	}
+	return "", false
+}
+
+// unique sorts names and drops doubles.
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
