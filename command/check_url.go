@@ -148,7 +148,7 @@ func (p *probe) isSound(subject string, r reply) bool {
 		return false
 	case !r.isJSON():
 		why, remedy := whoseAnswer(r)
-		p.fail(subject, fmt.Sprintf("the answer (%d) is not JSON but %s", r.status, r.kind()), why, remedy)
+		p.fail(subject, fmt.Sprintf("the answer (%d) is not JSON, but %s", r.status, r.kind()), why, remedy)
 		return false
 	}
 	return true
@@ -172,7 +172,9 @@ func (r reply) kind() string {
 	case r.isHTML():
 		return "a web page"
 	case len(r.body) == 0:
-		return "empty"
+		return "an empty page"
+	case r.isJSON():
+		return "JSON"
 	}
 	return "something else, " + clipped(r.media())
 }
@@ -224,8 +226,10 @@ func (p *probe) answersNobody() bool {
 		p.examineToken(r.said.Token)
 	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.said.message(), "unknown service"):
 		p.fail(subject, "it does not know the service "+clipped(p.service), "it runs with another config.yml, or has not read this one yet", "see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+		return false // it looks at nothing else
 	case r.status == http.StatusBadRequest && p.service == "":
 		p.fail(subject, "it has several audiences, and which is not known here", "without one it does not answer", "name its configuration with --config, or the registry with --registry")
+		return false
 	default:
 		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, clipped(r.said.message())), "a client without credentials is answered 401, or 200", "its log says why")
 	}
@@ -276,7 +280,7 @@ func (p *probe) examineMethods() {
 	case r.status == http.StatusMethodNotAllowed && r.said.code() == "METHOD_NOT_ALLOWED":
 		p.ok(subject, "errors pass through as the service makes them")
 	default:
-		p.warn(subject, fmt.Sprintf("DELETE is answered with %d and %s by somebody else than the service", r.status, r.kind()), "if other errors are replaced too, clients cannot read them",
+		p.warn(subject, fmt.Sprintf("DELETE is answered with %d and %s, not by the service", r.status, r.kind()), "if other errors are replaced too, clients cannot read them",
 			"take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL")
 	}
 }

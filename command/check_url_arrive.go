@@ -65,14 +65,14 @@ func (p *probe) showToken(size int) (reply, error) {
 
 // examineForms posts a grant that does not exist, with and without saying how long it is, as podman and skopeo do.
 func (p *probe) examineForms() {
-	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body does not arrive", "see whether something on the way drops it")
-	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }, "a body without Content-Length (chunked) does not arrive",
+	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST", "see whether something on the way drops it")
+	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }, "a body without Content-Length (chunked)",
 		"let the web server or the proxy read the whole body first (nginx: fastcgi_request_buffering on, proxy_request_buffering on) and pass its length on")
 }
 
 const unsupportedGrant = "unsupported_grant_type" // RFC 6749 §5.2
 
-func (p *probe) examineForm(subject string, disguise func(io.Reader) io.Reader, lost, remedy string) {
+func (p *probe) examineForm(subject string, disguise func(io.Reader) io.Reader, body, remedy string) {
 	params := p.params()
 	params.Set("grant_type", checkAccount)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
@@ -86,11 +86,11 @@ func (p *probe) examineForm(subject string, disguise func(io.Reader) io.Reader, 
 	}
 	switch {
 	case r.status == http.StatusBadRequest && r.said.Error == unsupportedGrant:
-		p.ok(subject, "the body of a POST arrives")
+		p.ok(subject, "%s arrives", body)
 	case strings.Contains(r.said.message(), "grant_type is missing"):
-		p.fail(subject, lost, "containerd, helm, podman and skopeo log in or renew their login by it", remedy)
+		p.fail(subject, body+" does not arrive", "containerd, helm, podman and skopeo log in or renew their login by it", remedy)
 	default:
-		p.fail(subject, fmt.Sprintf("a POST is answered with %d: %s", r.status, clipped(r.said.message())), "it did not arrive as it was sent", remedy)
+		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, clipped(r.said.message())), "it did not arrive as it was sent", remedy)
 	}
 }
 
