@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,8 @@ func (c *checkup) logIn(conversation pamauth.Conversation, password handler.Secr
 		return
 	}
 	c.ok("login", "PAM lets %q in, after %s", c.login, took)
-	c.ok("login.as", "it was %s who asked, with %s; whether the service's user may ask shows this command as that user with its groups: setpriv --reuid=USER --regid=GROUP --groups=GROUPS dockerauth check --login NAME", myself(), how)
+	c.ok("login.as", "%s asked, with %s; whether the service may ask is seen as its user with its groups: setpriv --reuid=%s --regid=GROUP --groups=GROUPS dockerauth check --login NAME",
+		myself(), how, cmp.Or(c.as, "USER"))
 	if heard.account.Name != c.login {
 		c.ok("login.name", "PAM calls the account %q, and so do tokens, rules and the blacklist", heard.account.Name)
 	}

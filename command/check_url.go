@@ -127,7 +127,7 @@ func (p *probe) isOurs(r reply) bool {
 	switch {
 	case r.status == http.StatusBadRequest && r.said.code() == "BAD_REQUEST" && strings.Contains(r.said.message(), unknownService):
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
-		p.examineHeaders("url.headers", r.header, r.media())
+		p.examineHeaders(r)
 		return true
 	case r.status == http.StatusServiceUnavailable && r.said.code() == "UNAVAILABLE":
 		p.fail("url.get", "the service is out of order: "+clipped(r.said.message()), "nobody can log in",
@@ -154,13 +154,17 @@ func (p *probe) isSound(subject string, r reply) bool {
 	return true
 }
 
-// examineHeaders looks whether those that matter have come through.
-func (p *probe) examineHeaders(subject string, header http.Header, media string) {
-	const remedy = "keep the web server or the proxy from changing headers"
-	if media != "application/json" {
+// examineHeaders looks whether those that matter have come through. It is asked about an error and about what may be none, since web servers
+// add headers to the one or the other; what is wrong with both is said once.
+func (p *probe) examineHeaders(r reply) {
+	const subject, remedy = "url.headers", "keep the web server or the proxy from changing headers"
+	if slices.ContainsFunc(p.list, func(f finding) bool { return f.Subject == subject }) {
+		return
+	}
+	if media := r.media(); media != "application/json" {
 		p.warn(subject, "the answer is JSON, but its Content-Type is "+clipped(media), "clients show an error's source instead of its text", remedy)
 	}
-	if !strings.Contains(header.Get("Cache-Control"), "no-store") {
+	if !strings.Contains(strings.Join(r.header.Values("Cache-Control"), ","), "no-store") {
 		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another", remedy)
 	}
 }
@@ -186,6 +190,8 @@ func whoseAnswer(r reply) (why, remedy string) {
 		return "the web server does not run it", "Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"
 	}
 	switch r.status {
+	case http.StatusBadRequest:
+		return "the web server does not understand the request, or replaces the service's errors", "write https:// if this is an HTTPS port; take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL"
 	case http.StatusUnauthorized:
 		return "the web server itself asks for a password", "take AuthType and Require valid-user (nginx: auth_basic) away from this URL: the service asks for itself"
 	case http.StatusForbidden:
@@ -197,7 +203,8 @@ func whoseAnswer(r reply) (why, remedy string) {
 	case http.StatusLengthRequired:
 		return "the web server wants a Content-Length, which podman and skopeo do not send", "let it take chunked bodies"
 	case http.StatusInternalServerError:
-		return "it is the web server's page for a program that does not start or an .htaccess that asks for too much", errorLog
+		return "it is the web server's page for a program that does not start or an .htaccess that asks for more than it may",
+			errorLog + "; a drop-in folder needs AllowOverride FileInfo AuthConfig Options=ExecCGI"
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "the web server does not reach the service", "start it (systemctl status dockerauth.socket dockerauth), and see whether the web server may open its socket; " + errorLog
 	case http.StatusOK:
@@ -216,6 +223,7 @@ func (p *probe) answersNobody() bool {
 	if !p.isSound(subject, r) {
 		return false
 	}
+	p.examineHeaders(r)
 	switch {
 	case r.status == http.StatusUnauthorized && !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic "):
 		p.fail(subject, "WWW-Authenticate: Basic is missing from the 401", "some clients do not send their password then", "keep the web server or the proxy from changing headers")

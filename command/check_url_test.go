@@ -265,6 +265,16 @@ var mistakes = []struct {
 	{"errors are replaced", where(func(r *http.Request) bool { return r.Method == http.MethodDelete }, page(405)), "warning url.errors", "ErrorDocument"},
 	{"the content type is another", change(nil, func(h http.Header) { h.Set("Content-Type", "text/plain") }), "warning url.headers", `Content-Type is "text/plain"`},
 	{"answers may be cached", change(nil, func(h http.Header) { h.Set("Cache-Control", "max-age=60") }), "warning url.headers", "no-store is missing"},
+	{"answers that are tokens may be cached", func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.Query().Get("service") != unknownService && r.Header.Get("Authorization") == "" {
+				change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}, "warning url.headers", "no-store is missing"},
+	{"JSON is said to be a page", change(nil, func(h http.Header) { h.Set("Content-Type", "text/html") }), "warning url.headers", "Content-Type is"},
 	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }), "error url.anonymous", "WWW-Authenticate"},
 	{"config.yml is served", where(isFile("config.yml"), serve200("private_key: privkey.pem\n")), "error url.files, error url.files", "change the key"},
 	{"the key is served from the folder", where(func(r *http.Request) bool { return r.URL.Path == "/privkey.pem" }, serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files", "/privkey.pem is served"},
@@ -339,21 +349,22 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	over.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	over.StartTLS()
 	defer over.Close()
-	for _, test := range []struct{ name, url, says string }{
-		{"a name that is not there", "https://no-such-name.invalid" + tokenPath, "is not found"},
-		{"a port where nobody listens", closed.URL + tokenPath, "nobody listens"},
-		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + tokenPath, "plain HTTP, not HTTPS"},
-		{"a certificate that nobody signed", over.URL + tokenPath, "/etc/docker/certs.d"},
-		{"no URL", "auth.example.com/docker/v2/token", "not a URL"},
-		{"another scheme", "ftp://auth.example.com/docker/v2/token", "not a URL"},
-		{"no path", plain.URL, "no path"},
-		{"a password in it", "https://alice:secret@auth.example.com" + tokenPath, "a user name"},
-		{"a query", plain.URL + tokenPath + "?service=x", "a query"},
+	for _, test := range []struct{ name, url, complaints, says string }{
+		{"a name that is not there", "https://no-such-name.invalid" + tokenPath, "error url", "is not found"},
+		{"a port where nobody listens", closed.URL + tokenPath, "error url", "nobody listens"},
+		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + tokenPath, "error url", "plain HTTP, not HTTPS"},
+		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + tokenPath, "error url.get", "write https://"},
+		{"a certificate that nobody signed", over.URL + tokenPath, "error url", "/etc/docker/certs.d"},
+		{"no URL", "auth.example.com/docker/v2/token", "error url", "not a URL"},
+		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url", "not a URL"},
+		{"no path", plain.URL, "error url", "no path"},
+		{"a password in it", "https://alice:secret@auth.example.com" + tokenPath, "error url", "a user name"},
+		{"a query", plain.URL + tokenPath + "?service=x", "error url", "a query"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c.findings, c.url = findings{}, test.url
 			c.probeURL(testAsker(t, nil))
-			c.expect(t, "error url", test.says)
+			c.expect(t, test.complaints, test.says)
 			if strings.Contains(c.text(), "secret") {
 				t.Error("a finding holds the password")
 			}
