@@ -17,12 +17,13 @@ type checkup struct {
 	config  *config.Config // nil = not usable, and a finding has said why
 	now     func() time.Time
 
+	registry string // --registry; "" = not asked for
+	service  string // as the registry there calls itself; "" = not known
+
 	registryConfig string // --registry-config; "" = not asked for, as the next three
 	url            string // --url
 	login          string // --login
 	as             string // --as
-	registry       string // --registry
-	service        string // as the registry there calls itself; "" = not known
 }
 
 // Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in

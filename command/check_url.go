@@ -98,7 +98,7 @@ func (p *probe) identify() (reply, error) {
 // examineWay looks at what is between the client and the web server.
 func (p *probe) examineWay(state *tls.ConnectionState) {
 	if state == nil {
-		if isLoopback(p.base.Hostname()) {
+		if onThisMachine(p.base.Hostname()) {
 			p.ok("url", "plain HTTP, on this machine only")
 			return
 		}
@@ -114,7 +114,7 @@ func (p *probe) examineWay(state *tls.ConnectionState) {
 	p.ok("url.tls", "the web server's certificate is good until %s", day(end))
 }
 
-func isLoopback(host string) bool {
+func onThisMachine(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || (err == nil && addr.IsLoopback())
 }
@@ -296,30 +296,30 @@ func (p *probe) examineMethods() {
 // examineAlias looks whether registries with autoredirect are served as well. Nobody else needs that.
 func (p *probe) examineAlias() {
 	mount, ok := p.mount()
-	if !ok || strings.HasSuffix(strings.TrimSuffix(p.base.Path, "/"), aliasPath) {
+	if !ok || strings.HasSuffix(strings.TrimSuffix(p.base.Path, "/"), autoredirectEnd) {
 		return
 	}
 	alias := *p.base
-	alias.Path = mount + aliasPath
+	alias.Path = mount + autoredirectEnd
 	alias.RawQuery = url.Values{"service": {unknownService}}.Encode()
 	r, err := p.ask(http.MethodGet, alias.String(), nil, nil)
 	if err == nil && strings.Contains(r.said.message(), unknownService) {
-		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, aliasPath)
+		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, autoredirectEnd)
 		return
 	}
-	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need", mount, aliasPath)
+	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need", mount, autoredirectEnd)
 }
 
 // The resources below the folder that the web server serves the program from; handler has the same.
 const (
-	tokenPath = "/docker/v2/token"
-	aliasPath = "/auth/token"
+	realmEnd        = "/docker/v2/token"
+	autoredirectEnd = "/auth/token"
 )
 
 // mount is the folder of the URL that the program or the drop-in lies in, without a slash at its end.
 func (p *probe) mount() (string, bool) {
 	path := strings.TrimSuffix(p.base.Path, "/")
-	for _, end := range []string{tokenPath, aliasPath} {
+	for _, end := range []string{realmEnd, autoredirectEnd} {
 		if mount, ok := strings.CutSuffix(path, end); ok {
 			return mount, true
 		}

@@ -123,7 +123,7 @@ func TestAHealthyEndpointIsFoundToBe(t *testing.T) {
 		"every account gets what it asks for": plainConfig,
 		"anyone gets something":               plainConfig + "access: [{allow: [pull], to: [anyone]}]\n",
 	} {
-		for _, path := range []string{tokenPath, tokenPath + "/", aliasPath, "/below/a folder" + tokenPath} {
+		for _, path := range []string{realmEnd, realmEnd + "/", autoredirectEnd, "/below/a folder" + realmEnd} {
 			t.Run(name+" at "+path, func(t *testing.T) {
 				c := checkupOf(t, text)
 				server := httptest.NewServer(endpoint(t, c.config))
@@ -140,7 +140,7 @@ func TestAHealthyEndpointNeedsNoConfigurationHere(t *testing.T) {
 	c := checkupOf(t, strings.Replace(plainConfig, ", second.example", "", 1))
 	server := httptest.NewServer(endpoint(t, c.config))
 	defer server.Close()
-	c.config, c.url = nil, server.URL+tokenPath
+	c.config, c.url = nil, server.URL+realmEnd
 	c.probeURL(testAsker(t, nil))
 	c.expect(t, "", "dockerauth answers")
 }
@@ -149,7 +149,7 @@ func TestOfSeveralAudiencesOneMustBeKnown(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	server := httptest.NewServer(endpoint(t, c.config))
 	defer server.Close()
-	c.config, c.url = nil, server.URL+tokenPath
+	c.config, c.url = nil, server.URL+realmEnd
 	c.probeURL(testAsker(t, nil))
 	c.expect(t, "error url.anonymous", "--registry")
 	c.findings, c.service = findings{}, "second.example"
@@ -309,7 +309,7 @@ func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 			server.Start()
 			defer server.Close()
-			c.url = server.URL + tokenPath
+			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, nil))
 			c.expect(t, test.complaints, test.says)
 			for _, secret := range []string{"secret", "MIGH", "\u009b"} {
@@ -332,7 +332,7 @@ func TestAnotherConfigurationInForceIsNoticed(t *testing.T) {
 			server := httptest.NewServer(endpoint(t, checkupOf(t, test.running).config))
 			defer server.Close()
 			c := checkupOf(t, test.ours)
-			c.url = server.URL + tokenPath
+			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, nil))
 			c.expect(t, test.complaints, test.says)
 		})
@@ -350,16 +350,16 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	over.StartTLS()
 	defer over.Close()
 	for _, test := range []struct{ name, url, complaints, says string }{
-		{"a name that is not there", "https://no-such-name.invalid" + tokenPath, "error url", "is not found"},
-		{"a port where nobody listens", closed.URL + tokenPath, "error url", "nobody listens"},
-		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + tokenPath, "error url", "plain HTTP, not HTTPS"},
-		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + tokenPath, "error url.get", "write https://"},
-		{"a certificate that nobody signed", over.URL + tokenPath, "error url", "/etc/docker/certs.d"},
+		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url", "is not found"},
+		{"a port where nobody listens", closed.URL + realmEnd, "error url", "nobody listens"},
+		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd, "error url", "plain HTTP, not HTTPS"},
+		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd, "error url.get", "write https://"},
+		{"a certificate that nobody signed", over.URL + realmEnd, "error url", "/etc/docker/certs.d"},
 		{"no URL", "auth.example.com/docker/v2/token", "error url", "not a URL"},
 		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url", "not a URL"},
 		{"no path", plain.URL, "error url", "no path"},
-		{"a password in it", "https://alice:secret@auth.example.com" + tokenPath, "error url", "a user name"},
-		{"a query", plain.URL + tokenPath + "?service=x", "error url", "a query"},
+		{"a password in it", "https://alice:secret@auth.example.com" + realmEnd, "error url", "a user name"},
+		{"a query", plain.URL + realmEnd + "?service=x", "error url", "a query"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c.findings, c.url = findings{}, test.url
@@ -376,7 +376,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()
-	c.url = server.URL + tokenPath
+	c.url = server.URL + realmEnd
 	c.probeURL(newAsker(t.Context(), nil, 50*time.Millisecond, time.Now))
 	c.expect(t, "error url", "no answer in time")
 }
@@ -456,7 +456,7 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 			server.EnableHTTP2 = true
 			server.StartTLS()
 			defer server.Close()
-			c.url = server.URL + tokenPath
+			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, ca.pool()))
 			c.expect(t, test.complaints, test.says)
 		})
@@ -465,7 +465,7 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 
 func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 	for host, want := range map[string]string{"localhost": "", "127.3.2.1": "", "::1": "", "auth.example.com": "warning url", "192.0.2.7": "warning url"} {
-		c := &checkup{now: time.Now, url: "http://" + net.JoinHostPort(host, "80") + tokenPath}
+		c := &checkup{now: time.Now, url: "http://" + net.JoinHostPort(host, "80") + realmEnd}
 		base, err := parseRealm(c.url)
 		if err != nil {
 			t.Fatal(err)
@@ -479,11 +479,11 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 
 func TestFilesAreLookedForWhereTheyCanBe(t *testing.T) {
 	for path, want := range map[string]string{
-		tokenPath:                         "/ /docker/v2/",
-		"/registry" + tokenPath:           "/ /registry/ /registry/docker/v2/",
-		"/cgi-bin/dockerauth" + aliasPath: "/cgi-bin/ /cgi-bin/dockerauth/ /cgi-bin/dockerauth/auth/",
-		"/token":                          "/",
-		"/a/login/":                       "/a/",
+		realmEnd:                                "/ /docker/v2/",
+		"/registry" + realmEnd:                  "/ /registry/ /registry/docker/v2/",
+		"/cgi-bin/dockerauth" + autoredirectEnd: "/cgi-bin/ /cgi-bin/dockerauth/ /cgi-bin/dockerauth/auth/",
+		"/token":                                "/",
+		"/a/login/":                             "/a/",
 	} {
 		base, err := parseRealm("https://auth.example.com" + path)
 		if err != nil {

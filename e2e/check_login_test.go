@@ -31,7 +31,7 @@ func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
-			c := runCheckup(t, cmd, test.password+"\n", "login")
+			c := examine(t, cmd, test.password+"\n", "login")
 			c.expect(t, test.complaints, test.says)
 			if test.password != "" && strings.Contains(c.stdout+c.stderr, test.password) {
 				t.Error("the password is printed")
@@ -56,7 +56,7 @@ func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 		t.Run(test.groups, func(t *testing.T) {
 			check := s.checkLogin(t, name, "--json")
 			cmd := exec.Command("setpriv", append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
-			runCheckup(t, cmd, unixPassword+"\n", "login").expect(t, test.complaints, test.says)
+			examine(t, cmd, unixPassword+"\n", "login").expect(t, test.complaints, test.says)
 		})
 	}
 }

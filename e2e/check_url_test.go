@@ -10,16 +10,16 @@ import (
 // told is what check says of one thing.
 type told struct{ Level, Subject, What, Why, Remedy string }
 
-// checkup is what check says of all that lies under some subjects.
-type checkup struct {
+// examination is what check says of all that lies under some subjects.
+type examination struct {
 	findings []told
 	output
 }
 
-// runCheckup runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
-func runCheckup(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) checkup {
+// examine runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
+func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) examination {
 	t.Helper()
-	c := checkup{output: run(t, stdin, cmd)}
+	c := examination{output: run(t, stdin, cmd)}
 	var all struct{ Findings []told }
 	if err := json.Unmarshal([]byte(c.stdout), &all); err != nil {
 		t.Fatalf("read what check says: %v: %v", err, c.output)
@@ -35,7 +35,7 @@ func runCheckup(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) c
 }
 
 // expect wants these complaints, "level subject", and no others, and this text in some finding.
-func (c checkup) expect(t *testing.T, complaints, text string) {
+func (c examination) expect(t *testing.T, complaints, text string) {
 	t.Helper()
 	var got []string
 	var words strings.Builder
@@ -56,10 +56,10 @@ func (c checkup) expect(t *testing.T, complaints, text string) {
 	}
 }
 
-func (s *stage) checkURL(t *testing.T, path string) checkup {
+func (s *stage) checkURL(t *testing.T, path string) examination {
 	t.Helper()
 	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
-	return runCheckup(t, cmd, "", "url")
+	return examine(t, cmd, "", "url")
 }
 
 func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
@@ -171,7 +171,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 				t.Run(test.name, func(t *testing.T) {
 					r := startRegistry(t, kind, test.site, realm, trust{bundle: test.bundle})
 					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry", "http://"+r.host, "--url", realm)
-					runCheckup(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
+					examine(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
 				})
 			}
 		})
