@@ -35,16 +35,21 @@ func (p *probe) examineFiles() {
 	}
 }
 
-// guardedNames are the usual ones, and ours.
+// guardedNames are the usual ones, and ours: where a drop-in has them, beside config.yml or in a folder there.
 func guardedNames(cfg *config.Config) []string {
 	names := []string{"config.yml", "privkey.pem", ".htaccess", "auth.log"}
 	if cfg == nil {
 		return names
 	}
 	for _, file := range append([]string{cfg.Log.File}, cfg.Files...) {
-		if file != "" {
-			names = append(names, filepath.Base(file))
+		if file == "" {
+			continue
 		}
+		name, err := filepath.Rel(filepath.Dir(cfg.Path), file)
+		if err != nil || strings.HasPrefix(name, "..") {
+			name = filepath.Base(file)
+		}
+		names = append(names, name)
 	}
 	return unique(names)
 }

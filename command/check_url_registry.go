@@ -103,7 +103,7 @@ func (v *visit) compareRealm(realm, scheme string) {
 	if scheme == "https" && strings.HasPrefix(realm, "http:") {
 		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear", "serve the endpoint by https, and change realm in the registry's configuration")
 	}
-	if v.url != "" && v.url != realm {
+	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") { // the endpoint answers with and without
 		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", clipped(realm), v.url), "what --url finds is not what they meet", "use the same URL as realm and for --url")
 	}
 }

@@ -41,7 +41,8 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 	}{
 		{"it takes our tokens", healthy, "", "", "the registry takes our tokens"},
 		{"it sends clients to --url", healthy, realm, "", `sends clients to "` + realm + `"`},
-		{"it sends clients elsewhere", healthy, realm + "/", "warning registry.realm", "not to \"" + realm + "/\""},
+		{"it sends clients to --url but for a slash", healthy, realm + "/", "", "the registry takes our tokens"},
+		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm", "not to \"" + realm + "2\""},
 		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "", "the registry takes our tokens"},
 		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service", `calls itself "Registry.example"`},
 		{"it refuses our tokens", registryLike(realm, "registry.example", func(string) bool { return false }), "", "error registry.token", "rootcertbundle"},

@@ -183,6 +183,29 @@ func always(*http.Request) bool { return true }
 
 func isPost(r *http.Request) bool { return r.Method == http.MethodPost }
 
+func hasCredentials(r *http.Request) bool { return r.Header.Get("Authorization") != "" }
+
+// isAnonymous: as a client asks that has no credentials yet.
+func isAnonymous(r *http.Request) bool {
+	return isGet("service=registry.example")(r) && !hasCredentials(r)
+}
+
+func isGet(query string) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, realmEnd) && strings.Contains(r.URL.RawQuery, query)
+	}
+}
+
+func breakOff(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+func serveJSON(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		fmt.Fprint(w, text)
+	}
+}
+
 func isFile(name string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/"+name) }
 }
@@ -236,15 +259,8 @@ var mistakes = []struct {
 	{"a web server that asks for a password itself", where(always, page(401)), "error url.get", "AuthType"},
 	{"another web site", where(always, page(200)), "error url.get", "serves something else"},
 	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get", "does not run it"},
-	{"another program that speaks JSON", where(always, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(401)
-		fmt.Fprint(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
-	}), "error url.get", "another program answers"},
-	{"a program that gives tokens for whatever service", where(always, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"token":"a.b.c"}`)
-	}), "error url.get", "another program answers"},
+	{"another program that speaks JSON", where(always, serveJSON(`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)), "error url.get", "another program answers"},
+	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get", "another program answers"},
 	{"a service without a usable configuration", where(always, handler.OutOfOrder), "error url.get", "the service is out of order"},
 	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil), "error url.authorization", "CGIPassAuth On"},
 	{"Authorization arrives without its value", change(func(r *http.Request) {
@@ -265,14 +281,8 @@ var mistakes = []struct {
 	{"errors are replaced", where(func(r *http.Request) bool { return r.Method == http.MethodDelete }, page(405)), "warning url.errors", "ErrorDocument"},
 	{"the content type is another", change(nil, func(h http.Header) { h.Set("Content-Type", "text/plain") }), "warning url.headers", `Content-Type is "text/plain"`},
 	{"answers may be cached", change(nil, func(h http.Header) { h.Set("Cache-Control", "max-age=60") }), "warning url.headers", "no-store is missing"},
-	{"answers that are tokens may be cached", func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet && r.URL.Query().Get("service") != unknownService && r.Header.Get("Authorization") == "" {
-				change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP(w, r)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
+	{"some answers may be cached", func(next http.Handler) http.Handler {
+		return where(isAnonymous, change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP)(next)
 	}, "warning url.headers", "no-store is missing"},
 	{"JSON is said to be a page", change(nil, func(h http.Header) { h.Set("Content-Type", "text/html") }), "warning url.headers", "Content-Type is"},
 	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }), "error url.anonymous", "WWW-Authenticate"},
@@ -297,7 +307,24 @@ var mistakes = []struct {
 			_, _ = io.WriteString(w, strings.Repeat("x", 4096))
 		}
 	}), "error url.get", "not JSON"},
-	{"a connection that breaks off", where(isPost, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "error url.post, error url.chunked", "no usable answer"},
+	{"a web server without the other path", where(func(r *http.Request) bool { return r.URL.Path == autoredirectEnd }, page(404)), "", "which only registries with"},
+	{"a limit of the web server's own", where(always, page(429)), "error url.get", "in the service's place"},
+	{"a method that the web server keeps for itself", where(isGet(""), page(405)), "error url.get", "allow GET and POST"},
+	{"a redirect to nowhere", where(always, redirect("http://[")), "error url", "no usable answer"},
+	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get", `something else, "text/plain"`},
+	{"an empty answer", where(always, serve200("")), "error url.get", "an empty page"},
+	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.OutOfOrder), "error url.anonymous, error url.authorization", "it answers 503"},
+	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.OutOfOrder), "error url.authorization", "credentials are answered with 503"},
+	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token", "is no token"},
+	{"tokens for everybody that hold nothing", where(isAnonymous, serveJSON(`{"token":"e30.!.e30"}`)), "error url.token", "is no token"},
+	{"a POST that is answered as a GET", where(isPost, serveJSON(`{"token":"a.b.c"}`)), "error url.post, error url.chunked", "is answered with 200"},
+	{"a connection that breaks off at credentials", where(hasCredentials, breakOff), "error url.authorization", "no usable answer"},
+	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files", "no usable answer"},
+	{"a connection that breaks off in mid-answer", where(isAnonymous, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		fmt.Fprint(w, "{")
+	}), "error url.anonymous", "no usable answer"},
+	{"a connection that breaks off", where(isPost, breakOff), "error url.post, error url.chunked", "no usable answer"},
 }
 
 func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
@@ -474,6 +501,19 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 		if got := strings.Join(c.complaints(), ", "); got != want {
 			t.Errorf("%s: %q, want %q", host, got, want)
 		}
+	}
+}
+
+func TestOurFilesAreLookedForByTheirNames(t *testing.T) {
+	c := checkupOf(t, plainConfig)
+	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"), "/etc/dockerauth/cert.pem"}
+	const want = ".htaccess auth.log cert.pem config.yml keys/rsa.pem privkey.pem service.log"
+	if got := strings.Join(guardedNames(c.config), " "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	c.config.Log.File = ""
+	if got := strings.Join(guardedNames(c.config), " "); got != strings.TrimSuffix(want, " service.log") {
+		t.Errorf("without a log file: %s", got)
 	}
 }
 
