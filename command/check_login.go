@@ -23,7 +23,8 @@ const maxTyped = 1024
 // examineLogin holds a conversation for somebody who is there to type the password.
 func (c *checkup) examineLogin() {
 	if entry := access.Blacklist(c.config.BlacklistedUsers).Find(c.login, nil); entry != "" {
-		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry), "the service refuses it without asking PAM", "take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
+		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry), "the service refuses it without asking PAM",
+			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
 	}
 	os.Clearenv() // as in the service: modules run programs, and nothing of ours is theirs
@@ -167,6 +168,7 @@ func (c *checkup) showRules(who access.Who) {
 		}
 	}
 	if !granted {
-		c.warn("login.rules", fmt.Sprintf("nothing of this is granted to %q", who.Name), "a login succeeds, and pulls and pushes fail", "see the access section of "+c.config.Path+", and dockerauth explain")
+		c.warn("login.rules", fmt.Sprintf("nothing of this is granted to %q", who.Name), "a login succeeds, and pulls and pushes fail",
+			"see the access section of "+c.config.Path+", and dockerauth explain")
 	}
 }

@@ -47,12 +47,14 @@ func (p *probe) examineShortToken(subject string, long reply) {
 		return
 	}
 	if r.said.message() == answerRefused {
-		p.fail(subject, fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()), "the web server takes only shorter ones, and refresh tokens and registry tokens are long",
+		p.fail(subject, fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()),
+			"the web server takes only shorter ones, and refresh tokens and registry tokens are long",
 			"Apache: LimitRequestFieldSize 8190; nginx: large_client_header_buffers 4 8k; the same in every proxy on the way")
 		return
 	}
 	if p.isSound(subject, r) {
-		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, clipped(r.said.message())), "wrong ones are answered with 401", "its log says why")
+		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, clipped(r.said.message())), "wrong ones are answered with 401",
+			"its log says why")
 	}
 }
 

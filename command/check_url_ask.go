@@ -148,7 +148,8 @@ func trouble(err error) (what, why, remedy string) {
 	var wrapped *url.Error
 	switch {
 	case errors.As(err, &name):
-		return "the name " + clipped(name.Name) + " is not found: " + clipped(name.Err), "clients do not find it either", "see to the name's address in the DNS, or correct the URL"
+		return "the name " + clipped(name.Name) + " is not found: " + clipped(name.Err), "clients do not find it either",
+			"see to the name's address in the DNS, or correct the URL"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection is refused", "nobody listens at that address and port", "start the web server, or correct the port"
 	case isTimeout(err):
@@ -179,13 +180,15 @@ func distrust(err error) (what, why, remedy string, ok bool) {
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Sprintf("its certificate is good from %s to %s, and it is not that time", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)),
-			`docker says "x509: certificate has expired or is not yet valid"`, "renew the certificate and reload the web server; if its dates are right, set this machine's clock", true
+			`docker says "x509: certificate has expired or is not yet valid"`,
+			"renew the certificate and reload the web server; if its dates are right, set this machine's clock", true
 	case errors.As(err, &host):
 		return fmt.Sprintf("its certificate is not for %s but for %s", clipped(host.Host), clipped(strings.Join(host.Certificate.DNSNames, ", "))),
 			"docker refuses it", "get a certificate for that name, or use the name of the certificate in the realm", true
 	case errors.As(err, &unknown):
 		if unknown.Cert != nil && bytes.Equal(unknown.Cert.RawIssuer, unknown.Cert.RawSubject) {
-			return "its certificate is self-signed and this machine does not trust it", `docker says "x509: certificate signed by unknown authority"`, whereCA, true
+			return "its certificate is self-signed and this machine does not trust it", `docker says "x509: certificate signed by unknown authority"`,
+				whereCA, true
 		}
 		return "its certificate is signed by an authority that this machine does not trust", `docker says "x509: certificate signed by unknown authority"`,
 			"if it is from a public CA, serve the intermediate certificates as well (fullchain.pem); else " + whereCA, true

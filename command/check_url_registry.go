@@ -57,18 +57,23 @@ func (v *visit) challenge(r reply) (realm, service string, ok bool) {
 	scheme, params, _ := strings.Cut(header, " ")
 	switch {
 	case r.isRedirect():
-		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()), "it is that server that clients talk to", "give its URL to --registry")
+		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()), "it is that server that clients talk to",
+			"give its URL to --registry")
 	case r.status == http.StatusOK:
-		v.fail(subject, "it lets everybody in without a token", "everybody may pull, push and delete", "put the auth.token section into the registry's configuration and restart it")
+		v.fail(subject, "it lets everybody in without a token", "everybody may pull, push and delete",
+			"put the auth.token section into the registry's configuration and restart it")
 	case r.status != http.StatusUnauthorized:
-		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()), "a registry that wants tokens answers 401", "see whether the URL is the registry's, and what its log says")
+		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()), "a registry that wants tokens answers 401",
+			"see whether the URL is the registry's, and what its log says")
 	case !strings.EqualFold(scheme, "Bearer"):
-		v.fail(subject, "it does not ask for a token, but "+clipped(header), "it never sends clients to this service", "replace the registry's auth section by one with token")
+		v.fail(subject, "it does not ask for a token, but "+clipped(header), "it never sends clients to this service",
+			"replace the registry's auth section by one with token")
 	default:
 		values := challengeParams(params)
 		realm, service = values["realm"], values["service"]
 		if realm == "" || service == "" {
-			v.fail(subject, "its challenge names no realm or no service: "+clipped(header), "clients do not know whom to ask", "set realm and service in the registry's auth.token section")
+			v.fail(subject, "its challenge names no realm or no service: "+clipped(header), "clients do not know whom to ask",
+				"set realm and service in the registry's auth.token section")
 			return "", "", false
 		}
 		v.ok(subject, "it sends clients to %s for the service %s", clipped(realm), clipped(service))
@@ -101,10 +106,12 @@ func challengeParams(text string) map[string]string {
 func (v *visit) compareRealm(realm, scheme string) {
 	const subject = "registry.realm"
 	if scheme == "https" && strings.HasPrefix(realm, "http:") {
-		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear", "serve the endpoint by https, and change realm in the registry's configuration")
+		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
+			"serve the endpoint by https, and change realm in the registry's configuration")
 	}
 	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") { // the endpoint answers with and without
-		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", clipped(realm), v.url), "what --url finds is not what they meet", "use the same URL as realm and for --url")
+		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", clipped(realm), v.url), "what --url finds is not what they meet",
+			"use the same URL as realm and for --url")
 	}
 }
 
@@ -116,7 +123,8 @@ func (v *visit) compareService(service string) {
 		v.ok(subject, "%q is among our audiences", service)
 	default:
 		v.fail(subject, fmt.Sprintf("the registry calls itself %s, our audience is %s", clipped(service), quotedList(v.config.Audience)),
-			"requests for it are answered 400, and it refuses tokens for another", "make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
+			"requests for it are answered 400, and it refuses tokens for another",
+			"make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
 	}
 }
 
@@ -167,7 +175,8 @@ func (v *visit) showLongToken() {
 	case err == nil && r.status == http.StatusUnauthorized && r.isJSON():
 		v.ok(subject, "a token of %d bytes arrives", maxTokenSize)
 	case err == nil:
-		v.warn(subject, fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()), "a push with many mounts needs one as long",
+		v.warn(subject, fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()),
+			"a push with many mounts needs one as long",
 			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize 16380 (Apache)")
 	default:
 		what, why, remedy := trouble(err)
