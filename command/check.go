@@ -18,6 +18,9 @@ type checkup struct {
 	config  *config.Config // nil = not usable, and a finding has said why
 	now     func() time.Time
 
+	registry string // --registry; "" = not asked for
+	service  string // as the registry there calls itself; "" = not known
+
 	registryConfig string // --registry-config; "" = not asked for, as the next three
 	url            string // --url
 	login          string // --login
@@ -40,6 +43,7 @@ func Check(args []string, streams Streams) int {
 	flags.StringVar(&c.url, "url", "", "")
 	flags.StringVar(&c.login, "login", "", "")
 	flags.StringVar(&c.as, "as", "", "")
+	flags.StringVar(&c.registry, "registry", "", "")
 	asJSON := flags.Bool("json", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -75,6 +79,9 @@ func (c *checkup) examine() {
 	}
 	if c.registryConfig != "" {
 		c.examineRegistry()
+	}
+	if c.registry != "" {
+		c.examineRegistryURL() // before the endpoint: it says which service to ask for
 	}
 	if c.url != "" {
 		c.examineURL()

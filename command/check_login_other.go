@@ -1,0 +1,16 @@
+//go:build !linux
+
+package command
+
+import (
+	"errors"
+	"io"
+	"os"
+)
+
+// Without PAM there is nobody to show a password to.
+func isTerminal(*os.File) bool { return false }
+
+func readHidden(*os.File, io.Writer, string) (string, error) {
+	return "", errors.New("only Linux has PAM here")
+}

@@ -1,0 +1,189 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"dockerauth/jwtsign"
+)
+
+// visit asks one registry from outside: what somebody can find out who may not read its configuration.
+type visit struct {
+	*checkup
+	asker
+	ping string // URL of /v2/
+}
+
+// examineRegistryURL asks the registry at --registry where it sends its clients, whether it takes our tokens, and what time it is there.
+func (c *checkup) examineRegistryURL() {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	c.visitRegistry(newAsker(ctx, nil, askTime, c.now))
+}
+
+func (c *checkup) visitRegistry(a asker) {
+	u, err := url.Parse(c.registry)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+		c.fail("registry", "--registry is not the URL of a registry", "", "give it without a path, such as https://registry.example.com")
+		return
+	}
+	v := &visit{checkup: c, asker: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
+	r, err := v.ask(http.MethodGet, v.ping, nil, nil)
+	if err != nil {
+		what, why, remedy := trouble(err)
+		c.fail("registry", what, why, remedy)
+		return
+	}
+	c.compareClocks("registry.clock", r.header.Get("Date"))
+	realm, service, ok := v.challenge(r)
+	if !ok {
+		return
+	}
+	c.service = service
+	v.compareRealm(realm, u.Scheme)
+	v.compareService(service)
+	v.showTokens(service)
+}
+
+// challenge reads where clients are sent.
+func (v *visit) challenge(r reply) (realm, service string, ok bool) {
+	const subject = "registry"
+	header := r.header.Get("WWW-Authenticate")
+	scheme, params, _ := strings.Cut(header, " ")
+	switch {
+	case r.isRedirect():
+		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()), "it is that server that clients talk to",
+			"give its URL to --registry")
+	case r.status == http.StatusOK:
+		v.fail(subject, "it lets everybody in without a token", "everybody may pull, push and delete",
+			"put the auth.token section into the registry's configuration and restart it")
+	case r.status != http.StatusUnauthorized:
+		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()), "a registry that wants tokens answers 401",
+			"see whether the URL is the registry's, and what its log says")
+	case !strings.EqualFold(scheme, "Bearer"):
+		v.fail(subject, "it does not ask for a token, but "+clipped(header), "it never sends clients to this service",
+			"replace the registry's auth section by one with token")
+	default:
+		values := challengeParams(params)
+		realm, service = values["realm"], values["service"]
+		if realm == "" || service == "" {
+			v.fail(subject, "its challenge names no realm or no service: "+clipped(header), "clients do not know whom to ask",
+				"set realm and service in the registry's auth.token section")
+			return "", "", false
+		}
+		v.ok(subject, "it sends clients to %s for the service %s", clipped(realm), clipped(service))
+		return realm, service, true
+	}
+	return "", "", false
+}
+
+// challengeParams reads name="value" pairs (RFC 9110 §11.2), as registries write them.
+func challengeParams(text string) map[string]string {
+	values := map[string]string{}
+	for text != "" {
+		name, rest, found := strings.Cut(text, "=")
+		if !found {
+			break
+		}
+		var value string
+		if quoted, isQuoted := strings.CutPrefix(rest, `"`); isQuoted {
+			value, rest, _ = strings.Cut(quoted, `"`)
+			_, rest, _ = strings.Cut(rest, ",")
+		} else {
+			value, rest, _ = strings.Cut(rest, ",")
+		}
+		values[strings.ToLower(strings.TrimSpace(name))] = value
+		text = rest
+	}
+	return values
+}
+
+func (v *visit) compareRealm(realm, scheme string) {
+	const subject = "registry.realm"
+	if scheme == "https" && strings.HasPrefix(realm, "http:") {
+		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
+			"serve the endpoint by https, and change realm in the registry's configuration")
+	}
+	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") { // the endpoint answers with and without
+		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", clipped(realm), v.url), "what --url finds is not what they meet",
+			"use the same URL as realm and for --url")
+	}
+}
+
+func (v *visit) compareService(service string) {
+	const subject = "registry.service"
+	switch {
+	case v.config == nil:
+	case slices.Contains(v.config.Audience, service):
+		v.ok(subject, "%q is among our audiences", service)
+	default:
+		v.fail(subject, fmt.Sprintf("the registry calls itself %s, our audience is %s", clipped(service), quotedList(v.config.Audience)),
+			"requests for it are answered 400, and it refuses tokens for another",
+			"make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
+	}
+}
+
+func quotedList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = fmt.Sprintf("%q", name)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// showTokens shows the registry a token of ours, that grants nothing and is for nobody, and one as long as the longest that we give.
+func (v *visit) showTokens(service string) {
+	if v.config == nil || !slices.Contains(v.config.Audience, service) {
+		return
+	}
+	signer := jwtsign.Signer{Key: v.config.Key, Issuer: v.config.Issuer}
+	token, _, err := signer.AccessToken("", service, time.Minute, nil)
+	if err != nil {
+		v.fail("registry.token", "a token cannot be signed: "+err.Error(), "", "see the findings on the key")
+		return
+	}
+	const subject = "registry.token"
+	r, err := v.show(token)
+	switch {
+	case err != nil:
+		what, why, remedy := trouble(err)
+		v.fail(subject, what, why, remedy)
+		return
+	case r.status == http.StatusOK:
+		v.ok(subject, "the registry takes our tokens")
+	case r.status == http.StatusUnauthorized:
+		v.fail(subject, "the registry refuses our token: "+clipped(r.said.message()), "a login succeeds, and every push and pull fails",
+			"its issuer must be "+clipped(v.config.Issuer)+", and its rootcertbundle hold a copy of our certificate; restart it after a change; check --registry-config says which of them it is")
+	default:
+		v.fail(subject, fmt.Sprintf("our token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
+	}
+	v.showLongToken()
+}
+
+// maxTokenSize is the length of the longest token that is given out; handler has the same.
+const maxTokenSize = 8000
+
+func (v *visit) showLongToken() {
+	const subject = "registry.header"
+	r, err := v.show(strings.Repeat("x", maxTokenSize))
+	switch {
+	case err == nil && r.status == http.StatusUnauthorized && r.isJSON():
+		v.ok(subject, "a token of %d bytes arrives", maxTokenSize)
+	case err == nil:
+		v.warn(subject, fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()),
+			"a push with many mounts needs one as long",
+			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize 16380 (Apache)")
+	default:
+		what, why, remedy := trouble(err)
+		v.warn(subject, fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what), why, remedy)
+	}
+}
+
+func (v *visit) show(token string) (reply, error) {
+	return v.ask(http.MethodGet, v.ping, http.Header{"Authorization": {"Bearer " + token}}, nil)
+}

@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+func (s *site) checkLogin(t *testing.T, name string, more ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(binary(t), append([]string{"check", "--config", s.configFile, "--login", name}, more...)...)
+}
+
+func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, stageOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
+	for _, test := range []struct{ name, user, password, complaints, says string }{
+		{"the right one", alice, alicePassword, "", `PAM lets "alice" in`},
+		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " + s.configFile},
+		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " + s.configFile},
+		{"a wrong one", alice, "not-wonderland-at-all", "error login", "PAM_AUTH_ERR"},
+		{"none", alice, "", "error login", "there is no password"},
+		{"an expired account", carol, stageAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
+		{"a directory that cannot be reached", dora, stageAccounts[dora], "error login", "PAM_AUTHINFO_UNAVAIL"},
+		{"a blacklisted account", mallory, stageAccounts[mallory], "error login", "blacklisted_users"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
+			c := examine(t, cmd, test.password+"\n", "login")
+			c.expect(t, test.complaints, test.says)
+			if test.password != "" && strings.Contains(c.stdout+c.stderr, test.password) {
+				t.Error("the password is printed")
+			}
+			if s.web != nil && test.complaints == "" {
+				c.expect(t, "", `"www-data" (uid `)
+			}
+		})
+	}
+}
+
+// TestCheckLogsInAsTheServicesUser runs what check says to run: the web server's user may not ask about others until it has the group.
+func TestCheckLogsInAsTheServicesUser(t *testing.T) {
+	needRoot(t, "another user")
+	need(t, "another user", "setpriv")
+	name := makeAccounts(t, []unixAccount{{suffix: "ok"}})["ok"]
+	s := newStage(t, stageOptions{pam: shippedPAM})
+	for _, test := range []struct{ groups, complaints, says string }{
+		{"--clear-groups", "error login", "SupplementaryGroups=shadow"},
+		{"--groups=shadow", "", "PAM lets"},
+	} {
+		t.Run(test.groups, func(t *testing.T) {
+			check := s.checkLogin(t, name, "--json")
+			cmd := exec.Command("setpriv", append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
+			examine(t, cmd, unixPassword+"\n", "login").expect(t, test.complaints, test.says)
+		})
+	}
+}
+
+// terminal is a pseudo-terminal (pts(4)): person is where somebody types and reads.
+type terminal struct{ person, program *os.File }
+
+func openTerminal(t *testing.T) terminal {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { person.Close() })
+	var number, unlocked int32
+	control(t, person, syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked))
+	control(t, person, syscall.TIOCGPTN, unsafe.Pointer(&number))
+	program, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return terminal{person, program}
+}
+
+func control(t *testing.T, file *os.File, request uintptr, argument unsafe.Pointer) {
+	t.Helper()
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), request, uintptr(argument)); errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+func (x terminal) modes(t *testing.T) (modes syscall.Termios) {
+	t.Helper()
+	control(t, x.program, syscall.TCGETS, unsafe.Pointer(&modes))
+	return modes
+}
+
+// play runs a command at the terminal, types when the prompt is there, and returns what the terminal showed.
+func (x terminal) play(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
+	t.Helper()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.program, x.program, x.program
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := time.AfterFunc(readyWithin, func() { _ = cmd.Process.Kill() })
+	defer end.Stop()
+	const lastWord = "\x00the end\x00"
+	all := make(chan string)
+	go func() {
+		var text strings.Builder
+		buffer := make([]byte, 4096)
+		for typedIt := false; !strings.Contains(text.String(), lastWord); {
+			n, err := x.person.Read(buffer)
+			if err != nil {
+				break
+			}
+			text.Write(buffer[:n])
+			if !typedIt && strings.Contains(text.String(), "Password of") {
+				typedIt = true
+				_, _ = x.person.WriteString(typed)
+			}
+		}
+		all <- text.String()
+	}()
+	_ = cmd.Wait() // how it ended is in cmd.ProcessState
+	if _, err := x.program.WriteString(lastWord); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(<-all, lastWord)
+}
+
+func TestCheckLogsInAtATerminalThatShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{})
+	x := openTerminal(t)
+	before := x.modes(t)
+	shown := x.play(t, s.checkLogin(t, alice), alicePassword+"\n")
+	if !strings.Contains(shown, `PAM lets "alice" in`) {
+		t.Errorf("the terminal shows %q", shown)
+	}
+	if strings.Contains(shown, alicePassword) {
+		t.Error("the terminal shows the password")
+	}
+	if x.modes(t) != before {
+		t.Error("the terminal is not as it was")
+	}
+}
+
+func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{})
+	for name, typed := range map[string]string{"^C": "wonder\x03", `^\`: "wonder\x1c", "^Z, which waits, then ^C": "wonder\x1aland\x03"} {
+		t.Run(name, func(t *testing.T) {
+			x := openTerminal(t)
+			before := x.modes(t)
+			cmd := s.checkLogin(t, alice)
+			if shown := x.play(t, cmd, typed); strings.Contains(shown, "wonder") {
+				t.Errorf("the terminal shows what was typed: %q", shown)
+			}
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 { // Go's own end after SIGQUIT
+				t.Errorf("it ended otherwise: %v", cmd.ProcessState)
+			}
+			if x.modes(t) != before {
+				t.Error("the terminal is not as it was")
+			}
+		})
+	}
+}

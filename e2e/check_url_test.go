@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// told is what check says of one thing.
+type told struct{ Level, Subject, What, Why, Remedy string }
+
+// examination is what check says of all that lies under some subjects.
+type examination struct {
+	findings []told
+	output
+}
+
+// examine runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
+func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) examination {
+	t.Helper()
+	c := examination{output: run(t, stdin, cmd)}
+	var all struct{ Findings []told }
+	if err := json.Unmarshal([]byte(c.stdout), &all); err != nil {
+		t.Fatalf("read what check says: %v: %v", err, c.output)
+	}
+	for _, f := range all.Findings {
+		for _, subject := range subjects {
+			if f.Subject == subject || strings.HasPrefix(f.Subject, subject+".") {
+				c.findings = append(c.findings, f)
+			}
+		}
+	}
+	return c
+}
+
+// expect wants these complaints, "level subject", and no others, and this text in some finding.
+func (c examination) expect(t *testing.T, complaints, text string) {
+	t.Helper()
+	var got []string
+	var words strings.Builder
+	for _, f := range c.findings {
+		if f.Level != "ok" {
+			got = append(got, f.Level+" "+f.Subject)
+		}
+		words.WriteString(strings.Join([]string{f.Level, f.Subject, f.What, f.Why, f.Remedy}, " ") + "\n")
+	}
+	if list := strings.Join(got, ", "); list != complaints {
+		t.Errorf("check complains of %q, want %q", list, complaints)
+	}
+	if !strings.Contains(words.String(), text) {
+		t.Errorf("no finding says %q", text)
+	}
+	if t.Failed() {
+		t.Log(words.String())
+	}
+}
+
+func (s *stage) checkURL(t *testing.T, path string) examination {
+	t.Helper()
+	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
+	return examine(t, cmd, "", "url")
+}
+
+func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
+	for _, th := range []theatre{httpDoor, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap, nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, th, stageOptions{})
+			runs := 0
+			for _, mount := range s.mounts {
+				for _, path := range []string{mount + "/docker/v2/token", mount + "/auth/token"} {
+					s.checkURL(t, path).expect(t, "", "credentials arrive")
+					runs++
+				}
+			}
+			refused := 0
+			for _, line := range s.requestLines() {
+				if line["grant"] == "password" {
+					t.Errorf("a password was shown, so PAM and the throttle were asked: %v", line)
+				}
+				if line["outcome"] == "refused" {
+					refused++
+				}
+			}
+			if refused > 2*runs {
+				t.Errorf("%d refusals in %d runs: whoever counts them bans the administrator", refused, runs)
+			}
+		})
+	}
+}
+
+func TestCheckNamesTheDirectiveThatIsMissing(t *testing.T) {
+	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, th, stageOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"})
+			s.checkURL(t, s.mounts[0]+"/docker/v2/token").expect(t, "error url.authorization", "CGIPassAuth On")
+		})
+	}
+}
+
+func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
+	t.Parallel()
+	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
+	s := newStage(t, stageOptions{})
+	s.dropIn("None", true)
+	c := s.checkURL(t, "/docker/v2/token")
+	c.expect(t, "error url.files, error url.files, error url.files, error url.get", "/config.yml is served to the world")
+	for _, file := range []string{"/key.pem", "/.htaccess"} {
+		if !strings.Contains(c.stdout, file+" is served to the world") {
+			t.Errorf("%s is not named", file)
+		}
+	}
+	for _, text := range telltales(t, s)[:1] {
+		if strings.Contains(c.stdout, text) {
+			t.Error("check prints the key")
+		}
+	}
+}
+
+func TestCheckSeesAnHtaccessThatAsksForTooMuch(t *testing.T) {
+	t.Parallel()
+	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
+	s := newStage(t, stageOptions{})
+	s.dropIn("FileInfo AuthConfig", true)
+	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "AllowOverride")
+}
+
+func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
+	for _, test := range []struct {
+		theatre
+		says string
+	}{{nginxFastCGI, "the service is not running"}, {apacheProxyFcgi, "systemctl status dockerauth"}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := openTheatre(t, test.theatre, stageOptions{})
+			s.service.stop(t)
+			s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", test.says)
+		})
+	}
+}
+
+func TestCheckSeesARedirect(t *testing.T) {
+	t.Parallel()
+	s := openTheatre(t, nginxHTTP, stageOptions{}, [2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
+	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "redirected (308)")
+}
+
+// TestCheckAsksARegistry has it ask registries that trust us and such that do not.
+func TestCheckAsksARegistry(t *testing.T) {
+	for _, kind := range []registryKind{registry28, registry31} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			needRegistry(t, kind)
+			s := newSite(t, siteOptions{certificate: true})
+			_, realm := s.serveHTTP(t)
+			stranger := newSite(t, siteOptions{})
+			other := *s
+			other.issuer += "/"
+			for _, test := range []struct {
+				name             string
+				site             *site
+				bundle           string
+				complaints, says string
+			}{
+				{"that trusts us", s, s.certFile, "", "the registry takes our tokens"},
+				{"that trusts somebody else", s, stranger.certFile, "error registry.token", "rootcertbundle"},
+				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
+			} {
+				t.Run(test.name, func(t *testing.T) {
+					r := startRegistry(t, kind, test.site, realm, trust{bundle: test.bundle})
+					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry", "http://"+r.host, "--url", realm)
+					examine(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
+				})
+			}
+		})
+	}
+}
