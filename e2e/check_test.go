@@ -137,7 +137,7 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 			s := newSite(t, o)
 			key := tr.trust(t, s)
 			_, realm := s.serveHTTP(t)
-			registryYML := writeFile(t, filepath.Join(s.dir, "registry.yml"), registryConfig(s.dir, "localhost:0", s, realm, key), 0o644)
+			registryYML := writeFile(t, filepath.Join(s.dir, "registry.yml"), registryConfig(s.dir, "localhost:0")+authSection(s, realm, key), 0o644)
 			said := runCheck(t, "--config", s.configFile, "--registry-config", registryYML)
 			token := fetchTokens(t, realm, url.Values{"service": {audience}}).Token
 			for _, kind := range []registryKind{registry28, registry31} {
