@@ -30,6 +30,7 @@ type talk struct {
 	key     digest
 	waiting int // share.mu
 	giveUp  context.CancelFunc
+	given   bool          // up, because nobody waited; share.mu
 	done    chan struct{} // closed when there is an answer
 	account Account
 	err     error
@@ -45,8 +46,7 @@ func (s *share) Hold(ctx context.Context, l Login) (Account, error) {
 			<-t.done
 			return clone(t.account), t.err
 		}
-		// It is cancelled when all who waited have gone, and that may have been a moment before we came.
-		if !errors.Is(t.err, context.Canceled) {
+		if !s.ended(t) {
 			return clone(t.account), t.err
 		}
 	}
@@ -95,6 +95,14 @@ func (s *share) leave(t *talk) {
 	defer s.mu.Unlock()
 	t.waiting--
 	if t.waiting == 0 {
+		t.given = true
 		t.giveUp()
 	}
+}
+
+// ended says whether the conversation was told to end a moment before the last one joined it, and did: then it has no answer for him.
+func (s *share) ended(t *talk) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.given && errors.Is(t.err, context.Canceled)
 }

@@ -204,6 +204,16 @@ func TestWhoComesAfterTheLastHasLeftBeginsAnew(t *testing.T) {
 	})
 }
 
+// Nobody has told it to end: then that is its answer.
+func TestAConversationThatSaysItWasCancelledIsBelieved(t *testing.T) {
+	c := Share(conversationFunc(func(context.Context, Login) (Account, error) {
+		return Account{}, fmt.Errorf("%w: %w", ErrBroken, context.Canceled)
+	}))
+	if _, err := c.Hold(t.Context(), alice); !errors.Is(err, ErrBroken) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDeadlineInsideAShareIsTheConversations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := Share(Deadline(10*time.Second, &slow{takes: time.Hour}))
