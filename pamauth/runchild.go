@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// RunChild is what the program that Child starts must do, and nothing before it: read the order from stdin, hold the conversation, write the
-// verdict to stdout. It returns the status to exit with, and the process should exit. When stdin ends before that, the parent has
-// given up or died: RunChild kills what the modules started and returns.
+// RunChild is what the program that Child starts must do, and nothing before it: hide, say so on stdout, read the order from stdin, hold the
+// conversation, write the verdict to stdout. It returns the status to exit with, and the process should exit. When stdin ends before that, the
+// parent has given up or died: RunChild kills what the modules started and returns.
 func RunChild(stdin io.Reader, stdout io.Writer) int {
 	// A service manager signals every process of the service. This one ends with its conversation, or when the parent does.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -30,6 +30,9 @@ func runChild(stdin io.Reader, stdout io.Writer) error {
 	}
 	in, out, err := TakeAside(stdin, stdout)
 	if err != nil {
+		return err
+	}
+	if _, err := out.Write([]byte{greeting}); err != nil {
 		return err
 	}
 	o, err := readOrder(in)
