@@ -48,7 +48,8 @@ func Run(args []string, streams Streams) int {
 }
 
 // harmless are the commands that do nothing with the rights of a set-group-id
-// install, or see to it themselves.
+// install, or see to it themselves: a conversation is held for this program's
+// own doors only.
 func harmless(name string) bool {
 	switch name {
 	case "http", "fastcgi", "explain", "init", "check", lookArg:

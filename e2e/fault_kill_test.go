@@ -50,7 +50,7 @@ func (s *scene) begin() *pendingLogins {
 	p := &pendingLogins{}
 	var before int
 	if s.service != nil {
-		before = descriptors(s.pid())["socket"]
+		before = connections(s.pid())
 	}
 	for i := range underWay {
 		p.all.Go(func() { p.replies[i] = s.ask(awaiting(i), passwordOf(awaiting(i))) })
@@ -59,7 +59,7 @@ func (s *scene) begin() *pendingLogins {
 		eventually(s.t, answerWithin, "programs to be at work", func() bool { return len(processesOf(s.program)) >= underWay })
 		return p
 	}
-	eventually(s.t, answerWithin, "all requests to be accepted", func() bool { return descriptors(s.pid())["socket"] >= before+underWay })
+	eventually(s.t, answerWithin, "all requests to be accepted", func() bool { return connections(s.pid()) >= before+underWay })
 	s.awaitConversations(1)
 	return p
 }
@@ -211,8 +211,11 @@ func playKillConversation(s *scene) {
 	c.more(1)
 	p := s.begin()
 	victim := s.aConversation()
-	if n := descriptors(victim)["socket"]; n > 0 {
-		s.t.Errorf("a conversation holds %d sockets of its service", n)
+	theirs := sockets(s.pid())
+	for socket := range sockets(victim) {
+		if theirs[socket] {
+			s.t.Errorf("a conversation holds %s of its service", socket)
+		}
 	}
 	_ = syscall.Kill(victim, syscall.SIGKILL)
 	s.proceed()

@@ -232,6 +232,24 @@ func descriptors(pid int) map[string]int {
 	return kinds
 }
 
+// connections counts the sockets of a service but those that lead to its conversations, with each of which it has a pipe as well.
+func connections(pid int) int {
+	open := descriptors(pid)
+	return open["socket"] - open["pipe"]
+}
+
+// sockets are those that a process has open, by the kernel's names for them. The two ends of a line have two.
+func sockets(pid int) map[string]bool {
+	names := map[string]bool{}
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, "socket:") {
+			names[target] = true
+		}
+	}
+	return names
+}
+
 // tooManyDescriptors waits until the service has at most as many sockets and pipes open as before, and says what is too much.
 func (s *scene) tooManyDescriptors(pid int, before map[string]int) (lost []string) {
 	for _, kind := range []string{"socket", "pipe", "anon_inode"} {

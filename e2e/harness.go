@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -298,8 +299,13 @@ func (o output) String() string {
 // run runs cmd to its end, with stdin as its input. A status other than 0 is a result, not a failure.
 func run(t testing.TB, stdin string, cmd *exec.Cmd) output {
 	t.Helper()
+	return runOn(t, strings.NewReader(stdin), cmd)
+}
+
+func runOn(t testing.TB, stdin io.Reader, cmd *exec.Cmd) output {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stdin = stdin
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()

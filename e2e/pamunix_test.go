@@ -1,14 +1,17 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -251,33 +254,32 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, "cp", s.configFile, own)
+	linked := filepath.Join(own, "linked") // the same, but the configuration is root's for as long as the link to it stays
+	mustRun(t, "install", "-d", "-o", web.name, linked)
+	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")), os.Symlink(s.configFile, filepath.Join(linked, "config.yml"))); err != nil {
+		t.Fatal(err)
+	}
 	mustRun(t, "chown", "-R", web.name, own+"/config.yml", s.confdir, s.keyFile)
 	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
-	order := "\x01\x00\x20\x00\x00\x00\x00\x00\x00\x01"
-	for _, text := range []string{"dockerauth", s.confdir, "", "alice", "x", ""} {
-		order += string([]byte{0, byte(len(text))}) + text
-	}
-	order = string([]byte{0, 0, 0, byte(len(order))}) + order
 	for _, c := range []struct {
 		name    string
 		program string
 		args    []string
 		env     []string
-		stdin   string
 		says    string
 	}{
-		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"}, nil, "", "set-group-id"},
-		{"the same over FastCGI", program, []string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "", "set-group-id"},
-		{"a file that only the group can read", program, []string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "", "set-group-id"},
-		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi, "", "does not belong to root"},
-		{"an order for a stack of one's own", program, []string{"pam-conversation"}, nil, order, "does not belong to root"},
+		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"}, nil, "set-group-id"},
+		{"the same over FastCGI", program, []string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
+		{"a file that only the group can read", program, []string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
+		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi, "does not belong to root"},
+		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi, "does not belong to root"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.program, c.args...)
 			cmd.Env = append([]string{}, c.env...)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
-			o := run(t, c.stdin, cmd)
-			if strings.Contains(o.stdout, "access_token") || strings.Contains(o.stdout, "\x01y") || !strings.Contains(o.stdout+o.stderr, c.says) {
+			o := run(t, "", cmd)
+			if strings.Contains(o.stdout, "access_token") || !strings.Contains(o.stdout+o.stderr, c.says) {
 				t.Errorf("got %v, want %q", o, c.says)
 			}
 			if strings.Contains(o.stdout+o.stderr, "root:") {
@@ -285,6 +287,116 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestASetGroupIDProgramTakesOrdersFromItselfOnly tries what else the web user could do with that group: try passwords past configuration,
+// blacklist and throttle.
+func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
+	need(t, "Debian's PAM service of su", "/etc/pam.d/su")
+	name := makeAccounts(t, []unixAccount{{suffix: "order"}})["order"]
+	web, shadow := lookupWebUser(t), int(lookupGroup(t, "shadow"))
+	s := newSite(t, siteOptions{pamService: "auth required pam_permit.so\naccount required pam_permit.so\n"})
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	borrowing, plain := filepath.Join(s.dir, "borrowing"), filepath.Join(s.dir, "plain")
+	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), borrowing)
+	mustRun(t, "install", binary(t), plain)
+	const takes, refuses = "r\x01y", "does not come from this program"
+	own := filepath.Join(s.dir, "own") // with a stack that lets everybody in
+	mustRun(t, "install", "-d", "-o", web.name, own)
+	mustRun(t, "install", "-o", web.name, filepath.Join(s.confdir, "dockerauth"), own)
+	for _, c := range []struct {
+		name    string
+		program string
+		gid     int                                // of who starts it
+		line    func(t *testing.T) (a, b *os.File) // on which the order comes
+		stdout  string
+		stderr  string
+	}{
+		{"whoever has the group himself", plain, shadow, pairOf(web.uid, shadow), takes, ""},
+		{"the program itself", borrowing, web.gid, pairOf(web.uid, shadow), takes, ""},
+		{"the web user", borrowing, web.gid, pairOf(web.uid, web.gid), "", refuses},
+		{"root, for somebody else", borrowing, web.gid, pairOf(0, 0), "", refuses},
+		{"another user with that group", borrowing, web.gid, pairOf(web.uid+1, shadow), "", refuses},
+		{"somebody at a pipe", borrowing, web.gid, pipe, "", refuses},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
+				cmd := exec.Command(c.program, "pam-conversation")
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(c.gid)}}
+				here, there := c.line(t)
+				if _, err := here.WriteString(orderFor(stack[0], stack[1], name, unixPassword)); err != nil {
+					t.Fatal(err)
+				}
+				o := runOn(t, there, cmd)
+				if !strings.HasPrefix(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" || !strings.Contains(o.stderr, c.stderr) {
+					t.Errorf("%s: got %v, want %q and %q", stack, o, c.stdout, c.stderr)
+				}
+			}
+		})
+	}
+	t.Run("a stack of the web user's own, whoever orders it", func(t *testing.T) {
+		cmd := exec.Command(borrowing, "pam-conversation")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+		here, there := pairOf(web.uid, shadow)(t)
+		if _, err := here.WriteString(orderFor("dockerauth", own, name, unixPassword)); err != nil {
+			t.Fatal(err)
+		}
+		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x01b") || !strings.Contains(o.stdout, "does not belong to root") {
+			t.Errorf("got %v", o)
+		}
+	})
+}
+
+// orderFor is what a door writes to the process that holds its conversation.
+func orderFor(service, confdir, user, password string) string {
+	order := "\x01\x00\x20\x00\x00\x00\x00\x00\x00\x01"
+	for _, text := range []string{service, confdir, "", user, password, ""} {
+		order += string([]byte{0, byte(len(text))}) + text
+	}
+	return string([]byte{0, 0, 0, byte(len(order))}) + order
+}
+
+// pairOf makes socket pairs with the rights of a user and a group, which the kernel notes with them.
+func pairOf(uid, gid int) func(t *testing.T) (a, b *os.File) {
+	return func(t *testing.T) (a, b *os.File) {
+		t.Helper()
+		var errs [2]syscall.Errno
+		var fds [2]int
+		var failed error
+		var done sync.WaitGroup
+		done.Go(func() {
+			runtime.LockOSThread() // for ever: the thread ends with its rights
+			const same = ^uintptr(0)
+			_, _, errs[0] = syscall.RawSyscall(syscall.SYS_SETRESGID, same, uintptr(gid), same)
+			_, _, errs[1] = syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same)
+			fds, failed = syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		})
+		done.Wait()
+		if errs[0] != 0 || errs[1] != 0 || failed != nil {
+			t.Fatal(errs, failed)
+		}
+		return keep(t, os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there"))
+	}
+}
+
+func pipe(t *testing.T) (a, b *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keep(t, w, r)
+}
+
+// keep holds both open until the test ends.
+func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
+	t.Cleanup(func() {
+		_ = a.Close()
+		_ = b.Close()
+	})
+	return a, b
 }
 
 func TestModules(t *testing.T) {

@@ -36,15 +36,21 @@ func (c Child) Hold(ctx context.Context, l Login) (Account, error) {
 		return Account{}, fmt.Errorf("%w: no time left: %w", ErrBusy, context.Cause(ctx))
 	}
 	b := newBrand()
-	p, err := c.start(order{Stack: c.Stack, Login: l, Brand: b})
+	frame, err := order{Stack: c.Stack, Login: l, Brand: b}.encode()
+	if err != nil {
+		return Account{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
+	}
+	defer clear(frame)
+	p, err := c.start()
 	if err != nil {
 		return Account{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
 	}
 	defer p.close()
+	handed := p.hand(ctx, frame)
 	timely := p.wait(ctx)
 	text := p.chatter()
 	c.relay(text)
-	if timely {
+	if handed && timely {
 		if v, err := p.verdict(); err == nil {
 			return v.result()
 		}
@@ -56,29 +62,31 @@ func (c Child) Hold(ctx context.Context, l Login) (Account, error) {
 	return Account{}, fmt.Errorf("%w: the child ended without a verdict (%s)%s\n  a module crashed or ended it; %s", ErrBroken, p.death(text), survivors(left), seeAuthLog)
 }
 
-// process is a child that was started, and our ends of its pipes.
+// process is a child that was started, and our ends of what joins it to us.
 type process struct {
 	cmd    *exec.Cmd
-	order  *os.File // held open: its end tells the child that nobody waits any more
-	answer *os.File
+	line   *os.File // order and verdict; held open: its end tells the child that nobody waits any more
 	noise  chan []byte
 	stderr *os.File
 	ended  chan struct{}
 }
 
-// start runs the program with nothing of ours but the order.
-func (c Child) start(o order) (*process, error) {
-	frame, err := o.encode()
+// start runs the program with nothing of ours, and no order yet.
+//
+// The order goes through a socket, because no other process can open that: a pipe can be opened anew by whoever may look into /proc/PID/fd,
+// and that is every process of the same user until the child has hidden itself.
+func (c Child) start() (*process, error) {
+	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
-	var pipes [6]*os.File
-	for i := 0; i < len(pipes); i += 2 {
-		if pipes[i], pipes[i+1], err = os.Pipe(); err != nil {
-			closeAll(pipes[:])
-			return nil, err
-		}
+	defer theirs.Close()
+	stderr, printed, err := os.Pipe()
+	if err != nil {
+		_ = ours.Close()
+		return nil, err
 	}
+	defer printed.Close()
 	// The modules' lines in the system's log begin with the name in the first argument.
 	program, name := c.Program, c.Program
 	if program == "" {
@@ -91,32 +99,56 @@ func (c Child) start(o order) (*process, error) {
 		Dir:  "/",
 		// The child's own session: a terminal's or a service manager's signals to our group are not its business.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-		Stdin:       pipes[0], Stdout: pipes[3], Stderr: pipes[5],
+		Stdin:       theirs, Stdout: theirs, Stderr: printed,
 	}
-	// The order fits into the pipe, so this does not wait for the child.
-	if _, err = pipes[1].Write(frame); err == nil {
-		err = cmd.Start()
-	}
-	clear(frame)
-	closeAll([]*os.File{pipes[0], pipes[3], pipes[5]})
-	if err != nil {
-		closeAll([]*os.File{pipes[1], pipes[2], pipes[4]})
+	if err := cmd.Start(); err != nil {
+		_ = ours.Close()
+		_ = stderr.Close()
 		return nil, err
 	}
-	p := &process{cmd: cmd, order: pipes[1], answer: pipes[2], stderr: pipes[4], noise: make(chan []byte, 1), ended: make(chan struct{})}
+	p := &process{cmd: cmd, line: ours, stderr: stderr, noise: make(chan []byte, 1), ended: make(chan struct{})}
 	go p.listen()
 	go func() {
 		_ = cmd.Wait()
 		close(p.ended)
+		p.hurry()
 	}()
 	return p, nil
 }
 
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		if f != nil {
-			_ = f.Close()
-		}
+// socketPair is the line between parent and child. Our end never makes a thread wait.
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if err := syscall.SetNonblock(fds[0], true); err != nil {
+		_ = syscall.Close(fds[0])
+		_ = syscall.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "line to the child"), os.NewFile(uintptr(fds[1]), "line to the parent"), nil
+}
+
+// hand waits until the child says that it has hidden itself, and gives it the order. It is false when the child or the time ends before that.
+func (p *process) hand(ctx context.Context, frame []byte) bool {
+	defer context.AfterFunc(ctx, p.hurry)()
+	var word [1]byte
+	if n, err := p.line.Read(word[:]); n != 1 || err != nil || word[0] != greeting {
+		p.hangUp() // to one that never takes an order
+		return false
+	}
+	_, err := p.line.Write(frame)
+	return err == nil
+}
+
+// hurry ends every wait for the line, now and later.
+func (p *process) hurry() { _ = p.line.SetDeadline(time.Unix(1, 0)) }
+
+// hangUp tells the child that nothing more comes. What it says itself is still heard.
+func (p *process) hangUp() {
+	if conn, err := p.line.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_WR) })
 	}
 }
 
@@ -127,7 +159,7 @@ func (p *process) listen() {
 	p.noise <- text
 }
 
-// wait is true when the child ended in time. Else it was made to end: first by the end of its order, at which it kills what it started, because
+// wait is true when the child ended in time. Else it was made to end: first by the end of its line, at which it kills what it started, because
 // it sees more of that than we do where /proc is mounted with hidepid; then by force.
 func (p *process) wait(ctx context.Context) bool {
 	select {
@@ -135,7 +167,7 @@ func (p *process) wait(ctx context.Context) bool {
 		return true
 	case <-ctx.Done():
 	}
-	_ = p.order.Close()
+	p.hangUp()
 	select {
 	case <-p.ended:
 		return false
@@ -154,26 +186,23 @@ func (p *process) chatter() []byte {
 	return <-p.noise
 }
 
-// verdict reads what is in the pipe. The child has ended, so that is all of it. The end of file may not be there yet, since a sibling holds a
-// copy of the pipe between its fork and its exec; and a time limit would pass unread when this process gets no turn for as long.
+// verdict reads what has come. The child has ended, so that is all of it. The end of file may not be there yet, since a sibling holds a
+// copy of the child's end between its fork and its exec; and a time limit would pass unread when this process gets no turn for as long.
 func (p *process) verdict() (verdict, error) {
-	conn, err := p.answer.SyscallConn()
+	conn, err := p.line.SyscallConn()
 	if err != nil {
 		return verdict{}, err
 	}
 	var b []byte
 	var failed error
-	err = conn.Read(func(fd uintptr) bool {
-		b, failed = readReady(int(fd), maxVerdict+1)
-		return true
-	})
+	err = conn.Control(func(fd uintptr) { b, failed = readReady(int(fd), maxVerdict+1) })
 	if err := errors.Join(err, failed); err != nil {
 		return verdict{}, err
 	}
 	return decodeVerdict(b)
 }
 
-// readReady takes up to most bytes from a pipe without waiting for more.
+// readReady takes up to most bytes from a socket without waiting for more.
 func readReady(fd, most int) ([]byte, error) {
 	b := make([]byte, most)
 	n := 0
@@ -182,7 +211,7 @@ func readReady(fd, most int) ([]byte, error) {
 		switch {
 		case err == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
+		case err == syscall.EAGAIN, err == syscall.ECONNRESET: // a reset: it ended before it had read everything
 			return b[:n], nil
 		case err != nil:
 			return nil, os.NewSyscallError("read", err)
@@ -206,7 +235,8 @@ func (p *process) death(text []byte) string {
 }
 
 func (p *process) close() {
-	closeAll([]*os.File{p.order, p.answer, p.stderr})
+	_ = p.line.Close()
+	_ = p.stderr.Close()
 }
 
 // relay passes on what the child printed.

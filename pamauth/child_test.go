@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // cast is a stage on which a script of pam_exec plays: it writes what it has to say to a pipe, which the test reads.
@@ -67,6 +68,24 @@ sh -c 'setsid sh -c "echo \$\$ > @/pipe; trap : TERM; exec sleep 600" & exit' &
 `
 
 const familySize = 4
+
+// begin starts a child and gives it its order.
+func begin(t *testing.T, stack Stack, user string) *process {
+	t.Helper()
+	frame, err := order{Stack: stack, Login: Login{User: user, Password: password}, Brand: newBrand()}.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := child(stack, nil).start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	if !p.hand(t.Context(), frame) {
+		t.Fatal("the child took no order")
+	}
+	return p
+}
 
 func gone(t *testing.T, pids []int) {
 	t.Helper()
@@ -180,13 +199,9 @@ func TestNothingIsLeftOfAChildThatCannotCleanUp(t *testing.T) {
 
 func TestNothingIsLeftWhenTheParentDies(t *testing.T) {
 	cast, stack := newCast(t, family+"sleep 600\n")
-	p, err := child(stack, nil).start(order{Stack: stack, Login: Login{User: "alice", Password: password}, Brand: newBrand()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.close()
+	p := begin(t, stack, "alice")
 	pids := cast.numbers(familySize)
-	_ = p.order.Close() // as the kernel does when the parent is killed
+	_ = p.line.Close() // as the kernel does when the parent is killed
 	<-p.ended
 	gone(t, append(pids, p.cmd.Process.Pid))
 }
@@ -196,11 +211,7 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 	if err := syscall.Mkfifo(cast.path("go"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := child(stack, nil).start(order{Stack: stack, Login: Login{User: "alice", Password: password}, Brand: newBrand()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.close()
+	p := begin(t, stack, "alice")
 	cast.numbers(1)
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		if err := p.cmd.Process.Signal(s); err != nil {
@@ -226,6 +237,9 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	}
 }
 
+// takeOrder is how a script greets and waits for its order. It leaves the rest of that unread, which must not matter.
+const takeOrder = "printf r; head -c 1 >/dev/null; "
+
 func TestProgramsThatAreNotTheChild(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -237,10 +251,12 @@ func TestProgramsThatAreNotTheChild(t *testing.T) {
 		{"one that says nothing", "/bin/sh", "exit 0", []string{"without a verdict (exit status 0)"}},
 		{"one that fails", "/bin/sh", "exit 3", []string{"without a verdict (exit status 3)"}},
 		{"one that says something else", "/bin/sh", "echo yes", []string{"without a verdict"}},
-		{"one that says half a verdict", "/bin/sh", `printf '\001y\000\005alic'`, []string{"without a verdict"}},
-		{"one that says more than a verdict", "/bin/sh", `printf '\001y\000\005alice!'`, []string{"without a verdict"}},
-		{"one that says a verdict of another version", "/bin/sh", `printf '\002y\000\005alice'`, []string{"without a verdict"}},
-		{"one that talks without end", "/bin/sh", "head -c 60000 /dev/zero", []string{"without a verdict"}},
+		{"one that says a verdict unasked", "/bin/sh", `printf '\001y\000\005alice'`, []string{"without a verdict"}},
+		{"one that says nothing more", "/bin/sh", takeOrder + "exit 3", []string{"without a verdict (exit status 3)"}},
+		{"one that says half a verdict", "/bin/sh", takeOrder + `printf '\001y\000\005alic'`, []string{"without a verdict"}},
+		{"one that says more than a verdict", "/bin/sh", takeOrder + `printf '\001y\000\005alice!'`, []string{"without a verdict"}},
+		{"one that says a verdict of another version", "/bin/sh", takeOrder + `printf '\002y\000\005alice'`, []string{"without a verdict"}},
+		{"one that talks without end", "/bin/sh", takeOrder + "head -c 60000 /dev/zero", []string{"without a verdict"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -254,9 +270,42 @@ func TestProgramsThatAreNotTheChild(t *testing.T) {
 	}
 }
 
+// Until a child says that it has hidden itself, others of its user may look into it.
+func TestAnOrderWaitsForTheGreeting(t *testing.T) {
+	for name, script := range map[string]string{
+		"a child that says nothing":        "cat >&2",
+		"a child that says something else": "echo no; cat >&2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr notes
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			c := Child{Program: "/bin/sh", Args: []string{"-c", script}, Stack: Stack{"test", "/"}, Stderr: &stderr}
+			if _, err := c.Hold(ctx, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+				t.Errorf("got %v", err)
+			}
+			if got := stderr.String(); got != "" {
+				t.Errorf("it was given %q", got)
+			}
+		})
+	}
+}
+
+// Not even by the same process. Whoever cannot open it before the child has hidden itself has nothing to read the order from afterwards.
+func TestTheLineToAChildCannotBeOpened(t *testing.T) {
+	var stderr notes
+	c := Child{Program: "/bin/sh", Args: []string{"-c", "LC_ALL=C cat /proc/$$/fd/0 /proc/$$/fd/1; exit 3"}, Stack: Stack{"test", "/"}, Stderr: &stderr}
+	if _, err := hold(t, c, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+		t.Errorf("got %v", err)
+	}
+	if got := stderr.String(); strings.Count(got, "No such device or address") != 2 {
+		t.Errorf("standard input and output: %q", got)
+	}
+}
+
 // A sibling that is just being started holds a copy of the pipe for a moment; here it is a process that holds it for longer.
 func TestAVerdictIsBelievedBeforeTheEndOfFile(t *testing.T) {
-	c := Child{Program: "/bin/sh", Args: []string{"-c", `printf '\001y\000\005alice'; sleep 1 & exit 0`}, Stack: Stack{"test", "/"}}
+	c := Child{Program: "/bin/sh", Args: []string{"-c", takeOrder + `printf '\001y\000\005alice'; sleep 1 & exit 0`}, Stack: Stack{"test", "/"}}
 	account, err := hold(t, c, Login{User: "alice", Password: password})
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)

@@ -179,11 +179,7 @@ func inOwnProcess(t *testing.T, stack Stack, as *syscall.Credential) running {
 // inChild starts a child that holds the conversation.
 func inChild(t *testing.T, stack Stack) running {
 	t.Helper()
-	p, err := child(stack, nil).start(order{Stack: stack, Login: Login{User: "root", Password: password}, Brand: newBrand()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.close)
+	p := begin(t, stack, "root")
 	return running{p.cmd.Process.Pid, p.ended, func() string {
 		v, err := p.verdict()
 		_, held := v.result()

@@ -4,6 +4,7 @@ package pamauth
 
 import (
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -20,5 +21,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == holdArgument {
 		exit(holdAndTell(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
+	if len(os.Args) == 5 && os.Args[1] == holdManyArgument {
+		exit(holdMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
+	}
+	if len(os.Args) == 3 && os.Args[1] == spyArgument {
+		exit(spy(number(os.Args[2])))
+	}
 	os.Exit(m.Run())
+}
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic(err)
+	}
+	return n
 }

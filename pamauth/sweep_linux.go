@@ -90,10 +90,12 @@ func numbered(folder string) []int {
 }
 
 // children are this process's own, as far as the kernel tells (CONFIG_PROC_CHILDREN).
-func children() []int {
+func children() []int { return childrenOf("self") }
+
+func childrenOf(process string) []int {
 	var pids []int
-	for _, thread := range numbered("/proc/self/task") {
-		list, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(thread) + "/children")
+	for _, thread := range numbered("/proc/" + process + "/task") {
+		list, _ := os.ReadFile("/proc/" + process + "/task/" + strconv.Itoa(thread) + "/children")
 		for _, field := range bytes.Fields(list) {
 			if pid, err := strconv.Atoi(string(field)); err == nil {
 				pids = append(pids, pid)

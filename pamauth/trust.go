@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -13,36 +14,55 @@ func Borrowed() bool {
 	return os.Getuid() != 0 && (os.Geteuid() != os.Getuid() || os.Getegid() != os.Getgid())
 }
 
-// CheckTrust refuses a file that anyone but root could have written or put in its place: the file, every folder above it, and what symbolic
-// links lead to belong to root, and nobody else may write there. A folder with the sticky bit, such as /tmp, will do: what is root's in it
-// stays where it is.
+// maxLinks is how many symbolic links the kernel follows on one path (path_resolution(7)).
+const maxLinks = 40
+
+// CheckTrust refuses a file that anyone but root could have written or put in its place: the file, the folders above it, and every symbolic link
+// on the way with the folders above that, belong to root, and nobody else may write there. A folder with the sticky bit, such as /tmp, will do:
+// what is root's in it stays where it is.
 func CheckTrust(path string) error {
-	real, err := filepath.EvalSymlinks(path)
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if real, err = filepath.Abs(real); err != nil {
-		return err
-	}
-	for {
-		if err := checkOwner(real); err != nil {
+	links := 0
+	// way is never behind a symbolic link, so that what it is joined with is where the kernel goes too.
+	for way, rest := "/", strings.Split(path, "/"); ; {
+		info, err := os.Lstat(way)
+		if err != nil {
+			return err
+		}
+		if err := checkOwner(way, info); err != nil {
 			return fmt.Errorf("%w\n  a set-group-id program trusts only what root has written, in folders where nobody else may write", err)
 		}
-		if real == "/" {
+		if info.Mode()&os.ModeSymlink != 0 {
+			target, err := os.Readlink(way)
+			if err != nil {
+				return err
+			}
+			if links++; links > maxLinks {
+				return fmt.Errorf("%s leads through more than %d symbolic links", path, maxLinks)
+			}
+			if way = filepath.Dir(way); filepath.IsAbs(target) {
+				way = "/"
+			}
+			rest = append(strings.Split(target, "/"), rest...)
+			continue
+		}
+		if len(rest) == 0 {
 			return nil
 		}
-		real = filepath.Dir(real)
+		way, rest = filepath.Join(way, rest[0]), rest[1:] // which knows what "", "." and ".." mean
 	}
 }
 
-func checkOwner(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
+func checkOwner(path string, info os.FileInfo) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owner.Uid != 0 {
 		return fmt.Errorf("%s does not belong to root", path)
+	}
+	if info.Mode()&os.ModeSymlink != 0 { // nobody can write to one
+		return nil
 	}
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&os.ModeSticky == 0 {
 		return fmt.Errorf("others than root may write to %s", path)

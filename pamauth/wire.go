@@ -7,8 +7,10 @@ import (
 	"io"
 )
 
-// Parent and child are the same program and speak this over two pipes: one order in, one verdict out.
+// Parent and child are the same program and speak this over a socket: when the child has hidden itself one greeting out, then one order in, one
+// verdict out.
 //
+//	greeting one byte
 //	order    length (4 bytes) version flags brand (8 bytes) service confdir tty user password remote
 //	verdict  version outcome text { group id (4 bytes) name }
 //
@@ -16,11 +18,14 @@ import (
 
 const (
 	wireVersion = 1
-	// maxOrder in bytes: a path, a name, a password and little else. It fits into a pipe (64 KiB) unread, so writing it never waits.
+	// greeting is not wireVersion, so that a verdict that comes unasked is none.
+	greeting = 'r'
+	// maxOrder in bytes: a path, a name, a password and little else.
 	maxOrder = 16 << 10
 	// maxText in bytes is the most that a verdict says.
 	maxText = 2 << 10
-	// maxVerdict in bytes: like an order, a verdict waits in the pipe until it is read. It has room for two thousand groups.
+	// maxVerdict in bytes: a verdict waits in the socket (208 KiB where nobody has changed net.core.wmem_default) until it is read. It has room
+	// for two thousand groups.
 	maxVerdict = 60 << 10
 )
 

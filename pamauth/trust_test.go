@@ -1,0 +1,66 @@
+package pamauth
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a web server's user puts in place of a file after it was looked at would be believed.
+func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files that are root's")
+	}
+	const somebody = 65534
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{"root", "theirs", "open", "sticky"} {
+		must(os.Mkdir(at(folder), 0o755))
+		must(os.WriteFile(at(folder+"/file"), nil, 0o644))
+		must(os.Symlink("../root/file", at(folder+"/link")))
+	}
+	must(os.Symlink("theirs/link", at("detour")))
+	must(os.Symlink(at("root"), at("shortcut")))
+	must(os.Symlink(at("theirs/.."), at("theirs/up")))
+	must(os.Symlink("round", at("round")))
+	must(os.Symlink("file", at("sticky/taken")))
+	must(os.Lchown(at("sticky/taken"), somebody, somebody))
+	must(os.WriteFile(at("root/theirs"), nil, 0o644))
+	must(os.Chown(at("root/theirs"), somebody, somebody))
+	must(os.Chmod(at("open"), 0o777))
+	must(os.Chmod(at("sticky"), os.ModeSticky|0o777))
+	must(os.Chown(at("theirs"), somebody, somebody))
+	tests := []struct {
+		name, path string
+		says       string // "" = it is trusted
+	}{
+		{"a file of root's", "root/file", ""},
+		{"a link of root's", "root/link", ""},
+		{"a link of root's to a folder", "shortcut/file", ""},
+		{"root's in a sticky folder", "sticky/file", ""},
+		{"a link of root's in a sticky folder", "sticky/link", ""},
+		{"somebody's file", "root/theirs", "does not belong to root"},
+		{"root's file in somebody's folder", "theirs/file", "does not belong to root"},
+		{"a link in somebody's folder to what is root's", "theirs/link", "does not belong to root"},
+		{"a link of root's to one in somebody's folder", "detour", "does not belong to root"},
+		{"a way back out of somebody's folder", "theirs/up/root/file", "does not belong to root"},
+		{"somebody's link in a sticky folder", "sticky/taken", "does not belong to root"},
+		{"a folder where anybody may write", "open/file", "others than root may write"},
+		{"a link in a folder where anybody may write", "open/link", "others than root may write"},
+		{"a link to itself", "round", "symbolic links"},
+		{"nothing", "root/nothing", "no such file"},
+	}
+	for _, tt := range tests {
+		err := CheckTrust(at(tt.path))
+		if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.says)
+		}
+	}
+}
