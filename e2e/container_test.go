@@ -202,7 +202,7 @@ func (y *yard) checkImages() {
 		y.t.Fatal("there was no key beside the compose file when the image was built")
 	}
 	stages := y.must("docker", "image", "ls", "-q", "--filter", "dangling=true") // where it was compiled
-	final := y.must("docker", "image", "ls", "-q", "--filter", "reference=e2e*dockerauth")
+	final := y.must("docker", "image", "ls", "-q", "--filter", "reference=dockerauth")
 	if stages == "" || final == "" {
 		y.t.Fatalf("there are no images to look into: %q and %q", stages, final)
 	}
