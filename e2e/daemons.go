@@ -28,7 +28,7 @@ func startDaemons(t testing.TB) *daemons {
 	dm.startContainerd(t, dir)
 	if found("dockerd") {
 		dm.dockerSocket = filepath.Join(dir, "d.sock")
-		dm.startDockerd(t, dir)
+		dm.startDockerd(t, dir, "--storage-driver=vfs")
 	}
 	return dm
 }
@@ -45,12 +45,14 @@ path = %q
 	p.ready(t, "unix", dm.containerdSocket)
 }
 
-func (dm *daemons) startDockerd(t testing.TB, dir string) {
+// startDockerd starts it without a network of its own; more are arguments besides.
+func (dm *daemons) startDockerd(t testing.TB, dir string, more ...string) {
 	t.Helper()
 	config := writeFile(t, filepath.Join(dir, "daemon.json"), "{}", 0o644)
 	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config, "--host", "unix://"+dm.dockerSocket, "--containerd", dm.containerdSocket,
 		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"), "--pidfile", filepath.Join(dir, "d.pid"),
-		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none", "--storage-driver=vfs")
+		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
+	cmd.Args = append(cmd.Args, more...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
 	p := start(t, "dockerd", cmd)
 	p.ready(t, "unix", dm.dockerSocket)

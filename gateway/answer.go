@@ -70,6 +70,14 @@ func (a *answer) finish() {
 	}
 }
 
+// sent is how many bytes of a body net/http sends.
+func (a *answer) sent(method string) int {
+	if method == http.MethodHead || !a.mayHaveBody() {
+		return 0
+	}
+	return a.body.Len()
+}
+
 // send hands the whole answer to a door that has a ResponseWriter.
 func (a *answer) send(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.sealed)

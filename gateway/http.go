@@ -100,6 +100,7 @@ func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in := newHTTPBody(r.Body, place)
 	a := d.answer(r.WithContext(ctx), in)
 	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
+	place.answer.expect(a.sent(r.Method))
 	a.send(w)
 }
 

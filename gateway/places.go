@@ -168,6 +168,7 @@ func (p *places) warn() {
 type place struct {
 	net.Conn
 	places *places
+	answer whole // of the goroutine that writes
 
 	// Of places.mu:
 	seat     *list.Element // nil = given up
@@ -218,9 +219,16 @@ func (c *place) Read(b []byte) (int, error) {
 }
 
 func (c *place) Write(b []byte) (int, error) {
+	now := c.answer.add(b)
+	if len(now) == 0 {
+		return len(b), nil
+	}
 	c.noteWrite(time.Now())
 	defer c.noteWrite(time.Time{})
-	return c.Conn.Write(b)
+	if _, err := c.Conn.Write(now); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 func (c *place) noteWrite(since time.Time) {

@@ -1,0 +1,412 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A fleet is two machines that have key, certificate and configuration in common and nothing else, with a balancer before them.
+type fleet struct {
+	t        testing.TB
+	machines []*stage
+	front    *player // the first machine's player, at the balancer's address
+}
+
+// balancers are the shipped examples. Debian packages: nginx-light, haproxy.
+var balancers = []struct {
+	name  string
+	needs string
+	start func(f *fleet, port int) (log func() string)
+	cut   string // what it logs of a machine that died while it was answering; "" = it does not say
+}{
+	{"nginx", "nginx", (*fleet).nginx, "upstream prematurely closed connection"},
+	{"HAProxy", "haproxy", (*fleet).haproxy, ""},
+}
+
+// fleetConfig lets every login be a conversation, and anyone pull.
+var fleetConfig = stageOptions{
+	timeout: "10s\n  cache: 0s",
+	config:  "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n  to: [users]\n",
+}
+
+func newFleet(t *testing.T, start func(f *fleet, port int) func() string) (f *fleet, log func() string) {
+	t.Helper()
+	one := newStage(t, fleetConfig)
+	f = &fleet{t: t, machines: []*stage{one, one.copied()}}
+	for _, m := range f.machines {
+		m.listen()
+		m.serve("http", "--listen", m.address).ready(t, "tcp", m.address)
+	}
+	port := freePort(t)
+	log = start(f, port)
+	front := *one
+	front.mounts, front.address = []string{""}, fmt.Sprintf("127.0.0.1:%d", port)
+	f.front = newPlayer(&front)
+	return f, log
+}
+
+// copied is a second machine: a folder with the files of the first, as rsync leaves them, and paths that are its own.
+func (s *stage) copied() *stage {
+	s.t.Helper()
+	dir := shortDir(s.t)
+	if o := run(s.t, "", exec.Command("cp", "-a", s.dir+"/.", dir)); o.status != 0 {
+		s.t.Fatal(o)
+	}
+	site := *s.site
+	site.dir, site.keyFile, site.certFile = dir, filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
+	site.configFile, site.confdir = filepath.Join(dir, "config.yml"), filepath.Join(dir, "pam.d")
+	for _, file := range []string{site.configFile, filepath.Join(site.confdir, "dockerauth")} {
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(readFile(s.t, file), s.dir, dir)), 0o600); err != nil { // owner and mode stay
+			s.t.Fatal(err)
+		}
+	}
+	return &stage{site: &site, t: s.t, program: filepath.Join(dir, "dockerauth"), logFile: filepath.Join(dir, "service.log"), web: s.web, groups: s.groups}
+}
+
+// nginx starts it with the shipped example as its only site, without TLS.
+func (f *fleet) nginx(port int) func() string {
+	s := f.machines[0]
+	site := s.write("run/several.conf", s.shipped("packaging/nginx/several.conf",
+		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl", fmt.Sprintf("127.0.0.1:%d", port),
+		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
+	var b strings.Builder
+	if s.web != nil {
+		fmt.Fprintf(&b, "user %s;\n", s.web.name)
+	}
+	fmt.Fprintf(&b, "daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\naccess_log off;\n", s.dir)
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
+	}
+	fmt.Fprintf(&b, "include %s;\n}\n", site)
+	p := s.start("nginx", exec.Command("nginx", "-p", s.dir, "-c", s.write("run/nginx.conf", b.String())))
+	p.ready(s.t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return func() string { return readFile(s.t, s.path("run/nginx.log")) }
+}
+
+// haproxy starts it with the shipped example and no other section, without TLS.
+func (f *fleet) haproxy(port int) func() string {
+	s := f.machines[0]
+	config := s.write("run/haproxy.cfg", s.shipped("packaging/haproxy/several.cfg",
+		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address,
+		":443 ssl crt /etc/haproxy/auth.example.com.pem", fmt.Sprintf("127.0.0.1:%d", port)))
+	p := s.start("haproxy", exec.Command("haproxy", "-db", "-f", config))
+	p.ready(s.t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return p.output
+}
+
+// served is how many requests a machine has granted.
+func (s *stage) served() (n int) {
+	for _, line := range s.requestLines() {
+		if line["outcome"] == "granted" {
+			n++
+		}
+	}
+	return n
+}
+
+// kill ends a service as the kernel does when memory runs out, or as a power cut.
+func (s *stage) kill() {
+	s.t.Helper()
+	if err := s.service.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.service.exited
+}
+
+// restart puts another in its place, as a service manager does (fault_kill_test.go has why once is not enough).
+func (s *stage) restart() {
+	s.t.Helper()
+	listening := func() int { return s.complaints("listening") }
+	for range restartsMax {
+		before := listening()
+		p := s.serve("http", "--listen", s.address)
+		eventually(s.t, answerWithin, "a service to listen or to give up", func() bool { return listening() > before || !p.running() })
+		if p.running() {
+			return
+		}
+	}
+	s.t.Fatal("the service cannot be restarted")
+}
+
+// guests ask one request after the other, of every kind that there is, until they are told to stop.
+type guests struct {
+	fleet *fleet
+	done  atomic.Int64
+	stop  chan struct{}
+	all   sync.WaitGroup
+
+	mu     sync.Mutex
+	tokens []string // refresh tokens, of whichever machine
+	lost   []string
+}
+
+const guestsAtOnce = 16
+
+func (f *fleet) invite() *guests {
+	g := &guests{fleet: f, stop: make(chan struct{})}
+	for range guestsAtOnce {
+		g.all.Go(func() {
+			for {
+				select {
+				case <-g.stop:
+					return
+				default:
+				}
+				g.ask(int(g.done.Add(1)))
+			}
+		})
+	}
+	return g
+}
+
+// leave ends it, and returns what went wrong.
+func (g *guests) leave() []string {
+	close(g.stop)
+	g.all.Wait()
+	return g.lost
+}
+
+func (g *guests) ask(n int) {
+	user := []string{alice, bob}[n%2]
+	password := g.fleet.machines[0].accounts[user]
+	status, subject, request := http.StatusOK, user, ""
+	scope := serviceIs + "&scope=" + appScope
+	basic := func(password string) string {
+		r, _ := http.NewRequest("GET", "http://x/", nil)
+		r.SetBasicAuth(user, password)
+		return "Authorization: " + r.Header.Get("Authorization")
+	}
+	p := *g.fleet.front // whose secrets are not for several at once
+	switch kind := n % 20; {
+	case kind < 6:
+		request = get(scope+"&offline_token=true", basic(password))(&p)
+	case kind < 10:
+		request = post("grant_type=password&username=" + user + "&password=" + url.QueryEscape(password) + "&" + scope)(&p)
+	case kind < 16:
+		if token := g.token(n); token != "" {
+			subject, request = "", post("grant_type=refresh_token&refresh_token="+token+"&"+scope)(&p)
+			break
+		}
+		fallthrough
+	case kind < 19:
+		subject, request = "", get(scope)(&p)
+	default:
+		status, request = http.StatusUnauthorized, get(scope, basic("wrong"))(&p)
+	}
+	answer, body, err := exchange(freshAddress(), p.address, request)
+	if err != nil {
+		g.lose("request %d: %v", n, err)
+		return
+	}
+	if answer.StatusCode != status {
+		g.lose("request %d: status %d, want %d: %s", n, answer.StatusCode, status, body)
+		return
+	}
+	if status == http.StatusOK {
+		g.check(n, subject, body)
+	}
+}
+
+// check holds a token to the one key of the fleet. subject "" = whoever.
+func (g *guests) check(n int, subject string, body []byte) {
+	var got tokenAnswer
+	if err := json.Unmarshal(body, &got); err != nil {
+		g.lose("request %d: %v: %s", n, err, body)
+		return
+	}
+	claims, err := verify(got.Token, g.fleet.machines[0].key.Public())
+	if err != nil || subject != "" && claims.Subject != subject {
+		g.lose("request %d: token of %q, want %q: %v", n, claims.Subject, subject, err)
+	}
+	if got.RefreshToken != nil && subject != "" {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.tokens = append(g.tokens, *got.RefreshToken)
+	}
+}
+
+func (g *guests) token(n int) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.tokens) == 0 {
+		return ""
+	}
+	return g.tokens[n%len(g.tokens)]
+}
+
+func (g *guests) lose(format string, args ...any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost = append(g.lost, fmt.Sprintf(format, args...))
+}
+
+// more waits until so many more have asked.
+func (g *guests) more(n int64) {
+	g.fleet.t.Helper()
+	until := g.done.Load() + n
+	eventually(g.fleet.t, 2*time.Minute, fmt.Sprint(n, " more requests"), func() bool { return g.done.Load() >= until })
+}
+
+func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
+	for _, b := range balancers {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			need(t, b.name, b.needs)
+			f, log := newFleet(t, b.start)
+			g := f.invite()
+			g.more(100)
+			for i, m := range slices.Concat(f.machines, f.machines, f.machines) {
+				if i < 2*len(f.machines) {
+					m.kill()
+				} else if err := m.service.stop(t); err != nil { // as for an upgrade
+					t.Errorf("a service that is stopped: %v", err)
+				}
+				g.more(150)
+				before := m.served()
+				m.restart()
+				eventually(t, readyWithin, "the machine to be asked again", func() bool { return m.served() > before })
+				g.more(50)
+			}
+			lost := g.leave()
+			if len(lost) > 0 {
+				t.Errorf("of %d requests %d went wrong; the first: %s", g.done.Load(), len(lost), lost[0])
+			}
+			if b.cut != "" && !strings.Contains(log(), b.cut) {
+				t.Errorf("no machine was killed while it was answering: the log of %s has no %q", b.name, b.cut)
+			}
+			for i, m := range f.machines {
+				if m.served() < 100 {
+					t.Errorf("machine %d has granted %d requests: the load was not shared", i, m.served())
+				}
+			}
+			t.Logf("%d requests, %d and %d of them granted by either machine", g.done.Load(), f.machines[0].served(), f.machines[1].served())
+		})
+	}
+}
+
+func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
+	need(t, "nginx", "nginx")
+	f, _ := newFleet(t, (*fleet).nginx)
+	for i, from := range f.machines {
+		to := f.machines[1-i]
+		answer, body, err := exchange("", from.address, login(alice, alicePassword, serviceIs+"&offline_token=true")(f.front))
+		var got tokenAnswer
+		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
+			t.Fatalf("%v %v %s", err, answer, body)
+		}
+		answer, body, err = exchange("", to.address, post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(f.front))
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("%v %v %s", err, answer, body)
+		}
+	}
+}
+
+// Two machines count each for itself, so there are twice as many tries.
+func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
+	for _, b := range balancers {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			need(t, b.name, b.needs)
+			f, _ := newFleet(t, b.start)
+			from := freshAddress()
+			got := map[int]int{}
+			for i := range 12 {
+				answer, body, err := exchange(from, f.front.address, login(alice, "guess "+strconv.Itoa(i), serviceIs)(f.front))
+				if err != nil {
+					t.Fatalf("%v %s", err, body)
+				}
+				got[answer.StatusCode]++
+			}
+			if got[http.StatusUnauthorized] != 10 || got[http.StatusTooManyRequests] != 2 {
+				t.Errorf("of 12 guesses there were refused and throttled %v, want 10 and 2", got)
+			}
+			for i, m := range f.machines {
+				for _, line := range m.requestLines() {
+					if line["remote"] != from {
+						t.Errorf("machine %d saw the guesses come from %v, want %s", i, line["remote"], from)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A key is exchanged on one machine after the other, while the registry has both certificates: it accepts every token all the time. Refresh tokens
+// of the old key end.
+func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
+	for _, kind := range []registryKind{registry28, registry31} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			needRegistry(t, kind)
+			need(t, "nginx", "nginx")
+			f, _ := newFleet(t, (*fleet).nginx)
+			first := f.machines[0]
+			key := makeKey(t, p256)
+			cert := makeCertificate(t, key)
+			bundle := first.write("run/bundle.pem", readFile(t, first.certFile)+pemCertificate(cert))
+			r := startRegistry(t, kind, first.site, "http://"+f.front.address+"/docker/v2/token", trust{bundle: bundle})
+
+			offline, _ := f.login(t, f.front.address, r)
+			stop, judged := make(chan struct{}), make(chan int)
+			go func() {
+				n := 0
+				for {
+					select {
+					case <-stop:
+						judged <- n
+						return
+					default:
+						f.login(t, f.front.address, r)
+						n++
+					}
+				}
+			}()
+			for _, m := range f.machines {
+				m.replace(m.keyFile, pemKey(t, key))
+				m.replace(m.certFile, pemCertificate(cert))
+				eventually(t, readyWithin, "the machine to sign with the new key", func() bool {
+					_, token := f.login(t, m.address, r)
+					_, err := verify(token, key.Public())
+					return err == nil
+				})
+			}
+			close(stop)
+			if n := <-judged; n < 4 {
+				t.Errorf("the registry was asked %d times while the key was exchanged", n)
+			}
+			answer, body, err := exchange("", f.front.address, post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(f.front))
+			if err != nil || answer.StatusCode != http.StatusUnauthorized {
+				t.Errorf("a refresh token of the old key: %v %v %s", err, answer, body)
+			}
+		})
+	}
+}
+
+// login gets a token and shows it to the registry, which must accept it.
+func (f *fleet) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
+	p := *f.front
+	p.secrets = map[string]bool{}
+	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&p))
+	var got tokenAnswer
+	if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
+		t.Errorf("login: %v %v %s", err, answer, body)
+		return "", ""
+	}
+	if status, challenge := r.ask(t, "GET", "/v2/", got.Token); status != http.StatusOK {
+		t.Errorf("the registry refuses a token: %d %s", status, challenge)
+	}
+	return *got.RefreshToken, got.Token
+}
