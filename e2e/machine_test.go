@@ -23,10 +23,12 @@ type debian struct {
 	t    testing.TB
 	root string // its files, seen from here
 	init int    // the process id of its systemd
+
+	byHand bool // TODO: goes with initialiseByHand
 }
 
-// freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache at
-// hand to be installed without a network. It is kept in .cache.
+// freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and
+// nginx at hand to be installed without a network. It is kept in .cache.
 var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	if archive, err = filepath.Abs(".cache/debian-12.tar"); err != nil || found(archive) {
 		return archive, err
@@ -38,7 +40,7 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	making := fmt.Sprintf("%s.%d.tar", archive, os.Getpid())
 	defer os.Remove(making)
 	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
-		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2`}
+		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
 	if proxy, err := exec.Command("apt-config", "dump", "Acquire::http::Proxy").Output(); err == nil && len(proxy) > 0 {
 		args = append(args, "--aptopt="+strings.TrimSpace(string(proxy)))
 	}
