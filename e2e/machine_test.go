@@ -24,6 +24,8 @@ type debian struct {
 	root string // its files, seen from here
 	init int    // the process id of its systemd
 
+	auth string // the registry's section auth
+
 	byHand bool // TODO: goes with initialiseByHand
 }
 
