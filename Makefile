@@ -1,6 +1,7 @@
 # make build   ./dockerauth
 # make demo    the service, a registry and a client at work on this machine
 # make faults  what can go wrong, with the real thing: a table of what came of it
+# make package a Debian package, an rpm and an archive for a folder of a web site, in dist
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 # make soak    a million requests against a running service, to see whether anything grows (an hour; SOAK=100000 for fewer)
 GO       ?= go
@@ -9,11 +10,15 @@ SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build demo setup test check fuzz tools e2e soak faults vuln clean
+.PHONY: build package demo setup test check fuzz tools e2e soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
 	$(GO) build -ldflags '-s -w -X dockerauth/command.release=$(RELEASE)' -o dockerauth .
+
+package:
+	@e2e/scripts/setup --check build
+	@packaging/scripts/build dist
 
 demo:
 	@e2e/scripts/setup demo

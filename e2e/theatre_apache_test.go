@@ -46,7 +46,8 @@ var apacheProxyFcgi = theatre{
 	open: func(t testing.TB, s *stage) {
 		sock := s.path("run/fcgi.sock")
 		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
-		s.apache("proxy proxy_fcgi", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
+		// The file loads mod_proxy and mod_proxy_fcgi itself.
+		s.apache("", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}
 	},

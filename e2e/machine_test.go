@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// bootWithin is for a machine with two cores that are busy; alone it takes two seconds.
+const bootWithin = 2 * time.Minute
+
+// debian is a clean Debian that has booted: its own systemd, processes, users and loopback interface, on the kernel of this one. Nothing of it
+// reaches this machine's ports, and it reaches no network.
+type debian struct {
+	t    testing.TB
+	root string // its files, seen from here
+	init int    // the process id of its systemd
+
+	auth string // the registry's section auth
+
+	byHand bool // TODO: goes with initialiseByHand
+}
+
+// freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and
+// nginx at hand to be installed without a network. It is kept in .cache.
+var freshDebian = sync.OnceValues(func() (archive string, err error) {
+	if archive, err = filepath.Abs(".cache/debian-12.tar"); err != nil || found(archive) {
+		return archive, err
+	}
+	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
+		return "", err
+	}
+	// A name of its own, since other tests may be making it as well; the last one stays.
+	making := fmt.Sprintf("%s.%d.tar", archive, os.Getpid())
+	defer os.Remove(making)
+	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
+		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
+	if proxy, err := exec.Command("apt-config", "dump", "Acquire::http::Proxy").Output(); err == nil && len(proxy) > 0 {
+		args = append(args, "--aptopt="+strings.TrimSpace(string(proxy)))
+	}
+	// The mirror is the one that this machine is told of.
+	mirror := "http://deb.debian.org/debian"
+	if known, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Component: main").Output(); err == nil {
+		if first, _, _ := strings.Cut(string(known), "\n"); first != "" {
+			mirror = first
+		}
+	}
+	if msg, err := exec.Command("mmdebstrap", append(args, "bookworm", making, mirror)...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make a clean Debian: %v\n%s", err, tail(string(msg), 30))
+	}
+	return archive, os.Rename(making, archive)
+})
+
+// bootDebian starts a machine, which ends with the test.
+func bootDebian(t testing.TB) *debian {
+	t.Helper()
+	needRoot(t, "a machine of its own")
+	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter", "tar")
+	archive, err := freshDebian()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	m := &debian{t: t, root: filepath.Join(dir, "root")}
+	mustRun(t, "mkdir", "-m", "0755", m.root)
+	mustRun(t, "tar", "-C", m.root, "-xpf", archive)
+	name := filepath.Base(dir)
+	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit", "--private-network", "--console=pipe",
+		"--boot", "--directory", m.root)
+	// systemd-nspawn leaves its folder behind where /run is no file system of its own.
+	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate", "/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
+	p := start(t, "systemd-nspawn", inOwnGroup(t, name, nspawn))
+	p.until(t, "start systemd", func() bool { m.init = child(p.cmd.Process.Pid); return m.init != 0 })
+	t.Cleanup(func() {
+		// Without this it would go down in order, which takes longer.
+		if p.running() {
+			m.do("systemctl", "poweroff", "--force", "--force")
+		}
+	})
+	deadline := time.Now().Add(bootWithin)
+	for state := ""; state != "running"; state = strings.TrimSpace(m.do("systemctl", "is-system-running").stdout) {
+		if state == "degraded" {
+			t.Fatalf("units of the clean machine have failed: %v", m.do("systemctl", "--failed"))
+		}
+		if !p.running() || time.Now().After(deadline) {
+			t.Fatalf("the machine does not boot: %s\n%s", state, tail(p.output(), 30))
+		}
+		time.Sleep(pollEvery) // other processes give no event to wait for
+	}
+	return m
+}
+
+// child is the systemd that systemd-nspawn has started, 0 before it has.
+func child(pid int) int {
+	list, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for _, field := range strings.Fields(string(list)) {
+		name, _ := os.ReadFile("/proc/" + field + "/comm")
+		if strings.TrimSpace(string(name)) == "systemd" {
+			n, _ := strconv.Atoi(field)
+			return n
+		}
+	}
+	return 0
+}
+
+// inOwnGroup makes cmd run in control groups of its own, so that two machines do not share any, and takes them away afterwards.
+func inOwnGroup(t testing.TB, name string, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	var joins []string
+	for _, tree := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
+		if !found(tree + "/cgroup.procs") {
+			continue
+		}
+		group := filepath.Join(tree, name)
+		if err := os.Mkdir(group, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { removeGroup(t, group) })
+		joins = append(joins, "echo $$ >"+group+"/cgroup.procs")
+	}
+	script := strings.Join(append(joins, `exec "$@"`), " && ")
+	return exec.Command("sh", append([]string{"-c", script, "sh"}, cmd.Args...)...)
+}
+
+func removeGroup(t testing.TB, group string) {
+	t.Helper()
+	eventually(t, stopWithin, "the control group "+group+" to be empty", func() bool {
+		var inside []string
+		_ = filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				inside = append(inside, path)
+			}
+			return nil
+		})
+		for i := len(inside) - 1; i >= 0; i-- { // what is deeper goes first
+			_ = syscall.Rmdir(inside[i])
+		}
+		return !found(group)
+	})
+}
+
+// command is one that runs in the machine as its root.
+func (m *debian) command(args ...string) *exec.Cmd {
+	return m.enter("-a", args...)
+}
+
+// nearby is a program of this machine that runs in the other one's network.
+func (m *debian) nearby(args ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.init), "-n"}, args...)...)
+	cmd.Env = os.Environ()
+	return cmd
+}
+
+func (m *debian) enter(what string, args ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.init), what, "-r", "-w"}, args...)...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	return cmd
+}
+
+// do runs a command in the machine; a status other than 0 is a result.
+func (m *debian) do(args ...string) output {
+	m.t.Helper()
+	return run(m.t, "", m.command(args...))
+}
+
+// must runs a command in the machine that has to succeed, and returns what it printed.
+func (m *debian) must(args ...string) string {
+	m.t.Helper()
+	o := m.do(args...)
+	if o.status != 0 {
+		m.t.Fatalf("%q: %v", args, o)
+	}
+	return o.stdout
+}
+
+// path is a file of the machine, seen from here.
+func (m *debian) path(name string) string { return filepath.Join(m.root, name) }
+
+// files are all files of the machine but those that systems write by themselves.
+func (m *debian) files() map[string]bool {
+	m.t.Helper()
+	all := make(map[string]bool)
+	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not", "-path", "/var/log/journal/*")) {
+		all[strings.TrimSuffix(line, "\n")] = true
+	}
+	return all
+}

@@ -1,0 +1,165 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Two versions of the package, made of this tree. To dpkg and rpm the first is older than the second.
+const (
+	olderVersion = "1.0.0~e2e"
+	newerVersion = "1.0.0"
+)
+
+// packages builds deb, rpm and archive once for each version.
+var packages = map[string]func() (string, error){
+	olderVersion: sync.OnceValues(func() (string, error) { return buildPackages(olderVersion) }),
+	newerVersion: sync.OnceValues(func() (string, error) { return buildPackages(newerVersion) }),
+}
+
+func buildPackages(version string) (folder string, err error) {
+	folder = filepath.Join(workDir, "packages-"+version)
+	cmd := exec.Command("../packaging/scripts/build", folder)
+	cmd.Env = append(os.Environ(), "VERSION="+version)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build packages: %v\n%s", err, msg)
+	}
+	return folder, nil
+}
+
+// packageFile is one of the three files of a version, by how its name ends.
+func packageFile(t testing.TB, version, ending string) string {
+	t.Helper()
+	need(t, "packages", "gcc", "objdump", "git", "go")
+	folder, err := packages[version]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := glob(t, filepath.Join(folder, "*"+ending))
+	if len(names) != 1 {
+		t.Fatalf("files that end in %s: %q, want one", ending, names)
+	}
+	return names[0]
+}
+
+func TestLintianFindsNothingInTheDebianPackage(t *testing.T) {
+	t.Parallel()
+	need(t, "lintian", "lintian")
+	if o := run(t, "", exec.Command("lintian", "--fail-on", "error,warning", packageFile(t, olderVersion, ".deb"))); o.status != 0 || o.stdout != "" {
+		t.Error(o)
+	}
+}
+
+// A version that is none would make files that cannot be installed.
+func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"v1.0", "1.0-1", "1.0 beta", "1:1.0", "1.0/../../x", "-1"} {
+		cmd := exec.Command("../packaging/scripts/build", t.TempDir())
+		cmd.Env = append(os.Environ(), "VERSION="+version)
+		if o := run(t, "", cmd); o.status != 2 || !strings.Contains(o.stderr, "VERSION "+version) {
+			t.Errorf("%q: %v", version, o)
+		}
+	}
+}
+
+// exposureLimit is on a scale from 0 to 10; 1.5 of it is the network, which modules that ask a directory need.
+const exposureLimit = 2.0
+
+func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
+	t.Parallel()
+	need(t, "systemd-analyze", "systemd-analyze")
+	o := run(t, "", exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "../packaging/systemd/dockerauth.service"))
+	m := regexp.MustCompile(`Overall exposure level for dockerauth\.service: ([0-9.]+)`).FindStringSubmatch(o.stdout)
+	if m == nil {
+		t.Fatal(o)
+	}
+	if exposure, err := strconv.ParseFloat(m[1], 64); err != nil || exposure >= exposureLimit {
+		t.Errorf("exposure %s, want less than %v:\n%s", m[1], exposureLimit, o.stdout)
+	}
+}
+
+// Nothing but the page itself is asked of its readers' tools: both formatters of Debian take it without a warning.
+func TestManPagesAreWellFormed(t *testing.T) {
+	t.Parallel()
+	need(t, "man pages (Debian: mandoc, man-db, groff-base)", "mandoc", "man", "groff")
+	for _, page := range glob(t, "../packaging/man/*") {
+		if o := run(t, "", exec.Command("mandoc", "-T", "lint", "-W", "warning", page)); o.status != 0 {
+			t.Error(o)
+		}
+		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page), exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
+			if o := run(t, "", cmd); o.status != 0 || o.stderr != "" {
+				t.Errorf("%s: status %d: %s", cmd.Args[0], o.status, o.stderr)
+			}
+		}
+	}
+}
+
+// manText is a page as it is read, without what makes it bold.
+func manText(t *testing.T, page string) string {
+	t.Helper()
+	need(t, "man pages (Debian: mandoc)", "mandoc")
+	o := run(t, "", exec.Command("mandoc", "-T", "utf8", "../packaging/man/"+page))
+	return regexp.MustCompile(".\b").ReplaceAllString(o.stdout, "")
+}
+
+func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
+	t.Parallel()
+	page := manText(t, "dockerauth.1")
+	overview := run(t, "", exec.Command(binary(t), "help")).stdout
+	commands := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^  dockerauth ([a-z]+)`).FindAllStringSubmatch(overview, -1) {
+		commands[m[1]] = true
+	}
+	if len(commands) < 7 {
+		t.Fatalf("help shows the commands %v, there should be seven", commands)
+	}
+	for command := range commands {
+		if !regexp.MustCompile(`(?m)^     ` + command + `\b`).MatchString(page) {
+			t.Errorf("the page does not describe the command %s", command)
+		}
+		for _, name := range flagsOf(t, command) {
+			if !regexp.MustCompile(regexp.QuoteMeta(name) + `\b`).MatchString(page) {
+				t.Errorf("the page does not name %s of %s", name, command)
+			}
+		}
+	}
+}
+
+// flagsOf are the flags that a command has in its help and in the source, since a flag may be in one of them alone.
+func flagsOf(t *testing.T, command string) (names []string) {
+	t.Helper()
+	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "", exec.Command(binary(t), "help", command)).stdout, -1)
+	source := map[string]string{"init": "init*.go", "check": "check*.go", "http": "serve.go", "fastcgi": "serve.go", "explain": "explain.go"}[command]
+	if source == "" {
+		return names
+	}
+	for _, file := range glob(t, "../command/"+source) {
+		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
+			names = append(names, "--"+m[1])
+		}
+	}
+	return names
+}
+
+func TestTheConfigurationPageNamesEveryKey(t *testing.T) {
+	t.Parallel()
+	page := manText(t, "dockerauth-config.5")
+	dist := readFile(t, "../config.yml.dist")
+	found := regexp.MustCompile(`(?m)^#?(?:  ?- |  )?([a-z_]+) ?:`).FindAllStringSubmatch(dist, -1)
+	found = append(found, regexp.MustCompile(`(?m)^#   ([a-z_]+)  `).FindAllStringSubmatch(dist, -1)...)
+	if len(found) < 26 {
+		t.Fatalf("config.yml.dist shows %d keys, there should be more", len(found))
+	}
+	for _, m := range found {
+		if !regexp.MustCompile(`(?m)^ +` + m[1] + `:`).MatchString(page) {
+			t.Errorf("the page does not describe the key %s", m[1])
+		}
+	}
+}
