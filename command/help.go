@@ -119,7 +119,7 @@ Example:
 const helpCheck = `dockerauth check looks at an installation and says what is wrong with it.
 
   dockerauth check [--config FILE] [--as USER[:GROUP,GROUP]] [--registry-config FILE]
-                   [--url URL] [--login USER] [--json]
+                   [--registry URL] [--url URL] [--login USER] [--json]
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               as whom the web server or the service runs: what that user may
@@ -130,8 +130,13 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
   --registry-config FILE  the registry's own config.yml: realm, service and issuer are
                           compared with ours letter by letter, and a token is held against
                           its bundle or JWKS by the rules of registry 2.8, 3.0 and 3.1
+  --registry URL          the running registry is asked where it sends clients, whether it
+                          takes our tokens, and what time it has
   --url URL               the token endpoint as docker sees it, asked through the web server
-  --login USER            hold a conversation with PAM; the password is asked for
+                          with credentials of nobody: PAM hears nothing of it
+  --login USER            holds a conversation with PAM as the current user, and shows name,
+                          groups and what the rules give; the password is asked for at
+                          the terminal, or read from the first line of standard input
   --json                  {"findings": [{"level", "subject", "what", "why", "remedy"}], "status"}
 
 Each line is a finding: ok, warning or error; what was looked at; what is so, what
