@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -32,7 +33,11 @@ type debian struct {
 // freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and
 // nginx at hand to be installed without a network. It is kept in .cache.
 var freshDebian = sync.OnceValues(func() (archive string, err error) {
-	if archive, err = filepath.Abs(".cache/debian-12.tar"); err != nil || found(archive) {
+	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
+		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
+	// Another recipe makes another archive.
+	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))
+	if archive, err = filepath.Abs(fmt.Sprintf(".cache/debian-12-%08x.tar", recipe)); err != nil || found(archive) {
 		return archive, err
 	}
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
@@ -41,19 +46,16 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	// A name of its own, since other tests may be making it as well; the last one stays.
 	making := fmt.Sprintf("%s.%d.tar", archive, os.Getpid())
 	defer os.Remove(making)
-	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
-		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
 	if proxy, err := exec.Command("apt-config", "dump", "Acquire::http::Proxy").Output(); err == nil && len(proxy) > 0 {
 		args = append(args, "--aptopt="+strings.TrimSpace(string(proxy)))
 	}
-	// The mirror is the one that this machine is told of.
-	mirror := "http://deb.debian.org/debian"
-	if known, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Component: main").Output(); err == nil {
-		if first, _, _ := strings.Cut(string(known), "\n"); first != "" {
-			mirror = first
-		}
+	args = append(args, "bookworm", making)
+	// The mirror that this machine is told of; without one, mmdebstrap knows Debian's own.
+	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Component: main").Output()
+	if mirror, _, _ := strings.Cut(string(known), "\n"); mirror != "" {
+		args = append(args, mirror)
 	}
-	if msg, err := exec.Command("mmdebstrap", append(args, "bookworm", making, mirror)...).CombinedOutput(); err != nil {
+	if msg, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make a clean Debian: %v\n%s", err, tail(string(msg), 30))
 	}
 	return archive, os.Rename(making, archive)
@@ -72,6 +74,7 @@ func bootDebian(t testing.TB) *debian {
 	m := &debian{t: t, root: filepath.Join(dir, "root")}
 	mustRun(t, "mkdir", "-m", "0755", m.root)
 	mustRun(t, "tar", "-C", m.root, "-xpf", archive)
+	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // the installer's work
 	name := filepath.Base(dir)
 	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit", "--private-network", "--console=pipe",
 		"--boot", "--directory", m.root)

@@ -197,7 +197,7 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 
 // checkWarnsOfNothing is the doctor on an installation that is well.
 func checkWarnsOfNothing(t *testing.T, m *debian) {
-	if o := m.do("dockerauth", "check", "--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
+	if o := m.do("dockerauth", "check", "--as", "dockerauth", "--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
 		t.Error(o)
 	}
 }
@@ -370,7 +370,16 @@ func rotateLog(t *testing.T, m *debian) {
 func upgrade(t *testing.T, m *debian) {
 	config, key := readFile(t, m.path("etc/dockerauth/config.yml")), readFile(t, m.path("etc/dockerauth/privkey.pem"))
 	pid, socket := m.mainProcess(), m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock")
+	visitors := start(t, "visitors", m.command("sh", "-c", `until [ -e /srv/enough ]; do
+		curl -s -o /dev/null -w '%{http_code}\n' -u "$1" http://localhost/docker/v2/token
+	done`, "sh", alice+":"+alicePassword))
+	visitors.until(t, "be let in", func() bool { return strings.Contains(visitors.output(), "200") })
 	m.apt("install", "/srv/newer.deb")
+	m.must("touch", "/srv/enough")
+	<-visitors.exited
+	if answers := strings.Fields(visitors.output()); strings.Count(visitors.output(), "200") != len(answers) || len(answers) < 10 {
+		t.Errorf("who came while it was upgraded was answered %v", answers)
+	}
 	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "dockerauth")); got != newerVersion+" installed" {
 		t.Fatal(got)
 	}
