@@ -26,8 +26,6 @@ type debian struct {
 	init int    // the process id of its systemd
 
 	auth string // the registry's section auth
-
-	byHand bool // TODO: goes with initialiseByHand
 }
 
 // freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and

@@ -17,6 +17,7 @@ import (
 const (
 	packageIssuer   = "auth.example.com"
 	packageAudience = "registry.example.com"
+	packageRealm    = "http://localhost/docker/v2/token"
 )
 
 // TestTheDebianPackageFromFirstToLast installs the package on a clean Debian 12 as a new user would, logs in, upgrades, removes and purges it,
@@ -84,11 +85,22 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 	}
 }
 
+// fiveCommands types what the README says, and "docker login" is the fifth. The package lies elsewhere, and there is no TLS here.
 func fiveCommands(t *testing.T, m *debian) {
-	m.apt("install", "/srv/older.deb")
-	m.initialise(t)
-	m.must("a2enconf", "dockerauth")
-	m.must("systemctl", "reload", "apache2")
+	commands := readmeCommands(t, "machine", "package")
+	if len(commands) != 4 {
+		t.Fatalf("the README has %d commands before the login: %q", len(commands), commands)
+	}
+	here := strings.NewReplacer("apt install ./dockerauth_*.deb", "apt-get -y -o Acquire::Retries=0 install /srv/older.deb", "dockerauth init", "dockerauth init --realm "+packageRealm)
+	for _, command := range commands {
+		o := m.do("sh", "-c", here.Replace(command))
+		if o.status != 0 {
+			t.Fatalf("%s: %v", command, o)
+		}
+		if strings.HasPrefix(command, "dockerauth init") {
+			m.pasteFrom(t, o.stdout)
+		}
+	}
 
 	m.must("useradd", "-m", alice)
 	m.pipe(t, alice+":"+alicePassword+"\n", "chpasswd")
@@ -104,15 +116,19 @@ func fiveCommands(t *testing.T, m *debian) {
 // initialise makes key, certificate and configuration.
 func (m *debian) initialise(t *testing.T) {
 	t.Helper()
-	o := m.do("dockerauth", "init", "--issuer", packageIssuer, "--audience", packageAudience, "--realm", "http://localhost/docker/v2/token")
-	if strings.Contains(o.stderr, "not written yet") {
-		m.byHand = true
-		m.initialiseByHand(t) // TODO: goes when the command is there
-		return
-	}
-	section := authSectionPattern.FindString(o.stdout)
-	if o.status != 0 || section == "" {
+	o := m.do("dockerauth", "init", "--issuer", packageIssuer, "--audience", packageAudience, "--realm", packageRealm)
+	if o.status != 0 {
 		t.Fatal(o)
+	}
+	m.pasteFrom(t, o.stdout)
+}
+
+// pasteFrom takes the registry's section out of what init prints.
+func (m *debian) pasteFrom(t *testing.T, printed string) {
+	t.Helper()
+	section := authSectionPattern.FindString(printed)
+	if section == "" {
+		t.Fatalf("there is no section auth in\n%s", printed)
 	}
 	m.auth = bundlePattern.ReplaceAllString(section, "rootcertbundle: "+m.path("etc/dockerauth/cert.pem"))
 }
@@ -123,21 +139,6 @@ var (
 	authSectionPattern = regexp.MustCompile(`(?m)^auth:\n(?: .*\n)+`)
 	bundlePattern      = regexp.MustCompile(`rootcertbundle: \S+`)
 )
-
-// TODO: goes when "dockerauth init" is there.
-func (m *debian) initialiseByHand(t *testing.T) {
-	t.Helper()
-	key := makeKey(t, p256)
-	writeFile(t, m.path("etc/dockerauth/privkey.pem"), pemKey(t, key), 0o640)
-	writeFile(t, m.path("etc/dockerauth/cert.pem"), pemCertificate(makeCertificate(t, key)), 0o644)
-	m.must("chgrp", "dockerauth", "/etc/dockerauth/privkey.pem")
-	config := readFile(t, m.path("etc/dockerauth/config.yml"))
-	config = strings.Replace(config, `issuer: ""`, "issuer: "+packageIssuer, 1)
-	config = strings.Replace(config, `audience: ""`, "audience: "+packageAudience, 1)
-	writeFile(t, m.path("etc/dockerauth/config.yml"), config, 0o644)
-	m.auth = fmt.Sprintf("auth:\n  token:\n    realm: http://localhost/docker/v2/token\n    service: %s\n    issuer: %s\n    rootcertbundle: %s\n",
-		packageAudience, packageIssuer, m.path("etc/dockerauth/cert.pem"))
-}
 
 // pipe runs a command in the machine with an input.
 func (m *debian) pipe(t *testing.T, stdin string, args ...string) {
@@ -436,10 +437,6 @@ func unusableUntilInit(t *testing.T, m *debian) {
 	m.apt("install", "/srv/newer.deb")
 	m.must("a2enconf", "dockerauth")
 	m.must("systemctl", "reload", "apache2")
-	if m.byHand {
-		m.apt("purge", "dockerauth")
-		return // TODO: goes when "dockerauth init" is there, and the service stays without a configuration
-	}
 	for range 3 {
 		if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 || !strings.Contains(body, "UNAVAILABLE") {
 			t.Fatalf("without a configuration: %d %s\n%s", status, body, m.journal())

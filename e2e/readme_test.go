@@ -49,7 +49,7 @@ func readmeCommands(t *testing.T, kind, name string) []string {
 func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "the README's set-up (install -o)")
-		s := newSite(t, siteOptions{})
+	s := newSite(t, siteOptions{})
 	root := shortDir(t)
 	moved := strings.NewReplacer(
 		"/etc/", root+"/etc/",
