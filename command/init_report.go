@@ -115,7 +115,7 @@ THE SERVICE is started by the package's dockerauth.socket. Without the package, 
 
 %[1]s fastcgi --config %[2]s --listen unix:%[3]s
 
-APACHE, with the package: a2enconf dockerauth && systemctl restart apache2
+APACHE, with the package: a2enconf dockerauth && systemctl reload apache2
 Without it: a2enmod proxy_fcgi, and in the virtual host:
 
 <LocationMatch "^/(docker/v2|auth)/token/?$">

@@ -212,6 +212,8 @@ func ownersAndModes(t *testing.T, m *debian) {
 		"/etc/dockerauth/cert.pem":                                   "root:root 644",
 		"/etc/pam.d/dockerauth":                                      "root:root 644",
 		"/etc/logrotate.d/dockerauth":                                "root:root 644",
+		"/etc/fail2ban/filter.d/dockerauth.conf":                     "root:root 644",
+		"/etc/fail2ban/jail.d/dockerauth.conf":                       "root:root 644",
 		"/etc/apache2/conf-available/dockerauth.conf":                "root:root 644",
 		"/etc/nginx/snippets/dockerauth.conf":                        "root:root 644",
 		"/lib/systemd/system/dockerauth.service":                     "root:root 644",
@@ -237,7 +239,8 @@ func ownersAndModes(t *testing.T, m *debian) {
 	for line := range strings.Lines(m.must("dpkg-query", "-W", "-f", "${Conffiles}", "dockerauth")) {
 		conffiles = append(conffiles, strings.Fields(line + " -")[0])
 	}
-	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf", "/etc/logrotate.d/dockerauth"} {
+	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf", "/etc/logrotate.d/dockerauth",
+		"/etc/fail2ban/filter.d/dockerauth.conf", "/etc/fail2ban/jail.d/dockerauth.conf"} {
 		if !strings.Contains(strings.Join(conffiles, "\n"), want) {
 			t.Errorf("%s is no conffile: an upgrade would take the administrator's edits away", want)
 		}

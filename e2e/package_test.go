@@ -125,7 +125,7 @@ func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
 			t.Errorf("the page does not describe the command %s", command)
 		}
 		for _, name := range flagsOf(t, command) {
-			if !regexp.MustCompile(regexp.QuoteMeta(name) + `\b`).MatchString(page) {
+			if !regexp.MustCompile(regexp.QuoteMeta(name) + `(?:[^a-z-]|$)`).MatchString(page) {
 				t.Errorf("the page does not name %s of %s", name, command)
 			}
 		}
