@@ -1,12 +1,16 @@
 package command
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"dockerauth/handler"
 )
 
 var (
@@ -85,6 +89,16 @@ func TestOperationsListsEveryFigure(t *testing.T) {
 	for _, name := range listed {
 		if kinds[name] == "" {
 			t.Errorf("OPERATIONS.md lists %s, which is not there: %v", name, samples)
+		}
+	}
+}
+
+// A lock that comes while a login waits says nothing about PAM: a stranger brings it about.
+func TestWhoIsLockedOutWhileWaitingBreaksNothing(t *testing.T) {
+	locked := &handler.Throttled{After: time.Second, Cause: "this address is locked"}
+	for _, err := range []error{locked, fmt.Errorf("a skin's words: %w", locked)} {
+		if got := resultOf(err); got != talkBusy {
+			t.Errorf("%v counts as %s", err, got)
 		}
 	}
 }

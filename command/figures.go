@@ -124,7 +124,7 @@ func resultOf(err error) string {
 		return talkRefused
 	case errors.Is(err, context.Canceled):
 		return talkAbandoned
-	case errors.Is(err, pamauth.ErrBusy):
+	case errors.Is(err, pamauth.ErrBusy), errors.As(err, new(*handler.Throttled)): // it was locked while it waited for its turn
 		return talkBusy
 	default:
 		return talkBroken
