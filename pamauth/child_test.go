@@ -121,6 +121,27 @@ func TestNothingIsLeftWhenTimeIsUp(t *testing.T) {
 	}
 }
 
+// A process that forks and ends while it is looked for is found in its child, whenever it does so.
+func TestNothingIsLeftOfWhatForksBehindOnesBack(t *testing.T) {
+	for _, way := range []string{"in process", "in a child"} {
+		t.Run(way, func(t *testing.T) {
+			mark := fmt.Sprint("600.0", os.Getpid()) // seconds, and told from others' by its digits
+			_, stack := newCast(t, strings.Repeat("( ( ( sleep "+mark+" & ) & ) & ) &\n", 4))
+			for range 25 {
+				if _, err := ways(stack)[way].Hold(t.Context(), Login{User: "alice", Password: password}); err != nil {
+					t.Fatal(err)
+				}
+				for _, pid := range numbered("/proc") {
+					args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+					if strings.Contains(string(args), mark) && living(pid) {
+						t.Fatalf("process %d is left over: %q", pid, args)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestNothingIsLeftAfterAnAnswer(t *testing.T) {
 	for _, way := range []string{"in process", "in a child"} {
 		t.Run(way, func(t *testing.T) {

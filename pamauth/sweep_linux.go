@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -33,39 +34,55 @@ func (b brand) burn() (undo func(), err error) {
 }
 
 // sweep kills every process with the brand but this one, again until none is left, because they may fork in the meantime. It reaps those
-// that are this process's children and says how many it could not end. hidden counts children whose brand cannot be seen as bearers: right
-// for a process that holds one conversation and has no other children, wrong for one that starts a child for each.
-func (b brand) sweep(hidden bool) (left int) {
+// that are this process's children and says how many it could not end. own is for a process that holds one conversation and has no
+// other children: then all that it has are the conversation's.
+func (b brand) sweep(own bool) (left int) {
 	begin := time.Now()
 	killed := map[int]bool{}
+	clean := 0 // looks in a row that found nobody
 	for {
-		pids := b.bearers(hidden)
+		pids := b.bearers(own)
 		for _, pid := range pids {
-			b.kill(pid, hidden)
+			b.kill(pid, own)
 			killed[pid] = true
 		}
 		reap(killed)
-		if len(pids) == 0 || time.Since(begin) > sweepTime {
+		clean++
+		if len(pids) > 0 {
+			clean = 0
+		}
+		if nobody(clean, own) || time.Since(begin) > sweepTime {
 			return len(pids)
 		}
 		time.Sleep(sweepPause)
 	}
 }
 
-// bearers are the living processes with the brand but this one. Where /proc is mounted with hidepid a child that runs set-id is hidden even
-// from us; then being our child is brand enough, and its own children become ours when it is dead (adopt).
-func (b brand) bearers(withHidden bool) []int {
+// nobody says whether what looks found is the truth. A look takes a while, in which a process can fork behind its back and be gone when it is
+// its turn. Whoever adopts what his descendants leave (adopt) knows better: without children there are no others. Who does not looks again.
+func nobody(clean int, own bool) bool {
+	const enough = 3
+	if !own {
+		return clean >= enough
+	}
+	reapAll()
+	return clean > 0 && childless()
+}
+
+// bearers are the living processes with the brand but this one. One's own children need none: it may have been taken off, and where /proc is
+// mounted with hidepid that of a child that runs set-id is hidden even from us. Their own children become ours when they are dead (adopt).
+func (b brand) bearers(own bool) []int {
 	var pids []int
 	for _, pid := range numbered("/proc") {
 		if pid != os.Getpid() && b.on(pid) && living(pid) {
 			pids = append(pids, pid)
 		}
 	}
-	if !withHidden {
+	if !own {
 		return pids
 	}
 	for _, pid := range children() {
-		if hidden(pid) {
+		if !slices.Contains(pids, pid) && !dead(pid) {
 			pids = append(pids, pid)
 		}
 	}
@@ -110,30 +127,36 @@ func (b brand) on(pid int) bool {
 	return err == nil && bytes.Contains(limits, []byte(" "+strconv.FormatUint(uint64(b), 10)+" "))
 }
 
-func hidden(pid int) bool {
-	_, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/limits")
-	return err != nil
+// living is false for a zombie, which bears its brand until its parent collects it, and for one that cannot be seen.
+func living(pid int) bool {
+	state, seen := stateOf(pid)
+	return seen && state != 'Z'
 }
 
-// living is false for a zombie, which bears its brand until its parent collects it.
-func living(pid int) bool {
+// dead is true for a zombie alone.
+func dead(pid int) bool {
+	state, seen := stateOf(pid)
+	return seen && state == 'Z'
+}
+
+func stateOf(pid int) (state byte, seen bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false
-	}
 	// pid (comm) state …: the name may hold anything, the state follows the last parenthesis (proc(5)).
 	i := bytes.LastIndexByte(stat, ')')
-	return i >= 0 && !bytes.HasPrefix(stat[i:], []byte(") Z"))
+	if err != nil || i < 0 || i+2 >= len(stat) {
+		return 0, false
+	}
+	return stat[i+2], true
 }
 
-// kill looks at the brand again once it holds the process by a pidfd (os.FindProcess), so that a number used anew is not mistaken.
-func (b brand) kill(pid int, evenHidden bool) {
+// kill looks again once it holds the process by a pidfd (os.FindProcess), so that a number used anew is not mistaken.
+func (b brand) kill(pid int, own bool) {
 	p, err := os.FindProcess(pid)
 	if err != nil {
 		return
 	}
 	defer func() { _ = p.Release() }()
-	if b.on(pid) || evenHidden && hidden(pid) {
+	if b.on(pid) || own && slices.Contains(children(), pid) {
 		_ = p.Kill()
 	}
 }
@@ -144,6 +167,15 @@ func reap(pids map[int]bool) {
 		got, err := syscall.Wait4(pid, nil, syscall.WNOHANG|wall, nil)
 		if got == pid || err == syscall.ECHILD {
 			delete(pids, pid)
+		}
+	}
+}
+
+// reapAll collects whatever child is dead.
+func reapAll() {
+	for {
+		if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG|wall, nil); pid <= 0 && err != syscall.EINTR {
+			return
 		}
 	}
 }
