@@ -16,7 +16,7 @@ func (l *live) exposition(now time.Time) []byte {
 	f, h := l.figures, l.health(now)
 	p.Counts("dockerauth_requests_total", "Token requests, by the outcome that the log has.", "outcome", f.requests)
 	p.Histogram("dockerauth_request_duration_seconds", "How long token requests took; refused passwords are held back to a whole second.", f.took)
-	p.Counts("dockerauth_pam_conversations_total", "PAM conversations by result; busy ones had no turn in time, abandoned ones lost their client.", "result", f.talks)
+	p.Counts("dockerauth_pam_conversations_total", "PAM conversations by result; busy ones had no turn in time, abandoned ones lost their client while they waited for one.", "result", f.talks)
 	p.Gauge("dockerauth_pam_waiting", "Logins that wait for their turn with PAM now.", float64(f.waiting.Load()))
 	p.Histogram("dockerauth_pam_wait_seconds", "How long logins waited for their turn with PAM, or until they gave up.", f.waited)
 	p.Counter("dockerauth_pam_cache_hits_total", "Logins that were answered without asking PAM, since it had let them in a moment ago.", f.hits.Load())

@@ -161,7 +161,7 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 // TestTheShippedExamplesAreTheFilesInUse keeps an example from lying in the packaging folder without a theatre that runs it.
 func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 	var all strings.Builder
-	for _, name := range []string{"theatre_apache_test.go", "theatre_nginx_test.go", "theatre_lighttpd_test.go"} {
+	for _, name := range []string{"theatre_apache_test.go", "theatre_nginx_test.go", "theatre_lighttpd_test.go", "several_test.go"} {
 		all.WriteString(readFile(t, name))
 	}
 	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*", "../htaccess.example"} {
