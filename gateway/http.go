@@ -96,11 +96,12 @@ func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	place := r.Context().Value(placeKey{}).(*place)
 	place.become(working)
-	defer place.become(answering) // net/http writes when this has returned
+	defer place.become(answering) // net/http writes a short answer when this has returned
 	in := newHTTPBody(r.Body, place)
 	a := d.answer(r.WithContext(ctx), in)
 	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
 	place.answer.expect(a.sent(r.Method))
+	place.become(answering) // a long answer is written now: whoever does not read it may lose his place
 	a.send(w)
 }
 

@@ -7,14 +7,14 @@ import (
 
 // A record in the store:
 //
-//	version (1 byte) minute (8) counts (2 each) strikes (1) until (8) good (8) since (8) failed (1)
+//	version (1 byte) minute (8) counts (2 each) strikes (1) until (8) good (8) since (8) failed (1) latest (16)
 //	{ mark (16) at (8) refused (1) repeats (1) under (2) }
 //
 // where times are milliseconds since 1970, 0 = never.
 
 const (
-	codecVersion = 2
-	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1
+	codecVersion = 3
+	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 16
 	passwordLen  = 16 + 8 + 1 + 1 + 2
 	maxSeen      = 16 // more than the limits let there be
 )
@@ -38,6 +38,7 @@ func (r *record) encode() []byte {
 	b = appendTime(b, r.until)
 	b = appendTime(b, r.good)
 	b = append(appendTime(b, r.since), r.failed)
+	b = append(b, r.latest[:]...)
 	for _, p := range seen {
 		b = append(b, p.mark[:]...)
 		b = appendTime(b, p.at)
@@ -59,6 +60,7 @@ func decode(b []byte) record {
 		b = b[2:]
 	}
 	r.strikes, r.until, r.good, r.since, r.failed, b = b[0], timeOf(b[1:]), timeOf(b[9:]), timeOf(b[17:]), b[25], b[26:]
+	r.latest, b = mark(b[:16]), b[16:]
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.seen = append(r.seen, password{mark: mark(b[:16]), at: timeOf(b[16:]), refused: b[24] != 0, repeats: b[25], under: binary.BigEndian.Uint16(b[26:])})
 	}

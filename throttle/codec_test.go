@@ -9,7 +9,7 @@ import (
 // Any bytes: what is read is what would be written again, and advancing never leaves a lock or a count beyond the bounds.
 func FuzzRecord(f *testing.F) {
 	now := time.UnixMilli(1_767_323_045_678)
-	full := record{minute: now.Unix() / 60, strikes: 3, until: now.Add(time.Minute), good: now.Add(-time.Hour), since: now.Add(-time.Minute), failed: 9, seen: []password{
+	full := record{minute: now.Unix() / 60, strikes: 3, until: now.Add(time.Minute), good: now.Add(-time.Hour), since: now.Add(-time.Minute), failed: 9, latest: mark{9}, seen: []password{
 		{mark: mark{1, 2, 3}, at: now, refused: true, repeats: 7, under: 3}, {mark: mark{4}, at: now.Add(-time.Second), under: 1},
 	}}
 	full.counts[0], full.counts[10] = 4, 65535

@@ -39,7 +39,7 @@ func (t *Throttle) keysOf(user, password, remote string) keys {
 	return k
 }
 
-// spelling is the same for whatever a directory might take for one name, so that no spelling has tries of its own: case, a domain before
+// spelling is the same for whatever a directory might take for one name, so that no spelling has tries of its own: case, spaces, a domain before
 // or behind the name. What LDAP overlooks beyond that (RFC 4518: wide letters, invisible ones, ligatures …) takes tables to undo, so all names with
 // other than ASCII letters are one. Two people who share their tries by this share them at one address only.
 func spelling(user string) string {
@@ -52,7 +52,7 @@ func spelling(user string) string {
 			return "\x80"
 		}
 	}
-	return strings.ToLower(name)
+	return strings.ToLower(strings.Join(strings.Fields(name), " "))
 }
 
 // keyed is unambiguous whatever the words hold: each goes in behind its length.

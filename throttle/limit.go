@@ -55,7 +55,7 @@ const (
 	// known is how long a pair that has logged in is not held up by its address's lock.
 	known = 7 * 24 * time.Hour
 
-	// With more refusals than that in so long, a login does not clear its pair any more: behind one address with a job that logs in every
+	// With more refusals than that in so long, of passwords that are not the same one again, a login does not clear its pair any more: behind one address with a job that logs in every
 	// minute, a guesser would have four tries between any two logins for ever.
 	pardons     = 20
 	pardonsTime = time.Hour

@@ -14,7 +14,8 @@ type record struct {
 	until   time.Time       // locked; stays after it is over, to tell how long ago that was
 	good    time.Time       // the last login
 	since   time.Time       // the first of these refusals, which no login clears
-	failed  uint8           // of a pair: refusals since then
+	failed  uint8           // of a pair: refusals since then, of a password other than the one before
+	latest  mark            // of a pair: the password of the last of them
 	seen    []password      // of a pair: of the last minute
 }
 
@@ -55,7 +56,7 @@ func (r *record) advance(now time.Time) {
 		r.good = time.Time{}
 	}
 	if now.Sub(r.since).Abs() >= pardonsTime {
-		r.since, r.failed = time.Time{}, 0
+		r.since, r.failed, r.latest = time.Time{}, 0, mark{}
 	}
 	// Processes that take turns at a record have read the clock before theirs, so a little way ahead is not the future.
 	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return now.Sub(p.at).Abs() >= memory })
@@ -72,7 +73,7 @@ func (r *record) refusals() int {
 // admit says whether a password may be checked, and notes it as under way. A refusal is kept from its client for delay, and until then nothing
 // here tells it from a password that PAM still looks at.
 func (r *record) admit(m mark, now time.Time, around around, delay time.Duration) error {
-	if i := r.find(m); i >= 0 && !r.until.After(now) {
+	if i := r.find(m); i >= 0 && (!r.until.After(now) || now.Sub(r.seen[i].at) < delay) {
 		return r.repeat(&r.seen[i], now, delay)
 	}
 	if err := r.locked(now, around); err != nil {
@@ -107,9 +108,10 @@ func (r *record) repeat(p *password, now time.Time, delay time.Duration) error {
 		return nil
 	case !p.refused:
 		return &Locked{r.pending(now), "this password for this user at this address"}
+	case now.Sub(p.at) < delay: // nothing is counted that only a refusal would bring about
 	case p.repeats < repeats:
 		p.repeats++
-	case now.Sub(p.at) >= delay:
+	default:
 		return &Locked{p.at.Add(memory).Sub(now), "this password for this user at this address"}
 	}
 	return ErrRepeated
@@ -156,13 +158,22 @@ func (r *record) refuse(m mark, began time.Time) bool {
 		return false
 	}
 	p.refused = true
+	r.fail(m, began)
+	return true
+}
+
+// fail counts what no login clears. A job with a stale password, which is refused once a minute, is no guesser.
+func (r *record) fail(m mark, began time.Time) {
+	if m == r.latest {
+		return
+	}
+	r.latest = m
 	if r.since.IsZero() {
 		r.since = began
 	}
 	if r.failed < math.MaxUint8 {
 		r.failed++
 	}
-	return true
 }
 
 // count adds a refusal, and locks from a moment on when there are too many. What was under way when the lock came is not held against it
@@ -184,9 +195,10 @@ func (r *record) count(now, from time.Time, l limit) {
 	r.counts = [buckets]uint16{} // what comes after the lock is counted from nought
 }
 
-// grant clears the pair, but for the others under way. What is beyond pardon stays.
+// grant clears the pair, but for the others under way, and for passwords that were refused a moment ago: they are as wrong as before. What is
+// beyond pardon stays.
 func (r *record) grant(m mark, now time.Time) {
-	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.refused || p.mark == m })
+	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.mark == m })
 	r.good = now
 	if r.failed <= pardons {
 		r.counts, r.strikes, r.until = [buckets]uint16{}, 0, time.Time{}

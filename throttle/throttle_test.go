@@ -147,10 +147,29 @@ func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
 	f.want("1m0s", "alice", "stale", office) // a flood of it is answered without delay
 	f.want(refused, "alice", "another", office)
 	f.want(granted, "alice", right, office)
-
-	f.want(refused, "alice", "stale", office)
+	f.want(repeat, "alice", "another", office) // it is as wrong as before
 	f.pass(time.Minute)
 	f.want(refused, "alice", "stale", office) // asked again: it may have been made the right one
+}
+
+// A job with a stale password and one with the right one, beside each other all day.
+func TestAStalePasswordBesideTheRightOneLocksNobody(t *testing.T) {
+	f := newFixture(t)
+	asked := 0
+	for range 24 * 60 * 20 {
+		switch f.try("ci", "stale", office) {
+		case refused:
+			asked++
+		case repeat:
+		default:
+			t.Fatalf("the stale one is locked after %s", f.now)
+		}
+		f.want(granted, "ci", right, office)
+		f.pass(3 * time.Second)
+	}
+	if asked > 24*60+1 {
+		t.Errorf("PAM was asked %d times about one password", asked)
+	}
 }
 
 func TestAnotherEpochForgetsPasswordsAndKeepsTheCount(t *testing.T) {
@@ -178,6 +197,7 @@ func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	}
 	f.want("30s", "alice", right, office)
 	f.want(granted, "bob@example.com", right, office)
+	f.want("30s", "alice ", right, office)
 
 	// Directories take wide letters, long s and invisible signs for what they look like.
 	f = newFixture(t)
@@ -241,16 +261,23 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		for f.now.Before(began.Add(2 * time.Second)) {
 			locked := began.Add(4*time.Millisecond + 30*time.Second)
 			f.want(locked.Sub(f.now).String(), "alice", "another", office)
+			if f.now.Before(began.Add(time.Second)) { // one that is under way is asked about together with the first, and refused with it
+				f.want(repeat, "alice", "guess0", office)
+			}
 			f.pass(100 * time.Millisecond)
 		}
+		f.want(began.Add(4*time.Millisecond+30*time.Second).Sub(f.now).String(), "alice", "guess0", office)
 	}
 	f := newFixture(t)
 	f.Delay = time.Second
 	f.want(refused, "alice", "stale", office)
-	for range 10 * repeats { // of one that is under way as many may be
+	for range 10 * repeats { // of one that is under way as many may be, and they count no more than these
 		f.want(repeat, "alice", "stale", office)
 	}
 	f.pass(time.Second)
+	for range repeats {
+		f.want(repeat, "alice", "stale", office)
+	}
 	f.want("59s", "alice", "stale", office)
 }
 
