@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -50,6 +51,7 @@ type misuse struct{ error }
 // a configuration and a PAM service file, and prints what the registry and the
 // web server need. It overwrites nothing.
 func Init(args []string, streams Streams) int {
+	_ = syscall.Setegid(os.Getgid()) // root may have started a set-group-id file: the group of that is no concern of new ones
 	return initialize(&setUp{root: os.Geteuid() == 0, now: time.Now}, args, streams)
 }
 
@@ -136,10 +138,22 @@ func (s *setUp) absolute() (err error) {
 	return err
 }
 
+// settle follows links to the folder once and for all: one on the way may be somebody else's, who turns it round meanwhile.
+func (s *setUp) settle() (err error) {
+	if s.dir, err = filepath.EvalSymlinks(s.dir); err != nil {
+		return err
+	}
+	return checkGround(s.dir, false)
+}
+
 // run looks at everything before it writes anything, and takes back what it has
 // made when it cannot make it all.
 func (s *setUp) run() error {
 	if err := s.files.folder(s.dir); err != nil {
+		s.files.undo()
+		return err
+	}
+	if err := s.settle(); err != nil {
 		s.files.undo()
 		return err
 	}

@@ -30,9 +30,31 @@ func (s *setUp) report() string {
 	var b strings.Builder
 	s.reportFiles(&b)
 	s.reportRegistry(&b)
+	if s.packaged() {
+		s.reportPackaged(&b)
+		return b.String()
+	}
 	s.reportWebServer(&b)
-	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s\n", shellWord(s.config.path))
+	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path), shellWord(s.realmOrGuess()))
 	return b.String()
+}
+
+// packaged holds where a package has brought a service for this folder, and its web server's files with it.
+func (s *setUp) packaged() bool {
+	return s.dir == systemDir && readUnit("/", ownGroup+".socket").file != ""
+}
+
+// reportPackaged says no more than what is left to do: other ways would take files out of the package's hands.
+func (s *setUp) reportPackaged(b *strings.Builder) {
+	fmt.Fprintf(b, `
+THE SERVICE is started by dockerauth.socket, with the first login.
+
+APACHE: a2enconf dockerauth && systemctl reload apache2
+NGINX, in the server block: include snippets/dockerauth.conf;
+
+Other ways: /usr/share/doc/dockerauth/README.md
+Whether all is well: dockerauth check --as %s --url %s
+`, ownGroup, shellWord(s.realmOrGuess()))
 }
 
 func (s *setUp) reportFiles(b *strings.Builder) {
@@ -111,12 +133,11 @@ func (s *setUp) reportWebServer(b *strings.Builder) {
 	program := ownProgram()
 	cgi := s.cgiProgram()
 	fmt.Fprintf(b, `
-THE SERVICE is started by the package's dockerauth.socket. Without the package, as a user in the group shadow:
+THE SERVICE, started as a user in the group shadow:
 
 %[1]s fastcgi --config %[2]s --listen unix:%[3]s
 
-APACHE, with the package: a2enconf dockerauth && systemctl reload apache2
-Without it: a2enmod proxy_fcgi, and in the virtual host:
+APACHE: a2enmod proxy_fcgi, and in the virtual host:
 
 <LocationMatch "^/(docker/v2|auth)/token/?$">
     SetHandler "proxy:unix:%[3]s|fcgi://dockerauth"
@@ -193,8 +214,10 @@ func (s *setUp) realmOrGuess() string {
 		return s.realm
 	}
 	if host := strings.TrimPrefix(s.issuer, "https://"); isHost(host) {
-		return "https://" + host + tokenPath
+		s.realm = "https://" + host + tokenPath
+		return s.realm
 	}
+	s.realm = noRealm
 	s.notes = append(s.notes, "the issuer is no host name, so realm in the registry's section is a placeholder\n  write the address of the web server there, or run this again with --realm https://HOST"+tokenPath)
 	return noRealm
 }

@@ -126,7 +126,7 @@ func lockFolder(path string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there?", path, err)
+		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names whoever holds it)", path, err)
 	}
 	return func() { dir.Close() }, nil
 }

@@ -40,6 +40,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"systemd finds nothing wrong with the units", verifyUnits},
 		{"the service runs with the rights of its unit and no others", confinement},
 		{"no system call that it needs is forbidden", forbiddenCallsKill},
+		{"who may not read the hashes calls no password wrong", withoutTheRight},
 		{"Apache can also be restarted", restartApache},
 		{"nginx takes its snippet instead", nginxSnippet},
 		{"logrotate takes the log away, and the service begins a new one", rotateLog},
@@ -334,6 +335,22 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 	m.must("systemctl", "restart", "dockerauth.service")
 }
 
+// withoutTheRight is what the rpm's service has where passwords are in /etc/shadow.
+func withoutTheRight(t *testing.T, m *debian) {
+	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\nSupplementaryGroups=\n", 0o644)
+	m.must("systemctl", "daemon-reload")
+	m.must("systemctl", "restart", "dockerauth")
+	if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 {
+		t.Errorf("a right password, which nobody may compare: %d %s\n%s", status, body, m.journal())
+	}
+	if err := os.Remove(dropIn); err != nil {
+		t.Fatal(err)
+	}
+	m.must("systemctl", "daemon-reload")
+	m.must("systemctl", "restart", "dockerauth")
+	m.loginWorks(t)
+}
+
 func restartApache(t *testing.T, m *debian) {
 	m.must("systemctl", "restart", "apache2")
 	m.loginWorks(t)
@@ -521,7 +538,7 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 		lines []string // regular expressions
 	}{
 		{"-qpl", []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service", "/usr/lib/systemd/system/dockerauth.socket",
-			"/usr/lib/systemd/system/dockerauth.service.d/rpm.conf", "/usr/lib/systemd/system/dockerauth.socket.d/rpm.conf", "/etc/nginx/dockerauth.conf",
+			"/usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf", "/usr/lib/systemd/system/dockerauth.socket.d/00-rpm.conf", "/etc/nginx/dockerauth.conf",
 			"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/man/man5/dockerauth-config.5.gz", "/usr/share/licenses/dockerauth/LICENSE"}},
 		{"-qpc", []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/httpd/conf.d/dockerauth.conf", "/etc/nginx/dockerauth.conf", "/etc/logrotate.d/dockerauth"}},
 		{"-qplv", []string{`-rwxr-xr-x .* root +root .* /usr/bin/dockerauth`, `-rw-r--r-- .* root +root .* /etc/dockerauth/config.yml`}},
@@ -559,7 +576,7 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 		t.Errorf("Apache's modules are elsewhere there:\n%s", httpd)
 	}
 	// There is no group shadow on Fedora, and a unit with a group that is not there does not start.
-	if got := readFile(t, filepath.Join(root, "usr/lib/systemd/system/dockerauth.service.d/rpm.conf")); !strings.HasSuffix(got, "[Service]\nSupplementaryGroups=\n") {
+	if got := readFile(t, filepath.Join(root, "usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got, "[Service]\nSupplementaryGroups=\n") {
 		t.Error(got)
 	}
 	mustRun(t, "rpm", "--root", root, "--dbpath", "/var/lib/rpm", "-e", "dockerauth")
