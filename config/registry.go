@@ -127,10 +127,17 @@ func (d document) pairs(n ast.Node) []*ast.MappingValueNode {
 
 // find is the value of a key. The last one counts, and those of the section come before merged ones.
 func (d document) find(section ast.Node, key string) ast.Node {
-	return d.findBelow(section, key, 0)
+	budget := maxMerged
+	return d.findBelow(section, key, &budget)
 }
 
-func (d document) findBelow(section ast.Node, key string, depth int) ast.Node {
+// maxMerged bounds the sections that are looked into for one key: merged into each other, a few lines are millions.
+const maxMerged = 256
+
+func (d document) findBelow(section ast.Node, key string, budget *int) ast.Node {
+	if *budget--; *budget < 0 {
+		return nil
+	}
 	pairs := d.pairs(section)
 	for _, pair := range slices.Backward(pairs) {
 		if pair.Key.GetToken().Value == key {
@@ -138,13 +145,24 @@ func (d document) findBelow(section ast.Node, key string, depth int) ast.Node {
 		}
 	}
 	for _, pair := range pairs {
-		if _, merge := pair.Key.(*ast.MergeKeyNode); merge && depth < maxAliases {
-			if found := d.findBelow(pair.Value, key, depth+1); found != nil {
+		if _, merge := pair.Key.(*ast.MergeKeyNode); !merge {
+			continue
+		}
+		for _, merged := range d.merged(pair.Value) {
+			if found := d.findBelow(merged, key, budget); found != nil {
 				return found
 			}
 		}
 	}
 	return nil
+}
+
+// merged are the sections that a merge key names, one or a list of them.
+func (d document) merged(n ast.Node) []ast.Node {
+	if list, ok := d.plain(n).(*ast.SequenceNode); ok {
+		return list.Values
+	}
+	return []ast.Node{n}
 }
 
 func (d document) setting(section ast.Node, key string) Setting {

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func loadRegistry(t *testing.T, text string) (*Registry, error) {
@@ -136,4 +138,31 @@ func FuzzRegistryConfiguration(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSectionsMergedFromAList(t *testing.T) {
+	r, err := loadRegistry(t, "x: &x {realm: https://a/}\ny: &y {service: s, issuer: i}\nauth:\n  token:\n    <<: [*x, *y]\n")
+	if err != nil || r.Token == nil || r.Token.Realm.Value != "https://a/" || r.Token.Service.Value != "s" || r.Token.Issuer.Value != "i" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// Ten sections that merge the ones above ten times each are ten thousand million.
+func TestSectionsMergedIntoEachOtherEndSomewhere(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0: &a0 {x: y}\n")
+	for i := range 10 {
+		fmt.Fprintf(&b, "a%d: &a%[1]d {%s}\n", i+1, strings.Repeat(fmt.Sprintf("<<: *a%d, ", i), 10))
+	}
+	b.WriteString("auth:\n  token:\n    <<: *a10\n")
+	done := make(chan error, 1)
+	go func() {
+		_, err := loadRegistry(t, b.String())
+		done <- err
+	}()
+	select {
+	case <-done: // it may be an error: a key that stands there twice is one to some
+	case <-time.After(30 * time.Second):
+		t.Fatal("it is still being read")
+	}
 }
