@@ -62,7 +62,7 @@ func (s Stack) read() (lines []Line, err error) {
 	r := stackReader{confdir: s.confdir(), found: map[string]bool{}}
 	if err := r.read(file, "", 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) && r.depth == 0 {
-			return nil, fmt.Errorf("check PAM service %q: %w\n  put a service file there (packaging/pam/dockerauth is one); without it PAM would ask the service \"other\"", s.Service, err)
+			return nil, fmt.Errorf("check PAM service %q: %w\n  put a service file there (dockerauth init makes one); without it PAM would ask the service \"other\"", s.Service, err)
 		}
 		return nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
 	}
