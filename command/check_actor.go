@@ -70,7 +70,7 @@ func (c *checkup) newActor() (*actor, error) {
 		}
 		a.as = nil
 	}
-	unit := readUnit(c.root, "dockerauth.service")
+	unit := readUnit(c.root, serviceUnit)
 	a.own = name == "dockerauth" || name == unit.user
 	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
 		groups = strings.Join(unit.groups, ",")

@@ -624,15 +624,7 @@ func TestCheckOnAMachineOfOtherKind(t *testing.T) {
 func plant(t *testing.T, files map[string]string) (root string) {
 	t.Helper()
 	root = t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	sow(t, root, files)
 	return root
 }
 
