@@ -383,6 +383,10 @@ func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
 		c.fail("registry", cause, "no token can be signed", hint)
 		return
 	}
+	what := "our tokens"
+	if t.Issuer.Value != signer.Issuer || !slices.Contains(c.config.Audience, t.Service.Value) {
+		what = "our key, were issuer and service ours"
+	}
 	refusals := map[jwtsign.Registry]finding{}
 	accepted := 0
 	versions := []jwtsign.Registry{jwtsign.Registry28, jwtsign.Registry30, jwtsign.Registry31}
@@ -398,7 +402,7 @@ func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
 			refusals[v] = finding{Subject: subject, What: "would refuse our tokens", Why: err.Error()}
 		} else {
 			accepted++
-			c.ok(subject, "would take our tokens, with these files (it reads them when it starts)")
+			c.ok(subject, "would take %s, with these files (it reads them when it starts)", what)
 		}
 	}
 	for _, v := range versions {

@@ -82,6 +82,8 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a service with a typo", make: edit("service: registry", "service: regisrty"), want: wanted{levelError, "registry.service", "they differ from letter 6 on"}},
 		{name: "no service", make: edit("    service: registry.example.com\n", ""), want: wanted{levelError, "registry.service", "there is no auth.token.service"}},
 		{name: "an issuer that is none of ours", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelError, "registry.issuer", `issuer is "auht.example.com", our issuer is "auth.example.com": they differ from letter 3 on`}},
+		{name: "another issuer, to a version", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelOK, "registry 2.8", "would take our key, were issuer and service ours, with these files"}},
+		{name: "another service, to a version", make: edit("service: registry", "service: regisrty"), want: wanted{levelOK, "registry 3.1", "would take our key, were issuer and service ours, with these files"}},
 		{name: "an issuer that is no text", make: edit("issuer: auth.example.com", "issuer: yes"), want: wanted{levelError, "registry.issuer", "no text to a registry"}},
 
 		{name: "no bundle", make: func(t *testing.T, p *patient) {
