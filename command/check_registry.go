@@ -339,6 +339,10 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
 			"put the certificate in its place that we have now"+restartIt)
 	case isAuthority(cert):
 		c.fail(subject, what+"is one of a CA"+expired, bundleTrap, remedy)
+	case len(chain) > 0 && isMadeAs(cert, chain[0]):
+		c.warn(subject, fmt.Sprintf("%sis a second one that is made as ours is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
+			"whoever has its key can sign tokens for the registry too, as any account",
+			"fine while you exchange keys; then take it out"+restartIt)
 	default:
 		c.fail(subject, what+"is not ours"+expired,
 			"whoever has its key can sign tokens for the registry, as any account",
@@ -350,6 +354,13 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
 // signed it to be one.
 func issuesForOthers(cert *x509.Certificate) bool {
 	return isAuthority(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject)
+}
+
+// isMadeAs holds for self-signed certificates that differ in their keys alone: by an exchange of keys there are two. That is no proof, since everybody
+// can write the same name.
+func isMadeAs(cert, ours *x509.Certificate) bool {
+	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject) && cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+	return selfSigned && !isAuthority(cert) && bytes.Equal(cert.RawSubject, ours.RawSubject) && bytes.Equal(cert.RawIssuer, ours.RawIssuer)
 }
 
 func isSameKey(a, b crypto.PublicKey) bool {

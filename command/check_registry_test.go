@@ -113,6 +113,15 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			p.write(t, "cert.pem", leaf)
 			p.write(t, "bundle.pem", leaf+certificatePEM(t, parent, parent, ca.Public(), ca))
 		}, want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=Some Public CA", is one of a CA`}},
+		{name: "two keys that are being exchanged", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), nil)
+		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one that is made as ours is, SHA-256 fingerprint `}},
+		{name: "two keys, of which one is a CA's", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) { c.IsCA = true })
+		}), want: wanted{levelError, "registry.rootcertbundle", "is one of a CA"}},
+		{name: "one that has our name and that another signed", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + certificatePEM(t, newTemplate(nil), newTemplate(nil), newEC(elliptic.P256(), false).Public(), newEC(elliptic.P256(), false))
+		}), want: wanted{levelError, "registry.rootcertbundle", "is not ours: whoever has its key"}},
 		{name: "an older certificate for our key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 		}), want: wanted{levelWarning, "registry.rootcertbundle", "is an older one for our key and has expired"}},
