@@ -97,7 +97,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a relative path", make: func(t *testing.T, p *patient) { p.edit(t, "registry.yml", p.path("bundle.pem"), "bundle.pem") }, want: wanted{levelWarning, "registry.rootcertbundle", "is a relative path"}},
 		{name: "an empty bundle", make: bundle(func(*testing.T, *patient) string { return "" }), want: wanted{levelError, "registry 3.1", "would not start: it needs"}},
 		{name: "our private key", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + p.read(t, "privkey.pem") }), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
-		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8", "would refuse our tokens: its bundle does not vouch"}},
+		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8, 3.0, 3.1", "would refuse our tokens: its bundle does not vouch"}},
 		{name: "a stranger beside us", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + stranger(t, nil) }),
 			want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is not ours: whoever has its key can sign tokens`}},
 		{name: "a stranger who has expired", make: bundle(func(t *testing.T, p *patient) string {
@@ -115,7 +115,9 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		}, want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=Some Public CA", is one of a CA`}},
 		{name: "two keys that are being exchanged", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), nil)
-		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one that is made as ours is, SHA-256 fingerprint `}},
+		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one, made as ours is, SHA-256 fingerprint `}},
+		{name: "a bundle that was left behind in an exchange of keys", make: bundle(func(t *testing.T, _ *patient) string { return selfSigned(t, newEC(elliptic.P256(), false), nil) }),
+			want: wanted{levelError, "registry.rootcertbundle", `certificate 1 in it, "CN=dockerauth", is not ours`}},
 		{name: "two keys, of which one is a CA's", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) { c.IsCA = true })
 		}), want: wanted{levelError, "registry.rootcertbundle", "is one of a CA"}},

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,8 @@ func runCheck(t testing.TB, args ...string) checkup {
 
 func (c checkup) level(subject string) (level, text string) {
 	for _, f := range c.Findings {
-		if f.Subject == subject {
+		versions, many := strings.CutPrefix(f.Subject, "registry ") // "registry 2.8, 3.1" is about both
+		if f.Subject == subject || many && slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {
 			return f.Level, f.What + ": " + f.Why
 		}
 	}
