@@ -27,9 +27,13 @@ func (c *checkup) examineWho(uid int) {
 		return
 	}
 	c.stranger, c.actorKnown = true, true
+	remedy := "sudo dockerauth check --as " + user
+	if c.path != "" {
+		remedy += " --config " + c.path
+	}
 	c.fail("rights", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
 		"what it may read and ask is not seen from here",
-		"sudo dockerauth check --as "+user)
+		remedy)
 }
 
 // examineService looks whether somebody listens where the web server of a package's installation looks for the service.

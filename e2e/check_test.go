@@ -241,7 +241,8 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	})
 	t.Run("asked by a person who may not read the key", func(t *testing.T) {
 		o := machine(`exec setpriv --reuid=www-data --regid=www-data --clear-groups "$2" check --config "$1"`)
-		if o.status != 2 || !strings.Contains(o.stdout, "error    rights  you are www-data, and the service runs as dockerauth: ") {
+		if o.status != 2 || !strings.Contains(o.stdout, "error    rights  you are www-data, and the service runs as dockerauth: ") ||
+			!strings.Contains(o.stdout, "; sudo dockerauth check --as dockerauth --config "+s.configFile+"\n") {
 			t.Error(o)
 		}
 		if strings.Count(o.stdout, "www-data") != 1 || strings.Contains(o.stdout, "permission denied") {
