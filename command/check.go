@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
 	"dockerauth/config"
@@ -31,6 +32,7 @@ type checkup struct {
 	stack      []pamauth.Line // nil = not usable, and a finding has said why
 	actor      *actor         // see whoever
 	actorKnown bool
+	stranger   bool // see examineWho
 }
 
 // Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in
@@ -69,6 +71,7 @@ func Check(args []string, streams Streams) int {
 
 // examine looks at everything that was asked for. What depends on a configuration is left out when there is none.
 func (c *checkup) examine() {
+	c.examineWho(os.Geteuid())
 	c.examineConfig()
 	if c.config != nil {
 		c.examineKey()
@@ -77,6 +80,7 @@ func (c *checkup) examine() {
 		c.examinePAM()
 		c.examineRights()
 	}
+	c.examineService()
 	if c.registryConfig != "" {
 		c.examineRegistry()
 	}

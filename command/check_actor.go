@@ -28,6 +28,7 @@ type actor struct {
 	as      *syscall.Credential // nil = as whom this process runs
 	who     identity            // what the program finds itself to be
 	account []int               // the groups that the account has by itself
+	group   string              // the first of them: "www-data"
 }
 
 // whoever is the actor, found out once; nil when that is not possible, and a finding has said why.
@@ -58,6 +59,7 @@ func (c *checkup) newActor() (*actor, error) {
 		if account, err := user.Lookup(a.name); err == nil {
 			a.account = groupsOfAccount(account)
 		}
+		a.group = groupForCommands(os.Getegid())
 		return a, a.introduce()
 	}
 	name, groups, _ := strings.Cut(c.as, ":")
@@ -70,7 +72,7 @@ func (c *checkup) newActor() (*actor, error) {
 		}
 		a.as = nil
 	}
-	unit := readUnit(c.root, "dockerauth.service")
+	unit := readUnit(c.root, serviceUnit)
 	a.own = name == "dockerauth" || name == unit.user
 	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
 		groups = strings.Join(unit.groups, ",")
@@ -93,11 +95,15 @@ func (a *actor) become(name string) error {
 	a.who.GID, _ = strconv.Atoi(account.Gid)
 	a.as = &syscall.Credential{Uid: uint32(a.who.UID), Gid: uint32(a.who.GID)}
 	a.account = groupsOfAccount(account)
+	a.group = groupForCommands(a.who.GID)
 	for _, id := range a.account {
 		a.as.Groups = append(a.as.Groups, uint32(id))
 	}
 	return nil
 }
+
+// groupForCommands is a group as chgrp and install take it.
+func groupForCommands(gid int) string { return strings.TrimPrefix(groupName(gid), "gid ") }
 
 func groupsOfAccount(account *user.User) (ids []int) {
 	texts, err := account.GroupIds()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"dockerauth/config"
@@ -49,7 +50,10 @@ func (c *checkup) configErrors(err error) {
 		return
 	}
 	for _, e := range errs {
-		subject, why := "config", "the service answers 503 until it is mended"
+		if c.stranger && strings.Contains(e.Cause, syscall.EACCES.Error()) {
+			continue // it is the service's to read, not his
+		}
+		subject, why := "config", "a service that runs keeps the last good one; one that starts answers 503"
 		switch e.Key {
 		case "private_key", "certificate", "key_id":
 			subject = e.Key

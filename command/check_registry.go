@@ -309,8 +309,9 @@ func (c *checkup) examineTrust(t *config.RegistryToken, trust jwtsign.Trust) {
 			"the registry refuses every token",
 			"add "+key.Algorithm()+restartIt)
 	}
+	hasOurs := slices.ContainsFunc(trust.Bundle, func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
 	for i, cert := range trust.Bundle {
-		c.examineBundled(i+1, cert)
+		c.examineBundled(i+1, cert, hasOurs)
 	}
 	for _, k := range trust.JWKS {
 		c.examineListed(k)
@@ -319,7 +320,7 @@ func (c *checkup) examineTrust(t *config.RegistryToken, trust jwtsign.Trust) {
 }
 
 // examineBundled looks for the trap: whoever holds the key of a certificate in the bundle, or of one that it signed, is the registry's master.
-func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
+func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs bool) {
 	const subject = "registry.rootcertbundle"
 	key := c.config.Key
 	what := fmt.Sprintf("certificate %d in it, %q, ", number, cert.Subject.String())
@@ -339,6 +340,10 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
 			"put the certificate in its place that we have now"+restartIt)
 	case isAuthority(cert):
 		c.fail(subject, what+"is one of a CA"+expired, bundleTrap, remedy)
+	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
+		c.warn(subject, fmt.Sprintf("%sis a second one, made as ours is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
+			"whoever has its key can sign tokens for the registry too, as any account",
+			"fine while you exchange keys; then take it out"+restartIt)
 	default:
 		c.fail(subject, what+"is not ours"+expired,
 			"whoever has its key can sign tokens for the registry, as any account",
@@ -350,6 +355,13 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate) {
 // signed it to be one.
 func issuesForOthers(cert *x509.Certificate) bool {
 	return isAuthority(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject)
+}
+
+// isMadeAs holds for self-signed certificates that differ in their keys alone: by an exchange of keys there are two. That is no proof, since everybody
+// can write the same name.
+func isMadeAs(cert, ours *x509.Certificate) bool {
+	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject) && cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+	return selfSigned && !isAuthority(cert) && bytes.Equal(cert.RawSubject, ours.RawSubject) && bytes.Equal(cert.RawIssuer, ours.RawIssuer)
 }
 
 func isSameKey(a, b crypto.PublicKey) bool {
@@ -383,33 +395,54 @@ func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
 		c.fail("registry", cause, "no token can be signed", hint)
 		return
 	}
-	refusals := map[jwtsign.Registry]finding{}
-	accepted := 0
+	what := "our tokens"
+	if t.Issuer.Value != signer.Issuer || !slices.Contains(c.config.Audience, t.Service.Value) {
+		what = "our key, were issuer and service ours"
+	}
+	var verdicts []finding
+	accepted := false
 	versions := []jwtsign.Registry{jwtsign.Registry28, jwtsign.Registry30, jwtsign.Registry31}
 	for _, v := range versions {
-		subject := "registry " + string(v)
+		f := finding{Level: levelOK, Subject: string(v)}
 		if v == jwtsign.Registry28 && onlyNew(t) != "" {
-			c.ok(subject, "is not meant: it does not know %s", onlyNew(t))
-			continue
-		}
-		if err := trust.Starts(v); err != nil {
-			refusals[v] = finding{Subject: subject, What: "would not start", Why: err.Error()}
+			f.What = "is not meant: it does not know " + onlyNew(t)
+		} else if err := trust.Starts(v); err != nil {
+			f.Level, f.What, f.Why = levelError, "would not start", err.Error()
 		} else if err := trust.Accept(v, signer.Issuer, service, token, c.now()); err != nil {
-			refusals[v] = finding{Subject: subject, What: "would refuse our tokens", Why: err.Error()}
+			f.Level, f.What, f.Why = levelError, "would refuse our tokens", err.Error()
 		} else {
-			accepted++
-			c.ok(subject, "would take our tokens, with these files (it reads them when it starts)")
+			accepted = true
+			f.What = fmt.Sprintf("would take %s, with these files (it reads them when it starts)", what)
+		}
+		verdicts = append(verdicts, f)
+	}
+	for i, v := range versions {
+		f := &verdicts[i]
+		switch {
+		case f.Level == levelOK:
+		case accepted:
+			f.Level, f.Remedy = levelWarning, "nothing to do if the registry is another version ("+c.silence(v)+"); else "+c.acceptance(trust)
+		default:
+			f.Remedy = c.acceptance(trust) + restartIt
 		}
 	}
-	for _, v := range versions {
-		f, refused := refusals[v]
-		switch {
-		case !refused:
-		case accepted > 0:
-			c.warn(f.Subject, f.What, f.Why, "nothing to do if the registry is another version ("+c.silence(v)+"); else "+c.acceptance(trust))
-		default:
-			c.fail(f.Subject, f.What, f.Why, c.acceptance(trust)+restartIt)
-		}
+	c.addVerdicts(verdicts)
+}
+
+// addVerdicts says of all versions together what it says of each in the same words.
+func (c *checkup) addVerdicts(verdicts []finding) {
+	for len(verdicts) > 0 {
+		one, versions := verdicts[0], []string{}
+		verdicts = slices.DeleteFunc(verdicts, func(f finding) bool {
+			version := f.Subject
+			f.Subject = one.Subject
+			if f == one {
+				versions = append(versions, version)
+			}
+			return f == one
+		})
+		one.Subject = "registry " + strings.Join(versions, ", ")
+		c.add(one)
 	}
 }
 

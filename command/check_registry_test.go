@@ -82,6 +82,8 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a service with a typo", make: edit("service: registry", "service: regisrty"), want: wanted{levelError, "registry.service", "they differ from letter 6 on"}},
 		{name: "no service", make: edit("    service: registry.example.com\n", ""), want: wanted{levelError, "registry.service", "there is no auth.token.service"}},
 		{name: "an issuer that is none of ours", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelError, "registry.issuer", `issuer is "auht.example.com", our issuer is "auth.example.com": they differ from letter 3 on`}},
+		{name: "another issuer, to a version", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelOK, "registry 2.8", "would take our key, were issuer and service ours, with these files"}},
+		{name: "another service, to a version", make: edit("service: registry", "service: regisrty"), want: wanted{levelOK, "registry 3.1", "would take our key, were issuer and service ours, with these files"}},
 		{name: "an issuer that is no text", make: edit("issuer: auth.example.com", "issuer: yes"), want: wanted{levelError, "registry.issuer", "no text to a registry"}},
 
 		{name: "no bundle", make: func(t *testing.T, p *patient) {
@@ -95,7 +97,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a relative path", make: func(t *testing.T, p *patient) { p.edit(t, "registry.yml", p.path("bundle.pem"), "bundle.pem") }, want: wanted{levelWarning, "registry.rootcertbundle", "is a relative path"}},
 		{name: "an empty bundle", make: bundle(func(*testing.T, *patient) string { return "" }), want: wanted{levelError, "registry 3.1", "would not start: it needs"}},
 		{name: "our private key", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + p.read(t, "privkey.pem") }), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
-		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8", "would refuse our tokens: its bundle does not vouch"}},
+		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8, 3.0, 3.1", "would refuse our tokens: its bundle does not vouch"}},
 		{name: "a stranger beside us", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + stranger(t, nil) }),
 			want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is not ours: whoever has its key can sign tokens`}},
 		{name: "a stranger who has expired", make: bundle(func(t *testing.T, p *patient) string {
@@ -111,6 +113,17 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			p.write(t, "cert.pem", leaf)
 			p.write(t, "bundle.pem", leaf+certificatePEM(t, parent, parent, ca.Public(), ca))
 		}, want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=Some Public CA", is one of a CA`}},
+		{name: "two keys that are being exchanged", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), nil)
+		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one, made as ours is, SHA-256 fingerprint `}},
+		{name: "a bundle that was left behind in an exchange of keys", make: bundle(func(t *testing.T, _ *patient) string { return selfSigned(t, newEC(elliptic.P256(), false), nil) }),
+			want: wanted{levelError, "registry.rootcertbundle", `certificate 1 in it, "CN=dockerauth", is not ours`}},
+		{name: "two keys, of which one is a CA's", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) { c.IsCA = true })
+		}), want: wanted{levelError, "registry.rootcertbundle", "is one of a CA"}},
+		{name: "one that has our name and that another signed", make: bundle(func(t *testing.T, p *patient) string {
+			return p.read(t, "cert.pem") + certificatePEM(t, newTemplate(nil), newTemplate(nil), newEC(elliptic.P256(), false).Public(), newEC(elliptic.P256(), false))
+		}), want: wanted{levelError, "registry.rootcertbundle", "is not ours: whoever has its key"}},
 		{name: "an older certificate for our key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 		}), want: wanted{levelWarning, "registry.rootcertbundle", "is an older one for our key and has expired"}},

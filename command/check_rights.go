@@ -90,7 +90,7 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 		}
 		remedy := fmt.Sprintf("let %s read it, and enter every folder above it", a.name)
 		if subject == "private_key" {
-			remedy = fmt.Sprintf("a service of its own: chgrp %[1]s and chmod 0640; a web server's user: chown %[1]s and chmod 0400", a.name)
+			remedy = fmt.Sprintf("chgrp %[1]s %[2]s && chmod 0640 %[2]s", a.group, file)
 		}
 		trials = append(trials, trial{look{tryRead, file}, func(why string) {
 			if why == "" {
@@ -123,15 +123,19 @@ func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
 // trialsOfWriting: the state folder and the log.
 func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 	if folder := c.settings.State; folder != "" {
-		made := fmt.Sprintf("install -d -o %s -m 0700 %s", a.name, folder)
+		made := fmt.Sprintf("install -d -o %s -g %s -m 0700 %s", a.name, a.group, folder)
 		trials = append(trials, trial{look{tryState, folder}, func(why string) {
 			switch {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
 			case folder != config.DefaultState:
 				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why), "the service answers 503", made)
+			case why == syscall.ENOENT.Error() && a.own:
+				c.ok("rights", "there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service counts wrong passwords in memory (%s)", folder, made)
 			case why == syscall.ENOENT.Error():
-				c.ok("rights", "there is no %s: a long-lived service counts wrong passwords in memory, a CGI program not at all (%s)", folder, made)
+				c.warn("rights.state", "there is no "+folder,
+					"a CGI program counts no wrong passwords, so anybody may guess for ever",
+					made)
 			default:
 				c.warn("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
 					"a CGI program does not count wrong passwords then",

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// unit is what matters here of a systemd service (systemd.exec(5)).
+// unit is what matters here of a systemd service or socket (systemd.exec(5), systemd.socket(5)).
 type unit struct {
 	file            string // "" = there is none
 	user            string
 	groups          []string // Group and SupplementaryGroups
 	noNewPrivileges bool
+	listens         []string // ListenStream of a socket
 }
 
 // readUnit reads a unit and its drop-ins from their files: systemd need not be running, and asking it takes a bus. root stands for /, so that tests
@@ -52,11 +53,17 @@ func (u *unit) read(text string) {
 			section = line
 		}
 		key, value, found := strings.Cut(line, "=")
-		if !found || section != "[Service]" {
+		if !found || section != "[Service]" && section != "[Socket]" {
 			continue
 		}
 		value = strings.TrimSpace(value)
 		switch strings.TrimSpace(key) {
+		case "ListenStream":
+			if value == "" {
+				u.listens = nil
+				continue
+			}
+			u.listens = append(u.listens, value)
 		case "User":
 			u.user = value
 		case "Group":

@@ -132,13 +132,21 @@ func (p *probe) isOurs(r reply) bool {
 		return true
 	case r.status == http.StatusServiceUnavailable && r.said.code() == "UNAVAILABLE":
 		p.fail("url.get", "the service is out of order: "+clipped(r.said.message()), "nobody can log in",
-			"its log says why: log.file in config.yml, the journal, or the web server's error log; with the message \"the service is not running\", start it")
+			p.whereLog()+"; with the message \"the service is not running\", start it")
 	default:
 		p.fail("url.get", fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
 			"clients would show it their passwords",
 			"correct the URL, or what the web server maps it to")
 	}
 	return false
+}
+
+// whereLog names the log that says why the service is out of order.
+func (p *probe) whereLog() string {
+	if readUnit(p.root, serviceUnit).user != "" {
+		return "its log says why: journalctl -u dockerauth, or log.file in config.yml"
+	}
+	return "its log says why: log.file in config.yml, the journal, or the web server's error log"
 }
 
 // answersNobody asks as docker does at first, without credentials.

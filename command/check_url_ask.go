@@ -147,6 +147,9 @@ func trouble(err error) (what, why, remedy string) {
 	var name *net.DNSError
 	var wrapped *url.Error
 	switch {
+	case errors.As(err, &name) && !name.IsNotFound:
+		return "this machine cannot look the name up: " + clipped(name.Name) + ": " + clipped(name.Err), "whether clients can is not seen from here",
+			"see to the name servers in /etc/resolv.conf, and whether a firewall is in the way"
 	case errors.As(err, &name):
 		return "the name " + clipped(name.Name) + " is not found: " + clipped(name.Err), "clients do not find it either",
 			"see to the name's address in the DNS, or correct the URL"

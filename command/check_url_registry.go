@@ -2,11 +2,13 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"dockerauth/jwtsign"
@@ -35,7 +37,7 @@ func (c *checkup) visitRegistry(a asker) {
 	v := &visit{checkup: c, asker: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
 	r, err := v.ask(http.MethodGet, v.ping, nil, nil)
 	if err != nil {
-		what, why, remedy := trouble(err)
+		what, why, remedy := troubleOfRegistry(err)
 		c.fail("registry", what, why, remedy)
 		return
 	}
@@ -151,14 +153,19 @@ func (v *visit) showTokens(service string) {
 	r, err := v.show(token)
 	switch {
 	case err != nil:
-		what, why, remedy := trouble(err)
+		what, why, remedy := troubleOfRegistry(err)
 		v.fail(subject, what, why, remedy)
 		return
 	case r.status == http.StatusOK:
 		v.ok(subject, "the registry takes our tokens")
 	case r.status == http.StatusUnauthorized:
-		v.fail(subject, "the registry refuses our token: "+clipped(r.said.message()), "a login succeeds, and every push and pull fails",
-			"its issuer must be "+clipped(v.config.Issuer)+", and its rootcertbundle hold a copy of our certificate; restart it after a change; check --registry-config says which of them it is")
+		remedy := "its issuer must be " + clipped(v.config.Issuer) + ", and its rootcertbundle hold a copy of our certificate; restart it after a change"
+		if v.registryConfig == "" {
+			remedy += "; check --registry-config says which of them it is"
+		}
+		v.fail(subject, "the registry refuses our token: "+clipped(r.said.message()),
+			"docker login fails with 401, as every push and pull does, although our log says that the token was granted",
+			remedy)
 	default:
 		v.fail(subject, fmt.Sprintf("our token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
 	}
@@ -179,9 +186,18 @@ func (v *visit) showLongToken() {
 			"a push with many mounts needs one as long",
 			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize 16380 (Apache)")
 	default:
-		what, why, remedy := trouble(err)
+		what, why, remedy := troubleOfRegistry(err)
 		v.warn(subject, fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what), why, remedy)
 	}
+}
+
+// troubleOfRegistry is why a registry gave no answer.
+func troubleOfRegistry(err error) (what, why, remedy string) {
+	what, why, remedy = trouble(err)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		remedy = "start the registry (its own log says why it ended), or correct the port"
+	}
+	return what, why, remedy
 }
 
 func (v *visit) show(token string) (reply, error) {

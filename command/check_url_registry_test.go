@@ -71,6 +71,33 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 	}
 }
 
+// Without its file the registry says no more than no: where the file was given, the findings above have said which it is.
+func TestARegistryThatRefusesUsIsLookedIntoByItsFile(t *testing.T) {
+	server := httptest.NewServer(registryLike("https://auth.example/docker/v2/token", "registry.example", func(string) bool { return false }))
+	defer server.Close()
+	for file, want := range map[string]bool{"": true, "registry.yml": false} {
+		c := checkupOf(t, plainConfig)
+		c.registry, c.registryConfig = server.URL, file
+		c.visitRegistry(testAsker(t, nil))
+		c.expect(t, "error registry.token", "docker login fails with 401")
+		if strings.Contains(c.text(), "--registry-config") != want {
+			t.Errorf("with %q: %s", file, c.text())
+		}
+	}
+}
+
+func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	c := checkupOf(t, plainConfig)
+	c.registry = closed.URL
+	c.visitRegistry(testAsker(t, nil))
+	c.expect(t, "error registry", "nobody listens at that address and port; start the registry")
+	if strings.Contains(c.text(), "web server") {
+		t.Error(c.text())
+	}
+}
+
 func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	server := httptest.NewUnstartedServer(registryLike("http://auth.example/docker/v2/token", "registry.example", isToken))

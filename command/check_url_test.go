@@ -399,6 +399,40 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	}
 }
 
+func TestANameThatIsNotThereIsToldFromOneThatCannotBeLookedUp(t *testing.T) {
+	for _, tt := range []struct {
+		err  net.DNSError
+		says string
+	}{
+		{net.DNSError{Name: "auth.example", Err: "no such host", IsNotFound: true}, "clients do not find it either"},
+		{net.DNSError{Name: "auth.example", Err: "server misbehaving", IsTemporary: true}, "this machine cannot look the name up"},
+		{net.DNSError{Name: "auth.example", Err: "i/o timeout", IsTimeout: true}, "this machine cannot look the name up"},
+		{net.DNSError{Name: "auth.example", Err: "dial udp 192.0.2.1:53: connect: network is unreachable"}, "this machine cannot look the name up"},
+	} {
+		what, why, remedy := trouble(fmt.Errorf("dial: %w", &tt.err))
+		if text := what + why; !strings.Contains(text, tt.says) || !strings.Contains(text, "auth.example") || remedy == "" {
+			t.Errorf("%s: %s, %s, %s", tt.err.Err, what, why, remedy)
+		}
+	}
+}
+
+func TestTheLogOfAServiceIsWhereItsUnitWritesIt(t *testing.T) {
+	unit := map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Service]\nUser=dockerauth\n"}
+	for name, test := range map[string]struct {
+		files map[string]string
+		says  string
+	}{"a unit": {unit, "journalctl -u dockerauth"}, "none": {nil, "the web server's error log"}} {
+		t.Run(name, func(t *testing.T) {
+			c := checkupOf(t, plainConfig)
+			server := httptest.NewServer(http.HandlerFunc(handler.OutOfOrder))
+			defer server.Close()
+			c.root, c.url = plant(t, test.files), server.URL+realmEnd
+			c.probeURL(testAsker(t, nil))
+			c.expect(t, "error url.get", test.says)
+		})
+	}
+}
+
 func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))

@@ -122,7 +122,8 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
                    [--registry URL] [--url URL] [--login USER] [--json]
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
-  --as USER               as whom the web server or the service runs: what that user may
+  --as USER               the service's user (of the packages: dockerauth), or the web
+                          server's where that starts the program: what that user may
                           read, write and ask is tried, by starting this program file as
                           him, so that a set-group-id bit counts. Takes root. The groups
                           that dockerauth.service gives its user are found out; those of
@@ -147,7 +148,7 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 
 Example:
 
-  dockerauth check --as www-data --registry-config /etc/docker/registry/config.yml
+  dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
 `
 
 // helpOf returns the help on a command, the general one for "", and "" for a

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,8 @@ func runCheck(t testing.TB, args ...string) checkup {
 
 func (c checkup) level(subject string) (level, text string) {
 	for _, f := range c.Findings {
-		if f.Subject == subject {
+		versions, many := strings.CutPrefix(f.Subject, "registry ") // "registry 2.8, 3.1" is about both
+		if f.Subject == subject || many && slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {
 			return f.Level, f.What + ": " + f.Why
 		}
 	}
@@ -206,6 +208,55 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 			t.Errorf("%s: the unit was not read: %v", tt.name, o)
 		}
 	}
+}
+
+// The packages' units on a machine where nothing has been started yet; then the service is.
+func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
+	t.Parallel()
+	needRoot(t, "units and a /run of the test's own")
+	need(t, "units and a /run of the test's own", "unshare", "setpriv")
+	s := newSite(t, siteOptions{certificate: true})
+	dir := shortDir(t)
+	program := filepath.Join(dir, "dockerauth")
+	for _, command := range [][]string{
+		{"chmod", "0755", dir},
+		{"cp", binary(t), program},
+		{"cp", "-r", "../packaging/systemd", filepath.Join(dir, "units")},
+		{"chmod", "0755", s.dir},
+		{"chmod", "0600", s.keyFile},
+	} {
+		if o := run(t, "", exec.Command(command[0], command[1:]...)); o.status != 0 {
+			t.Fatal(o)
+		}
+	}
+	machine := func(script string) output {
+		const before = `mount --bind "$2/units" /etc/systemd/system; mount -t tmpfs -o mode=0755 none /run; set -- "$1" "$2/dockerauth"; `
+		return run(t, "", exec.Command("unshare", "--mount", "sh", "-euc", before+script, "sh", s.configFile, dir))
+	}
+	t.Run("not started", func(t *testing.T) {
+		o := machine(`"$2" check --config "$1"`)
+		if o.status != 2 || !strings.Contains(o.stdout, "error    service  /run/dockerauth/dockerauth.sock is not there") {
+			t.Error(o)
+		}
+	})
+	t.Run("asked by a person who may not read the key", func(t *testing.T) {
+		o := machine(`exec setpriv --reuid=www-data --regid=www-data --clear-groups "$2" check --config "$1"`)
+		if o.status != 2 || !strings.Contains(o.stdout, "error    rights  you are www-data, and the service runs as dockerauth: ") ||
+			!strings.Contains(o.stdout, "; sudo dockerauth check --as dockerauth --config "+s.configFile+"\n") {
+			t.Error(o)
+		}
+		if strings.Count(o.stdout, "www-data") != 1 || strings.Contains(o.stdout, "permission denied") {
+			t.Errorf("it gives advice about him: %v", o)
+		}
+	})
+	t.Run("started", func(t *testing.T) {
+		o := machine(`mkdir /run/dockerauth; "$2" fastcgi --config "$1" --listen unix:/run/dockerauth/dockerauth.sock 2>/dev/null & pid=$!
+			tries=0; until test -S /run/dockerauth/dockerauth.sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
+			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
+		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") || strings.Contains(o.stdout, "  service  nobody") {
+			t.Error(o)
+		}
+	})
 }
 
 // takes reports whether a registry starts and takes the token.

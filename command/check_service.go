@@ -1,0 +1,87 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The units that the packages install.
+const (
+	serviceUnit = "dockerauth.service"
+	socketUnit  = "dockerauth.socket"
+)
+
+// examineWho tells somebody who is not the service's user so: what he may do is not what it may, and a remedy that names him would give him the key
+// and the password hashes.
+func (c *checkup) examineWho(uid int) {
+	name := userName(uid)
+	user := readUnit(c.root, serviceUnit).user
+	if c.as != "" || uid == 0 || user == "" || user == name || user == strconv.Itoa(uid) {
+		return
+	}
+	c.stranger, c.actorKnown = true, true
+	remedy := "sudo dockerauth check --as " + user
+	if c.path != "" {
+		remedy += " --config " + c.path
+	}
+	c.fail("rights", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
+		"what it may read and ask is not seen from here",
+		remedy)
+}
+
+// examineService looks whether somebody listens where the web server of a package's installation looks for the service.
+func (c *checkup) examineService() {
+	for _, path := range readUnit(c.root, socketUnit).listens {
+		if strings.HasPrefix(path, "/") && !strings.Contains(path, "%") { // not a port, and no specifier (systemd.unit(5))
+			c.examineSocket(path)
+		}
+	}
+	if c.url == "" {
+		c.ok("service", "the endpoint itself was not asked: add --url https://HOST/docker/v2/token")
+	}
+}
+
+func (c *checkup) examineSocket(path string) {
+	const why = "the web server answers 503"
+	const remedy = "systemctl start " + socketUnit + " (where the web server starts the program instead: systemctl mask " + socketUnit + ")"
+	switch _, err := os.Stat(filepath.Join(c.root, path)); {
+	case errors.Is(err, fs.ErrNotExist):
+		c.fail("service", path+" is not there", why, remedy)
+	case err != nil:
+		c.ok("service", "whether somebody listens at %s is not seen from here: %s", path, reasonOf(err))
+	case !c.isListenedAt(path):
+		c.fail("service", "nobody listens at "+path, why, remedy)
+	default:
+		c.ok("service", "%s is there, where the web server looks for the service", path)
+	}
+}
+
+// isListenedAt asks the kernel's list first: to connect to a socket of systemd's is to start the service. The list has the name by which a socket
+// was made, which in a container may be another.
+func (c *checkup) isListenedAt(path string) bool {
+	list, _ := os.ReadFile(filepath.Join(c.root, "/proc/net/unix")) // without it: connect
+	for line := range strings.Lines(string(list)) {
+		fields := strings.Fields(line) // proc(5): Num RefCount Protocol Flags Type St Inode Path
+		if len(fields) > 7 && strings.Join(fields[7:], " ") == path && acceptsConnections(fields[3]) {
+			return true
+		}
+	}
+	conn, err := net.DialTimeout("unix", filepath.Join(c.root, path), connectTime)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return !errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// acceptsConnections reads the flags of a socket (linux/net.h, __SO_ACCEPTCON).
+func acceptsConnections(flags string) bool {
+	n, err := strconv.ParseUint(flags, 16, 32)
+	return err == nil && n&0x10000 != 0
+}
