@@ -26,6 +26,7 @@ type checkup struct {
 	url            string // --url
 	login          string // --login
 	as             string // --as
+	program        string // --program; "" = this program file
 
 	settings   *config.Config // config, also where only the key files are at fault: all but the key
 	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
@@ -45,6 +46,7 @@ func Check(args []string, streams Streams) int {
 	flags.StringVar(&c.url, "url", "", "")
 	flags.StringVar(&c.login, "login", "", "")
 	flags.StringVar(&c.as, "as", "", "")
+	flags.StringVar(&c.program, "program", "", "")
 	flags.StringVar(&c.registry, "registry", "", "")
 	asJSON := flags.Bool("json", false, "")
 	switch err := flags.Parse(args); {
@@ -55,6 +57,10 @@ func Check(args []string, streams Streams) int {
 		return exitUsage
 	case flags.NArg() > 0:
 		fmt.Fprintf(streams.Err, "dockerauth check: unexpected argument %q\n  see dockerauth check --help\n", flags.Arg(0))
+		return exitUsage
+	}
+	if c.program != "" && c.as == "" {
+		fmt.Fprint(streams.Err, "dockerauth check: --program is the file that a web server starts, and as whom is missing\n  such as: --as www-data --program /usr/lib/cgi-bin/dockerauth\n")
 		return exitUsage
 	}
 	if !*asJSON {

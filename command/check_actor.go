@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ type actor struct {
 	as      *syscall.Credential // nil = as whom this process runs
 	who     identity            // what the program finds itself to be
 	account []int               // the groups that the account has by itself
+	capable bool                // the service's unit lets it read every file, which cannot be tried from here
 	group   string              // the first of them: "www-data"
 }
 
@@ -48,7 +50,7 @@ func (c *checkup) whoever() *actor {
 }
 
 func (c *checkup) newActor() (*actor, error) {
-	program, err := os.Executable()
+	program, err := c.programFile()
 	if err != nil {
 		return nil, fmt.Errorf("find the program file: %w", err)
 	}
@@ -66,6 +68,9 @@ func (c *checkup) newActor() (*actor, error) {
 	if err := a.become(name); err != nil {
 		return nil, err
 	}
+	if c.program != "" && a.who.UID == 0 {
+		return nil, errors.New("--program is not started as root\n  name the web server's user with --as")
+	}
 	if os.Geteuid() != 0 {
 		if os.Geteuid() != a.who.UID || groups != "" {
 			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, c.as)
@@ -74,6 +79,7 @@ func (c *checkup) newActor() (*actor, error) {
 	}
 	unit := readUnit(c.root, serviceUnit)
 	a.own = name == "dockerauth" || name == unit.user
+	a.capable = name == unit.user && unit.readsAll
 	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
 		groups = strings.Join(unit.groups, ",")
 		c.ok("rights", "%s has the groups that %s gives the service besides its own: %s", name, unit.file, groups)
@@ -82,6 +88,14 @@ func (c *checkup) newActor() (*actor, error) {
 		return nil, err
 	}
 	return a, a.introduce()
+}
+
+// programFile is what the actor starts. Root need not start it himself: of a set-group-id install another user may be the owner.
+func (c *checkup) programFile() (string, error) {
+	if c.program == "" {
+		return os.Executable()
+	}
+	return filepath.EvalSymlinks(c.program)
 }
 
 // become takes the ids of an account and of its groups.

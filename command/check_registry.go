@@ -42,7 +42,7 @@ func (c *checkup) examineRegistry() {
 		return
 	}
 	if len(r.Auth) > 1 {
-		c.fail("registry", fmt.Sprintf("%s has %s under auth", r.Path, strings.Join(r.Auth, " and ")),
+		c.fail("registry", fmt.Sprintf("%s has %q under auth", r.Path, r.Auth),
 			"a registry that is given two ways to authenticate does not start",
 			"leave token alone there")
 	}

@@ -64,7 +64,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "not there", args: []string{"--registry-config", "/nonexistent/config.yml"}, want: wanted{levelError, "registry", "no such file"}},
 		{name: "no YAML", make: func(t *testing.T, p *patient) { p.write(t, "registry.yml", "auth: [") }, want: wanted{levelError, "registry", "registry.yml:1: "}},
 		{name: "no auth.token", make: edit("  token:", "  htpasswd:"), want: wanted{levelError, "registry", "has no section auth.token"}},
-		{name: "two ways to authenticate", make: edit("auth:\n", "auth:\n  htpasswd: {realm: x}\n"), want: wanted{levelError, "registry", "htpasswd and token"}},
+		{name: "two ways to authenticate", make: edit("auth:\n", "auth:\n  htpasswd: {realm: x}\n"), want: wanted{levelError, "registry", `["htpasswd" "token"]`}},
 		{name: "a key in other letters", make: edit("rootcertbundle", "rootCertBundle"), want: wanted{levelError, "registry", "registry.yml:7: registries do not read rootCertBundle"}},
 
 		{name: "no realm", make: edit("    realm: "+realm+"\n", ""), want: wanted{levelError, "registry.realm", "REGISTRY_AUTH_TOKEN_REALM"}},

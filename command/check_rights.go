@@ -65,7 +65,7 @@ func (c *checkup) examineActor(a *actor) {
 	if err != nil {
 		c.fail("rights", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err),
 			"",
-			"run it as root, by the program file that is installed")
+			"run it as root, with --program FILE where the web server starts another file than this")
 		return
 	}
 	for i, t := range trials {
@@ -204,6 +204,8 @@ func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
 		c.ok("rights", "%s can read %s by the set-group-id bit of %s, and not otherwise", a.name, shadowFile, a.program)
 	case why == "":
 		c.ok("rights", "the service can read %s as %s", shadowFile, a.name)
+	case a.capable:
+		c.ok("rights", "the service can read %s by the capability that its unit gives it", shadowFile)
 	case directory:
 		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"accounts of the directory can log in, those of this machine cannot",

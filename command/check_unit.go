@@ -1,8 +1,10 @@
 package command
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +14,7 @@ type unit struct {
 	user            string
 	groups          []string // Group and SupplementaryGroups
 	noNewPrivileges bool
+	readsAll        bool     // CAP_DAC_READ_SEARCH, or what includes it, in AmbientCapabilities
 	listens         []string // ListenStream of a socket
 }
 
@@ -31,17 +34,30 @@ func readUnit(root, name string) unit {
 	if u.file == "" {
 		return u
 	}
-	seen := map[string]bool{}
-	for _, folder := range folders {
-		files, _ := filepath.Glob(filepath.Join(root, folder, name+".d", "*.conf")) // the pattern is well formed
-		for _, file := range files {
-			if text, err := os.ReadFile(file); err == nil && !seen[filepath.Base(file)] {
-				seen[filepath.Base(file)] = true
-				u.read(string(text))
-			}
+	for _, file := range dropIns(root, folders, name) {
+		if text, err := os.ReadFile(file); err == nil {
+			u.read(string(text))
 		}
 	}
 	return u
+}
+
+// dropIns are in the order of their names, whatever their folders; of two with one name the first folder's counts.
+func dropIns(root string, folders []string, name string) []string {
+	byName := map[string]string{}
+	for _, folder := range folders {
+		files, _ := filepath.Glob(filepath.Join(root, folder, name+".d", "*.conf")) // the pattern is well formed
+		for _, file := range files {
+			if byName[filepath.Base(file)] == "" {
+				byName[filepath.Base(file)] = file
+			}
+		}
+	}
+	var files []string
+	for _, base := range slices.Sorted(maps.Keys(byName)) {
+		files = append(files, byName[base])
+	}
+	return files
 }
 
 // read takes in one file. An empty value takes back what came before.
@@ -66,6 +82,8 @@ func (u *unit) read(text string) {
 			u.listens = append(u.listens, value)
 		case "User":
 			u.user = value
+		case "AmbientCapabilities":
+			u.readsAll = value != "" && u.readsAll || strings.Contains(value, "CAP_DAC_READ_SEARCH") || strings.Contains(value, "CAP_DAC_OVERRIDE")
 		case "Group":
 			if value != "" {
 				u.groups = append(u.groups, value)

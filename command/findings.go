@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // level is how bad a finding is.
@@ -92,5 +93,5 @@ func (f *findings) writeJSON(out io.Writer) error {
 // onOneLine joins the lines of an error with its hints. What is unprintable is left out: it may come from a server that wants to paint
 // on the operator's terminal.
 func onOneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) }), " ")
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }), " ")
 }

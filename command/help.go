@@ -118,8 +118,8 @@ Example:
 
 const helpCheck = `dockerauth check looks at an installation and says what is wrong with it.
 
-  dockerauth check [--config FILE] [--as USER[:GROUP,GROUP]] [--registry-config FILE]
-                   [--registry URL] [--url URL] [--login USER] [--json]
+  dockerauth check [--config FILE] [--as USER[:GROUP,GROUP] [--program FILE]]
+                   [--registry-config FILE] [--registry URL] [--url URL] [--login USER] [--json]
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
@@ -128,6 +128,8 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
                           him, so that a set-group-id bit counts. Takes root. The groups
                           that dockerauth.service gives its user are found out; those of
                           another service manager: --as USER:GROUP,GROUP
+  --program FILE          the program file that the web server starts, if it is another
+                          than this one: --as starts it, and root does not
   --registry-config FILE  the registry's own config.yml: realm, service and issuer are
                           compared with ours letter by letter, and a token is held against
                           its bundle or JWKS by the rules of registry 2.8, 3.0 and 3.1
