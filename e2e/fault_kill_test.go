@@ -20,6 +20,8 @@ func killActs() []act {
 	o := awaitingOptions(underWay)
 	o.timeout = seconds(8)
 	short := awaitingOptions(underWay) // those that nobody ends come to the end of their time
+	held := short
+	held.concurrency = underWay + 2 // and keep their seats until then, though the web server has gone
 	return []act{
 		{name: "SIGTERM", door: httpDoor, options: o, play: playTerm},
 		{name: "SIGTERM", door: nginxFastCGI, options: o, play: playTerm},
@@ -29,7 +31,7 @@ func killActs() []act {
 		{name: "a conversation is killed", door: httpDoor, options: o, play: playKillConversation},
 		{name: "a conversation is killed", door: nginxFastCGI, options: o, play: playKillConversation, long: true},
 		{name: "a conversation is killed", door: apacheFcgid, options: o, play: playKillConversation, long: true},
-		{name: "the web server's worker is killed", door: nginxFastCGI, options: short, play: playKillWorker},
+		{name: "the web server's worker is killed", door: nginxFastCGI, options: held, play: playKillWorker},
 		{name: "the web server's worker is killed", door: apacheFcgid, options: short, play: playKillWorker, long: true},
 		{name: "the web server's worker is killed", door: apacheCGI, options: short, play: playKillWorker, long: true},
 		{name: "the web server is stopped", door: nginxFastCGI, options: short, play: playStopServer, long: true},
