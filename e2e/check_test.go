@@ -193,6 +193,7 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 	for _, tt := range []struct{ name, command string }{
 		{"as root", "./dockerauth check --registry-config registry.yml"},
 		{"as root, about the web server's user", "./dockerauth check --as www-data --registry-config registry.yml"},
+		{"by a copy of root's own", binary(t) + " check --config config.yml --as www-data --program dockerauth"},
 		{"about a service of its own", "cp " + binary(t) + " own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
 	} {
 		o := shell(tt.command)
@@ -207,6 +208,24 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 		if tt.name == "about a service of its own" && !strings.Contains(o.stdout, "has the groups that /etc/systemd/system/dockerauth.service gives the service") {
 			t.Errorf("%s: the unit was not read: %v", tt.name, o)
 		}
+		if tt.name == "by a copy of root's own" && !strings.Contains(o.stdout, "by the set-group-id bit of "+filepath.Join(dir, "dockerauth")) {
+			t.Errorf("%s: another file was looked at: %v", tt.name, o)
+		}
+	}
+
+	// Whoever owns the installed file may have put something else there.
+	writeFile(t, filepath.Join(dir, "trap"), "#!/bin/sh\nid -u >>"+dir+"/state/ran\n", 0o755)
+	if o := shell(binary(t) + " check --config config.yml --as www-data --program trap"); o.status != 2 {
+		t.Errorf("a file that is no dockerauth: %v", o)
+	}
+	www := strings.TrimSpace(shell("id -u www-data").stdout)
+	for id := range strings.Lines(readFile(t, filepath.Join(dir, "state/ran"))) {
+		if strings.TrimSpace(id) != www {
+			t.Errorf("root let user %s start the file", id)
+		}
+	}
+	if o := shell(binary(t) + " check --config config.yml --as root --program trap"); o.status != 2 || !strings.Contains(o.stdout, "is not started as root") {
+		t.Errorf("as root: %v", o)
 	}
 }
 
