@@ -95,7 +95,11 @@ func (c *checkup) programFile() (string, error) {
 	if c.program == "" {
 		return os.Executable()
 	}
-	return filepath.EvalSymlinks(c.program)
+	path, err := filepath.Abs(c.program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
 }
 
 // become takes the ids of an account and of its groups.
