@@ -26,7 +26,7 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{name: "each phase from its include", files: map[string]string{"test": "auth include @/more\naccount substack @/more\n", "more": both}},
 		{name: "an include of an include", files: map[string]string{"test": "@include @/more\n", "more": "@include @/most\n", "most": both}},
 
-		{name: "no file", says: []string{"no such file", "packaging/pam/dockerauth", `"other"`}},
+		{name: "no file", says: []string{"no such file", "dockerauth init makes one", `"other"`}},
 		{name: "an empty file", files: map[string]string{"test": ""}, says: []string{`no "auth" line`}},
 		{name: "comments only", files: map[string]string{"test": "# auth required pam_permit.so\n"}, says: []string{`no "auth" line`}},
 		{name: "no account phase", files: map[string]string{"test": "auth required pam_permit.so\n"}, says: []string{`no "account" line`, `"other"`}},
