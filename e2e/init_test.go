@@ -208,7 +208,7 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 	if o.status != 0 {
 		t.Fatal(o)
 	}
-	_, files, _ := strings.Cut(o.stdout, "\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml\n")
+	_, files, _ := strings.Cut(o.stdout, "\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url https://auth.example.com/docker/v2/token\n")
 	const want = `/etc/dockerauth 755 0:0
 /etc/dockerauth/cert.pem 644 0:0
 /etc/dockerauth/config.yml 644 0:0
