@@ -177,7 +177,8 @@ var (
 	}}
 	gone = diskFault{"gone", func(s *scene, dir string) func() {
 		mustRun(s.t, "umount", "-l", dir)
-		mustRun(s.t, "rmdir", dir)
+		mustRun(s.t, "mv", dir, dir+".away") // with what was written since the last line
+		mustRun(s.t, "rm", "-rf", dir+".away")
 		return func() { mustRun(s.t, "install", "-d", "-o", s.web.name, "-g", s.web.name, "-m", "700", dir) }
 	}}
 )

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -213,7 +214,7 @@ func playKillConversation(s *scene) {
 	c.more(1)
 	p := s.begin()
 	victim := s.aConversation()
-	theirs := sockets(s.pid())
+	theirs := sockets(parentOf(s.t, victim))
 	for socket := range sockets(victim) {
 		if theirs[socket] {
 			s.t.Errorf("a conversation holds %s of its service", socket)
@@ -230,6 +231,19 @@ func playKillConversation(s *scene) {
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// parentOf is the process that started another.
+func parentOf(t testing.TB, pid int) int {
+	t.Helper()
+	for line := range strings.Lines(readFile(t, fmt.Sprintf("/proc/%d/status", pid))) {
+		if text, found := strings.CutPrefix(line, "PPid:"); found {
+			parent, _ := strconv.Atoi(strings.TrimSpace(text))
+			return parent
+		}
+	}
+	t.Fatalf("process %d has no parent", pid)
+	return 0
 }
 
 // aConversation is one that waits for the file "go": it has been there for a while.

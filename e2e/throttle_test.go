@@ -54,7 +54,7 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 			here, there := freshAddress(), freshAddress()
 			p.tries(t, 401, alice, here, "one", "two", "three", "four")
 			p.tries(t, 200, alice, here, alicePassword) // clears the count
-			p.tries(t, 401, alice, here, "one") // which is remembered, and does not count again
+			p.tries(t, 401, alice, here, "one")         // which is remembered, and does not count again
 			p.tries(t, 401, alice, here, "five", "six", "seven", "eight", "nine")
 			answer := p.tries(t, 429, alice, here, "ten", alicePassword)
 			if after, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || after < 1 || after > 30 {
