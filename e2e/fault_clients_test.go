@@ -102,8 +102,8 @@ func playHangingUp(s *scene) {
 	for _, h := range hangUps {
 		others := s.crowd()
 		times := hangUpTimes()
-		if h.moment == inConversation && s.service == nil {
-			// A conversation has a process to itself there. More of them than there are processes would be a queue, which is another act.
+		if h.moment == inConversation {
+			// Each is held to its time limit, and whoever comes with the same login meanwhile waits for the same answer. One for each seat.
 			times = hangUpAtOnce
 		}
 		lost := s.hangUp(times, h.leave)
