@@ -57,6 +57,29 @@ func TestLintianFindsNothingInTheDebianPackage(t *testing.T) {
 	}
 }
 
+// The pages lie beside other files there than in the sources.
+func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	need(t, "dpkg-deb", "dpkg-deb")
+	root := t.TempDir()
+	if o := run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)); o.status != 0 {
+		t.Fatal(o)
+	}
+	pages := glob(t, filepath.Join(root, "usr/share/doc/dockerauth/*.md"))
+	links := 0
+	for _, page := range pages {
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page), -1) {
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), link[1])); err != nil {
+				t.Errorf("%s: %v", filepath.Base(page), err)
+			}
+		}
+	}
+	if len(pages) < 7 || links < 20 {
+		t.Errorf("%d pages with %d links: too few to be all", len(pages), links)
+	}
+}
+
 // A version that is none would make files that cannot be installed.
 func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
 	t.Parallel()
