@@ -26,7 +26,7 @@ type row struct {
 
 // doorNames are theatres in a word.
 var doorNames = map[string]string{
-	httpDoor.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi", namespaceDoor.name: "http", nginxHTTP.name: "nginx+http",
+	httpDoor.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi", namespaceDoor.name: "http", clockDoor.name: "http", nginxHTTP.name: "nginx+http",
 }
 
 // report is the table of all rows, in the order of the acts.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -17,14 +18,7 @@ type act struct {
 
 // acts are all of them, in the order of the table.
 func acts() []act {
-	return concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
-}
-
-func concat(groups ...[]act) (all []act) {
-	for _, g := range groups {
-		all = append(all, g...)
-	}
-	return all
+	return slices.Concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
 }
 
 // long says whether every act is played, with all its repetitions: DOCKERAUTH_FAULTS=long.

@@ -14,7 +14,7 @@ type claims struct {
 	Subject   string          `json:"sub"`
 	Audience  string          `json:"aud"`
 	Expires   int64           `json:"exp"`
-	NotBefore int64           `json:"nbf"`
+	NotBefore int64           `json:"nbf,omitempty"` // absent from refresh tokens
 	Issued    int64           `json:"iat"`
 	ID        string          `json:"jti"`
 	Access    json.RawMessage `json:"access,omitempty"` // absent from refresh tokens

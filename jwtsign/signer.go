@@ -74,14 +74,16 @@ func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.
 	}
 	now := s.now()
 	c := &claims{
-		Issuer:    s.Issuer,
-		Subject:   subject,
-		Audience:  audience,
-		Expires:   now.Add(ttl).Unix(),
-		NotBefore: now.Add(-backdate).Unix(),
-		Issued:    now.Add(-backdate).Unix(),
-		ID:        s.newID(),
-		Access:    access,
+		Issuer:   s.Issuer,
+		Subject:  subject,
+		Audience: audience,
+		Expires:  now.Add(ttl).Unix(),
+		Issued:   now.Add(-backdate).Unix(),
+		ID:       s.newID(),
+		Access:   access,
+	}
+	if access != nil {
+		c.NotBefore = c.Issued
 	}
 	t := jwt.Token{Header: header, Claims: c, Method: s.Key.method}
 	token, err = t.SignedString(s.Key.private)

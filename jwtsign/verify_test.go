@@ -20,7 +20,7 @@ import (
 
 // body is the claims of a refresh token, spelled as this service spells them unless edit changes that.
 func body(edits ...string) string {
-	s := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1"}`,
+	s := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
 		noon.Unix()+3600, noon.Unix()-30)
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(s, edits[i]) {
@@ -124,9 +124,8 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"exp as a string", forge(c.key, head, body(at("exp", 3600), `"exp":"9999999999"`)), "it is no token"},
 		{"exp with a fraction", forge(c.key, head, body(at("exp", 3600), at("exp", 3600)+".5")), "it is no token"},
 		{"exp beyond 64 bits", forge(c.key, head, body(at("exp", 3600), `"exp":99999999999999999999`)), "it is no token"},
-		{"nbf in the future", forge(c.key, head, body(at("nbf", -30), at("nbf", 1))), "it is from the future"},
-		{"no nbf", forge(c.key, head, body(at("nbf", -30)+",", "")), "it lacks a claim"},
-		{"iat in the future", forge(c.key, head, body(at("iat", -30), at("iat", 1))), "it is from the future"},
+		{"an nbf", forge(c.key, head, body(at("iat", -30), at("nbf", -30)+","+at("iat", -30))), unspelled},
+		{"an nbf of 0", forge(c.key, head, body(at("iat", -30), `"nbf":0,`+at("iat", -30))), unspelled},
 		{"no iat", forge(c.key, head, body(at("iat", -30)+",", "")), unspelled},
 
 		{"sub twice", forge(c.key, head, body(`"sub":"alice"`, `"sub":"root","sub":"alice"`)), unspelled},
@@ -205,8 +204,7 @@ func TestVerifyRefreshOverTime(t *testing.T) {
 		at   time.Duration
 		ok   bool
 	}{
-		{"a clock that is 31 s slow", -31 * time.Second, false},
-		{"a clock that is 30 s slow", -30 * time.Second, true},
+		{"when the clock was set back by a day", -24 * time.Hour, true},
 		{"at once", 0, true},
 		{"in its last second", time.Hour - time.Second, true},
 		{"a nanosecond before its end", time.Hour - time.Nanosecond, true},
@@ -303,10 +301,10 @@ func respell(t *testing.T, token string) string {
 		return n
 	}
 	text := func(name string) string { return string(must(json.Marshal(c[name].(string)))) }
-	exp, nbf, iat := number("exp"), number("nbf"), number("iat")
-	if now := noon.Unix(); exp <= now || nbf > now || iat > now {
-		t.Fatalf("taken at %d with exp %d, nbf %d, iat %d", now, exp, nbf, iat)
+	exp, iat := number("exp"), number("iat")
+	if now := noon.Unix(); exp <= now {
+		t.Fatalf("taken at %d with exp %d", now, exp)
 	}
-	return fmt.Sprintf(`{"iss":"myAuthService.com","sub":%s,"aud":"dockerauth:refresh","exp":%d,"nbf":%d,"iat":%d,"jti":%s}`,
-		text("sub"), exp, nbf, iat, text("jti"))
+	return fmt.Sprintf(`{"iss":"myAuthService.com","sub":%s,"aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":%s}`,
+		text("sub"), exp, iat, text("jti"))
 }
