@@ -107,7 +107,7 @@ func TestAnAdminAddressThatIsTakenEndsTheStart(t *testing.T) {
 	}
 	defer l.Close()
 	socket := filepath.Join(t.TempDir(), "s")
-	got := play(t, program, nil, "", "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin", l.Addr().String())
+	got := play(t, program, nil, "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin", l.Addr().String())
 	if got.status != 1 || !strings.Contains(got.stderr, "--admin: listen on") || !strings.Contains(got.stderr, "address already in use") {
 		t.Errorf("%+v", got)
 	}

@@ -121,12 +121,12 @@ type result struct {
 }
 
 // play runs the program to its end. An environment of nil is an empty one.
-func play(t *testing.T, program string, env []string, stdin string, args ...string) result {
+func play(t *testing.T, program string, env []string, args ...string) result {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = append([]string{}, env...)
 	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(""), &stdout, &stderr
 	err := cmd.Run()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestWhatAPersonTypes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := play(t, program, nil, "", tt.args...)
+			got := play(t, program, nil, tt.args...)
 			if got.status != tt.status {
 				t.Errorf("status %d, want %d", got.status, tt.status)
 			}
@@ -189,7 +189,7 @@ func cgiEnv(more ...string) []string {
 
 func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	got := play(t, program, cgiEnv(login), "")
+	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
 		t.Errorf("stdout %q, stderr %q", got.stdout, got.stderr)
 	}
@@ -203,7 +203,7 @@ func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	for _, args := range [][]string{{"version"}, {"pam-conversation"}, {"http", "--listen", "127.0.0.1:0"}, {"--config=/etc/passwd"}} {
-		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), "", args...)
+		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), args...)
 		if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 			t.Errorf("%q: stdout %q", args, got.stdout)
 		}
@@ -222,7 +222,7 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 	}
 	for _, tt := range tests { // in this order: each breaks more
 		tt.breakIt()
-		got := play(t, program, cgiEnv(login), "")
+		got := play(t, program, cgiEnv(login))
 		if !strings.HasPrefix(got.stdout, "Status: 503 ") || !strings.Contains(got.stdout, `"UNAVAILABLE"`) || !strings.Contains(got.stdout, "Retry-After: ") {
 			t.Errorf("%s: stdout %q", tt.name, got.stdout)
 		}
@@ -235,7 +235,7 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 // Nobody watches a CGI program start: people must be able to log in although a log folder has the wrong owner, and the operator to read why.
 func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
 	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
-	got := play(t, program, cgiEnv(login), "")
+	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 		t.Errorf("stdout %q", got.stdout)
 	}
@@ -564,7 +564,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := play(t, program, nil, "", append([]string{"explain", "--config", config}, tt.args...)...)
+			got := play(t, program, nil, append([]string{"explain", "--config", config}, tt.args...)...)
 			if want := strings.ReplaceAll(tt.stdout, "DIR", dir); got.status != tt.status || got.stdout != want {
 				t.Errorf("status %d, stdout\n%s\nstderr\n%s\nwant %d and\n%s", got.status, got.stdout, got.stderr, tt.status, want)
 			}
@@ -577,7 +577,7 @@ func TestExplain(t *testing.T) {
 
 func TestExplainWarnsOfNamesThatDoNotExist(t *testing.T) {
 	program, config := install(t, strings.ReplaceAll(rules, `["@root"]`, `["@no-such-group", no-such-account, root]`))
-	got := play(t, program, nil, "", "explain", "--config", config, "anyone", "repository:public/app:pull")
+	got := play(t, program, nil, "explain", "--config", config, "anyone", "repository:public/app:pull")
 	want := "warning: " + config + ": blacklisted_users: there is no account \"mallory\" on this machine\n" +
 		"warning: " + config + ": blacklisted_users: there is no group \"banned\" on this machine\n" +
 		"warning: " + config + ":13: access.to: there is no account \"no-such-account\" on this machine\n" +

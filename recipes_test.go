@@ -38,7 +38,7 @@ func TestRecipesDoWhatTheySay(t *testing.T) {
 			for _, c := range transcriptPattern.FindAllStringSubmatch(below, -1) {
 				commands++
 				args := append([]string{"explain", "--config", config}, strings.Fields(c[1])[1:]...)
-				got := play(t, program, nil, "", args...)
+				got := play(t, program, nil, args...)
 				want := strings.ReplaceAll(strings.ReplaceAll(c[2], "    repo", "repo"), "/etc/dockerauth", filepath.Dir(config))
 				if got.stdout != want {
 					t.Errorf("%s\nprints\n%s%s\nwant\n%s", c[1], got.stdout, got.stderr, want)

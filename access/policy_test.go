@@ -192,7 +192,7 @@ func oracleGrant(rules []Rule, w Who, s Scope, action string) bool {
 		if !slices.Contains(r.Allow, action) && !slices.Contains(r.Allow, "*") && !(action == "pull" && slices.Contains(r.Allow, "push")) {
 			return false
 		}
-		return len(r.Repositories) == 0 || slices.ContainsFunc(r.Repositories, func(p string) bool { return oracleOn(p, r, w, s.Name) })
+		return len(r.Repositories) == 0 || slices.ContainsFunc(r.Repositories, func(p string) bool { return oracleOn(p, w, s.Name) })
 	})
 }
 
@@ -206,7 +206,7 @@ func oracleFor(r Rule, w Who) bool {
 	return false
 }
 
-func oracleOn(pattern string, r Rule, w Who, name string) bool {
+func oracleOn(pattern string, w Who, name string) bool {
 	if !strings.Contains(pattern, "{group}") {
 		return oracleMatch(pattern, w.Name, "", name)
 	}

@@ -117,13 +117,11 @@ func (s *adminStage) mustReload(t *testing.T) {
 }
 
 // login asks for a token as the web server would.
-func (s *adminStage) login(user, password, remote string) int {
+func (s *adminStage) login(user, password, remote string) {
 	r := httptest.NewRequest(http.MethodGet, "/docker/v2/token", nil)
 	r.SetBasicAuth(user, password)
 	r.RemoteAddr = remote + ":1"
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
-	return w.Code
+	s.ServeHTTP(httptest.NewRecorder(), r)
 }
 
 func (s *adminStage) get(method, path string) *httptest.ResponseRecorder {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -71,8 +72,8 @@ func LoadRegistry(path string) (*Registry, error) {
 
 // withHint replaces the hints that speak of our own configuration.
 func withHint(err error, hint string) error {
-	errs, ok := err.(Errors)
-	if !ok {
+	var errs Errors
+	if !errors.As(err, &errs) {
 		return err
 	}
 	for i := range errs {

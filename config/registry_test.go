@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,7 +123,11 @@ func FuzzRegistryConfiguration(f *testing.F) {
 		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
 		r, err := LoadRegistry(path)
 		if err != nil {
-			for _, e := range err.(Errors) {
+			var errs Errors
+			if !errors.As(err, &errs) {
+				t.Fatal(err)
+			}
+			for _, e := range errs {
 				if e.Line > lines {
 					t.Errorf("line %d of %d: %v", e.Line, lines, e)
 				}

@@ -154,7 +154,7 @@ func (w *doer) become(short string) {
 	if short == w.as {
 		return
 	}
-	o := output{}
+	var o output
 	if short == "" {
 		o = w.hand.logout(w.desk)
 	} else {

@@ -210,7 +210,7 @@ func (p *player) checkToken(t *testing.T, w want, body []byte) {
 		t.Errorf("access token: %v", err)
 		return
 	}
-	checkClaims(t, w, p.site, claims, got)
+	checkClaims(t, w, p.site, claims)
 }
 
 func (p *player) checkRefresh(t *testing.T, w want, got *string) {
@@ -242,7 +242,7 @@ func checkScopeField(t *testing.T, w want, got *string) {
 	}
 }
 
-func checkClaims(t *testing.T, w want, s *site, claims tokenClaims, got tokenAnswer) {
+func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 	t.Helper()
 	subject := w.subject
 	if subject == "" {

@@ -120,13 +120,12 @@ func (d *desk) typed(stdin, program string, args ...string) output {
 }
 
 // must is typed for what has to succeed.
-func (d *desk) must(program string, args ...string) string {
+func (d *desk) must(program string, args ...string) {
 	d.t.Helper()
 	o := d.typed("", program, args...)
 	if o.status != 0 {
 		d.t.Fatalf("%s %q: %v", filepath.Base(program), args, o)
 	}
-	return o.stdout
 }
 
 func (d *desk) same(what, got, want string) {

@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"sync"
 	"syscall"
@@ -63,7 +65,7 @@ var hangUps = []struct {
 		}
 		c.SetReadDeadline(time.Now().Add(hangUpAfter))
 		_, err := c.Read(make([]byte, 1))
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
 		}
 		return fmt.Errorf("an answer before the conversation was over: %v", err)

@@ -84,14 +84,14 @@ func playLogDiskFull(s *scene) {
 	if err := os.Remove(filler); err != nil {
 		s.t.Fatal(err)
 	}
-	normal := s.logsAgain(c)
+	normal := s.logsAgain()
 	c.more(someLogins())
 	got, lost := c.gone()
 	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal}, append(lost, s.cutLines()...))
 }
 
 // logsAgain waits until the log grows.
-func (s *scene) logsAgain(c *crowd) string {
+func (s *scene) logsAgain() string {
 	s.t.Helper()
 	began := time.Now()
 	lines := func() int { return strings.Count(readFile(s.t, s.logFile), "token request") }
@@ -189,12 +189,12 @@ func playStateDisk(f diskFault) func(s *scene) {
 		dir := s.path("state")
 		c := s.crowd()
 		c.more(someLogins())
-		if got := s.guess("127.6.0.1", c); got["429"] == 0 {
+		if got := s.guess("127.6.0.1"); got["429"] == 0 {
 			s.t.Errorf("a guesser is not stopped even before the fault: %s", got)
 		}
 		undo := f.do(s, dir)
 		c.more(someLogins())
-		guesses := s.guess("127.6.0.2", c)
+		guesses := s.guess("127.6.0.2")
 		said := s.complaints("state folder is not usable")
 		undo()
 		normal := s.normal()
@@ -230,7 +230,7 @@ const stateCalm = 90 * time.Second
 const guessesAtOnce = 8
 
 // guess tries different wrong passwords of one user from one address.
-func (s *scene) guess(from string, c *crowd) tally {
+func (s *scene) guess(from string) tally {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	got := tally{}

@@ -37,7 +37,7 @@ func playLogRenamed(s *scene) {
 		s.t.Fatal(err)
 	}
 	s.createLog()
-	used := s.untilLogged(c)
+	used := s.untilLogged()
 	c.more(someLogins())
 	got, lost := c.gone()
 	missing, torn := c.unlogged(old, s.logFile)
@@ -70,7 +70,7 @@ func playLogTruncated(s *scene) {
 	if err := os.Truncate(s.logFile, 0); err != nil {
 		s.t.Fatal(err)
 	}
-	used := s.untilLogged(c)
+	used := s.untilLogged()
 	before = before[:strings.LastIndexByte(string(before), '\n')+1] // a line that was being written when it was read
 	if err := os.WriteFile(old, before, 0o600); err != nil {
 		s.t.Fatal(err)
@@ -83,7 +83,7 @@ func playLogTruncated(s *scene) {
 }
 
 // untilLogged waits until the log, now empty, has a line about a login.
-func (s *scene) untilLogged(c *crowd) string {
+func (s *scene) untilLogged() string {
 	s.t.Helper()
 	began := time.Now()
 	eventually(s.t, answerWithin, "the new log to be used", func() bool { return len(s.requestLines()) > 0 })

@@ -55,7 +55,8 @@ func params(id int, content string) string {
 }
 
 // wholeLogin is an honest request.
-func (s *scene) wholeLogin(id int, user string) string {
+func (s *scene) wholeLogin(user string) string {
+	const id = 1
 	return begin(id) + params(id, s.loginParams(user)) + record(fcgiStdin, id, "", 0)
 }
 
@@ -71,7 +72,7 @@ type recordCase struct {
 }
 
 var recordCases = []recordCase{
-	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *scene) string { return s.wholeLogin(1, guest(0)) }},
+	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *scene) string { return s.wholeLogin(guest(0)) }},
 	{name: "padded", want: "200", guest: 1, bytes: func(s *scene) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
 	}},
@@ -100,17 +101,17 @@ var recordCases = []recordCase{
 		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) + record(fcgiStdin, 1, "", 0)
 	}},
 	{name: "a role that is not known", want: "end 3", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
-	{name: "a type that is not known, then a login", want: "200", guest: 4, bytes: func(s *scene) string { return record(77, 0, "what is this", 4) + s.wholeLogin(1, guest(4)) }},
+	{name: "a type that is not known, then a login", want: "200", guest: 4, bytes: func(s *scene) string { return record(77, 0, "what is this", 4) + s.wholeLogin(guest(4)) }},
 	{name: "a question for values, then a login", want: "200", guest: 5, bytes: func(s *scene) string {
-		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(1, guest(5))
+		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(guest(5))
 	}},
 	{name: "aborted in the parameters", want: "end 0", bytes: func(s *scene) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(6)), 0) + record(fcgiAbort, 1, "", 0)
 	}},
 	{name: "aborted in the conversation", want: "503", bytes: func(s *scene) string {
-		return s.wholeLogin(1, awaiting(0)) + record(fcgiAbort, 1, "", 0)
+		return s.wholeLogin(awaiting(0)) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "another version", want: "closed", bytes: func(s *scene) string { return "\x09" + s.wholeLogin(1, guest(7))[1:] }},
+	{name: "another version", want: "closed", bytes: func(s *scene) string { return "\x09" + s.wholeLogin(guest(7))[1:] }},
 	{name: "one id twice", want: "closed", bytes: func(s *scene) string { return begin(1) + begin(1) }},
 	{name: "a body before the parameters' end", want: "closed", bytes: func(s *scene) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(8)), 0) + record(fcgiStdin, 1, "x", 0)
@@ -119,8 +120,8 @@ var recordCases = []recordCase{
 		return begin(1) + params(1, s.loginParams(awaiting(1))) + record(fcgiParams, 1, pair("A", "b"), 0)
 	}},
 	{name: "a short BEGIN", want: "closed", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
-	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(1, guest(9)); return r[:len(r)/2] }},
-	{name: "half a record, and nothing more", want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(1, guest(10)); return r[:len(r)/2] }},
+	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(9)); return r[:len(r)/2] }},
+	{name: "half a record, and nothing more", want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(10)); return r[:len(r)/2] }},
 	{name: "HTTP", fin: true, want: "closed", bytes: func(s *scene) string { return s.request(guest(11), passwordOf(guest(11))) }},
 	{name: "noise", fin: true, want: "closed", bytes: noise},
 	{name: "noise in records", fin: true, want: "closed", bytes: func(s *scene) string {

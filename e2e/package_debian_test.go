@@ -58,9 +58,9 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 }
 
 // apt installs without a network.
-func (m *debian) apt(args ...string) string {
+func (m *debian) apt(args ...string) {
 	m.t.Helper()
-	return m.must(append([]string{"apt-get", "-y", "-o", "Acquire::Retries=0"}, args...)...)
+	m.must(append([]string{"apt-get", "-y", "-o", "Acquire::Retries=0"}, args...)...)
 }
 
 // writtenBySystem are what installing anything changes: the books of dpkg and apt, copies of the account files, logs.

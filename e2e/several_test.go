@@ -182,7 +182,8 @@ func (g *guests) leave() []string {
 func (g *guests) ask(n int) {
 	user := []string{alice, bob}[n%2]
 	password := g.fleet.machines[0].accounts[user]
-	status, subject, request := http.StatusOK, user, ""
+	status, subject := http.StatusOK, user
+	var request string
 	scope := serviceIs + "&scope=" + appScope
 	basic := func(password string) string {
 		r, _ := http.NewRequest("GET", "http://x/", nil)

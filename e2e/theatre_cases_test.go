@@ -141,7 +141,7 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 				t.Fatalf("%v: %s", err, body)
 			}
 			eventually(t, 5*time.Second, "the line of the request", func() bool {
-				text := ""
+				var text string
 				if where.log == "" {
 					text = p.service.output()
 				} else {

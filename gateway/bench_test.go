@@ -63,7 +63,7 @@ func BenchmarkFastCGI(b *testing.B) {
 	vars := wish{method: "GET", target: "/x"}.variables()
 	for name, keep := range map[string]byte{"kept connection": flagKeepConn, "new connection": 0} {
 		request := beginRecord(1, roleResponder, keep)
-		request = appendStream(request, typeParams, 1, appendPairs(nil, vars))
+		request = appendStream(request, typeParams, 1, encodePairs(vars))
 		request = appendRecord(request, typeStdin, 1, nil)
 		b.Run(name, func(b *testing.B) {
 			var c *client

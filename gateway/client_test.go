@@ -101,7 +101,7 @@ func (c *client) begin(id uint16, keep bool) {
 
 func (c *client) params(id uint16, vars map[string]string) {
 	c.t.Helper()
-	c.raw(appendStream(nil, typeParams, id, appendPairs(nil, vars)))
+	c.raw(appendStream(nil, typeParams, id, encodePairs(vars)))
 }
 
 func (c *client) stdin(id uint16, body []byte) {

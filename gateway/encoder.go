@@ -18,7 +18,7 @@ func newEncoder() encoder { return make(encoder, runtime.GOMAXPROCS(0)) }
 
 // answer is a as the answer to request id, from STDOUT to END_REQUEST.
 func (e encoder) answer(id uint16, a *answer) []byte {
-	request := appendPairs(nil, map[string]string{"REQUEST_METHOD": http.MethodGet, "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"})
+	request := encodePairs(map[string]string{"REQUEST_METHOD": http.MethodGet, "REQUEST_URI": "/", "SERVER_PROTOCOL": "HTTP/1.1"})
 	var in []byte
 	in = appendRecord(in, typeBegin, id, []byte{0, roleResponder, flagKeepConn, 0, 0, 0, 0, 0})
 	in = appendStream(in, typeParams, id, request)

@@ -76,7 +76,7 @@ func (c *recordConn) send(e *exchange, records []byte) {
 	e.answered = true
 	c.mu.Unlock()
 	c.rearm()
-	if _, err := c.write(records); err == nil {
+	if err := c.write(records); err == nil {
 		c.settle(e)
 	}
 }

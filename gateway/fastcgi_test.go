@@ -139,7 +139,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 	var stream []byte
 	vars := wish{method: "POST", target: "/x?y", body: "12345"}.variables()
 	stream = append(stream, beginRecord(1, roleResponder, flagKeepConn)...)
-	pairs := appendPairs(nil, vars)
+	pairs := encodePairs(vars)
 	for i := range pairs { // a record for each byte: pairs straddle records
 		stream = appendRecord(stream, typeParams, 1, pairs[i:i+1])
 	}
@@ -166,7 +166,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
 		c := s.dial(t)
-		pairs := appendPairs(nil, wish{method: "GET", target: "/x?y"}.variables())
+		pairs := encodePairs(wish{method: "GET", target: "/x?y"}.variables())
 		for i := range len(pairs) + 1 {
 			c.begin(1, true)
 			if i > 0 { // an empty record would end them
@@ -189,7 +189,7 @@ func TestFastCGIInterleavedRequestsGetTheirOwnAnswers(t *testing.T) {
 		for id := uint16(1); id <= maxConcurrent; id++ {
 			w := wish{method: "POST", target: fmt.Sprintf("/%d", id), body: strings.Repeat("x", 100*int(id))}
 			stream := beginRecord(id, roleResponder, flagKeepConn)
-			pairs := appendPairs(nil, w.variables())
+			pairs := encodePairs(w.variables())
 			for len(pairs) > 0 {
 				n := min(7, len(pairs))
 				stream = appendRecord(stream, typeParams, id, pairs[:n])
@@ -224,7 +224,7 @@ func TestFastCGIInterleavedRequestsGetTheirOwnAnswers(t *testing.T) {
 func TestFastCGIAnAbortConcernsOneRequest(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
 		c := s.dial(t)
-		post := appendPairs(nil, wish{method: "POST", target: "/held", chunked: true}.variables())
+		post := encodePairs(wish{method: "POST", target: "/held", chunked: true}.variables())
 		c.get(1, true, "/held") // is to be answered
 		first := <-s.entered
 		c.begin(2, true) // aborted within its parameters
@@ -294,7 +294,7 @@ func TestFastCGIRequestsOnOneConnectionDoNotWaitForEachOther(t *testing.T) {
 		two := wish{method: "POST", target: "/free", body: strings.Repeat("2", 300)}
 		c.begin(1, true)
 		c.begin(2, true)
-		pairs1, pairs2 := appendPairs(nil, one.variables()), appendPairs(nil, two.variables())
+		pairs1, pairs2 := encodePairs(one.variables()), encodePairs(two.variables())
 		c.raw(appendRecord(nil, typeParams, 1, pairs1[:50]))
 		c.raw(appendRecord(nil, typeParams, 2, pairs2[:60]))
 		c.raw(appendStream(nil, typeParams, 1, pairs1[50:]))
@@ -481,12 +481,12 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 		params []byte
 		status int
 	}{
-		{"too large", appendPairs(nil, huge), 431},
+		{"too large", encodePairs(huge), 431},
 		{"none", nil, 400},
 		{"torn", []byte{1, 1, 'a'}, 400},
 		{"torn within a length", []byte{1, 0x80, 0}, 400},
 		{"with lengths beyond all bounds", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
-		{"without a method", appendPairs(nil, map[string]string{"REQUEST_URI": "/"}), 400},
+		{"without a method", encodePairs(map[string]string{"REQUEST_URI": "/"}), 400},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -509,7 +509,7 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 }
 
 func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
-	get := appendPairs(nil, wish{method: "GET", target: "/"}.variables())
+	get := encodePairs(wish{method: "GET", target: "/"}.variables())
 	cases := []struct {
 		name   string
 		stream []byte
@@ -567,7 +567,7 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 		}, bodyTime},
 		{"the padding after a whole request", func(c *client) {
 			c.begin(1, true)
-			c.raw(appendRecord(nil, typeParams, 1, appendPairs(nil, vars)))
+			c.raw(appendRecord(nil, typeParams, 1, encodePairs(vars)))
 			c.raw([]byte{wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'})
 			c.reply(1)
 		}, bodyTime},
@@ -598,7 +598,7 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 		s.calls <- there
 		vars := wish{method: "GET", target: "/held"}.variables()
 		here.Write(beginRecord(1, roleResponder, 1))
-		here.Write(appendStream(nil, typeParams, 1, appendPairs(nil, vars)))
+		here.Write(appendStream(nil, typeParams, 1, encodePairs(vars)))
 		<-s.entered
 		close(s.release) // and nobody reads
 		time.Sleep(writeTime - time.Nanosecond)
@@ -656,7 +656,7 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 func TestFastCGIAnswersGetValues(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
 		c := s.dial(t)
-		c.raw(appendRecord(nil, typeGetValues, 0, appendPairs(nil, map[string]string{"FCGI_MPXS_CONNS": ""})))
+		c.raw(appendRecord(nil, typeGetValues, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": ""})))
 		c.get(1, true, "/x")
 		c.reply(1).sighting(t)
 		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "1" {
@@ -667,7 +667,7 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 }
 
 func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
-	post := appendPairs(nil, wish{method: "POST", target: "/x", chunked: true}.variables())
+	post := encodePairs(wish{method: "POST", target: "/x", chunked: true}.variables())
 	cases := []struct {
 		name string
 		hold func(*client)
@@ -885,8 +885,8 @@ func FuzzFastCGIRecords(f *testing.F) {
 }
 
 func recordSeeds() [][]byte {
-	get := appendPairs(nil, wish{method: "GET", target: "/x"}.variables())
-	post := appendPairs(nil, wish{method: "POST", target: "/x", body: "12345"}.variables())
+	get := encodePairs(wish{method: "GET", target: "/x"}.variables())
+	post := encodePairs(wish{method: "POST", target: "/x", body: "12345"}.variables())
 	begin := slices.Clip(beginRecord(1, roleResponder, flagKeepConn))
 	whole := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
 	return [][]byte{

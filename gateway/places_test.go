@@ -22,10 +22,10 @@ const fewPlaces = 8
 
 const getX = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// ask sends a request on c and returns the answer.
-func ask(t testing.TB, c net.Conn, request string) reply {
+// ask sends getX on c and returns the answer.
+func ask(t testing.TB, c net.Conn) reply {
 	t.Helper()
-	if _, err := io.WriteString(c, request); err != nil {
+	if _, err := io.WriteString(c, getX); err != nil {
 		t.Fatalf("write request: %v", err)
 	}
 	return hear(t, c)
@@ -73,8 +73,8 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 				}
 			}()
 		}, 0},
-		{"a kept connection", func(t *testing.T, c net.Conn) { ask(t, c, getX) }, 0},
-		{"half a next request", func(t *testing.T, c net.Conn) { ask(t, c, getX); io.WriteString(c, "GET") }, 0},
+		{"a kept connection", func(t *testing.T, c net.Conn) { ask(t, c) }, 0},
+		{"half a next request", func(t *testing.T, c net.Conn) { ask(t, c); io.WriteString(c, "GET") }, 0},
 		{"half a body", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
 		}, 0},
@@ -107,7 +107,7 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 				start := time.Now()
 				for range 2 * fewPlaces { // more than places: the newcomers do not hold them either
 					c := p.call()
-					ask(t, c, getX)
+					ask(t, c)
 					held = append(held, c)
 				}
 				if took := time.Since(start); took != tc.took {
@@ -125,12 +125,12 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
 	httpBubbleWith(t, teller, Options{MaxConns: 3}, func(t *testing.T, p *pipes, _ func()) {
 		first, second, third := p.call(), p.call(), p.call()
-		ask(t, first, getX) // and is younger than the others again
+		ask(t, first) // and is younger than the others again
 		fourth := p.call()
-		ask(t, fourth, getX)
+		ask(t, fourth)
 		isClosed(t, second)
 		for _, c := range []net.Conn{first, third, fourth} {
-			ask(t, c, getX)
+			ask(t, c)
 			c.Close()
 		}
 	})
@@ -152,7 +152,7 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 		}
 		late, answered := p.call(), make(chan struct{})
 		go func() {
-			ask(t, late, getX)
+			ask(t, late)
 			close(answered)
 		}()
 		synctest.Wait()
@@ -212,7 +212,7 @@ var realDoors = []realDoor{
 
 // fcgiGetX is a request on a connection that is to be kept.
 var fcgiGetX = func() []byte {
-	get := appendPairs(nil, wish{method: "GET", target: "/x"}.variables())
+	get := encodePairs(wish{method: "GET", target: "/x"}.variables())
 	whole := appendStream(beginRecord(1, roleResponder, flagKeepConn), typeParams, 1, get)
 	return appendRecord(whole, typeStdin, 1, nil)
 }()
@@ -350,27 +350,27 @@ func TestWithoutFilesTheLongestSilentGoes(t *testing.T) {
 		synctest.Wait()
 		p.failures <- syscall.EMFILE
 		isClosed(t, first)
-		ask(t, p.call(), getX)
+		ask(t, p.call())
 	})
 }
 
-func accept(t *testing.T, l net.Listener, p *pipes) (there, here net.Conn) {
+func accept(t *testing.T, l net.Listener, p *pipes) (here net.Conn) {
 	t.Helper()
 	var call sync.WaitGroup
-	call.Go(func() { there = p.call() })
+	call.Go(func() { p.call() })
 	here, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	call.Wait()
-	return there, here
+	return here
 }
 
 func TestAPlaceIsGivenUpOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pipes := newPipes()
 		p := newPlaces(pipes, 2, slog.New(slog.DiscardHandler))
-		_, first := accept(t, p, pipes)
+		first := accept(t, p, pipes)
 		accept(t, p, pipes)
 		first.Close()
 		first.Close()
@@ -395,7 +395,7 @@ func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
 	httpBubbleWith(t, teller, o, func(t *testing.T, p *pipes, _ func()) {
 		crowd := func() {
 			for range 3 {
-				ask(t, p.call(), getX)
+				ask(t, p.call())
 			}
 		}
 		crowd()

@@ -108,7 +108,7 @@ func (c *recordConn) content(h recordHeader) error {
 	case typeBegin:
 		return c.begin(h)
 	case typeGetValues:
-		if _, err := c.write(c.server.encoder.values()); err != nil {
+		if err := c.write(c.server.encoder.values()); err != nil {
 			return err
 		}
 	}
@@ -260,20 +260,19 @@ func (c *recordConn) abort(e *exchange) {
 }
 
 // write closes the connection when it fails, which the reading side notices.
-func (c *recordConn) write(p []byte) (int, error) {
+func (c *recordConn) write(p []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
-	n, err := c.Conn.Write(p)
+	_, err := c.Conn.Write(p)
 	if err != nil {
 		c.Conn.Close()
 	}
-	return n, err
+	return err
 }
 
 func (c *recordConn) writeEnd(id uint16, status byte) error {
-	_, err := c.write(appendRecord(nil, typeEnd, id, []byte{0, 0, 0, 0, status, 0, 0, 0}))
-	return err
+	return c.write(appendRecord(nil, typeEnd, id, []byte{0, 0, 0, 0, status, 0, 0, 0}))
 }
 
 func (c *recordConn) find(id uint16) *exchange {

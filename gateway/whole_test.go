@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -46,7 +47,7 @@ func TestHTTPAnAnswerIsOneWrite(t *testing.T) {
 				t.Errorf("%s: status %d, want %d; the first Write holds %d bytes of the body, want %d: %v", tc.name, res.StatusCode, tc.status, len(body), tc.body, err)
 			}
 		}
-		if n, err := c.Read(room); err != io.EOF {
+		if n, err := c.Read(room); !errors.Is(err, io.EOF) {
 			t.Errorf("after the last: %d bytes, %v", n, err)
 		}
 	})

@@ -54,7 +54,7 @@ func appendStream(out []byte, kind byte, id uint16, content []byte) []byte {
 	return appendRecord(out, kind, id, nil)
 }
 
-func appendPairs(out []byte, pairs map[string]string) []byte {
+func encodePairs(pairs map[string]string) (out []byte) {
 	for name, value := range pairs {
 		out = appendLength(out, len(name))
 		out = appendLength(out, len(value))

@@ -77,8 +77,7 @@ func (h *Handler) log(r *http.Request, result string, req Request, resp Response
 
 // reason is the operator's half of an error: the cause in full.
 func reason(req Request, err error) string {
-	// Not errors.Is: an Authorization header of another kind did arrive.
-	if err == errNoCredentials && req.hasCredentials() {
+	if err == errNoCredentials && req.hasCredentials() { //nolint:errorlint // what wraps it: an Authorization header of another kind did arrive
 		return stripped
 	}
 	return err.Error()

@@ -125,7 +125,7 @@ func TestALoginIsAskedWhetherItStillMay(t *testing.T) {
 			t.Error("asked before its turn")
 		}
 		s.end <- struct{}{}
-		if err := <-answer; err != locked || len(s.began) != 0 {
+		if err := <-answer; !errors.Is(err, locked) || len(s.began) != 0 {
 			t.Errorf("got %v, %d conversations", err, len(s.began))
 		}
 		come(t, c, Login{User: "third", Still: func() error { return nil }})

@@ -19,7 +19,7 @@ func TestModulesAreLookedAtBeforePAMTripsOverThem(t *testing.T) {
 	}
 	dir := t.TempDir()
 	text, cut := filepath.Join(dir, "pam_text.so"), filepath.Join(dir, "pam_cut.so")
-	put(t, text, "no library", 0o644)
+	put(t, text, "no library")
 	whole, err := os.ReadFile(permit)
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +27,8 @@ func TestModulesAreLookedAtBeforePAMTripsOverThem(t *testing.T) {
 	foreign := filepath.Join(dir, "pam_foreign.so")
 	other := append([]byte(nil), whole...)
 	other[18], other[19] = 22, 0 // e_machine (elf(5)): EM_S390
-	put(t, foreign, string(other), 0o644)
-	put(t, cut, string(whole[:len(whole)/3]), 0o644)
+	put(t, foreign, string(other))
+	put(t, cut, string(whole[:len(whole)/3]))
 	half := compile(t, "pam_half", "int pam_sm_authenticate(void) { return 0; }\n")
 	says(t, InspectModule(permit, "auth"))
 	says(t, InspectModule(permit, "account"))
@@ -59,7 +59,7 @@ func TestAModuleIsLoadedAsPAMLoadsIt(t *testing.T) {
 func compile(t *testing.T, name, source string) (library string) {
 	t.Helper()
 	c := filepath.Join(t.TempDir(), name+".c")
-	put(t, c, source, 0o644)
+	put(t, c, source)
 	library = c[:len(c)-2] + ".so"
 	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", library, c).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

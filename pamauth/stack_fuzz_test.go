@@ -56,7 +56,7 @@ func FuzzStackIsNeverOther(f *testing.F) {
 		for _, w := range words {
 			text.WriteString(strings.ReplaceAll(vocabulary[int(w)%len(vocabulary)], "@/", dir+"/"))
 		}
-		put(t, filepath.Join(dir, "test"), text.String(), 0o644)
+		put(t, filepath.Join(dir, "test"), text.String())
 		p := InProcess{Stack: Stack{"test", dir}}
 		verdict := p.Stack.Check()
 		lacks := verdict != nil && strings.Contains(verdict.Error(), " line\n")

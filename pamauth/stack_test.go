@@ -57,7 +57,7 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			for name, text := range tt.files {
-				put(t, filepath.Join(dir, name), strings.ReplaceAll(text, "@/", dir+"/"), 0o644)
+				put(t, filepath.Join(dir, name), strings.ReplaceAll(text, "@/", dir+"/"))
 			}
 			if err := os.Mkdir(filepath.Join(dir, "folder"), 0o755); err != nil {
 				t.Fatal(err)
@@ -74,7 +74,7 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 func TestStacksOnUnsafeFootingAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "test")
-	put(t, file, "auth required pam_permit.so\naccount required pam_permit.so\n", 0o644)
+	put(t, file, "auth required pam_permit.so\naccount required pam_permit.so\n")
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +87,9 @@ func TestSystemFolderIsTheDefault(t *testing.T) {
 	says(t, Stack{Service: "no-such-service-file"}.Check(), "/etc/pam.d/no-such-service-file")
 }
 
-func put(t *testing.T, file, text string, mode os.FileMode) {
+func put(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

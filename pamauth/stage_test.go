@@ -22,14 +22,13 @@ func newStage(t testing.TB) stage {
 	return stage{t, t.TempDir()}
 }
 
-// write makes a file and says where it is. @ in the text stands for the folder.
-func (s stage) write(name, text string, mode os.FileMode) string {
+// write makes a file. @ in the text stands for the folder.
+func (s stage) write(name, text string, mode os.FileMode) {
 	s.t.Helper()
 	file := filepath.Join(s.dir, name)
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "@", s.dir)), mode); err != nil {
 		s.t.Fatal(err)
 	}
-	return file
 }
 
 // stack makes a service file.

@@ -37,7 +37,7 @@ func TestAWayInWithoutAPassword(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			put(t, filepath.Join(dir, "test"), tt.auth+"\naccount required pam_permit.so\n", 0o644)
+			put(t, filepath.Join(dir, "test"), tt.auth+"\naccount required pam_permit.so\n")
 			lines, err := Stack{"test", dir}.Survey()
 			if err != nil {
 				t.Fatal(err)
@@ -52,8 +52,8 @@ func TestAWayInWithoutAPassword(t *testing.T) {
 
 func TestASurveySaysWhereEachLineStands(t *testing.T) {
 	dir := t.TempDir()
-	put(t, filepath.Join(dir, "more"), "# before\naccount required pam_two.so\n", 0o644)
-	put(t, filepath.Join(dir, "test"), "-auth [success=OK  default=ignore] \\\n /opt/pam_one.so nodelay  x=1\naccount substack "+filepath.Join(dir, "more")+"\nsession required pam_three.so\n", 0o644)
+	put(t, filepath.Join(dir, "more"), "# before\naccount required pam_two.so\n")
+	put(t, filepath.Join(dir, "test"), "-auth [success=OK  default=ignore] \\\n /opt/pam_one.so nodelay  x=1\naccount substack "+filepath.Join(dir, "more")+"\nsession required pam_three.so\n")
 	lines, err := Stack{"test", dir}.Survey()
 	if err != nil || len(lines) != 2 {
 		t.Fatalf("%v, %v", lines, err)
