@@ -40,7 +40,7 @@ type checkup struct {
 // order, 1 = warnings, 2 = errors, or it was called wrongly.
 func Check(args []string, streams Streams) int {
 	c := checkup{streams: streams, now: time.Now}
-	flags := newFlags("check", streams.Err)
+	flags := newFlags("check")
 	flags.StringVar(&c.path, "config", "", "")
 	flags.StringVar(&c.registryConfig, "registry-config", "", "")
 	flags.StringVar(&c.url, "url", "", "")
@@ -54,7 +54,7 @@ func Check(args []string, streams Streams) int {
 		fmt.Fprint(streams.Out, helpOf("check"))
 		return exitDone
 	case err != nil:
-		return exitUsage
+		return misused(streams.Err, flags, err)
 	case flags.NArg() > 0:
 		fmt.Fprintf(streams.Err, "dockerauth check: unexpected argument %q\n  see dockerauth check --help\n", flags.Arg(0))
 		return exitUsage

@@ -31,7 +31,7 @@ type question struct {
 // Explain is the command "explain". Status 0 = all is granted, 1 = not all,
 // 2 = the question could not be answered.
 func Explain(args []string, streams Streams) int {
-	flags := newFlags("explain", streams.Err)
+	flags := newFlags("explain")
 	path := flags.String("config", "", "")
 	groups := flags.String("groups", "", "")
 	from := flags.String("from", "", "")
@@ -41,7 +41,7 @@ func Explain(args []string, streams Streams) int {
 		fmt.Fprint(streams.Out, helpOf("explain"))
 		return exitDone
 	case err != nil:
-		return exitUsage
+		return misused(streams.Err, flags, err)
 	case flags.NArg() < 2:
 		fmt.Fprint(streams.Err, "dockerauth explain: USER and SCOPE are missing\n  such as: dockerauth explain alice repository:alice/app:pull,push\n")
 		return exitUsage

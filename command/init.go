@@ -56,13 +56,11 @@ func Init(args []string, streams Streams) int {
 }
 
 func initialize(s *setUp, args []string, streams Streams) int {
-	err := s.parse(args, streams)
+	err := s.parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(streams.Out, helpOf("init"))
 		return exitDone
-	case errors.Is(err, errFlags):
-		return exitUsage
 	case err == nil:
 		err = s.run()
 	}
@@ -83,11 +81,8 @@ func initialize(s *setUp, args []string, streams Streams) int {
 	return exitDone
 }
 
-// errFlags stands for a flag that the flag package has complained about.
-var errFlags = errors.New("flags")
-
-func (s *setUp) parse(args []string, streams Streams) error {
-	flags := newFlags("init", streams.Err)
+func (s *setUp) parse(args []string) error {
+	flags := newFlags("init")
 	flags.StringVar(&s.dir, "dir", systemDir, "")
 	flags.StringVar(&s.issuer, "issuer", "", "")
 	flags.StringVar(&s.audience, "audience", "", "")
@@ -99,7 +94,7 @@ func (s *setUp) parse(args []string, streams Streams) error {
 	case errors.Is(err, flag.ErrHelp):
 		return err
 	case err != nil:
-		return errFlags
+		return misuse{fmt.Errorf("%w\n  see dockerauth init --help", err)}
 	case flags.NArg() > 0:
 		return misuse{fmt.Errorf("unexpected argument %q\n  see dockerauth init --help", flags.Arg(0))}
 	}

@@ -96,7 +96,7 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 		return exitUsage
 	}
 	if len(args) > 0 { // a wrapper line such as "dockerauth fastcgi --config F"
-		flags := newFlags("fastcgi", streams.Err)
+		flags := newFlags("fastcgi")
 		flags.StringVar(&path, "config", "", "")
 		admin := flags.String("admin", "", "")
 		if args[0] != "fastcgi" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
@@ -140,7 +140,7 @@ type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options
 // that ends again and again makes systemd close the socket for good: there a
 // configuration that is not usable is answered with 503 until it is.
 func longLived(name, form string, spec func(string) string, door serveFunc, args []string, streams Streams) int {
-	flags := newFlags(name, streams.Err)
+	flags := newFlags(name)
 	path := flags.String("config", "", "")
 	listen := flags.String("listen", "", "")
 	adminAt := flags.String("admin", "", "")
@@ -149,7 +149,7 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 		fmt.Fprint(streams.Out, helpOf(name))
 		return exitDone
 	case err != nil:
-		return exitUsage
+		return misused(streams.Err, flags, err)
 	case flags.NArg() > 0:
 		fmt.Fprintf(streams.Err, "dockerauth %s: unexpected argument %q\n  see dockerauth %s --help\n", name, flags.Arg(0), name)
 		return exitUsage
@@ -280,10 +280,15 @@ func fail(stderr io.Writer, err error) int {
 	return exitError
 }
 
-// newFlags is a flag set that prints nothing by itself but the one line on what is wrong.
-func newFlags(name string, stderr io.Writer) *flag.FlagSet {
+// newFlags is a flag set that prints nothing by itself.
+func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet("dockerauth "+name, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {}
+	flags.SetOutput(io.Discard)
 	return flags
+}
+
+// misused says what is wrong with a command's flags.
+func misused(stderr io.Writer, flags *flag.FlagSet, err error) int {
+	fmt.Fprintf(stderr, "%s: %v\n  see %[1]s --help\n", flags.Name(), err)
+	return exitUsage
 }
