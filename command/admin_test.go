@@ -49,11 +49,12 @@ func newAdminStage(t *testing.T) *adminStage {
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
 	f := newFigures()
-	d := door{mustLog: true, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
+	var mu sync.Mutex
+	stderr := stderrLines(lockedWriter{&mu, s.log}, &f.losses)
+	d := door{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
 		return f.conversation(cfg, s)
 	}}
-	var mu sync.Mutex
-	s.live = &live{figures: f, stderr: s.log, load: func() (*service, error) { return load(s.config, lockedWriter{&mu, s.log}, d) }}
+	s.live = &live{figures: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
 	return s
 }
 
@@ -179,6 +180,10 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 			status: "ok", serving: true},
 		{name: "nor does he hide what is broken", happens: talks(talkBroken, talkBroken, talkBroken, talkBusy, talkBroken, talkAbandoned, talkBroken, talkAbandoned),
 			status: "degraded", reason: "no answer"},
+		{name: "a line of the log was lost", happens: func(t *testing.T, s *adminStage) {
+			talks()(t, s)
+			s.live.out().lose(errUnread)
+		}, status: "degraded", serving: true, reason: "the log cannot be written"},
 		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true, reason: "certificate has expired"},
 	}
 	for _, tt := range tests {

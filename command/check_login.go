@@ -34,7 +34,7 @@ func (c *checkup) examineLogin() {
 		c.fail("login", "there is no password: "+err.Error(), "", "type it at the prompt, or let standard input begin with a line that is it")
 		return
 	}
-	c.logIn(OneConversation(c.config), password, how)
+	c.logIn(OneConversation(c.config, c.streams.Err), password, how)
 }
 
 // askPassword reads it from a terminal that does not show it, or else the first line of standard input.

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -28,6 +30,7 @@ func (c *checkup) examineRights() {
 		switch {
 		case a.isRoot() && c.as == "":
 			c.ok("rights", "looked at as root, who may do everything; what the service's user may: dockerauth check --as %s", likelyUser())
+			c.examinePlaces()
 		case a.isRoot():
 			c.warn("rights", "the service runs as root",
 				"a fault in it, or in a PAM module, has the whole machine",
@@ -37,6 +40,43 @@ func (c *checkup) examineRights() {
 		}
 		c.examineSELinux(a)
 	}
+}
+
+const withoutLog = "a long-lived service does not start, a CGI program logs to the web server"
+
+// examinePlaces looks at what cannot be used by anybody, root or not.
+func (c *checkup) examinePlaces() {
+	if folder := c.settings.State; folder != "" && folder != config.DefaultState {
+		info, err := os.Stat(folder)
+		if err == nil && !info.IsDir() {
+			err = syscall.ENOTDIR
+		}
+		if err != nil {
+			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, reasonOf(err)), "the service answers 503",
+				fmt.Sprintf("install -d -o %[1]s -m 0700 %[2]s, or leave state out", likelyUser(), folder))
+		}
+	}
+	if file := c.settings.Log.File; file != "" {
+		if err := placeForLog(file); err != nil {
+			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, reasonOf(err)), withoutLog, remedyForLog(err))
+		}
+	}
+}
+
+// placeForLog: there is such a file, or a folder to make it in.
+func placeForLog(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case err == nil && info.IsDir():
+		return syscall.EISDIR
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	folder, err := os.Stat(filepath.Dir(file))
+	if err == nil && !folder.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	return err
 }
 
 // likelyUser is a guess, for the hint alone.
@@ -108,7 +148,7 @@ func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
 	if c.as == "" {
 		return nil
 	}
-	for _, path := range []string{c.settings.Path, filepath.Dir(c.settings.Path)} {
+	for _, path := range c.deciding() {
 		trials = append(trials, trial{look{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
@@ -118,6 +158,22 @@ func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
 		}})
 	}
 	return trials
+}
+
+// deciding are the files that say who gets in, each followed by its folder, where another could be put in its place.
+func (c *checkup) deciding() (paths []string) {
+	files := []string{c.settings.Path}
+	for _, line := range c.stack {
+		files = append(files, line.File)
+	}
+	for _, file := range files {
+		for _, path := range []string{file, filepath.Dir(file)} {
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
 }
 
 // trialsOfWriting: the state folder and the log.
@@ -149,9 +205,16 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
 				return
 			}
-			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
-				"a long-lived service does not start, a CGI program logs to the web server",
-				fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file))
+			remedy := fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file)
+			switch why {
+			case syscall.EISDIR.Error():
+				remedy = remedyForLog(syscall.EISDIR)
+			case syscall.ENXIO.Error():
+				remedy = remedyForLog(errNoReader)
+			case syscall.ENOENT.Error():
+				remedy = fmt.Sprintf("install -d -o %s -m 0750 %s, or leave log.file out", a.name, filepath.Dir(file))
+			}
+			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why), withoutLog, remedy)
 		}})
 	}
 	return trials

@@ -247,6 +247,11 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		}, want: wanted{levelError, "config", "config.yml:4: pam_service"}},
 		{name: "no config.yml", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("config.yml")) }, want: wanted{levelError, "config", "no such file: "}},
 		{name: "everybody may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) }, want: wanted{levelError, "config", "every user may change it"}},
+		{name: "everybody may put another PAM service in its place", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.path("pam.d")) }, want: wanted{levelError, "pam", "anyone may put another file in its place"}},
+		{name: "a PAM service that is a named pipe", make: func(t *testing.T, p *patient) {
+			p.run(t, "rm", p.path("pam.d/dockerauth"))
+			p.run(t, "mkfifo", p.path("pam.d/dockerauth"))
+		}, want: wanted{levelError, "pam", "not a regular file"}},
 		{name: "a group may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0664", p.path("config.yml")) }, want: wanted{levelWarning, "config.mode", "chmod g-w"}},
 		{name: "everybody may put another in its place", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.dir) }, want: wanted{levelError, "config.mode", "every user can put another file in the place of"}},
 		{name: "the service's user may change it", make: func(t *testing.T, p *patient) {
@@ -374,6 +379,30 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		{name: "a log that cannot be made", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
 		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"}, root: true},
+		{name: "a log that is a folder", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "name a file in that folder"}, root: true},
+		{name: "a log in no folder", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "log: {file: absent/auth.log}\nissuer:")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "install -d -o www-data -m 0750 /"}, root: true},
+		{name: "a log that is a folder, seen by root", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
+		}, want: wanted{levelError, "rights.log", "pam.d cannot be written: is a directory"}, root: true},
+		{name: "a log in no folder, seen by root", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", "issuer:", "log: {file: absent/auth.log}\nissuer:")
+		}, want: wanted{levelError, "rights.log", "auth.log cannot be written: no such file or directory"}, root: true},
+		{name: "a state folder that is not there, seen by root", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", `state: ""`, "state: absent")
+		}, want: wanted{levelError, "rights.state", "absent cannot be used: no such file or directory"}, root: true},
+		{name: "a state folder that is a file, seen by root", make: func(t *testing.T, p *patient) {
+			p.edit(t, "config.yml", `state: ""`, "state: cert.pem")
+		}, want: wanted{levelError, "rights.state", "cert.pem cannot be used: not a directory"}, root: true},
+		{name: "the service's user may change the PAM service", make: func(t *testing.T, p *patient) {
+			p.run(t, "chown", webUser, p.path("pam.d/dockerauth"), p.path("privkey.pem"))
+		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d/dockerauth: whoever takes over"}, root: true},
+		{name: "the service's user may put another PAM service in its place", make: func(t *testing.T, p *patient) {
+			p.run(t, "chown", webUser, p.path("pam.d"), p.path("privkey.pem"))
+		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d: whoever takes over"}, root: true},
 		{name: "root as the service's user", args: []string{"--as", "root"}, want: wanted{levelWarning, "rights", "the service runs as root"}, root: true},
 	}
 	for _, tt := range tests {

@@ -20,6 +20,7 @@ func (l *live) exposition(now time.Time) []byte {
 	p.Gauge("dockerauth_pam_waiting", "Logins that wait for their turn with PAM now.", float64(f.waiting.Load()))
 	p.Histogram("dockerauth_pam_wait_seconds", "How long logins waited for their turn with PAM, or until they gave up.", f.waited)
 	p.Counter("dockerauth_pam_cache_hits_total", "Logins that were answered without asking PAM, since it had let them in a moment ago.", f.hits.Load())
+	p.Counter("dockerauth_log_lines_lost_total", "Lines that could not be written to the log.", f.losses.Load())
 	p.Gauge("dockerauth_healthy", "Whether logins can be answered, as /healthz says.", truth(h.serving))
 	p.Gauge("dockerauth_config_last_load_successful", "Whether the configuration was usable when it was last read.", truth(h.Config.Good))
 	if h.Config.Loaded != nil {

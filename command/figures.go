@@ -26,6 +26,8 @@ type figures struct {
 	hits    atomic.Uint64      // answers from the cache
 	talk    atomic.Pointer[event]
 	broken  atomic.Int32 // conversations in a row that broke
+
+	losses atomic.Uint64 // lines that could not be logged
 }
 
 // event is what happened last of its kind.

@@ -84,7 +84,11 @@ func openState(cfg *config.Config, log *slog.Logger) (*state.Folder, error) {
 		folder.Report = func(err error) { log.Error("state is damaged, what was counted in it is lost", "reason", err.Error()) }
 		return folder, nil
 	case cfg.State != config.DefaultState:
-		return nil, fmt.Errorf("%s: state: %w\n  it is made by: install -d -o USER -m 700 %s, USER being whoever this program runs as", cfg.Path, err, cfg.State)
+		cause, hint := causeAndHint(err)
+		if hint == "" {
+			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being whoever this program runs as", cfg.State)
+		}
+		return nil, cfg.Wrong("state", errors.New(cause), hint)
 	case !errors.Is(err, fs.ErrNotExist):
 		log.Warn("state folder is not used", "reason", err.Error())
 	}

@@ -73,6 +73,9 @@ func (l *live) health(now time.Time) *health {
 		h.lookAtKey(s.config.Key, now)
 		h.lookAtPAM(s, l.figures, now)
 	}
+	if l.out().losing() {
+		h.reason("the log cannot be written")
+	}
 	h.Status = "ok"
 	if len(h.Reasons) > 0 {
 		h.Status = "degraded"

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -26,7 +25,7 @@ const retryPause = 20
 // loads anew; when that fails it keeps what it had and says so once.
 type live struct {
 	load   func() (*service, error)
-	stderr io.Writer
+	stderr *lines
 	begin  func(*service) // called with each service that takes over; nil = nothing to do
 
 	figures *figures // nil in the CGI door, whose processes have nothing to count
@@ -57,6 +56,14 @@ func (l *live) log() *slog.Logger {
 		return s.log
 	}
 	return plainLogger(l.stderr)
+}
+
+// out is where log writes.
+func (l *live) out() *lines {
+	if s := l.current.Load(); s != nil {
+		return s.out
+	}
+	return l.stderr
 }
 
 // watch reloads when a file changed or a signal asks for it, until ctx is done.

@@ -1,12 +1,19 @@
 package command
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
+
+	"dockerauth/config"
 )
 
 // disk stands in for one that fills up, since a real one takes a mount, which e2e makes: it takes so many bytes and then no more.
@@ -28,7 +35,7 @@ func (d *disk) Write(p []byte) (int, error) {
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 	for room := range 9 {
 		d, said := &disk{room: 4 + room}, &bytes.Buffer{}
-		l := &lines{to: d, name: "auth.log", stderr: said}
+		l := newLines(d, "auth.log", said, new(atomic.Uint64))
 		for _, line := range []string{"one\n", "two\n", "three\n"} {
 			_, _ = l.Write([]byte(line))
 		}
@@ -56,7 +63,7 @@ func TestAnotherProcessBeginsOnALineOfItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l, err := openLog(path, os.Stderr)
+		l, err := openLog(path, os.Stderr, new(atomic.Uint64))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +78,7 @@ func TestAnotherProcessBeginsOnALineOfItsOwn(t *testing.T) {
 
 func TestADeviceIsALogToo(t *testing.T) {
 	said := &bytes.Buffer{}
-	l, err := openLog("/dev/full", said)
+	l, err := openLog("/dev/full", said, new(atomic.Uint64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +87,156 @@ func TestADeviceIsALogToo(t *testing.T) {
 			t.Fatal("written to a full device")
 		}
 	}
-	if n := strings.Count(said.String(), "write log: "); n != 1 || !strings.Contains(said.String(), "/dev/full") {
+	if n := strings.Count(said.String(), "write log "); n != 1 || !strings.Contains(said.String(), "/dev/full") {
 		t.Errorf("said %d times: %s", n, said)
+	}
+}
+
+// stalledPipe is one that takes no more until it is read.
+func stalledPipe(t *testing.T) (reader, writer *os.File) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = reader.Close(), writer.Close() })
+	return reader, writer
+}
+
+// fill writes lines until one is not taken, and returns how many were.
+func fill(t *testing.T, l *lines) (written int) {
+	t.Helper()
+	for ; written < 10_000; written++ {
+		if _, err := l.Write([]byte(strings.Repeat("x", 1000) + "\n")); err != nil {
+			return written
+		}
+	}
+	t.Fatal("the pipe is bottomless")
+	return 0
+}
+
+func TestALogThatNobodyReadsHoldsNobodyUp(t *testing.T) {
+	reader, writer := stalledPipe(t)
+	var losses atomic.Uint64
+	l := stderrLines(writer, &losses)
+	l.wait = 20 * time.Millisecond
+	written := fill(t, l)
+	l.wait = time.Hour // only the first waits
+	for range 50 {
+		if _, err := l.Write([]byte("dropped\n")); err == nil {
+			t.Fatal("a line was taken that cannot have been written")
+		}
+	}
+	if !l.losing() || losses.Load() != 50 {
+		t.Errorf("losing %v, %d lines lost, want 50", l.losing(), losses.Load())
+	}
+	in := bufio.NewScanner(reader)
+	for range written + 1 { // the one that was late is not lost
+		if !in.Scan() || strings.Trim(in.Text(), "x") != "" {
+			t.Fatalf("got %q", in.Text())
+		}
+	}
+	if _, err := l.Write([]byte("after\n")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"dockerauth: standard error can be written again, 50 lines are lost", "after"} {
+		if !in.Scan() || in.Text() != want {
+			t.Errorf("got %q, want %q", in.Text(), want)
+		}
+	}
+	if l.losing() {
+		t.Error("it still says that lines are lost")
+	}
+}
+
+// slow is a writer that looks at its text after a while.
+type slow struct {
+	io.Writer
+	pause time.Duration
+}
+
+func (s slow) Write(text []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.Writer.Write(text)
+}
+
+// A line belongs to slog again when Write has returned, and may by then not be written.
+func TestALateLineIsTheOneThatWasWritten(t *testing.T) {
+	reader, writer := stalledPipe(t)
+	l := stderrLines(writer, new(atomic.Uint64))
+	in := bufio.NewScanner(reader)
+	line := []byte("late\n")
+	l.to = slow{writer, 20 * time.Millisecond}
+	l.wait = time.Millisecond
+	if _, err := l.Write(line); err == nil {
+		t.Fatal("it came back late")
+	}
+	copy(line, "oops\n")
+	if in.Scan(); in.Text() != "late" {
+		t.Fatalf("%q was written", in.Text())
+	}
+}
+
+func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.log")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := openLog(path, os.Stderr, new(atomic.Uint64))
+	if !errors.Is(err, errNoReader) {
+		t.Fatalf("a pipe that nobody reads: %v", err)
+	}
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &bytes.Buffer{}
+	l, err := openLog(path, said, new(atomic.Uint64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Write([]byte("line\n")); err != nil {
+		t.Fatal(err)
+	}
+	var got [5]byte
+	if _, err := reader.Read(got[:]); err != nil || string(got[:]) != "line\n" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	_ = reader.Close()
+	if _, err := l.Write([]byte("line\n")); !errors.Is(err, syscall.EPIPE) || !strings.Contains(said.String(), "broken pipe") {
+		t.Errorf("when its reader has gone: %v, said %q", err, said)
+	}
+}
+
+// What is found out when the service is put together has its place in config.yml, and a remedy.
+func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
+	for name, tt := range map[string]struct{ line, want, remedy string }{
+		"a service without a file":      {"pam: {service: nobody-has-this}", ":6: pam.service: ", "dockerauth init makes one"},
+		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o USER -m 700"},
+		"a log that is a folder":        {"log: {file: pam.d}", ":6: log.file: ", "name a file in that folder"},
+		"a log in no folder":            {"log: {file: absent/auth.log}", ":6: log.file: ", "make the folder"},
+		"a log that nobody reads":       {"log: {file: fifo}", ":6: log.file: ", "start what reads it first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newAdminStage(t)
+			if err := syscall.Mkfifo(filepath.Join(s.dir, "fifo"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			text := stageConfig + tt.line + "\n"
+			if strings.HasPrefix(tt.line, "pam:") {
+				text = strings.Replace(stageConfig, "pam: {", "\npam: {service: nobody-has-this, ", 1)
+			}
+			s.write(t, "config.yml", text)
+			err := s.live.reload()
+			var errs config.Errors
+			if !errors.As(err, &errs) {
+				t.Fatalf("got %v", err)
+			}
+			for _, want := range []string{s.config + tt.want, tt.remedy} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+		})
 	}
 }

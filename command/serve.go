@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"dockerauth/config"
@@ -50,10 +51,13 @@ func CGI(streams Streams) int {
 	// One request makes less garbage than collecting it costs, unless the configuration is huge.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
-	log := plainLogger(streams.Err)
+	stderr := stderrLines(streams.Err, new(atomic.Uint64))
+	log := plainLogger(stderr)
 	l := &live{load: func() (*service, error) {
-		return loadBeside(streams.Err, door{converse: OneConversation, tallies: inFolder})
-	}, stderr: streams.Err}
+		return loadBeside(door{stderr: stderr, tallies: inFolder, converse: func(cfg *config.Config) pamauth.Conversation {
+			return OneConversation(cfg, stderr)
+		}})
+	}, stderr: stderr}
 	if err := l.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -65,12 +69,12 @@ func CGI(streams Streams) int {
 }
 
 // loadBeside loads the configuration beside the binary.
-func loadBeside(stderr io.Writer, d door) (*service, error) {
+func loadBeside(d door) (*service, error) {
 	path, err := findConfig()
 	if err != nil {
 		return nil, err
 	}
-	return load(path, stderr, d)
+	return load(path, d)
 }
 
 func findConfig() (string, error) {
@@ -194,20 +198,21 @@ func longLived(name, form string, spec func(string) string, door serveFunc, args
 
 // newLive is the service of a long-lived door; path "" = beside the binary.
 // The first load is the caller's, who decides whether to go on without.
-func newLive(path string, stderr io.Writer, mustLog bool) *live {
+func newLive(path string, standardError io.Writer, mustLog bool) *live {
 	f := newFigures()
-	d := door{mustLog: mustLog, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
+	stderr := stderrLines(standardError, &f.losses)
+	d := door{stderr: stderr, mustLog: mustLog, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
 		cfg.Access.Index()
-		return f.conversation(cfg, child(cfg, ""))
+		return f.conversation(cfg, child(cfg, "", stderr))
 	}}
 	return &live{
 		stderr:  stderr,
 		figures: f,
 		load: func() (*service, error) {
 			if path != "" {
-				return load(path, stderr, d)
+				return load(path, d)
 			}
-			return loadBeside(stderr, d)
+			return loadBeside(d)
 		},
 		begin: func(s *service) { go s.warn() },
 	}
@@ -229,6 +234,8 @@ func serve(l *live, listeners []net.Listener, door serveFunc, admin net.Listener
 	limitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// A log whose reader has gone is an error of the write, and no reason to end.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

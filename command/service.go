@@ -3,10 +3,13 @@
 package command
 
 import (
-	"fmt"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 
 	"dockerauth/access"
@@ -51,21 +54,21 @@ func wantsGroups(cfg *config.Config) bool {
 // OneConversation asks PAM for the CGI door, where the process lives for one
 // request: in a child all the same, since a module that crashes would take the
 // answer along, and Apache would make one of its own, in HTML.
-func OneConversation(cfg *config.Config) pamauth.Conversation {
-	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, ""))
+func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Conversation {
+	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, "", stderr))
 }
 
 // ManyConversations asks PAM for the long-lived doors.
 // program is the binary to start; "" = this one, even after an upgrade has
 // replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
-	return newFigures().conversation(cfg, child(cfg, program))
+	return newFigures().conversation(cfg, child(cfg, program, os.Stderr))
 }
 
 // child asks PAM in a process of its own each time: a module that hangs,
-// crashes or leaks takes nobody along.
-func child(cfg *config.Config, program string) pamauth.Conversation {
-	return &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg)}
+// crashes or leaks takes nobody along. What it prints goes to stderr.
+func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Conversation {
+	return &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg), Stderr: stderr}
 }
 
 func stack(cfg *config.Config) pamauth.Stack {
@@ -77,11 +80,13 @@ type service struct {
 	config  *config.Config
 	handler http.Handler
 	log     *slog.Logger
+	out     *lines // where log writes
 	loaded  time.Time
 }
 
 // door is what differs between a process for one request and one that stays.
 type door struct {
+	stderr   *lines
 	converse func(*config.Config) pamauth.Conversation
 	tallies  tallies
 	observe  func(outcome string, took time.Duration) // hears of each token request; nil = nobody does
@@ -90,20 +95,22 @@ type door struct {
 
 // load reads a configuration and makes the service of it, or says what is
 // wrong. Everything that can be found out before the first login is found out here.
-func load(path string, stderr io.Writer, d door) (*service, error) {
+func load(path string, d door) (*service, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
 	if err := stack(cfg).Check(); err != nil {
+		cause, hint := causeAndHint(err)
+		return nil, cfg.Wrong("pam.service", errors.New(cause), hint)
+	}
+	out, err := logOf(cfg, d.stderr)
+	if err != nil && d.mustLog {
 		return nil, err
 	}
-	log, err := newLogger(cfg, stderr)
-	if err != nil && !d.mustLog {
-		log = loggerTo(stderr, cfg)
+	log := loggerTo(out, cfg)
+	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
-	} else if err != nil {
-		return nil, err
 	}
 	guard, err := newGuard(cfg, log, d.tallies)
 	if err != nil {
@@ -111,7 +118,7 @@ func load(path string, stderr io.Writer, d door) (*service, error) {
 	}
 	h := NewHandler(cfg, d.converse(cfg), guard, log)
 	h.Observe = d.observe
-	return &service{config: cfg, handler: h, log: log, loaded: time.Now()}, nil
+	return &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}, nil
 }
 
 // warn logs what is no error and may be a mistake all the same.
@@ -121,17 +128,29 @@ func (s *service) warn() {
 	}
 }
 
-// newLogger opens the log.
-func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
-	out := stderr
-	if cfg.Log.File != "" {
-		file, err := openLog(cfg.Log.File, stderr)
-		if err != nil {
-			return nil, fmt.Errorf("%s: log.file: %w\n  let the service's user write there, or leave log.file out to log to stderr", cfg.Path, err)
-		}
-		out = file
+// logOf opens the log. With an error it is stderr.
+func logOf(cfg *config.Config, stderr *lines) (*lines, error) {
+	if cfg.Log.File == "" {
+		return stderr, nil
 	}
-	return loggerTo(out, cfg), nil
+	file, err := openLog(cfg.Log.File, stderr, stderr.losses)
+	if err != nil {
+		return stderr, cfg.Wrong("log.file", err, remedyForLog(err))
+	}
+	return file, nil
+}
+
+// remedyForLog is what to do about a log file that cannot be opened.
+func remedyForLog(err error) string {
+	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return "name a file in that folder, or leave log.file out to log to stderr"
+	case errors.Is(err, fs.ErrNotExist):
+		return "make the folder that it lies in, or leave log.file out to log to stderr"
+	case errors.Is(err, errNoReader):
+		return "start what reads it first, or leave log.file out to log to stderr"
+	}
+	return "let the service's user write there, or leave log.file out to log to stderr"
 }
 
 func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {

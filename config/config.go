@@ -32,6 +32,19 @@ type Config struct {
 	Log              Log
 	Access           *access.Policy // nil = there is no such section
 	Files            []string       // config.yml, key and certificate, absolute: what to watch for changes
+
+	source source
+}
+
+// source is where the keys stand.
+type source struct {
+	file  string         // config.yml as it was given to Load
+	lines map[string]int // of each key that is there
+}
+
+// Wrong is an error about what a key names, such as "log.file", found where that is used: it has the place, as those of Load have.
+func (c *Config) Wrong(key string, err error, hint string) error {
+	return Errors{{File: c.source.file, Line: c.source.lines[key], Key: key, Cause: err.Error(), Hint: hint}}
 }
 
 // PAM is how accounts are asked for.
@@ -82,6 +95,7 @@ func Survey(path string) (*Config, error) {
 	c := s.config
 	c.Path = absolute
 	c.Files = []string{absolute}
+	c.source = source{path, s.lines}
 	if s.privateKey != "" {
 		c.Key, errs = s.loadKey(path, errs)
 		c.Files = append(c.Files, s.privateKey)

@@ -89,7 +89,7 @@ func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
 	if c.Key.KeyID() != libtrust {
 		t.Errorf("kid %q, want the libtrust id %q", c.Key.KeyID(), libtrust)
 	}
-	c.Key = nil
+	c.Key, c.source = nil, source{}
 	want := &Config{
 		Path: path, Issuer: "myAuthService.com", Audience: []string{"myDockerRegistry.com"},
 		BlacklistedUsers: []string{"userNameYouDoNotWantToGiveRegistryAccess"},
@@ -128,7 +128,7 @@ log:
 	if len(c.Key.Chain()) != 1 || c.Key.KeyID() != "" {
 		t.Error("the key does not carry its certificate")
 	}
-	c.Key = nil
+	c.Key, c.source = nil, source{}
 	want := &Config{
 		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"}, BlacklistedUsers: []string{"root", "web master"},
 		AccessTokenTTL: 90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
@@ -220,7 +220,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 	set.Access = nil
 	for _, c := range []*Config{shipped, set} {
-		c.Key, c.Path, c.Files = nil, "", nil // they differ by folder, and by the certificate, which has no default
+		c.Key, c.Path, c.Files, c.source = nil, "", nil, source{} // they differ by folder, and by the certificate, which has no default
 	}
 	if !reflect.DeepEqual(shipped, set) {
 		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set, shipped)
@@ -254,7 +254,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 
 // Every field of Config is filled from a key of config.yml: a new one without a key, or a key without a field, is noticed here.
 func TestEveryFieldHasAKey(t *testing.T) {
-	const derived = 3 // Path, Files and Key: the last from private_key, certificate and key_id
+	const derived = 4 // Path, Files, source and Key: the last from private_key, certificate and key_id
 	count := func(v any) int { return reflect.TypeOf(v).NumField() }
 	if got, want := count(Config{})-derived, len(topKeys)-3; got != want {
 		t.Errorf("Config has %d fields for %d keys", got, want)

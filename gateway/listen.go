@@ -43,24 +43,37 @@ func listenTCP(address string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w", address, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  %s", address, cause(err), remedy(err))
 	}
 	return l, nil
 }
 
+// remedy is what to do about an address that cannot be listened on.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "stop what listens there (ss -ltnp shows it), or choose another port"
+	case errors.Is(err, syscall.EACCES):
+		return "choose a port above 1023, or let systemd open the socket"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "HOST must be an address of this machine (ip addr shows them)"
+	}
+	return "HOST is an address of this machine, PORT a number from 1 to 65535"
+}
+
 func listenUnix(path string) (net.Listener, error) {
 	if path == "" || path[0] == '@' {
-		return nil, fmt.Errorf("listen on %q: not a path of a socket\n  abstract sockets have no owner and no mode", path)
+		return nil, fmt.Errorf("listen on %q: not a path of a socket\n  write unix:/run/dockerauth/socket or the like; abstract sockets have no owner and no mode", path)
 	}
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %q: path of a socket is longer than %d bytes", path, maxSocketPath)
+		return nil, fmt.Errorf("listen on %q: path of a socket is longer than %d bytes\n  choose a shorter one", path, maxSocketPath)
 	}
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", path, err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w", path, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  make the folder, and let the service's user write there", path, cause(err))
 	}
 	// Until here the umask decided. Setting that instead would touch every thread of the process.
 	if err := os.Chmod(path, socketMode); err != nil {

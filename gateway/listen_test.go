@@ -17,6 +17,11 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	cases := []struct{ name, spec, want string }{
 		{"nothing", "", "unknown kind"},
 		{"no kind", "127.0.0.1:9000", "unknown kind"},
@@ -30,6 +35,9 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 		{"a file in the way", "unix:" + file, "something else"},
 		{"a folder in the way", "unix:" + dir, "something else"},
 		{"a folder that is missing", "unix:" + filepath.Join(dir, "no", "s"), "no such file"},
+		{"a port that is none", "tcp:127.0.0.1:99999", "PORT a number from 1 to 65535"},
+		{"an address of another machine", "tcp:192.0.2.1:9000", "must be an address of this machine"},
+		{"a port that is taken", "tcp:" + taken.Addr().String(), "choose another port"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,6 +48,9 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%q does not say %q", err, c.want)
+			}
+			if !strings.Contains(err.Error(), "\n  ") {
+				t.Errorf("%q does not say what to do", err)
 			}
 		})
 	}

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // systemConfdir is where PAM keeps its service files.
@@ -100,10 +102,11 @@ func checkService(name string) error {
 type stackReader struct {
 	confdir  string
 	found    map[string]bool
-	lines    []Line // of auth and account
-	depth    int    // of the file being read when an error came up
-	at       Line   // where the line being read stands
-	substack int    // how many substacks it is in
+	lines    []Line   // of auth and account
+	depth    int      // of the file being read when an error came up
+	way      []string // to the file being read, from the service's own: which includes which
+	at       Line     // where the line being read stands
+	substack int      // how many substacks it is in
 }
 
 // read takes in one file; only, unless empty, is the one phase that an include asked for.
@@ -112,7 +115,13 @@ func (r *stackReader) read(file, only string, depth int) error {
 	if depth >= maxIncludes {
 		return fmt.Errorf("read %s: files include each other more than %d deep", file, maxIncludes)
 	}
-	f, err := os.Open(file)
+	if slices.Contains(r.way, file) {
+		return fmt.Errorf("%s is being read already: it includes itself, without end\n  take the include on that line away", file)
+	}
+	r.way = append(r.way, file)
+	defer func() { r.way = r.way[:len(r.way)-1] }()
+	// A named pipe would otherwise hold the open, and so a login, until somebody writes to it.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -135,20 +144,27 @@ func (r *stackReader) read(file, only string, depth int) error {
 	return in.Err()
 }
 
-// checkFooting refuses a file that anyone may rewrite: it decides who logs in.
+// checkFooting refuses a file that anyone may rewrite, or put another in the place of: it decides who logs in.
 func checkFooting(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("read %s: not a file", f.Name())
+		return fmt.Errorf("read %s: not a regular file\n  put a service file in its place", f.Name())
 	}
 	if info.Size() > maxServiceFile {
-		return fmt.Errorf("read %s: larger than %d bytes", f.Name(), maxServiceFile)
+		return fmt.Errorf("read %s: larger than %d bytes\n  a service file has a dozen lines; name the right one", f.Name(), maxServiceFile)
 	}
 	if info.Mode().Perm()&0o002 != 0 {
 		return fmt.Errorf("read %s: anyone may write to it\n  chmod o-w %s", f.Name(), f.Name())
+	}
+	folder, err := os.Stat(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	if folder.Mode().Perm()&0o002 != 0 && folder.Mode()&os.ModeSticky == 0 {
+		return fmt.Errorf("read %s: anyone may put another file in its place\n  chmod o-w %s", f.Name(), filepath.Dir(f.Name()))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -36,14 +37,17 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{name: "a comment that a backslash does not continue", files: map[string]string{"test": "auth required pam_permit.so\n# x \\\naccount required pam_permit.so\n"}},
 		{name: "an include that is not there", files: map[string]string{"test": both + "@include @/nowhere\n"}, says: []string{"test:3: ", "nowhere: no such file"}},
 		{name: "a relative include that is nowhere", files: map[string]string{"test": both + "auth include no-such-service-file\n"}, says: []string{"test:3: ", "write the whole path"}},
-		{name: "a circle of includes", files: map[string]string{"test": "@include @/test\n"}, says: []string{"more than 16 deep"}},
+		{name: "a circle of includes", files: map[string]string{"test": "@include @/test\n"}, says: []string{"test:1: ", "includes itself", "take the include on that line away"}},
+		{name: "a circle of two", files: map[string]string{"test": both + "auth include @/more\n", "more": "@include @/test\n"}, says: []string{"more:1: ", "includes itself"}},
+		{name: "one file for each phase, which is no circle", files: map[string]string{"test": "auth include @/more\naccount include @/more\n@include @/more\n", "more": both}},
+		{name: "a chain too long", files: chain(maxIncludes), says: []string{"more than 16 deep"}},
 		{name: "a vertical tab, which PAM takes for a letter", files: map[string]string{"test": both + "\vaccount required pam_permit.so\n"}, says: []string{"test:3: "}},
 		{name: "a line of one word, on which libpam 1.5.2 crashes", files: map[string]string{"test": both + "auth\n"}, says: []string{"test:3: "}},
 		{name: "an unknown type", files: map[string]string{"test": both + "authentication required pam_permit.so\n"}, says: []string{"test:3: ", "does not begin with auth"}},
 		{name: "a line without a module", files: map[string]string{"test": both + "auth required\n"}, says: []string{"test:3: ", "without control or module"}},
 		{name: "a bracket that does not close", files: map[string]string{"test": both + "auth [success=ok pam_permit.so\n"}, says: []string{"test:3: "}},
 		{name: "a huge file", files: map[string]string{"test": both + strings.Repeat("#\n", maxServiceFile)}, says: []string{"larger than"}},
-		{name: "a folder", service: "folder", says: []string{"not a file"}},
+		{name: "a folder", service: "folder", says: []string{"not a regular file"}},
 
 		{name: "a dash", service: "-", says: []string{"no such file"}},
 		{name: "a path", service: "../test", says: []string{`'/'`}},
@@ -81,6 +85,49 @@ func TestStacksOnUnsafeFootingAreRefused(t *testing.T) {
 	says(t, Stack{"test", dir}.Check(), "anyone may write", "chmod o-w")
 	says(t, Stack{"test", "relative"}.Check(), "not an absolute path")
 	says(t, Stack{"", dir}.Check(), "no name")
+}
+
+// chain is a service file that includes another, and so on, that many times.
+func chain(n int) map[string]string {
+	files := map[string]string{"test": "@include @/1\n"}
+	for i := 1; i < n; i++ {
+		files[fmt.Sprint(i)] = fmt.Sprintf("@include @/%d\n", i+1)
+	}
+	files[fmt.Sprint(n)] = "auth required pam_permit.so\n"
+	return files
+}
+
+func TestAStackInAFolderThatEverybodyMayChangeIsRefused(t *testing.T) {
+	const both = "auth required pam_permit.so\naccount required pam_permit.so\n"
+	for _, open := range []string{"", "included"} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "included"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(dir, "test"), "@include "+dir+"/included/more\n")
+		put(t, filepath.Join(dir, "included", "more"), both)
+		says(t, Stack{"test", dir}.Check())
+		folder := filepath.Join(dir, open)
+		for mode, want := range map[os.FileMode][]string{0o777: {"another file in its place", "chmod o-w " + folder}, 0o777 | os.ModeSticky: nil} {
+			if err := os.Chmod(folder, mode); err != nil {
+				t.Fatal(err)
+			}
+			says(t, Stack{"test", dir}.Check(), want...)
+		}
+	}
+}
+
+func TestANamedPipeIsNoServiceFile(t *testing.T) {
+	for _, name := range []string{"test", "more"} {
+		dir := t.TempDir()
+		if name == "more" {
+			put(t, filepath.Join(dir, "test"), "@include "+dir+"/more\n")
+		}
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		says(t, Stack{"test", dir}.Check(), "not a regular file") // and comes back
+	}
 }
 
 func TestSystemFolderIsTheDefault(t *testing.T) {
