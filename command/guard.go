@@ -88,7 +88,7 @@ func openState(cfg *config.Config, log *slog.Logger) (*state.Folder, error) {
 		if hint == "" {
 			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being whoever this program runs as", cfg.State)
 		}
-		return nil, cfg.Wrong("state", errors.New(cause), hint)
+		return nil, cfg.Wrong(errors.New(cause), hint, "state")
 	case !errors.Is(err, fs.ErrNotExist):
 		log.Warn("state folder is not used", "reason", err.Error())
 	}

@@ -102,7 +102,7 @@ func load(path string, d door) (*service, error) {
 	}
 	if err := stack(cfg).Check(); err != nil {
 		cause, hint := causeAndHint(err)
-		return nil, cfg.Wrong("pam.service", errors.New(cause), hint)
+		return nil, cfg.Wrong(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
 	out, err := logOf(cfg, d.stderr)
 	if err != nil && d.mustLog {
@@ -135,7 +135,7 @@ func logOf(cfg *config.Config, stderr *lines) (*lines, error) {
 	}
 	file, err := openLog(cfg.Log.File, stderr, stderr.losses)
 	if err != nil {
-		return stderr, cfg.Wrong("log.file", err, remedyForLog(err))
+		return stderr, cfg.Wrong(err, remedyForLog(err), "log.file")
 	}
 	return file, nil
 }
@@ -145,7 +145,7 @@ func remedyForLog(err error) string {
 	switch {
 	case errors.Is(err, syscall.EISDIR):
 		return "name a file in that folder, or leave log.file out to log to stderr"
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return "make the folder that it lies in, or leave log.file out to log to stderr"
 	case errors.Is(err, errNoReader):
 		return "start what reads it first, or leave log.file out to log to stderr"

@@ -42,8 +42,16 @@ type source struct {
 	lines map[string]int // of each key that is there
 }
 
-// Wrong is an error about what a key names, such as "log.file", found where that is used: it has the place, as those of Load have.
-func (c *Config) Wrong(key string, err error, hint string) error {
+// Wrong is an error about what a key names, such as "log.file", found where that is used: it has the place, as those of Load have. Of several keys
+// it is the first that is there, or the first.
+func (c *Config) Wrong(err error, hint string, keys ...string) error {
+	key := keys[0]
+	for _, k := range keys {
+		if c.source.lines[k] > 0 {
+			key = k
+			break
+		}
+	}
 	return Errors{{File: c.source.file, Line: c.source.lines[key], Key: key, Cause: err.Error(), Hint: hint}}
 }
 
