@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,7 +182,8 @@ func TestAStateFolderThatCannotBeUsed(t *testing.T) {
 	}
 	cmd := s.asWeb(exec.Command(s.program, "http", "--listen", fmt.Sprintf("127.0.0.1:%d", freePort(t))))
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	if o := run(t, "", cmd); o.status != 1 || !strings.Contains(o.stderr, "config.yml: state: ") || !strings.Contains(o.stderr, "\n  ") {
-		t.Errorf("want status 1 and a remedy: %v", o)
+	place := regexp.MustCompile(`config\.yml:\d+: state: `)
+	if o := run(t, "", cmd); o.status != 1 || !place.MatchString(o.stderr) || !strings.Contains(o.stderr, "\n  ") {
+		t.Errorf("want status 1, the line and a remedy: %v", o)
 	}
 }
