@@ -125,7 +125,8 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
 	httpBubbleWith(t, teller, Options{MaxConns: 3}, func(t *testing.T, p *pipes, _ func()) {
 		first, second, third := p.call(), p.call(), p.call()
-		ask(t, first) // and is younger than the others again
+		ask(t, first)   // and is younger than the others again
+		synctest.Wait() // all are silent now: whoever has not begun to read yet is passed over
 		fourth := p.call()
 		ask(t, fourth)
 		isClosed(t, second)
