@@ -117,7 +117,20 @@ func TestNothingIsLeftWhenTimeIsUp(t *testing.T) {
 				t.Fatalf("%d processes were started", len(pids))
 			}
 			gone(t, pids)
+			settle(t)
 		})
+	}
+}
+
+// settle waits until the conversation in this process, which Hold left behind when its time was up, has ended. Until then whatever this
+// process starts counts as the modules' own and is killed.
+func settle(t *testing.T) {
+	t.Helper()
+	select {
+	case turn <- struct{}{}:
+		<-turn
+	case <-time.After(10 * time.Second):
+		t.Error("the conversation in this process has not ended")
 	}
 }
 
