@@ -20,7 +20,8 @@ type scene struct {
 	*stage
 	door   theatre
 	report *report
-	number int // of the act
+	number int        // of the act
+	reader *logReader // of the log, where that is a pipe
 
 	mu    sync.Mutex
 	keys  []crypto.PublicKey // tokens are signed with one of these

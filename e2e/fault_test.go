@@ -18,7 +18,7 @@ type act struct {
 
 // acts are all of them, in the order of the table.
 func acts() []act {
-	return slices.Concat(moduleActs(), nameActs(), logActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
+	return slices.Concat(moduleActs(), nameActs(), logActs(), readerActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
 }
 
 // long says whether every act is played, with all its repetitions: DOCKERAUTH_FAULTS=long.

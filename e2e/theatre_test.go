@@ -51,6 +51,7 @@ type stage struct {
 	edit    [][2]string     // more replacements in the shipped example, for tests that change it
 	itself  map[string]want // of the theatre
 	groups  []uint32        // of services, besides the web user's own
+	stderr  *os.File        // of services; nil = a file of their own
 }
 
 // webUser is whom Debian's web servers run as.
@@ -201,7 +202,11 @@ func (s *stage) start(name string, cmd *exec.Cmd) *process {
 // serve starts a long-lived door of dockerauth as the web user.
 func (s *stage) serve(args ...string) *process {
 	s.t.Helper()
-	s.service = s.start("dockerauth "+args[0], s.asWeb(exec.Command(s.program, args...)))
+	cmd := s.asWeb(exec.Command(s.program, args...))
+	if s.stderr != nil {
+		cmd.Stderr = s.stderr
+	}
+	s.service = s.start("dockerauth "+args[0], cmd)
 	return s.service
 }
 
