@@ -14,7 +14,7 @@ LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
 build:
 	@e2e/scripts/setup --check build
-	$(GO) build -ldflags '-s -w -X dockerauth/command.release=$(RELEASE)' -o dockerauth .
+	$(GO) build -ldflags '-s -w -X dockerauth/cli.release=$(RELEASE)' -o dockerauth .
 
 package:
 	@e2e/scripts/setup --check build

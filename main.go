@@ -5,24 +5,19 @@ import (
 	"os"
 
 	"dockerauth/command"
-	"dockerauth/gateway"
+	"dockerauth/harden"
 )
 
 func main() {
-	hide()
+	harden.Hide()
 	os.Exit(run(os.Args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run picks the door. What a web server says by its socket or its variables
+// run picks the front end. What a web server says by its socket or its variables
 // comes before what the arguments say.
 func run(args []string, streams command.Streams) int {
-	switch gateway.Detect(streams.In.Fd(), os.Getenv) {
-	case gateway.DoorFastCGI:
-		return command.FastCGIOnStdin(args[1:], streams)
-	case gateway.DoorCGI:
-		forgetEnvironment()
-		return command.CGI(streams)
-	default:
-		return command.Run(args[1:], streams)
+	if serve := command.FrontEnd(streams.In); serve != nil {
+		return serve(args[1:], streams)
 	}
+	return command.Run(args[1:], streams)
 }

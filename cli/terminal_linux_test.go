@@ -1,4 +1,4 @@
-package command
+package cli
 
 import (
 	"bytes"
@@ -60,9 +60,9 @@ func TestATerminalDoesNotShowThePassword(t *testing.T) {
 	if err := ioctl(program, syscall.TCGETS, &before); err != nil {
 		t.Fatal(err)
 	}
-	a := &answering{t: t, person: person, line: alicesPassword + "\n"}
+	a := &answering{t: t, person: person, line: testPassword + "\n"}
 	got, err := readHidden(program, a, "Password: ")
-	if err != nil || got != alicesPassword {
+	if err != nil || got != testPassword {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if a.seen.String() != "Password: \n" {
@@ -83,7 +83,7 @@ func TestATerminalDoesNotShowThePassword(t *testing.T) {
 	if err != nil || string(shown[:n]) != "the end" {
 		t.Errorf("the terminal showed %q, %v", shown[:n], err)
 	}
-	if strings.Contains(a.seen.String(), alicesPassword) {
+	if strings.Contains(a.seen.String(), testPassword) {
 		t.Error("the password is shown")
 	}
 }

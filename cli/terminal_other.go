@@ -1,6 +1,6 @@
 //go:build !linux
 
-package command
+package cli
 
 import (
 	"errors"

@@ -1,9 +1,5 @@
 package command
 
-import (
-	"runtime/debug"
-)
-
 const help = `dockerauth issues Docker registry tokens to people who have a Unix account.
 
 A web server starts it: as a CGI program, or as a FastCGI program with its
@@ -174,18 +170,4 @@ func helpOf(name string) string {
 	default:
 		return ""
 	}
-}
-
-// release is set by the linker when a release is built.
-var release string
-
-// Version is the release, or what the Go toolchain knows of the build.
-func Version() string {
-	if release != "" {
-		return release
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

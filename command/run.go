@@ -1,10 +1,17 @@
+// Package command is the command line: what a person types, and what a web server starts. It reads
+// flags and calls service, doctor and setup.
 package command
 
 import (
 	"fmt"
 
-	"dockerauth/pamauth"
+	"dockerauth/cli"
+	"dockerauth/doctor"
+	"dockerauth/service"
 )
+
+// Streams are the three files of a process.
+type Streams = cli.Streams
 
 // Run does what a person typed. args are without the program's name.
 func Run(args []string, streams Streams) int {
@@ -13,46 +20,46 @@ func Run(args []string, streams Streams) int {
 		name = args[0]
 		args = args[1:]
 	}
-	if pamauth.Borrowed() && !harmless(name) {
-		fmt.Fprintf(streams.Err, "dockerauth: %q is not for a set-group-id program\n  only a web server has use for this one; take a copy without that bit (chmod g-s)\n", name)
-		return exitError
+	if service.Borrowed() && !harmless(name) {
+		fmt.Fprintf(streams.Err, "dockerauth: %q is not for a set-group-id program\n"+
+			"  only a web server has use for this one; take a copy without that bit (chmod g-s)\n", name)
+		return cli.ExitError
 	}
 	switch name {
 	case "", "help", "-h", "-help", "--help":
 		return printHelp(args, streams)
 	case "version", "--version":
-		fmt.Fprintln(streams.Out, "dockerauth", Version())
-		return exitDone
+		fmt.Fprintln(streams.Out, "dockerauth", cli.Version())
+		return cli.ExitDone
 	case "http":
-		return HTTP(args, streams)
+		return serveHTTP(args, streams)
 	case "fastcgi":
-		return FastCGI(args, streams)
+		return serveFastCGI(args, streams)
 	case "explain":
-		return Explain(args, streams)
+		return explain(args, streams)
 	case "init":
-		return Init(args, streams)
+		return initialize(args, streams)
 	case "check":
-		return Check(args, streams)
-	case whoArg:
-		return sayWho(streams)
-	case lookArg:
-		return lookAtFiles(streams)
-	case namesArg:
-		return lookUpNames(streams)
-	case conversationArg:
-		return pamauth.RunChild(streams.In, streams.Out)
+		return check(args, streams)
+	case doctor.IdentityArg:
+		return doctor.PrintIdentity(streams)
+	case doctor.ProbeArg:
+		return doctor.Probe(streams)
+	case service.NamesArg:
+		return service.LookUpNames(streams)
+	case service.ConversationArg:
+		return service.HoldConversation(streams)
 	default:
 		fmt.Fprintf(streams.Err, "dockerauth: unknown command %q\n  see dockerauth help\n", name)
-		return exitUsage
+		return cli.ExitUsage
 	}
 }
 
-// harmless are the commands that do nothing with the rights of a set-group-id
-// install, or see to it themselves: a conversation is held for this program's
-// own doors only.
+// harmless are the commands that do nothing with the rights of a set-group-id install, or check that
+// themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check", lookArg:
+	case "http", "fastcgi", "explain", "init", "check", doctor.ProbeArg:
 		return false
 	}
 	return true
@@ -66,8 +73,8 @@ func printHelp(args []string, streams Streams) int {
 	text := helpOf(name)
 	if text == "" {
 		fmt.Fprintf(streams.Err, "dockerauth help: unknown command %q\n  see dockerauth help\n", name)
-		return exitUsage
+		return cli.ExitUsage
 	}
 	fmt.Fprint(streams.Out, text)
-	return exitDone
+	return cli.ExitDone
 }

@@ -167,6 +167,23 @@ func checkTokens(tokens token.Tokens) *yamlError {
 	return nil
 }
 
+// ReadYAML reads the YAML of another program within the bounds of config.yml; nil = the file is empty.
+// A key may stand there twice. The error is an Errors.
+func ReadYAML(path string) (ast.Node, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.Parse(lexer.Tokenize(string(data)), 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, Errors{parserError(err).in(path, data)}
+	}
+	if len(file.Docs) == 0 {
+		return nil, nil
+	}
+	return file.Docs[0].Body, nil
+}
+
 func parserError(err error) *yamlError {
 	at, ok := err.(interface {
 		GetToken() *token.Token

@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"errors"
@@ -8,15 +8,17 @@ import (
 	"strings"
 	"syscall"
 
+	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/service"
 )
 
 // examineConfig loads the configuration: all that is wrong with it, a finding each.
 func (c *checkup) examineConfig() {
 	if c.path == "" {
-		path, err := findConfig()
+		path, err := service.FindConfig()
 		if err != nil {
-			cause, hint := causeAndHint(err)
+			cause, hint := cli.SplitHint(err)
 			c.fail("config", cause, "", hint)
 			return
 		}
@@ -34,7 +36,7 @@ func (c *checkup) examineConfig() {
 	if cfg.Access == nil {
 		c.ok("config", "there is no section access: every account gets the access that it asks for")
 	}
-	for _, warning := range strangers(cfg) {
+	for _, warning := range service.UnknownNames(cfg) {
 		c.warn("config.names", warning,
 			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
 			"correct it, unless the name is yet to come")
@@ -45,7 +47,7 @@ func (c *checkup) examineConfig() {
 func (c *checkup) configErrors(err error) {
 	var errs config.Errors
 	if !errors.As(err, &errs) {
-		cause, hint := causeAndHint(err)
+		cause, hint := cli.SplitHint(err)
 		c.fail("config", cause, "", hint)
 		return
 	}

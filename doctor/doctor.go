@@ -1,20 +1,31 @@
-package command
+// Package doctor looks at an installation: what is wrong with it, and what to do about it.
+package doctor
 
 import (
-	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
 )
 
-// checkup is one run of the command "check".
+// Options are what check is asked to look at.
+type Options struct {
+	Config         string // path; "" = beside the binary
+	Registry       string // --registry; "" = not asked for, as the next four
+	RegistryConfig string
+	URL            string
+	Login          string
+	As             string
+	Program        string // --program; "" = this program file
+	JSON           bool   // the report, instead of a line for each finding
+}
+
+// checkup is one run of check.
 type checkup struct {
 	findings
-	streams Streams
+	streams cli.Streams
 	path    string         // config.yml
 	config  *config.Config // nil = not usable, and a finding has said why
 	now     func() time.Time
@@ -36,40 +47,20 @@ type checkup struct {
 	stranger   bool // see examineWho
 }
 
-// Check is the command "check": it looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in
-// order, 1 = warnings, 2 = errors, or it was called wrongly.
-func Check(args []string, streams Streams) int {
-	c := checkup{streams: streams, now: time.Now}
-	flags := newFlags("check")
-	flags.StringVar(&c.path, "config", "", "")
-	flags.StringVar(&c.registryConfig, "registry-config", "", "")
-	flags.StringVar(&c.url, "url", "", "")
-	flags.StringVar(&c.login, "login", "", "")
-	flags.StringVar(&c.as, "as", "", "")
-	flags.StringVar(&c.program, "program", "", "")
-	flags.StringVar(&c.registry, "registry", "", "")
-	asJSON := flags.Bool("json", false, "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(streams.Out, helpOf("check"))
-		return exitDone
-	case err != nil:
-		return misused(streams.Err, flags, err)
-	case flags.NArg() > 0:
-		fmt.Fprintf(streams.Err, "dockerauth check: unexpected argument %q\n  see dockerauth check --help\n", flags.Arg(0))
-		return exitUsage
+// Check looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in order, 1 = warnings,
+// 2 = errors.
+func Check(o Options, streams cli.Streams) int {
+	c := checkup{
+		streams: streams, now: time.Now, path: o.Config, registry: o.Registry, registryConfig: o.RegistryConfig,
+		url: o.URL, login: o.Login, as: o.As, program: o.Program,
 	}
-	if c.program != "" && c.as == "" {
-		fmt.Fprint(streams.Err, "dockerauth check: --program is the file that a web server starts, and as whom is missing\n  such as: --as www-data --program /usr/lib/cgi-bin/dockerauth\n")
-		return exitUsage
-	}
-	if !*asJSON {
+	if !o.JSON {
 		c.out = streams.Out
 	}
 	c.examine()
-	if *asJSON {
+	if o.JSON {
 		if err := c.writeJSON(streams.Out); err != nil {
-			return exitUsage
+			return cli.ExitUsage
 		}
 	}
 	return c.status()

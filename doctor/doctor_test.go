@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
 )
@@ -450,7 +450,7 @@ func (p *patient) compile(t *testing.T, name, source string) {
 func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 	healthy := func(t *testing.T, findings []finding, status int) {
 		t.Helper()
-		if status != exitDone {
+		if status != cli.ExitDone {
 			t.Errorf("status %d", status)
 		}
 		for _, f := range findings {
@@ -543,18 +543,18 @@ func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
 		`[{"try":"read","path":"` + p.path("config.yml") + `"}]`,
 		`[{"try":"module","path":"` + p.path("pam_mine.so") + `"}]`,
 	} {
-		if out, status := asWebUser(question, lookArg); status != exitError || !strings.Contains(out, "not for a set-group-id program") || strings.Contains(out, "loaded") {
+		if out, status := asWebUser(question, ProbeArg); status != cli.ExitError || !strings.Contains(out, "not for a set-group-id program") || strings.Contains(out, "loaded") {
 			t.Errorf("%s: status %d, %s", question, status, out)
 		}
 	}
 	for _, args := range [][]string{{"check"}, {"check", "--config", p.path("config.yml")}, {"check", "--registry-config", "/etc/shadow"}} {
-		if out, status := asWebUser("", args...); status != exitError || !strings.Contains(out, "not for a set-group-id program") {
+		if out, status := asWebUser("", args...); status != cli.ExitError || !strings.Contains(out, "not for a set-group-id program") {
 			t.Errorf("%v: status %d, %s", args, status, out)
 		}
 	}
-	out, status := asWebUser("/etc/shadow", whoArg)
+	out, status := asWebUser("/etc/shadow", IdentityArg)
 	var who identity
-	if err := json.Unmarshal([]byte(out), &who); err != nil || status != exitDone {
+	if err := json.Unmarshal([]byte(out), &who); err != nil || status != cli.ExitDone {
 		t.Fatalf("status %d, %v: %s", status, err, out)
 	}
 	if !who.Borrowed || who.UID == 0 || groupName(who.GID) != "shadow" {
@@ -752,7 +752,7 @@ func TestFindingsOnTheScreenAndForMachines(t *testing.T) {
 			t.Errorf("line %q is not %q", lines[i], f)
 		}
 	}
-	for args, want := range map[string]int{"--help": exitDone, "--nonsense": exitUsage, "more": exitUsage} {
+	for args, want := range map[string]int{"--help": cli.ExitDone, "--nonsense": cli.ExitUsage, "more": cli.ExitUsage} {
 		out, _ := exec.Command(p.program, "check", args).CombinedOutput()
 		cmd := exec.Command(p.program, "check", args)
 		_ = cmd.Run() // the status is looked at
@@ -760,8 +760,8 @@ func TestFindingsOnTheScreenAndForMachines(t *testing.T) {
 			t.Errorf("check %s: status %d, want %d: %s", args, cmd.ProcessState.ExitCode(), want, out)
 		}
 	}
-	var help bytes.Buffer
-	if status := Check([]string{"--help"}, Streams{Out: &help, Err: io.Discard}); status != exitDone || !strings.Contains(help.String(), "Example:") {
-		t.Errorf("status %d: %s", status, &help)
+	help, err := exec.Command(p.program, "check", "--help").Output()
+	if err != nil || !strings.Contains(string(help), "Example:") {
+		t.Errorf("%v: %s", err, help)
 	}
 }

@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"context"
@@ -25,6 +25,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
+	"dockerauth/service"
 )
 
 const plainConfig = "private_key: privkey.pem\nissuer: auth.example\naudience: [registry.example, second.example]\nstate: \"\"\nlog: {file: service.log}\n"
@@ -77,7 +78,7 @@ func (u untouched) Begin(string, handler.Secret, string) (handler.Attempt, error
 
 func endpoint(t *testing.T, cfg *config.Config) http.Handler {
 	t.Helper()
-	return NewHandler(cfg, untouched{t}, untouched{t}, slog.New(slog.DiscardHandler))
+	return service.NewHandler(cfg, untouched{t}, untouched{t}, slog.New(slog.DiscardHandler))
 }
 
 func testAsker(t *testing.T, roots *x509.CertPool) asker {

@@ -1,8 +1,7 @@
-package command
+package doctor
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,11 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"dockerauth/access"
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
+	"dockerauth/service"
 )
 
 // anonymous is the name under which explain knows a client without credentials.
@@ -28,38 +28,32 @@ type question struct {
 	unknown []string // what could not be found out, for the person to know
 }
 
-// Explain is the command "explain". Status 0 = all is granted, 1 = not all,
-// 2 = the question could not be answered.
-func Explain(args []string, streams Streams) int {
-	flags := newFlags("explain")
-	path := flags.String("config", "", "")
-	groups := flags.String("groups", "", "")
-	from := flags.String("from", "", "")
-	service := flags.String("service", "", "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(streams.Out, helpOf("explain"))
-		return exitDone
-	case err != nil:
-		return misused(streams.Err, flags, err)
-	case flags.NArg() < 2:
-		fmt.Fprint(streams.Err, "dockerauth explain: USER and SCOPE are missing\n  such as: dockerauth explain alice repository:alice/app:pull,push\n")
-		return exitUsage
-	}
-	q, err := ask(*path, flags.Arg(0), *groups, *from, *service, flags.Args()[1:])
+// Question is what explain is asked.
+type Question struct {
+	Config  string // path; "" = beside the binary
+	User    string // as PAM gives the name back, or "anyone"
+	Groups  string // with commas; "" = what this machine says
+	From    string // the client's address; "" = none
+	Service string // "" = the only audience
+	Scopes  []string
+}
+
+// Explain says what rules grant, and why. Status 0 = all is granted, 1 = not all, 2 = the question could not be answered.
+func Explain(asked Question, streams cli.Streams) int {
+	q, err := ask(asked.Config, asked.User, asked.Groups, asked.From, asked.Service, asked.Scopes)
 	if err != nil {
-		fail(streams.Err, err)
-		return exitUsage
+		cli.Fail(streams.Err, err)
+		return cli.ExitUsage
 	}
-	for _, warning := range append(q.unknown, strangers(q.config)...) {
+	for _, warning := range append(q.unknown, service.UnknownNames(q.config)...) {
 		fmt.Fprintf(streams.Err, "warning: %s\n", warning)
 	}
 	return q.answer(streams.Out)
 }
 
-func ask(path, name, groups, from, service string, scopes []string) (q question, err error) {
+func ask(path, name, groups, from, audience string, scopes []string) (q question, err error) {
 	if path == "" {
-		if path, err = findConfig(); err != nil {
+		if path, err = service.FindConfig(); err != nil {
 			return q, err
 		}
 	}
@@ -72,7 +66,7 @@ func ask(path, name, groups, from, service string, scopes []string) (q question,
 	if len(q.scopes) == 0 {
 		return q, errors.New("no scope is given\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*")
 	}
-	if q.who.Service, err = serviceOf(q.config, service); err != nil {
+	if q.who.Service, err = serviceOf(q.config, audience); err != nil {
 		return q, err
 	}
 	if from != "" {
@@ -88,11 +82,11 @@ func ask(path, name, groups, from, service string, scopes []string) (q question,
 		q.who.Groups = q.named(strings.Split(groups, ","))
 		return q, nil
 	}
-	if !wantsGroups(q.config) {
+	if !service.WantsGroups(q.config) {
 		return q, nil
 	}
 	known, err := pamauth.Groups(name)
-	q.who.Groups = groupsOf(known)
+	q.who.Groups = service.Groups(known)
 	return q, err
 }
 
@@ -126,19 +120,19 @@ func (q *question) named(names []string) []access.Group {
 
 // answer prints a line for each action.
 func (q *question) answer(out io.Writer) int {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	code := exitDone
+	table := cli.NewTable(out)
+	code := cli.ExitDone
 	for _, scope := range q.scopes {
 		for _, f := range q.explain(scope) {
 			verdict := "granted"
 			if !f.Granted {
-				verdict, code = "refused", exitError
+				verdict, code = "refused", cli.ExitError
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Resource, f.Action, verdict, q.because(f))
 		}
 	}
 	if err := table.Flush(); err != nil {
-		return exitUsage
+		return cli.ExitUsage
 	}
 	return code
 }

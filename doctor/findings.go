@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"unicode"
+
+	"dockerauth/cli"
 )
 
 // level is how bad a finding is.
@@ -66,7 +68,7 @@ func (f finding) String() string {
 
 // status is the exit status: 0 = nothing but ok, 1 = warnings, 2 = errors.
 func (f *findings) status() int {
-	status := exitDone
+	status := cli.ExitDone
 	for _, one := range f.list {
 		switch one.Level {
 		case levelError:

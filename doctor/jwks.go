@@ -1,4 +1,4 @@
-package jwtsign
+package doctor
 
 import (
 	"crypto"
@@ -13,24 +13,24 @@ import (
 	"math/big"
 )
 
-// JWK is a key of a JWK set (RFC 7517).
-type JWK struct {
+// jwk is a key of a JWK set (RFC 7517).
+type jwk struct {
 	KeyID  string
 	Public crypto.PublicKey // nil: of a kind that signs no token of ours
 	Secret bool             // the set has the private half too, or a symmetric key
 }
 
-// ParseJWKS reads the file that "jwks" of a registry names. Errors repeat nothing of it.
-func ParseJWKS(data []byte) ([]JWK, error) {
+// parseJWKS reads the file that "jwks" of a registry names. Errors repeat nothing of it.
+func parseJWKS(data []byte) ([]jwk, error) {
 	var set struct {
 		Keys []struct{ Kid, Kty, Crv, N, E, X, Y, D, K string }
 	}
 	if json.Unmarshal(data, &set) != nil {
 		return nil, errors.New("it is no JWK set: {\"keys\": […]}")
 	}
-	keys := make([]JWK, len(set.Keys))
+	keys := make([]jwk, len(set.Keys))
 	for i, k := range set.Keys {
-		keys[i] = JWK{KeyID: k.Kid, Secret: k.D != "" || k.K != ""}
+		keys[i] = jwk{KeyID: k.Kid, Secret: k.D != "" || k.K != ""}
 		var err error
 		switch k.Kty {
 		case "RSA":

@@ -1,24 +1,18 @@
-package command
+package doctor
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/user"
 	"strings"
 	"time"
 
 	"dockerauth/access"
-	"dockerauth/handler"
+	"dockerauth/cli"
 	"dockerauth/pamauth"
+	"dockerauth/service"
 )
-
-// maxTyped is how many bytes of a line are read: a longer one is no password, PAM takes 512.
-const maxTyped = 1024
 
 // examineLogin holds a conversation for somebody who is there to type the password.
 func (c *checkup) examineLogin() {
@@ -28,85 +22,36 @@ func (c *checkup) examineLogin() {
 		return
 	}
 	os.Clearenv() // as in the service: modules run programs, and nothing of ours is theirs
-	harden(c.streams.Err)
-	password, how, err := c.askPassword()
+	service.Harden(c.streams.Err)
+	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {
 		c.fail("login", "there is no password: "+err.Error(), "", "type it at the prompt, or let standard input begin with a line that is it")
 		return
 	}
-	c.logIn(OneConversation(c.config, c.streams.Err), password, how)
-}
-
-// askPassword reads it from a terminal that does not show it, or else the first line of standard input.
-func (c *checkup) askPassword() (password handler.Secret, how string, err error) {
-	if isTerminal(c.streams.In) {
-		line, err := readHidden(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
-		return handler.Secret(line), "the password that was typed", err
+	how := "the first line of standard input as password"
+	if typed {
+		how = "the password that was typed"
 	}
-	line, err := readLine(c.streams.In)
-	return handler.Secret(line), "the first line of standard input as password", err
-}
-
-// readLine reads byte by byte, so that what follows the line stays where it is.
-func readLine(in io.Reader) (string, error) {
-	var line []byte
-	for one := make([]byte, 1); len(line) <= maxTyped; {
-		n, err := in.Read(one)
-		switch {
-		case n == 1 && one[0] == '\n':
-			return finished(line)
-		case n == 1:
-			line = append(line, one[0])
-		case err == io.EOF:
-			return finished(line)
-		case err != nil:
-			return "", err
-		}
-	}
-	return "", fmt.Errorf("the line is longer than %d bytes", maxTyped)
-}
-
-func finished(line []byte) (string, error) {
-	password := strings.TrimSuffix(string(line), "\r")
-	if password == "" {
-		return "", errors.New("the line is empty")
-	}
-	return password, nil
-}
-
-// listener hears what PAM tells the service, for the person who wants to see it.
-type listener struct {
-	pamauth.Conversation
-	account pamauth.Account
-}
-
-func (l *listener) Hold(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
-	login.Groups = true
-	account, err = l.Conversation.Hold(ctx, login)
-	l.account = account
-	return account, err
+	c.logIn(service.OneConversation(c.config, c.streams.Err), pamauth.Password(password), how)
 }
 
 // logIn asks for a token as the service does, without its guard: whoever reads config.yml and the key is not guessing.
-func (c *checkup) logIn(conversation pamauth.Conversation, password handler.Secret, how string) {
-	heard := &listener{Conversation: conversation}
-	endpoint := NewHandler(c.config, heard, nil, slog.New(slog.DiscardHandler)).Endpoint
-	endpoint.FailureDelay = 0
+func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Password, how string) {
 	began := time.Now()
-	_, err := endpoint.Token(context.Background(), handler.Request{Grant: handler.GrantPassword, User: c.login, Password: password, Service: c.audience()})
+	account, refused, err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())
 	took := time.Since(began).Round(time.Millisecond)
 	if err != nil {
-		c.refused(err)
+		c.noLogin(err, refused)
 		return
 	}
 	c.ok("login", "PAM lets %q in, after %s", c.login, took)
 	c.ok("login.as", "%s asked, with %s; whether the service may ask is seen as its user with its groups: setpriv --reuid=%s --regid=GROUP --groups=GROUPS dockerauth check --login NAME",
 		myself(), how, cmp.Or(c.as, "USER"))
-	if heard.account.Name != c.login {
-		c.ok("login.name", "PAM calls the account %q, and so do tokens, rules and the blacklist", heard.account.Name)
+	if account.Name != c.login {
+		c.ok("login.name", "PAM calls the account %q, and so do tokens, rules and the blacklist", account.Name)
 	}
-	c.showGroups(heard.account.Groups)
-	c.showRules(access.Who{Name: heard.account.Name, Groups: groupsOf(heard.account.Groups), Service: c.audience()})
+	c.showGroups(account.Groups)
+	c.showRules(access.Who{Name: account.Name, Groups: service.Groups(account.Groups), Service: c.audience()})
 }
 
 // audience is the one that is asked for.
@@ -119,11 +64,11 @@ func (c *checkup) audience() string {
 	return c.config.Audience[0]
 }
 
-// refused tells "no" from "broken". The remedy of pamauth is on a line of its own.
-func (c *checkup) refused(err error) {
+// noLogin tells "no" from "broken". The remedy of pamauth is on a line of its own.
+func (c *checkup) noLogin(err error, refused bool) {
 	what, remedy, _ := strings.Cut(err.Error(), "\n")
 	remedy = strings.TrimSpace(remedy)
-	if errors.Is(err, handler.ErrRefused) {
+	if refused {
 		if remedy == "" {
 			remedy = "PAM_AUTH_ERR is a wrong password or a locked account; for others see the account (chage -l NAME) and the system's authentication log (journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
 		}

@@ -1,15 +1,11 @@
-package command
+package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"testing"
 
-	"dockerauth/handler"
 	"dockerauth/pamauth"
 )
 
@@ -65,7 +61,7 @@ func TestALoginIsShownWithWhatItGives(t *testing.T) {
 			}
 			c.findings = findings{}
 			d := &desk{}
-			c.logIn(d, handler.Secret(test.password), "a test")
+			c.logIn(d, pamauth.Password(test.password), "a test")
 			c.expect(t, test.complaints, "")
 			for _, text := range test.says {
 				c.expect(t, test.complaints, text)
@@ -82,51 +78,4 @@ func TestABlacklistedNameIsNotAskedForItsPassword(t *testing.T) {
 	c.login = "Root"
 	c.examineLogin() // it would fail for want of a standard input
 	c.expect(t, "error login", `by the entry "root"`)
-}
-
-func TestThePasswordIsTheFirstLine(t *testing.T) {
-	for _, test := range []struct{ name, in, want, rest string }{
-		{"one line", "secret\n", "secret", ""},
-		{"without an end", "secret", "secret", ""},
-		{"with a carriage return", "secret\r\n", "secret", ""},
-		{"with spaces that are part of it", " se cret \n", " se cret ", ""},
-		{"the rest stays", "secret\nmore\n", "secret", "more\n"},
-		{"as long as can be", strings.Repeat("x", maxTyped) + "\n", strings.Repeat("x", maxTyped), ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			in := strings.NewReader(test.in)
-			got, err := readLine(in)
-			if err != nil || got != test.want {
-				t.Errorf("got %q, %v", got, err)
-			}
-			if rest, _ := io.ReadAll(in); string(rest) != test.rest {
-				t.Errorf("%q is left", rest)
-			}
-		})
-	}
-	for name, text := range map[string]string{"nothing": "", "an empty line": "\nsecret\n", "a line without end": strings.Repeat("x", maxTyped+1)} {
-		if got, err := readLine(strings.NewReader(text)); err == nil {
-			t.Errorf("%s: %q", name, got)
-		}
-	}
-}
-
-func TestAPipeIsNoTerminal(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if isTerminal(r) {
-		t.Error("it is taken for one")
-	}
-	_, err = w.WriteString(alicesPassword + "\n")
-	if err := errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	c := &checkup{login: "alice", streams: Streams{In: r, Err: io.Discard}}
-	password, how, err := c.askPassword()
-	if err != nil || password.Reveal() != alicesPassword || !strings.Contains(how, "standard input") {
-		t.Errorf("got %v, %q, %v", password, how, err)
-	}
 }

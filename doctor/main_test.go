@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"fmt"
@@ -7,16 +7,24 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"dockerauth/cli"
+	"dockerauth/service"
 )
 
 // scratch lives as long as the tests. Every user may enter it.
 var scratch string
 
 func TestMain(m *testing.M) {
+	streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	if len(os.Args) == 2 { // the program starts itself
 		switch os.Args[1] {
-		case whoArg, lookArg, namesArg:
-			os.Exit(Run(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+		case IdentityArg:
+			os.Exit(PrintIdentity(streams))
+		case ProbeArg:
+			os.Exit(Probe(streams))
+		case service.NamesArg:
+			os.Exit(service.LookUpNames(streams))
 		}
 	}
 	dir, err := os.MkdirTemp("", "dockerauth-")

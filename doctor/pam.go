@@ -1,16 +1,18 @@
-package command
+package doctor
 
 import (
 	"fmt"
 
+	"dockerauth/cli"
 	"dockerauth/pamauth"
+	"dockerauth/service"
 )
 
 // examinePAM looks at the PAM service.
 func (c *checkup) examinePAM() {
-	lines, err := stack(c.settings).Survey()
+	lines, err := service.Stack(c.settings).Survey()
 	if err != nil {
-		cause, hint := causeAndHint(err)
+		cause, hint := cli.SplitHint(err)
 		c.fail("pam", cause, "the service answers 503, since PAM would ask the service \"other\" instead, which may let everybody in", hint)
 		return
 	}
@@ -54,7 +56,7 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	}
 	trust := pamauth.CheckTrust(path)
 	if trust != nil {
-		cause, _ := causeAndHint(trust)
+		cause, _ := cli.SplitHint(trust)
 		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause),
 			"a module sees every password, and whoever can change it does too",
 			fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))

@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"errors"
@@ -11,8 +11,10 @@ import (
 	"strings"
 	"syscall"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
+	"dockerauth/service"
 )
 
 const shadowFile = "/etc/shadow"
@@ -52,13 +54,13 @@ func (c *checkup) examinePlaces() {
 			err = syscall.ENOTDIR
 		}
 		if err != nil {
-			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, reasonOf(err)), "the service answers 503",
+			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)), "the service answers 503",
 				fmt.Sprintf("install -d -o %[1]s -m 0700 %[2]s, or leave state out", likelyUser(), folder))
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
 		if err := placeForLog(file); err != nil {
-			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, reasonOf(err)), withoutLog, remedyForLog(err))
+			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)), withoutLog, service.RemedyForLog(err))
 		}
 	}
 }
@@ -208,9 +210,9 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 			remedy := fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file)
 			switch why {
 			case syscall.EISDIR.Error():
-				remedy = remedyForLog(syscall.EISDIR)
+				remedy = service.RemedyForLog(syscall.EISDIR)
 			case syscall.ENXIO.Error():
-				remedy = remedyForLog(errNoReader)
+				remedy = service.RemedyForLog(service.ErrNoReader)
 			case syscall.ENOENT.Error():
 				remedy = fmt.Sprintf("install -d -o %s -m 0750 %s, or leave log.file out", a.name, filepath.Dir(file))
 			}
@@ -320,7 +322,7 @@ func (c *checkup) examineBit(a *actor) {
 	}
 	for _, file := range files {
 		if err := pamauth.CheckTrust(file); err != nil {
-			cause, hint := causeAndHint(err)
+			cause, hint := cli.SplitHint(err)
 			c.fail("rights.setgid", cause, hint, fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
 		}
 	}

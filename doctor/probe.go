@@ -1,9 +1,8 @@
-package command
+package doctor
 
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -12,16 +11,17 @@ import (
 	"syscall"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/pamauth"
-	"dockerauth/state"
+	"dockerauth/service"
 )
 
 // The arguments with which "check" starts this program as another user. The first tells nothing but the ids of a process, and is all that a
 // set-group-id install does for whoever starts it. The second opens and loads what it is told to, so such an install refuses it: Run sees to that,
-// and lookAtFiles again.
+// and Probe again.
 const (
-	whoArg  = "say-who-i-am"
-	lookArg = "look-at-files"
+	IdentityArg = "say-who-i-am"
+	ProbeArg    = "look-at-files"
 )
 
 // maxLooks in bytes bounds a question: a few dozen paths.
@@ -38,16 +38,17 @@ type identity struct {
 	Borrowed bool  `json:"borrowed"` // by the program file's set-group-id bit
 }
 
-func sayWho(streams Streams) int {
+// PrintIdentity says whose rights this process has.
+func PrintIdentity(streams cli.Streams) int {
 	groups, err := os.Getgroups()
 	if err != nil {
-		return exitError
+		return cli.ExitError
 	}
 	who := identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups, Borrowed: pamauth.Borrowed()}
 	if json.NewEncoder(streams.Out).Encode(who) != nil {
-		return exitError
+		return cli.ExitError
 	}
-	return exitDone
+	return cli.ExitDone
 }
 
 // look is one thing to try.
@@ -65,23 +66,23 @@ const (
 	tryModule  = "module"  // load it
 )
 
-// lookAtFiles is what the child does: it says of each thing why it does not go, "" when it does. Nothing that it reads is told.
-func lookAtFiles(streams Streams) int {
+// Probe is what the child does: it says of each thing why it does not go, "" when it does. Nothing that it reads is told.
+func Probe(streams cli.Streams) int {
 	if pamauth.Borrowed() {
-		return exitError
+		return cli.ExitError
 	}
 	var looks []look
 	if err := json.NewDecoder(io.LimitReader(streams.In, maxLooks)).Decode(&looks); err != nil {
-		return exitError
+		return cli.ExitError
 	}
 	answers := make([]string, len(looks))
 	for i, l := range looks {
-		answers[i] = reasonOf(l.try())
+		answers[i] = cli.Cause(l.try())
 	}
 	if json.NewEncoder(streams.Out).Encode(answers) != nil {
-		return exitError
+		return cli.ExitError
 	}
-	return exitDone
+	return cli.ExitDone
 }
 
 func (l look) try() error {
@@ -103,7 +104,7 @@ func (l look) try() error {
 		}
 		return err
 	case tryState:
-		if _, err := state.OpenFolder(l.Path); err != nil {
+		if err := service.CheckState(l.Path); err != nil {
 			return err
 		}
 		return syscall.Access(l.Path, 2)
@@ -120,16 +121,4 @@ func opens(path string, how int) error {
 		_ = f.Close()
 	}
 	return err
-}
-
-// reasonOf is the system's words without what surrounds them, or ours.
-func reasonOf(err error) string {
-	var errno syscall.Errno
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &errno):
-		return errno.Error()
-	}
-	return fmt.Sprint(err)
 }

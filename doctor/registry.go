@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/jwtsign"
 )
@@ -29,7 +30,7 @@ const maxTrustFile = 8 << 20
 
 // examineRegistry holds the registry's configuration against ours, and its trust against our tokens.
 func (c *checkup) examineRegistry() {
-	r, err := config.LoadRegistry(c.registryConfig)
+	r, err := loadRegistryConfig(c.registryConfig)
 	if err != nil {
 		c.registryErrors(err)
 		return
@@ -76,7 +77,7 @@ func (c *checkup) registryErrors(err error) {
 }
 
 // given reports a setting that is there, and a text: of anything else a registry says "token auth requires a valid option string".
-func (c *checkup) given(subject string, s config.Setting, where func(int) string) bool {
+func (c *checkup) given(subject string, s registrySetting, where func(int) string) bool {
 	switch {
 	case s.Line == 0 || s.Value == "":
 		hint := ""
@@ -102,7 +103,7 @@ func isEndpoint(path string) bool {
 	return strings.HasSuffix(path, endpoints[0]) || strings.HasSuffix(path, endpoints[1])
 }
 
-func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) {
+func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	const subject = "registry.realm"
 	if !c.given(subject, t.Realm, where) {
 		return
@@ -137,7 +138,7 @@ func (c *checkup) examineRealm(t *config.RegistryToken, where func(int) string) 
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
-	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.IsTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
 		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
 			"make them equal, or check the other")
@@ -150,9 +151,9 @@ func staysHere(host string) bool {
 }
 
 // examineRedirect: with autoredirect a registry does not name its realm, but itself (accesscontroller.go, buildAutoRedirectURL).
-func (c *checkup) examineRedirect(t *config.RegistryToken, where func(int) string) {
+func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	const subject = "registry.autoredirect"
-	if !t.AutoRedirect.IsTrue() {
+	if !t.AutoRedirect.isTrue() {
 		return
 	}
 	path := "/auth/token"
@@ -176,7 +177,7 @@ func (c *checkup) examineRedirect(t *config.RegistryToken, where func(int) strin
 }
 
 // compare holds a text of the registry's against ours, letter by letter, as it does itself.
-func (c *checkup) compare(subject, key string, theirs config.Setting, ours []string, ourKey string, where func(int) string) {
+func (c *checkup) compare(subject, key string, theirs registrySetting, ours []string, ourKey string, where func(int) string) {
 	if !c.given(subject, theirs, where) {
 		return
 	}
@@ -233,7 +234,7 @@ func difference(a, b string) string {
 }
 
 // readTrust reads the files that decide whose tokens the registry takes. whole = they could all be read.
-func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (trust jwtsign.Trust, whole bool) {
+func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust registryTrust, whole bool) {
 	whole = true
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
 		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
@@ -242,11 +243,11 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 		return trust, false
 	}
 	for _, one := range []struct {
-		setting config.Setting
+		setting registrySetting
 		parse   func([]byte) error
 	}{
-		{t.RootCertBundle, func(data []byte) (err error) { trust.Bundle, err = jwtsign.ParseBundle(data); return err }},
-		{t.JWKS, func(data []byte) (err error) { trust.JWKS, err = jwtsign.ParseJWKS(data); return err }},
+		{t.RootCertBundle, func(data []byte) (err error) { trust.Bundle, err = parseBundle(data); return err }},
+		{t.JWKS, func(data []byte) (err error) { trust.JWKS, err = parseJWKS(data); return err }},
 	} {
 		subject := "registry." + one.setting.Key
 		if one.setting.Line == 0 {
@@ -266,7 +267,7 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 			err = one.parse(data)
 		}
 		if err != nil {
-			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, reasonOf(err)),
+			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
 				"the registry does not start without that file",
 				"put our certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
 			whole = false
@@ -279,7 +280,7 @@ func (c *checkup) readTrust(t *config.RegistryToken, where func(int) string) (tr
 }
 
 // readRegistryFile takes a relative path for one beside the configuration, for want of anything better.
-func (c *checkup) readRegistryFile(subject string, s config.Setting, where func(int) string) ([]byte, error) {
+func (c *checkup) readRegistryFile(subject string, s registrySetting, where func(int) string) ([]byte, error) {
 	path := s.Value
 	if !filepath.IsAbs(path) {
 		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
@@ -302,7 +303,7 @@ func (c *checkup) readRegistryFile(subject string, s config.Setting, where func(
 	return data, err
 }
 
-func (c *checkup) examineTrust(t *config.RegistryToken, trust jwtsign.Trust) {
+func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	key := c.config.Key
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
 		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
@@ -369,7 +370,7 @@ func isSameKey(a, b crypto.PublicKey) bool {
 	return ok && key.Equal(b)
 }
 
-func (c *checkup) examineListed(k jwtsign.JWK) {
+func (c *checkup) examineListed(k jwk) {
 	const subject = "registry.jwks"
 	switch {
 	case k.Secret:
@@ -386,12 +387,12 @@ func (c *checkup) examineListed(k jwtsign.JWK) {
 }
 
 // predict signs a token and holds it against the trust by each version's rules. Whether issuer and service fit has been said.
-func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
+func (c *checkup) predict(t *registryToken, trust registryTrust) {
 	signer := jwtsign.Signer{Key: c.config.Key, Issuer: c.config.Issuer, Now: c.now}
 	service := c.config.Audience[0]
 	token, _, err := signer.AccessToken("", service, time.Minute, nil)
 	if err != nil {
-		cause, hint := causeAndHint(err)
+		cause, hint := cli.SplitHint(err)
 		c.fail("registry", cause, "no token can be signed", hint)
 		return
 	}
@@ -401,14 +402,14 @@ func (c *checkup) predict(t *config.RegistryToken, trust jwtsign.Trust) {
 	}
 	var verdicts []finding
 	accepted := false
-	versions := []jwtsign.Registry{jwtsign.Registry28, jwtsign.Registry30, jwtsign.Registry31}
+	versions := []registryVersion{registry28, registry30, registry31}
 	for _, v := range versions {
 		f := finding{Level: levelOK, Subject: string(v)}
-		if v == jwtsign.Registry28 && onlyNew(t) != "" {
+		if v == registry28 && onlyNew(t) != "" {
 			f.What = "is not meant: it does not know " + onlyNew(t)
-		} else if err := trust.Starts(v); err != nil {
+		} else if err := trust.starts(v); err != nil {
 			f.Level, f.What, f.Why = levelError, "would not start", err.Error()
-		} else if err := trust.Accept(v, signer.Issuer, service, token, c.now()); err != nil {
+		} else if err := trust.accept(v, signer.Issuer, service, token, c.now()); err != nil {
 			f.Level, f.What, f.Why = levelError, "would refuse our tokens", err.Error()
 		} else {
 			accepted = true
@@ -447,7 +448,7 @@ func (c *checkup) addVerdicts(verdicts []finding) {
 }
 
 // onlyNew is a key that shows that the configuration is for 3.x.
-func onlyNew(t *config.RegistryToken) string {
+func onlyNew(t *registryToken) string {
 	switch {
 	case len(t.SigningAlgorithms) > 0:
 		return "signingalgorithms"
@@ -460,15 +461,15 @@ func onlyNew(t *config.RegistryToken) string {
 }
 
 // silence is how to make the warning about a version go away.
-func (c *checkup) silence(v jwtsign.Registry) string {
-	if v == jwtsign.Registry28 {
+func (c *checkup) silence(v registryVersion) string {
+	if v == registry28 {
 		return "\"signingalgorithms: [" + c.config.Key.Algorithm() + "]\" in its configuration says that it is 3.x"
 	}
 	return "it will not go over to that one as it is"
 }
 
 // acceptance is what makes a registry take our tokens.
-func (c *checkup) acceptance(trust jwtsign.Trust) string {
+func (c *checkup) acceptance(trust registryTrust) string {
 	switch carries := len(c.config.Key.Chain()) > 0; {
 	case carries && len(trust.Bundle) == 0:
 		return "give it rootcertbundle, a copy of our certificate, or leave certificate out of our config.yml"

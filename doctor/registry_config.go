@@ -1,4 +1,4 @@
-package config
+package doctor
 
 import (
 	"errors"
@@ -6,59 +6,54 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"dockerauth/config"
 )
 
-// Registry is what a registry's own configuration says about tokens. It is read leniently, since it is somebody else's: what is not known here is
+// registryConfig is what a registry's own configuration says about tokens. It is read leniently, since it is somebody else's: what is not known here is
 // passed over.
-type Registry struct {
+type registryConfig struct {
 	Path  string
 	Addr  string         // http.addr
 	Auth  []string       // the kinds under auth, in the order of the file; a registry wants exactly one
-	Token *RegistryToken // nil = there is no auth.token
+	Token *registryToken // nil = there is no auth.token
 }
 
-// RegistryToken is the section auth.token.
-type RegistryToken struct {
+// registryToken is the section auth.token.
+type registryToken struct {
 	Line              int
-	Realm             Setting
-	Service           Setting
-	Issuer            Setting
-	RootCertBundle    Setting
-	JWKS              Setting // 3.x
-	AutoRedirect      Setting
-	AutoRedirectPath  Setting   // 3.x
-	SigningAlgorithms []Setting // 3.x
-	Misspelt          []Setting // keys in other letters than the registry's, which it does not read
+	Realm             registrySetting
+	Service           registrySetting
+	Issuer            registrySetting
+	RootCertBundle    registrySetting
+	JWKS              registrySetting // 3.x
+	AutoRedirect      registrySetting
+	AutoRedirectPath  registrySetting   // 3.x
+	SigningAlgorithms []registrySetting // 3.x
+	Misspelt          []registrySetting // keys in other letters than the registry's, which it does not read
 }
 
-// Setting is one value as it stands there.
-type Setting struct {
+// registrySetting is one value as it stands there.
+type registrySetting struct {
 	Key   string
 	Value string
 	Line  int  // 0 = it is not there
 	Text  bool // the registry's YAML reader takes it for a text, and not for a number or a truth value
 }
 
-// LoadRegistry reads a registry's configuration. The error is an Errors.
-func LoadRegistry(path string) (*Registry, error) {
-	data, err := read(path)
+// loadRegistryConfig reads a registry's configuration. The error is a config.Errors.
+func loadRegistryConfig(path string) (*registryConfig, error) {
+	root, err := config.ReadYAML(path)
 	if err != nil {
-		return nil, withHint(err, "name the registry's own configuration, such as /etc/docker/registry/config.yml")
+		return nil, withRegistryHint(err)
 	}
-	file, err := parser.Parse(lexer.Tokenize(string(data)), 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		return nil, withHint(Errors{parserError(err).in(path, data)}, "see the registry's documentation for the form")
-	}
-	r := &Registry{Path: path}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+	r := &registryConfig{Path: path}
+	if root == nil {
 		return r, nil
 	}
 	d := document{}
-	ast.Walk(d, file.Docs[0].Body)
-	root := file.Docs[0].Body
+	ast.Walk(d, root)
 	r.Addr = d.setting(d.find(root, "http"), "addr").Value
 	auth := d.find(root, "auth")
 	for _, pair := range d.pairs(auth) {
@@ -70,15 +65,15 @@ func LoadRegistry(path string) (*Registry, error) {
 	return r, nil
 }
 
-// withHint replaces the hints that speak of our own configuration.
-func withHint(err error, hint string) error {
-	var errs Errors
+// withRegistryHint replaces the hints that are about dockerauth's own configuration.
+func withRegistryHint(err error) error {
+	var errs config.Errors
 	if !errors.As(err, &errs) {
 		return err
 	}
 	for i := range errs {
 		if strings.Contains(errs[i].Hint, "config.yml") {
-			errs[i].Hint = hint
+			errs[i].Hint = "name the registry's own configuration, such as /etc/docker/registry/config.yml"
 		}
 	}
 	return errs
@@ -166,12 +161,12 @@ func (d document) merged(n ast.Node) []ast.Node {
 	return []ast.Node{n}
 }
 
-func (d document) setting(section ast.Node, key string) Setting {
+func (d document) setting(section ast.Node, key string) registrySetting {
 	return settingOf(key, d.find(section, key))
 }
 
-func settingOf(key string, n ast.Node) Setting {
-	s := Setting{Key: key}
+func settingOf(key string, n ast.Node) registrySetting {
+	s := registrySetting{Key: key}
 	switch v := n.(type) {
 	case nil, *ast.NullNode:
 		return s
@@ -196,8 +191,8 @@ func oldTruth(word string) bool {
 	return false
 }
 
-// IsTrue reads a truth value as registries do.
-func (s Setting) IsTrue() bool {
+// isTrue reads a truth value as registries do.
+func (s registrySetting) isTrue() bool {
 	switch strings.ToLower(s.Value) {
 	case "true", "y", "yes", "on":
 		return !s.Text
@@ -205,9 +200,9 @@ func (s Setting) IsTrue() bool {
 	return false
 }
 
-func (d document) token(section ast.Node) *RegistryToken {
-	t := &RegistryToken{Line: section.GetToken().Position.Line}
-	known := map[string]*Setting{
+func (d document) token(section ast.Node) *registryToken {
+	t := &registryToken{Line: section.GetToken().Position.Line}
+	known := map[string]*registrySetting{
 		"realm": &t.Realm, "service": &t.Service, "issuer": &t.Issuer, "rootcertbundle": &t.RootCertBundle, "jwks": &t.JWKS,
 		"autoredirect": &t.AutoRedirect, "autoredirectpath": &t.AutoRedirectPath, "signingalgorithms": {},
 	}
@@ -222,7 +217,7 @@ func (d document) token(section ast.Node) *RegistryToken {
 	for _, pair := range d.pairs(section) {
 		key := pair.Key.GetToken()
 		if lower := strings.ReplaceAll(strings.ToLower(key.Value), "_", ""); known[key.Value] == nil && known[lower] != nil {
-			t.Misspelt = append(t.Misspelt, Setting{Key: key.Value, Value: lower, Line: key.Position.Line})
+			t.Misspelt = append(t.Misspelt, registrySetting{Key: key.Value, Value: lower, Line: key.Position.Line})
 		}
 	}
 	return t

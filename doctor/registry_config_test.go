@@ -1,4 +1,4 @@
-package config
+package doctor
 
 import (
 	"errors"
@@ -8,15 +8,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dockerauth/config"
 )
 
-func loadRegistry(t *testing.T, text string) (*Registry, error) {
+func parseRegistryConfig(t *testing.T, text string) (*registryConfig, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.yml")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return LoadRegistry(path)
+	return loadRegistryConfig(path)
 }
 
 func TestARegistrysConfigurationIsReadAsItReadsIt(t *testing.T) {
@@ -38,7 +40,7 @@ auth:
     autoredirect: yes
     signingalgorithms: [ES256, "RS256"]
 `
-	r, err := loadRegistry(t, whole)
+	r, err := parseRegistryConfig(t, whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,23 +49,23 @@ auth:
 	}
 	tok := r.Token
 	for _, tt := range []struct {
-		got  Setting
-		want Setting
+		got  registrySetting
+		want registrySetting
 	}{
-		{tok.Realm, Setting{"realm", "https://auth.example.com/docker/v2/token", 12, true}},
-		{tok.Service, Setting{"service", "registry.example.com", 13, true}},
-		{tok.Issuer, Setting{"issuer", "12345", 14, false}},
-		{tok.RootCertBundle, Setting{"rootcertbundle", "cert.pem", 15, true}},
-		{tok.AutoRedirect, Setting{"autoredirect", "yes", 16, false}},
-		{tok.JWKS, Setting{Key: "jwks"}},
-		{tok.SigningAlgorithms[0], Setting{"signingalgorithms", "ES256", 17, true}},
-		{tok.SigningAlgorithms[1], Setting{"signingalgorithms", "RS256", 17, true}},
+		{tok.Realm, registrySetting{"realm", "https://auth.example.com/docker/v2/token", 12, true}},
+		{tok.Service, registrySetting{"service", "registry.example.com", 13, true}},
+		{tok.Issuer, registrySetting{"issuer", "12345", 14, false}},
+		{tok.RootCertBundle, registrySetting{"rootcertbundle", "cert.pem", 15, true}},
+		{tok.AutoRedirect, registrySetting{"autoredirect", "yes", 16, false}},
+		{tok.JWKS, registrySetting{Key: "jwks"}},
+		{tok.SigningAlgorithms[0], registrySetting{"signingalgorithms", "ES256", 17, true}},
+		{tok.SigningAlgorithms[1], registrySetting{"signingalgorithms", "RS256", 17, true}},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("got %+v, want %+v", tt.got, tt.want)
 		}
 	}
-	if !tok.AutoRedirect.IsTrue() || (Setting{Value: "yes", Text: true}).IsTrue() {
+	if !tok.AutoRedirect.isTrue() || (registrySetting{Value: "yes", Text: true}).isTrue() {
 		t.Error("yes is true to YAML 1.1, and \"yes\" is a text")
 	}
 }
@@ -71,36 +73,36 @@ auth:
 func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
 	tests := []struct {
 		name, text string
-		see        func(*Registry) bool
+		see        func(*registryConfig) bool
 	}{
-		{"nothing", "", func(r *Registry) bool { return r.Token == nil }},
-		{"no auth", "version: 0.1\n", func(r *Registry) bool { return r.Token == nil && len(r.Auth) == 0 }},
-		{"another kind", "auth: {htpasswd: {realm: x}}\n", func(r *Registry) bool { return r.Token == nil && r.Auth[0] == "htpasswd" }},
-		{"two kinds", "auth:\n  token: {realm: x}\n  htpasswd: {realm: y}\n", func(r *Registry) bool { return len(r.Auth) == 2 && r.Token.Realm.Value == "x" }},
-		{"an empty section", "auth:\n  token:\n", func(r *Registry) bool { return r.Token != nil && r.Token.Realm.Line == 0 }},
-		{"keys in other letters", "auth:\n  token:\n    rootCertBundle: x\n    auto_redirect: true\n    other: 1\n", func(r *Registry) bool {
+		{"nothing", "", func(r *registryConfig) bool { return r.Token == nil }},
+		{"no auth", "version: 0.1\n", func(r *registryConfig) bool { return r.Token == nil && len(r.Auth) == 0 }},
+		{"another kind", "auth: {htpasswd: {realm: x}}\n", func(r *registryConfig) bool { return r.Token == nil && r.Auth[0] == "htpasswd" }},
+		{"two kinds", "auth:\n  token: {realm: x}\n  htpasswd: {realm: y}\n", func(r *registryConfig) bool { return len(r.Auth) == 2 && r.Token.Realm.Value == "x" }},
+		{"an empty section", "auth:\n  token:\n", func(r *registryConfig) bool { return r.Token != nil && r.Token.Realm.Line == 0 }},
+		{"keys in other letters", "auth:\n  token:\n    rootCertBundle: x\n    auto_redirect: true\n    other: 1\n", func(r *registryConfig) bool {
 			m := r.Token.Misspelt
-			return len(m) == 2 && m[0] == Setting{Key: "rootCertBundle", Value: "rootcertbundle", Line: 3} && m[1].Value == "autoredirect" && r.Token.RootCertBundle.Line == 0
+			return len(m) == 2 && m[0] == registrySetting{Key: "rootCertBundle", Value: "rootcertbundle", Line: 3} && m[1].Value == "autoredirect" && r.Token.RootCertBundle.Line == 0
 		}},
-		{"anchors, aliases, merges and tags", "x: &t\n  realm: &r https://a/\n  issuer: !!str 5\nauth:\n  token:\n    <<: *t\n    service: *r\n", func(r *Registry) bool {
+		{"anchors, aliases, merges and tags", "x: &t\n  realm: &r https://a/\n  issuer: !!str 5\nauth:\n  token:\n    <<: *t\n    service: *r\n", func(r *registryConfig) bool {
 			return r.Token.Realm.Value == "https://a/" && r.Token.Service.Value == "https://a/" && r.Token.Issuer.Value == "5"
 		}},
-		{"an alias to itself", "auth: &a\n  token: *a\n", func(r *Registry) bool { return r != nil }},
-		{"a block of text", "auth:\n  token:\n    issuer: |\n      auth\n", func(r *Registry) bool { return r.Token.Issuer.Value == "auth\n" && r.Token.Issuer.Text }},
-		{"a list where a text belongs", "auth:\n  token:\n    issuer: [a]\n", func(r *Registry) bool { return r.Token.Issuer.Line == 3 && !r.Token.Issuer.Text }},
+		{"an alias to itself", "auth: &a\n  token: *a\n", func(r *registryConfig) bool { return r != nil }},
+		{"a block of text", "auth:\n  token:\n    issuer: |\n      auth\n", func(r *registryConfig) bool { return r.Token.Issuer.Value == "auth\n" && r.Token.Issuer.Text }},
+		{"a list where a text belongs", "auth:\n  token:\n    issuer: [a]\n", func(r *registryConfig) bool { return r.Token.Issuer.Line == 3 && !r.Token.Issuer.Text }},
 	}
 	for _, tt := range tests {
-		r, err := loadRegistry(t, tt.text)
+		r, err := parseRegistryConfig(t, tt.text)
 		if err != nil || !tt.see(r) {
 			t.Errorf("%s: %+v, %v", tt.name, r, err)
 		}
 	}
 	for text, says := range map[string]string{"auth: [": "config.yml:1: ", "a: b: c\n": "cannot be read as YAML"} {
-		if _, err := loadRegistry(t, text); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := parseRegistryConfig(t, text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := LoadRegistry(filepath.Join(t.TempDir(), "none.yml")); err == nil || !strings.Contains(err.Error(), "/etc/docker/registry/config.yml") {
+	if _, err := loadRegistryConfig(filepath.Join(t.TempDir(), "none.yml")); err == nil || !strings.Contains(err.Error(), "/etc/docker/registry/config.yml") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -121,9 +123,9 @@ func FuzzRegistryConfiguration(f *testing.F) {
 			t.Fatal(err)
 		}
 		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
-		r, err := LoadRegistry(path)
+		r, err := loadRegistryConfig(path)
 		if err != nil {
-			var errs Errors
+			var errs config.Errors
 			if !errors.As(err, &errs) {
 				t.Fatal(err)
 			}
@@ -146,7 +148,7 @@ func FuzzRegistryConfiguration(f *testing.F) {
 }
 
 func TestSectionsMergedFromAList(t *testing.T) {
-	r, err := loadRegistry(t, "x: &x {realm: https://a/}\ny: &y {service: s, issuer: i}\nauth:\n  token:\n    <<: [*x, *y]\n")
+	r, err := parseRegistryConfig(t, "x: &x {realm: https://a/}\ny: &y {service: s, issuer: i}\nauth:\n  token:\n    <<: [*x, *y]\n")
 	if err != nil || r.Token == nil || r.Token.Realm.Value != "https://a/" || r.Token.Service.Value != "s" || r.Token.Issuer.Value != "i" {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -162,7 +164,7 @@ func TestSectionsMergedIntoEachOtherEndSomewhere(t *testing.T) {
 	b.WriteString("auth:\n  token:\n    <<: *a10\n")
 	done := make(chan error, 1)
 	go func() {
-		_, err := loadRegistry(t, b.String())
+		_, err := parseRegistryConfig(t, b.String())
 		done <- err
 	}()
 	select {

@@ -1,4 +1,4 @@
-package jwtsign
+package doctor
 
 import (
 	"bytes"
@@ -19,29 +19,31 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"dockerauth/jwtsign"
 )
 
-// Registry is a version of the registry, as far as its rules about tokens differ (distribution registry/auth/token at v2.8.2, v3.0.0, v3.1.2).
-type Registry string
+// registryVersion is a version of the registry, as far as its rules about tokens differ (distribution registry/auth/token at v2.8.2, v3.0.0, v3.1.2).
+type registryVersion string
 
 const (
-	Registry28 Registry = "2.8"
-	Registry30 Registry = "3.0"
-	Registry31 Registry = "3.1" // and later
+	registry28 registryVersion = "2.8"
+	registry30 registryVersion = "3.0"
+	registry31 registryVersion = "3.1" // and later
 )
 
 // leeway is what registries allow for clocks that differ (token.go, Leeway).
 const leeway = 60 * time.Second
 
-// Trust is what a registry was told about who may sign tokens.
-type Trust struct {
+// registryTrust is what a registry was told about who may sign tokens.
+type registryTrust struct {
 	Bundle     []*x509.Certificate // rootcertbundle
-	JWKS       []JWK               // of 3.x
+	JWKS       []jwk               // of 3.x
 	Algorithms []string            // signingalgorithms, of 3.x; none = all
 }
 
-// ParseBundle reads a rootcertbundle as registries do: they pass over whatever is no certificate (accesscontroller.go, getRootCerts).
-func ParseBundle(data []byte) ([]*x509.Certificate, error) {
+// parseBundle reads a rootcertbundle as registries do: they pass over whatever is no certificate (accesscontroller.go, getRootCerts).
+func parseBundle(data []byte) ([]*x509.Certificate, error) {
 	var bundle []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -56,9 +58,9 @@ func ParseBundle(data []byte) ([]*x509.Certificate, error) {
 	return bundle, nil
 }
 
-// Starts says why a registry of that version would not even start with this trust (accesscontroller.go, newAccessController).
-func (t Trust) Starts(version Registry) error {
-	if version == Registry28 {
+// starts says why a registry of that version would not even start with this trust (accesscontroller.go, newAccessController).
+func (t registryTrust) starts(version registryVersion) error {
+	if version == registry28 {
 		if len(t.Bundle) == 0 {
 			return errors.New("it needs a rootcertbundle with at least one certificate")
 		}
@@ -95,9 +97,9 @@ func registryAlgorithms() []string {
 	return []string{"EdDSA", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 }
 
-// Accept says why a registry of that version, with this trust, issuer and service, would refuse a token; nil = it would not. The order of what is
+// accept says why a registry of that version, with this trust, issuer and service, would refuse a token; nil = it would not. The order of what is
 // looked at, and that the first of x5c and kid decides without a second chance, are the registry's. Tokens with a jwk in their header are not ours.
-func (t Trust) Accept(version Registry, issuer, service, token string, now time.Time) error {
+func (t registryTrust) accept(version registryVersion, issuer, service, token string, now time.Time) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return errors.New("it is no token")
@@ -109,7 +111,7 @@ func (t Trust) Accept(version Registry, issuer, service, token string, now time.
 	if err := decodePart(parts[0], &header); err != nil {
 		return err
 	}
-	if version != Registry28 && len(t.Algorithms) > 0 && !slices.Contains(t.Algorithms, header.Alg) {
+	if version != registry28 && len(t.Algorithms) > 0 && !slices.Contains(t.Algorithms, header.Alg) {
 		return fmt.Errorf("its signingalgorithms lack %s", header.Alg)
 	}
 	key, err := t.key(version, header.X5c, header.Kid, now)
@@ -134,14 +136,14 @@ func decodePart(part string, into any) error {
 }
 
 // key is token.go, VerifySigningKey.
-func (t Trust) key(version Registry, x5c []string, kid string, now time.Time) (crypto.PublicKey, error) {
+func (t registryTrust) key(version registryVersion, x5c []string, kid string, now time.Time) (crypto.PublicKey, error) {
 	if len(x5c) > 0 {
 		return t.certified(x5c, now)
 	}
 	if kid == "" {
 		return nil, errors.New("the token names no key")
 	}
-	if version != Registry28 {
+	if version != registry28 {
 		for _, k := range slices.Backward(t.JWKS) { // of two with one id the later counts
 			if k.KeyID == kid {
 				return k.Public, nil
@@ -157,7 +159,7 @@ func (t Trust) key(version Registry, x5c []string, kid string, now time.Time) (c
 }
 
 // certified is a certificate chain of a token, held against the bundle.
-func (t Trust) certified(x5c []string, now time.Time) (crypto.PublicKey, error) {
+func (t registryTrust) certified(x5c []string, now time.Time) (crypto.PublicKey, error) {
 	if len(t.Bundle) == 0 {
 		return nil, errors.New("tokens carry a certificate, and it has no rootcertbundle to hold it against")
 	}
@@ -186,36 +188,37 @@ func (t Trust) certified(x5c []string, now time.Time) (crypto.PublicKey, error) 
 
 // idAt is the id that a version gives a key of its bundle, "" for none. 2.8: libtrust. 3.0: RFC 7638, but for EC keys it takes the curve's base
 // point for the key's own, so that all keys of a curve have one id. 3.1: RFC 7638, but without the zero bytes that a coordinate begins with.
-func idAt(version Registry, public crypto.PublicKey) string {
+func idAt(version registryVersion, public crypto.PublicKey) string {
 	var id string
 	pub, ec := public.(*ecdsa.PublicKey)
 	_, ed := public.(ed25519.PublicKey)
 	switch {
-	case version == Registry28:
-		id, _ = LibtrustID(public) // a key without an encoding has no id
-	case version == Registry30 && ec:
+	case version == registry28:
+		id, _ = jwtsign.LibtrustID(public) // a key without an encoding has no id
+	case version == registry30 && ec:
 		id = ecThumbprint(pub.Params().Name, pub.Params().Gx.Bytes(), pub.Params().Gy.Bytes())
-	case version == Registry30 && ed:
+	case version == registry30 && ed:
 	case ec:
-		x, y, err := coordinates(pub)
+		point, err := pub.Bytes() // 4, X, Y
 		if err != nil {
 			return ""
 		}
+		x, y := point[1:1+len(point)/2], point[1+len(point)/2:]
 		id = ecThumbprint(pub.Params().Name, bytes.TrimLeft(x, "\x00"), bytes.TrimLeft(y, "\x00"))
 	default:
-		id, _ = Thumbprint(public)
+		id, _ = jwtsign.Thumbprint(public)
 	}
 	return id
 }
 
 func ecThumbprint(curve string, x, y []byte) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, curve, encode(x), encode(y)))
-	return encode(sum[:])
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, curve, base64.RawURLEncoding.EncodeToString(x), base64.RawURLEncoding.EncodeToString(y)))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func verify(version Registry, algorithm string, parts []string, key crypto.PublicKey) error {
+func verify(version registryVersion, algorithm string, parts []string, key crypto.PublicKey) error {
 	method := jwt.GetSigningMethod(algorithm)
-	if method == nil || strings.HasPrefix(algorithm, "HS") || version == Registry28 && !strings.HasPrefix(algorithm, "RS") && !strings.HasPrefix(algorithm, "ES") {
+	if method == nil || strings.HasPrefix(algorithm, "HS") || version == registry28 && !strings.HasPrefix(algorithm, "RS") && !strings.HasPrefix(algorithm, "ES") {
 		return fmt.Errorf("it knows no signatures by %s", algorithm)
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
@@ -229,7 +232,7 @@ func verify(version Registry, algorithm string, parts []string, key crypto.Publi
 }
 
 // checkClaims is token.go, Verify. 2.8 reads aud as one text, 3.x takes a list too.
-func checkClaims(version Registry, part, issuer, service string, now time.Time) error {
+func checkClaims(version registryVersion, part, issuer, service string, now time.Time) error {
 	var c struct {
 		Iss      string
 		Aud      json.RawMessage
@@ -239,7 +242,7 @@ func checkClaims(version Registry, part, issuer, service string, now time.Time) 
 		return err
 	}
 	audiences := make([]string, 1)
-	if json.Unmarshal(c.Aud, &audiences[0]) != nil && (version == Registry28 || json.Unmarshal(c.Aud, &audiences) != nil) {
+	if json.Unmarshal(c.Aud, &audiences[0]) != nil && (version == registry28 || json.Unmarshal(c.Aud, &audiences) != nil) {
 		return errors.New("it cannot read aud")
 	}
 	switch {

@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"crypto/elliptic"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dockerauth/cli"
 )
 
 // registered is a patient with a registry that was told to trust it.
@@ -198,7 +200,7 @@ func TestCheckFindsNothingWrongWithARegistryThatIsRight(t *testing.T) {
 				tt.make(t, p)
 			}
 			findings, status := p.check(t, "--registry-config", p.path("registry.yml"))
-			if status != exitDone {
+			if status != cli.ExitDone {
 				t.Errorf("status %d:\n%s", status, listed(findings))
 			}
 			wanted{levelOK, "registry 3.1", "would take our tokens"}.in(t, findings)
@@ -215,7 +217,7 @@ func TestTheRealmIsHeldAgainstTheURL(t *testing.T) {
 		p := registered(t)
 		c := checkup{registryConfig: p.path("registry.yml"), url: url, now: time.Now}
 		c.examineRegistry()
-		if got := c.status(); (got == exitDone) != (want == levelOK) {
+		if got := c.status(); (got == cli.ExitDone) != (want == levelOK) {
 			t.Errorf("%s:\n%s", url, listed(c.list))
 		}
 	}

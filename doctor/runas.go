@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"dockerauth/cli"
 )
 
 // lookTime bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
@@ -41,7 +43,7 @@ func (c *checkup) whoever() *actor {
 	c.actorKnown = true
 	a, err := c.newActor()
 	if err != nil {
-		what, remedy := causeAndHint(err)
+		what, remedy := cli.SplitHint(err)
 		c.fail("rights", what, "what the service's user may do was not looked at", remedy)
 		return nil
 	}
@@ -154,7 +156,7 @@ func (a *actor) join(groups string) error {
 // introduce asks the program who it is when that user starts it. What follows is then asked of a process to whom those ids belong, with nothing
 // borrowed: such a one may be told what to look at.
 func (a *actor) introduce() error {
-	if err := a.run(whoArg, nil, &a.who); err != nil {
+	if err := a.run(IdentityArg, nil, &a.who); err != nil {
 		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder above it", a.name, a.program, err)
 	}
 	if a.as != nil {
@@ -170,7 +172,7 @@ func (a *actor) introduce() error {
 // try returns for each thing why it does not go.
 func (a *actor) try(looks ...look) ([]string, error) {
 	var answers []string
-	if err := a.run(lookArg, looks, &answers); err != nil {
+	if err := a.run(ProbeArg, looks, &answers); err != nil {
 		return nil, err
 	}
 	if len(answers) != len(looks) {
@@ -203,7 +205,7 @@ func (a *actor) run(arg string, question, answer any) error {
 		if errors.As(err, &failed) {
 			return fmt.Errorf("it ended with %s", failed.ProcessState)
 		}
-		return errors.New(reasonOf(err))
+		return errors.New(cli.Cause(err))
 	}
 	return json.Unmarshal(out, answer)
 }
@@ -215,10 +217,4 @@ func (a *actor) isRoot() bool { return a.who.UID == 0 }
 func (a *actor) setgid() bool {
 	info, err := os.Stat(a.program)
 	return err == nil && info.Mode()&os.ModeSetgid != 0
-}
-
-// causeAndHint takes an error of the form "cause\n  hint" apart.
-func causeAndHint(err error) (cause, hint string) {
-	cause, hint, _ = strings.Cut(err.Error(), "\n")
-	return cause, strings.TrimSpace(hint)
 }

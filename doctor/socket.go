@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"dockerauth/cli"
 )
 
 // The units that the packages install.
@@ -55,7 +57,7 @@ func (c *checkup) examineSocket(path string) {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail("service", path+" is not there", why, remedy)
 	case err != nil:
-		c.ok("service", "whether somebody listens at %s is not seen from here: %s", path, reasonOf(err))
+		c.ok("service", "whether somebody listens at %s is not seen from here: %s", path, cli.Cause(err))
 	case !c.isListenedAt(path):
 		c.fail("service", "nobody listens at "+path, why, remedy)
 	default:

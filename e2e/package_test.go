@@ -159,7 +159,7 @@ func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
 func flagsOf(t *testing.T, command string) (names []string) {
 	t.Helper()
 	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "", exec.Command(binary(t), "help", command)).stdout, -1)
-	source := map[string]string{"init": "init*.go", "check": "check*.go", "http": "serve.go", "fastcgi": "serve.go", "explain": "explain.go"}[command]
+	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go", "explain": "explain.go"}[command]
 	if source == "" {
 		return names
 	}

@@ -7,9 +7,9 @@ import (
 	"os"
 	"testing"
 
-	"dockerauth/command"
 	"dockerauth/config"
 	"dockerauth/gateway"
+	"dockerauth/service"
 )
 
 // inProcess is the service inside the test binary: what it does here and nowhere else is the composition's fault, not a web server's.
@@ -35,7 +35,7 @@ var inProcess = theatre{
 		done := make(chan error, 1)
 		go func() {
 			// Not OneConversation: at its end it clears away what was started meanwhile, and that would be other theatres.
-			done <- gateway.ServeHTTP(ctx, l, command.NewHandler(cfg, command.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
+			done <- gateway.ServeHTTP(ctx, l, service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
 		}()
 		t.Cleanup(func() {
 			stop()

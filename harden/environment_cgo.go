@@ -1,6 +1,6 @@
 //go:build linux && cgo
 
-package main
+package harden
 
 /*
 #include <stdlib.h>
@@ -22,9 +22,8 @@ static void forget(void)
 */
 import "C"
 
-// forgetEnvironment overwrites what the process was started with: os.Clearenv
-// takes the variables away from C, but /proc/PID/environ shows the memory in
-// which the kernel put them, to root and to modules in this process. Programs
-// that list processes, and reports of crashes, send that around. Go has made
-// itself copies at the start, which os.Environ still returns.
-func forgetEnvironment() { C.forget() }
+// ForgetEnvironment overwrites what the process was started with. os.Clearenv takes the variables
+// away from C, but /proc/PID/environ shows the memory in which the kernel put them, to root and to
+// modules in this process. Programs that list processes, and crash reports, send that around.
+// Go copies the variables at the start: os.Environ still returns them.
+func ForgetEnvironment() { C.forget() }

@@ -1,6 +1,6 @@
 //go:build !linux || !cgo
 
-package main
+package harden
 
-// forgetEnvironment has nothing to do: without PAM no password is used.
-func forgetEnvironment() {}
+// ForgetEnvironment has nothing to do: without PAM no password is used.
+func ForgetEnvironment() {}

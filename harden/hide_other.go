@@ -1,6 +1,9 @@
 //go:build !linux
 
-package main
+package harden
 
-// hide has nothing to do here: the web servers' doors are tried on Linux only.
-func hide() {}
+// Hide has nothing to do: dockerauth serves logins on Linux only.
+func Hide() {}
+
+// Process has nothing to do: no PAM modules are run.
+func Process() error { return nil }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -370,48 +369,6 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 	if strings.Contains(stderr.String(), password) {
 		t.Error("the password is among them")
-	}
-}
-
-// hardenArgument makes the test binary harden itself and tell.
-const hardenArgument = "harden"
-
-func hardenAndTell() int {
-	err := Harden()
-	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
-	var core syscall.Rlimit
-	_ = syscall.Getrlimit(syscall.RLIMIT_CORE, &core)
-	flags, _, _ := syscall.RawSyscall(syscall.SYS_FCNTL, 7, syscall.F_GETFD, 0)
-	fmt.Println(err, dumpable, core, flags)
-	return 0
-}
-
-func TestHardenedProcess(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("/bin/sh", "-c", `exec 7</dev/null; exec "$0" `+hardenArgument, exe).CombinedOutput()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.TrimSpace(string(out)); got != "<nil> 0 {0 0} 1" {
-		t.Errorf("error, dumpable, core limit and close-on-exec of a stray descriptor: %s", got)
-	}
-}
-
-func TestDescriptorsAreKeptWithoutCloseRange(t *testing.T) {
-	const dupFD, keptFrom = syscall.F_DUPFD, 100 // a duplicate that is not closed on exec
-	fd, _, errno := syscall.Syscall(syscall.SYS_FCNTL, 0, dupFD, keptFrom)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	defer func() { _ = syscall.Close(int(fd)) }()
-	keepEachDescriptor()
-	for fd, want := range map[uintptr]uintptr{fd: syscall.FD_CLOEXEC, 1: 0} {
-		if got, _, errno := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFD, 0); got != want || errno != 0 {
-			t.Errorf("descriptor %d: flags %d, %v", fd, got, errno)
-		}
 	}
 }
 

@@ -36,7 +36,7 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	case <-ctx.Done():
 		return Account{}, fmt.Errorf("%w: another conversation is under way in this process: %w", ErrBusy, context.Cause(ctx))
 	}
-	if err := adopt(); err != nil {
+	if err := setSubreaper(); err != nil {
 		<-turn
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
@@ -69,10 +69,10 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	return Account{}, late(ctx, b.sweep(true))
 }
 
-// bounded is converse with no rights to be gained by what the modules start, where Harden was called and none of them needs that.
+// bounded is converse with no rights to be gained by what the modules start, where NoNewPrivileges is set and none of them needs that.
 func (p InProcess) bounded(l Login, modules []string) (Account, error) {
-	if hardened.Load() && !needHelpers(modules) {
-		if err := forgo(); err != nil {
+	if p.NoNewPrivileges && !needHelpers(modules) {
+		if err := setNoNewPrivs(); err != nil {
 			return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}

@@ -5,6 +5,7 @@ package pamauth
 import (
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -13,10 +14,7 @@ const childArgument = "pam-conversation"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {
-		exit(RunChild(os.Stdin, os.Stdout))
-	}
-	if len(os.Args) == 2 && os.Args[1] == hardenArgument {
-		exit(hardenAndTell())
+		exit(RunChild(os.Stdin, os.Stdout, hide))
 	}
 	if len(os.Args) == 4 && os.Args[1] == holdArgument {
 		exit(holdAndTell(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
@@ -29,6 +27,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// hide keeps other programs of the same user from reading this process.
+func hide() error { return prctl(syscall.PR_SET_DUMPABLE, 0) }
 
 func number(text string) int {
 	n, err := strconv.Atoi(text)

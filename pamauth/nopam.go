@@ -20,7 +20,7 @@ func (Child) Hold(context.Context, Login) (Account, error) {
 }
 
 // RunChild answers that there is no PAM.
-func RunChild(_ io.Reader, stdout io.Writer) int {
+func RunChild(_ io.Reader, stdout io.Writer, _ func() error) int {
 	_, _ = fmt.Fprintln(stdout, noPAM)
 	return 1
 }

@@ -73,6 +73,10 @@ type InProcess struct {
 	Stack Stack
 	// TTY is told to the modules as PAM_TTY; "dockerauth" if empty.
 	TTY string
+	// NoNewPrivileges gives up the use of programs with rights of their own (no_new_privs), where no
+	// module needs them: a fault in a module gains nothing from them. The thread of the conversation
+	// keeps that, so it is for a process that ends soon after.
+	NoNewPrivileges bool
 }
 
 // Child holds each conversation in a short-lived child, which is killed together with everything it started when the context ends first.

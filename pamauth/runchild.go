@@ -13,20 +13,20 @@ import (
 )
 
 // RunChild is what the program that Child starts must do, and nothing before it: hide, say so on stdout, read the order from stdin, hold the
-// conversation, write the verdict to stdout. It returns the status to exit with, and the process should exit. When stdin ends before that, the
+// conversation, write the verdict to stdout. hide makes the process unreadable to others of its user. It returns the status to exit with, and the process should exit. When stdin ends before that, the
 // parent has given up or died: RunChild kills what the modules started and returns. A Borrowed process takes orders from its like only.
-func RunChild(stdin io.Reader, stdout io.Writer) int {
+func RunChild(stdin io.Reader, stdout io.Writer, hide func() error) int {
 	// A service manager signals every process of the service. This one ends with its conversation, or when the parent does.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	if err := runChild(stdin, stdout); err != nil {
+	if err := runChild(stdin, stdout, hide); err != nil {
 		fmt.Fprintln(os.Stderr, "dockerauth: hold pam conversation:", err)
 		return 1
 	}
 	return 0
 }
 
-func runChild(stdin io.Reader, stdout io.Writer) error {
-	if err := Harden(); err != nil {
+func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
+	if err := hide(); err != nil {
 		return err
 	}
 	if err := checkSender(stdin); err != nil {
@@ -49,7 +49,7 @@ func runChild(stdin io.Reader, stdout io.Writer) error {
 		_, _ = io.Copy(io.Discard, in)
 		giveUp()
 	}()
-	account, err := InProcess{Stack: o.Stack, TTY: o.TTY}.hold(ctx, o.Login, o.Brand)
+	account, err := InProcess{Stack: o.Stack, TTY: o.TTY, NoNewPrivileges: true}.hold(ctx, o.Login, o.Brand)
 	_, err = out.Write(verdictOn(account, err).encode())
 	return err
 }
@@ -78,13 +78,13 @@ func TakeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) 
 			return nil, nil, err
 		}
 		defer null.Close()
-		if stdin, err = aside(f, int(null.Fd())); err != nil {
+		if stdin, err = detachFD(f, int(null.Fd())); err != nil {
 			return nil, nil, err
 		}
 	}
 	if f, ok := stdout.(*os.File); ok {
 		var err error
-		if stdout, err = aside(f, int(os.Stderr.Fd())); err != nil {
+		if stdout, err = detachFD(f, int(os.Stderr.Fd())); err != nil {
 			return nil, nil, err
 		}
 	}

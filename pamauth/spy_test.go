@@ -24,7 +24,7 @@ const (
 
 // holdMany makes the test binary a service: it holds conversations as soon as it is told to, and says what came of them.
 func holdMany(stack Stack, n int) int {
-	if err := Harden(); err != nil {
+	if err := hide(); err != nil {
 		fmt.Println(err)
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))

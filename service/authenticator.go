@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	account, err := a.conversation.Hold(ctx, login)
 	switch {
 	case err == nil:
-		return handler.Account{Name: account.Name, Groups: groupsOf(account.Groups)}, nil
+		return handler.Account{Name: account.Name, Groups: Groups(account.Groups)}, nil
 	case errors.As(err, new(*handler.Throttled)):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
@@ -41,7 +41,8 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	}
 }
 
-func groupsOf(known []pamauth.Group) []access.Group {
+// Groups are those of an account, as access rules see them.
+func Groups(known []pamauth.Group) []access.Group {
 	list := make([]access.Group, len(known))
 	for i, g := range known {
 		list[i] = access.Group{Name: g.Name, ID: int(g.ID)}

@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"errors"
@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
-	"dockerauth/state"
+	"dockerauth/store"
 	"dockerauth/throttle"
 )
 
@@ -47,10 +48,10 @@ func throttled(l *throttle.Locked) error {
 }
 
 // tallies are where a door keeps count of refused passwords.
-type tallies func(*config.Config, *slog.Logger) (state.Store, error)
+type tallies func(*config.Config, *slog.Logger) (store.Store, error)
 
 // inFolder is for the CGI door, whose processes remember nothing: without a folder there is no count, and the store is nil.
-func inFolder(cfg *config.Config, log *slog.Logger) (state.Store, error) {
+func inFolder(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 	folder, err := openState(cfg, log)
 	if folder == nil {
 		return nil, err
@@ -60,13 +61,13 @@ func inFolder(cfg *config.Config, log *slog.Logger) (state.Store, error) {
 
 // inMemory is for the long-lived doors. What is in memory outlives a changed configuration; the folder, if there is one, comes first.
 func inMemory() tallies {
-	memory := state.NewMemory(maxTallies)
-	return func(cfg *config.Config, log *slog.Logger) (state.Store, error) {
+	memory := store.NewMemory(maxTallies)
+	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 		folder, err := openState(cfg, log)
 		if folder == nil {
 			return memory, err
 		}
-		both := state.NewFallback(folder, memory)
+		both := store.NewFallback(folder, memory)
 		both.Report = func(err error) { reportState(log, err) }
 		return both, nil
 	}
@@ -74,17 +75,17 @@ func inMemory() tallies {
 
 // openState returns nil where there is no folder. The one that is used when it exists may not be meant for this program's user: then it
 // is said and not used. One that the configuration names is meant.
-func openState(cfg *config.Config, log *slog.Logger) (*state.Folder, error) {
+func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	if cfg.State == "" {
 		return nil, nil
 	}
-	folder, err := state.OpenFolder(cfg.State)
+	folder, err := store.OpenFolder(cfg.State)
 	switch {
 	case err == nil:
 		folder.Report = func(err error) { log.Error("state is damaged, what was counted in it is lost", "reason", err.Error()) }
 		return folder, nil
 	case cfg.State != config.DefaultState:
-		cause, hint := causeAndHint(err)
+		cause, hint := cli.SplitHint(err)
 		if hint == "" {
 			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being whoever this program runs as", cfg.State)
 		}
@@ -93,6 +94,12 @@ func openState(cfg *config.Config, log *slog.Logger) (*state.Folder, error) {
 		log.Warn("state folder is not used", "reason", err.Error())
 	}
 	return nil, nil
+}
+
+// CheckState says why a folder cannot hold state.
+func CheckState(path string) error {
+	_, err := store.OpenFolder(path)
+	return err
 }
 
 func reportState(log *slog.Logger, err error) {
@@ -105,8 +112,8 @@ func reportState(log *slog.Logger, err error) {
 
 // newGuard is nil where there is nowhere to count.
 func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guard, error) {
-	store, err := where(cfg, log)
-	if store == nil || err != nil {
+	records, err := where(cfg, log)
+	if records == nil || err != nil {
 		return nil, err
 	}
 	secret, err := cfg.Key.Derive("throttle")
@@ -116,5 +123,5 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guar
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
 	file := stampOf(cfg.Path)
 	epoch := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
-	return guard{&throttle.Throttle{Store: store, Secret: secret, Epoch: epoch, Delay: failureDelay, Report: report}}, nil
+	return guard{&throttle.Throttle{Store: records, Secret: secret, Epoch: epoch, Delay: failureDelay, Report: report}}, nil
 }

@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/jwtsign"
 )
@@ -55,7 +56,7 @@ type pamHealth struct {
 
 // health looks at what is there and asks nobody.
 func (l *live) health(now time.Time) *health {
-	h := &health{Reasons: []string{}, Version: Version(), LastError: l.figures.trouble.Load()}
+	h := &health{Reasons: []string{}, Version: cli.Version(), LastError: l.figures.trouble.Load()}
 	s, failed := l.current.Load(), l.failed.Load()
 	h.Config.Good = failed == nil
 	if failed != nil {
@@ -118,7 +119,7 @@ func expiry(key *jwtsign.Key) (notAfter time.Time, ok bool) {
 }
 
 func (h *health) lookAtPAM(s *service, f *figures, now time.Time) {
-	err := stack(s.config).Check()
+	err := Stack(s.config).Check()
 	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: f.talk.Load(), BrokenInARow: f.broken.Load()}
 	if err != nil {
 		h.PAM.ServiceFileError = place(err)

@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"dockerauth/cli"
 )
 
 // openLog opens a log file for appending. A log file is never readable by everybody: it tells who logs in from where.
@@ -19,7 +21,7 @@ func openLog(path string, stderr io.Writer, losses *atomic.Uint64) (*lines, erro
 	// that its reader has gone.
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, mode)
 	if errors.Is(err, syscall.ENXIO) {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errNoReader}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNoReader}
 	}
 	if err != nil {
 		return nil, err
@@ -48,10 +50,10 @@ func endsTorn(path string) bool {
 // patience is how long a request waits for its line to be written. Whoever reads the log may stop, and must not stop the logins with it.
 const patience = time.Second
 
-var (
-	errUnread   = errors.New("nobody takes what is written")
-	errNoReader = errors.New("a named pipe that nobody reads")
-)
+var errUnread = errors.New("nobody takes what is written")
+
+// ErrNoReader is the cause where the log file is a named pipe without a reader.
+var ErrNoReader = errors.New("a named pipe that nobody reads")
 
 // lines writes whole lines, one with each Write, and comes back within a bounded time. While one cannot be written, those that follow are dropped
 // and counted. When there is no room for one it says so once, and begins the next one on a line of its own, so that what was cut off takes
@@ -175,7 +177,7 @@ func (l *lines) lose(err error) {
 	l.lost++
 	l.mu.Unlock()
 	if first && l.stderr != nil {
-		fmt.Fprintf(l.stderr, "dockerauth: write log %s: %v\n  requests are answered and leave no line until this is mended\n", l.name, reasonOf(err))
+		fmt.Fprintf(l.stderr, "dockerauth: write log %s: %v\n  requests are answered and leave no line until this is mended\n", l.name, cli.Cause(err))
 	}
 }
 

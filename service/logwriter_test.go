@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"bufio"
@@ -183,7 +183,7 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := openLog(path, os.Stderr, new(atomic.Uint64))
-	if !errors.Is(err, errNoReader) {
+	if !errors.Is(err, ErrNoReader) {
 		t.Fatalf("a pipe that nobody reads: %v", err)
 	}
 	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"os"
@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/metrics"
 )
 
@@ -32,7 +33,7 @@ func (l *live) exposition(now time.Time) []byte {
 	if h.Key != nil && h.Key.NotAfter != nil {
 		p.Gauge("dockerauth_certificate_expiry_timestamp_seconds", "When the key's certificate ends, or the first that it is sent with.", seconds(*h.Key.NotAfter))
 	}
-	p.Gauge("dockerauth_build_info", "The version of the program.", 1, "version", Version())
+	p.Gauge("dockerauth_build_info", "The version of the program.", 1, "version", cli.Version())
 	processFigures(&p, f.started)
 	return p.Bytes()
 }

@@ -1,9 +1,7 @@
-package command
+package service
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,23 +17,12 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/gateway"
+	"dockerauth/harden"
 	"dockerauth/pamauth"
 )
-
-// Exit codes: 0 done, 1 it did not work, 2 it was called wrongly.
-const (
-	exitDone  = 0
-	exitError = 1
-	exitUsage = 2
-)
-
-// Streams are the three files of a process.
-type Streams struct {
-	In       *os.File
-	Out, Err io.Writer
-}
 
 // cgiMemory is when the CGI door begins to collect garbage after all, in bytes.
 const cgiMemory = 64 << 20
@@ -44,10 +31,11 @@ const cgiMemory = 64 << 20
 // arguments are not looked at: a web server makes them of the query string
 // (RFC 3875 §4.4), so they are the client's. Neither is any variable that is
 // not the request's.
-func CGI(streams Streams) int {
+func CGI(streams cli.Streams) int {
+	harden.ForgetEnvironment()
 	env := os.Environ()
 	os.Clearenv() // PAM modules run programs, and the password stands in there
-	harden(streams.Err)
+	Harden(streams.Err)
 	// One request makes less garbage than collecting it costs, unless the configuration is huge.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
@@ -63,21 +51,22 @@ func CGI(streams Streams) int {
 	}
 	if err := gateway.CGI(context.Background(), l, env, streams.In, streams.Out, options(l)); err != nil {
 		log.Error("answer request", "reason", err.Error())
-		return exitError
+		return cli.ExitError
 	}
-	return exitDone
+	return cli.ExitDone
 }
 
 // loadBeside loads the configuration beside the binary.
 func loadBeside(d door) (*service, error) {
-	path, err := findConfig()
+	path, err := FindConfig()
 	if err != nil {
 		return nil, err
 	}
 	return load(path, d)
 }
 
-func findConfig() (string, error) {
+// FindConfig is the path of the configuration that a program without --config reads.
+func FindConfig() (string, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
@@ -90,35 +79,16 @@ func findConfig() (string, error) {
 	return path, err
 }
 
-// FastCGIOnStdin serves the socket that mod_fcgid or spawn-fcgi hands over as
-// fd 0. A web server restarts a program that ends at once again and again, so
-// a configuration that is not usable is answered with 503 until it is.
-func FastCGIOnStdin(args []string, streams Streams) int {
-	var path string
-	if len(args) > 0 && pamauth.Borrowed() {
-		fmt.Fprintln(streams.Err, "dockerauth: a set-group-id program takes no arguments on a FastCGI socket")
-		return exitUsage
-	}
-	if len(args) > 0 { // a wrapper line such as "dockerauth fastcgi --config F"
-		flags := newFlags("fastcgi")
-		flags.StringVar(&path, "config", "", "")
-		admin := flags.String("admin", "", "")
-		if args[0] != "fastcgi" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
-			fmt.Fprintln(streams.Err, "dockerauth: on a FastCGI socket only \"fastcgi --config FILE\" is understood")
-			return exitUsage
-		}
-		if *admin != "" {
-			fmt.Fprintln(streams.Err, "dockerauth: --admin cannot be had on a FastCGI socket that a web server hands over: it starts several processes, and one address is for one\n"+
-				"  start a service of its own: dockerauth fastcgi --listen unix:PATH --admin HOST:PORT")
-			return exitUsage
-		}
-	}
+// FastCGISocket serves the socket that mod_fcgid or spawn-fcgi hands over as fd 0, with the configuration at path; "" = beside
+// the binary. A web server restarts a program that ends at once again and again, so a configuration that is not usable is
+// answered with 503 until it is.
+func FastCGISocket(path string, streams cli.Streams) int {
 	listener, err := gateway.StdinListener(streams.In)
 	if err != nil {
-		return fail(streams.Err, err)
+		return cli.Fail(streams.Err, err)
 	}
 	os.Clearenv()
-	harden(streams.Err)
+	Harden(streams.Err)
 	l := newLive(path, streams.Err, false)
 	if err := l.reload(); err != nil {
 		l.report(err)
@@ -126,74 +96,56 @@ func FastCGIOnStdin(args []string, streams Streams) int {
 	return serve(l, []net.Listener{listener}, gateway.ServeFastCGI, nil)
 }
 
-// FastCGI is the command "fastcgi".
-func FastCGI(args []string, streams Streams) int {
-	return longLived("fastcgi", "unix:PATH or tcp:HOST:PORT", func(spec string) string { return spec }, gateway.ServeFastCGI, args, streams)
+// Server is a service that stays.
+type Server struct {
+	Config string // path; "" = beside the binary
+	Listen string // see gateway.Listen; "" = on Sockets
+	Admin  string // HOST:PORT or unix:PATH of the admin listener; "" = none
+
+	Sockets []net.Listener // those of systemd
+	serve   serveFunc
 }
 
-// HTTP is the command "http".
-func HTTP(args []string, streams Streams) int {
-	return longLived("http", "HOST:PORT", func(spec string) string { return "tcp:" + spec }, gateway.ServeHTTP, args, streams)
+// HTTP is a server that speaks HTTP, FastCGI one that speaks FastCGI.
+func HTTP() Server    { return Server{serve: gateway.ServeHTTP} }
+func FastCGI() Server { return Server{serve: gateway.ServeFastCGI} }
+
+// SystemdSockets are the listeners that systemd hands over.
+func SystemdSockets() ([]net.Listener, error) {
+	return gateway.SystemdListeners(os.Getenv, os.Getpid())
 }
 
 type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options) error
 
-// longLived is what the two commands that stay have in common: a bad
-// configuration or address ends them at once, with the cause on stderr, since
-// a person is watching. Behind a socket of systemd's nobody is, and a service
-// that ends again and again makes systemd close the socket for good: there a
-// configuration that is not usable is answered with 503 until it is.
-func longLived(name, form string, spec func(string) string, door serveFunc, args []string, streams Streams) int {
-	flags := newFlags(name)
-	path := flags.String("config", "", "")
-	listen := flags.String("listen", "", "")
-	adminAt := flags.String("admin", "", "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(streams.Out, helpOf(name))
-		return exitDone
-	case err != nil:
-		return misused(streams.Err, flags, err)
-	case flags.NArg() > 0:
-		fmt.Fprintf(streams.Err, "dockerauth %s: unexpected argument %q\n  see dockerauth %s --help\n", name, flags.Arg(0), name)
-		return exitUsage
-	}
-	listeners, err := gateway.SystemdListeners(os.Getenv, os.Getpid())
-	if err != nil {
-		return fail(streams.Err, err)
-	}
-	if len(listeners) == 0 && *listen == "" {
-		fmt.Fprintf(streams.Err, "dockerauth %s: no address to listen on\n  give --listen %s, or start it from a systemd socket unit\n", name, form)
-		return exitUsage
-	}
-	if len(listeners) > 0 && *listen != "" {
-		fmt.Fprintf(streams.Err, "dockerauth %s: both --listen and a socket from systemd\n  leave one of them out\n", name)
-		return exitUsage
-	}
+// Run serves until SIGTERM. A bad configuration or address ends it at once, with the cause on stderr, since a person is
+// watching. Behind a socket of systemd's nobody is, and a service that ends again and again makes systemd close the socket for
+// good: there a configuration that is not usable is answered with 503 until it is.
+func (s Server) Run(streams cli.Streams) int {
 	os.Clearenv() // nothing that is started from here has a use for it
-	harden(streams.Err)
-	l := newLive(*path, streams.Err, true)
+	Harden(streams.Err)
+	l := newLive(s.Config, streams.Err, true)
 	if err := l.reload(); err != nil {
-		if *listen != "" {
-			return fail(streams.Err, err)
+		if s.Listen != "" {
+			return cli.Fail(streams.Err, err)
 		}
 		l.report(err)
 	}
-	if *listen != "" {
-		listener, err := gateway.Listen(spec(*listen))
+	listeners := s.Sockets
+	if s.Listen != "" {
+		listener, err := gateway.Listen(s.Listen)
 		if err != nil {
-			return fail(streams.Err, err)
+			return cli.Fail(streams.Err, err)
 		}
 		listeners = append(listeners, listener)
 	}
-	admin, err := adminListener(*adminAt)
+	admin, err := adminListener(s.Admin)
 	if err != nil {
 		for _, listener := range listeners {
 			listener.Close() // with it the file of a unix socket
 		}
-		return fail(streams.Err, fmt.Errorf("--admin: %w", err))
+		return cli.Fail(streams.Err, fmt.Errorf("--admin: %w", err))
 	}
-	return serve(l, listeners, door, admin)
+	return serve(l, listeners, s.serve, admin)
 }
 
 // newLive is the service of a long-lived door; path "" = beside the binary.
@@ -247,27 +199,27 @@ func serve(l *live, listeners []net.Listener, door serveFunc, admin net.Listener
 	}
 	done := make(chan error, len(listeners))
 	for _, listener := range listeners {
-		l.log().Info("listening", "address", listener.Addr().String(), "version", Version())
+		l.log().Info("listening", "address", listener.Addr().String(), "version", cli.Version())
 		go func() { done <- door(ctx, listener, l, options(l)) }()
 	}
-	code := exitDone
+	code := cli.ExitDone
 	for range listeners {
 		if err := <-done; err != nil {
 			stop() // one door that fails ends them all: half a service is found out late
 			l.log().Error("stop serving", "reason", err.Error())
-			code = exitError
+			code = cli.ExitError
 		}
 	}
 	beside.Wait()
-	if code == exitDone {
+	if code == cli.ExitDone {
 		l.log().Info("stopped")
 	}
 	return code
 }
 
-// harden keeps passwords in this process, and what it inherited out of the programs that it starts. Without that it works all the same.
-func harden(stderr io.Writer) {
-	if err := pamauth.Harden(); err != nil {
+// Harden keeps passwords in this process, and what it inherited out of the programs that it starts. Without that it works all the same.
+func Harden(stderr io.Writer) {
+	if err := harden.Process(); err != nil {
 		plainLogger(stderr).Error("harden this process", "reason", err.Error())
 	}
 }
@@ -282,20 +234,9 @@ func (l *live) trusts(peer netip.Addr) bool {
 	return s != nil && s.config.TrustedProxies.Trust(peer)
 }
 
-func fail(stderr io.Writer, err error) int {
-	fmt.Fprintf(stderr, "dockerauth: %v\n", err)
-	return exitError
+// IsFastCGISocket reports that a web server has handed over a socket as fd 0, IsCGI that it has started a CGI program.
+func IsFastCGISocket(stdin *os.File) bool {
+	return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.DoorFastCGI
 }
 
-// newFlags is a flag set that prints nothing by itself.
-func newFlags(name string) *flag.FlagSet {
-	flags := flag.NewFlagSet("dockerauth "+name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	return flags
-}
-
-// misused says what is wrong with a command's flags.
-func misused(stderr io.Writer, flags *flag.FlagSet, err error) int {
-	fmt.Fprintf(stderr, "%s: %v\n  see %[1]s --help\n", flags.Name(), err)
-	return exitUsage
-}
+func IsCGI(stdin *os.File) bool { return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.DoorCGI }

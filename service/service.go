@@ -1,8 +1,9 @@
-// Package command is what an operator types and what a web server starts: it
-// puts the rooms together into a service and stands it behind a door.
-package command
+// Package service is the running service: it makes one http.Handler of a configuration, puts it behind
+// a front end, and sees to reload, log, metrics and health.
+package service
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,15 +14,17 @@ import (
 	"time"
 
 	"dockerauth/access"
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
+	"dockerauth/harden"
 	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
-// conversationArg is the argument with which the binary starts itself to hold
+// ConversationArg is the argument with which the binary starts itself to hold
 // one PAM conversation.
-const conversationArg = "pam-conversation"
+const ConversationArg = "pam-conversation"
 
 // failureDelay is longer than a wrong password takes in all but the slowest directories, and no longer than a person minds.
 const failureDelay = time.Second
@@ -31,7 +34,7 @@ const failureDelay = time.Second
 func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard, log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
-			Authenticator: authenticator{conversation, wantsGroups(cfg)},
+			Authenticator: authenticator{conversation, WantsGroups(cfg)},
 			Guard:         guard,
 			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
 			Audiences:     cfg.Audience,
@@ -45,9 +48,9 @@ func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard han
 	}
 }
 
-// wantsGroups: looking groups up costs a question to the directory, so it is
+// WantsGroups: looking groups up costs a question to the directory, so it is
 // done only where something depends on them.
-func wantsGroups(cfg *config.Config) bool {
+func WantsGroups(cfg *config.Config) bool {
 	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups()
 }
 
@@ -68,11 +71,48 @@ func ManyConversations(cfg *config.Config, program string) pamauth.Conversation 
 // child asks PAM in a process of its own each time: a module that hangs,
 // crashes or leaks takes nobody along. What it prints goes to stderr.
 func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Conversation {
-	return &pamauth.Child{Program: program, Args: []string{conversationArg}, Stack: stack(cfg), Stderr: stderr}
+	return &pamauth.Child{Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: stderr}
 }
 
-func stack(cfg *config.Config) pamauth.Stack {
+// Stack is the PAM service of a configuration.
+func Stack(cfg *config.Config) pamauth.Stack {
 	return pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}
+}
+
+// HoldConversation is what the program does that was started with ConversationArg.
+func HoldConversation(streams cli.Streams) int {
+	return pamauth.RunChild(streams.In, streams.Out, harden.Process)
+}
+
+// Borrowed reports a set-group-id program that somebody else than root has started.
+func Borrowed() bool { return pamauth.Borrowed() }
+
+// CheckPAM says what is wrong with a PAM service, before any login; confdir "" = the system's folder.
+func CheckPAM(service, confdir string) error {
+	return pamauth.Stack{Service: service, Confdir: confdir}.Check()
+}
+
+// TryLogin asks for a token as the endpoint does, but uncounted and without a delay: it is for those who can read the
+// configuration and the key, and so are not guessing. It returns the account that PAM named, and whether an error is a refusal.
+func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamauth.Login, service string) (account pamauth.Account, refused bool, err error) {
+	heard := &listener{Conversation: conversation}
+	endpoint := NewHandler(cfg, heard, nil, slog.New(slog.DiscardHandler)).Endpoint
+	endpoint.FailureDelay = 0
+	_, err = endpoint.Token(context.Background(), handler.Request{Grant: handler.GrantPassword, User: login.User, Password: handler.Secret(login.Password.Reveal()), Service: service})
+	return heard.account, errors.Is(err, handler.ErrRefused), err
+}
+
+// listener keeps the account of the last conversation, with its groups.
+type listener struct {
+	pamauth.Conversation
+	account pamauth.Account
+}
+
+func (l *listener) Hold(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
+	login.Groups = true
+	account, err = l.Conversation.Hold(ctx, login)
+	l.account = account
+	return account, err
 }
 
 // service is one configuration, ready to answer.
@@ -100,8 +140,8 @@ func load(path string, d door) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := stack(cfg).Check(); err != nil {
-		cause, hint := causeAndHint(err)
+	if err := Stack(cfg).Check(); err != nil {
+		cause, hint := cli.SplitHint(err)
 		return nil, cfg.Wrong(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
 	out, err := logOf(cfg, d.stderr)
@@ -123,7 +163,7 @@ func load(path string, d door) (*service, error) {
 
 // warn logs what is no error and may be a mistake all the same.
 func (s *service) warn() {
-	for _, warning := range strangers(s.config) {
+	for _, warning := range UnknownNames(s.config) {
 		s.log.Warn("configuration may have a mistake", "reason", warning)
 	}
 }
@@ -135,19 +175,19 @@ func logOf(cfg *config.Config, stderr *lines) (*lines, error) {
 	}
 	file, err := openLog(cfg.Log.File, stderr, stderr.losses)
 	if err != nil {
-		return stderr, cfg.Wrong(err, remedyForLog(err), "log.file")
+		return stderr, cfg.Wrong(err, RemedyForLog(err), "log.file")
 	}
 	return file, nil
 }
 
-// remedyForLog is what to do about a log file that cannot be opened.
-func remedyForLog(err error) string {
+// RemedyForLog is what to do about a log file that cannot be opened.
+func RemedyForLog(err error) string {
 	switch {
 	case errors.Is(err, syscall.EISDIR):
 		return "name a file in that folder, or leave log.file out to log to stderr"
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return "make the folder that it lies in, or leave log.file out to log to stderr"
-	case errors.Is(err, errNoReader):
+	case errors.Is(err, ErrNoReader):
 		return "start what reads it first, or leave log.file out to log to stderr"
 	}
 	return "let the service's user write there, or leave log.file out to log to stderr"

@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"bufio"
@@ -13,11 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 )
 
-// namesArg is the argument with which the binary starts itself to look names up.
-const namesArg = "look-up-names"
+// NamesArg is the argument with which the binary starts itself to look names up.
+const NamesArg = "look-up-names"
 
 // The bounds of looking names up: it is a courtesy, not a condition.
 const (
@@ -28,11 +29,11 @@ const (
 // blacklistLine stands for the line of a name in the blacklist.
 const blacklistLine = 0
 
-// strangers warns of accounts and groups that rules name and this machine does
+// UnknownNames warns of accounts and groups that rules name and this machine does
 // not know: a typo in a name is no error, since the name may come to exist. The
 // directory is asked in a child, as for PAM: it may hang, or crash who asks. The
 // child ends with us, since its standard input does.
-func strangers(cfg *config.Config) []string {
+func UnknownNames(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
 	for _, entry := range cfg.BlacklistedUsers { // a typo there lets somebody in
 		if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
@@ -76,7 +77,7 @@ func strangers(cfg *config.Config) []string {
 func askChild(names []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), namesTime)
 	defer cancel()
-	child := exec.CommandContext(ctx, "/proc/self/exe", namesArg)
+	child := exec.CommandContext(ctx, "/proc/self/exe", NamesArg)
 	child.Args[0] = os.Args[0] // as the system's log names it
 	child.Env = []string{}
 	child.WaitDelay = time.Second // a helper of the directory's may hold the pipe open
@@ -89,15 +90,15 @@ func askChild(names []string) ([]byte, error) {
 	return child.Output()
 }
 
-// lookUpNames is what the child does: it reads names up to an empty line and
+// LookUpNames is what the child does: it reads names up to an empty line and
 // prints those that do not exist. It ends at once when its input does.
-func lookUpNames(streams Streams) int {
+func LookUpNames(streams cli.Streams) int {
 	in := bufio.NewReader(streams.In)
 	var names []string
 	for {
 		name, err := in.ReadString('\n')
 		if err != nil {
-			return exitError
+			return cli.ExitError
 		}
 		if name == "\n" {
 			break
@@ -114,7 +115,7 @@ func lookUpNames(streams Streams) int {
 		done <- struct{}{}
 	}()
 	<-done
-	return exitDone
+	return cli.ExitDone
 }
 
 func printStrangers(names []string, out io.Writer) {

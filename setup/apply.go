@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 )
 
 // write makes what the survey decided on, config.yml last: once that is there the service may start.
-func (s *setUp) write() error {
+func (s *installer) write() error {
 	if s.pam.content != nil {
 		if err := s.files.folder(filepath.Dir(s.pam.path)); err != nil {
 			return err
@@ -40,7 +40,7 @@ func (s *setUp) write() error {
 }
 
 // usable holds for a configuration that the service would start with; path is that of config.yml, or the name it has before it is in place.
-func (s *setUp) usable(path string) error {
+func (s *installer) usable(path string) error {
 	_, err := config.Load(path)
 	var errs config.Errors
 	if errors.As(err, &errs) {

@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"cmp"
@@ -15,7 +15,6 @@ import (
 	"dockerauth/config"
 	"dockerauth/jwtsign"
 	"dockerauth/packaging"
-	"dockerauth/pamauth"
 )
 
 // target is a file that init sees to.
@@ -35,7 +34,7 @@ func lookAt(path string) (target, error) {
 }
 
 // survey finds out what is there and decides what is to be made.
-func (s *setUp) survey() error {
+func (s *installer) survey() error {
 	draft, err := s.surveyConfig()
 	if err != nil {
 		return err
@@ -51,7 +50,7 @@ func (s *setUp) survey() error {
 	}
 	if s.pam.found == nil {
 		s.pam.content = []byte(packaging.PAMService)
-	} else if err := (pamauth.Stack{Service: draft.PAM.Service, Confdir: draft.PAM.Confdir}).Check(); err != nil {
+	} else if err := s.checkPAM(draft.PAM.Service, draft.PAM.Confdir); err != nil {
 		s.notes = append(s.notes, "the service will not start: "+err.Error())
 	}
 	return nil
@@ -59,7 +58,7 @@ func (s *setUp) survey() error {
 
 // surveyConfig takes the configuration that is there for what it says, or drafts a new one: where there is none, and in the place
 // of the one that packages install, which lacks two values.
-func (s *setUp) surveyConfig() (*config.Draft, error) {
+func (s *installer) surveyConfig() (*config.Draft, error) {
 	var err error
 	if s.config, err = lookAt(filepath.Join(s.dir, "config.yml")); err != nil {
 		return nil, err
@@ -80,7 +79,7 @@ func (s *setUp) surveyConfig() (*config.Draft, error) {
 	return s.draftConfig()
 }
 
-func (s *setUp) draftConfig() (*config.Draft, error) {
+func (s *installer) draftConfig() (*config.Draft, error) {
 	if s.issuer == "" || s.audience == "" {
 		return nil, misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, as both will know them\n" +
 			"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
@@ -108,7 +107,7 @@ func badValue(e config.Error) error {
 }
 
 // confdir is "pam.confdir" for a new config.yml; "" = the system's folder.
-func (s *setUp) confdir() string {
+func (s *installer) confdir() string {
 	dir := s.pamDir
 	switch {
 	case dir == "" && s.root, dir == systemPAMDir:
@@ -139,7 +138,7 @@ func yamlText(s string) string {
 }
 
 // keepConfig refuses a configuration that says something else than the flags: one of the two is a mistake.
-func (s *setUp) keepConfig(text []byte) (*config.Draft, error) {
+func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 	draft, err := config.ParseDraft(s.config.path, text)
 	if err != nil {
 		return nil, err
@@ -164,7 +163,7 @@ func (s *setUp) keepConfig(text []byte) (*config.Draft, error) {
 }
 
 // place is the file that config.yml names under a key. One that is to be made must lie in the folder that was looked at.
-func (s *setUp) place(draft *config.Draft, key, path string) (target, error) {
+func (s *installer) place(draft *config.Draft, key, path string) (target, error) {
 	t, err := lookAt(path)
 	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
 		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
@@ -173,7 +172,7 @@ func (s *setUp) place(draft *config.Draft, key, path string) (target, error) {
 	return t, err
 }
 
-func (s *setUp) surveyKey(draft *config.Draft) (err error) {
+func (s *installer) surveyKey(draft *config.Draft) (err error) {
 	if s.key, err = s.place(draft, "private_key", draft.PrivateKey); err != nil {
 		return err
 	}
@@ -207,7 +206,7 @@ func algorithmOf(kind jwtsign.Kind) string {
 	return "ES256"
 }
 
-func (s *setUp) keepKey() (err error) {
+func (s *installer) keepKey() (err error) {
 	if s.signing, err = jwtsign.LoadKey(s.key.path, "", jwtsign.KeyIDUnset); err != nil {
 		return err
 	}
@@ -220,7 +219,7 @@ func (s *setUp) keepKey() (err error) {
 	return nil
 }
 
-func (s *setUp) surveyCertificate(draft *config.Draft) (err error) {
+func (s *installer) surveyCertificate(draft *config.Draft) (err error) {
 	if s.certificate.found == nil {
 		s.certificate.content, err = s.signing.SelfSigned(draft.Issuer, s.now())
 		return err
@@ -241,7 +240,7 @@ func (s *setUp) surveyCertificate(draft *config.Draft) (err error) {
 }
 
 // chooseGroup finds the group that may read a new key.
-func (s *setUp) chooseGroup() error {
+func (s *installer) chooseGroup() error {
 	s.gid = -1
 	name := s.group
 	if name == "" {

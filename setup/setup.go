@@ -1,8 +1,8 @@
-package command
+// Package setup makes what a new installation lacks: key, certificate, config.yml and PAM service file.
+package setup
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"dockerauth/cli"
 	"dockerauth/jwtsign"
 )
 
@@ -21,18 +22,35 @@ const (
 	ownGroup     = "dockerauth" // of the service that packages install
 )
 
-// setUp is one run of the command "init". Its first fields are what it is asked
-// for, the next are what it finds and decides before it writes anything.
-type setUp struct {
-	dir      string       // absolute
-	issuer   string       // "" = what config.yml says, as the next
-	audience string       // one of them
-	realm    string       // "" = made of the issuer
-	kind     jwtsign.Kind // "" = P-256, or that of the key that is there
-	group    string       // that may read the key; "" = dockerauth's where there is one
-	pamDir   string       // absolute; "" = the system's for root, one in dir for others
+// DefaultDir is where packages keep the configuration.
+const DefaultDir = systemDir
+
+// Options are what init is asked for.
+type Options struct {
+	Dir      string
+	Issuer   string // "" = what config.yml says, as the next
+	Audience string // one of them
+	Realm    string // "" = made of the issuer
+	KeyType  string // "" = P-256, or that of the key that is there
+	Group    string // that may read the key; "" = dockerauth's where there is one
+	PAMDir   string // "" = the system's for root, one in Dir for others
+
+	CheckPAM func(service, confdir string) error // says why the service would not start with this PAM service
+}
+
+// installer is one run of init. Its first fields are what it is asked for, the next are what it finds and decides before it
+// writes anything.
+type installer struct {
+	dir      string // absolute
+	issuer   string
+	audience string
+	realm    string
+	kind     jwtsign.Kind
+	group    string
+	pamDir   string // absolute
 	root     bool
 	now      func() time.Time
+	checkPAM func(service, confdir string) error
 
 	config      target
 	key         target
@@ -47,57 +65,46 @@ type setUp struct {
 // misuse is an error of whoever typed the command.
 type misuse struct{ error }
 
-// Init is the command "init": it makes what is missing of a key, a certificate,
-// a configuration and a PAM service file, and prints what the registry and the
+// Run makes what is missing of a key, a certificate, a configuration and a PAM service file, and prints what the registry and the
 // web server need. It overwrites nothing.
-func Init(args []string, streams Streams) int {
+func Run(o Options, streams cli.Streams) int {
 	_ = syscall.Setegid(os.Getgid()) // root may have started a set-group-id file: the group of that is no concern of new ones
-	return initialize(&setUp{root: os.Geteuid() == 0, now: time.Now}, args, streams)
+	s := newInstaller(o)
+	s.root = os.Geteuid() == 0
+	return s.install(streams)
 }
 
-func initialize(s *setUp, args []string, streams Streams) int {
-	err := s.parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(streams.Out, helpOf("init"))
-		return exitDone
-	case err == nil:
+func newInstaller(o Options) *installer {
+	return &installer{
+		dir: o.Dir, issuer: o.Issuer, audience: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType), group: o.Group, pamDir: o.PAMDir,
+		checkPAM: o.CheckPAM, now: time.Now,
+	}
+}
+
+func (s *installer) install(streams cli.Streams) int {
+	err := s.check()
+	if err == nil {
 		err = s.run()
 	}
 	if errors.As(err, &misuse{}) {
 		fmt.Fprintf(streams.Err, "dockerauth init: %v\n", err)
-		return exitUsage
+		return cli.ExitUsage
 	}
 	if err != nil {
-		return fail(streams.Err, err)
+		return cli.Fail(streams.Err, err)
 	}
 	_, err = fmt.Fprint(streams.Out, s.report())
 	for _, note := range s.notes {
 		fmt.Fprintf(streams.Err, "warning: %s\n", note)
 	}
 	if err != nil {
-		return fail(streams.Err, fmt.Errorf("print what to do next: %w\n  everything is made; run this again to see it", err))
+		return cli.Fail(streams.Err, fmt.Errorf("print what to do next: %w\n  everything is made; run this again to see it", err))
 	}
-	return exitDone
+	return cli.ExitDone
 }
 
-func (s *setUp) parse(args []string) error {
-	flags := newFlags("init")
-	flags.StringVar(&s.dir, "dir", systemDir, "")
-	flags.StringVar(&s.issuer, "issuer", "", "")
-	flags.StringVar(&s.audience, "audience", "", "")
-	flags.StringVar(&s.realm, "realm", "", "")
-	flags.StringVar((*string)(&s.kind), "key-type", "", "")
-	flags.StringVar(&s.group, "group", "", "")
-	flags.StringVar(&s.pamDir, "pam-dir", "", "")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return err
-	case err != nil:
-		return misuse{fmt.Errorf("%w\n  see dockerauth init --help", err)}
-	case flags.NArg() > 0:
-		return misuse{fmt.Errorf("unexpected argument %q\n  see dockerauth init --help", flags.Arg(0))}
-	}
+// check refuses what cannot be meant.
+func (s *installer) check() error {
 	switch s.kind {
 	case "", jwtsign.P256, jwtsign.RSA, jwtsign.Ed25519:
 	default:
@@ -111,7 +118,7 @@ func (s *setUp) parse(args []string) error {
 
 // checkTexts refuses what could not be pasted from what is printed. What else a
 // name may not be is config's to say.
-func (s *setUp) checkTexts() error {
+func (s *installer) checkTexts() error {
 	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience, "pam-dir": s.pamDir} {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
 			return fmt.Errorf("--%s %q has a character that cannot be seen\n  write letters, digits, signs and plain spaces", name, text)
@@ -120,7 +127,7 @@ func (s *setUp) checkTexts() error {
 	return s.checkRealm()
 }
 
-func (s *setUp) absolute() (err error) {
+func (s *installer) absolute() (err error) {
 	if s.dir == "" {
 		return misuse{errors.New("--dir is empty\n  leave it out for " + systemDir)}
 	}
@@ -134,7 +141,7 @@ func (s *setUp) absolute() (err error) {
 }
 
 // settle follows links to the folder once and for all: one on the way may be somebody else's, who turns it round meanwhile.
-func (s *setUp) settle() (err error) {
+func (s *installer) settle() (err error) {
 	if s.dir, err = filepath.EvalSymlinks(s.dir); err != nil {
 		return err
 	}
@@ -143,7 +150,7 @@ func (s *setUp) settle() (err error) {
 
 // run looks at everything before it writes anything, and takes back what it has
 // made when it cannot make it all.
-func (s *setUp) run() error {
+func (s *installer) run() error {
 	if err := s.files.folder(s.dir); err != nil {
 		s.files.undo()
 		return err

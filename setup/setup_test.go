@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"bytes"
@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/packaging"
+	"dockerauth/pamauth"
 )
 
 var named = []string{"--issuer", "auth.example.com", "--audience", "registry.example.com"}
@@ -35,17 +37,29 @@ func ground(t *testing.T) string {
 	return dir
 }
 
+// asked is an installer for flags and their values.
+func asked(dir string, args ...string) *installer {
+	o := Options{Dir: dir, CheckPAM: func(service, confdir string) error {
+		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
+	}}
+	fields := map[string]*string{"--issuer": &o.Issuer, "--audience": &o.Audience, "--realm": &o.Realm, "--key-type": &o.KeyType, "--group": &o.Group, "--pam-dir": &o.PAMDir}
+	for i := 0; i < len(args); i += 2 {
+		*fields[args[i]] = args[i+1]
+	}
+	return newInstaller(o)
+}
+
 // initIn runs init in a folder as somebody who is not root.
 func initIn(dir string, args ...string) (status int, out, errs string) {
 	var stdout, stderr bytes.Buffer
-	status = initialize(&setUp{now: time.Now}, append([]string{"--dir", dir}, args...), Streams{Out: &stdout, Err: &stderr})
+	status = asked(dir, args...).install(cli.Streams{Out: &stdout, Err: &stderr})
 	return status, stdout.String(), stderr.String()
 }
 
 func mustInit(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	status, out, errs := initIn(dir, args...)
-	if status != exitDone {
+	if status != cli.ExitDone {
 		t.Fatalf("status %d: %s", status, errs)
 	}
 	return out
@@ -131,7 +145,7 @@ func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
 		if cfg.Key.Algorithm() != algorithm || cfg.Issuer != "auth.example.com" || len(cfg.Audience) != 1 || cfg.Audience[0] != "registry.example.com" {
 			t.Errorf("%s: %s %q %q", kind, cfg.Key.Algorithm(), cfg.Issuer, cfg.Audience)
 		}
-		if err := stack(cfg).Check(); err != nil || cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
+		if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil || cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
 			t.Errorf("%s: %q %v", kind, cfg.PAM.Confdir, err)
 		}
 		if got := get(t, filepath.Join(dir, "pam.d/dockerauth")); got != packaging.PAMService {
@@ -149,13 +163,13 @@ func TestInitWritesNamesAsTheyAre(t *testing.T) {
 		dir := ground(t)
 		status, _, errs := initIn(dir, "--issuer", name, "--audience", name+"?")
 		if len(name) == 255 {
-			if status != exitUsage || !strings.Contains(errs, "--audience has 256 bytes") {
+			if status != cli.ExitUsage || !strings.Contains(errs, "--audience has 256 bytes") {
 				t.Errorf("a name of 256 bytes: status %d, %s", status, errs)
 			}
 			continue
 		}
 		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
-		if status != exitDone || err != nil {
+		if status != cli.ExitDone || err != nil {
 			t.Errorf("%q: status %d, %s, %v", name, status, errs, err)
 			continue
 		}
@@ -225,7 +239,7 @@ func TestInitMakesWhatIsMissing(t *testing.T) {
 		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
 		if err != nil {
 			t.Error(err)
-		} else if err := stack(cfg).Check(); err != nil {
+		} else if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -262,70 +276,68 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		status int
 		says   []string
 	}{
-		{"nothing is said", nil, nil, exitUsage, []string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
-		{"only the issuer is said", nil, []string{"--issuer", "a"}, exitUsage, []string{"--issuer and --audience are missing"}},
-		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil, exitUsage, []string{"--issuer and --audience are missing"}},
-		{"an unknown flag", nil, []string{"--force"}, exitUsage, []string{"-force"}},
-		{"an argument too many", nil, append([]string{"x"}, named...), exitUsage, []string{`unexpected argument "x"`, "--help"}},
-		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), exitUsage, []string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
-		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), exitUsage, []string{"--group", "no such group"}},
-		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"}, exitUsage, []string{"--issuer", "cannot be seen"}},
-		{"what is not UTF-8 in a name", nil, []string{"--issuer", "a\xff", "--audience", "b"}, exitUsage, []string{"--issuer", "cannot be seen"}},
-		{"a space at the end of a name", nil, []string{"--issuer", "a ", "--audience", "b"}, exitUsage, []string{"--issuer begins or ends with a space"}},
-		{"the audience of refresh tokens", nil, []string{"--issuer", "a", "--audience", "dockerauth:refresh"}, exitUsage, []string{"--audience", "refresh tokens"}},
-		{"a key in place of a name", nil, []string{"--issuer", "-----BEGIN PRIVATE KEY-----", "--audience", "b"}, exitUsage, []string{"--issuer holds a key"}},
-		{"a realm that is no URL", nil, append([]string{"--realm", "auth.example.com"}, named...), exitUsage, []string{"--realm", "https://HOST/docker/v2/token"}},
-		{"a realm with a password", nil, append([]string{"--realm", "https://u:p@auth.example.com/"}, named...), exitUsage, []string{"--realm"}},
-		{"a realm that ends its line", nil, append([]string{"--realm", "https://a/\"\nx: y"}, named...), exitUsage, []string{"--realm"}},
+		{"nothing is said", nil, nil, cli.ExitUsage, []string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
+		{"only the issuer is said", nil, []string{"--issuer", "a"}, cli.ExitUsage, []string{"--issuer and --audience are missing"}},
+		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil, cli.ExitUsage, []string{"--issuer and --audience are missing"}},
+		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage, []string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage, []string{"--group", "no such group"}},
+		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"}, cli.ExitUsage, []string{"--issuer", "cannot be seen"}},
+		{"what is not UTF-8 in a name", nil, []string{"--issuer", "a\xff", "--audience", "b"}, cli.ExitUsage, []string{"--issuer", "cannot be seen"}},
+		{"a space at the end of a name", nil, []string{"--issuer", "a ", "--audience", "b"}, cli.ExitUsage, []string{"--issuer begins or ends with a space"}},
+		{"the audience of refresh tokens", nil, []string{"--issuer", "a", "--audience", "dockerauth:refresh"}, cli.ExitUsage, []string{"--audience", "refresh tokens"}},
+		{"a key in place of a name", nil, []string{"--issuer", "-----BEGIN PRIVATE KEY-----", "--audience", "b"}, cli.ExitUsage, []string{"--issuer holds a key"}},
+		{"a realm that is no URL", nil, append([]string{"--realm", "auth.example.com"}, named...), cli.ExitUsage, []string{"--realm", "https://HOST/docker/v2/token"}},
+		{"a realm with a password", nil, append([]string{"--realm", "https://u:p@auth.example.com/"}, named...), cli.ExitUsage, []string{"--realm"}},
+		{"a realm that ends its line", nil, append([]string{"--realm", "https://a/\"\nx: y"}, named...), cli.ExitUsage, []string{"--realm"}},
 
-		{"a certificate without its key", drop("privkey.pem"), named, exitError, []string{"privkey.pem: ", "cert.pem is there already", "move the certificate away"}},
+		{"a certificate without its key", drop("privkey.pem"), named, cli.ExitError, []string{"privkey.pem: ", "cert.pem is there already", "move the certificate away"}},
 		{"a certificate of another key", func(t *testing.T, dir string) {
 			key(t, dir)
 			other := ground(t)
 			key(t, other)
 			put(t, filepath.Join(dir, "cert.pem"), get(t, filepath.Join(other, "cert.pem")), 0o644)
-		}, named, exitError, []string{"cert.pem", "is not for the key", "move it away and run this again"}},
+		}, named, cli.ExitError, []string{"cert.pem", "is not for the key", "move it away and run this again"}},
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, exitError, []string{"privkey.pem", "lets every user at the key", "chmod 640"}},
-		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, exitError, []string{"privkey.pem", "is not PEM"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "lets every user at the key", "chmod 640"}},
+		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError, []string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
 			if err := os.Symlink("nowhere", filepath.Join(dir, "privkey.pem")); err != nil {
 				t.Fatal(err)
 			}
-		}, named, exitError, []string{"privkey.pem", "no such file"}},
-		{"another kind than that of the key", drop("config.yml"), append([]string{"--key-type", "rsa"}, named...), exitError, []string{"signs ES256", "--key-type is rsa", "leave --key-type out"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "no such file"}},
+		{"another kind than that of the key", drop("config.yml"), append([]string{"--key-type", "rsa"}, named...), cli.ExitError, []string{"signs ES256", "--key-type is rsa", "leave --key-type out"}},
 
-		{"another issuer in the configuration", key, []string{"--issuer", "other.example.com"}, exitError, []string{"config.yml:9: issuer: is \"auth.example.com\"", "--issuer is \"other.example.com\"", "edit that line"}},
-		{"another audience in the configuration", key, []string{"--audience", "other"}, exitError, []string{"config.yml:10: audience: ", "--audience is \"other\""}},
-		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, exitError, []string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
-		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, exitError, []string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
-		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, exitError, []string{"config.yml:9: issuer: is empty"}},
-		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named, exitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
-		{"a configuration with a key elsewhere", edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, exitError, []string{"config.yml:5: private_key: there is no /srv/other.pem"}},
-		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named, exitError, []string{"config.yml: every user may change it"}},
+		{"another issuer in the configuration", key, []string{"--issuer", "other.example.com"}, cli.ExitError, []string{"config.yml:9: issuer: is \"auth.example.com\"", "--issuer is \"other.example.com\"", "edit that line"}},
+		{"another audience in the configuration", key, []string{"--audience", "other"}, cli.ExitError, []string{"config.yml:10: audience: ", "--audience is \"other\""}},
+		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError, []string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
+		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError, []string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
+		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError, []string{"config.yml:9: issuer: is empty"}},
+		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named, cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
+		{"a configuration with a key elsewhere", edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, cli.ExitError, []string{"config.yml:5: private_key: there is no /srv/other.pem"}},
+		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named, cli.ExitError, []string{"config.yml: every user may change it"}},
 		{"the packaged configuration behind a link", func(t *testing.T, dir string) {
 			put(t, filepath.Join(dir, "elsewhere.yml"), packaging.Config, 0o644)
 			if err := os.Symlink("elsewhere.yml", filepath.Join(dir, "config.yml")); err != nil {
 				t.Fatal(err)
 			}
-		}, named, exitError, []string{"config.yml: it is a symbolic link"}},
+		}, named, cli.ExitError, []string{"config.yml: it is a symbolic link"}},
 		{"a folder where the configuration should be", func(t *testing.T, dir string) {
 			if err := os.Mkdir(filepath.Join(dir, "config.yml"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-		}, named, exitError, []string{"config.yml", "not a regular file"}},
+		}, named, cli.ExitError, []string{"config.yml", "not a regular file"}},
 
-		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, named, exitError, []string{"others may write to folder", "chmod go-w"}},
-		{"a folder that is like /tmp", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o777|fs.ModeSticky) }, named, exitError, []string{"others may write to folder"}},
+		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, named, cli.ExitError, []string{"others may write to folder", "chmod go-w"}},
+		{"a folder that is like /tmp", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o777|fs.ModeSticky) }, named, cli.ExitError, []string{"others may write to folder"}},
 		{"a PAM folder that everybody may write to", func(t *testing.T, dir string) {
 			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			_ = os.Chmod(filepath.Join(dir, "pam.d"), 0o777)
-		}, named, exitError, []string{"others may write to folder", "pam.d"}},
-		{"a file where the PAM folder should be", write("pam.d", "", 0o644), named, exitError, []string{"pam.d"}},
+		}, named, cli.ExitError, []string{"others may write to folder", "pam.d"}},
+		{"a file where the PAM folder should be", write("pam.d", "", 0o644), named, cli.ExitError, []string{"pam.d"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := ground(t)
@@ -367,9 +379,10 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 		before(dir)
 		was := listing(t, root)
 		var out, errs bytes.Buffer
-		s := &setUp{now: func() time.Time { return time.Now().AddDate(-20, 0, 0) }}
-		status := initialize(s, append([]string{"--dir", dir}, named...), Streams{Out: &out, Err: &errs})
-		if status != exitError || !strings.Contains(errs.String(), filepath.Join(dir, "config.yml")+":6: certificate: ") || !strings.Contains(errs.String(), "expired") {
+		s := asked(dir, named...)
+		s.now = func() time.Time { return time.Now().AddDate(-20, 0, 0) }
+		status := s.install(cli.Streams{Out: &out, Err: &errs})
+		if status != cli.ExitError || !strings.Contains(errs.String(), filepath.Join(dir, "config.yml")+":6: certificate: ") || !strings.Contains(errs.String(), "expired") {
 			t.Errorf("%s: status %d: %s", name, status, &errs)
 		}
 		if is := listing(t, root); is != was {
@@ -383,7 +396,7 @@ func TestInitWarnsOfAPAMServiceThatWouldBeRefused(t *testing.T) {
 	dir := ground(t)
 	put(t, filepath.Join(dir, "pam.d/dockerauth"), "auth required pam_permit.so\n", 0o644)
 	status, out, errs := initIn(dir, named...)
-	if status != exitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) || !strings.Contains(errs, "account") {
+	if status != cli.ExitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) || !strings.Contains(errs, "account") {
 		t.Errorf("status %d: %s %s", status, out, errs)
 	}
 }
@@ -395,7 +408,7 @@ func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, dir)
-	if status, _, errs := initIn(dir, named...); status != exitError || !strings.Contains(errs, "another dockerauth init") {
+	if status, _, errs := initIn(dir, named...); status != cli.ExitError || !strings.Contains(errs, "another dockerauth init") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 	if after := listing(t, dir); after != before {
@@ -416,7 +429,7 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			s := &setUp{dir: dir, issuer: "a", audience: "b", now: time.Now}
+			s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
 			if err := s.survey(); err != nil {
 				t.Fatal(err)
 			}
@@ -440,7 +453,7 @@ func TestInitDoesNotFillInWhatIsEditedMeanwhile(t *testing.T) {
 	dir := ground(t)
 	path := filepath.Join(dir, "config.yml")
 	put(t, path, packaging.Config, 0o644)
-	s := &setUp{dir: dir, issuer: "a", audience: "b", now: time.Now}
+	s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
 	if err := s.survey(); err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +490,7 @@ func TestInitFindsTheRealmInTheIssuer(t *testing.T) {
 		`auth".example.com`:          noRealm,
 		"https://auth.example.com/x": noRealm,
 	} {
-		s := &setUp{issuer: issuer}
+		s := &installer{issuer: issuer}
 		if got := s.realmOrGuess(); got != want || (len(s.notes) == 1) != (want == noRealm) {
 			t.Errorf("%q: %q, want %q; notes %q", issuer, got, want, s.notes)
 		}
@@ -497,7 +510,7 @@ func TestInitWarns(t *testing.T) {
 		"of whom the key can be read by, in all": {named, "The key can be read by the user ", ""},
 	} {
 		status, out, errs := initIn(ground(t), c.args...)
-		if status != exitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") || !strings.Contains(errs, c.errs) {
+		if status != cli.ExitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") || !strings.Contains(errs, c.errs) {
 			t.Errorf("%s: status %d, out %s, errors %q", name, status, out, errs)
 		}
 	}
@@ -514,7 +527,7 @@ func TestInitWarnsOfACertificateFromACA(t *testing.T) {
 	}
 	put(t, filepath.Join(dir, "cert.pem"), certificateAuthority(t, private), 0o644)
 	status, _, errs := initIn(dir)
-	if status != exitDone || !strings.Contains(errs, "could sign tokens") {
+	if status != cli.ExitDone || !strings.Contains(errs, "could sign tokens") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 }
@@ -542,18 +555,6 @@ func TestInitQuotesForTheShellAndForApache(t *testing.T) {
 	} {
 		if shell, apache := shellWord(word), apacheText(word); shell != want[0] || apache != want[1] {
 			t.Errorf("%q: %s %s", word, shell, apache)
-		}
-	}
-}
-
-func TestInitHasHelp(t *testing.T) {
-	var out, errs bytes.Buffer
-	if status := Init([]string{"--help"}, Streams{Out: &out, Err: &errs}); status != exitDone || out.String() != helpInit || errs.Len() > 0 {
-		t.Errorf("status %d, %s %s", status, &out, &errs)
-	}
-	for _, flag := range []string{"--dir", "--issuer", "--audience", "--realm", "--key-type", "--group", "--pam-dir", "Example:"} {
-		if !strings.Contains(helpInit, flag) {
-			t.Errorf("help does not name %s", flag)
 		}
 	}
 }

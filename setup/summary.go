@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"errors"
@@ -8,12 +8,13 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"unicode"
 
+	"dockerauth/cli"
 	"dockerauth/jwtsign"
 )
 
@@ -26,7 +27,7 @@ const (
 )
 
 // report is what the person reads, and pastes: everything between two empty lines works as it stands.
-func (s *setUp) report() string {
+func (s *installer) report() string {
 	var b strings.Builder
 	s.reportFiles(&b)
 	s.reportRegistry(&b)
@@ -39,13 +40,19 @@ func (s *setUp) report() string {
 	return b.String()
 }
 
+// unitDirs are where systemd looks for units, but for those that it generates (systemd.unit(5)).
+var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+
 // packaged holds where a package has brought a service for this folder, and its web server's files with it.
-func (s *setUp) packaged() bool {
-	return s.dir == systemDir && readUnit("/", ownGroup+".socket").file != ""
+func (s *installer) packaged() bool {
+	return s.dir == systemDir && slices.ContainsFunc(unitDirs, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, ownGroup+".socket"))
+		return err == nil
+	})
 }
 
 // reportPackaged says no more than what is left to do: other ways would take files out of the package's hands.
-func (s *setUp) reportPackaged(b *strings.Builder) {
+func (s *installer) reportPackaged(b *strings.Builder) {
 	fmt.Fprintf(b, `
 THE SERVICE is started by dockerauth.socket, with the first login.
 
@@ -57,8 +64,8 @@ Whether all is well: dockerauth check --as %s --url %s
 `, ownGroup, shellWord(s.realmOrGuess()))
 }
 
-func (s *setUp) reportFiles(b *strings.Builder) {
-	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+func (s *installer) reportFiles(b *strings.Builder) {
+	table := cli.NewTable(b)
 	s.key.about = strings.TrimSuffix("signs "+s.signing.Algorithm()+", "+s.key.about, ", ")
 	if key, err := jwtsign.LoadKey(s.key.path, s.certificate.path, jwtsign.KeyIDUnset); err == nil {
 		s.certificate.about = "until " + key.Chain()[0].NotAfter.UTC().Format("2006-01-02")
@@ -83,7 +90,7 @@ func (s *setUp) reportFiles(b *strings.Builder) {
 }
 
 // readers are those who can read the key; "" where that has been seen to.
-func (s *setUp) readers() string {
+func (s *installer) readers() string {
 	info, err := os.Stat(s.key.path)
 	if err != nil || s.group != "" {
 		return ""
@@ -108,7 +115,7 @@ func (s *setUp) readers() string {
 	return "the user " + account + " and the group " + group
 }
 
-func (s *setUp) reportRegistry(b *strings.Builder) {
+func (s *installer) reportRegistry(b *strings.Builder) {
 	kinds := "2.8 and 3.x alike"
 	if s.signing.Algorithm() == algorithmOf(jwtsign.Ed25519) {
 		kinds = "3.x only: 2.8 does not start with an Ed25519 certificate"
@@ -129,7 +136,7 @@ install -D -m 644 %s %[5]s
 `, kinds, yamlText(s.realmOrGuess()), yamlText(s.audience), yamlText(s.issuer), registryBundle, shellWord(s.certificate.path))
 }
 
-func (s *setUp) reportWebServer(b *strings.Builder) {
+func (s *installer) reportWebServer(b *strings.Builder) {
 	program := ownProgram()
 	cgi := s.cgiProgram()
 	fmt.Fprintf(b, `
@@ -174,7 +181,7 @@ location ~ ^/(docker/v2|auth)/token/?$ {
 }
 
 // cgiProgram is a place from which the program finds this configuration.
-func (s *setUp) cgiProgram() string {
+func (s *installer) cgiProgram() string {
 	if s.dir == systemDir {
 		return "/usr/lib/cgi-bin/dockerauth"
 	}
@@ -182,7 +189,7 @@ func (s *setUp) cgiProgram() string {
 }
 
 // installCGI gives the program, and nobody else, the right to ask PAM about others. Who is not root has no such right to give.
-func (s *setUp) installCGI(program, cgi string) string {
+func (s *installer) installCGI(program, cgi string) string {
 	owner, mode := "", "755"
 	if s.root {
 		owner, mode = "-o www-data -g shadow ", "2510"
@@ -209,7 +216,7 @@ func ownProgram() string {
 }
 
 // realmOrGuess is where the registry sends its clients.
-func (s *setUp) realmOrGuess() string {
+func (s *installer) realmOrGuess() string {
 	if s.realm != "" {
 		return s.realm
 	}
@@ -243,7 +250,7 @@ func isHost(s string) bool {
 }
 
 // checkRealm refuses what no client could follow.
-func (s *setUp) checkRealm() error {
+func (s *installer) checkRealm() error {
 	if s.realm == "" {
 		return nil
 	}

@@ -1,4 +1,4 @@
-// Package state keeps small records for a while, shared by all who use the same store: tallies of failed logins, revocations. A record is bytes
+// Package store keeps small records for a while, shared by all who use the same store: tallies of failed logins, revocations. A record is bytes
 // under a key, with an end. Memory keeps them for this process, Folder for all processes of one machine, Fallback makes one of two.
 //
 // Time is the wall clock's, the only one that processes and machines share. A record is over when the clock reaches its end. A clock that was
@@ -7,7 +7,7 @@
 //
 // A store is bounded: when it is full, the records that were not updated for the longest time make room. Nothing here is a data base; what must
 // not be lost before its end does not belong here yet.
-package state
+package store
 
 import (
 	"crypto/sha256"

@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"time"
 
-	"dockerauth/state"
+	"dockerauth/store"
 )
 
 // ErrRepeated says that this very password was refused to this user at this address less than a minute ago.
@@ -31,7 +31,7 @@ func (l *Locked) Error() string {
 
 // Throttle keeps count. Store and Secret must be set.
 type Throttle struct {
-	Store  state.Store
+	Store  store.Store
 	Secret []byte           // what is written to the store is keyed by it: names, addresses and passwords cannot be got back without
 	Epoch  string           // a password that was refused in another one is asked about again: what refused it may have been a setting
 	Delay  time.Duration    // for how long, from its beginning, the caller keeps what became of an attempt to himself; 0 = not at all

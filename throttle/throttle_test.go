@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"dockerauth/state"
+	"dockerauth/store"
 )
 
 // fixture is a throttle whose clock is set by hand.
@@ -22,7 +22,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	clock := func() time.Time { return f.now }
-	memory := state.NewMemory(100_000)
+	memory := store.NewMemory(100_000)
 	memory.Now = clock
 	f.Throttle = &Throttle{Store: memory, Secret: []byte("of the tests"), Now: clock, Report: func(err error) { t.Error(err) }}
 	return f
@@ -507,7 +507,7 @@ type broken struct{}
 var errFull = errors.New("no space left on device")
 
 func (broken) Get(string) ([]byte, error) { return nil, errFull }
-func (broken) Update(string, state.Change) error {
+func (broken) Update(string, store.Change) error {
 	return errFull
 }
 
@@ -524,11 +524,11 @@ func TestAStoreThatFailsKeepsNobodyOutAndIsReported(t *testing.T) {
 
 // spy keeps what is written.
 type spy struct {
-	state.Store
+	store.Store
 	written strings.Builder
 }
 
-func (s *spy) Update(key string, change state.Change) error {
+func (s *spy) Update(key string, change store.Change) error {
 	return s.Store.Update(key, func(old []byte) ([]byte, time.Time) {
 		record, until := change(old)
 		s.written.WriteString(key + string(record))

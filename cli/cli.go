@@ -1,0 +1,84 @@
+// Package cli is what the commands share: streams, exit codes, flag sets, errors of two lines, tables,
+// and the prompt for a password.
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+)
+
+// Exit codes: 0 done, 1 it did not work, 2 it was called wrongly.
+const (
+	ExitDone  = 0
+	ExitError = 1
+	ExitUsage = 2
+)
+
+// Streams are the three files of a process.
+type Streams struct {
+	In       *os.File
+	Out, Err io.Writer
+}
+
+// NewFlags is the flag set of a command. It prints nothing by itself.
+func NewFlags(command string) *flag.FlagSet {
+	flags := flag.NewFlagSet("dockerauth "+command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+// Parse reads a command's flags. When it is false the command ends with the status: help was asked for, or a flag is wrong.
+func Parse(flags *flag.FlagSet, args []string, help string, streams Streams) (status int, ok bool) {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(streams.Out, help)
+		return ExitDone, false
+	case err != nil:
+		fmt.Fprintf(streams.Err, "%s: %v\n  see %[1]s --help\n", flags.Name(), err)
+		return ExitUsage, false
+	}
+	return ExitDone, true
+}
+
+// ParseAll is Parse for a command that takes no arguments but flags.
+func ParseAll(flags *flag.FlagSet, args []string, help string, streams Streams) (status int, ok bool) {
+	status, ok = Parse(flags, args, help, streams)
+	if ok && flags.NArg() > 0 {
+		fmt.Fprintf(streams.Err, "%s: unexpected argument %q\n  see %[1]s --help\n", flags.Name(), flags.Arg(0))
+		return ExitUsage, false
+	}
+	return status, ok
+}
+
+// Fail prints why a command did not work.
+func Fail(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "dockerauth: %v\n", err)
+	return ExitError
+}
+
+// SplitHint takes an error of the form "cause\n  hint" apart.
+func SplitHint(err error) (cause, hint string) {
+	cause, hint, _ = strings.Cut(err.Error(), "\n")
+	return cause, strings.TrimSpace(hint)
+}
+
+// Cause is the system's reason in an error, without the operation and the path; another error's whole text; "" for none.
+func Cause(err error) string {
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &errno):
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+// NewTable aligns the columns of lines whose cells end with a tab.
+func NewTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) }
