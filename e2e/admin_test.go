@@ -171,7 +171,7 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 				`dockerauth_pam_conversations_total{result="broken"}`:    want["broken"] + want["abandoned"],
 				`dockerauth_pam_conversations_total{result="busy"}`:      want["busy"],
 				`dockerauth_pam_conversations_total{result="abandoned"}`: 0,
-				"dockerauth_pam_waiting":                                 0,
+				"dockerauth_pam_queue_length":                                 0,
 				"dockerauth_config_last_load_successful":                 1,
 			} {
 				if got[name] != float64(n) {
@@ -210,7 +210,7 @@ func (p *player) hangAtOnce(t *testing.T) {
 		})
 		p.asked++
 	}
-	eventually(t, answerWithin, "logins that wait", func() bool { return p.figures()["dockerauth_pam_waiting"] >= 2 })
+	eventually(t, answerWithin, "logins that wait", func() bool { return p.figures()["dockerauth_pam_queue_length"] >= 2 })
 	all.Wait()
 }
 
@@ -247,8 +247,8 @@ func TestHealthFollowsPAM(t *testing.T) {
 			p.wantHealth(http.StatusOK, "ok", "")
 			p.tries(t, 503, "hang0", freshAddress(), "five")
 			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
-			if healthy := p.figures()["dockerauth_healthy"]; healthy != 0 {
-				t.Errorf("dockerauth_healthy is %v", healthy)
+			if healthy := p.figures()["dockerauth_ready"]; healthy != 0 {
+				t.Errorf("dockerauth_ready is %v", healthy)
 			}
 			p.tries(t, 401, bob, freshAddress(), "a no is an answer")
 			p.wantHealth(http.StatusOK, "ok", "")

@@ -166,7 +166,7 @@ func playReader(s *scene, what, done string, away, back func()) {
 	s.row(row{fault: "the reader of " + of + " " + what, done: done, got: got.String(), normal: normal}, append(lost, torn...))
 }
 
-var linesLostWord = regexp.MustCompile(`can be written again, (\d+) lines are lost`)
+var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)
 
 // words are what a long-lived service has written to the file that is its standard error.
 func (s *scene) words() string {

@@ -25,9 +25,9 @@ func BenchmarkConversation(b *testing.B) {
 func BenchmarkBeforeTheConversation(b *testing.B) {
 	known := &book{}
 	for name, c := range map[string]Conversation{
-		"known answer": Cache(time.Hour, known),
-		"share":        Share(known),
-		"gate":         Gate(1, known),
+		"known answer": Cache(time.Hour, known, nil),
+		"share":        Share(known, nil),
+		"gate":         Gate(1, known, nil),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

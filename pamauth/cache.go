@@ -23,20 +23,23 @@ const entryBytes, groupBytes = 256, 24
 // note logins note the first. Only what PAM let in is kept: no refusal and no fault.
 //
 // It stands before everything else, so that an answer that is known waits for no seat of a Gate.
-func Cache(d time.Duration, next Conversation) Conversation {
+//
+// observer is told of each answer from the cache; nil = nobody is.
+func Cache(d time.Duration, next Conversation, observer Observer) Conversation {
 	if d <= 0 {
 		return next
 	}
-	return &cache{keep: d, next: next, now: time.Now, secret: newSecret()}
+	return &cache{keep: d, next: next, observer: orUnobserved(observer), now: time.Now, secret: newSecret()}
 }
 
 // cache has two generations: when the young one is full or old enough, it becomes the old one, which is dropped. So what has run out goes away
 // unasked, in no time, and the sum stays bounded.
 type cache struct {
-	keep   time.Duration
-	next   Conversation
-	now    func() time.Time // with a monotonic reading: a clock that is set must neither lengthen nor end an answer
-	secret secret
+	keep     time.Duration
+	next     Conversation
+	observer Observer
+	now      func() time.Time // with a monotonic reading: a clock that is set must neither lengthen nor end an answer
+	secret   secret
 
 	mu         sync.Mutex
 	young, old map[digest]entry
@@ -54,6 +57,7 @@ type entry struct {
 func (c *cache) Hold(ctx context.Context, l Login) (Account, error) {
 	key, asked := c.secret.of(l), c.now()
 	if account, ok := c.find(key, asked); ok {
+		c.observer.CacheHit()
 		return account, nil
 	}
 	account, err := c.next.Hold(ctx, l)

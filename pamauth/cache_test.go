@@ -34,7 +34,7 @@ func TestKnownAnswerIsGivenAgainForAWhile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &book{as: "Alice"}
-				c := Cache(30*time.Second, b)
+				c := Cache(30*time.Second, b, nil)
 				for seconds := range 91 {
 					if account, err := c.Hold(t.Context(), l); err != nil || account.Name != "Alice" {
 						t.Fatalf("got %q, %v", account.Name, err)
@@ -51,7 +51,7 @@ func TestKnownAnswerIsGivenAgainForAWhile(t *testing.T) {
 
 func TestOtherLoginIsNotKnown(t *testing.T) {
 	b := &book{}
-	c := Cache(time.Hour, b)
+	c := Cache(time.Hour, b, nil)
 	_, _ = c.Hold(t.Context(), alice)
 	for name, l := range others {
 		before := b.asked
@@ -69,7 +69,7 @@ func TestAnswerIsAsOldAsItsQuestion(t *testing.T) {
 			asked++
 			time.Sleep(8 * time.Second)
 			return Account{Name: "alice"}, nil
-		}))
+		}), nil)
 		_, _ = c.Hold(t.Context(), alice)
 		time.Sleep(22 * time.Second)
 		_, _ = c.Hold(t.Context(), alice)
@@ -82,7 +82,7 @@ func TestAnswerIsAsOldAsItsQuestion(t *testing.T) {
 func TestOnlyWhatPAMLetInIsKept(t *testing.T) {
 	for _, fault := range []error{ErrRefused, ErrBroken, ErrBusy} {
 		b := &book{fault: fault}
-		c := Cache(time.Hour, b)
+		c := Cache(time.Hour, b, nil)
 		for range 3 {
 			if _, err := c.Hold(t.Context(), alice); !errors.Is(err, fault) {
 				t.Errorf("got %v, want %v", err, fault)
@@ -116,7 +116,7 @@ func TestWhatEndsAnAnswerBeforeItsTime(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &book{as: tt.as}
-			c := Cache(time.Hour, b)
+			c := Cache(time.Hour, b, nil)
 			_, _ = c.Hold(t.Context(), tt.login)
 			b.fault = tt.fault
 			if _, err := c.Hold(t.Context(), tt.then); !errors.Is(err, tt.fault) {
@@ -139,7 +139,7 @@ func TestRefusalEndsTheAnswerToTheSameLogin(t *testing.T) {
 			mine, mineTakes := verdict, takes
 			time.Sleep(mineTakes)
 			return Account{Name: "alice"}, mine
-		}))
+		}), nil)
 		accepted := several(t.Context(), c, alice, 1)
 		synctest.Wait()
 		verdict, takes = ErrRefused, 3*time.Second
@@ -159,7 +159,7 @@ func TestRefusalEndsTheAnswerToTheSameLogin(t *testing.T) {
 func TestNoTimeMeansNoCache(t *testing.T) {
 	b := &book{}
 	for _, d := range []time.Duration{0, -time.Second} {
-		if c := Cache(d, b); c != Conversation(b) {
+		if c := Cache(d, b, nil); c != Conversation(b) {
 			t.Errorf("%s: got %T", d, c)
 		}
 	}
@@ -180,7 +180,7 @@ func setWall(t *testing.T, at time.Time, by time.Duration) time.Time {
 func TestClockThatIsSetChangesNothing(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		b := &book{}
-		c := Cache(30*time.Second, b).(*cache)
+		c := Cache(30*time.Second, b, nil).(*cache)
 		begin := c.now()
 		at := begin
 		c.now = func() time.Time { return at }
@@ -213,7 +213,7 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 	}
 	c := Cache(time.Hour, conversationFunc(func(_ context.Context, l Login) (Account, error) {
 		return Account{Name: l.User, Groups: groups}, nil
-	})).(*cache)
+	}), nil).(*cache)
 	most := 0
 	for i := range 10000 {
 		_, _ = c.Hold(t.Context(), Login{User: fmt.Sprint("user", i)})
@@ -236,7 +236,7 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 
 func TestWhatHasRunOutGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Cache(30*time.Second, &book{}).(*cache)
+		c := Cache(30*time.Second, &book{}, nil).(*cache)
 		for i := range 600 {
 			_, _ = c.Hold(t.Context(), Login{User: fmt.Sprint("user", i)})
 			time.Sleep(time.Second)
@@ -250,7 +250,7 @@ func TestWhatHasRunOutGoesAway(t *testing.T) {
 func TestKnownAnswerWaitsForNoSeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Cache(30*time.Second, Share(Deadline(10*time.Second, Gate(1, s))))
+		c := Cache(30*time.Second, Share(Deadline(10*time.Second, Gate(1, s, nil)), nil), nil)
 		first := several(t.Context(), c, alice, 1)
 		synctest.Wait()
 		s.end <- struct{}{}

@@ -401,7 +401,7 @@ func TestManyChildrenAtOnce(t *testing.T) {
 	need(t, "pam_pwdfile.so")
 	stage := newStage(t)
 	stage.write("passwd", passwd, 0o600)
-	c := Gate(4, child(stage.stack("test", expand(stage, []string{pwdfileAuth, permitAccount})...), nil))
+	c := Gate(4, child(stage.stack("test", expand(stage, []string{pwdfileAuth, permitAccount})...), nil), nil)
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() {

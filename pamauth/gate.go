@@ -19,14 +19,17 @@ import (
 //
 // A conversation that has begun is held to its end or its deadline, also when its client has gone: else whoever hangs up in time would
 // guess passwords that nobody counts.
-func Gate(n int, next Conversation) Conversation {
+//
+// observer is told of the waiting; nil = nobody is.
+func Gate(n int, next Conversation, observer Observer) Conversation {
 	n = max(n, 1)
-	return &gate{passwords: newHall(n), accounts: newHall(n), next: next}
+	return &gate{passwords: newHall(n), accounts: newHall(n), next: next, observer: orUnobserved(observer)}
 }
 
 type gate struct {
 	passwords, accounts *hall
 	next                Conversation
+	observer            Observer
 }
 
 func (g *gate) Hold(ctx context.Context, l Login) (Account, error) {
@@ -35,7 +38,10 @@ func (g *gate) Hold(ctx context.Context, l Login) (Account, error) {
 		h = g.accounts
 	}
 	came := time.Now()
-	if err := h.enter(ctx, origin(l.Remote)); err != nil {
+	g.observer.Queued()
+	err := h.enter(ctx, origin(l.Remote))
+	g.observer.Dequeued(time.Since(came))
+	if err != nil {
 		return Account{}, err
 	}
 	began := time.Now()

@@ -34,7 +34,7 @@ func (s *slow) Hold(ctx context.Context, l Login) (Account, error) {
 func TestGateLetsOnlySoManyThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{takes: time.Second}
-		c := Deadline(10*time.Second, Gate(3, s))
+		c := Deadline(10*time.Second, Gate(3, s, nil))
 		var in, busy atomic.Int32
 		for range 40 {
 			go func() {
@@ -62,7 +62,7 @@ func TestGateLetsOnlySoManyThrough(t *testing.T) {
 
 func TestGateSaysWhatItWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Gate(1, &slow{takes: time.Hour})
+		c := Gate(1, &slow{takes: time.Hour}, nil)
 		go func() { _, _ = c.Hold(t.Context(), Login{}) }()
 		defer time.Sleep(time.Hour) // which brings it to its end
 		synctest.Wait()
@@ -78,7 +78,7 @@ func TestGateSaysWhatItWaitedFor(t *testing.T) {
 
 func TestConversationThatCameTooLateToItsTurnIsNotBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Gate(1, &slow{takes: 6 * time.Second})
+		c := Gate(1, &slow{takes: 6 * time.Second}, nil)
 		go func() { _, _ = c.Hold(t.Context(), Login{}) }()
 		synctest.Wait()
 		_, err := Deadline(10*time.Second, c).Hold(t.Context(), Login{})
@@ -90,7 +90,7 @@ func TestConversationThatCameTooLateToItsTurnIsNotBroken(t *testing.T) {
 
 func TestConversationThatHangsIsBrokenBehindAGateToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, err := Deadline(10*time.Second, Gate(1, &slow{takes: time.Hour})).Hold(t.Context(), Login{})
+		_, err := Deadline(10*time.Second, Gate(1, &slow{takes: time.Hour}, nil)).Hold(t.Context(), Login{})
 		if !errors.Is(err, ErrBroken) || errors.Is(err, ErrBusy) {
 			t.Errorf("got %v", err)
 		}
@@ -101,7 +101,7 @@ func TestGateAsksNobodyWhenTheClientHasGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := &slow{}
-	_, err := Gate(1, s).Hold(ctx, Login{})
+	_, err := Gate(1, s, nil).Hold(ctx, Login{})
 	if !errors.Is(err, ErrBusy) || !errors.Is(err, context.Canceled) || s.most.Load() != 0 {
 		t.Errorf("got %v after %d conversations", err, s.most.Load())
 	}
@@ -111,7 +111,7 @@ func TestGateAsksNobodyWhenTheClientHasGone(t *testing.T) {
 func TestALoginIsAskedWhetherItStillMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Gate(1, s)
+		c := Gate(1, s, nil)
 		come(t, c, Login{User: "first"})
 		<-s.began
 		locked, asked := errors.New("locked meanwhile"), false
@@ -197,7 +197,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStepwise()
-				come(t, Gate(1, s), tt.logins...)
+				come(t, Gate(1, s, nil), tt.logins...)
 				served := ""
 				for range tt.logins {
 					served += <-s.began
@@ -214,7 +214,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 func TestAccountChecksDoNotWaitForPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Gate(1, s)
+		c := Gate(1, s, nil)
 		come(t, c, Login{User: "1"}, Login{User: "2"}, Login{User: "3", AccountOnly: true}, Login{User: "4", AccountOnly: true})
 		if first, second := <-s.began, <-s.began; first != "1" || second != "3" || len(s.began) != 0 {
 			t.Errorf("%s, %s and %d more began", first, second, len(s.began))
@@ -226,7 +226,7 @@ func TestAccountChecksDoNotWaitForPasswords(t *testing.T) {
 func TestOneAddressLeavesRoomForOthersToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Gate(1, s).(*gate)
+		c := Gate(1, s, nil).(*gate)
 		storm := func(remote string, n int) (refused int) {
 			answers := make(chan error, n)
 			for range n {
@@ -267,7 +267,7 @@ func TestOneAddressLeavesRoomForOthersToWait(t *testing.T) {
 func TestGateIsNeverFullerThanItsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Gate(1, s).(*gate)
+		c := Gate(1, s, nil).(*gate)
 		for i := range maxWaiting + 10 {
 			go func() { _, _ = c.Hold(t.Context(), Login{Remote: fmt.Sprintf("2001:db8:%x::1", i)}) }()
 		}
@@ -282,7 +282,7 @@ func TestGateIsNeverFullerThanItsBound(t *testing.T) {
 func TestNobodyWaitsInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		gated := Gate(1, s).(*gate)
+		gated := Gate(1, s, nil).(*gate)
 		gated.passwords.mean = 2 * time.Second
 		c := Deadline(10*time.Second, gated)
 		answers := make(chan error, 20)
@@ -318,7 +318,7 @@ func TestNobodyWaitsInVain(t *testing.T) {
 func TestGateKnowsHowLongConversationsTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{}
-		c := Gate(2, s).(*gate)
+		c := Gate(2, s, nil).(*gate)
 		for _, takes := range []time.Duration{10 * time.Second, 50 * time.Millisecond} { // an outage, and its end
 			s.takes = takes
 			for range 20 {
@@ -336,7 +336,7 @@ func TestGateKnowsHowLongConversationsTake(t *testing.T) {
 func TestNobodyIsSentAwayFromAFreeSeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{takes: 10 * time.Second}
-		c := Gate(1, s)
+		c := Gate(1, s, nil)
 		for range 10 {
 			_, _ = Deadline(10*time.Second, c).Hold(t.Context(), Login{})
 		}
@@ -353,7 +353,7 @@ func TestPanicGivesItsSeatBack(t *testing.T) {
 			panic("no user")
 		}
 		return Account{Name: l.User}, nil
-	}))
+	}), nil)
 	func() {
 		defer func() { _ = recover() }()
 		_, _ = c.Hold(t.Context(), Login{})
@@ -372,7 +372,7 @@ func (f conversationFunc) Hold(ctx context.Context, l Login) (Account, error) { 
 
 func TestGateIsEmptyWhenAllHaveGone(t *testing.T) {
 	s := &slow{takes: 50 * time.Microsecond}
-	c := Gate(3, s).(*gate)
+	c := Gate(3, s, nil).(*gate)
 	var all sync.WaitGroup
 	for i := range 2000 {
 		all.Go(func() {

@@ -4,7 +4,9 @@
 // Everything that stands before the conversation implements Conversation too, so that they can be put on like the skins of an onion:
 //
 //	child := pamauth.Child{Args: []string{"pam-conversation"}, Stack: stack}
-//	pamauth.Cache(30*time.Second, pamauth.Share(pamauth.Deadline(10*time.Second, pamauth.Gate(2, child))))
+//	gate := pamauth.Gate(2, child, observer)
+//	share := pamauth.Share(pamauth.Deadline(10*time.Second, gate), observer)
+//	pamauth.Cache(30*time.Second, share, observer)
 //
 // in this order: an answer that is known waits for nobody; equal logins take one seat, not one each; the time for a conversation includes
 // the waiting for its seat.

@@ -13,13 +13,15 @@ import (
 // The conversation has a context of its own, without values or deadline, which ends early only when nobody waits for it any more. So a Deadline
 // belongs inside: Share(Deadline(…)). Whoever joins later has the rest of its time. Whoever leaves hears all the same what comes of it: of
 // a password that PAM has been asked about, the answer must come to be counted.
-func Share(next Conversation) Conversation {
-	return &share{secret: newSecret(), next: next, underWay: map[digest]*talk{}}
+// observer is told how each conversation ends; nil = nobody is.
+func Share(next Conversation, observer Observer) Conversation {
+	return &share{secret: newSecret(), next: next, observer: orUnobserved(observer), underWay: map[digest]*talk{}}
 }
 
 type share struct {
-	secret secret
-	next   Conversation
+	secret   secret
+	next     Conversation
+	observer Observer
 
 	mu       sync.Mutex
 	underWay map[digest]*talk
@@ -75,6 +77,7 @@ func (s *share) run(ctx context.Context, t *talk, l Login) {
 		if fault := recover(); fault != nil {
 			t.err = fmt.Errorf("%w: panic: %v\n%s", ErrBroken, fault, debug.Stack())
 		}
+		s.observer.Ended(t.err)
 		s.mu.Lock()
 		delete(s.underWay, t.key)
 		s.mu.Unlock()

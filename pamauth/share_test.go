@@ -65,7 +65,7 @@ func several(ctx context.Context, c Conversation, l Login, n int) chan answer {
 func TestEqualLoginsShareOneConversation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Share(s)
+		c := Share(s, nil)
 		answers := several(t.Context(), c, alice, 50)
 		synctest.Wait()
 		if len(s.began) != 1 {
@@ -90,7 +90,7 @@ func TestEqualLoginsShareOneConversation(t *testing.T) {
 func TestOtherLoginsHaveTheirOwnConversations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepwise()
-		c := Share(s)
+		c := Share(s, nil)
 		several(t.Context(), c, alice, 1)
 		for _, l := range others {
 			several(t.Context(), c, l, 1)
@@ -108,7 +108,7 @@ func TestSharedRefusalIsEverybodys(t *testing.T) {
 		c := Share(conversationFunc(func(context.Context, Login) (Account, error) {
 			time.Sleep(time.Second)
 			return Account{}, fmt.Errorf("%w: no", ErrRefused)
-		}))
+		}), nil)
 		answers := several(t.Context(), c, alice, 3)
 		for range 3 {
 			if a := <-answers; !errors.Is(a.err, ErrRefused) {
@@ -121,7 +121,7 @@ func TestSharedRefusalIsEverybodys(t *testing.T) {
 func TestWhoLeavesASharedConversationLeavesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{takes: 5 * time.Second}
-		c := Share(s)
+		c := Share(s, nil)
 		first, cancel := context.WithCancel(t.Context())
 		left := several(first, c, alice, 1)
 		synctest.Wait()
@@ -141,7 +141,7 @@ func TestWhoLeavesASharedConversationLeavesAlone(t *testing.T) {
 func TestAConversationThatHasBegunIsHeldToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{takes: 5 * time.Second}
-		c := Share(Deadline(10*time.Second, Gate(1, s)))
+		c := Share(Deadline(10*time.Second, Gate(1, s, nil)), nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := several(ctx, c, alice, 3)
 		synctest.Wait()
@@ -168,7 +168,7 @@ func TestAConversationThatNobodyWaitsForEndsAtItsDeadline(t *testing.T) {
 		s := &slow{takes: time.Hour}
 		ctx, cancel := context.WithCancel(t.Context())
 		began := time.Now()
-		left := several(ctx, Share(Deadline(10*time.Second, Gate(1, s))), alice, 1)
+		left := several(ctx, Share(Deadline(10*time.Second, Gate(1, s, nil)), nil), alice, 1)
 		synctest.Wait()
 		cancel()
 		if a := <-left; !errors.Is(a.err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second || s.now.Load() != 0 {
@@ -188,7 +188,7 @@ func TestWhoComesAfterTheLastHasLeftBeginsAnew(t *testing.T) {
 			case <-time.After(5 * time.Second):
 				return Account{Name: l.User}, nil
 			}
-		}))
+		}), nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := several(ctx, c, alice, 1)
 		synctest.Wait()
@@ -208,7 +208,7 @@ func TestWhoComesAfterTheLastHasLeftBeginsAnew(t *testing.T) {
 func TestAConversationThatSaysItWasCancelledIsBelieved(t *testing.T) {
 	c := Share(conversationFunc(func(context.Context, Login) (Account, error) {
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, context.Canceled)
-	}))
+	}), nil)
 	if _, err := c.Hold(t.Context(), alice); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
@@ -216,7 +216,7 @@ func TestAConversationThatSaysItWasCancelledIsBelieved(t *testing.T) {
 
 func TestDeadlineInsideAShareIsTheConversations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Share(Deadline(10*time.Second, &slow{takes: time.Hour}))
+		c := Share(Deadline(10*time.Second, &slow{takes: time.Hour}), nil)
 		began := time.Now()
 		first := several(t.Context(), c, alice, 1)
 		time.Sleep(9 * time.Second)
@@ -243,7 +243,7 @@ func TestSharedConversationThatDoesNotReturnLeavesNobodyWaiting(t *testing.T) {
 					time.Sleep(time.Second)
 					fault.do()
 					return Account{Name: "nobody"}, nil
-				}))
+				}), nil)
 				answers := several(t.Context(), c, alice, 3)
 				for range 3 {
 					a := <-answers
@@ -265,7 +265,7 @@ func TestNobodySharesGroups(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		return Account{Name: "alice", Groups: []Group{{"users", 100}, {"staff", 50}}}, nil
 	})
-	for name, c := range map[string]Conversation{"share": Share(known), "cache": Cache(time.Minute, known)} {
+	for name, c := range map[string]Conversation{"share": Share(known, nil), "cache": Cache(time.Minute, known, nil)} {
 		t.Run(name, func(t *testing.T) {
 			for a := range 3 {
 				answers := several(t.Context(), c, alice, 4)
@@ -282,7 +282,7 @@ func TestNobodySharesGroups(t *testing.T) {
 }
 
 func TestShareWithManyWhoComeAndGo(t *testing.T) {
-	c := Share(&slow{takes: 2 * time.Millisecond}).(*share)
+	c := Share(&slow{takes: 2 * time.Millisecond}, nil).(*share)
 	var all sync.WaitGroup
 	for i := range 2000 {
 		all.Go(func() {

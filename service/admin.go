@@ -13,7 +13,7 @@ import (
 	"dockerauth/metrics"
 )
 
-// The bounds of the admin listener: one or two probes and a Prometheus ask there, every few seconds.
+// The bounds of the admin listener: one or two probes and a Prometheus ask it every few seconds.
 const (
 	adminConns = 16
 	adminGrace = time.Second
@@ -30,38 +30,41 @@ func adminListener(spec string) (net.Listener, error) {
 	return gateway.Listen(spec)
 }
 
-// serveAdmin answers until ctx is done. A fault here is logged and harms nobody: the listener of its own, with a few connections, keeps
-// probes and the curious away from those who log in.
-func (l *live) serveAdmin(ctx context.Context, listener net.Listener) {
-	l.log().Info("admin listening", "address", listener.Addr().String())
+// serveAdmin answers until ctx is done. A fault here is logged and stops nothing else. The listener
+// is its own, with a few connections, so that probes cannot keep logins waiting.
+func serveAdmin(ctx context.Context, r *reloader, listener net.Listener) {
+	r.log().Info("admin listening", "address", listener.Addr().String())
 	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
-		l.log().Warn("admin listener can be reached from other machines, and asks nobody for a password", "address", address.String())
+		r.log().Warn("admin listener can be reached from other machines, and asks nobody for a password",
+			"address", address.String())
 	}
-	o := gateway.Options{Log: slog.New(liveLog{l}), Grace: adminGrace, MaxConns: adminConns}
-	if err := gateway.ServeHTTP(ctx, listener, admin{l}, o); err != nil && ctx.Err() == nil { // at the end nobody is waited for
-		l.log().Error("admin listener failed", "reason", err.Error())
+	o := gateway.Options{Log: slog.New(reloadHandler{r}), Grace: adminGrace, MaxConns: adminConns}
+	// At the end it does not wait for connections.
+	if err := gateway.ServeHTTP(ctx, listener, admin{r}, o); err != nil && ctx.Err() == nil {
+		r.log().Error("admin listener failed", "reason", err.Error())
 	}
 }
 
 // admin answers /healthz and /metrics. It changes nothing and asks nobody.
-type admin struct{ *live }
+type admin struct{ *reloader }
 
 func (a admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	const text = "text/plain; charset=utf-8"
 	switch {
 	case r.URL.Path != "/healthz" && r.URL.Path != "/metrics":
-		send(w, http.StatusNotFound, "text/plain; charset=utf-8", []byte("there are /healthz and /metrics here\n"))
+		send(w, http.StatusNotFound, text, []byte("there are /healthz and /metrics here\n"))
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
-		send(w, http.StatusMethodNotAllowed, "text/plain; charset=utf-8", []byte("only GET and HEAD are answered here\n"))
+		send(w, http.StatusMethodNotAllowed, text, []byte("only GET and HEAD are answered here\n"))
 	case r.URL.Path == "/healthz":
 		a.sendHealth(w)
 	default:
-		send(w, http.StatusOK, metrics.ContentType, a.exposition(time.Now()))
+		send(w, http.StatusOK, metrics.ContentType, writeMetrics(a.reloader, time.Now()))
 	}
 }
 
 func (a admin) sendHealth(w http.ResponseWriter) {
-	h := a.health(time.Now())
+	h := checkHealth(a.reloader, time.Now())
 	text, err := json.MarshalIndent(h, "", "  ")
 	if err != nil {
 		panic(err) // texts, numbers and times only: cannot happen
@@ -78,5 +81,5 @@ func send(w http.ResponseWriter, status int, contentType string, text []byte) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // who has gone needs no answer
+	_, _ = w.Write(text) // the client may have gone
 }

@@ -31,14 +31,14 @@ import (
 // adminStage is a long-lived service without a door. Its PAM is played, since conversations are tested in pamauth and e2e: the user's name
 // says what comes of it.
 type adminStage struct {
-	*live
+	*reloader
 	dir, config string
 	log         *bytes.Buffer
 	asked       [5]atomic.Uint64 // by place in playedResults
 	ended       time.Time        // of the certificate
 }
 
-var playedResults = []string{talkAccepted, talkRefused, talkBusy, talkBroken, talkAbandoned}
+var playedResults = []string{resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned}
 
 const stageConfig = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\naudience: a\npam: {confdir: pam.d, concurrency: 4}\n"
 
@@ -48,13 +48,13 @@ func newAdminStage(t *testing.T) *adminStage {
 	s.config = s.write(t, "config.yml", stageConfig)
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
-	f := newFigures()
+	f := newMetricSet()
 	var mu sync.Mutex
-	stderr := stderrLines(lockedWriter{&mu, s.log}, &f.losses)
-	d := door{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.observe, converse: func(cfg *config.Config) pamauth.Conversation {
-		return f.conversation(cfg, s)
+	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
+	d := runtimeOptions{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.requestEnded, converse: func(cfg *config.Config) pamauth.Conversation {
+		return inFrontOf(s, cfg, f)
 	}}
-	s.live = &live{figures: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
+	s.reloader = &reloader{metrics: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
 	return s
 }
 
@@ -127,7 +127,7 @@ func (s *adminStage) login(user, password, remote string) {
 
 func (s *adminStage) get(method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	admin{s.live}.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	admin{s.reloader}.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 	return w
 }
 
@@ -135,9 +135,10 @@ func (s *adminStage) page() string { return s.get(http.MethodGet, "/metrics").Bo
 
 func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 	talks := func(results ...string) func(*testing.T, *adminStage) {
-		return func(_ *testing.T, s *adminStage) {
+		return func(t *testing.T, s *adminStage) {
 			for _, r := range results {
-				s.figures.ended(r)
+				_, err := s.Hold(t.Context(), pamauth.Login{User: r})
+				s.metrics.Ended(err)
 			}
 		}
 	}
@@ -150,7 +151,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 		serving bool
 		reason  string // part of the only one
 	}{
-		{name: "all is well", happens: talks(talkAccepted), status: "ok", serving: true},
+		{name: "all is well", happens: talks(resultAccepted), status: "ok", serving: true},
 		{name: "nobody has logged in", happens: talks(), status: "ok", serving: true},
 		{name: "no configuration", unread: true, happens: func(t *testing.T, s *adminStage) {
 			s.write(t, "config.yml", "isuer: typo\n")
@@ -171,18 +172,18 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, status: "degraded", reason: "PAM service file"},
-		{name: "PAM broke four times", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken), status: "ok", serving: true},
-		{name: "PAM broke five times", happens: talks(talkAccepted, talkBroken, talkBroken, talkBroken, talkBroken, talkBroken), status: "degraded", reason: "no answer"},
-		{name: "PAM broke five times, and nobody noticed since", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken, talkBroken),
+		{name: "PAM broke four times", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken), status: "ok", serving: true},
+		{name: "PAM broke five times", happens: talks(resultAccepted, resultBroken, resultBroken, resultBroken, resultBroken, resultBroken), status: "degraded", reason: "no answer"},
+		{name: "PAM broke five times, and nobody noticed since", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
 			later: brokenFor, status: "ok", serving: true},
-		{name: "a no is an answer", happens: talks(talkBroken, talkBroken, talkBroken, talkBroken, talkRefused, talkBroken), status: "ok", serving: true},
-		{name: "who is told to wait, or hangs up, says nothing about PAM", happens: talks(talkBroken, talkBroken, talkBusy, talkAbandoned, talkAbandoned, talkAbandoned),
+		{name: "a no is an answer", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultRefused, resultBroken), status: "ok", serving: true},
+		{name: "who is told to wait, or hangs up, says nothing about PAM", happens: talks(resultBroken, resultBroken, resultBusy, resultAbandoned, resultAbandoned, resultAbandoned),
 			status: "ok", serving: true},
-		{name: "nor does he hide what is broken", happens: talks(talkBroken, talkBroken, talkBroken, talkBusy, talkBroken, talkAbandoned, talkBroken, talkAbandoned),
+		{name: "nor does he hide what is broken", happens: talks(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned, resultBroken, resultAbandoned),
 			status: "degraded", reason: "no answer"},
 		{name: "a line of the log was lost", happens: func(t *testing.T, s *adminStage) {
 			talks()(t, s)
-			s.live.out().lose(errUnread)
+			s.logWriter().drop(errWriteTimeout)
 		}, status: "degraded", serving: true, reason: "the log cannot be written"},
 		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true, reason: "certificate has expired"},
 	}
@@ -193,7 +194,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				s.mustReload(t)
 			}
 			tt.happens(t, s)
-			h := s.health(time.Now().Add(tt.later))
+			h := checkHealth(s.reloader, time.Now().Add(tt.later))
 			if h.Status != tt.status || h.serving != tt.serving {
 				t.Errorf("status %s, serving %t, for %q", h.Status, h.serving, h.Reasons)
 			}
@@ -207,8 +208,8 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 			if got := s.get(http.MethodGet, "/healthz"); got.Code != want {
 				t.Errorf("status code %d, want %d", got.Code, want)
 			}
-			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_healthy"] != truth(tt.serving) {
-				t.Errorf("dockerauth_healthy is %v", samples["dockerauth_healthy"])
+			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_ready"] != truth(tt.serving) {
+				t.Errorf("dockerauth_ready is %v", samples["dockerauth_ready"])
 			}
 		})
 	}
@@ -291,7 +292,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			if err := s.reload(); err == nil {
 				t.Fatalf("this is no mistake: %s", mistake)
 			}
-			h := s.health(time.Now())
+			h := checkHealth(s.reloader, time.Now())
 			if !strings.HasPrefix(h.Config.Error, s.config) {
 				t.Errorf("the error does not name the file: %q", h.Config.Error)
 			}
@@ -382,8 +383,8 @@ func TestFiguresAgreeWithTheLog(t *testing.T) {
 		}
 		asked += want
 	}
-	if got := samples["dockerauth_pam_wait_seconds_count"]; got != asked || samples["dockerauth_pam_waiting"] != 0 {
-		t.Errorf("%v waited and %v still do, PAM was asked %v times", got, samples["dockerauth_pam_waiting"], asked)
+	if got := samples["dockerauth_pam_queue_wait_seconds_count"]; got != asked || samples["dockerauth_pam_queue_length"] != 0 {
+		t.Errorf("%v waited and %v still do, PAM was asked %v times", got, samples["dockerauth_pam_queue_length"], asked)
 	}
 	if hits := samples["dockerauth_pam_cache_hits_total"]; hits == 0 || hits > samples[`dockerauth_requests_total{outcome="granted"}`] {
 		t.Errorf("%v answers from the cache", hits)
@@ -411,22 +412,22 @@ func TestAnAnswerThatIsKnownIsAHit(t *testing.T) {
 
 // What waits for its turn is seen to.
 func TestWaitingLoginsAreCounted(t *testing.T) {
-	f := newFigures()
+	f := newMetricSet()
 	began, proceed := make(chan struct{}), make(chan struct{})
-	talk := f.conversation(&config.Config{PAM: config.PAM{Concurrency: 1}}, holdFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
+	talk := inFrontOf(holdFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
 		began <- struct{}{}
 		<-proceed
 		return pamauth.Account{Name: "a"}, nil
-	}))
+	}), &config.Config{PAM: config.PAM{Concurrency: 1}}, f)
 	var all sync.WaitGroup
 	ask := func(user string, ctx context.Context) {
 		all.Go(func() { _, _ = talk.Hold(ctx, pamauth.Login{User: user, Password: "p"}) })
 	}
 	waiting := func(want int64) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); f.waiting.Load() != want; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); f.queueLength.Load() != want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%d wait, want %d", f.waiting.Load(), want)
+				t.Fatalf("%d wait, want %d", f.queueLength.Load(), want)
 			}
 		}
 	}
@@ -444,8 +445,8 @@ func TestWaitingLoginsAreCounted(t *testing.T) {
 	waiting(0)
 	proceed <- struct{}{}
 	all.Wait()
-	if f.talks.Of(talkAccepted) != 2 || f.talks.Of(talkAbandoned) != 1 {
-		t.Errorf("accepted %d, abandoned %d", f.talks.Of(talkAccepted), f.talks.Of(talkAbandoned))
+	if f.conversations.Of(resultAccepted) != 2 || f.conversations.Of(resultAbandoned) != 1 {
+		t.Errorf("accepted %d, abandoned %d", f.conversations.Of(resultAccepted), f.conversations.Of(resultAbandoned))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"dockerauth/cli"
 	"dockerauth/config"
@@ -15,6 +16,10 @@ import (
 
 // maxTallies is how many records of refused passwords a process keeps: 30 to 60 MB when somebody has gone to the trouble of filling it.
 const maxTallies = 100_000
+
+// failureDelay is longer than a wrong password takes in all but the slowest directories, and no
+// longer than a person minds.
+const failureDelay = time.Second
 
 // guard speaks handler's language towards the handler and throttle's towards the throttle.
 type guard struct{ *throttle.Throttle }
@@ -121,7 +126,7 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guar
 		return nil, err
 	}
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
-	file := stampOf(cfg.Path)
+	file := stateOf(cfg.Path)
 	epoch := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
 	return guard{&throttle.Throttle{Store: records, Secret: secret, Epoch: epoch, Delay: failureDelay, Report: report}}, nil
 }

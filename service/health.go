@@ -15,13 +15,14 @@ import (
 const (
 	// brokenMany conversations in a row without an answer are no accident.
 	brokenMany = 5
-	// brokenFor is how long they count. PAM is not asked for the sake of a health check: a login costs a process, and one with a name that
-	// cannot exist would fill the log of a directory. So when a balancer has sent everybody elsewhere nothing here finds out that PAM answers
-	// again; after this time the next logins are to try it.
+	// brokenFor is how long they count. A health check does not ask PAM: a login costs a process, and
+	// one with a name that cannot exist would fill the log of a directory. So when a balancer has sent
+	// everybody elsewhere, only new logins find out that PAM answers again.
 	brokenFor = time.Minute
 )
 
-// health is the answer to /healthz. Its texts are ours, paths and places in files: what stands in the files may be a person's name.
+// health is the answer to /healthz. It holds fixed texts, paths and line numbers, but nothing out of
+// the files: that may be a person's name.
 type health struct {
 	Status    string       `json:"status"` // "ok" or "degraded"
 	Reasons   []string     `json:"reasons"`
@@ -29,7 +30,7 @@ type health struct {
 	Config    configHealth `json:"config"`
 	Key       *keyHealth   `json:"key"` // null without a configuration, as PAM
 	PAM       *pamHealth   `json:"pam"`
-	LastError *event       `json:"last_error"` // the last token request that was not answered for a fault of ours
+	LastError *event       `json:"last_error"` // the last token request that failed on this side
 
 	serving bool // logins can be answered
 }
@@ -50,17 +51,17 @@ type keyHealth struct {
 type pamHealth struct {
 	ServiceFileGood  bool   `json:"service_file_good"`
 	ServiceFileError string `json:"service_file_error"`
-	Last             *event `json:"last_conversation"` // null = none yet; what was too busy or given up does not count
+	Last             *event `json:"last_conversation"` // null = none yet; one that was busy or abandoned does not count
 	BrokenInARow     int32  `json:"broken_in_a_row"`
 }
 
-// health looks at what is there and asks nobody.
-func (l *live) health(now time.Time) *health {
-	h := &health{Reasons: []string{}, Version: cli.Version(), LastError: l.figures.trouble.Load()}
-	s, failed := l.current.Load(), l.failed.Load()
+// checkHealth looks at files and at what was counted. It asks neither PAM nor a directory.
+func checkHealth(r *reloader, now time.Time) *health {
+	h := &health{Reasons: []string{}, Version: cli.Version(), LastError: r.metrics.lastFailure.Load()}
+	s, failed := r.current.Load(), r.failed.Load()
 	h.Config.Good = failed == nil
 	if failed != nil {
-		h.Config.Error = place(failed.err)
+		h.Config.Error = errorPlace(failed.err)
 	}
 	h.serving = s != nil
 	switch {
@@ -71,10 +72,10 @@ func (l *live) health(now time.Time) *health {
 	}
 	if s != nil {
 		h.Config.Path, h.Config.Loaded = s.config.Path, &s.loaded
-		h.lookAtKey(s.config.Key, now)
-		h.lookAtPAM(s, l.figures, now)
+		h.checkKey(s.config.Key, now)
+		h.checkPAM(s, r.metrics, now)
 	}
-	if l.out().losing() {
+	if r.logWriter().isDropping() {
 		h.reason("the log cannot be written")
 	}
 	h.Status = "ok"
@@ -86,7 +87,7 @@ func (l *live) health(now time.Time) *health {
 
 func (h *health) reason(text string) { h.Reasons = append(h.Reasons, text) }
 
-func (h *health) lookAtKey(key *jwtsign.Key, now time.Time) {
+func (h *health) checkKey(key *jwtsign.Key, now time.Time) {
 	h.Key = &keyHealth{Algorithm: key.Algorithm(), ID: idOf(key)}
 	if notAfter, ok := expiry(key); ok {
 		h.Key.NotAfter = &notAfter
@@ -96,7 +97,7 @@ func (h *health) lookAtKey(key *jwtsign.Key, now time.Time) {
 	}
 }
 
-// idOf is the key's id, or where a certificate goes before the thumbprint that tells it from others.
+// idOf is the key's id, or the thumbprint where tokens carry a certificate instead.
 func idOf(key *jwtsign.Key) string {
 	if id := key.KeyID(); id != "" {
 		return id
@@ -118,11 +119,11 @@ func expiry(key *jwtsign.Key) (notAfter time.Time, ok bool) {
 	return notAfter, ok
 }
 
-func (h *health) lookAtPAM(s *service, f *figures, now time.Time) {
+func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 	err := Stack(s.config).Check()
-	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: f.talk.Load(), BrokenInARow: f.broken.Load()}
+	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: m.lastConversation.Load(), BrokenInARow: m.brokenInARow.Load()}
 	if err != nil {
-		h.PAM.ServiceFileError = place(err)
+		h.PAM.ServiceFileError = errorPlace(err)
 		h.reason("the PAM service file is not in order")
 		h.serving = false
 	}
@@ -132,8 +133,8 @@ func (h *health) lookAtPAM(s *service, f *figures, now time.Time) {
 	}
 }
 
-// place is where something is wrong. What is wrong there may quote a name, so that is the log's.
-func place(err error) string {
+// errorPlace is where something is wrong. What is wrong there may quote a name, so only the log says it.
+func errorPlace(err error) string {
 	var errs config.Errors
 	if !errors.As(err, &errs) || len(errs) == 0 {
 		first, _, _ := strings.Cut(err.Error(), "\n")
@@ -147,7 +148,7 @@ func place(err error) string {
 	return withoutQuoted(first.Error())
 }
 
-// withoutQuoted leaves out what stands in quotes: our errors quote every value.
+// withoutQuoted leaves out what is in quotes: dockerauth's errors quote every value.
 func withoutQuoted(text string) string {
 	var b strings.Builder
 	for {

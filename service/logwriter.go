@@ -14,11 +14,12 @@ import (
 	"dockerauth/cli"
 )
 
-// openLog opens a log file for appending. A log file is never readable by everybody: it tells who logs in from where.
-func openLog(path string, stderr io.Writer, losses *atomic.Uint64) (*lines, error) {
+// openLog opens a log file for appending. It is never readable by everybody: it says who logs in
+// from where.
+func openLog(path string, stderr io.Writer, dropped *atomic.Uint64) (*logWriter, error) {
 	const mode = 0o640
-	// A named pipe would otherwise hold the open, and so the start, until somebody reads it. To open it for reading as well would be to never hear
-	// that its reader has gone.
+	// Without O_NONBLOCK a named pipe would hold the open, and so the start, until it has a reader. If
+	// the pipe were open for reading as well, writing would not fail when its reader has gone.
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, mode)
 	if errors.Is(err, syscall.ENXIO) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNoReader}
@@ -26,13 +27,14 @@ func openLog(path string, stderr io.Writer, losses *atomic.Uint64) (*lines, erro
 	if err != nil {
 		return nil, err
 	}
-	l := newLines(file, path, stderr, losses) // the file is closed by the runtime once no request writes to it any more
-	l.torn = endsTorn(path)
-	return l, nil
+	w := newLogWriter(file, path, stderr, dropped) // the runtime closes the file when no request uses it any more
+	w.midLine = endsMidLine(path)
+	return w, nil
 }
 
-// endsTorn reports that the last line has no end: the disk was full. Whoever may not read the log may write to it all the same.
-func endsTorn(path string) bool {
+// endsMidLine reports that the last line has no end: the disk was full. A process that may not read
+// the log may write to it all the same.
+func endsMidLine(path string) bool {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false
@@ -47,58 +49,60 @@ func endsTorn(path string) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// patience is how long a request waits for its line to be written. Whoever reads the log may stop, and must not stop the logins with it.
-const patience = time.Second
+// logWriteTimeout is how long a request waits for its line to be written. The reader of a log may
+// stop, and must not stop the logins with it.
+const logWriteTimeout = time.Second
 
-var errUnread = errors.New("nobody takes what is written")
+var errWriteTimeout = errors.New("the reader takes no more")
 
 // ErrNoReader is the cause where the log file is a named pipe without a reader.
-var ErrNoReader = errors.New("a named pipe that nobody reads")
+var ErrNoReader = errors.New("a named pipe without a reader")
 
-// lines writes whole lines, one with each Write, and comes back within a bounded time. While one cannot be written, those that follow are dropped
-// and counted. When there is no room for one it says so once, and begins the next one on a line of its own, so that what was cut off takes
-// nothing along.
-type lines struct {
-	to     io.Writer
-	name   string
-	stderr io.Writer      // where losses are told; nil = in to itself, when it can be written again
-	losses *atomic.Uint64 // of the whole process
-	wait   time.Duration
+// logWriter writes whole lines, one with each Write, within a bounded time. While a line cannot be
+// written, it drops and counts those that follow. When there is no room for one it says so once, and
+// starts the next one on a line of its own.
+type logWriter struct {
+	to      io.Writer
+	name    string
+	stderr  io.Writer      // where dropped lines are reported; nil = in to itself, when it is writable again
+	dropped *atomic.Uint64 // of the whole process
+	timeout time.Duration
 
-	turn chan struct{} // has one in it; whoever has taken it writes
-	torn bool          // what was written last does not end a line; belongs to whoever has the turn
+	token   chan struct{} // has one in it; its taker writes
+	midLine bool          // what was written last does not end a line; belongs to the holder of token
 
 	mu      sync.Mutex
-	stalled bool // whoever has the turn has waited too long for his write
-	lost    int  // lines since the last one that was written whole
+	stalled bool // the holder of token has timed out
+	pending int  // lines dropped since the last one that was written whole
 }
 
-func newLines(to io.Writer, name string, stderr io.Writer, losses *atomic.Uint64) *lines {
-	l := &lines{to: to, name: name, stderr: stderr, losses: losses, wait: patience, turn: make(chan struct{}, 1)}
-	l.turn <- struct{}{}
-	return l
+func newLogWriter(to io.Writer, name string, stderr io.Writer, dropped *atomic.Uint64) *logWriter {
+	w := &logWriter{to: to, name: name, stderr: stderr, dropped: dropped, timeout: logWriteTimeout}
+	w.token = make(chan struct{}, 1)
+	w.token <- struct{}{}
+	return w
 }
 
-// stderrLines is the standard error of a process that stays: its reader may stop too.
-func stderrLines(stderr io.Writer, losses *atomic.Uint64) *lines {
-	return newLines(stderr, "standard error", nil, losses)
+// newStderrWriter is the standard error of a process that stays: its reader may stop too.
+func newStderrWriter(stderr io.Writer, dropped *atomic.Uint64) *logWriter {
+	return newLogWriter(stderr, "standard error", nil, dropped)
 }
 
-func (l *lines) Write(line []byte) (int, error) {
-	tooLong := time.NewTimer(l.wait)
-	defer tooLong.Stop()
-	if !l.takeTurn(tooLong.C) {
-		l.lose(errUnread)
-		return 0, errUnread
+func (w *logWriter) Write(line []byte) (int, error) {
+	timeout := time.NewTimer(w.timeout)
+	defer timeout.Stop()
+	if !w.acquire(timeout.C) {
+		w.drop(errWriteTimeout)
+		return 0, errWriteTimeout
 	}
-	text := append([]byte(nil), line...) // the caller's is his again when this returns, perhaps before it is written
+	text := append([]byte(nil), line...) // the caller may reuse line before it is written
 	done, ended := make(chan error, 1), false
 	go func() {
-		done <- l.put(text)
-		l.mu.Lock()
-		ended, l.stalled = true, false
-		l.mu.Unlock()
-		l.turn <- struct{}{}
+		done <- w.writeLine(text)
+		w.mu.Lock()
+		ended, w.stalled = true, false
+		w.mu.Unlock()
+		w.token <- struct{}{}
 	}()
 	select {
 	case err := <-done:
@@ -106,83 +110,85 @@ func (l *lines) Write(line []byte) (int, error) {
 			return 0, err
 		}
 		return len(line), nil
-	case <-tooLong.C:
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.stalled = !ended // and the line may yet be written
-		return 0, errUnread
+	case <-timeout.C:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.stalled = !ended // and the line may yet be written
+		return 0, errWriteTimeout
 	}
 }
 
-// takeTurn is false when the turn does not come: at once while a write is stuck, so that only the first requests wait.
-func (l *lines) takeTurn(tooLong <-chan time.Time) bool {
+// acquire takes the token. It fails at once while a write is stalled, so that only the first requests
+// wait.
+func (w *logWriter) acquire(timeout <-chan time.Time) bool {
 	select {
-	case <-l.turn:
+	case <-w.token:
 		return true
 	default:
 	}
-	if stalled, _ := l.condition(); stalled {
+	if stalled, _ := w.state(); stalled {
 		return false
 	}
 	select {
-	case <-l.turn:
+	case <-w.token:
 		return true
-	case <-tooLong:
+	case <-timeout:
 		return false
 	}
 }
 
-// put writes a line, by whoever has the turn.
-func (l *lines) put(line []byte) error {
-	begin, told := "", ""
-	_, lost := l.condition()
-	if lost > 0 {
-		told = fmt.Sprintf("dockerauth: %s can be written again, %d lines are lost\n", l.name, lost)
+// writeLine is for the holder of the token.
+func (w *logWriter) writeLine(line []byte) error {
+	prefix, report := "", ""
+	_, pending := w.state()
+	if pending > 0 {
+		report = fmt.Sprintf("dockerauth: %s is writable again, %d lines were dropped\n", w.name, pending)
 	}
-	if l.torn {
-		begin = "\n"
+	if w.midLine {
+		prefix = "\n"
 	}
-	if l.stderr == nil {
-		begin += told // which is true if it can be read
+	if w.stderr == nil {
+		prefix += report
 	}
-	text := append([]byte(begin), line...)
-	n, err := l.to.Write(text)
+	text := append([]byte(prefix), line...)
+	n, err := w.to.Write(text)
 	if n > 0 {
-		l.torn = text[n-1] != '\n'
+		w.midLine = text[n-1] != '\n'
 	}
 	if err != nil {
-		l.lose(err)
+		w.drop(err)
 		return err
 	}
-	if l.stderr != nil && lost > 0 {
-		_, _ = io.WriteString(l.stderr, told)
+	if w.stderr != nil && pending > 0 {
+		_, _ = io.WriteString(w.stderr, report)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lost -= lost
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending -= pending
 	return nil
 }
 
-func (l *lines) condition() (stalled bool, lost int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stalled, l.lost
+func (w *logWriter) state() (stalled bool, pending int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stalled, w.pending
 }
 
-// lose counts a line, and tells of the first.
-func (l *lines) lose(err error) {
-	l.losses.Add(1)
-	l.mu.Lock()
-	first := l.lost == 0
-	l.lost++
-	l.mu.Unlock()
-	if first && l.stderr != nil {
-		fmt.Fprintf(l.stderr, "dockerauth: write log %s: %v\n  requests are answered and leave no line until this is mended\n", l.name, cli.Cause(err))
+// drop counts a line, and reports the first.
+func (w *logWriter) drop(err error) {
+	w.dropped.Add(1)
+	w.mu.Lock()
+	first := w.pending == 0
+	w.pending++
+	w.mu.Unlock()
+	if first && w.stderr != nil {
+		fmt.Fprintf(w.stderr, "dockerauth: write log %s: %v\n  log lines are dropped until the log is writable\n",
+			w.name, cli.Cause(err))
 	}
 }
 
-// losing reports that the last line was not written.
-func (l *lines) losing() bool {
-	stalled, lost := l.condition()
-	return stalled || lost > 0
+// isDropping reports that the last line was not written.
+func (w *logWriter) isDropping() bool {
+	stalled, pending := w.state()
+	return stalled || pending > 0
 }

@@ -35,7 +35,7 @@ func (d *disk) Write(p []byte) (int, error) {
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 	for room := range 9 {
 		d, said := &disk{room: 4 + room}, &bytes.Buffer{}
-		l := newLines(d, "auth.log", said, new(atomic.Uint64))
+		l := newLogWriter(d, "auth.log", said, new(atomic.Uint64))
 		for _, line := range []string{"one\n", "two\n", "three\n"} {
 			_, _ = l.Write([]byte(line))
 		}
@@ -49,7 +49,7 @@ func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 		if !strings.HasPrefix(got, "one\n") || !strings.HasSuffix(got, "\nfour\nfive\n") {
 			t.Errorf("with room for %d bytes more: %q", room, got)
 		}
-		if strings.Count(said.String(), "no space left on device") != 1 || strings.Count(said.String(), "can be written again") != 1 {
+		if strings.Count(said.String(), "no space left on device") != 1 || strings.Count(said.String(), "is writable again") != 1 {
 			t.Errorf("with room for %d bytes more it was said: %q", room, said)
 		}
 	}
@@ -104,7 +104,7 @@ func stalledPipe(t *testing.T) (reader, writer *os.File) {
 }
 
 // fill writes lines until one is not taken, and returns how many were.
-func fill(t *testing.T, l *lines) (written int) {
+func fill(t *testing.T, l *logWriter) (written int) {
 	t.Helper()
 	for ; written < 10_000; written++ {
 		if _, err := l.Write([]byte(strings.Repeat("x", 1000) + "\n")); err != nil {
@@ -118,17 +118,17 @@ func fill(t *testing.T, l *lines) (written int) {
 func TestALogThatNobodyReadsHoldsNobodyUp(t *testing.T) {
 	reader, writer := stalledPipe(t)
 	var losses atomic.Uint64
-	l := stderrLines(writer, &losses)
-	l.wait = 20 * time.Millisecond
+	l := newStderrWriter(writer, &losses)
+	l.timeout = 20 * time.Millisecond
 	written := fill(t, l)
-	l.wait = time.Hour // only the first waits
+	l.timeout = time.Hour // only the first waits
 	for range 50 {
 		if _, err := l.Write([]byte("dropped\n")); err == nil {
 			t.Fatal("a line was taken that cannot have been written")
 		}
 	}
-	if !l.losing() || losses.Load() != 50 {
-		t.Errorf("losing %v, %d lines lost, want 50", l.losing(), losses.Load())
+	if !l.isDropping() || losses.Load() != 50 {
+		t.Errorf("losing %v, %d lines lost, want 50", l.isDropping(), losses.Load())
 	}
 	in := bufio.NewScanner(reader)
 	for range written + 1 { // the one that was late is not lost
@@ -139,12 +139,12 @@ func TestALogThatNobodyReadsHoldsNobodyUp(t *testing.T) {
 	if _, err := l.Write([]byte("after\n")); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"dockerauth: standard error can be written again, 50 lines are lost", "after"} {
+	for _, want := range []string{"dockerauth: standard error is writable again, 50 lines were dropped", "after"} {
 		if !in.Scan() || in.Text() != want {
 			t.Errorf("got %q, want %q", in.Text(), want)
 		}
 	}
-	if l.losing() {
+	if l.isDropping() {
 		t.Error("it still says that lines are lost")
 	}
 }
@@ -163,11 +163,11 @@ func (s slow) Write(text []byte) (int, error) {
 // A line belongs to slog again when Write has returned, and may by then not be written.
 func TestALateLineIsTheOneThatWasWritten(t *testing.T) {
 	reader, writer := stalledPipe(t)
-	l := stderrLines(writer, new(atomic.Uint64))
+	l := newStderrWriter(writer, new(atomic.Uint64))
 	in := bufio.NewScanner(reader)
 	line := []byte("late\n")
 	l.to = slow{writer, 20 * time.Millisecond}
-	l.wait = time.Millisecond
+	l.timeout = time.Millisecond
 	if _, err := l.Write(line); err == nil {
 		t.Fatal("it came back late")
 	}
@@ -234,7 +234,7 @@ func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 				text = strings.Replace(stageConfig, "pam: {", "\npam: {service: nobody-has-this, ", 1)
 			}
 			s.write(t, "config.yml", text)
-			err := s.live.reload()
+			err := s.reloader.reload()
 			var errs config.Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("got %v", err)

@@ -6,28 +6,27 @@ import (
 	"sync/atomic"
 	"time"
 
-	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/metrics"
 	"dockerauth/pamauth"
 )
 
-// figures are what a long-lived door counts. They outlive a changed configuration. No name, address or text of anybody is among them:
-// whoever can connect to the admin listener sees them all.
-type figures struct {
-	started  time.Time
-	requests *metrics.Counts    // token requests, by outcome
-	took     *metrics.Histogram // all of them
-	trouble  atomic.Pointer[event]
+// metricSet is what a long-lived process counts. It outlives a changed configuration. It holds no
+// name, address or text of a client: anyone who can connect to the admin listener sees it all.
+type metricSet struct {
+	started         time.Time
+	requests        *metrics.Counts    // token requests, by outcome
+	requestDuration *metrics.Histogram // all of them
+	lastFailure     atomic.Pointer[event]
 
-	talks   *metrics.Counts    // PAM conversations, by result
-	waiting atomic.Int64       // for a seat
-	waited  *metrics.Histogram // for a seat, or until that was given up
-	hits    atomic.Uint64      // answers from the cache
-	talk    atomic.Pointer[event]
-	broken  atomic.Int32 // conversations in a row that broke
+	conversations    *metrics.Counts    // with PAM, by result
+	queueLength      atomic.Int64       // logins that wait for a conversation
+	queueWait        *metrics.Histogram // until one began, or the login gave up
+	cacheHits        atomic.Uint64
+	lastConversation atomic.Pointer[event]
+	brokenInARow     atomic.Int32 // conversations
 
-	losses atomic.Uint64 // lines that could not be logged
+	droppedLines atomic.Uint64 // that could not be logged
 }
 
 // event is what happened last of its kind.
@@ -36,138 +35,73 @@ type event struct {
 	At   time.Time `json:"at"`
 }
 
-// The results of a conversation. One that nobody waited for to the end says nothing about PAM: strangers can hang up as often as they like.
+// The results of a conversation. An abandoned one says nothing about PAM: clients can hang up as
+// often as they like.
 const (
-	talkAccepted  = "accepted"
-	talkRefused   = "refused"
-	talkBusy      = "busy"
-	talkBroken    = "broken"
-	talkAbandoned = "abandoned"
+	resultAccepted  = "accepted"
+	resultRefused   = "refused"
+	resultBusy      = "busy"
+	resultBroken    = "broken"
+	resultAbandoned = "abandoned"
 )
 
-func newFigures() *figures {
+func newMetricSet() *metricSet {
 	const ms = time.Millisecond
-	return &figures{
+	return &metricSet{
 		started:  time.Now(),
 		requests: metrics.NewCounts(handler.Outcomes()...),
 		// A refused password is answered at a whole second, so there is a bound just above the first ones.
-		took:   metrics.NewHistogram(5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1100*ms, 2100*ms, 5000*ms, 10000*ms, 20000*ms),
-		talks:  metrics.NewCounts(talkAccepted, talkRefused, talkBusy, talkBroken, talkAbandoned),
-		waited: metrics.NewHistogram(1*ms, 10*ms, 50*ms, 100*ms, 500*ms, 1000*ms, 5000*ms, 10000*ms),
+		requestDuration: metrics.NewHistogram(5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1100*ms, 2100*ms,
+			5000*ms, 10000*ms, 20000*ms),
+		conversations: metrics.NewCounts(resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned),
+		queueWait:     metrics.NewHistogram(1*ms, 10*ms, 50*ms, 100*ms, 500*ms, 1000*ms, 5000*ms, 10000*ms),
 	}
 }
 
-// observe counts a token request.
-func (f *figures) observe(outcome string, took time.Duration) {
-	f.requests.Add(outcome)
-	f.took.Observe(took)
+// requestEnded counts a token request.
+func (m *metricSet) requestEnded(outcome string, took time.Duration) {
+	m.requests.Add(outcome)
+	m.requestDuration.Observe(took)
 	if outcome == "broken" || outcome == "busy" {
-		f.trouble.Store(&event{outcome, time.Now()})
+		m.lastFailure.Store(&event{outcome, time.Now()})
 	}
 }
 
-// conversation is the skins of ManyConversations with those that count between them, so that pamauth need not know of counting.
-func (f *figures) conversation(cfg *config.Config, child pamauth.Conversation) pamauth.Conversation {
-	turn := pamauth.Gate(cfg.PAM.Concurrency, turnSkin{f, child})
-	talk := pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, talkSkin{f, turn}))
-	return hitSkin{f, pamauth.Cache(cfg.PAM.Cache, missSkin{talk})}
+// CacheHit, Queued, Dequeued and Ended implement pamauth.Observer.
+func (m *metricSet) CacheHit() { m.cacheHits.Add(1) }
+
+func (m *metricSet) Queued() { m.queueLength.Add(1) }
+
+func (m *metricSet) Dequeued(waited time.Duration) {
+	m.queueLength.Add(-1)
+	m.queueWait.Observe(waited)
 }
 
-// wait is how a login waits for its seat. One goroutine at a time holds it.
-type wait struct {
-	since time.Time
-	over  bool
-}
-
-type waitKey struct{}
-
-// end counts a wait, once.
-func (f *figures) end(w *wait) {
-	if !w.over {
-		w.over = true
-		f.waiting.Add(-1)
-		f.waited.Observe(time.Since(w.since))
+func (m *metricSet) Ended(err error) {
+	result := resultOf(err)
+	m.conversations.Add(result)
+	switch result {
+	case resultAccepted, resultRefused:
+		m.brokenInARow.Store(0)
+	case resultBroken:
+		m.brokenInARow.Add(1)
+	default: // neither says whether PAM answers
+		return
 	}
-}
-
-// talkSkin stands outside the gate and counts how conversations end.
-type talkSkin struct {
-	*figures
-	next pamauth.Conversation
-}
-
-func (s talkSkin) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
-	w := &wait{since: time.Now()}
-	s.waiting.Add(1)
-	defer s.end(w) // it had no turn
-	account, err := s.next.Hold(context.WithValue(ctx, waitKey{}, w), l)
-	s.ended(resultOf(err))
-	return account, err
-}
-
-// turnSkin stands inside the gate: whoever comes here has a seat.
-type turnSkin struct {
-	*figures
-	next pamauth.Conversation
-}
-
-func (s turnSkin) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
-	if w, ok := ctx.Value(waitKey{}).(*wait); ok {
-		s.end(w)
-	}
-	return s.next.Hold(ctx, l)
+	m.lastConversation.Store(&event{result, time.Now()})
 }
 
 func resultOf(err error) string {
 	switch {
 	case err == nil:
-		return talkAccepted
+		return resultAccepted
 	case errors.Is(err, pamauth.ErrRefused):
-		return talkRefused
+		return resultRefused
 	case errors.Is(err, context.Canceled):
-		return talkAbandoned
-	case errors.Is(err, pamauth.ErrBusy), errors.As(err, new(*handler.Throttled)): // it was locked while it waited for its turn
-		return talkBusy
+		return resultAbandoned
+	case errors.Is(err, pamauth.ErrBusy), errors.As(err, new(*handler.Throttled)): // locked while it waited
+		return resultBusy
 	default:
-		return talkBroken
+		return resultBroken
 	}
-}
-
-func (f *figures) ended(result string) {
-	f.talks.Add(result)
-	switch result {
-	case talkAccepted, talkRefused:
-		f.broken.Store(0)
-	case talkBroken:
-		f.broken.Add(1)
-	default: // neither says whether PAM answers
-		return
-	}
-	f.talk.Store(&event{result, time.Now()})
-}
-
-// hitSkin stands outside the cache, missSkin inside it: what comes back without having been there was known.
-type hitSkin struct {
-	*figures
-	next pamauth.Conversation
-}
-
-type missKey struct{}
-
-func (s hitSkin) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
-	missed := false
-	account, err := s.next.Hold(context.WithValue(ctx, missKey{}, &missed), l)
-	if !missed {
-		s.hits.Add(1)
-	}
-	return account, err
-}
-
-type missSkin struct{ next pamauth.Conversation }
-
-func (s missSkin) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
-	if missed, ok := ctx.Value(missKey{}).(*bool); ok {
-		*missed = true
-	}
-	return s.next.Hold(ctx, l)
 }

@@ -11,30 +11,38 @@ import (
 	"dockerauth/metrics"
 )
 
-// exposition is the answer to /metrics. OPERATIONS.md has the same list, and a test holds them against each other.
-func (l *live) exposition(now time.Time) []byte {
+// writeMetrics is the answer to /metrics. OPERATIONS.md has the same list, which a test compares.
+func writeMetrics(r *reloader, now time.Time) []byte {
 	var p metrics.Page
-	f, h := l.figures, l.health(now)
-	p.Counts("dockerauth_requests_total", "Token requests, by the outcome that the log has.", "outcome", f.requests)
-	p.Histogram("dockerauth_request_duration_seconds", "How long token requests took; refused passwords are held back to a whole second.", f.took)
-	p.Counts("dockerauth_pam_conversations_total", "PAM conversations by result; busy ones had no turn in time, abandoned ones lost their client while they waited for one.", "result", f.talks)
-	p.Gauge("dockerauth_pam_waiting", "Logins that wait for their turn with PAM now.", float64(f.waiting.Load()))
-	p.Histogram("dockerauth_pam_wait_seconds", "How long logins waited for their turn with PAM, or until they gave up.", f.waited)
-	p.Counter("dockerauth_pam_cache_hits_total", "Logins that were answered without asking PAM, since it had let them in a moment ago.", f.hits.Load())
-	p.Counter("dockerauth_log_lines_lost_total", "Lines that could not be written to the log.", f.losses.Load())
-	p.Gauge("dockerauth_healthy", "Whether logins can be answered, as /healthz says.", truth(h.serving))
-	p.Gauge("dockerauth_config_last_load_successful", "Whether the configuration was usable when it was last read.", truth(h.Config.Good))
+	m, h := r.metrics, checkHealth(r, now)
+	p.Counts("dockerauth_requests_total", "Token requests, by the outcome that the log has.", "outcome", m.requests)
+	p.Histogram("dockerauth_request_duration_seconds",
+		"How long token requests took; refused passwords are held back to a whole second.", m.requestDuration)
+	p.Counts("dockerauth_pam_conversations_total",
+		"PAM conversations by result; busy ones did not begin in time, abandoned ones lost their client while they waited.",
+		"result", m.conversations)
+	p.Gauge("dockerauth_pam_queue_length", "Logins that wait for a PAM conversation now.", float64(m.queueLength.Load()))
+	p.Histogram("dockerauth_pam_queue_wait_seconds",
+		"How long logins waited for a PAM conversation, or until they gave up.", m.queueWait)
+	p.Counter("dockerauth_pam_cache_hits_total",
+		"Logins that were answered without asking PAM, since it had let them in a moment ago.", m.cacheHits.Load())
+	p.Counter("dockerauth_log_dropped_total", "Lines that could not be written to the log.", m.droppedLines.Load())
+	p.Gauge("dockerauth_ready", "Whether logins can be answered, as /healthz says.", truth(h.serving))
+	p.Gauge("dockerauth_config_last_load_successful",
+		"Whether the configuration was usable when it was last read.", truth(h.Config.Good))
 	if h.Config.Loaded != nil {
-		p.Gauge("dockerauth_config_load_timestamp_seconds", "When the configuration in force was loaded.", seconds(*h.Config.Loaded))
+		p.Gauge("dockerauth_config_last_reload_timestamp_seconds",
+			"When the configuration in force was loaded.", seconds(*h.Config.Loaded))
 	}
 	if h.Key != nil {
 		p.Gauge("dockerauth_key_info", "The signing key.", 1, "algorithm", h.Key.Algorithm, "id", h.Key.ID)
 	}
 	if h.Key != nil && h.Key.NotAfter != nil {
-		p.Gauge("dockerauth_certificate_expiry_timestamp_seconds", "When the key's certificate ends, or the first that it is sent with.", seconds(*h.Key.NotAfter))
+		p.Gauge("dockerauth_certificate_expiry_timestamp_seconds",
+			"When the key's certificate ends, or the first that it is sent with.", seconds(*h.Key.NotAfter))
 	}
 	p.Gauge("dockerauth_build_info", "The version of the program.", 1, "version", cli.Version())
-	processFigures(&p, f.started)
+	writeProcessMetrics(&p, m.started)
 	return p.Bytes()
 }
 
@@ -47,8 +55,8 @@ func truth(is bool) float64 {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// processFigures have the names that every exporter uses. What cannot be read is left out.
-func processFigures(p *metrics.Page, started time.Time) {
+// writeProcessMetrics uses the names of every exporter. What cannot be read is left out.
+func writeProcessMetrics(p *metrics.Page, started time.Time) {
 	p.Gauge("process_start_time_seconds", "When the process started.", seconds(started))
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(statm)); len(fields) > 1 {

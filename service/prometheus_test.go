@@ -97,7 +97,7 @@ func TestOperationsListsEveryFigure(t *testing.T) {
 func TestWhoIsLockedOutWhileWaitingBreaksNothing(t *testing.T) {
 	locked := &handler.Throttled{After: time.Second, Cause: "this address is locked"}
 	for _, err := range []error{locked, fmt.Errorf("a skin's words: %w", locked)} {
-		if got := resultOf(err); got != talkBusy {
+		if got := resultOf(err); got != resultBusy {
 			t.Errorf("%v counts as %s", err, got)
 		}
 	}

@@ -3,13 +3,11 @@
 package service
 
 import (
-	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
 	"syscall"
 	"time"
 
@@ -17,20 +15,12 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
-	"dockerauth/harden"
 	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
-// ConversationArg is the argument with which the binary starts itself to hold
-// one PAM conversation.
-const ConversationArg = "pam-conversation"
-
-// failureDelay is longer than a wrong password takes in all but the slowest directories, and no longer than a person minds.
-const failureDelay = time.Second
-
-// NewHandler makes the token endpoint of one configuration. The conversation
-// is what asks PAM; the caller has put around it what this door needs. guard may be nil.
+// NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache and
+// limits of its front end before it. guard may be nil.
 func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard, log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
@@ -48,71 +38,10 @@ func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard han
 	}
 }
 
-// WantsGroups: looking groups up costs a question to the directory, so it is
-// done only where something depends on them.
+// WantsGroups reports whether rules or the blacklist depend on groups: to look them up asks the
+// directory.
 func WantsGroups(cfg *config.Config) bool {
 	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups()
-}
-
-// OneConversation asks PAM for the CGI door, where the process lives for one
-// request: in a child all the same, since a module that crashes would take the
-// answer along, and Apache would make one of its own, in HTML.
-func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Conversation {
-	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, "", stderr))
-}
-
-// ManyConversations asks PAM for the long-lived doors.
-// program is the binary to start; "" = this one, even after an upgrade has
-// replaced the file.
-func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
-	return newFigures().conversation(cfg, child(cfg, program, os.Stderr))
-}
-
-// child asks PAM in a process of its own each time: a module that hangs,
-// crashes or leaks takes nobody along. What it prints goes to stderr.
-func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Conversation {
-	return &pamauth.Child{Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: stderr}
-}
-
-// Stack is the PAM service of a configuration.
-func Stack(cfg *config.Config) pamauth.Stack {
-	return pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}
-}
-
-// HoldConversation is what the program does that was started with ConversationArg.
-func HoldConversation(streams cli.Streams) int {
-	return pamauth.RunChild(streams.In, streams.Out, harden.Process)
-}
-
-// Borrowed reports a set-group-id program that somebody else than root has started.
-func Borrowed() bool { return pamauth.Borrowed() }
-
-// CheckPAM says what is wrong with a PAM service, before any login; confdir "" = the system's folder.
-func CheckPAM(service, confdir string) error {
-	return pamauth.Stack{Service: service, Confdir: confdir}.Check()
-}
-
-// TryLogin asks for a token as the endpoint does, but uncounted and without a delay: it is for those who can read the
-// configuration and the key, and so are not guessing. It returns the account that PAM named, and whether an error is a refusal.
-func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamauth.Login, service string) (account pamauth.Account, refused bool, err error) {
-	heard := &listener{Conversation: conversation}
-	endpoint := NewHandler(cfg, heard, nil, slog.New(slog.DiscardHandler)).Endpoint
-	endpoint.FailureDelay = 0
-	_, err = endpoint.Token(context.Background(), handler.Request{Grant: handler.GrantPassword, User: login.User, Password: handler.Secret(login.Password.Reveal()), Service: service})
-	return heard.account, errors.Is(err, handler.ErrRefused), err
-}
-
-// listener keeps the account of the last conversation, with its groups.
-type listener struct {
-	pamauth.Conversation
-	account pamauth.Account
-}
-
-func (l *listener) Hold(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
-	login.Groups = true
-	account, err = l.Conversation.Hold(ctx, login)
-	l.account = account
-	return account, err
 }
 
 // service is one configuration, ready to answer.
@@ -120,22 +49,24 @@ type service struct {
 	config  *config.Config
 	handler http.Handler
 	log     *slog.Logger
-	out     *lines // where log writes
+	out     *logWriter // where log writes
 	loaded  time.Time
 }
 
-// door is what differs between a process for one request and one that stays.
-type door struct {
-	stderr   *lines
+// runtimeOptions are what differs between a process for one request and one that stays.
+type runtimeOptions struct {
+	stderr   *logWriter
 	converse func(*config.Config) pamauth.Conversation
 	tallies  tallies
-	observe  func(outcome string, took time.Duration) // hears of each token request; nil = nobody does
-	mustLog  bool                                     // a log file that cannot be opened is an error: somebody is watching the start. A web server's error log will do else
+	observe  func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
+	// mustLog makes a log file that cannot be opened an error, for a start with a person watching.
+	// Without it the log goes to stderr, a web server's error log.
+	mustLog bool
 }
 
-// load reads a configuration and makes the service of it, or says what is
-// wrong. Everything that can be found out before the first login is found out here.
-func load(path string, d door) (*service, error) {
+// load reads a configuration and makes the service of it, or says what is wrong. It finds everything
+// that can be found before the first login.
+func load(path string, o runtimeOptions) (*service, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return nil, err
@@ -144,24 +75,24 @@ func load(path string, d door) (*service, error) {
 		cause, hint := cli.SplitHint(err)
 		return nil, cfg.Wrong(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
-	out, err := logOf(cfg, d.stderr)
-	if err != nil && d.mustLog {
+	out, err := logOf(cfg, o.stderr)
+	if err != nil && o.mustLog {
 		return nil, err
 	}
 	log := loggerTo(out, cfg)
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
-	guard, err := newGuard(cfg, log, d.tallies)
+	guard, err := newGuard(cfg, log, o.tallies)
 	if err != nil {
 		return nil, err
 	}
-	h := NewHandler(cfg, d.converse(cfg), guard, log)
-	h.Observe = d.observe
+	h := NewHandler(cfg, o.converse(cfg), guard, log)
+	h.Observe = o.observe
 	return &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}, nil
 }
 
-// warn logs what is no error and may be a mistake all the same.
+// warn logs what is no error but may be a mistake.
 func (s *service) warn() {
 	for _, warning := range UnknownNames(s.config) {
 		s.log.Warn("configuration may have a mistake", "reason", warning)
@@ -169,11 +100,11 @@ func (s *service) warn() {
 }
 
 // logOf opens the log. With an error it is stderr.
-func logOf(cfg *config.Config, stderr *lines) (*lines, error) {
+func logOf(cfg *config.Config, stderr *logWriter) (*logWriter, error) {
 	if cfg.Log.File == "" {
 		return stderr, nil
 	}
-	file, err := openLog(cfg.Log.File, stderr, stderr.losses)
+	file, err := openLog(cfg.Log.File, stderr, stderr.dropped)
 	if err != nil {
 		return stderr, cfg.Wrong(err, RemedyForLog(err), "log.file")
 	}
@@ -201,7 +132,7 @@ func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// plainLogger is for what happens while there is no configuration to say otherwise.
+// plainLogger is for what happens without a configuration.
 func plainLogger(stderr io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, nil))
 }

@@ -17,22 +17,21 @@ import (
 	"dockerauth/config"
 )
 
-// NamesArg is the argument with which the binary starts itself to look names up.
+// NamesArg is the argument with which the program starts itself to look names up.
 const NamesArg = "look-up-names"
 
-// The bounds of looking names up: it is a courtesy, not a condition.
+// The bounds of looking names up: the service does not depend on it.
 const (
-	namesTime = 10 * time.Second
-	maxNames  = 1000
+	namesTimeout = 10 * time.Second
+	maxNames     = 1000
 )
 
 // blacklistLine stands for the line of a name in the blacklist.
 const blacklistLine = 0
 
-// UnknownNames warns of accounts and groups that rules name and this machine does
-// not know: a typo in a name is no error, since the name may come to exist. The
-// directory is asked in a child, as for PAM: it may hang, or crash who asks. The
-// child ends with us, since its standard input does.
+// UnknownNames warns of accounts and groups that rules name and this machine does not know. Such a
+// name is no error: it may come to exist. A child asks the directory, as for PAM: the directory may
+// hang, or crash the process. The child ends with this process, since its standard input does.
 func UnknownNames(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
 	for _, entry := range cfg.BlacklistedUsers { // a typo there lets somebody in
@@ -54,11 +53,13 @@ func UnknownNames(cfg *config.Config) []string {
 		return nil
 	}
 	if len(names) > maxNames {
-		return []string{fmt.Sprintf("%s: names %d accounts and groups; more than %d are not looked up", cfg.Path, len(names), maxNames)}
+		return []string{fmt.Sprintf("%s: names %d accounts and groups; more than %d are not looked up",
+			cfg.Path, len(names), maxNames)}
 	}
-	out, err := askChild(names)
+	out, err := lookUpInChild(names)
 	if err != nil {
-		return []string{fmt.Sprintf("%s: whether the accounts and groups in it exist could not be found out: %v", cfg.Path, err)}
+		return []string{fmt.Sprintf("%s: whether the accounts and groups in it exist could not be found out: %v",
+			cfg.Path, err)}
 	}
 	var warnings []string
 	for name := range strings.Lines(string(out)) {
@@ -74,8 +75,8 @@ func UnknownNames(cfg *config.Config) []string {
 	return warnings
 }
 
-func askChild(names []string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), namesTime)
+func lookUpInChild(names []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), namesTimeout)
 	defer cancel()
 	child := exec.CommandContext(ctx, "/proc/self/exe", NamesArg)
 	child.Args[0] = os.Args[0] // as the system's log names it
@@ -90,8 +91,8 @@ func askChild(names []string) ([]byte, error) {
 	return child.Output()
 }
 
-// LookUpNames is what the child does: it reads names up to an empty line and
-// prints those that do not exist. It ends at once when its input does.
+// LookUpNames is what the child does. It reads names up to an empty line and prints those that do not
+// exist. It ends at once when its input does.
 func LookUpNames(streams cli.Streams) int {
 	in := bufio.NewReader(streams.In)
 	var names []string
@@ -107,28 +108,28 @@ func LookUpNames(streams cli.Streams) int {
 	}
 	done := make(chan struct{}, 2)
 	go func() {
-		printStrangers(names, streams.Out)
+		printUnknown(names, streams.Out)
 		done <- struct{}{}
 	}()
 	go func() {
-		_, _ = in.ReadByte() // nothing comes: it returns when nobody waits any more
+		_, _ = in.ReadByte() // it returns when the parent has ended
 		done <- struct{}{}
 	}()
 	<-done
 	return cli.ExitDone
 }
 
-func printStrangers(names []string, out io.Writer) {
+func printUnknown(names []string, out io.Writer) {
 	for _, name := range names {
 		kind, bare, _ := strings.Cut(name, " ")
-		if isStranger(kind, bare) {
+		if isUnknown(kind, bare) {
 			fmt.Fprintln(out, name)
 		}
 	}
 }
 
-// isStranger is false where the directory gave no answer.
-func isStranger(kind, name string) bool {
+// isUnknown is false where the directory gave no answer.
+func isUnknown(kind, name string) bool {
 	if kind == "group" {
 		_, err := user.LookupGroup(name)
 		return errors.As(err, new(user.UnknownGroupError))

@@ -1,0 +1,39 @@
+package service
+
+import (
+	"os"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// fileState tells a file from a changed or replaced one.
+type fileState struct {
+	device, inode uint64
+	size          int64
+	modified      time.Time
+	mode          os.FileMode
+}
+
+// stateOf is the zero fileState for a file that is not there.
+func stateOf(path string) fileState {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileState{}
+	}
+	s := fileState{size: info.Size(), modified: info.ModTime(), mode: info.Mode()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.device, s.inode = uint64(sys.Dev), sys.Ino // Dev is narrower on some systems
+	}
+	return s
+}
+
+// changedSince reports a file that was written while it was being read. One from the future says
+// nothing: the clock was set.
+func changedSince(files []fileState, began time.Time) bool {
+	const grain = 10 * time.Millisecond // of the kernel's clock for files
+	now := time.Now()
+	return slices.ContainsFunc(files, func(s fileState) bool {
+		return s.modified.After(began.Add(-grain)) && !s.modified.After(now)
+	})
+}

@@ -1,0 +1,38 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"dockerauth/config"
+	"dockerauth/handler"
+	"dockerauth/pamauth"
+)
+
+// TryLogin asks for a token as the endpoint does, but uncounted and without a delay: its callers can
+// read the configuration and the key, so they are not guessing. It returns the account that PAM
+// named, and whether the error is a refusal.
+func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamauth.Login, service string) (
+	account pamauth.Account, refused bool, err error) {
+	recorded := &recorder{Conversation: conversation}
+	endpoint := NewHandler(cfg, recorded, nil, slog.New(slog.DiscardHandler)).Endpoint
+	endpoint.FailureDelay = 0
+	_, err = endpoint.Token(context.Background(), handler.Request{
+		Grant: handler.GrantPassword, User: login.User, Password: handler.Secret(login.Password.Reveal()), Service: service,
+	})
+	return recorded.account, errors.Is(err, handler.ErrRefused), err
+}
+
+// recorder keeps the account of the last conversation, with its groups.
+type recorder struct {
+	pamauth.Conversation
+	account pamauth.Account
+}
+
+func (r *recorder) Hold(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
+	login.Groups = true
+	account, err = r.Conversation.Hold(ctx, login)
+	r.account = account
+	return account, err
+}
