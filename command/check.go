@@ -8,7 +8,7 @@ import (
 )
 
 // check is the command "check".
-func check(args []string, streams Streams) int {
+func check(args []string, streams cli.Streams) int {
 	var o doctor.Options
 	flags := cli.NewFlags("check")
 	flags.StringVar(&o.Config, "config", "", "")

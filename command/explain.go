@@ -8,7 +8,7 @@ import (
 )
 
 // explain is the command "explain".
-func explain(args []string, streams Streams) int {
+func explain(args []string, streams cli.Streams) int {
 	var q doctor.Question
 	flags := cli.NewFlags("explain")
 	flags.StringVar(&q.Config, "config", "", "")

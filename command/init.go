@@ -7,7 +7,7 @@ import (
 )
 
 // initialize is the command "init".
-func initialize(args []string, streams Streams) int {
+func initialize(args []string, streams cli.Streams) int {
 	o := setup.Options{CheckPAM: service.CheckPAM}
 	flags := cli.NewFlags("init")
 	flags.StringVar(&o.Dir, "dir", setup.DefaultDir, "")

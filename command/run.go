@@ -10,11 +10,8 @@ import (
 	"dockerauth/service"
 )
 
-// Streams are the three files of a process.
-type Streams = cli.Streams
-
 // Run does what a person typed. args are without the program's name.
-func Run(args []string, streams Streams) int {
+func Run(args []string, streams cli.Streams) int {
 	name := ""
 	if len(args) > 0 {
 		name = args[0]
@@ -65,7 +62,7 @@ func harmless(name string) bool {
 	return true
 }
 
-func printHelp(args []string, streams Streams) int {
+func printHelp(args []string, streams cli.Streams) int {
 	name := ""
 	if len(args) > 0 {
 		name = args[0]

@@ -8,17 +8,17 @@ import (
 )
 
 // serveHTTP is the command "http".
-func serveHTTP(args []string, streams Streams) int {
+func serveHTTP(args []string, streams cli.Streams) int {
 	return serve("http", helpHTTP, "HOST:PORT", "tcp:", service.HTTP(), args, streams)
 }
 
 // serveFastCGI is the command "fastcgi".
-func serveFastCGI(args []string, streams Streams) int {
+func serveFastCGI(args []string, streams cli.Streams) int {
 	return serve("fastcgi", helpFastCGI, "unix:PATH or tcp:HOST:PORT", "", service.FastCGI(), args, streams)
 }
 
 // serve runs a server that stays. form is what --listen wants, network goes before it.
-func serve(name, help, form, network string, server service.Server, args []string, streams Streams) int {
+func serve(name, help, form, network string, server service.Server, args []string, streams cli.Streams) int {
 	flags := cli.NewFlags(name)
 	flags.StringVar(&server.Config, "config", "", "")
 	listen := flags.String("listen", "", "")

@@ -8,6 +8,9 @@ import (
 	"dockerauth/service"
 )
 
+// Streams are the three files of a process.
+type Streams = cli.Streams
+
 // FrontEnd is what the program does when a web server has started it, which a socket on standard
 // input or the variables of CGI show; nil = a person has. It comes before what the arguments say.
 func FrontEnd(stdin *os.File) func(args []string, streams Streams) int {

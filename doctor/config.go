@@ -32,7 +32,7 @@ func (c *checkup) examineConfig() {
 	}
 	c.config = cfg
 	c.ok("config", "%s can be read as it stands", cfg.Path)
-	c.examineFooting(cfg.Path)
+	c.examineWritable(cfg.Path)
 	if cfg.Access == nil {
 		c.ok("config", "there is no section access: every account gets the access that it asks for")
 	}
@@ -52,7 +52,7 @@ func (c *checkup) configErrors(err error) {
 		return
 	}
 	for _, e := range errs {
-		if c.stranger && strings.Contains(e.Cause, syscall.EACCES.Error()) {
+		if c.wrongUser && strings.Contains(e.Cause, syscall.EACCES.Error()) {
 			continue // it is the service's to read, not his
 		}
 		subject, why := "config", "a service that runs keeps the last good one; one that starts answers 503"
@@ -66,8 +66,8 @@ func (c *checkup) configErrors(err error) {
 	}
 }
 
-// examineFooting: whoever can change the configuration decides who gets in. A file that everybody can change is refused by config already.
-func (c *checkup) examineFooting(path string) {
+// examineWritable: whoever can change the configuration decides who gets in. A file that everybody can change is refused by config already.
+func (c *checkup) examineWritable(path string) {
 	const why = "whoever can do that chooses the key, the rules and the PAM service"
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o020 != 0 {
 		c.warn("config.mode", fmt.Sprintf("the group %s can change %s", groupOf(info), path), why, "chmod g-w "+path)

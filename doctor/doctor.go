@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"dockerauth/cli"
-	"dockerauth/config"
-	"dockerauth/pamauth"
 )
 
 // Options are what check is asked to look at.
@@ -20,31 +18,6 @@ type Options struct {
 	As             string
 	Program        string // --program; "" = this program file
 	JSON           bool   // the report, instead of a line for each finding
-}
-
-// checkup is one run of check.
-type checkup struct {
-	findings
-	streams cli.Streams
-	path    string         // config.yml
-	config  *config.Config // nil = not usable, and a finding has said why
-	now     func() time.Time
-
-	registry string // --registry; "" = not asked for
-	service  string // as the registry there calls itself; "" = not known
-
-	registryConfig string // --registry-config; "" = not asked for, as the next three
-	url            string // --url
-	login          string // --login
-	as             string // --as
-	program        string // --program; "" = this program file
-
-	settings   *config.Config // config, also where only the key files are at fault: all but the key
-	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
-	stack      []pamauth.Line // nil = not usable, and a finding has said why
-	actor      *actor         // see whoever
-	actorKnown bool
-	stranger   bool // see examineWho
 }
 
 // Check looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in order, 1 = warnings,
@@ -68,7 +41,7 @@ func Check(o Options, streams cli.Streams) int {
 
 // examine looks at everything that was asked for. What depends on a configuration is left out when there is none.
 func (c *checkup) examine() {
-	c.examineWho(os.Geteuid())
+	c.examineUser(os.Geteuid())
 	c.examineConfig()
 	if c.config != nil {
 		c.examineKey()

@@ -574,15 +574,15 @@ func TestWhoeverMayReadTheHashesByHimselfIsAWarning(t *testing.T) {
 	gid, _ := strconv.Atoi(shadow.Gid)
 	for _, tt := range []struct {
 		name   string
-		actor  actor
+		runAs  runAs
 		status int
 	}{
-		{"a web server's user in the group shadow", actor{name: webUser, account: []int{33, gid}}, 1},
-		{"a service's own user in the group shadow", actor{name: "dockerauth", own: true, account: []int{gid}}, 0},
-		{"a web server's user who is not", actor{name: webUser, account: []int{33}}, 0},
+		{"a web server's user in the group shadow", runAs{name: webUser, account: []int{33, gid}}, 1},
+		{"a service's own user in the group shadow", runAs{name: "dockerauth", isServiceUser: true, account: []int{gid}}, 0},
+		{"a web server's user who is not", runAs{name: webUser, account: []int{33}}, 0},
 	} {
 		c := checkup{}
-		c.judgeShadow(&tt.actor, "", false)
+		c.judgeShadow(&tt.runAs, "", false)
 		if c.status() != tt.status {
 			t.Errorf("%s: %s", tt.name, listed(c.list))
 		}
@@ -593,18 +593,18 @@ func TestWithoutAFolderACGIProgramCountsNoWrongPasswords(t *testing.T) {
 	const no = "no such file or directory"
 	for _, tt := range []struct {
 		name, folder, why string
-		actor             actor
+		runAs             runAs
 		want              wanted
 	}{
-		{"a web server's user", config.DefaultState, no, actor{name: "www-data", group: "web"},
+		{"a web server's user", config.DefaultState, no, runAs{name: "www-data", group: "web"},
 			wanted{levelWarning, "rights.state", "there is no /var/lib/dockerauth: a CGI program counts no wrong passwords, so anybody may guess for ever; install -d -o www-data -g web -m 0700 /var/lib/dockerauth"}},
-		{"a service's own user", config.DefaultState, no, actor{name: "dockerauth", group: "dockerauth", own: true}, wanted{levelOK, "rights", "there is no /var/lib/dockerauth yet"}},
-		{"a folder of somebody else's", config.DefaultState, "permission denied", actor{name: "www-data", group: "web"}, wanted{levelWarning, "rights.state", "cannot use /var/lib/dockerauth"}},
-		{"a folder that can be used", config.DefaultState, "", actor{name: "www-data", group: "web"}, wanted{levelOK, "rights", "can keep count"}},
-		{"a folder that was asked for", "/srv/state", no, actor{name: "dockerauth", group: "dockerauth", own: true}, wanted{levelError, "rights.state", "the service answers 503"}},
+		{"a service's own user", config.DefaultState, no, runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true}, wanted{levelOK, "rights", "there is no /var/lib/dockerauth yet"}},
+		{"a folder of somebody else's", config.DefaultState, "permission denied", runAs{name: "www-data", group: "web"}, wanted{levelWarning, "rights.state", "cannot use /var/lib/dockerauth"}},
+		{"a folder that can be used", config.DefaultState, "", runAs{name: "www-data", group: "web"}, wanted{levelOK, "rights", "can keep count"}},
+		{"a folder that was asked for", "/srv/state", no, runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true}, wanted{levelError, "rights.state", "the service answers 503"}},
 	} {
 		c := checkup{settings: &config.Config{State: tt.folder}}
-		trials := c.trialsOfWriting(&tt.actor)
+		trials := c.writeChecks(&tt.runAs)
 		if len(trials) != 1 {
 			t.Fatalf("%s: %d trials", tt.name, len(trials))
 		}
@@ -637,7 +637,7 @@ func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 		for _, module := range tt.stack {
 			c.stack = append(c.stack, pamauth.Line{Phase: "auth", Module: module})
 		}
-		for _, trial := range c.trialsOfAsking(&actor{name: webUser, program: "/usr/bin/dockerauth"}) {
+		for _, trial := range c.pamChecks(&runAs{name: webUser, program: "/usr/bin/dockerauth"}) {
 			trial.judge(tt.answers[trial.Path])
 		}
 		for _, w := range tt.want {
@@ -652,11 +652,11 @@ func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 // Here are no SELinux and no systemd: the files in which they say what is so are made by the test, in the form of the kernel's and systemd's.
 func TestCheckOnAMachineOfOtherKind(t *testing.T) {
 	tests := []struct {
-		name  string
-		files map[string]string
-		own   bool
-		want  []wanted
-		lacks string
+		name          string
+		files         map[string]string
+		isServiceUser bool
+		want          []wanted
+		lacks         string
 	}{
 		{name: "no SELinux", lacks: "selinux"},
 		{name: "SELinux that only reports", files: map[string]string{"sys/fs/selinux/enforce": "0", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"},
@@ -666,12 +666,12 @@ func TestCheckOnAMachineOfOtherKind(t *testing.T) {
 			want: []wanted{{levelWarning, "selinux", "setsebool -P httpd_mod_auth_pam on"}, {levelOK, "selinux", "httpd_enable_cgi is on"}, {levelOK, "selinux", "httpd_can_network_connect is off"}}},
 		{name: "SELinux lets it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "1 1"},
 			want: []wanted{{levelOK, "selinux", "httpd_mod_auth_pam is on"}}, lacks: "warning"},
-		{name: "a service of its own has no need of it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"}, own: true, lacks: "warning"},
+		{name: "a service of its own has no need of it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"}, isServiceUser: true, lacks: "warning"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := checkup{root: plant(t, tt.files)}
-			c.examineSELinux(&actor{name: webUser, own: tt.own})
+			c.examineSELinux(&runAs{name: webUser, isServiceUser: tt.isServiceUser})
 			for _, w := range tt.want {
 				w.in(t, c.list)
 			}

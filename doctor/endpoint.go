@@ -8,33 +8,24 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
 
-// probe asks one token endpoint through its web server, with credentials that PAM is never asked about and the throttle does not count.
-type probe struct {
-	*checkup
-	asker
-	base    *url.URL
-	service string // an audience to ask for; "" = none is known
-}
-
 // examineURL asks the running endpoint through the web server, as docker would.
 func (c *checkup) examineURL() {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	c.probeURL(newAsker(ctx, nil, askTime, c.now))
+	c.probeURL(newHTTPClient(ctx, nil, requestTimeout, c.now))
 }
 
-func (c *checkup) probeURL(a asker) {
+func (c *checkup) probeURL(a httpClient) {
 	base, err := parseRealm(c.url)
 	if err != nil {
 		c.fail("url", err.Error(), "", "give the realm of the registry's auth.token section, such as https://auth.example.com/docker/v2/token")
 		return
 	}
-	p := &probe{checkup: c, asker: a, base: base, service: c.service}
+	p := &endpointProbe{checkup: c, httpClient: a, base: base, service: c.service}
 	if c.config != nil {
 		p.service = c.config.Audience[0]
 	}
@@ -57,17 +48,17 @@ func parseRealm(text string) (*url.URL, error) {
 	return u, nil
 }
 
-func (p *probe) run() {
+func (p *endpointProbe) run() {
 	r, err := p.identify()
 	if err != nil {
-		what, why, remedy := trouble(err)
+		what, why, remedy := describeTransportError(err)
 		p.fail("url", what, why, remedy)
 		return
 	}
-	p.examineWay(r.tls)
+	p.examineTLS(r.tls)
 	p.compareClocks("url.clock", r.header.Get("Date"))
 	p.examineFiles() // of a folder that is served instead of run, too
-	if !p.isOurs(r) || !p.answersNobody() {
+	if !p.isDockerauth(r) || !p.examineAnonymous() {
 		return
 	}
 	p.examineAudiences()
@@ -77,26 +68,15 @@ func (p *probe) run() {
 	p.examineAlias()
 }
 
-// get asks with parameters and, unless it is "", an Authorization header.
-func (p *probe) get(params url.Values, authorization string) (reply, error) {
-	u := *p.base
-	u.RawQuery = params.Encode()
-	header := http.Header{}
-	if authorization != "" {
-		header.Set("Authorization", authorization)
-	}
-	return p.ask(http.MethodGet, u.String(), header, nil)
-}
-
 // unknownService is a service that nobody configures: being told so is how the endpoint is known again.
 const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
 
-func (p *probe) identify() (reply, error) {
+func (p *endpointProbe) identify() (response, error) {
 	return p.get(url.Values{"service": {unknownService}}, "")
 }
 
-// examineWay looks at what is between the client and the web server.
-func (p *probe) examineWay(state *tls.ConnectionState) {
+// examineTLS looks at what is between the client and the web server.
+func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 	if state == nil {
 		if onThisMachine(p.base.Hostname()) {
 			p.ok("url", "plain HTTP, on this machine only")
@@ -107,7 +87,7 @@ func (p *probe) examineWay(state *tls.ConnectionState) {
 		return
 	}
 	end := state.PeerCertificates[0].NotAfter
-	if left := end.Sub(p.now()); left < nearlyOver {
+	if left := end.Sub(p.now()); left < expiresSoon {
 		p.warn("url.tls", fmt.Sprintf("the web server's certificate ends on %s, in %d days", day(end), int(left/(24*time.Hour))),
 			"from then on docker refuses it", "renew it, and see why that was not done by itself")
 		return
@@ -120,18 +100,18 @@ func onThisMachine(host string) bool {
 	return host == "localhost" || (err == nil && addr.IsLoopback())
 }
 
-// isOurs is false where somebody else answers, or nobody who could.
-func (p *probe) isOurs(r reply) bool {
+// isDockerauth is false where somebody else answers, or nobody who could.
+func (p *endpointProbe) isDockerauth(r response) bool {
 	if !p.isSound("url.get", r) {
 		return false
 	}
 	switch {
-	case r.status == http.StatusBadRequest && r.said.code() == "BAD_REQUEST" && strings.Contains(r.said.message(), unknownService):
+	case r.status == http.StatusBadRequest && r.answer.code() == "BAD_REQUEST" && strings.Contains(r.answer.message(), unknownService):
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
 		p.examineHeaders(r)
 		return true
-	case r.status == http.StatusServiceUnavailable && r.said.code() == "UNAVAILABLE":
-		p.fail("url.get", "the service is out of order: "+clipped(r.said.message()), "nobody can log in",
+	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
+		p.fail("url.get", "the service is out of order: "+quoteShort(r.answer.message()), "nobody can log in",
 			p.whereLog()+"; with the message \"the service is not running\", start it")
 	default:
 		p.fail("url.get", fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
@@ -142,19 +122,19 @@ func (p *probe) isOurs(r reply) bool {
 }
 
 // whereLog names the log that says why the service is out of order.
-func (p *probe) whereLog() string {
+func (p *endpointProbe) whereLog() string {
 	if readUnit(p.root, serviceUnit).user != "" {
 		return "its log says why: journalctl -u dockerauth, or log.file in config.yml"
 	}
 	return "its log says why: log.file in config.yml, the journal, or the web server's error log"
 }
 
-// answersNobody asks as docker does at first, without credentials.
-func (p *probe) answersNobody() bool {
+// examineAnonymous asks as docker does at first, without credentials.
+func (p *endpointProbe) examineAnonymous() bool {
 	const subject = "url.anonymous"
 	r, err := p.get(p.params(), "")
 	if err != nil {
-		return p.broken(subject, err)
+		return p.connectionBroke(subject, err)
 	}
 	if !p.isSound(subject, r) {
 		return false
@@ -166,11 +146,11 @@ func (p *probe) answersNobody() bool {
 			"keep the web server or the proxy from changing headers")
 	case r.status == http.StatusUnauthorized:
 		p.ok(subject, "without credentials it asks for some")
-	case r.status == http.StatusOK && r.said.Token != "":
+	case r.status == http.StatusOK && r.answer.Token != "":
 		p.ok(subject, "without credentials it gives what the rules give to anyone")
-		p.examineToken(r.said.Token)
-	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.said.message(), "unknown service"):
-		p.fail(subject, "it does not know the service "+clipped(p.service), "it runs with another config.yml, or has not read this one yet",
+		p.examineToken(r.answer.Token)
+	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.answer.message(), "unknown service"):
+		p.fail(subject, "it does not know the service "+quoteShort(p.service), "it runs with another config.yml, or has not read this one yet",
 			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
 		return false // it looks at nothing else
 	case r.status == http.StatusBadRequest && p.service == "":
@@ -178,55 +158,39 @@ func (p *probe) answersNobody() bool {
 			"name its configuration with --config, or the registry with --registry")
 		return false
 	default:
-		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, clipped(r.said.message())), "a client without credentials is answered 401, or 200",
+		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())), "a client without credentials is answered 401, or 200",
 			"its log says why")
 	}
 	return true
 }
 
-// params are those of every request for a token.
-func (p *probe) params() url.Values {
-	params := url.Values{"client_id": {checkAccount}}
-	if p.service != "" {
-		params.Set("service", p.service)
-	}
-	return params
-}
-
-// broken is for the connection that breaks after it has worked.
-func (p *probe) broken(subject string, err error) bool {
-	what, why, remedy := trouble(err)
-	p.fail(subject, what, why, remedy)
-	return false
-}
-
 // examineAudiences asks for the other services in our configuration: a service that knows them has read it. Nobody's password is shown, and
 // without an account the log has no failed login.
-func (p *probe) examineAudiences() {
+func (p *endpointProbe) examineAudiences() {
 	if p.config == nil {
 		return
 	}
 	for _, service := range p.config.Audience[1:] {
 		r, err := p.get(url.Values{"service": {service}, "client_id": {checkAccount}}, "")
 		if err != nil {
-			p.broken("url.service", err)
+			p.connectionBroke("url.service", err)
 			return
 		}
 		if r.status == http.StatusBadRequest {
-			p.fail("url.service", "it does not know the service "+clipped(service), "it runs with another config.yml, or has not read this one yet",
+			p.fail("url.service", "it does not know the service "+quoteShort(service), "it runs with another config.yml, or has not read this one yet",
 				"see which one it reads")
 		}
 	}
 }
 
 // examineMethods asks for what is never granted, to see an error pass through as the service made it.
-func (p *probe) examineMethods() {
+func (p *endpointProbe) examineMethods() {
 	const subject = "url.errors"
 	r, err := p.ask(http.MethodDelete, p.base.String(), nil, nil)
 	switch {
 	case err != nil:
-		p.broken(subject, err)
-	case r.status == http.StatusMethodNotAllowed && r.said.code() == "METHOD_NOT_ALLOWED":
+		p.connectionBroke(subject, err)
+	case r.status == http.StatusMethodNotAllowed && r.answer.code() == "METHOD_NOT_ALLOWED":
 		p.ok(subject, "errors pass through as the service makes them")
 	default:
 		p.warn(subject, fmt.Sprintf("DELETE is answered with %d and %s, not by the service", r.status, r.kind()),
@@ -236,7 +200,7 @@ func (p *probe) examineMethods() {
 }
 
 // examineAlias looks whether registries with autoredirect are served as well. Nobody else needs that.
-func (p *probe) examineAlias() {
+func (p *endpointProbe) examineAlias() {
 	mount, ok := p.mount()
 	if !ok || strings.HasSuffix(strings.TrimSuffix(p.base.Path, "/"), autoredirectEnd) {
 		return
@@ -245,32 +209,9 @@ func (p *probe) examineAlias() {
 	alias.Path = mount + autoredirectEnd
 	alias.RawQuery = url.Values{"service": {unknownService}}.Encode()
 	r, err := p.ask(http.MethodGet, alias.String(), nil, nil)
-	if err == nil && strings.Contains(r.said.message(), unknownService) {
+	if err == nil && strings.Contains(r.answer.message(), unknownService) {
 		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, autoredirectEnd)
 		return
 	}
 	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need", mount, autoredirectEnd)
-}
-
-// The resources below the folder that the web server serves the program from; handler has the same.
-const (
-	realmEnd        = "/docker/v2/token"
-	autoredirectEnd = "/auth/token"
-)
-
-// mount is the folder of the URL that the program or the drop-in lies in, without a slash at its end.
-func (p *probe) mount() (string, bool) {
-	path := strings.TrimSuffix(p.base.Path, "/")
-	for _, end := range []string{realmEnd, autoredirectEnd} {
-		if mount, ok := strings.CutSuffix(path, end); ok {
-			return mount, true
-		}
-	}
-	return "", false
-}
-
-// unique sorts names and drops doubles.
-func unique(names []string) []string {
-	slices.Sort(names)
-	return slices.Compact(names)
 }

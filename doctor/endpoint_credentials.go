@@ -21,44 +21,44 @@ const (
 
 // examineAuthorization shows a refresh token that is none: with an empty user name there is no account for PAM to be asked about, nor for
 // the throttle to count. The account in the query makes it clear that credentials were meant, even where rules give something to anyone.
-func (p *probe) examineAuthorization() {
+func (p *endpointProbe) examineAuthorization() {
 	const subject = "url.authorization"
-	r, err := p.showToken(longHeader)
+	r, err := p.presentToken(longHeader)
 	if err != nil {
-		p.broken(subject, err)
+		p.connectionBroke(subject, err)
 		return
 	}
 	switch {
-	case r.said.message() == answerRefused:
+	case r.answer.message() == answerRefused:
 		p.ok(subject, "credentials arrive, of 4 KB too")
-	case r.said.message() == answerMissing:
+	case r.answer.message() == answerMissing:
 		p.fail(subject, "the Authorization header does not arrive", "the web server keeps it, and nobody can log in",
 			"Apache: \"CGIPassAuth On\" for the program or its folder (mod_fcgid at server level: \"FcgidPassHeader Authorization\"); nginx: fastcgi_pass_request_headers on, or proxy_set_header Authorization $http_authorization")
 	default:
-		p.examineShortToken(subject, r)
+		p.presentShortToken(subject, r)
 	}
 }
 
-// examineShortToken finds out whether it is the length that was refused.
-func (p *probe) examineShortToken(subject string, long reply) {
-	r, err := p.showToken(16)
+// presentShortToken finds out whether it is the length that was refused.
+func (p *endpointProbe) presentShortToken(subject string, long response) {
+	r, err := p.presentToken(16)
 	if err != nil {
-		p.broken(subject, err)
+		p.connectionBroke(subject, err)
 		return
 	}
-	if r.said.message() == answerRefused {
+	if r.answer.message() == answerRefused {
 		p.fail(subject, fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()),
 			"the web server takes only shorter ones, and refresh tokens and registry tokens are long",
 			"Apache: LimitRequestFieldSize 8190; nginx: large_client_header_buffers 4 8k; the same in every proxy on the way")
 		return
 	}
 	if p.isSound(subject, r) {
-		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, clipped(r.said.message())), "wrong ones are answered with 401",
+		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())), "wrong ones are answered with 401",
 			"its log says why")
 	}
 }
 
-func (p *probe) showToken(size int) (reply, error) {
+func (p *endpointProbe) presentToken(size int) (response, error) {
 	params := p.params()
 	params.Set("account", checkAccount)
 	token := base64.StdEncoding.EncodeToString([]byte(":" + strings.Repeat("x", size*3/4)))
@@ -66,7 +66,7 @@ func (p *probe) showToken(size int) (reply, error) {
 }
 
 // examineForms posts a grant that does not exist, with and without saying how long it is, as podman and skopeo do.
-func (p *probe) examineForms() {
+func (p *endpointProbe) examineForms() {
 	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST", "see whether something on the way drops it")
 	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }, "a body without Content-Length (chunked)",
 		"let the web server or the proxy read the whole body first (nginx: fastcgi_request_buffering on, proxy_request_buffering on) and pass its length on")
@@ -74,30 +74,30 @@ func (p *probe) examineForms() {
 
 const unsupportedGrant = "unsupported_grant_type" // RFC 6749 §5.2
 
-func (p *probe) examineForm(subject string, disguise func(io.Reader) io.Reader, body, remedy string) {
+func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.Reader, body, remedy string) {
 	params := p.params()
 	params.Set("grant_type", checkAccount)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	r, err := p.ask(http.MethodPost, p.base.String(), header, disguise(strings.NewReader(params.Encode())))
 	if err != nil {
-		p.broken(subject, err)
+		p.connectionBroke(subject, err)
 		return
 	}
 	if !p.isSound(subject, r) {
 		return
 	}
 	switch {
-	case r.status == http.StatusBadRequest && r.said.Error == unsupportedGrant:
+	case r.status == http.StatusBadRequest && r.answer.Error == unsupportedGrant:
 		p.ok(subject, "%s arrives", body)
-	case strings.Contains(r.said.message(), "grant_type is missing"):
+	case strings.Contains(r.answer.message(), "grant_type is missing"):
 		p.fail(subject, body+" does not arrive", "containerd, helm, podman and skopeo log in or renew their login by it", remedy)
 	default:
-		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, clipped(r.said.message())), "it did not arrive as it was sent", remedy)
+		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, quoteShort(r.answer.message())), "it did not arrive as it was sent", remedy)
 	}
 }
 
 // examineToken holds what an anonymous client got against the configuration.
-func (p *probe) examineToken(token string) {
+func (p *endpointProbe) examineToken(token string) {
 	if p.config == nil {
 		return
 	}
@@ -118,7 +118,7 @@ func (p *probe) examineToken(token string) {
 	case err != nil:
 		p.fail("url.token", "what it gives is no token", "", "see what answers at this URL")
 	case claims.Issuer != p.config.Issuer || claims.Audience != p.service:
-		p.fail("url.token", fmt.Sprintf("its token is from %s for %s, not from %q for %q", clipped(claims.Issuer), clipped(claims.Audience), p.config.Issuer, p.service),
+		p.fail("url.token", fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer), quoteShort(claims.Audience), p.config.Issuer, p.service),
 			"it runs with another config.yml", "see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
 	default:
 		p.ok("url.token", "its token is from %q for %q, as configured", claims.Issuer, claims.Audience)

@@ -11,8 +11,8 @@ import (
 
 // examineFiles asks for what must not leave the machine, where a drop-in has it: in the folder of the URL and in those above it that can
 // be the program's. What comes back is looked at and neither kept nor shown.
-func (p *probe) examineFiles() {
-	names := guardedNames(p.config)
+func (p *endpointProbe) examineFiles() {
+	names := privateNames(p.config)
 	served := 0
 	for _, folder := range p.folders() {
 		for _, name := range names {
@@ -20,10 +20,10 @@ func (p *probe) examineFiles() {
 			u.Path = folder + name
 			r, err := p.ask(http.MethodGet, u.String(), nil, nil)
 			if err != nil {
-				p.broken("url.files", err)
+				p.connectionBroke("url.files", err)
 				return
 			}
-			if r.status == http.StatusOK && givesAway(r) {
+			if r.status == http.StatusOK && leaks(r) {
 				served++
 				p.fail("url.files", u.String()+" is served to the world", "whoever has read the key can sign tokens for every account",
 					"let Apache read the .htaccess (AllowOverride FileInfo AuthConfig Options=ExecCGI) or move the files out of the web site; then change the key: it may have been read")
@@ -35,8 +35,8 @@ func (p *probe) examineFiles() {
 	}
 }
 
-// guardedNames are the usual ones, and ours: where a drop-in has them, beside config.yml or in a folder there.
-func guardedNames(cfg *config.Config) []string {
+// privateNames are the usual ones, and ours: where a drop-in has them, beside config.yml or in a folder there.
+func privateNames(cfg *config.Config) []string {
 	names := []string{"config.yml", "privkey.pem", ".htaccess", "auth.log"}
 	if cfg == nil {
 		return names
@@ -55,7 +55,7 @@ func guardedNames(cfg *config.Config) []string {
 }
 
 // folders end with a slash.
-func (p *probe) folders() []string {
+func (p *endpointProbe) folders() []string {
 	folders := []string{path.Dir(strings.TrimSuffix(p.base.Path, "/")) + "/"}
 	if mount, ok := p.mount(); ok {
 		folders = append(folders, mount+"/")
@@ -69,8 +69,8 @@ func (p *probe) folders() []string {
 	return unique(folders)
 }
 
-// givesAway: a key, a configuration, an .htaccess, a log of ours or of the PHP service, and not a page that speaks of them.
-func givesAway(r reply) bool {
+// leaks: a key, a configuration, an .htaccess, a log of ours or of the PHP service, and not a page that speaks of them.
+func leaks(r response) bool {
 	if r.isHTML() {
 		return false
 	}

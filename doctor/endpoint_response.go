@@ -8,7 +8,7 @@ import (
 )
 
 // isSound says what is wrong with an answer whoever gave it.
-func (p *probe) isSound(subject string, r reply) bool {
+func (p *endpointProbe) isSound(subject string, r response) bool {
 	switch {
 	case r.isRedirect():
 		p.fail(subject, fmt.Sprintf("it is redirected (%d) to %s", r.status, r.location()),
@@ -16,7 +16,7 @@ func (p *probe) isSound(subject string, r reply) bool {
 			"give clients the final URL as realm, or take the redirect out")
 		return false
 	case !r.isJSON():
-		why, remedy := whoseAnswer(r)
+		why, remedy := usualCause(r)
 		p.fail(subject, fmt.Sprintf("the answer (%d) is not JSON, but %s", r.status, r.kind()), why, remedy)
 		return false
 	}
@@ -25,20 +25,20 @@ func (p *probe) isSound(subject string, r reply) bool {
 
 // examineHeaders looks whether those that matter have come through. It is asked about an error and about what may be none, since web servers
 // add headers to the one or the other; what is wrong with both is said once.
-func (p *probe) examineHeaders(r reply) {
+func (p *endpointProbe) examineHeaders(r response) {
 	const subject, remedy = "url.headers", "keep the web server or the proxy from changing headers"
 	if slices.ContainsFunc(p.list, func(f finding) bool { return f.Subject == subject }) {
 		return
 	}
 	if media := r.media(); media != "application/json" {
-		p.warn(subject, "the answer is JSON, but its Content-Type is "+clipped(media), "clients show an error's source instead of its text", remedy)
+		p.warn(subject, "the answer is JSON, but its Content-Type is "+quoteShort(media), "clients show an error's source instead of its text", remedy)
 	}
 	if !strings.Contains(strings.Join(r.header.Values("Cache-Control"), ","), "no-store") {
 		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another", remedy)
 	}
 }
 
-func (r reply) kind() string {
+func (r response) kind() string {
 	switch {
 	case r.isProgram():
 		return "the program itself, as a download"
@@ -49,11 +49,11 @@ func (r reply) kind() string {
 	case r.isJSON():
 		return "JSON"
 	}
-	return "something else, " + clipped(r.media())
+	return "something else, " + quoteShort(r.media())
 }
 
-// whoseAnswer names the usual cause of an answer that is not the endpoint's.
-func whoseAnswer(r reply) (why, remedy string) {
+// usualCause names the usual cause of an answer that is not the endpoint's.
+func usualCause(r response) (why, remedy string) {
 	const errorLog = "the web server's error log (Debian: /var/log/apache2/error.log, /var/log/nginx/error.log) says why"
 	if r.isProgram() {
 		return "the web server does not run it", "Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"

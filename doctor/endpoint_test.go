@@ -81,9 +81,9 @@ func endpoint(t *testing.T, cfg *config.Config) http.Handler {
 	return service.NewHandler(cfg, untouched{t}, untouched{t}, slog.New(slog.DiscardHandler))
 }
 
-func testAsker(t *testing.T, roots *x509.CertPool) asker {
+func testAsker(t *testing.T, roots *x509.CertPool) httpClient {
 	t.Helper()
-	return newAsker(t.Context(), roots, askTime, time.Now)
+	return newHTTPClient(t.Context(), roots, requestTimeout, time.Now)
 }
 
 // complaints are the findings that are not ok, "level subject".
@@ -410,7 +410,7 @@ func TestANameThatIsNotThereIsToldFromOneThatCannotBeLookedUp(t *testing.T) {
 		{net.DNSError{Name: "auth.example", Err: "i/o timeout", IsTimeout: true}, "this machine cannot look the name up"},
 		{net.DNSError{Name: "auth.example", Err: "dial udp 192.0.2.1:53: connect: network is unreachable"}, "this machine cannot look the name up"},
 	} {
-		what, why, remedy := trouble(fmt.Errorf("dial: %w", &tt.err))
+		what, why, remedy := describeTransportError(fmt.Errorf("dial: %w", &tt.err))
 		if text := what + why; !strings.Contains(text, tt.says) || !strings.Contains(text, "auth.example") || remedy == "" {
 			t.Errorf("%s: %s, %s, %s", tt.err.Err, what, why, remedy)
 		}
@@ -439,7 +439,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()
 	c.url = server.URL + realmEnd
-	c.probeURL(newAsker(t.Context(), nil, 50*time.Millisecond, time.Now))
+	c.probeURL(newHTTPClient(t.Context(), nil, 50*time.Millisecond, time.Now))
 	c.expect(t, "error url", "no answer in time")
 }
 
@@ -532,7 +532,7 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		(&probe{checkup: c, base: base}).examineWay(nil)
+		(&endpointProbe{checkup: c, base: base}).examineTLS(nil)
 		if got := strings.Join(c.complaints(), ", "); got != want {
 			t.Errorf("%s: %q, want %q", host, got, want)
 		}
@@ -543,11 +543,11 @@ func TestOurFilesAreLookedForByTheirNames(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"), "/etc/dockerauth/cert.pem"}
 	const want = ".htaccess auth.log cert.pem config.yml keys/rsa.pem privkey.pem service.log"
-	if got := strings.Join(guardedNames(c.config), " "); got != want {
+	if got := strings.Join(privateNames(c.config), " "); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	c.config.Log.File = ""
-	if got := strings.Join(guardedNames(c.config), " "); got != strings.TrimSuffix(want, " service.log") {
+	if got := strings.Join(privateNames(c.config), " "); got != strings.TrimSuffix(want, " service.log") {
 		t.Errorf("without a log file: %s", got)
 	}
 }
@@ -564,7 +564,7 @@ func TestFilesAreLookedForWhereTheyCanBe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join((&probe{base: base}).folders(), " "); got != want {
+		if got := strings.Join((&endpointProbe{base: base}).folders(), " "); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}

@@ -20,8 +20,8 @@ import (
 // anonymous is the name under which explain knows a client without credentials.
 const anonymous = "anyone"
 
-// question is what explain is asked.
-type question struct {
+// evaluation is what explain is asked.
+type evaluation struct {
 	config  *config.Config
 	who     access.Who
 	scopes  []access.Scope
@@ -51,7 +51,7 @@ func Explain(asked Question, streams cli.Streams) int {
 	return q.answer(streams.Out)
 }
 
-func ask(path, name, groups, from, audience string, scopes []string) (q question, err error) {
+func ask(path, name, groups, from, audience string, scopes []string) (q evaluation, err error) {
 	if path == "" {
 		if path, err = service.FindConfig(); err != nil {
 			return q, err
@@ -104,7 +104,7 @@ func serviceOf(cfg *config.Config, service string) (string, error) {
 
 // named finds the ids of groups that were given by name. One that does not
 // exist here counts as an ordinary group.
-func (q *question) named(names []string) []access.Group {
+func (q *evaluation) named(names []string) []access.Group {
 	groups := make([]access.Group, len(names))
 	for i, name := range names {
 		groups[i] = access.Group{Name: name, ID: 1<<31 - 1}
@@ -119,7 +119,7 @@ func (q *question) named(names []string) []access.Group {
 }
 
 // answer prints a line for each action.
-func (q *question) answer(out io.Writer) int {
+func (q *evaluation) answer(out io.Writer) int {
 	table := cli.NewTable(out)
 	code := cli.ExitDone
 	for _, scope := range q.scopes {
@@ -128,7 +128,7 @@ func (q *question) answer(out io.Writer) int {
 			if !f.Granted {
 				verdict, code = "refused", cli.ExitError
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Resource, f.Action, verdict, q.because(f))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.Resource, f.Action, verdict, q.reason(f))
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -138,7 +138,7 @@ func (q *question) answer(out io.Writer) int {
 }
 
 // explain puts the blacklist before the rules, as the service does.
-func (q *question) explain(scope access.Scope) []access.Finding {
+func (q *evaluation) explain(scope access.Scope) []access.Finding {
 	findings := q.config.Access.Explain(q.who, scope)
 	entry := access.Blacklist(q.config.BlacklistedUsers).Find(q.who.Name, q.who.Groups)
 	for i := range findings {
@@ -149,7 +149,7 @@ func (q *question) explain(scope access.Scope) []access.Finding {
 	return findings
 }
 
-func (q *question) because(f access.Finding) string {
+func (q *evaluation) reason(f access.Finding) string {
 	place := fmt.Sprintf("%s:%d", q.config.Path, f.Line)
 	switch {
 	case f.Line == 0:

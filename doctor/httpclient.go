@@ -20,45 +20,45 @@ import (
 
 // The bounds of asking a web server that may be anybody's.
 const (
-	askTime      = 5 * time.Second // for one request; docker gives up after 15 s
-	probeTime    = time.Minute     // for all of them
-	maxReply     = 64 << 10        // bytes of a body and of its headers; crane reads no more of a token's answer
-	maxQuoted    = 200             // bytes of what a server says that are shown
-	nearlyOver   = 14 * 24 * time.Hour
-	checkAccount = "dockerauth-check" // who we say we are: nobody, PAM is never asked
+	requestTimeout = 5 * time.Second // for one request; docker gives up after 15 s
+	probeTimeout   = time.Minute     // for all of them
+	maxResponse    = 64 << 10        // bytes of a body and of its headers; crane reads no more of a token's answer
+	maxQuoted      = 200             // bytes of what a server says that are shown
+	expiresSoon    = 14 * 24 * time.Hour
+	checkAccount   = "dockerauth-check" // who we say we are: nobody, PAM is never asked
 )
 
-// asker sends requests to a web server as docker does, but follows no redirect and uses no proxy: what is looked at is this server.
-type asker struct {
+// httpClient sends requests to a web server as docker does, but follows no redirect and uses no proxy: what is looked at is this server.
+type httpClient struct {
 	ctx    context.Context
 	client *http.Client
 }
 
-// newAsker: roots nil = the system's; limit is for one request.
-func newAsker(ctx context.Context, roots *x509.CertPool, limit time.Duration, now func() time.Time) asker {
-	return asker{ctx: ctx, client: &http.Client{
+// newHTTPClient: roots nil = the system's; limit is for one request.
+func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duration, now func() time.Time) httpClient {
+	return httpClient{ctx: ctx, client: &http.Client{
 		Timeout:       limit,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			TLSClientConfig:        &tls.Config{RootCAs: roots, Time: now},
 			ForceAttemptHTTP2:      true,
-			MaxResponseHeaderBytes: maxReply,
+			MaxResponseHeaderBytes: maxResponse,
 		},
 	}}
 }
 
-// reply is what came back, read to its end or its bound.
-type reply struct {
+// response is what came back, read to its end or its bound.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 	took   time.Duration
 	tls    *tls.ConnectionState // nil = plain HTTP
-	said   said
+	answer answerBody
 }
 
-// said is what the token endpoint says in JSON, both ways.
-type said struct {
+// answerBody is what the token endpoint says in JSON, both ways.
+type answerBody struct {
 	Errors []struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
@@ -68,14 +68,14 @@ type said struct {
 }
 
 // code and message are of the first error in the list, "" where there is none.
-func (s said) code() string {
+func (s answerBody) code() string {
 	if len(s.Errors) == 0 {
 		return ""
 	}
 	return s.Errors[0].Code
 }
 
-func (s said) message() string {
+func (s answerBody) message() string {
 	if len(s.Errors) == 0 {
 		return ""
 	}
@@ -83,10 +83,10 @@ func (s said) message() string {
 }
 
 // ask sends one request. body may be nil.
-func (a asker) ask(method, address string, header http.Header, body io.Reader) (reply, error) {
+func (a httpClient) ask(method, address string, header http.Header, body io.Reader) (response, error) {
 	q, err := http.NewRequestWithContext(a.ctx, method, address, body)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	for name, values := range header {
 		q.Header[name] = values
@@ -95,63 +95,63 @@ func (a asker) ask(method, address string, header http.Header, body io.Reader) (
 	began := time.Now()
 	answer, err := a.client.Do(q)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
 	defer answer.Body.Close()
-	r := reply{status: answer.StatusCode, header: answer.Header, tls: answer.TLS}
-	r.body, err = io.ReadAll(io.LimitReader(answer.Body, maxReply))
+	r := response{status: answer.StatusCode, header: answer.Header, tls: answer.TLS}
+	r.body, err = io.ReadAll(io.LimitReader(answer.Body, maxResponse))
 	r.took = time.Since(began)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
-	_ = json.Unmarshal(r.body, &r.said) // what is not JSON says nothing
+	_ = json.Unmarshal(r.body, &r.answer) // what is not JSON says nothing
 	return r, nil
 }
 
-func (r reply) isRedirect() bool { return r.status >= 300 && r.status < 400 }
+func (r response) isRedirect() bool { return r.status >= 300 && r.status < 400 }
 
-func (r reply) isJSON() bool { return json.Valid(r.body) }
+func (r response) isJSON() bool { return json.Valid(r.body) }
 
-func (r reply) media() string {
+func (r response) media() string {
 	media, _, _ := mime.ParseMediaType(r.header.Get("Content-Type")) // "" is a type as well, and none of ours
 	return media
 }
 
-func (r reply) isHTML() bool {
+func (r response) isHTML() bool {
 	return strings.Contains(r.media(), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
 }
 
 // isProgram: the beginning of an executable file (elf(5)).
-func (r reply) isProgram() bool { return bytes.HasPrefix(r.body, []byte("\x7fELF")) }
+func (r response) isProgram() bool { return bytes.HasPrefix(r.body, []byte("\x7fELF")) }
 
 // location is where a redirect leads, without what may be secret in it.
-func (r reply) location() string {
+func (r response) location() string {
 	u, err := url.Parse(r.header.Get("Location"))
 	if err != nil {
 		return "somewhere that is no URL"
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return clipped(u.String())
+	return quoteShort(u.String())
 }
 
-// clipped quotes what a server said.
-func clipped(text string) string {
+// quoteShort quotes what a server said.
+func quoteShort(text string) string {
 	if len(text) > maxQuoted {
 		text = text[:maxQuoted] + "…"
 	}
 	return fmt.Sprintf("%q", strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// trouble is why there was no answer: what happened, what follows from it, what to do.
-func trouble(err error) (what, why, remedy string) {
+// describeTransportError is why there was no answer: what happened, what follows from it, what to do.
+func describeTransportError(err error) (what, why, remedy string) {
 	var name *net.DNSError
 	var wrapped *url.Error
 	switch {
 	case errors.As(err, &name) && !name.IsNotFound:
-		return "this machine cannot look the name up: " + clipped(name.Name) + ": " + clipped(name.Err), "whether clients can is not seen from here",
+		return "this machine cannot look the name up: " + quoteShort(name.Name) + ": " + quoteShort(name.Err), "whether clients can is not seen from here",
 			"see to the name servers in /etc/resolv.conf, and whether a firewall is in the way"
 	case errors.As(err, &name):
-		return "the name " + clipped(name.Name) + " is not found: " + clipped(name.Err), "clients do not find it either",
+		return "the name " + quoteShort(name.Name) + " is not found: " + quoteShort(name.Err), "clients do not find it either",
 			"see to the name's address in the DNS, or correct the URL"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "the connection is refused", "nobody listens at that address and port", "start the web server, or correct the port"
@@ -160,13 +160,13 @@ func trouble(err error) (what, why, remedy string) {
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // of net/http, which has no type for it
 		return "it speaks plain HTTP, not HTTPS", "clients refuse to talk to it", "switch TLS on for this port, or correct the URL"
 	}
-	if what, why, remedy, ok := distrust(err); ok {
+	if what, why, remedy, ok := describeTLSError(err); ok {
 		return what, why, remedy
 	}
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err // the rest repeats the URL
 	}
-	return "there is no usable answer: " + clipped(err.Error()), "clients get none either", "see the web server's error log"
+	return "there is no usable answer: " + quoteShort(err.Error()), "clients get none either", "see the web server's error log"
 }
 
 func isTimeout(err error) bool {
@@ -174,8 +174,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// distrust is what is wrong with a server's certificate.
-func distrust(err error) (what, why, remedy string, ok bool) {
+// describeTLSError is what is wrong with a server's certificate.
+func describeTLSError(err error) (what, why, remedy string, ok bool) {
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
 	var unknown x509.UnknownAuthorityError
@@ -186,22 +186,22 @@ func distrust(err error) (what, why, remedy string, ok bool) {
 			`docker says "x509: certificate has expired or is not yet valid"`,
 			"renew the certificate and reload the web server; if its dates are right, set this machine's clock", true
 	case errors.As(err, &host):
-		return fmt.Sprintf("its certificate is not for %s but for %s", clipped(host.Host), clipped(strings.Join(host.Certificate.DNSNames, ", "))),
+		return fmt.Sprintf("its certificate is not for %s but for %s", quoteShort(host.Host), quoteShort(strings.Join(host.Certificate.DNSNames, ", "))),
 			"docker refuses it", "get a certificate for that name, or use the name of the certificate in the realm", true
 	case errors.As(err, &unknown):
 		if unknown.Cert != nil && bytes.Equal(unknown.Cert.RawIssuer, unknown.Cert.RawSubject) {
 			return "its certificate is self-signed and this machine does not trust it", `docker says "x509: certificate signed by unknown authority"`,
-				whereCA, true
+				trustCA, true
 		}
 		return "its certificate is signed by an authority that this machine does not trust", `docker says "x509: certificate signed by unknown authority"`,
-			"if it is from a public CA, serve the intermediate certificates as well (fullchain.pem); else " + whereCA, true
+			"if it is from a public CA, serve the intermediate certificates as well (fullchain.pem); else " + trustCA, true
 	case errors.As(err, &failed):
-		return "its certificate is not accepted: " + clipped(failed.Err.Error()), "docker refuses it", "get another certificate", true
+		return "its certificate is not accepted: " + quoteShort(failed.Err.Error()), "docker refuses it", "get another certificate", true
 	}
 	return "", "", "", false
 }
 
-const whereCA = "add the certificate of the CA that signed it to the system's (Debian: /usr/local/share/ca-certificates/NAME.crt, then update-ca-certificates), here and on every client; " +
+const trustCA = "add the certificate of the CA that signed it to the system's (Debian: /usr/local/share/ca-certificates/NAME.crt, then update-ca-certificates), here and on every client; " +
 	"docker also looks in /etc/docker/certs.d/REGISTRY:PORT/ca.crt"
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02") }

@@ -19,8 +19,8 @@ import (
 // expirySoon is when a warning is due: time enough to bring a new certificate to every registry.
 const expirySoon = 30 * 24 * time.Hour
 
-// bundleTrap is why a registry's bundle must hold our certificate and nothing else (tried on registry 2.8 and 3.1).
-const bundleTrap = "every certificate in rootcertbundle is a root of trust: whoever has a certificate that it signed can sign tokens for the registry, as any account"
+// bundleWarning is why a registry's bundle must hold our certificate and nothing else (tried on registry 2.8 and 3.1).
+const bundleWarning = "every certificate in rootcertbundle is a root of trust: whoever has a certificate that it signed can sign tokens for the registry, as any account"
 
 // makeSelfSigned is the remedy.
 const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
@@ -108,7 +108,7 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	}
 	switch {
 	case isAuthority(cert):
-		c.warn("certificate", "is one of a CA", bundleTrap, makeSelfSigned)
+		c.warn("certificate", "is one of a CA", bundleWarning, makeSelfSigned)
 	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
 		c.warn("certificate", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
 			"where that CA is in the registry's bundle, whoever has a certificate from it can sign tokens for the registry, as any account",

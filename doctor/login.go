@@ -101,7 +101,7 @@ func (c *checkup) showGroups(groups []pamauth.Group) {
 
 // showRules says what the rules give, and why: for a repository in the account's own namespace, and for what the rules speak of.
 func (c *checkup) showRules(who access.Who) {
-	q := question{config: c.config, who: who}
+	q := evaluation{config: c.config, who: who}
 	granted := false
 	for _, scope := range c.config.Access.Examples(who) {
 		for _, f := range q.explain(scope) {
@@ -109,7 +109,7 @@ func (c *checkup) showRules(who access.Who) {
 			if f.Granted {
 				verdict, granted = "granted", true
 			}
-			c.ok("login.rules", "%s %s is %s: %s", f.Resource, f.Action, verdict, q.because(f))
+			c.ok("login.rules", "%s %s is %s: %s", f.Resource, f.Action, verdict, q.reason(f))
 		}
 	}
 	if !granted {

@@ -61,11 +61,11 @@ func (c *checkup) examineModule(l pamauth.Line) {
 			"a module sees every password, and whoever can change it does too",
 			fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
 	}
-	a := c.whoever()
+	a := c.serviceUser()
 	if a == nil || a.isRoot() && trust != nil {
 		return // to load it is to run it: not as root, if somebody else may have written it
 	}
-	answers, err := a.try(look{tryModule, path})
+	answers, err := a.try(attempt{tryModule, path})
 	if err != nil {
 		c.fail("pam", fmt.Sprintf("%s: loading %s ends the program: %v", lineOf(l), path, err), why, "install it again")
 	} else if answers[0] != "" {

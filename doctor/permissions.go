@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,23 +21,23 @@ const shadowFile = "/etc/shadow"
 // sssdPipes are where SSSD answers pam_sss: the second is for root alone (sssd src/sss_client/sss_cli.h).
 var sssdPipes = [...]string{"/var/lib/sss/pipes/pam", "/var/lib/sss/pipes/private/pam"}
 
-// rightToAsk is the remedy for whoever may not read password hashes.
-const rightToAsk = "never open the file; give the right to the program: (1) a service of its own with SupplementaryGroups=shadow, " +
+// shadowRemedy is the remedy for whoever may not read password hashes.
+const shadowRemedy = "never open the file; give the right to the program: (1) a service of its own with SupplementaryGroups=shadow, " +
 	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of pam_unix, which needs no right"
 
 // examineRights finds out what the user may do as whom the service runs.
 func (c *checkup) examineRights() {
-	if a := c.whoever(); a != nil {
+	if a := c.serviceUser(); a != nil {
 		switch {
 		case a.isRoot() && c.as == "":
 			c.ok("rights", "looked at as root, who may do everything; what the service's user may: dockerauth check --as %s", likelyUser())
-			c.examinePlaces()
+			c.examinePaths()
 		case a.isRoot():
 			c.warn("rights", "the service runs as root",
 				"a fault in it, or in a PAM module, has the whole machine",
 				"give it a user of its own, with SupplementaryGroups=shadow")
 		default:
-			c.examineActor(a)
+			c.examineServiceUser(a)
 		}
 		c.examineSELinux(a)
 	}
@@ -46,8 +45,8 @@ func (c *checkup) examineRights() {
 
 const withoutLog = "a long-lived service does not start, a CGI program logs to the web server"
 
-// examinePlaces looks at what cannot be used by anybody, root or not.
-func (c *checkup) examinePlaces() {
+// examinePaths looks at what cannot be used by anybody, root or not.
+func (c *checkup) examinePaths() {
 	if folder := c.settings.State; folder != "" && folder != config.DefaultState {
 		info, err := os.Stat(folder)
 		if err == nil && !info.IsDir() {
@@ -59,14 +58,14 @@ func (c *checkup) examinePlaces() {
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
-		if err := placeForLog(file); err != nil {
+		if err := checkLogPath(file); err != nil {
 			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)), withoutLog, service.RemedyForLog(err))
 		}
 	}
 }
 
-// placeForLog: there is such a file, or a folder to make it in.
-func placeForLog(file string) error {
+// checkLogPath: there is such a file, or a folder to make it in.
+func checkLogPath(file string) error {
 	info, err := os.Stat(file)
 	switch {
 	case err == nil && info.IsDir():
@@ -81,27 +80,17 @@ func placeForLog(file string) error {
 	return err
 }
 
-// likelyUser is a guess, for the hint alone.
-func likelyUser() string {
-	for _, name := range []string{"dockerauth", "www-data", "apache", "nginx"} {
-		if _, err := user.Lookup(name); err == nil {
-			return name
-		}
-	}
-	return "USER"
-}
-
-// trial is something to try and what to make of the answer, "" being yes.
-type trial struct {
-	look
+// permissionCheck is something to try and what to make of the answer, "" being yes.
+type permissionCheck struct {
+	attempt
 	judge func(why string)
 }
 
-func (c *checkup) examineActor(a *actor) {
-	trials := slices.Concat(c.trialsOfReading(a), c.trialsOfChanging(a), c.trialsOfWriting(a), c.trialsOfAsking(a))
-	looks := make([]look, len(trials))
+func (c *checkup) examineServiceUser(a *runAs) {
+	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a))
+	looks := make([]attempt, len(trials))
 	for i, t := range trials {
-		looks[i] = t.look
+		looks[i] = t.attempt
 	}
 	answers, err := a.try(looks...)
 	if err != nil {
@@ -113,11 +102,11 @@ func (c *checkup) examineActor(a *actor) {
 	for i, t := range trials {
 		t.judge(answers[i])
 	}
-	c.examineBit(a)
+	c.examineSetgid(a)
 }
 
-// trialsOfReading: what the program needs to begin with.
-func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
+// readChecks: what the program needs to begin with.
+func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 	subjects := []string{"config", "private_key", "certificate"}
 	files := slices.Clone(c.settings.Files)
 	for _, line := range c.stack {
@@ -134,7 +123,7 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 		if subject == "private_key" {
 			remedy = fmt.Sprintf("chgrp %[1]s %[2]s && chmod 0640 %[2]s", a.group, file)
 		}
-		trials = append(trials, trial{look{tryRead, file}, func(why string) {
+		trials = append(trials, permissionCheck{attempt{tryRead, file}, func(why string) {
 			if why == "" {
 				c.ok("rights", "%s can read %s", a.name, file)
 				return
@@ -145,13 +134,13 @@ func (c *checkup) trialsOfReading(a *actor) (trials []trial) {
 	return trials
 }
 
-// trialsOfChanging: who changes the configuration decides who gets in. Whoever looks as himself may be a person, and the files his own.
-func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
+// changeChecks: who changes the configuration decides who gets in. Whoever looks as himself may be a person, and the files his own.
+func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 	if c.as == "" {
 		return nil
 	}
-	for _, path := range c.deciding() {
-		trials = append(trials, trial{look{tryWrite, path}, func(why string) {
+	for _, path := range c.accessFiles() {
+		trials = append(trials, permissionCheck{attempt{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
 					"whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
@@ -162,8 +151,8 @@ func (c *checkup) trialsOfChanging(a *actor) (trials []trial) {
 	return trials
 }
 
-// deciding are the files that say who gets in, each followed by its folder, where another could be put in its place.
-func (c *checkup) deciding() (paths []string) {
+// accessFiles are the files that say who gets in, each followed by its folder, where another could be put in its place.
+func (c *checkup) accessFiles() (paths []string) {
 	files := []string{c.settings.Path}
 	for _, line := range c.stack {
 		files = append(files, line.File)
@@ -178,17 +167,17 @@ func (c *checkup) deciding() (paths []string) {
 	return paths
 }
 
-// trialsOfWriting: the state folder and the log.
-func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
+// writeChecks: the state folder and the log.
+func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	if folder := c.settings.State; folder != "" {
 		made := fmt.Sprintf("install -d -o %s -g %s -m 0700 %s", a.name, a.group, folder)
-		trials = append(trials, trial{look{tryState, folder}, func(why string) {
+		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
 			switch {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
 			case folder != config.DefaultState:
 				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why), "the service answers 503", made)
-			case why == syscall.ENOENT.Error() && a.own:
+			case why == syscall.ENOENT.Error() && a.isServiceUser:
 				c.ok("rights", "there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service counts wrong passwords in memory (%s)", folder, made)
 			case why == syscall.ENOENT.Error():
 				c.warn("rights.state", "there is no "+folder,
@@ -202,7 +191,7 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 		}})
 	}
 	if file := c.settings.Log.File; file != "" {
-		trials = append(trials, trial{look{tryAppend, file}, func(why string) {
+		trials = append(trials, permissionCheck{attempt{tryAppend, file}, func(why string) {
 			if why == "" {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
 				return
@@ -222,13 +211,13 @@ func (c *checkup) trialsOfWriting(a *actor) (trials []trial) {
 	return trials
 }
 
-// trialsOfAsking: the modules' own needs. They come in one order, so that the second to be judged knows about the first.
-func (c *checkup) trialsOfAsking(a *actor) (trials []trial) {
+// pamChecks: the modules' own needs. They come in one order, so that the second to be judged knows about the first.
+func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 	directory := false
 	if c.asks("pam_sss") {
 		reached := ""
 		for i, pipe := range sssdPipes {
-			trials = append(trials, trial{look{tryConnect, pipe}, func(why string) {
+			trials = append(trials, permissionCheck{attempt{tryConnect, pipe}, func(why string) {
 				if why == "" {
 					directory = true
 				} else if i == 0 {
@@ -248,10 +237,10 @@ func (c *checkup) trialsOfAsking(a *actor) (trials []trial) {
 		}
 	}
 	if c.asks("pam_unix") {
-		trials = append(trials, trial{look{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
+		trials = append(trials, permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
 	}
-	trials = append(trials, trial{look{tryRead, a.program}, func(why string) {
-		if why == "" && !a.own && !a.who.Borrowed { // the kernel hides a set-group-id program from the first
+	trials = append(trials, permissionCheck{attempt{tryRead, a.program}, func(why string) {
+		if why == "" && !a.isServiceUser && !a.who.Borrowed { // the kernel hides a set-group-id program from the first
 			c.ok("rights", "%s can read the program file, so that in a CGI set-up its other programs may see a password for some milliseconds; mode 0711 prevents that", a.name)
 		}
 	}})
@@ -263,22 +252,22 @@ func (c *checkup) asks(module string) bool {
 	return slices.ContainsFunc(c.stack, func(l pamauth.Line) bool { return l.Name() == module })
 }
 
-func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
+func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	switch {
 	case why == "" && a.who.Borrowed:
 		c.ok("rights", "%s can read %s by the set-group-id bit of %s, and not otherwise", a.name, shadowFile, a.program)
 	case why == "":
 		c.ok("rights", "the service can read %s as %s", shadowFile, a.name)
-	case a.capable:
+	case a.readsAll:
 		c.ok("rights", "the service can read %s by the capability that its unit gives it", shadowFile)
 	case directory:
 		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"accounts of the directory can log in, those of this machine cannot",
-			fmt.Sprintf(rightToAsk, a.name))
+			fmt.Sprintf(shadowRemedy, a.name))
 	default:
 		c.fail("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"pam_unix can check nobody's password, and every login is answered with 503",
-			fmt.Sprintf(rightToAsk, a.name))
+			fmt.Sprintf(shadowRemedy, a.name))
 	}
 	info, err := os.Stat(shadowFile)
 	if err != nil {
@@ -286,20 +275,20 @@ func (c *checkup) judgeShadow(a *actor, why string, directory bool) {
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	mode := info.Mode().Perm()
-	switch remedy := fmt.Sprintf(rightToAsk, a.name); {
+	switch remedy := fmt.Sprintf(shadowRemedy, a.name); {
 	case mode&0o004 != 0:
 		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile),
 			"whoever gets a foot into this machine can try out the hashes of all passwords",
 			"chmod o-r "+shadowFile+"; "+remedy)
-	case ok && mode&0o040 != 0 && !a.own && slices.Contains(a.account, int(owner.Gid)):
+	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
 		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
 			"everything else that runs as that user can read the hashes of all passwords",
 			fmt.Sprintf("gpasswd -d %s %s; %s", a.name, groupName(int(owner.Gid)), remedy))
 	}
 }
 
-// examineBit looks at what comes with a set-group-id program.
-func (c *checkup) examineBit(a *actor) {
+// examineSetgid looks at what comes with a set-group-id program.
+func (c *checkup) examineSetgid(a *runAs) {
 	if !a.setgid() {
 		return
 	}
@@ -342,22 +331,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-func groupName(gid int) string {
-	if group, err := user.LookupGroupId(fmt.Sprint(gid)); err == nil {
-		return group.Name
-	}
-	return fmt.Sprint("gid ", gid)
-}
-
-func userName(uid int) string {
-	if u, err := user.LookupId(fmt.Sprint(uid)); err == nil {
-		return u.Username
-	}
-	return fmt.Sprint("uid ", uid)
-}
-
 // examineSELinux looks at the switches that keep a web server's programs from asking PAM (httpd_selinux(8)).
-func (c *checkup) examineSELinux(a *actor) {
+func (c *checkup) examineSELinux(a *runAs) {
 	const folder = "/sys/fs/selinux"
 	enforce, err := os.ReadFile(filepath.Join(c.root, folder, "enforce"))
 	if err != nil {
@@ -376,7 +351,7 @@ func (c *checkup) examineSELinux(a *actor) {
 		if err != nil {
 			continue // a policy that does not know it
 		}
-		needed := !a.own && one.name != "httpd_can_network_connect"
+		needed := !a.isServiceUser && one.name != "httpd_can_network_connect"
 		switch on := strings.HasPrefix(string(text), "1"); {
 		case on:
 			c.ok("selinux", "%s is on", one.name)

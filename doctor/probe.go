@@ -24,11 +24,11 @@ const (
 	ProbeArg    = "look-at-files"
 )
 
-// maxLooks in bytes bounds a question: a few dozen paths.
-const maxLooks = 256 << 10
+// maxAttempts in bytes bounds a question: a few dozen paths.
+const maxAttempts = 256 << 10
 
-// connectTime is how long SSSD may take to answer a connection: a pipe whose owner hangs is not reachable.
-const connectTime = 2 * time.Second
+// connectTimeout is how long SSSD may take to answer a connection: a pipe whose owner hangs is not reachable.
+const connectTimeout = 2 * time.Second
 
 // identity is whose rights a process has.
 type identity struct {
@@ -51,8 +51,8 @@ func PrintIdentity(streams cli.Streams) int {
 	return cli.ExitDone
 }
 
-// look is one thing to try.
-type look struct {
+// attempt is one thing to try.
+type attempt struct {
 	Try  string `json:"try"` // one of those below
 	Path string `json:"path"`
 }
@@ -71,8 +71,8 @@ func Probe(streams cli.Streams) int {
 	if pamauth.Borrowed() {
 		return cli.ExitError
 	}
-	var looks []look
-	if err := json.NewDecoder(io.LimitReader(streams.In, maxLooks)).Decode(&looks); err != nil {
+	var looks []attempt
+	if err := json.NewDecoder(io.LimitReader(streams.In, maxAttempts)).Decode(&looks); err != nil {
 		return cli.ExitError
 	}
 	answers := make([]string, len(looks))
@@ -85,7 +85,7 @@ func Probe(streams cli.Streams) int {
 	return cli.ExitDone
 }
 
-func (l look) try() error {
+func (l attempt) try() error {
 	switch l.Try {
 	case tryRead:
 		return opens(l.Path, os.O_RDONLY)
@@ -98,7 +98,7 @@ func (l look) try() error {
 		}
 		return err
 	case tryConnect:
-		conn, err := net.DialTimeout("unix", l.Path, connectTime)
+		conn, err := net.DialTimeout("unix", l.Path, connectTimeout)
 		if err == nil {
 			_ = conn.Close()
 		}

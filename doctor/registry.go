@@ -22,8 +22,8 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// restartIt goes with every remedy that changes what a registry reads.
-const restartIt = ", and restart the registry"
+// thenRestart goes with every remedy that changes what a registry reads.
+const thenRestart = ", and restart the registry"
 
 // maxTrustFile in bytes: all public CAs together take 220 kB.
 const maxTrustFile = 8 << 20
@@ -51,7 +51,7 @@ func (c *checkup) examineRegistry() {
 	for _, s := range t.Misspelt {
 		c.fail("registry", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
 			"keys are written in lower case and without underlines",
-			"write "+s.Value+restartIt)
+			"write "+s.Value+thenRestart)
 	}
 	c.examineRealm(t, where)
 	c.examineRedirect(t, where)
@@ -76,8 +76,8 @@ func (c *checkup) registryErrors(err error) {
 	}
 }
 
-// given reports a setting that is there, and a text: of anything else a registry says "token auth requires a valid option string".
-func (c *checkup) given(subject string, s registrySetting, where func(int) string) bool {
+// requireText reports a setting that is there, and a text: of anything else a registry says "token auth requires a valid option string".
+func (c *checkup) requireText(subject string, s registrySetting, where func(int) string) bool {
 	switch {
 	case s.Line == 0 || s.Value == "":
 		hint := ""
@@ -105,7 +105,7 @@ func isEndpoint(path string) bool {
 
 func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	const subject = "registry.realm"
-	if !c.given(subject, t.Realm, where) {
+	if !c.requireText(subject, t.Realm, where) {
 		return
 	}
 	realm, place := t.Realm.Value, where(t.Realm.Line)
@@ -114,27 +114,27 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	case strings.Contains(realm, "@"):
 		c.fail(subject, place+": the realm has a name or a password in it",
 			"registries tell it to everybody",
-			"write https://HOST/docker/v2/token"+restartIt)
+			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm),
 			"clients are sent there for a token",
-			"write https://HOST/docker/v2/token"+restartIt)
+			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case !isEndpoint(u.Path):
 		c.fail(subject, fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
 			"that is where dockerauth answers; elsewhere clients get 404",
-			"write https://HOST/docker/v2/token"+restartIt)
+			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case u.RawQuery != "" || u.Fragment != "":
 		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm),
 			"clients add their own query",
-			"write https://HOST/docker/v2/token"+restartIt)
+			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case u.Scheme == "http" && !staysHere(u.Hostname()):
 		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
-			"put TLS in front of dockerauth, and write https://"+restartIt)
+			"put TLS in front of dockerauth, and write https://"+thenRestart)
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
@@ -163,7 +163,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	if !isEndpoint(path) {
 		c.fail(subject, fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path, endpoints[0], endpoints[1]),
 			"that is where dockerauth answers; elsewhere clients get 404",
-			"leave it out"+restartIt)
+			"leave it out"+thenRestart)
 		return
 	}
 	sentence := fmt.Sprintf("clients are sent to https://HOST%s, HOST being the registry's own name as they know it (2.8: /auth/token in any case); the realm is not used", path)
@@ -173,12 +173,12 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	}
 	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
 		sentence,
-		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+restartIt)
+		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
 }
 
 // compare holds a text of the registry's against ours, letter by letter, as it does itself.
 func (c *checkup) compare(subject, key string, theirs registrySetting, ours []string, ourKey string, where func(int) string) {
-	if !c.given(subject, theirs, where) {
+	if !c.requireText(subject, theirs, where) {
 		return
 	}
 	if slices.Contains(ours, theirs.Value) {
@@ -239,7 +239,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
 		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
 			"the registry does not start without",
-			"name a file there that is a copy of our certificate and of nothing else"+restartIt)
+			"name a file there that is a copy of our certificate and of nothing else"+thenRestart)
 		return trust, false
 	}
 	for _, one := range []struct {
@@ -253,7 +253,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		if one.setting.Line == 0 {
 			continue
 		}
-		if !c.given(subject, one.setting, where) {
+		if !c.requireText(subject, one.setting, where) {
 			whole = false
 			continue
 		}
@@ -308,7 +308,7 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
 		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
 			"the registry refuses every token",
-			"add "+key.Algorithm()+restartIt)
+			"add "+key.Algorithm()+thenRestart)
 	}
 	hasOurs := slices.ContainsFunc(trust.Bundle, func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
 	for i, cert := range trust.Bundle {
@@ -329,7 +329,7 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	if c.now().After(cert.NotAfter) {
 		expired = " and has expired on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	}
-	const remedy = "take it out: the bundle is a copy of our certificate and of nothing else" + restartIt
+	const remedy = "take it out: the bundle is a copy of our certificate and of nothing else" + thenRestart
 	switch chain := key.Chain(); {
 	case len(chain) > 0 && bytes.Equal(cert.Raw, chain[0].Raw) && !issuesForOthers(cert):
 		c.ok(subject, "has our certificate")
@@ -338,13 +338,13 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
 		c.warn(subject, what+"is an older one for our key"+expired,
 			"registries refuse tokens that carry it",
-			"put the certificate in its place that we have now"+restartIt)
+			"put the certificate in its place that we have now"+thenRestart)
 	case isAuthority(cert):
-		c.fail(subject, what+"is one of a CA"+expired, bundleTrap, remedy)
+		c.fail(subject, what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
 		c.warn(subject, fmt.Sprintf("%sis a second one, made as ours is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
 			"whoever has its key can sign tokens for the registry too, as any account",
-			"fine while you exchange keys; then take it out"+restartIt)
+			"fine while you exchange keys; then take it out"+thenRestart)
 	default:
 		c.fail(subject, what+"is not ours"+expired,
 			"whoever has its key can sign tokens for the registry, as any account",
@@ -376,13 +376,13 @@ func (c *checkup) examineListed(k jwk) {
 	case k.Secret:
 		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
 			"whoever can read the file can sign tokens for the registry, as any account",
-			"list the public key alone, and make a new pair"+restartIt)
+			"list the public key alone, and make a new pair"+thenRestart)
 	case isSameKey(k.Public, c.config.Key.Public()):
 		c.ok(subject, "has our key, under the id %q", k.KeyID)
 	default:
 		c.fail(subject, fmt.Sprintf("the key %q in it is not ours", k.KeyID),
 			"whoever has it can sign tokens for the registry, as any account",
-			"take it out"+restartIt+"; if it is one that we are changing from or to, when that is done")
+			"take it out"+thenRestart+"; if it is one that we are changing from or to, when that is done")
 	}
 }
 
@@ -405,8 +405,8 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 	versions := []registryVersion{registry28, registry30, registry31}
 	for _, v := range versions {
 		f := finding{Level: levelOK, Subject: string(v)}
-		if v == registry28 && onlyNew(t) != "" {
-			f.What = "is not meant: it does not know " + onlyNew(t)
+		if v == registry28 && versionMark(t) != "" {
+			f.What = "is not meant: it does not know " + versionMark(t)
 		} else if err := trust.starts(v); err != nil {
 			f.Level, f.What, f.Why = levelError, "would not start", err.Error()
 		} else if err := trust.accept(v, signer.Issuer, service, token, c.now()); err != nil {
@@ -424,7 +424,7 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		case accepted:
 			f.Level, f.Remedy = levelWarning, "nothing to do if the registry is another version ("+c.silence(v)+"); else "+c.acceptance(trust)
 		default:
-			f.Remedy = c.acceptance(trust) + restartIt
+			f.Remedy = c.acceptance(trust) + thenRestart
 		}
 	}
 	c.addVerdicts(verdicts)
@@ -447,8 +447,8 @@ func (c *checkup) addVerdicts(verdicts []finding) {
 	}
 }
 
-// onlyNew is a key that shows that the configuration is for 3.x.
-func onlyNew(t *registryToken) string {
+// versionMark is a key that shows that the configuration is for 3.x.
+func versionMark(t *registryToken) string {
 	switch {
 	case len(t.SigningAlgorithms) > 0:
 		return "signingalgorithms"

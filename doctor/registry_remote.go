@@ -14,30 +14,30 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// visit asks one registry from outside: what somebody can find out who may not read its configuration.
-type visit struct {
+// registryProbe asks one registry from outside: what somebody can find out who may not read its configuration.
+type registryProbe struct {
 	*checkup
-	asker
+	httpClient
 	ping string // URL of /v2/
 }
 
 // examineRegistryURL asks the registry at --registry where it sends its clients, whether it takes our tokens, and what time it is there.
 func (c *checkup) examineRegistryURL() {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	c.visitRegistry(newAsker(ctx, nil, askTime, c.now))
+	c.probeRegistry(newHTTPClient(ctx, nil, requestTimeout, c.now))
 }
 
-func (c *checkup) visitRegistry(a asker) {
+func (c *checkup) probeRegistry(a httpClient) {
 	u, err := url.Parse(c.registry)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
 		c.fail("registry", "--registry is not the URL of a registry", "", "give it without a path, such as https://registry.example.com")
 		return
 	}
-	v := &visit{checkup: c, asker: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
+	v := &registryProbe{checkup: c, httpClient: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
 	r, err := v.ask(http.MethodGet, v.ping, nil, nil)
 	if err != nil {
-		what, why, remedy := troubleOfRegistry(err)
+		what, why, remedy := describeRegistryError(err)
 		c.fail("registry", what, why, remedy)
 		return
 	}
@@ -49,11 +49,11 @@ func (c *checkup) visitRegistry(a asker) {
 	c.service = service
 	v.compareRealm(realm, u.Scheme)
 	v.compareService(service)
-	v.showTokens(service)
+	v.presentTokens(service)
 }
 
 // challenge reads where clients are sent.
-func (v *visit) challenge(r reply) (realm, service string, ok bool) {
+func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {
 	const subject = "registry"
 	header := r.header.Get("WWW-Authenticate")
 	scheme, params, _ := strings.Cut(header, " ")
@@ -68,17 +68,17 @@ func (v *visit) challenge(r reply) (realm, service string, ok bool) {
 		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()), "a registry that wants tokens answers 401",
 			"see whether the URL is the registry's, and what its log says")
 	case !strings.EqualFold(scheme, "Bearer"):
-		v.fail(subject, "it does not ask for a token, but "+clipped(header), "it never sends clients to this service",
+		v.fail(subject, "it does not ask for a token, but "+quoteShort(header), "it never sends clients to this service",
 			"replace the registry's auth section by one with token")
 	default:
 		values := challengeParams(params)
 		realm, service = values["realm"], values["service"]
 		if realm == "" || service == "" {
-			v.fail(subject, "its challenge names no realm or no service: "+clipped(header), "clients do not know whom to ask",
+			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header), "clients do not know whom to ask",
 				"set realm and service in the registry's auth.token section")
 			return "", "", false
 		}
-		v.ok(subject, "it sends clients to %s for the service %s", clipped(realm), clipped(service))
+		v.ok(subject, "it sends clients to %s for the service %s", quoteShort(realm), quoteShort(service))
 		return realm, service, true
 	}
 	return "", "", false
@@ -105,26 +105,26 @@ func challengeParams(text string) map[string]string {
 	return values
 }
 
-func (v *visit) compareRealm(realm, scheme string) {
+func (v *registryProbe) compareRealm(realm, scheme string) {
 	const subject = "registry.realm"
 	if scheme == "https" && strings.HasPrefix(realm, "http:") {
 		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
 			"serve the endpoint by https, and change realm in the registry's configuration")
 	}
 	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") { // the endpoint answers with and without
-		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", clipped(realm), v.url), "what --url finds is not what they meet",
+		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", quoteShort(realm), v.url), "what --url finds is not what they meet",
 			"use the same URL as realm and for --url")
 	}
 }
 
-func (v *visit) compareService(service string) {
+func (v *registryProbe) compareService(service string) {
 	const subject = "registry.service"
 	switch {
 	case v.config == nil:
 	case slices.Contains(v.config.Audience, service):
 		v.ok(subject, "%q is among our audiences", service)
 	default:
-		v.fail(subject, fmt.Sprintf("the registry calls itself %s, our audience is %s", clipped(service), quotedList(v.config.Audience)),
+		v.fail(subject, fmt.Sprintf("the registry calls itself %s, our audience is %s", quoteShort(service), quotedList(v.config.Audience)),
 			"requests for it are answered 400, and it refuses tokens for another",
 			"make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
 	}
@@ -138,8 +138,8 @@ func quotedList(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// showTokens shows the registry a token of ours, that grants nothing and is for nobody, and one as long as the longest that we give.
-func (v *visit) showTokens(service string) {
+// presentTokens shows the registry a token of ours, that grants nothing and is for nobody, and one as long as the longest that we give.
+func (v *registryProbe) presentTokens(service string) {
 	if v.config == nil || !slices.Contains(v.config.Audience, service) {
 		return
 	}
@@ -150,34 +150,34 @@ func (v *visit) showTokens(service string) {
 		return
 	}
 	const subject = "registry.token"
-	r, err := v.show(token)
+	r, err := v.present(token)
 	switch {
 	case err != nil:
-		what, why, remedy := troubleOfRegistry(err)
+		what, why, remedy := describeRegistryError(err)
 		v.fail(subject, what, why, remedy)
 		return
 	case r.status == http.StatusOK:
 		v.ok(subject, "the registry takes our tokens")
 	case r.status == http.StatusUnauthorized:
-		remedy := "its issuer must be " + clipped(v.config.Issuer) + ", and its rootcertbundle hold a copy of our certificate; restart it after a change"
+		remedy := "its issuer must be " + quoteShort(v.config.Issuer) + ", and its rootcertbundle hold a copy of our certificate; restart it after a change"
 		if v.registryConfig == "" {
 			remedy += "; check --registry-config says which of them it is"
 		}
-		v.fail(subject, "the registry refuses our token: "+clipped(r.said.message()),
+		v.fail(subject, "the registry refuses our token: "+quoteShort(r.answer.message()),
 			"docker login fails with 401, as every push and pull does, although our log says that the token was granted",
 			remedy)
 	default:
 		v.fail(subject, fmt.Sprintf("our token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
 	}
-	v.showLongToken()
+	v.presentLongToken()
 }
 
 // maxTokenSize is the length of the longest token that is given out; handler has the same.
 const maxTokenSize = 8000
 
-func (v *visit) showLongToken() {
+func (v *registryProbe) presentLongToken() {
 	const subject = "registry.header"
-	r, err := v.show(strings.Repeat("x", maxTokenSize))
+	r, err := v.present(strings.Repeat("x", maxTokenSize))
 	switch {
 	case err == nil && r.status == http.StatusUnauthorized && r.isJSON():
 		v.ok(subject, "a token of %d bytes arrives", maxTokenSize)
@@ -186,20 +186,20 @@ func (v *visit) showLongToken() {
 			"a push with many mounts needs one as long",
 			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize 16380 (Apache)")
 	default:
-		what, why, remedy := troubleOfRegistry(err)
+		what, why, remedy := describeRegistryError(err)
 		v.warn(subject, fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what), why, remedy)
 	}
 }
 
-// troubleOfRegistry is why a registry gave no answer.
-func troubleOfRegistry(err error) (what, why, remedy string) {
-	what, why, remedy = trouble(err)
+// describeRegistryError is why a registry gave no answer.
+func describeRegistryError(err error) (what, why, remedy string) {
+	what, why, remedy = describeTransportError(err)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		remedy = "start the registry (its own log says why it ended), or correct the port"
 	}
 	return what, why, remedy
 }
 
-func (v *visit) show(token string) (reply, error) {
+func (v *registryProbe) present(token string) (response, error) {
 	return v.ask(http.MethodGet, v.ping, http.Header{"Authorization": {"Bearer " + token}}, nil)
 }

@@ -62,7 +62,7 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 			server := httptest.NewServer(test.registry)
 			defer server.Close()
 			c.registry, c.url = server.URL, test.url
-			c.visitRegistry(testAsker(t, nil))
+			c.probeRegistry(testAsker(t, nil))
 			c.expect(t, test.complaints, test.says)
 			if strings.Contains(c.text(), "eyJ") {
 				t.Error("a finding holds a token")
@@ -78,7 +78,7 @@ func TestARegistryThatRefusesUsIsLookedIntoByItsFile(t *testing.T) {
 	for file, want := range map[string]bool{"": true, "registry.yml": false} {
 		c := checkupOf(t, plainConfig)
 		c.registry, c.registryConfig = server.URL, file
-		c.visitRegistry(testAsker(t, nil))
+		c.probeRegistry(testAsker(t, nil))
 		c.expect(t, "error registry.token", "docker login fails with 401")
 		if strings.Contains(c.text(), "--registry-config") != want {
 			t.Errorf("with %q: %s", file, c.text())
@@ -91,7 +91,7 @@ func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
 	closed.Close()
 	c := checkupOf(t, plainConfig)
 	c.registry = closed.URL
-	c.visitRegistry(testAsker(t, nil))
+	c.probeRegistry(testAsker(t, nil))
 	c.expect(t, "error registry", "nobody listens at that address and port; start the registry")
 	if strings.Contains(c.text(), "web server") {
 		t.Error(c.text())
@@ -107,14 +107,14 @@ func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	c.registry = server.URL
-	c.visitRegistry(testAsker(t, ca.pool()))
+	c.probeRegistry(testAsker(t, ca.pool()))
 	c.expect(t, "warning registry.realm", "crane")
 }
 
 func TestTheRegistrysURLIsOne(t *testing.T) {
 	for _, text := range []string{"registry.example.com", "https://registry.example.com/v2/", "ftp://registry.example.com", "https://u:secret@registry.example.com"} {
 		c := &checkup{now: time.Now, registry: text}
-		c.visitRegistry(testAsker(t, nil))
+		c.probeRegistry(testAsker(t, nil))
 		c.expect(t, "error registry", "not the URL of a registry")
 	}
 }

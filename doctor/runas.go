@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,93 +18,24 @@ import (
 	"dockerauth/cli"
 )
 
-// lookTime bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
-const lookTime = 15 * time.Second
+// attemptTimeout bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
+const attemptTimeout = 15 * time.Second
 
-// actor is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The
+// runAs is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The
 // way is this very program, started as that user, so that a set-group-id bit counts, or is seen not to.
-type actor struct {
-	name    string              // "www-data"
-	own     bool                // the user is the service's own: nothing else runs as him
-	program string              // the file that is started
-	as      *syscall.Credential // nil = as whom this process runs
-	who     identity            // what the program finds itself to be
-	account []int               // the groups that the account has by itself
-	capable bool                // the service's unit lets it read every file, which cannot be tried from here
-	group   string              // the first of them: "www-data"
+type runAs struct {
+	name          string              // "www-data"
+	isServiceUser bool                // the user is the service's own: nothing else runs as him
+	program       string              // the file that is started
+	as            *syscall.Credential // nil = as whom this process runs
+	who           identity            // what the program finds itself to be
+	account       []int               // the groups that the account has by itself
+	readsAll      bool                // the service's unit lets it read every file, which cannot be tried from here
+	group         string              // the first of them: "www-data"
 }
 
-// whoever is the actor, found out once; nil when that is not possible, and a finding has said why.
-func (c *checkup) whoever() *actor {
-	if c.actorKnown {
-		return c.actor
-	}
-	c.actorKnown = true
-	a, err := c.newActor()
-	if err != nil {
-		what, remedy := cli.SplitHint(err)
-		c.fail("rights", what, "what the service's user may do was not looked at", remedy)
-		return nil
-	}
-	c.actor = a
-	return a
-}
-
-func (c *checkup) newActor() (*actor, error) {
-	program, err := c.programFile()
-	if err != nil {
-		return nil, fmt.Errorf("find the program file: %w", err)
-	}
-	a := &actor{program: program}
-	if c.as == "" {
-		a.name = userName(os.Geteuid())
-		a.own = a.name == "dockerauth"
-		if account, err := user.Lookup(a.name); err == nil {
-			a.account = groupsOfAccount(account)
-		}
-		a.group = groupForCommands(os.Getegid())
-		return a, a.introduce()
-	}
-	name, groups, _ := strings.Cut(c.as, ":")
-	if err := a.become(name); err != nil {
-		return nil, err
-	}
-	if c.program != "" && a.who.UID == 0 {
-		return nil, errors.New("--program is not started as root\n  name the web server's user with --as")
-	}
-	if os.Geteuid() != 0 {
-		if os.Geteuid() != a.who.UID || groups != "" {
-			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, c.as)
-		}
-		a.as = nil
-	}
-	unit := readUnit(c.root, serviceUnit)
-	a.own = name == "dockerauth" || name == unit.user
-	a.capable = name == unit.user && unit.readsAll
-	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
-		groups = strings.Join(unit.groups, ",")
-		c.ok("rights", "%s has the groups that %s gives the service besides its own: %s", name, unit.file, groups)
-	}
-	if err := a.join(groups); err != nil {
-		return nil, err
-	}
-	return a, a.introduce()
-}
-
-// programFile is what the actor starts. Root need not start it himself: of a set-group-id install another user may be the owner.
-func (c *checkup) programFile() (string, error) {
-	if c.program == "" {
-		return os.Executable()
-	}
-	path, err := filepath.Abs(c.program)
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(path)
-}
-
-// become takes the ids of an account and of its groups.
-func (a *actor) become(name string) error {
+// takeAccount takes the ids of an account and of its groups.
+func (a *runAs) takeAccount(name string) error {
 	account, err := user.Lookup(name)
 	if err != nil {
 		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user as whom the web server or the service runs", name)
@@ -122,23 +52,8 @@ func (a *actor) become(name string) error {
 	return nil
 }
 
-// groupForCommands is a group as chgrp and install take it.
-func groupForCommands(gid int) string { return strings.TrimPrefix(groupName(gid), "gid ") }
-
-func groupsOfAccount(account *user.User) (ids []int) {
-	texts, err := account.GroupIds()
-	if err != nil {
-		return nil // a directory that is away: what the user may do is tried all the same
-	}
-	for _, text := range texts {
-		id, _ := strconv.Atoi(text)
-		ids = append(ids, id)
-	}
-	return ids
-}
-
-// join adds groups that a service manager gives.
-func (a *actor) join(groups string) error {
+// addGroups adds groups that a service manager gives.
+func (a *runAs) addGroups(groups string) error {
 	if a.as == nil {
 		return nil
 	}
@@ -153,9 +68,9 @@ func (a *actor) join(groups string) error {
 	return nil
 }
 
-// introduce asks the program who it is when that user starts it. What follows is then asked of a process to whom those ids belong, with nothing
+// identifySelf asks the program who it is when that user starts it. What follows is then asked of a process to whom those ids belong, with nothing
 // borrowed: such a one may be told what to look at.
-func (a *actor) introduce() error {
+func (a *runAs) identifySelf() error {
 	if err := a.run(IdentityArg, nil, &a.who); err != nil {
 		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder above it", a.name, a.program, err)
 	}
@@ -170,7 +85,7 @@ func (a *actor) introduce() error {
 }
 
 // try returns for each thing why it does not go.
-func (a *actor) try(looks ...look) ([]string, error) {
+func (a *runAs) try(looks ...attempt) ([]string, error) {
 	var answers []string
 	if err := a.run(ProbeArg, looks, &answers); err != nil {
 		return nil, err
@@ -183,8 +98,8 @@ func (a *actor) try(looks ...look) ([]string, error) {
 
 // run starts the program with nothing of ours: no variables, no descriptors, and no terminal, into which a module could type what root's shell runs
 // next (TIOCSTI).
-func (a *actor) run(arg string, question, answer any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+func (a *runAs) run(arg string, question, answer any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
 	in, err := json.Marshal(question)
 	if err != nil {
@@ -198,7 +113,7 @@ func (a *actor) run(arg string, question, answer any) error {
 	child.SysProcAttr = &syscall.SysProcAttr{Credential: a.as, Setsid: true}
 	out, err := child.Output()
 	if ctx.Err() != nil {
-		return fmt.Errorf("no answer within %v", lookTime)
+		return fmt.Errorf("no answer within %v", attemptTimeout)
 	}
 	if err != nil {
 		var failed *exec.ExitError
@@ -211,10 +126,10 @@ func (a *actor) run(arg string, question, answer any) error {
 }
 
 // root reports that everything is allowed.
-func (a *actor) isRoot() bool { return a.who.UID == 0 }
+func (a *runAs) isRoot() bool { return a.who.UID == 0 }
 
 // setgid reports that the program file bears the bit, whether it counts or not.
-func (a *actor) setgid() bool {
+func (a *runAs) setgid() bool {
 	info, err := os.Stat(a.program)
 	return err == nil && info.Mode()&os.ModeSetgid != 0
 }

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -13,30 +12,6 @@ import (
 
 	"dockerauth/cli"
 )
-
-// The units that the packages install.
-const (
-	serviceUnit = "dockerauth.service"
-	socketUnit  = "dockerauth.socket"
-)
-
-// examineWho tells somebody who is not the service's user so: what he may do is not what it may, and a remedy that names him would give him the key
-// and the password hashes.
-func (c *checkup) examineWho(uid int) {
-	name := userName(uid)
-	user := readUnit(c.root, serviceUnit).user
-	if c.as != "" || uid == 0 || user == "" || user == name || user == strconv.Itoa(uid) {
-		return
-	}
-	c.stranger, c.actorKnown = true, true
-	remedy := "sudo dockerauth check --as " + user
-	if c.path != "" {
-		remedy += " --config " + c.path
-	}
-	c.fail("rights", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
-		"what it may read and ask is not seen from here",
-		remedy)
-}
 
 // examineService looks whether somebody listens where the web server of a package's installation looks for the service.
 func (c *checkup) examineService() {
@@ -75,7 +50,7 @@ func (c *checkup) isListenedAt(path string) bool {
 			return true
 		}
 	}
-	conn, err := net.DialTimeout("unix", filepath.Join(c.root, path), connectTime)
+	conn, err := net.DialTimeout("unix", filepath.Join(c.root, path), connectTimeout)
 	if err == nil {
 		_ = conn.Close()
 	}

@@ -108,7 +108,7 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := checkup{root: plant(t, tt.files), as: tt.as}
-			c.examineWho(tt.uid)
+			c.examineUser(tt.uid)
 			if tt.complaints == "" {
 				c.expect(t, "", "")
 				return

@@ -103,3 +103,9 @@ func (u *unit) read(text string) {
 		}
 	}
 }
+
+// The units that the packages install.
+const (
+	serviceUnit = "dockerauth.service"
+	socketUnit  = "dockerauth.socket"
+)

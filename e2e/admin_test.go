@@ -171,7 +171,7 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 				`dockerauth_pam_conversations_total{result="broken"}`:    want["broken"] + want["abandoned"],
 				`dockerauth_pam_conversations_total{result="busy"}`:      want["busy"],
 				`dockerauth_pam_conversations_total{result="abandoned"}`: 0,
-				"dockerauth_pam_queue_length":                                 0,
+				"dockerauth_pam_queue_length":                            0,
 				"dockerauth_config_last_load_successful":                 1,
 			} {
 				if got[name] != float64(n) {

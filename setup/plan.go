@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -17,35 +15,19 @@ import (
 	"dockerauth/packaging"
 )
 
-// target is a file that init sees to.
-type target struct {
-	path    string
-	found   fs.FileInfo // what is there; nil = nothing. A symbolic link is something
-	content []byte      // to be written; nil = it stays as it is
-	about   string      // for the person
-}
-
-func lookAt(path string) (target, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return target{path: path}, nil
-	}
-	return target{path: path, found: info}, err
-}
-
-// survey finds out what is there and decides what is to be made.
-func (s *installer) survey() error {
-	draft, err := s.surveyConfig()
+// plan finds out what is there and decides what is to be made.
+func (s *installer) plan() error {
+	draft, err := s.planConfig()
 	if err != nil {
 		return err
 	}
-	if err := s.surveyKey(draft); err != nil {
+	if err := s.planKey(draft); err != nil {
 		return err
 	}
-	if err := s.surveyCertificate(draft); err != nil {
+	if err := s.planCertificate(draft); err != nil {
 		return err
 	}
-	if s.pam, err = lookAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
+	if s.pam, err = plannedFileAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
 		return err
 	}
 	if s.pam.found == nil {
@@ -56,11 +38,11 @@ func (s *installer) survey() error {
 	return nil
 }
 
-// surveyConfig takes the configuration that is there for what it says, or drafts a new one: where there is none, and in the place
+// planConfig takes the configuration that is there for what it says, or drafts a new one: where there is none, and in the place
 // of the one that packages install, which lacks two values.
-func (s *installer) surveyConfig() (*config.Draft, error) {
+func (s *installer) planConfig() (*config.Draft, error) {
 	var err error
-	if s.config, err = lookAt(filepath.Join(s.dir, "config.yml")); err != nil {
+	if s.config, err = plannedFileAt(filepath.Join(s.dir, "config.yml")); err != nil {
 		return nil, err
 	}
 	if s.config.found == nil {
@@ -162,9 +144,9 @@ func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 	return draft, nil
 }
 
-// place is the file that config.yml names under a key. One that is to be made must lie in the folder that was looked at.
-func (s *installer) place(draft *config.Draft, key, path string) (target, error) {
-	t, err := lookAt(path)
+// plannedFileFor is the file that config.yml names under a key. One that is to be made must lie in the folder that was looked at.
+func (s *installer) plannedFileFor(draft *config.Draft, key, path string) (plannedFile, error) {
+	t, err := plannedFileAt(path)
 	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
 		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
 			Hint: "put the file there, or write the name of one in the folder of config.yml"}
@@ -172,11 +154,11 @@ func (s *installer) place(draft *config.Draft, key, path string) (target, error)
 	return t, err
 }
 
-func (s *installer) surveyKey(draft *config.Draft) (err error) {
-	if s.key, err = s.place(draft, "private_key", draft.PrivateKey); err != nil {
+func (s *installer) planKey(draft *config.Draft) (err error) {
+	if s.key, err = s.plannedFileFor(draft, "private_key", draft.PrivateKey); err != nil {
 		return err
 	}
-	if s.certificate, err = s.place(draft, "certificate", draft.Certificate); err != nil {
+	if s.certificate, err = s.plannedFileFor(draft, "certificate", draft.Certificate); err != nil {
 		return err
 	}
 	switch {
@@ -219,7 +201,7 @@ func (s *installer) keepKey() (err error) {
 	return nil
 }
 
-func (s *installer) surveyCertificate(draft *config.Draft) (err error) {
+func (s *installer) planCertificate(draft *config.Draft) (err error) {
 	if s.certificate.found == nil {
 		s.certificate.content, err = s.signing.SelfSigned(draft.Issuer, s.now())
 		return err
@@ -257,6 +239,6 @@ func (s *installer) chooseGroup() error {
 		return misuse{fmt.Errorf("--group %q: there is no such group\n  make it, or name that of the user that the service runs as", name)}
 	}
 	s.gid, err = strconv.Atoi(group.Gid)
-	s.key.about = "group " + name
+	s.key.note = "group " + name
 	return err
 }

@@ -16,12 +16,6 @@ import (
 	"dockerauth/jwtsign"
 )
 
-const (
-	systemDir    = "/etc/dockerauth"
-	systemPAMDir = "/etc/pam.d"
-	ownGroup     = "dockerauth" // of the service that packages install
-)
-
 // DefaultDir is where packages keep the configuration.
 const DefaultDir = systemDir
 
@@ -37,33 +31,6 @@ type Options struct {
 
 	CheckPAM func(service, confdir string) error // says why the service would not start with this PAM service
 }
-
-// installer is one run of init. Its first fields are what it is asked for, the next are what it finds and decides before it
-// writes anything.
-type installer struct {
-	dir      string // absolute
-	issuer   string
-	audience string
-	realm    string
-	kind     jwtsign.Kind
-	group    string
-	pamDir   string // absolute
-	root     bool
-	now      func() time.Time
-	checkPAM func(service, confdir string) error
-
-	config      target
-	key         target
-	certificate target
-	pam         target
-	gid         int          // of the key; -1 = the creator's
-	signing     *jwtsign.Key // the key that is there, or the new one
-	notes       []string     // what the person must know besides
-	files       newFiles
-}
-
-// misuse is an error of whoever typed the command.
-type misuse struct{ error }
 
 // Run makes what is missing of a key, a certificate, a configuration and a PAM service file, and prints what the registry and the
 // web server need. It overwrites nothing.
@@ -110,15 +77,15 @@ func (s *installer) check() error {
 	default:
 		return misuse{fmt.Errorf("--key-type %q is unknown\n  write one of: p256, rsa, ed25519", s.kind)}
 	}
-	if err := s.checkTexts(); err != nil {
+	if err := s.checkPrintable(); err != nil {
 		return misuse{err}
 	}
 	return s.absolute()
 }
 
-// checkTexts refuses what could not be pasted from what is printed. What else a
+// checkPrintable refuses what could not be pasted from what is printed. What else a
 // name may not be is config's to say.
-func (s *installer) checkTexts() error {
+func (s *installer) checkPrintable() error {
 	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience, "pam-dir": s.pamDir} {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
 			return fmt.Errorf("--%s %q has a character that cannot be seen\n  write letters, digits, signs and plain spaces", name, text)
@@ -140,12 +107,12 @@ func (s *installer) absolute() (err error) {
 	return err
 }
 
-// settle follows links to the folder once and for all: one on the way may be somebody else's, who turns it round meanwhile.
-func (s *installer) settle() (err error) {
+// resolveDir follows links to the folder once and for all: one on the way may be somebody else's, who turns it round meanwhile.
+func (s *installer) resolveDir() (err error) {
 	if s.dir, err = filepath.EvalSymlinks(s.dir); err != nil {
 		return err
 	}
-	return checkGround(s.dir, false)
+	return checkDirOwnership(s.dir, false)
 }
 
 // run looks at everything before it writes anything, and takes back what it has
@@ -155,7 +122,7 @@ func (s *installer) run() error {
 		s.files.undo()
 		return err
 	}
-	if err := s.settle(); err != nil {
+	if err := s.resolveDir(); err != nil {
 		s.files.undo()
 		return err
 	}
@@ -164,7 +131,7 @@ func (s *installer) run() error {
 		return err // somebody is at work in that folder, even if it was made here
 	}
 	defer unlock()
-	if err = s.survey(); err == nil {
+	if err = s.plan(); err == nil {
 		err = s.write()
 	}
 	if err != nil {

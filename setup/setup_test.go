@@ -430,7 +430,7 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
-			if err := s.survey(); err != nil {
+			if err := s.plan(); err != nil {
 				t.Fatal(err)
 			}
 			if err := appear(filepath.Join(dir, name)); err != nil {
@@ -454,7 +454,7 @@ func TestInitDoesNotFillInWhatIsEditedMeanwhile(t *testing.T) {
 	path := filepath.Join(dir, "config.yml")
 	put(t, path, packaging.Config, 0o644)
 	s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
-	if err := s.survey(); err != nil {
+	if err := s.plan(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Second)); err != nil {
@@ -479,19 +479,19 @@ func TestInitFindsTheRealmInTheIssuer(t *testing.T) {
 		"https://auth.example.com":   "https://auth.example.com/docker/v2/token",
 		"192.0.2.1":                  "https://192.0.2.1/docker/v2/token",
 		"[2001:db8::1]:443":          "https://[2001:db8::1]:443/docker/v2/token",
-		"Auth":                       noRealm,
-		"Docker auth service":        noRealm,
-		"auth.example.com/docker":    noRealm,
-		"user@auth.example.com":      noRealm,
-		"auth..example.com":          noRealm,
-		"-auth.example.com":          noRealm,
-		"auth.example.com:":          noRealm,
-		"1.2":                        noRealm,
-		`auth".example.com`:          noRealm,
-		"https://auth.example.com/x": noRealm,
+		"Auth":                       placeholderRealm,
+		"Docker auth service":        placeholderRealm,
+		"auth.example.com/docker":    placeholderRealm,
+		"user@auth.example.com":      placeholderRealm,
+		"auth..example.com":          placeholderRealm,
+		"-auth.example.com":          placeholderRealm,
+		"auth.example.com:":          placeholderRealm,
+		"1.2":                        placeholderRealm,
+		`auth".example.com`:          placeholderRealm,
+		"https://auth.example.com/x": placeholderRealm,
 	} {
 		s := &installer{issuer: issuer}
-		if got := s.realmOrGuess(); got != want || (len(s.notes) == 1) != (want == noRealm) {
+		if got := s.resolveRealm(); got != want || (len(s.notes) == 1) != (want == placeholderRealm) {
 			t.Errorf("%q: %q, want %q; notes %q", issuer, got, want, s.notes)
 		}
 	}
@@ -506,7 +506,7 @@ func TestInitWarns(t *testing.T) {
 		"that 2.8 does not start with Ed25519":   {append([]string{"--key-type", "ed25519"}, named...), "3.x only: 2.8 does not start", ""},
 		"that passwords would go in the clear":   {append([]string{"--realm", "http://auth.example.com/docker/v2/token"}, named...), "", "--realm is http"},
 		"not of http on this machine":            {append([]string{"--realm", "http://localhost:5001/docker/v2/token"}, named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
-		"that the realm could not be found":      {[]string{"--issuer", "Our auth", "--audience", "r"}, noRealm, "is a placeholder"},
+		"that the realm could not be found":      {[]string{"--issuer", "Our auth", "--audience", "r"}, placeholderRealm, "is a placeholder"},
 		"of whom the key can be read by, in all": {named, "The key can be read by the user ", ""},
 	} {
 		status, out, errs := initIn(ground(t), c.args...)

@@ -22,8 +22,8 @@ const (
 	registryBundle = "/etc/docker/registry/cert.pem"
 	ownSocket      = "/run/dockerauth/dockerauth.sock"
 	// noRealm stands where nobody has said what the web server is called: no such host can exist (RFC 2606 §2).
-	noRealm   = "https://THE-WEB-SERVER.invalid" + tokenPath
-	tokenPath = "/docker/v2/token"
+	placeholderRealm = "https://THE-WEB-SERVER.invalid" + tokenPath
+	tokenPath        = "/docker/v2/token"
 )
 
 // report is what the person reads, and pastes: everything between two empty lines works as it stands.
@@ -36,7 +36,7 @@ func (s *installer) report() string {
 		return b.String()
 	}
 	s.reportWebServer(&b)
-	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path), shellWord(s.realmOrGuess()))
+	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path), shellWord(s.resolveRealm()))
 	return b.String()
 }
 
@@ -61,16 +61,16 @@ NGINX, in the server block: include snippets/dockerauth.conf;
 
 Other ways: /usr/share/doc/dockerauth/README.md
 Whether all is well: dockerauth check --as %s --url %s
-`, ownGroup, shellWord(s.realmOrGuess()))
+`, ownGroup, shellWord(s.resolveRealm()))
 }
 
 func (s *installer) reportFiles(b *strings.Builder) {
 	table := cli.NewTable(b)
-	s.key.about = strings.TrimSuffix("signs "+s.signing.Algorithm()+", "+s.key.about, ", ")
+	s.key.note = strings.TrimSuffix("signs "+s.signing.Algorithm()+", "+s.key.note, ", ")
 	if key, err := jwtsign.LoadKey(s.key.path, s.certificate.path, jwtsign.KeyIDUnset); err == nil {
-		s.certificate.about = "until " + key.Chain()[0].NotAfter.UTC().Format("2006-01-02")
+		s.certificate.note = "until " + key.Chain()[0].NotAfter.UTC().Format("2006-01-02")
 	}
-	for _, t := range []target{s.key, s.certificate, s.pam, s.config} {
+	for _, t := range []plannedFile{s.key, s.certificate, s.pam, s.config} {
 		verb := "made"
 		switch {
 		case t.content == nil:
@@ -78,10 +78,10 @@ func (s *installer) reportFiles(b *strings.Builder) {
 		case t.found != nil:
 			verb = "filled in"
 		}
-		if t.about != "" {
-			t.about = "\t" + t.about
+		if t.note != "" {
+			t.note = "\t" + t.note
 		}
-		fmt.Fprintf(table, "%s\t%s%s\n", verb, t.path, t.about)
+		fmt.Fprintf(table, "%s\t%s%s\n", verb, t.path, t.note)
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	if readers := s.readers(); readers != "" {
@@ -133,7 +133,7 @@ auth:
 The bundle is a copy of the certificate with nothing else in it. With both in place restart the registry.
 
 install -D -m 644 %s %[5]s
-`, kinds, yamlText(s.realmOrGuess()), yamlText(s.audience), yamlText(s.issuer), registryBundle, shellWord(s.certificate.path))
+`, kinds, yamlText(s.resolveRealm()), yamlText(s.audience), yamlText(s.issuer), registryBundle, shellWord(s.certificate.path))
 }
 
 func (s *installer) reportWebServer(b *strings.Builder) {
@@ -215,8 +215,8 @@ func ownProgram() string {
 	return program
 }
 
-// realmOrGuess is where the registry sends its clients.
-func (s *installer) realmOrGuess() string {
+// resolveRealm is where the registry sends its clients.
+func (s *installer) resolveRealm() string {
 	if s.realm != "" {
 		return s.realm
 	}
@@ -224,9 +224,9 @@ func (s *installer) realmOrGuess() string {
 		s.realm = "https://" + host + tokenPath
 		return s.realm
 	}
-	s.realm = noRealm
+	s.realm = placeholderRealm
 	s.notes = append(s.notes, "the issuer is no host name, so realm in the registry's section is a placeholder\n  write the address of the web server there, or run this again with --realm https://HOST"+tokenPath)
-	return noRealm
+	return placeholderRealm
 }
 
 // isHost holds for a name with a dot in it and an address, each with a port or without.
@@ -259,13 +259,13 @@ func (s *installer) checkRealm() error {
 	if bad || strings.ContainsFunc(s.realm, func(c rune) bool { return c <= ' ' || c > unicode.MaxASCII || strings.ContainsRune(`"'\<>`, c) }) {
 		return errors.New("--realm is not the address of a token endpoint\n  write it as clients see it: https://HOST" + tokenPath)
 	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && !isLoopbackHost(u.Hostname()) {
 		s.notes = append(s.notes, "--realm is http: everybody's password goes over the network for all to read")
 	}
 	return nil
 }
 
-func isLoopback(host string) bool {
+func isLoopbackHost(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()
 }

@@ -10,7 +10,7 @@ const (
 	// retryPause is how long the first store is left alone after a failure: a folder whose lock is stuck takes a second to fail.
 	retryPause = 10 * time.Second
 	// calm is for how long the first store must not have failed before it counts as recovered: only a part of it may be broken.
-	calm = time.Minute
+	recoveryPeriod = time.Minute
 )
 
 // Fallback is a Store made of two: the first, shared one as long as it works, and the second, this process's own, while it does not, so that a
@@ -38,7 +38,7 @@ func NewFallback(first, second Store) *Fallback {
 }
 
 func (f *Fallback) Get(key string) ([]byte, error) {
-	if f.isResting() {
+	if f.circuitOpen() {
 		return f.second.Get(key)
 	}
 	record, err := f.first.Get(key)
@@ -49,7 +49,7 @@ func (f *Fallback) Get(key string) ([]byte, error) {
 }
 
 func (f *Fallback) Update(key string, change Change) error {
-	if f.isResting() {
+	if f.circuitOpen() {
 		return f.second.Update(key, change)
 	}
 	var record []byte
@@ -67,7 +67,7 @@ func (f *Fallback) Update(key string, change Change) error {
 	return f.second.Update(key, func([]byte) ([]byte, time.Time) { return record, until })
 }
 
-func (f *Fallback) isResting() bool {
+func (f *Fallback) circuitOpen() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	since := f.Now().Sub(f.lastFailed)
@@ -93,7 +93,7 @@ func (f *Fallback) note(err error) bool {
 	switch {
 	case err != nil:
 		f.failing, f.lastFailed = true, now
-	case now.Sub(f.lastFailed) >= calm:
+	case now.Sub(f.lastFailed) >= recoveryPeriod:
 		f.failing = false
 	}
 	return f.failing != was

@@ -82,7 +82,7 @@ func TestFallbackTellsOfAFailureOnceAndOfItsEndOnce(t *testing.T) {
 	}
 	p.expectReports(t, "disk full")
 	p.first.err = nil
-	for range int(2 * calm / retryPause) {
+	for range int(2 * recoveryPeriod / retryPause) {
 		expect(t, p.Fallback, "k", "before")
 		p.advance(retryPause)
 	}

@@ -14,15 +14,15 @@ import (
 const (
 	// lockPatience is a thousand times what an update takes, and less than a client's patience. The holder of a lock may be stopped, or wait for
 	// a disk.
-	lockPatience = time.Second
-	minPause     = 50 * time.Microsecond
-	maxPause     = 5 * time.Millisecond
+	lockTimeout = time.Second
+	minPause    = 50 * time.Microsecond
+	maxPause    = 5 * time.Millisecond
 )
 
 var (
-	errBusy = fmt.Errorf("locked by another process for more than %s", lockPatience)
+	errBusy = fmt.Errorf("locked by another process for more than %s", lockTimeout)
 	// errAlien is the cause when a name is taken by what no process of ours has put there.
-	errAlien = errors.New("not a plain file of this service")
+	errForeignFile = errors.New("not a plain file of this service")
 )
 
 // shardFile is an open file of a shard.
@@ -39,7 +39,7 @@ func openShard(root *os.Root, number byte, flag int) (shardFile, error) {
 	file, err := root.OpenFile(name, flag|notWaiting, 0o600)
 	if err != nil {
 		if info, statErr := root.Lstat(name); statErr == nil && !info.Mode().IsRegular() {
-			err = errAlien
+			err = errForeignFile
 		}
 		return shardFile{}, err
 	}
@@ -59,7 +59,7 @@ func checkFile(file *os.File) error {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != os.Geteuid() || stat.Nlink > 1 {
-		return errAlien
+		return errForeignFile
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func checkFile(file *os.File) error {
 // lock waits for the right to write, but not for long. It polls: a process that sleeps in flock(2) can only be woken by a signal. The lock is the open
 // file's: it holds against goroutines that opened the file for themselves as well as against processes, and ends with its holder, however that dies.
 func (f shardFile) lock() error {
-	deadline := time.Now().Add(lockPatience)
+	deadline := time.Now().Add(lockTimeout)
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
@@ -159,8 +159,8 @@ func (f shardFile) write(s shard, sequence uint64) error {
 	return err
 }
 
-// removeAlien makes room for a file of ours.
-func removeAlien(root *os.Root, number byte) error {
+// removeForeignFile makes room for a file of ours.
+func removeForeignFile(root *os.Root, number byte) error {
 	if err := root.Remove(shardName(number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

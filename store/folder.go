@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// ErrDamaged is the cause of what Folder.Report gets.
-var ErrDamaged = errors.New("damaged")
-
 // Folder is a Store of all processes of one account on one machine, those that live for one request among them. Any of them may die at any
 // moment: the others go on at once, and a record is the old one or the new one. The folder is on a local file system. It keeps nothing open, needs
 // no closing, and lives on when it is emptied or made anew.
@@ -81,7 +78,7 @@ func (f *Folder) Get(key string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	id := identify(key)
+	id := hashKey(key)
 	s, err := load(root, id[0])
 	if errors.Is(err, ErrDamaged) {
 		f.report(id[0], err)
@@ -117,7 +114,7 @@ func load(root *os.Root, number byte) (shard, error) {
 
 // damageOf makes ErrDamaged of errAlien.
 func damageOf(root *os.Root, number byte, err error) error {
-	if errors.Is(err, errAlien) {
+	if errors.Is(err, errForeignFile) {
 		return fmt.Errorf("%s is %w and counts as empty: %w", filepath.Join(root.Name(), shardName(number)), ErrDamaged, err)
 	}
 	return err
@@ -132,7 +129,7 @@ func (f *Folder) Update(key string, change Change) error {
 		return err
 	}
 	defer root.Close()
-	id := identify(key)
+	id := hashKey(key)
 	damage, err := f.update(root, id, change)
 	if damage != nil {
 		f.report(id[0], damage)
@@ -148,9 +145,9 @@ func (f *Folder) Update(key string, change Change) error {
 func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error) {
 	const forUpdate = os.O_RDWR | os.O_CREATE
 	file, err := openShard(root, id[0], forUpdate)
-	if errors.Is(err, errAlien) {
+	if errors.Is(err, errForeignFile) {
 		damage = damageOf(root, id[0], err)
-		if err := removeAlien(root, id[0]); err != nil {
+		if err := removeForeignFile(root, id[0]); err != nil {
 			return damage, err
 		}
 		file, err = openShard(root, id[0], forUpdate)
@@ -176,7 +173,7 @@ func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error)
 	if err != nil {
 		return damage, err
 	}
-	if old == nil && changed.isOver(now) && damage == nil {
+	if old == nil && changed.expired(now) && damage == nil {
 		return nil, nil // forgetting nothing, after most logins
 	}
 	return damage, file.write(s.with(id, changed, now), next)

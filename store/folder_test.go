@@ -44,13 +44,13 @@ func TestAnotherProcessFindsTheRecords(t *testing.T) {
 
 // shardOf returns the file of a key.
 func shardOf(f *Folder, key string) string {
-	return filepath.Join(f.path, shardName(identify(key)[0]))
+	return filepath.Join(f.path, shardName(hashKey(key)[0]))
 }
 
 // keysOfOneShard returns keys that share a file.
 func keysOfOneShard(n int) (keys []string) {
 	for i := 0; len(keys) < n; i++ {
-		if key := fmt.Sprint(i); identify(key)[0] == 7 {
+		if key := fmt.Sprint(i); hashKey(key)[0] == 7 {
 			keys = append(keys, key)
 		}
 	}
@@ -97,7 +97,7 @@ func entriesIn(t testing.TB, f *Folder, key string) int {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	s, err := load(root, identify(key)[0])
+	s, err := load(root, hashKey(key)[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ type Memory struct {
 	sweep *list.Element // the next to be looked at; nil = from the start
 }
 
-// kept is pointed at, so that the map stays small.
-type kept struct {
+// lruEntry is pointed at, so that the map stays small.
+type lruEntry struct {
 	id id
 	entry
 }
@@ -36,7 +36,7 @@ func (m *Memory) Get(key string) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	id := identify(key)
+	id := hashKey(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return clone(m.find(id, m.Now())), nil
@@ -46,7 +46,7 @@ func (m *Memory) Update(key string, change Change) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	id := identify(key)
+	id := hashKey(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.Now()
@@ -55,7 +55,7 @@ func (m *Memory) Update(key string, change Change) error {
 		return err
 	}
 	m.dropSome(now)
-	m.put(&kept{id, changed}, now)
+	m.put(&lruEntry{id, changed}, now)
 	return nil
 }
 
@@ -64,18 +64,18 @@ func (m *Memory) find(id id, now time.Time) []byte {
 	if !ok {
 		return nil
 	}
-	if found := e.Value.(*kept); !found.isOver(now) {
+	if found := e.Value.(*lruEntry); !found.expired(now) {
 		return found.record
 	}
 	return nil
 }
 
 // put makes k the youngest, or deletes what stands in its place if k is over.
-func (m *Memory) put(k *kept, now time.Time) {
+func (m *Memory) put(k *lruEntry, now time.Time) {
 	if e, ok := m.byID[k.id]; ok {
 		m.remove(e)
 	}
-	if k.isOver(now) {
+	if k.expired(now) {
 		return
 	}
 	if len(m.byID) >= m.limit {
@@ -94,7 +94,7 @@ func (m *Memory) dropSome(now time.Time) {
 			return
 		}
 		m.sweep = e.Next()
-		if e.Value.(*kept).isOver(now) {
+		if e.Value.(*lruEntry).expired(now) {
 			m.remove(e)
 		}
 	}
@@ -104,6 +104,6 @@ func (m *Memory) remove(e *list.Element) {
 	if m.sweep == e {
 		m.sweep = e.Next()
 	}
-	delete(m.byID, e.Value.(*kept).id)
+	delete(m.byID, e.Value.(*lruEntry).id)
 	m.byAge.Remove(e)
 }

@@ -47,8 +47,8 @@ type shardEntry struct {
 	record []byte
 }
 
-func (e *shardEntry) isOver(now time.Time) bool {
-	return entry{e.record, time.UnixMilli(e.end)}.isOver(now)
+func (e *shardEntry) expired(now time.Time) bool {
+	return entry{e.record, time.UnixMilli(e.end)}.expired(now)
 }
 
 // header is what stands before the records of a slot.
@@ -136,7 +136,7 @@ func (s shard) encode(sequence uint64) []byte {
 // find returns the record of a key, nil if there is none.
 func (s shard) find(id id, now time.Time) []byte {
 	for i := range s {
-		if s[i].id == id && !s[i].isOver(now) {
+		if s[i].id == id && !s[i].expired(now) {
 			return s[i].record
 		}
 	}
@@ -146,8 +146,8 @@ func (s shard) find(id id, now time.Time) []byte {
 // with returns the shard with the changed entry at the young end, if it is not over, and without what is over; if that is too much, without the
 // oldest.
 func (s shard) with(id id, changed entry, now time.Time) shard {
-	s = slices.DeleteFunc(s, func(e shardEntry) bool { return e.id == id || e.isOver(now) })
-	if !changed.isOver(now) {
+	s = slices.DeleteFunc(s, func(e shardEntry) bool { return e.id == id || e.expired(now) })
+	if !changed.expired(now) {
 		s = append(s, shardEntry{id, changed.until.UnixMilli(), changed.record})
 	}
 	return s[max(0, len(s)-maxEntries):]

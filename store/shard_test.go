@@ -109,7 +109,7 @@ func checkUpdate(t *testing.T, number byte, s shard) {
 		t.Errorf("after an update it is %q", got)
 	}
 	for i := range read {
-		if read[i].isOver(now) {
+		if read[i].expired(now) {
 			t.Errorf("after an update record %d is over", i)
 		}
 	}
@@ -140,7 +140,7 @@ func TestTheFormatStays(t *testing.T) {
 	if got := fmt.Sprintf("%x", shardSeeds()[1].encode(259)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := fmt.Sprintf("%x", identify("0123456789abcdefalice")); got != "1b62c488be93078de5b2b669dcf6d573" {
+	if got := fmt.Sprintf("%x", hashKey("0123456789abcdefalice")); got != "1b62c488be93078de5b2b669dcf6d573" {
 		t.Errorf("id %s", got)
 	}
 	if got := shardName(7); got != "07" {
@@ -196,7 +196,7 @@ func TestTheOlderSlotIsBelievedOnlyUnderTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	file, err := openShard(root, identify("k")[0], os.O_RDONLY)
+	file, err := openShard(root, hashKey("k")[0], os.O_RDONLY)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestTheOlderSlotIsBelievedOnlyUnderTheLock(t *testing.T) {
 	if s, _, err := file.read(false); !errors.Is(err, ErrDamaged) {
 		t.Errorf("without: %v, %v", s, err)
 	}
-	if s, _, err := file.read(true); err != nil || string(s.find(identify("k"), time.Now())) != "1" {
+	if s, _, err := file.read(true); err != nil || string(s.find(hashKey("k"), time.Now())) != "1" {
 		t.Errorf("with: %v, %v", s, err)
 	}
 	expect(t, f, "k", "1")

@@ -28,6 +28,9 @@ const (
 // ErrTooLong is the cause of every error that is the caller's and not the store's: a key or a record beyond its bound.
 var ErrTooLong = errors.New("too long for a store")
 
+// ErrDamaged is the cause of what Folder.Report gets.
+var ErrDamaged = errors.New("damaged")
+
 // Store keeps small records for a while. All methods may be called at once by anybody.
 type Store interface {
 	// Get returns the record of a key, nil if there is none or its time is over.
@@ -53,7 +56,7 @@ func checkKey(key string) error {
 	return nil
 }
 
-func identify(key string) id {
+func hashKey(key string) id {
 	sum := sha256.Sum256([]byte(key))
 	return id(sum[:len(id{})])
 }
@@ -64,7 +67,7 @@ type entry struct {
 	until  time.Time
 }
 
-func (e entry) isOver(now time.Time) bool {
+func (e entry) expired(now time.Time) bool {
 	return e.record == nil || !e.until.After(now) || e.until.After(now.Add(MaxKeep))
 }
 

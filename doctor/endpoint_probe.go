@@ -1,0 +1,66 @@
+package doctor
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// endpointProbe asks one token endpoint through its web server, with credentials that PAM is never asked about and the throttle does not count.
+type endpointProbe struct {
+	*checkup
+	httpClient
+	base    *url.URL
+	service string // an audience to ask for; "" = none is known
+}
+
+// get asks with parameters and, unless it is "", an Authorization header.
+func (p *endpointProbe) get(params url.Values, authorization string) (response, error) {
+	u := *p.base
+	u.RawQuery = params.Encode()
+	header := http.Header{}
+	if authorization != "" {
+		header.Set("Authorization", authorization)
+	}
+	return p.ask(http.MethodGet, u.String(), header, nil)
+}
+
+// params are those of every request for a token.
+func (p *endpointProbe) params() url.Values {
+	params := url.Values{"client_id": {checkAccount}}
+	if p.service != "" {
+		params.Set("service", p.service)
+	}
+	return params
+}
+
+// connectionBroke is for the connection that breaks after it has worked.
+func (p *endpointProbe) connectionBroke(subject string, err error) bool {
+	what, why, remedy := describeTransportError(err)
+	p.fail(subject, what, why, remedy)
+	return false
+}
+
+// mount is the folder of the URL that the program or the drop-in lies in, without a slash at its end.
+func (p *endpointProbe) mount() (string, bool) {
+	path := strings.TrimSuffix(p.base.Path, "/")
+	for _, end := range []string{realmEnd, autoredirectEnd} {
+		if mount, ok := strings.CutSuffix(path, end); ok {
+			return mount, true
+		}
+	}
+	return "", false
+}
+
+// unique sorts names and drops doubles.
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// The resources below the folder that the web server serves the program from; handler has the same.
+const (
+	realmEnd        = "/docker/v2/token"
+	autoredirectEnd = "/auth/token"
+)

@@ -1,0 +1,99 @@
+package doctor
+
+import (
+	"dockerauth/cli"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// serviceUser is the actor, found out once; nil when that is not possible, and a finding has said why.
+func (c *checkup) serviceUser() *runAs {
+	if c.runAsKnown {
+		return c.runAs
+	}
+	c.runAsKnown = true
+	a, err := c.newActor()
+	if err != nil {
+		what, remedy := cli.SplitHint(err)
+		c.fail("rights", what, "what the service's user may do was not looked at", remedy)
+		return nil
+	}
+	c.runAs = a
+	return a
+}
+
+func (c *checkup) newActor() (*runAs, error) {
+	program, err := c.programFile()
+	if err != nil {
+		return nil, fmt.Errorf("find the program file: %w", err)
+	}
+	a := &runAs{program: program}
+	if c.as == "" {
+		a.name = userName(os.Geteuid())
+		a.isServiceUser = a.name == "dockerauth"
+		if account, err := user.Lookup(a.name); err == nil {
+			a.account = groupsOfAccount(account)
+		}
+		a.group = groupForCommands(os.Getegid())
+		return a, a.identifySelf()
+	}
+	name, groups, _ := strings.Cut(c.as, ":")
+	if err := a.takeAccount(name); err != nil {
+		return nil, err
+	}
+	if c.program != "" && a.who.UID == 0 {
+		return nil, errors.New("--program is not started as root\n  name the web server's user with --as")
+	}
+	if os.Geteuid() != 0 {
+		if os.Geteuid() != a.who.UID || groups != "" {
+			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, c.as)
+		}
+		a.as = nil
+	}
+	unit := readUnit(c.root, serviceUnit)
+	a.isServiceUser = name == "dockerauth" || name == unit.user
+	a.readsAll = name == unit.user && unit.readsAll
+	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
+		groups = strings.Join(unit.groups, ",")
+		c.ok("rights", "%s has the groups that %s gives the service besides its own: %s", name, unit.file, groups)
+	}
+	if err := a.addGroups(groups); err != nil {
+		return nil, err
+	}
+	return a, a.identifySelf()
+}
+
+// programFile is what the actor starts. Root need not start it himself: of a set-group-id install another user may be the owner.
+func (c *checkup) programFile() (string, error) {
+	if c.program == "" {
+		return os.Executable()
+	}
+	path, err := filepath.Abs(c.program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// examineUser tells somebody who is not the service's user so: what he may do is not what it may, and a remedy that names him would give him the key
+// and the password hashes.
+func (c *checkup) examineUser(uid int) {
+	name := userName(uid)
+	user := readUnit(c.root, serviceUnit).user
+	if c.as != "" || uid == 0 || user == "" || user == name || user == strconv.Itoa(uid) {
+		return
+	}
+	c.wrongUser, c.runAsKnown = true, true
+	remedy := "sudo dockerauth check --as " + user
+	if c.path != "" {
+		remedy += " --config " + c.path
+	}
+	c.fail("rights", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
+		"what it may read and ask is not seen from here",
+		remedy)
+}

@@ -1,0 +1,58 @@
+package setup
+
+import (
+	"dockerauth/jwtsign"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// installer is one run of init. Its first fields are what it is asked for, the next are what it finds and decides before it
+// writes anything.
+type installer struct {
+	dir      string // absolute
+	issuer   string
+	audience string
+	realm    string
+	kind     jwtsign.Kind
+	group    string
+	pamDir   string // absolute
+	root     bool
+	now      func() time.Time
+	checkPAM func(service, confdir string) error
+
+	config      plannedFile
+	key         plannedFile
+	certificate plannedFile
+	pam         plannedFile
+	gid         int          // of the key; -1 = the creator's
+	signing     *jwtsign.Key // the key that is there, or the new one
+	notes       []string     // what the person must know besides
+	files       newFiles
+}
+
+// misuse is an error of whoever typed the command.
+type misuse struct{ error }
+
+// plannedFile is a file that init sees to.
+type plannedFile struct {
+	path    string
+	found   fs.FileInfo // what is there; nil = nothing. A symbolic link is something
+	content []byte      // to be written; nil = it stays as it is
+	note    string      // for the person
+}
+
+func plannedFileAt(path string) (plannedFile, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return plannedFile{path: path}, nil
+	}
+	return plannedFile{path: path, found: info}, err
+}
+
+const (
+	systemDir    = "/etc/dockerauth"
+	systemPAMDir = "/etc/pam.d"
+	ownGroup     = "dockerauth" // of the service that packages install
+)

@@ -1,0 +1,177 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// newFiles are files and folders that were not there before.
+type newFiles struct{ made []string }
+
+// undo leaves things as they were found.
+func (n *newFiles) undo() {
+	for i := len(n.made) - 1; i >= 0; i-- {
+		_ = os.Remove(n.made[i]) // a folder that somebody has put something in stays
+	}
+	n.made = nil
+}
+
+// folder makes a folder and those above it, or finds one in which nobody else can put files in the place of ours.
+func (n *newFiles) folder(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("make folder %s: something else is there\n  name another folder", path)
+	case err == nil:
+		return checkDirOwnership(path, false)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	above := filepath.Dir(path)
+	if _, err := os.Stat(above); err == nil {
+		err = checkDirOwnership(above, true)
+		if err != nil {
+			return err
+		}
+	} else if err := n.folder(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return withPermissionHint(err)
+	}
+	n.made = append(n.made, path)
+	if err := os.Chmod(path, 0o755); err != nil { // the umask has no say
+		return err
+	}
+	return syncFolder(above)
+}
+
+// checkDirOwnership refuses a folder in which somebody else could replace what is made there: he would choose the key. Of those above it, one
+// with the sticky bit, such as /tmp, will do: what is ours in it stays where it is.
+func checkDirOwnership(path string, sticky bool) error {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for {
+		info, err := os.Lstat(real)
+		if err != nil {
+			return err
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
+			return fmt.Errorf("folder %s belongs to another user, who could put another key in place\n  run this as that user, or give the folder to root", real)
+		}
+		if info.Mode().Perm()&0o022 != 0 && !(sticky && info.Mode()&fs.ModeSticky != 0) {
+			return fmt.Errorf("others may write to folder %s, and could put another key in place\n  chmod go-w, or name another folder", real)
+		}
+		if real == "/" {
+			return nil
+		}
+		real, sticky = filepath.Dir(real), true
+	}
+}
+
+// lockFolder keeps a second init out until unlock is called.
+func lockFolder(path string) (unlock func(), err error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names whoever holds it)", path, err)
+	}
+	return func() { dir.Close() }, nil
+}
+
+// create makes a file that is not there, whole or not at all. Whatever has come to be at path in the meantime, a link that leads nowhere
+// included, stays. check, if any, sees the file before it bears its name.
+func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int, check func(path string) error) error {
+	temporary, err := writeBeside(path, content, mode, -1, gid)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary)
+	if check != nil {
+		if err := check(temporary); err != nil {
+			return err
+		}
+	}
+	// Unlike rename(2), link(2) never replaces anything.
+	if err := os.Link(temporary, path); err != nil {
+		return fmt.Errorf("make %s: %w\n  nothing was overwritten; run this again", path, errors.Unwrap(err))
+	}
+	n.made = append(n.made, path)
+	return syncFolder(filepath.Dir(path))
+}
+
+// replace puts a file in the place of one that it is made from, with its mode and owners.
+func replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
+	owner, ok := old.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("find owner of %s", path)
+	}
+	temporary, err := writeBeside(path, content, old.Mode().Perm(), int(owner.Uid), int(owner.Gid))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary) // it is not there any more after the rename
+	if err := check(temporary); err != nil {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, old) || !now.ModTime().Equal(old.ModTime()) {
+		return fmt.Errorf("fill in %s: it has been changed just now\n  run this again", path)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// writeBeside writes a new file with a name of its own into the folder of path. uid and gid -1 = the creator's.
+func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (temporary string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // O_EXCL, mode 0600
+	if err != nil {
+		return "", withPermissionHint(err)
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(content); err != nil {
+		return "", err
+	}
+	if err := f.Chown(uid, gid); err != nil {
+		return "", fmt.Errorf("give %s to its group: %w\n  run this as root, or name a group that you are in", path, errors.Unwrap(err))
+	}
+	if err := f.Chmod(mode); err != nil { // the umask has no say
+		return "", err
+	}
+	return f.Name(), f.Sync()
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+func withPermissionHint(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w\n  run this as root, or name a folder of your own: --dir DIR", err)
+	}
+	return err
+}
