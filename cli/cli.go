@@ -33,7 +33,8 @@ func NewFlags(command string) *flag.FlagSet {
 	return flags
 }
 
-// Parse reads a command's flags. When it is false the command ends with the status: help was asked for, or a flag is wrong.
+// Parse reads a command's flags. ok false = the command ends with the status: help was asked for,
+// or a flag is wrong.
 func Parse(flags *flag.FlagSet, args []string, help string, streams Streams) (status int, ok bool) {
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -68,7 +69,8 @@ func SplitHint(err error) (cause, hint string) {
 	return cause, strings.TrimSpace(hint)
 }
 
-// Cause is the system's reason in an error, without the operation and the path; another error's whole text; "" for none.
+// Cause is the system's reason in an error, without operation and path; the whole text of another
+// error; "" for nil.
 func Cause(err error) string {
 	var errno syscall.Errno
 	switch {

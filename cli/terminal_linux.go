@@ -9,14 +9,15 @@ import (
 	"unsafe"
 )
 
-// isTerminal reports whether a person sits there.
+// isTerminal reports that a person can type there.
 func isTerminal(in *os.File) bool {
 	var modes syscall.Termios
 	return ioctl(in, syscall.TCGETS, &modes) == nil
 }
 
-// readHidden reads a line from a terminal that does not show what is typed (termios(3)). Whatever signal ends the program finds the
-// terminal as it was; stopping it (^Z) has to wait, since the shell would be left without an echo.
+// readHidden reads a line from a terminal without showing it (termios(3)). A signal that ends the
+// program restores the terminal first. Stopping the program (^Z) has to wait: the shell would be
+// left without an echo.
 func readHidden(in *os.File, out io.Writer, prompt string) (string, error) {
 	var before syscall.Termios
 	if err := ioctl(in, syscall.TCGETS, &before); err != nil {

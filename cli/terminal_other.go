@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// Without PAM there is nobody to show a password to.
+// Without PAM no password is needed.
 func isTerminal(*os.File) bool { return false }
 
 func readHidden(*os.File, io.Writer, string) (string, error) {

@@ -26,7 +26,7 @@ const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGT
   --config FILE       default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
   --admin ADDRESS     HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                      whoever can connect; they name no account and no client
+                      anyone who can connect; they name no account and no client
 
 It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
 A changed configuration, key or certificate is noticed within two seconds, or at
@@ -47,14 +47,14 @@ const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI u
   --listen ADDRESS  left out when systemd hands over a socket (LISTEN_FDS), or when
                     standard input is one (mod_fcgid, spawn-fcgi)
   --admin ADDRESS   HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                    whoever can connect; they name no account and no client
+                    anyone who can connect; they name no account and no client
 
 A unix socket is made with mode 0660: the web server's group must be the
-service's. Whoever can connect is believed what he says of a client's address:
-over TCP that is every user of the machine. A changed configuration, key or
-certificate is noticed within two seconds, or at once on SIGHUP; when the new
-one is not usable, the old one stays in force. Without a usable one at its start
-it ends, but behind a socket of systemd's it answers 503 until there is one.
+service's. Anyone who can connect can name any client address: over TCP that is
+every user of the machine. A changed configuration, key or certificate is
+noticed within two seconds, or at once on SIGHUP; when the new one is not
+usable, the old one stays in force. Without a usable one at its start it ends,
+but behind a socket of systemd's it answers 503 until there is one.
 
 Example:
 
@@ -121,18 +121,18 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
   --as USER               the service's user (of the packages: dockerauth), or the web
                           server's where that starts the program: what that user may
                           read, write and ask is tried, by starting this program file as
-                          him, so that a set-group-id bit counts. Takes root. The groups
+                          them, so that a set-group-id bit counts. Takes root. The groups
                           that dockerauth.service gives its user are found out; those of
                           another service manager: --as USER:GROUP,GROUP
   --program FILE          the program file that the web server starts, if it is another
                           than this one: --as starts it, and root does not
   --registry-config FILE  the registry's own config.yml: realm, service and issuer are
-                          compared with ours letter by letter, and a token is held against
-                          its bundle or JWKS by the rules of registry 2.8, 3.0 and 3.1
+                          compared with dockerauth's letter by letter, and a token with
+                          its bundle or JWKS, by the rules of registry 2.8, 3.0 and 3.1
   --registry URL          the running registry is asked where it sends clients, whether it
-                          takes our tokens, and what time it has
+                          takes dockerauth's tokens, and what time it has
   --url URL               the token endpoint as docker sees it, asked through the web server
-                          with credentials of nobody: PAM hears nothing of it
+                          without an account: PAM is not asked
   --login USER            holds a conversation with PAM as the current user, and shows name,
                           groups and what the rules give; the password is asked for at
                           the terminal, or read from the first line of standard input
@@ -149,8 +149,7 @@ Example:
   dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
 `
 
-// helpOf returns the help on a command, the general one for "", and "" for a
-// command that does not exist.
+// helpOf returns the help on a command, the general one for "", and "" for an unknown command.
 func helpOf(name string) string {
 	switch name {
 	case "", "help":

@@ -31,13 +31,13 @@ func likelyUser() string {
 	return "USER"
 }
 
-// groupForCommands is a group as chgrp and install take it.
+// groupForCommands is a group as chgrp and install take it: a name or a number.
 func groupForCommands(gid int) string { return strings.TrimPrefix(groupName(gid), "gid ") }
 
 func groupsOfAccount(account *user.User) (ids []int) {
 	texts, err := account.GroupIds()
 	if err != nil {
-		return nil // a directory that is away: what the user may do is tried all the same
+		return nil // the directory cannot be reached; what the user may do is tried anyway
 	}
 	for _, text := range texts {
 		id, _ := strconv.Atoi(text)

@@ -24,10 +24,10 @@ type checkup struct {
 	as             string // --as
 	program        string // --program; "" = this program file
 
-	settings   *config.Config // config, also where only the key files are at fault: all but the key
-	root       string         // where /sys and systemd's units are looked for; "" = /, tests play another machine
+	settings   *config.Config // config, or all of it but the key where only the key files are wrong
+	root       string         // where /sys and systemd's units are looked for; "" = /; tests set it
 	stack      []pamauth.Line // nil = not usable, and a finding has said why
-	runAs      *runAs         // see whoever
+	runAs      *runAs         // see serviceUser
 	runAsKnown bool
-	wrongUser  bool // see examineWho
+	wrongUser  bool // see examineUser
 }

@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// How far two clocks may be apart. Tokens are dated back by the first, and zot forgives no more than that; the other is distribution's leeway.
+// How far two clocks may be apart. Tokens are dated back by the first, and zot allows no more. The
+// other is distribution's leeway.
 const (
 	skewNoticed = 30 * time.Second
 	skewHarmful = 60 * time.Second
 )
 
-// skew is how far the clock of whoever sent a Date header is ahead of ours, in whole seconds. It is false where there is no such header.
+// skew is how far the clock of a Date header's sender is ahead, in whole seconds. known is false
+// without such a header.
 func skew(date string, now time.Time) (ahead time.Duration, known bool) {
 	theirs, err := http.ParseTime(date)
 	if err != nil {
@@ -21,7 +23,7 @@ func skew(date string, now time.Time) (ahead time.Duration, known bool) {
 	return theirs.Sub(now.Truncate(time.Second)), true
 }
 
-// compareClocks holds a Date header against our clock.
+// compareClocks compares a Date header with this machine's clock.
 func (c *checkup) compareClocks(subject, date string) {
 	ahead, known := skew(date, c.now())
 	if !known {

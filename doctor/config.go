@@ -43,7 +43,7 @@ func (c *checkup) examineConfig() {
 	}
 }
 
-// configErrors: each names file, line and key.
+// configErrors reports each error of a configuration, which names file, line and key.
 func (c *checkup) configErrors(err error) {
 	var errs config.Errors
 	if !errors.As(err, &errs) {
@@ -53,7 +53,7 @@ func (c *checkup) configErrors(err error) {
 	}
 	for _, e := range errs {
 		if c.wrongUser && strings.Contains(e.Cause, syscall.EACCES.Error()) {
-			continue // it is the service's to read, not his
+			continue // the service must be able to read it, not this user
 		}
 		subject, why := "config", "a service that runs keeps the last good one; one that starts answers 503"
 		switch e.Key {
@@ -66,9 +66,10 @@ func (c *checkup) configErrors(err error) {
 	}
 }
 
-// examineWritable: whoever can change the configuration decides who gets in. A file that everybody can change is refused by config already.
+// examineWritable warns of a configuration that others can change: they decide who gets in. config
+// already refuses a file that everybody can change.
 func (c *checkup) examineWritable(path string) {
-	const why = "whoever can do that chooses the key, the rules and the PAM service"
+	const why = "anyone who can do that chooses the key, the rules and the PAM service"
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o020 != 0 {
 		c.warn("config.mode", fmt.Sprintf("the group %s can change %s", groupOf(info), path), why, "chmod g-w "+path)
 	}

@@ -20,8 +20,8 @@ type Options struct {
 	JSON           bool   // the report, instead of a line for each finding
 }
 
-// Check looks at an installation and says what is in order and what is not, and what to do. Status 0 = all in order, 1 = warnings,
-// 2 = errors.
+// Check looks at an installation and says what is wrong and what to do. Status 0 = all in order, 1
+// = warnings, 2 = errors.
 func Check(o Options, streams cli.Streams) int {
 	c := checkup{
 		streams: streams, now: time.Now, path: o.Config, registry: o.Registry, registryConfig: o.RegistryConfig,
@@ -39,7 +39,8 @@ func Check(o Options, streams cli.Streams) int {
 	return c.status()
 }
 
-// examine looks at everything that was asked for. What depends on a configuration is left out when there is none.
+// examine looks at everything that was asked for. Without a configuration it leaves out what
+// depends on one.
 func (c *checkup) examine() {
 	c.examineUser(os.Geteuid())
 	c.examineConfig()

@@ -399,10 +399,10 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		}, want: wanted{levelError, "rights.state", "cert.pem cannot be used: not a directory"}, root: true},
 		{name: "the service's user may change the PAM service", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("pam.d/dockerauth"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d/dockerauth: whoever takes over"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d/dockerauth: anyone who takes over"}, root: true},
 		{name: "the service's user may put another PAM service in its place", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("pam.d"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d: whoever takes over"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d: anyone who takes over"}, root: true},
 		{name: "root as the service's user", args: []string{"--as", "root"}, want: wanted{levelWarning, "rights", "the service runs as root"}, root: true},
 	}
 	for _, tt := range tests {
@@ -430,7 +430,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 	}
 }
 
-// Whoever mends one mistake after another wants to see them all.
+// Anyone who mends one mistake after another wants to see them all.
 func TestAKeyThatIsNoGoodHidesNothingElse(t *testing.T) {
 	p := newPatient(t)
 	p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
@@ -459,7 +459,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 			}
 		}
 	}
-	t.Run("as whoever types it", func(t *testing.T) {
+	t.Run("as anyone who types it", func(t *testing.T) {
 		p := newPatient(t)
 		if os.Geteuid() != 0 { // who has no right to ask pam_unix
 			p.write(t, "pam.d/dockerauth", "auth required pam_succeed_if.so uid >= 1000\nauth required pam_deny.so\naccount required pam_permit.so\n")

@@ -68,7 +68,8 @@ func (p *endpointProbe) run() {
 	p.examineAlias()
 }
 
-// unknownService is a service that nobody configures: being told so is how the endpoint is known again.
+// unknownService is a service that nobody configures. The endpoint is recognised by its error for
+// it.
 const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
 
 func (p *endpointProbe) identify() (response, error) {
@@ -100,7 +101,7 @@ func onThisMachine(host string) bool {
 	return host == "localhost" || (err == nil && addr.IsLoopback())
 }
 
-// isDockerauth is false where somebody else answers, or nobody who could.
+// isDockerauth reports that dockerauth answers, and is ready to.
 func (p *endpointProbe) isDockerauth(r response) bool {
 	if !p.isSound("url.get", r) {
 		return false
@@ -121,7 +122,7 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 	return false
 }
 
-// whereLog names the log that says why the service is out of order.
+// whereLog names the log that says why the service is unavailable.
 func (p *endpointProbe) whereLog() string {
 	if readUnit(p.root, serviceUnit).user != "" {
 		return "its log says why: journalctl -u dockerauth, or log.file in config.yml"
@@ -129,7 +130,7 @@ func (p *endpointProbe) whereLog() string {
 	return "its log says why: log.file in config.yml, the journal, or the web server's error log"
 }
 
-// examineAnonymous asks as docker does at first, without credentials.
+// examineAnonymous asks without credentials, as docker does first.
 func (p *endpointProbe) examineAnonymous() bool {
 	const subject = "url.anonymous"
 	r, err := p.get(p.params(), "")
@@ -152,7 +153,7 @@ func (p *endpointProbe) examineAnonymous() bool {
 	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.answer.message(), "unknown service"):
 		p.fail(subject, "it does not know the service "+quoteShort(p.service), "it runs with another config.yml, or has not read this one yet",
 			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
-		return false // it looks at nothing else
+		return false // the endpoint looks at nothing else then
 	case r.status == http.StatusBadRequest && p.service == "":
 		p.fail(subject, "it has several audiences, and which is not known here", "without one it does not answer",
 			"name its configuration with --config, or the registry with --registry")
@@ -164,8 +165,8 @@ func (p *endpointProbe) examineAnonymous() bool {
 	return true
 }
 
-// examineAudiences asks for the other services in our configuration: a service that knows them has read it. Nobody's password is shown, and
-// without an account the log has no failed login.
+// examineAudiences asks for the other services in the configuration: a service that knows them has
+// read it. It shows no password, and without an account the log gets no failed login.
 func (p *endpointProbe) examineAudiences() {
 	if p.config == nil {
 		return
@@ -183,7 +184,7 @@ func (p *endpointProbe) examineAudiences() {
 	}
 }
 
-// examineMethods asks for what is never granted, to see an error pass through as the service made it.
+// examineMethods asks for what is never granted, to see whether an error passes through unchanged.
 func (p *endpointProbe) examineMethods() {
 	const subject = "url.errors"
 	r, err := p.ask(http.MethodDelete, p.base.String(), nil, nil)
@@ -199,7 +200,7 @@ func (p *endpointProbe) examineMethods() {
 	}
 }
 
-// examineAlias looks whether registries with autoredirect are served as well. Nobody else needs that.
+// examineAlias looks whether registries with autoredirect are served as well.
 func (p *endpointProbe) examineAlias() {
 	mount, ok := p.mount()
 	if !ok || strings.HasSuffix(strings.TrimSuffix(p.base.Path, "/"), autoredirectEnd) {

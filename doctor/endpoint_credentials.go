@@ -9,18 +9,19 @@ import (
 	"strings"
 )
 
-// longHeader is how many bytes the credentials are that must arrive: more than any refresh token has, and well under what Apache (8190) and
-// nginx (8 KiB) take by themselves.
+// longHeader is how many bytes of credentials must arrive: more than any refresh token has, and
+// well under what Apache (8190) and nginx (8 KiB) take by default.
 const longHeader = 4 << 10
 
-// The two answers that tell whether credentials arrived; handler has the same texts.
+// The two answers that tell whether credentials arrived. handler has the same texts.
 const (
 	answerMissing = "authentication required"
 	answerRefused = "authentication failed"
 )
 
-// examineAuthorization shows a refresh token that is none: with an empty user name there is no account for PAM to be asked about, nor for
-// the throttle to count. The account in the query makes it clear that credentials were meant, even where rules give something to anyone.
+// examineAuthorization sends an invalid refresh token. Its user name is empty, so PAM is not asked
+// and the throttle does not count. The account in the query makes it clear that credentials were
+// meant, even where rules grant something to anyone.
 func (p *endpointProbe) examineAuthorization() {
 	const subject = "url.authorization"
 	r, err := p.presentToken(longHeader)
@@ -39,7 +40,7 @@ func (p *endpointProbe) examineAuthorization() {
 	}
 }
 
-// presentShortToken finds out whether it is the length that was refused.
+// presentShortToken finds out whether the length was refused.
 func (p *endpointProbe) presentShortToken(subject string, long response) {
 	r, err := p.presentToken(16)
 	if err != nil {
@@ -65,7 +66,8 @@ func (p *endpointProbe) presentToken(size int) (response, error) {
 	return p.get(params, "Basic "+token)
 }
 
-// examineForms posts a grant that does not exist, with and without saying how long it is, as podman and skopeo do.
+// examineForms posts a grant that does not exist, with and without Content-Length, as podman and
+// skopeo do.
 func (p *endpointProbe) examineForms() {
 	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST", "see whether something on the way drops it")
 	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }, "a body without Content-Length (chunked)",
@@ -96,7 +98,7 @@ func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.
 	}
 }
 
-// examineToken holds what an anonymous client got against the configuration.
+// examineToken compares what an anonymous client got with the configuration.
 func (p *endpointProbe) examineToken(token string) {
 	if p.config == nil {
 		return

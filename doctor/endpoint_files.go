@@ -9,8 +9,9 @@ import (
 	"dockerauth/config"
 )
 
-// examineFiles asks for what must not leave the machine, where a drop-in has it: in the folder of the URL and in those above it that can
-// be the program's. What comes back is looked at and neither kept nor shown.
+// examineFiles asks for the files of a drop-in installation that must stay private: in the folder
+// of the URL, and in those above it that may be the program's. It keeps and shows nothing of what
+// comes back.
 func (p *endpointProbe) examineFiles() {
 	names := privateNames(p.config)
 	served := 0
@@ -25,7 +26,7 @@ func (p *endpointProbe) examineFiles() {
 			}
 			if r.status == http.StatusOK && leaks(r) {
 				served++
-				p.fail("url.files", u.String()+" is served to the world", "whoever has read the key can sign tokens for every account",
+				p.fail("url.files", u.String()+" is served to the world", "anyone who has read the key can sign tokens for every account",
 					"let Apache read the .htaccess (AllowOverride FileInfo AuthConfig Options=ExecCGI) or move the files out of the web site; then change the key: it may have been read")
 			}
 		}
@@ -35,7 +36,8 @@ func (p *endpointProbe) examineFiles() {
 	}
 }
 
-// privateNames are the usual ones, and ours: where a drop-in has them, beside config.yml or in a folder there.
+// privateNames are the usual ones and those of the configuration, relative to config.yml where a
+// drop-in has them.
 func privateNames(cfg *config.Config) []string {
 	names := []string{"config.yml", "privkey.pem", ".htaccess", "auth.log"}
 	if cfg == nil {
@@ -69,7 +71,8 @@ func (p *endpointProbe) folders() []string {
 	return unique(folders)
 }
 
-// leaks: a key, a configuration, an .htaccess, a log of ours or of the PHP service, and not a page that speaks of them.
+// leaks reports a key, a configuration, an .htaccess, or a log of dockerauth or of the PHP service.
+// A web page that mentions them is none.
 func leaks(r response) bool {
 	if r.isHTML() {
 		return false

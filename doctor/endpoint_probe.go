@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// endpointProbe asks one token endpoint through its web server, with credentials that PAM is never asked about and the throttle does not count.
+// endpointProbe asks one token endpoint through its web server. PAM is never asked about its
+// credentials, and the throttle does not count them.
 type endpointProbe struct {
 	*checkup
 	httpClient
@@ -35,14 +36,14 @@ func (p *endpointProbe) params() url.Values {
 	return params
 }
 
-// connectionBroke is for the connection that breaks after it has worked.
+// connectionBroke reports a connection that breaks after it has worked.
 func (p *endpointProbe) connectionBroke(subject string, err error) bool {
 	what, why, remedy := describeTransportError(err)
 	p.fail(subject, what, why, remedy)
 	return false
 }
 
-// mount is the folder of the URL that the program or the drop-in lies in, without a slash at its end.
+// mount is the folder of the URL that holds the program or the drop-in, without a slash at its end.
 func (p *endpointProbe) mount() (string, bool) {
 	path := strings.TrimSuffix(p.base.Path, "/")
 	for _, end := range []string{realmEnd, autoredirectEnd} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// isSound says what is wrong with an answer whoever gave it.
+// isSound reports what is wrong with an answer, from any server.
 func (p *endpointProbe) isSound(subject string, r response) bool {
 	switch {
 	case r.isRedirect():
@@ -23,8 +23,9 @@ func (p *endpointProbe) isSound(subject string, r response) bool {
 	return true
 }
 
-// examineHeaders looks whether those that matter have come through. It is asked about an error and about what may be none, since web servers
-// add headers to the one or the other; what is wrong with both is said once.
+// examineHeaders looks whether the headers that matter have come through. It sees an error and an
+// answer that may be none, since web servers add headers to one or the other. It reports once what
+// is wrong with both.
 func (p *endpointProbe) examineHeaders(r response) {
 	const subject, remedy = "url.headers", "keep the web server or the proxy from changing headers"
 	if slices.ContainsFunc(p.list, func(f finding) bool { return f.Subject == subject }) {

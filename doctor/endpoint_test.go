@@ -289,7 +289,7 @@ var mistakes = []struct {
 	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }), "error url.anonymous", "WWW-Authenticate"},
 	{"config.yml is served", where(isFile("config.yml"), serve200("private_key: privkey.pem\n")), "error url.files, error url.files", "change the key"},
 	{"the key is served from the folder", where(func(r *http.Request) bool { return r.URL.Path == "/privkey.pem" }, serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files", "/privkey.pem is served"},
-	{"our log is served", where(func(r *http.Request) bool { return r.URL.Path == "/service.log" }, serve200("level=INFO msg=\"token request\"\n")), "error url.files", "/service.log is served"},
+	{"dockerauth's log is served", where(func(r *http.Request) bool { return r.URL.Path == "/service.log" }, serve200("level=INFO msg=\"token request\"\n")), "error url.files", "/service.log is served"},
 	{"the log of the PHP service is served", where(func(r *http.Request) bool { return r.URL.Path == "/auth.log" }, serve200(`array("access_token"=>"ey")`)), "error url.files", "/auth.log is served"},
 	{".htaccess is served", where(func(r *http.Request) bool { return r.URL.Path == "/.htaccess" }, serve200("CGIPassAuth On\n")), "error url.files", "/.htaccess is served"},
 	{"nothing is run and config.yml is served", where(always, func(w http.ResponseWriter, r *http.Request) {
@@ -352,8 +352,8 @@ func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 func TestAnotherConfigurationInForceIsNoticed(t *testing.T) {
 	anyone := "access: [{allow: [pull], to: [anyone]}]\n"
 	for _, test := range []struct{ name, running, ours, complaints, says string }{
-		{"it does not know our service", strings.Replace(plainConfig, "registry.", "old.", 1), plainConfig, "error url.anonymous", `does not know the service "registry.example"`},
-		{"it does not know our second service", strings.Replace(plainConfig, "second.", "old.", 1), plainConfig, "error url.service", `does not know the service "second.example"`},
+		{"it does not know dockerauth's service", strings.Replace(plainConfig, "registry.", "old.", 1), plainConfig, "error url.anonymous", `does not know the service "registry.example"`},
+		{"it does not know dockerauth's second service", strings.Replace(plainConfig, "second.", "old.", 1), plainConfig, "error url.service", `does not know the service "second.example"`},
 		{"it has another issuer", strings.Replace(plainConfig, "auth.", "old.", 1) + anyone, plainConfig, "error url.token", `from "old.example" for "registry.example"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

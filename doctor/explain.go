@@ -20,12 +20,12 @@ import (
 // anonymous is the name under which explain knows a client without credentials.
 const anonymous = "anyone"
 
-// evaluation is what explain is asked.
+// evaluation is a question with its configuration and its account.
 type evaluation struct {
 	config  *config.Config
 	who     access.Who
 	scopes  []access.Scope
-	unknown []string // what could not be found out, for the person to know
+	unknown []string // warnings: what could not be found out
 }
 
 // Question is what explain is asked.
@@ -102,8 +102,8 @@ func serviceOf(cfg *config.Config, service string) (string, error) {
 	return service, nil
 }
 
-// named finds the ids of groups that were given by name. One that does not
-// exist here counts as an ordinary group.
+// named finds the ids of groups that were given by name. One that does not exist here counts as an
+// ordinary group.
 func (q *evaluation) named(names []string) []access.Group {
 	groups := make([]access.Group, len(names))
 	for i, name := range names {

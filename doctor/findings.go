@@ -92,8 +92,8 @@ func (f *findings) writeJSON(out io.Writer) error {
 	return err
 }
 
-// onOneLine joins the lines of an error with its hints. What is unprintable is left out: it may come from a server that wants to paint
-// on the operator's terminal.
+// onOneLine joins the lines of an error with its hints. It drops what is unprintable: a server may
+// send control characters for the operator's terminal.
 func onOneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }), " ")
 }

@@ -18,23 +18,24 @@ import (
 	"time"
 )
 
-// The bounds of asking a web server that may be anybody's.
+// The bounds of asking a web server that may be hostile.
 const (
 	requestTimeout = 5 * time.Second // for one request; docker gives up after 15 s
 	probeTimeout   = time.Minute     // for all of them
 	maxResponse    = 64 << 10        // bytes of a body and of its headers; crane reads no more of a token's answer
 	maxQuoted      = 200             // bytes of what a server says that are shown
 	expiresSoon    = 14 * 24 * time.Hour
-	checkAccount   = "dockerauth-check" // who we say we are: nobody, PAM is never asked
+	checkAccount   = "dockerauth-check" // the account that check gives; PAM is never asked about it
 )
 
-// httpClient sends requests to a web server as docker does, but follows no redirect and uses no proxy: what is looked at is this server.
+// httpClient sends requests to a web server as docker does, but follows no redirect and uses no
+// proxy: it examines this server.
 type httpClient struct {
 	ctx    context.Context
 	client *http.Client
 }
 
-// newHTTPClient: roots nil = the system's; limit is for one request.
+// newHTTPClient makes a client; roots nil = the system's. limit is for one request.
 func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duration, now func() time.Time) httpClient {
 	return httpClient{ctx: ctx, client: &http.Client{
 		Timeout:       limit,
@@ -47,7 +48,7 @@ func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duratio
 	}}
 }
 
-// response is what came back, read to its end or its bound.
+// response is an answer, read to its end or its bound.
 type response struct {
 	status int
 	header http.Header
@@ -57,7 +58,7 @@ type response struct {
 	answer answerBody
 }
 
-// answerBody is what the token endpoint says in JSON, both ways.
+// answerBody is the JSON of the token endpoint: errors, or a token.
 type answerBody struct {
 	Errors []struct {
 		Code    string `json:"code"`
@@ -104,7 +105,7 @@ func (a httpClient) ask(method, address string, header http.Header, body io.Read
 	if err != nil {
 		return response{}, err
 	}
-	_ = json.Unmarshal(r.body, &r.answer) // what is not JSON says nothing
+	_ = json.Unmarshal(r.body, &r.answer) // what is not JSON leaves it empty
 	return r, nil
 }
 
@@ -113,7 +114,7 @@ func (r response) isRedirect() bool { return r.status >= 300 && r.status < 400 }
 func (r response) isJSON() bool { return json.Valid(r.body) }
 
 func (r response) media() string {
-	media, _, _ := mime.ParseMediaType(r.header.Get("Content-Type")) // "" is a type as well, and none of ours
+	media, _, _ := mime.ParseMediaType(r.header.Get("Content-Type")) // "" does not match any type
 	return media
 }
 
@@ -121,7 +122,7 @@ func (r response) isHTML() bool {
 	return strings.Contains(r.media(), "html") || bytes.HasPrefix(bytes.TrimSpace(r.body), []byte("<"))
 }
 
-// isProgram: the beginning of an executable file (elf(5)).
+// isProgram recognises the beginning of an executable file (elf(5)).
 func (r response) isProgram() bool { return bytes.HasPrefix(r.body, []byte("\x7fELF")) }
 
 // location is where a redirect leads, without what may be secret in it.
@@ -134,7 +135,7 @@ func (r response) location() string {
 	return quoteShort(u.String())
 }
 
-// quoteShort quotes what a server said.
+// quoteShort quotes the beginning of a server's text.
 func quoteShort(text string) string {
 	if len(text) > maxQuoted {
 		text = text[:maxQuoted] + "…"
@@ -142,7 +143,8 @@ func quoteShort(text string) string {
 	return fmt.Sprintf("%q", strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// describeTransportError is why there was no answer: what happened, what follows from it, what to do.
+// describeTransportError says why there was no answer: what happened, what follows from it, what to
+// do.
 func describeTransportError(err error) (what, why, remedy string) {
 	var name *net.DNSError
 	var wrapped *url.Error
@@ -174,7 +176,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// describeTLSError is what is wrong with a server's certificate.
+// describeTLSError says what is wrong with a server's certificate.
 func describeTLSError(err error) (what, why, remedy string, ok bool) {
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError

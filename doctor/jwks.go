@@ -16,7 +16,7 @@ import (
 // jwk is a key of a JWK set (RFC 7517).
 type jwk struct {
 	KeyID  string
-	Public crypto.PublicKey // nil: of a kind that signs no token of ours
+	Public crypto.PublicKey // nil: of a kind that dockerauth does not sign with
 	Secret bool             // the set has the private half too, or a symmetric key
 }
 

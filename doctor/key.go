@@ -19,14 +19,15 @@ import (
 // expirySoon is when a warning is due: time enough to bring a new certificate to every registry.
 const expirySoon = 30 * 24 * time.Hour
 
-// bundleWarning is why a registry's bundle must hold our certificate and nothing else (tried on registry 2.8 and 3.1).
-const bundleWarning = "every certificate in rootcertbundle is a root of trust: whoever has a certificate that it signed can sign tokens for the registry, as any account"
+// bundleWarning is why a registry's bundle must hold dockerauth's certificate and no other (tried
+// on registry 2.8 and 3.1).
+const bundleWarning = "every certificate in rootcertbundle is a root of trust: anyone who has a certificate that it signed can sign tokens for the registry, as any account"
 
-// makeSelfSigned is the remedy.
+// makeSelfSigned is the remedy for a certificate of or from a CA.
 const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
 
-// examineKey looks at the signing key and its certificate. That they belong together, and that the key is strong enough and nobody else's to read,
-// config has seen to.
+// examineKey looks at the signing key and its certificate. config has checked that they belong
+// together, that the key is strong enough, and that others cannot read it.
 func (c *checkup) examineKey() {
 	key := c.config.Key
 	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.Files[1]))
@@ -69,7 +70,7 @@ func readersOf(path string) string {
 	return fmt.Sprintf("%s can be read by %s", path, readers)
 }
 
-// examineIDs prints the names under which registries know the key: that is how it is found in their logs and files.
+// examineIDs prints the names of the key in registries' logs and files.
 func (c *checkup) examineIDs(key *jwtsign.Key) {
 	if id, err := jwtsign.LibtrustID(key.Public()); err == nil {
 		c.ok("key id", "libtrust %s", id)
@@ -82,7 +83,7 @@ func (c *checkup) examineIDs(key *jwtsign.Key) {
 	}
 }
 
-// fingerprint is written as openssl x509 -fingerprint -sha256 writes it.
+// fingerprint has the form of openssl x509 -fingerprint -sha256.
 func fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
@@ -111,12 +112,13 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 		c.warn("certificate", "is one of a CA", bundleWarning, makeSelfSigned)
 	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
 		c.warn("certificate", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
-			"where that CA is in the registry's bundle, whoever has a certificate from it can sign tokens for the registry, as any account",
+			"where that CA is in the registry's bundle, anyone who has a certificate from it can sign tokens for the registry, as any account",
 			makeSelfSigned)
 	}
 }
 
-// isAuthority holds for certificates that may sign others: x509.CheckSignatureFrom asks for basicConstraints only from version 3 on.
+// isAuthority reports a certificate that may sign others. x509.CheckSignatureFrom asks for
+// basicConstraints only from version 3 on.
 func isAuthority(cert *x509.Certificate) bool {
 	return cert.IsCA || cert.Version < 3
 }

@@ -14,14 +14,14 @@ import (
 	"dockerauth/service"
 )
 
-// examineLogin holds a conversation for somebody who is there to type the password.
+// examineLogin holds a conversation with the password that the operator types.
 func (c *checkup) examineLogin() {
 	if entry := access.Blacklist(c.config.BlacklistedUsers).Find(c.login, nil); entry != "" {
 		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry), "the service refuses it without asking PAM",
 			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
 	}
-	os.Clearenv() // as in the service: modules run programs, and nothing of ours is theirs
+	os.Clearenv() // as in the service: modules run programs, which need none of it
 	service.Harden(c.streams.Err)
 	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {
@@ -35,7 +35,8 @@ func (c *checkup) examineLogin() {
 	c.logIn(service.OneConversation(c.config, c.streams.Err), pamauth.Password(password), how)
 }
 
-// logIn asks for a token as the service does, without its guard: whoever reads config.yml and the key is not guessing.
+// logIn asks for a token as the service does, but uncounted: an operator who reads config.yml and
+// the key is not guessing.
 func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Password, how string) {
 	began := time.Now()
 	account, refused, err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())
@@ -54,7 +55,7 @@ func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Pass
 	c.showRules(access.Who{Name: account.Name, Groups: service.Groups(account.Groups), Service: c.audience()})
 }
 
-// audience is the one that is asked for.
+// audience is the service to ask for: the registry's, or the first.
 func (c *checkup) audience() string {
 	for _, name := range c.config.Audience {
 		if name == c.service {
@@ -78,7 +79,7 @@ func (c *checkup) noLogin(err error, refused bool) {
 	c.fail("login", what, fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()), remedy)
 }
 
-// myself is who asks.
+// myself is the user of this process.
 func myself() string {
 	account, err := user.Current()
 	if err != nil {
@@ -99,7 +100,8 @@ func (c *checkup) showGroups(groups []pamauth.Group) {
 	c.ok("login.groups", "%s", strings.Join(names, ", "))
 }
 
-// showRules says what the rules give, and why: for a repository in the account's own namespace, and for what the rules speak of.
+// showRules says what the rules grant and why, for a repository in the account's own namespace and
+// for samples of what the rules name.
 func (c *checkup) showRules(who access.Who) {
 	q := evaluation{config: c.config, who: who}
 	granted := false

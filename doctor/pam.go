@@ -33,12 +33,13 @@ func (c *checkup) examinePAM() {
 	}
 }
 
-// lineOf names a line as an editor wants it.
+// lineOf names a line in the form that editors take.
 func lineOf(l pamauth.Line) string {
 	return fmt.Sprintf("%s:%d: %s", l.File, l.Number, l.Module)
 }
 
-// examineModule: PAM says nothing when a module does not load, it answers PAM_MODULE_UNKNOWN at every login.
+// examineModule loads a module. PAM does not report a module that does not load: it answers
+// PAM_MODULE_UNKNOWN at every login.
 func (c *checkup) examineModule(l pamauth.Line) {
 	const why = "PAM fails at every login then"
 	path, err := pamauth.FindModule(l.Module)
@@ -58,12 +59,12 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	if trust != nil {
 		cause, _ := cli.SplitHint(trust)
 		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause),
-			"a module sees every password, and whoever can change it does too",
+			"a module sees every password, and anyone who can change it does too",
 			fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
 	}
 	a := c.serviceUser()
 	if a == nil || a.isRoot() && trust != nil {
-		return // to load it is to run it: not as root, if somebody else may have written it
+		return // loading runs it: not as root, if others may have written it
 	}
 	answers, err := a.try(attempt{tryModule, path})
 	if err != nil {

@@ -18,14 +18,15 @@ import (
 
 const shadowFile = "/etc/shadow"
 
-// sssdPipes are where SSSD answers pam_sss: the second is for root alone (sssd src/sss_client/sss_cli.h).
+// sssdPipes are where SSSD answers pam_sss. The second is for root alone (sssd
+// src/sss_client/sss_cli.h).
 var sssdPipes = [...]string{"/var/lib/sss/pipes/pam", "/var/lib/sss/pipes/private/pam"}
 
-// shadowRemedy is the remedy for whoever may not read password hashes.
+// shadowRemedy is the remedy for a service that may not read password hashes.
 const shadowRemedy = "never open the file; give the right to the program: (1) a service of its own with SupplementaryGroups=shadow, " +
 	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of pam_unix, which needs no right"
 
-// examineRights finds out what the user may do as whom the service runs.
+// examineRights finds out what the service's user may do.
 func (c *checkup) examineRights() {
 	if a := c.serviceUser(); a != nil {
 		switch {
@@ -45,7 +46,7 @@ func (c *checkup) examineRights() {
 
 const withoutLog = "a long-lived service does not start, a CGI program logs to the web server"
 
-// examinePaths looks at what cannot be used by anybody, root or not.
+// examinePaths looks at paths that no user can use, root included.
 func (c *checkup) examinePaths() {
 	if folder := c.settings.State; folder != "" && folder != config.DefaultState {
 		info, err := os.Stat(folder)
@@ -64,7 +65,7 @@ func (c *checkup) examinePaths() {
 	}
 }
 
-// checkLogPath: there is such a file, or a folder to make it in.
+// checkLogPath finds the file, or a folder to make it in.
 func checkLogPath(file string) error {
 	info, err := os.Stat(file)
 	switch {
@@ -80,7 +81,7 @@ func checkLogPath(file string) error {
 	return err
 }
 
-// permissionCheck is something to try and what to make of the answer, "" being yes.
+// permissionCheck is something to try, and what to make of the answer: "" is yes.
 type permissionCheck struct {
 	attempt
 	judge func(why string)
@@ -105,7 +106,7 @@ func (c *checkup) examineServiceUser(a *runAs) {
 	c.examineSetgid(a)
 }
 
-// readChecks: what the program needs to begin with.
+// readChecks are for the files that the program needs at its start.
 func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 	subjects := []string{"config", "private_key", "certificate"}
 	files := slices.Clone(c.settings.Files)
@@ -134,7 +135,7 @@ func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 	return trials
 }
 
-// changeChecks: who changes the configuration decides who gets in. Whoever looks as himself may be a person, and the files his own.
+// changeChecks are for --as only: an operator who checks as themselves may own the files.
 func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 	if c.as == "" {
 		return nil
@@ -143,7 +144,7 @@ func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 		trials = append(trials, permissionCheck{attempt{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
-					"whoever takes over something that runs as that user chooses the key, the rules and the PAM service",
+					"anyone who takes over something that runs as that user chooses the key, the rules and the PAM service",
 					fmt.Sprintf("chown root %s, and take writing from others", path))
 			}
 		}})
@@ -151,7 +152,7 @@ func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 	return trials
 }
 
-// accessFiles are the files that say who gets in, each followed by its folder, where another could be put in its place.
+// accessFiles decide who gets in. Each is followed by its folder, where it could be replaced.
 func (c *checkup) accessFiles() (paths []string) {
 	files := []string{c.settings.Path}
 	for _, line := range c.stack {
@@ -167,7 +168,7 @@ func (c *checkup) accessFiles() (paths []string) {
 	return paths
 }
 
-// writeChecks: the state folder and the log.
+// writeChecks are for the state folder and the log.
 func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	if folder := c.settings.State; folder != "" {
 		made := fmt.Sprintf("install -d -o %s -g %s -m 0700 %s", a.name, a.group, folder)
@@ -211,7 +212,8 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	return trials
 }
 
-// pamChecks: the modules' own needs. They come in one order, so that the second to be judged knows about the first.
+// pamChecks are for what the modules need. Their order matters: the second is judged with the
+// result of the first.
 func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 	directory := false
 	if c.asks("pam_sss") {
@@ -240,7 +242,7 @@ func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 		trials = append(trials, permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
 	}
 	trials = append(trials, permissionCheck{attempt{tryRead, a.program}, func(why string) {
-		if why == "" && !a.isServiceUser && !a.who.Borrowed { // the kernel hides a set-group-id program from the first
+		if why == "" && !a.isServiceUser && !a.who.Borrowed { // the kernel hides a set-group-id program from the exec on
 			c.ok("rights", "%s can read the program file, so that in a CGI set-up its other programs may see a password for some milliseconds; mode 0711 prevents that", a.name)
 		}
 	}})
@@ -278,7 +280,7 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	switch remedy := fmt.Sprintf(shadowRemedy, a.name); {
 	case mode&0o004 != 0:
 		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile),
-			"whoever gets a foot into this machine can try out the hashes of all passwords",
+			"anyone with an account on this machine can try out the hashes of all passwords",
 			"chmod o-r "+shadowFile+"; "+remedy)
 	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
 		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
@@ -287,7 +289,7 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	}
 }
 
-// examineSetgid looks at what comes with a set-group-id program.
+// examineSetgid looks at what a set-group-id program needs.
 func (c *checkup) examineSetgid(a *runAs) {
 	if !a.setgid() {
 		return
@@ -331,7 +333,8 @@ func sameFile(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// examineSELinux looks at the switches that keep a web server's programs from asking PAM (httpd_selinux(8)).
+// examineSELinux looks at the booleans that keep a web server's programs from asking PAM
+// (httpd_selinux(8)).
 func (c *checkup) examineSELinux(a *runAs) {
 	const folder = "/sys/fs/selinux"
 	enforce, err := os.ReadFile(filepath.Join(c.root, folder, "enforce"))

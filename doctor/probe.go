@@ -16,21 +16,22 @@ import (
 	"dockerauth/service"
 )
 
-// The arguments with which "check" starts this program as another user. The first tells nothing but the ids of a process, and is all that a
-// set-group-id install does for whoever starts it. The second opens and loads what it is told to, so such an install refuses it: Run sees to that,
-// and Probe again.
+// The arguments with which check starts this program as another user. The first prints the ids of
+// the process and nothing else, so a set-group-id install does it for everybody. The second opens
+// and loads files, so such an install refuses it: command.Run does, and Probe again.
 const (
 	IdentityArg = "say-who-i-am"
 	ProbeArg    = "look-at-files"
 )
 
-// maxAttempts in bytes bounds a question: a few dozen paths.
+// maxAttempts bounds a list of attempts, in bytes: a few dozen paths.
 const maxAttempts = 256 << 10
 
-// connectTimeout is how long SSSD may take to answer a connection: a pipe whose owner hangs is not reachable.
+// connectTimeout is how long SSSD may take to accept a connection. A hanging owner's pipe is not
+// reachable.
 const connectTimeout = 2 * time.Second
 
-// identity is whose rights a process has.
+// identity is the ids of a process.
 type identity struct {
 	UID      int   `json:"uid"` // effective, as GID
 	GID      int   `json:"gid"`
@@ -38,7 +39,7 @@ type identity struct {
 	Borrowed bool  `json:"borrowed"` // by the program file's set-group-id bit
 }
 
-// PrintIdentity says whose rights this process has.
+// PrintIdentity prints the ids of this process.
 func PrintIdentity(streams cli.Streams) int {
 	groups, err := os.Getgroups()
 	if err != nil {
@@ -66,7 +67,8 @@ const (
 	tryModule  = "module"  // load it
 )
 
-// Probe is what the child does: it says of each thing why it does not go, "" when it does. Nothing that it reads is told.
+// Probe is what the child does: it makes each attempt and says why it failed, "" = it did not. It
+// prints nothing that it reads.
 func Probe(streams cli.Streams) int {
 	if pamauth.Borrowed() {
 		return cli.ExitError

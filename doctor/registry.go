@@ -22,13 +22,14 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// thenRestart goes with every remedy that changes what a registry reads.
+// thenRestart ends every remedy that changes what a registry reads.
 const thenRestart = ", and restart the registry"
 
-// maxTrustFile in bytes: all public CAs together take 220 kB.
+// maxTrustFile is in bytes: all public CAs together take 220 kB.
 const maxTrustFile = 8 << 20
 
-// examineRegistry holds the registry's configuration against ours, and its trust against our tokens.
+// examineRegistry compares the registry's configuration with dockerauth's, and a token with its
+// trust.
 func (c *checkup) examineRegistry() {
 	r, err := loadRegistryConfig(c.registryConfig)
 	if err != nil {
@@ -72,11 +73,12 @@ func (c *checkup) registryErrors(err error) {
 	for _, e := range errs {
 		hint := e.Hint
 		e.Hint = ""
-		c.fail("registry", e.Error(), "what the registry does with our tokens was not looked at", hint)
+		c.fail("registry", e.Error(), "what the registry does with dockerauth's tokens was not looked at", hint)
 	}
 }
 
-// requireText reports a setting that is there, and a text: of anything else a registry says "token auth requires a valid option string".
+// requireText reports a setting that is missing or no text. For any other type a registry says
+// "token auth requires a valid option string".
 func (c *checkup) requireText(subject string, s registrySetting, where func(int) string) bool {
 	switch {
 	case s.Line == 0 || s.Value == "":
@@ -95,7 +97,7 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 	return false
 }
 
-// endpoints are where we answer.
+// endpoints are the paths of the token endpoint.
 var endpoints = [...]string{"/docker/v2/token", "/auth/token"}
 
 func isEndpoint(path string) bool {
@@ -150,7 +152,8 @@ func staysHere(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// examineRedirect: with autoredirect a registry does not name its realm, but itself (accesscontroller.go, buildAutoRedirectURL).
+// examineRedirect looks at autoredirect, with which a registry names itself instead of its realm
+// (accesscontroller.go, buildAutoRedirectURL).
 func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	const subject = "registry.autoredirect"
 	if !t.AutoRedirect.isTrue() {
@@ -176,22 +179,23 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
 }
 
-// compare holds a text of the registry's against ours, letter by letter, as it does itself.
+// compare compares a text of the registry with dockerauth's, letter by letter, as the registry
+// does.
 func (c *checkup) compare(subject, key string, theirs registrySetting, ours []string, ourKey string, where func(int) string) {
 	if !c.requireText(subject, theirs, where) {
 		return
 	}
 	if slices.Contains(ours, theirs.Value) {
-		c.ok(subject, "is our %s, %q", ourKey, theirs.Value)
+		c.ok(subject, "is dockerauth's %s, %q", ourKey, theirs.Value)
 		return
 	}
 	near := nearest(theirs.Value, ours)
-	c.fail(subject, fmt.Sprintf("%s: %s is %q, our %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)),
+	c.fail(subject, fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)),
 		"registries compare it letter by letter, and refuse every token",
-		fmt.Sprintf("make them equal: %s there, or %s in our config.yml", key, ourKey))
+		fmt.Sprintf("make them equal: %s there, or %s in dockerauth's config.yml", key, ourKey))
 }
 
-// nearest is the one that begins most like text, http:// and blanks before it aside.
+// nearest is the text with the longest common beginning, without http:// and spaces before it.
 func nearest(text string, of []string) string {
 	text = bare(text)
 	return slices.MaxFunc(of, func(a, b string) int { return common(text, bare(a)) - common(text, bare(b)) })
@@ -210,7 +214,7 @@ func common(a, b string) (n int) {
 	return n
 }
 
-// difference says where two texts differ, for those who see none. It begins with a colon, or is empty.
+// difference says where two texts differ. It begins with a colon, or is empty.
 func difference(a, b string) string {
 	switch {
 	case a == b:
@@ -233,13 +237,14 @@ func difference(a, b string) string {
 	return fmt.Sprintf(": they differ from letter %d on", n+1)
 }
 
-// readTrust reads the files that decide whose tokens the registry takes. whole = they could all be read.
+// readTrust reads the files that decide whose tokens the registry takes. whole = it could read them
+// all.
 func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust registryTrust, whole bool) {
 	whole = true
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
 		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
 			"the registry does not start without",
-			"name a file there that is a copy of our certificate and of nothing else"+thenRestart)
+			"name a file there that is a copy of dockerauth's certificate and of nothing else"+thenRestart)
 		return trust, false
 	}
 	for _, one := range []struct {
@@ -260,7 +265,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		data, err := c.readRegistryFile(subject, one.setting, where)
 		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
 			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value),
-				"a registry has no use for it, and whoever reads the file can sign tokens, as any account",
+				"a registry has no use for it, and anyone who reads the file can sign tokens, as any account",
 				"take it out, and make a new pair: it may have been read")
 		}
 		if err == nil {
@@ -269,7 +274,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		if err != nil {
 			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
 				"the registry does not start without that file",
-				"put our certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
+				"put dockerauth's certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
 			whole = false
 		}
 	}
@@ -279,7 +284,8 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 	return trust, whole
 }
 
-// readRegistryFile takes a relative path for one beside the configuration, for want of anything better.
+// readRegistryFile looks for a relative path beside the configuration: the registry's own working
+// folder is unknown.
 func (c *checkup) readRegistryFile(subject string, s registrySetting, where func(int) string) ([]byte, error) {
 	path := s.Value
 	if !filepath.IsAbs(path) {
@@ -306,7 +312,7 @@ func (c *checkup) readRegistryFile(subject string, s registrySetting, where func
 func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	key := c.config.Key
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
-		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and our key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
+		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and dockerauth's key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
 			"the registry refuses every token",
 			"add "+key.Algorithm()+thenRestart)
 	}
@@ -320,7 +326,8 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	c.predict(t, trust)
 }
 
-// examineBundled looks for the trap: whoever holds the key of a certificate in the bundle, or of one that it signed, is the registry's master.
+// examineBundled looks for certificates that are a risk: anyone who holds the key of one in the
+// bundle, or of one that it signed, can sign tokens.
 func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs bool) {
 	const subject = "registry.rootcertbundle"
 	key := c.config.Key
@@ -329,37 +336,37 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	if c.now().After(cert.NotAfter) {
 		expired = " and has expired on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	}
-	const remedy = "take it out: the bundle is a copy of our certificate and of nothing else" + thenRestart
+	const remedy = "take it out: the bundle is a copy of dockerauth's certificate and of nothing else" + thenRestart
 	switch chain := key.Chain(); {
 	case len(chain) > 0 && bytes.Equal(cert.Raw, chain[0].Raw) && !issuesForOthers(cert):
-		c.ok(subject, "has our certificate")
+		c.ok(subject, "has dockerauth's certificate")
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
-		c.ok(subject, "%sis for our key", what)
+		c.ok(subject, "%sis for dockerauth's key", what)
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
-		c.warn(subject, what+"is an older one for our key"+expired,
+		c.warn(subject, what+"is an older one for dockerauth's key"+expired,
 			"registries refuse tokens that carry it",
-			"put the certificate in its place that we have now"+thenRestart)
+			"put dockerauth's present certificate in its place"+thenRestart)
 	case isAuthority(cert):
 		c.fail(subject, what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
-		c.warn(subject, fmt.Sprintf("%sis a second one, made as ours is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
-			"whoever has its key can sign tokens for the registry too, as any account",
+		c.warn(subject, fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
+			"anyone who has its key can sign tokens for the registry too, as any account",
 			"fine while you exchange keys; then take it out"+thenRestart)
 	default:
-		c.fail(subject, what+"is not ours"+expired,
-			"whoever has its key can sign tokens for the registry, as any account",
-			remedy+"; if it is one that we are changing from or to, take it out when that is done")
+		c.fail(subject, what+"is not dockerauth's"+expired,
+			"anyone who has its key can sign tokens for the registry, as any account",
+			remedy+"; if its key is being exchanged, take it out when that is done")
 	}
 }
 
-// issuesForOthers: our own key's certificate is a warning already where it may sign; it is an error in the bundle where somebody else
-// signed it to be one.
+// issuesForOthers reports a CA certificate that another CA signed. A self-signed one that may sign
+// is a warning already.
 func issuesForOthers(cert *x509.Certificate) bool {
 	return isAuthority(cert) && !bytes.Equal(cert.RawIssuer, cert.RawSubject)
 }
 
-// isMadeAs holds for self-signed certificates that differ in their keys alone: by an exchange of keys there are two. That is no proof, since everybody
-// can write the same name.
+// isMadeAs reports self-signed certificates that differ in their keys alone: during an exchange of
+// keys there are two. It is no proof, since anybody can write the same name.
 func isMadeAs(cert, ours *x509.Certificate) bool {
 	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject) && cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
 	return selfSigned && !isAuthority(cert) && bytes.Equal(cert.RawSubject, ours.RawSubject) && bytes.Equal(cert.RawIssuer, ours.RawIssuer)
@@ -375,18 +382,19 @@ func (c *checkup) examineListed(k jwk) {
 	switch {
 	case k.Secret:
 		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
-			"whoever can read the file can sign tokens for the registry, as any account",
+			"anyone who can read the file can sign tokens for the registry, as any account",
 			"list the public key alone, and make a new pair"+thenRestart)
 	case isSameKey(k.Public, c.config.Key.Public()):
-		c.ok(subject, "has our key, under the id %q", k.KeyID)
+		c.ok(subject, "has dockerauth's key, under the id %q", k.KeyID)
 	default:
-		c.fail(subject, fmt.Sprintf("the key %q in it is not ours", k.KeyID),
-			"whoever has it can sign tokens for the registry, as any account",
-			"take it out"+thenRestart+"; if it is one that we are changing from or to, when that is done")
+		c.fail(subject, fmt.Sprintf("the key %q in it is not dockerauth's", k.KeyID),
+			"anyone who has it can sign tokens for the registry, as any account",
+			"take it out"+thenRestart+"; if its key is being exchanged, when that is done")
 	}
 }
 
-// predict signs a token and holds it against the trust by each version's rules. Whether issuer and service fit has been said.
+// predict signs a token and verifies it by the rules of each version. compare has looked at issuer
+// and service.
 func (c *checkup) predict(t *registryToken, trust registryTrust) {
 	signer := jwtsign.Signer{Key: c.config.Key, Issuer: c.config.Issuer, Now: c.now}
 	service := c.config.Audience[0]
@@ -396,9 +404,9 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		c.fail("registry", cause, "no token can be signed", hint)
 		return
 	}
-	what := "our tokens"
+	what := "dockerauth's tokens"
 	if t.Issuer.Value != signer.Issuer || !slices.Contains(c.config.Audience, t.Service.Value) {
-		what = "our key, were issuer and service ours"
+		what = "dockerauth's key, if issuer and service were equal"
 	}
 	var verdicts []finding
 	accepted := false
@@ -410,7 +418,7 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		} else if err := trust.starts(v); err != nil {
 			f.Level, f.What, f.Why = levelError, "would not start", err.Error()
 		} else if err := trust.accept(v, signer.Issuer, service, token, c.now()); err != nil {
-			f.Level, f.What, f.Why = levelError, "would refuse our tokens", err.Error()
+			f.Level, f.What, f.Why = levelError, "would refuse dockerauth's tokens", err.Error()
 		} else {
 			accepted = true
 			f.What = fmt.Sprintf("would take %s, with these files (it reads them when it starts)", what)
@@ -430,7 +438,7 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 	c.addVerdicts(verdicts)
 }
 
-// addVerdicts says of all versions together what it says of each in the same words.
+// addVerdicts joins versions with equal findings.
 func (c *checkup) addVerdicts(verdicts []finding) {
 	for len(verdicts) > 0 {
 		one, versions := verdicts[0], []string{}
@@ -460,7 +468,7 @@ func versionMark(t *registryToken) string {
 	return ""
 }
 
-// silence is how to make the warning about a version go away.
+// silence is how to stop the warning about a version.
 func (c *checkup) silence(v registryVersion) string {
 	if v == registry28 {
 		return "\"signingalgorithms: [" + c.config.Key.Algorithm() + "]\" in its configuration says that it is 3.x"
@@ -468,15 +476,15 @@ func (c *checkup) silence(v registryVersion) string {
 	return "it will not go over to that one as it is"
 }
 
-// acceptance is what makes a registry take our tokens.
+// acceptance is what makes a registry take dockerauth's tokens.
 func (c *checkup) acceptance(trust registryTrust) string {
 	switch carries := len(c.config.Key.Chain()) > 0; {
 	case carries && len(trust.Bundle) == 0:
-		return "give it rootcertbundle, a copy of our certificate, or leave certificate out of our config.yml"
+		return "give it rootcertbundle, a copy of dockerauth's certificate, or leave certificate out of dockerauth's config.yml"
 	case carries && c.config.Key.Algorithm() == "EdDSA" && len(trust.Bundle) > 0 && isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
 		return "make an RSA or P-256 key and a certificate for it"
 	case carries:
-		return "make rootcertbundle a copy of our certificate, " + c.config.Files[len(c.config.Files)-1]
+		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.Files[len(c.config.Files)-1]
 	}
-	return "name a certificate in our config.yml and make rootcertbundle a copy of it, or choose key_id for the registry's version"
+	return "name a certificate in dockerauth's config.yml and make rootcertbundle a copy of it, or choose key_id for the registry's version"
 }

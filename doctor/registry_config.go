@@ -11,8 +11,8 @@ import (
 	"dockerauth/config"
 )
 
-// registryConfig is what a registry's own configuration says about tokens. It is read leniently, since it is somebody else's: what is not known here is
-// passed over.
+// registryConfig is what a registry's own configuration says about tokens. The reader is lenient:
+// it skips keys that it does not know.
 type registryConfig struct {
 	Path  string
 	Addr  string         // http.addr
@@ -34,7 +34,7 @@ type registryToken struct {
 	Misspelt          []registrySetting // keys in other letters than the registry's, which it does not read
 }
 
-// registrySetting is one value as it stands there.
+// registrySetting is one value of the file.
 type registrySetting struct {
 	Key   string
 	Value string
@@ -79,7 +79,7 @@ func withRegistryHint(err error) error {
 	return errs
 }
 
-// document is the anchors of a file.
+// document holds the anchors of a file.
 type document map[string]ast.Node
 
 // Visit implements ast.Visitor.
@@ -93,7 +93,7 @@ func (d document) Visit(n ast.Node) ast.Visitor {
 // maxAliases bounds a chain of aliases: one may lead to itself.
 const maxAliases = 16
 
-// plain follows anchors, aliases and tags to what they stand for.
+// plain follows anchors, aliases and tags to their value.
 func (d document) plain(n ast.Node) ast.Node {
 	for range maxAliases {
 		switch v := n.(type) {
@@ -121,13 +121,15 @@ func (d document) pairs(n ast.Node) []*ast.MappingValueNode {
 	return nil
 }
 
-// find is the value of a key. The last one counts, and those of the section come before merged ones.
+// find is the value of a key. The last one counts, and the section's own keys come before merged
+// ones.
 func (d document) find(section ast.Node, key string) ast.Node {
 	budget := maxMerged
 	return d.findBelow(section, key, &budget)
 }
 
-// maxMerged bounds the sections that are looked into for one key: merged into each other, a few lines are millions.
+// maxMerged bounds the sections that find looks into for one key: merged into each other, a few
+// lines stand for millions.
 const maxMerged = 256
 
 func (d document) findBelow(section ast.Node, key string, budget *int) ast.Node {
@@ -182,7 +184,7 @@ func settingOf(key string, n ast.Node) registrySetting {
 	return s
 }
 
-// oldTruth holds for words that YAML 1.1, which registries read, takes for true or false.
+// oldTruth reports words that YAML 1.1, which registries read, takes for true or false.
 func oldTruth(word string) bool {
 	switch strings.ToLower(word) {
 	case "y", "yes", "on", "n", "no", "off":

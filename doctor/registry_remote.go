@@ -14,14 +14,15 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// registryProbe asks one registry from outside: what somebody can find out who may not read its configuration.
+// registryProbe asks one registry from outside, without reading its configuration.
 type registryProbe struct {
 	*checkup
 	httpClient
 	ping string // URL of /v2/
 }
 
-// examineRegistryURL asks the registry at --registry where it sends its clients, whether it takes our tokens, and what time it is there.
+// examineRegistryURL asks the registry at --registry where it sends clients, whether it takes
+// dockerauth's tokens, and what time it has.
 func (c *checkup) examineRegistryURL() {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
@@ -74,7 +75,7 @@ func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {
 		values := challengeParams(params)
 		realm, service = values["realm"], values["service"]
 		if realm == "" || service == "" {
-			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header), "clients do not know whom to ask",
+			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header), "clients do not know what to ask",
 				"set realm and service in the registry's auth.token section")
 			return "", "", false
 		}
@@ -122,9 +123,9 @@ func (v *registryProbe) compareService(service string) {
 	switch {
 	case v.config == nil:
 	case slices.Contains(v.config.Audience, service):
-		v.ok(subject, "%q is among our audiences", service)
+		v.ok(subject, "%q is among dockerauth's audiences", service)
 	default:
-		v.fail(subject, fmt.Sprintf("the registry calls itself %s, our audience is %s", quoteShort(service), quotedList(v.config.Audience)),
+		v.fail(subject, fmt.Sprintf("the registry calls itself %s, dockerauth's audience is %s", quoteShort(service), quotedList(v.config.Audience)),
 			"requests for it are answered 400, and it refuses tokens for another",
 			"make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
 	}
@@ -138,7 +139,8 @@ func quotedList(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// presentTokens shows the registry a token of ours, that grants nothing and is for nobody, and one as long as the longest that we give.
+// presentTokens shows the registry a token without a subject that grants nothing, and one of the
+// greatest length.
 func (v *registryProbe) presentTokens(service string) {
 	if v.config == nil || !slices.Contains(v.config.Audience, service) {
 		return
@@ -157,22 +159,22 @@ func (v *registryProbe) presentTokens(service string) {
 		v.fail(subject, what, why, remedy)
 		return
 	case r.status == http.StatusOK:
-		v.ok(subject, "the registry takes our tokens")
+		v.ok(subject, "the registry takes dockerauth's tokens")
 	case r.status == http.StatusUnauthorized:
-		remedy := "its issuer must be " + quoteShort(v.config.Issuer) + ", and its rootcertbundle hold a copy of our certificate; restart it after a change"
+		remedy := "its issuer must be " + quoteShort(v.config.Issuer) + ", and its rootcertbundle hold a copy of dockerauth's certificate; restart it after a change"
 		if v.registryConfig == "" {
 			remedy += "; check --registry-config says which of them it is"
 		}
-		v.fail(subject, "the registry refuses our token: "+quoteShort(r.answer.message()),
-			"docker login fails with 401, as every push and pull does, although our log says that the token was granted",
+		v.fail(subject, "the registry refuses dockerauth's token: "+quoteShort(r.answer.message()),
+			"docker login fails with 401, as every push and pull does, although dockerauth's log says that the token was granted",
 			remedy)
 	default:
-		v.fail(subject, fmt.Sprintf("our token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
+		v.fail(subject, fmt.Sprintf("dockerauth's token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
 	}
 	v.presentLongToken()
 }
 
-// maxTokenSize is the length of the longest token that is given out; handler has the same.
+// maxTokenSize is the length of the longest token that is issued. handler has the same.
 const maxTokenSize = 8000
 
 func (v *registryProbe) presentLongToken() {
@@ -191,7 +193,7 @@ func (v *registryProbe) presentLongToken() {
 	}
 }
 
-// describeRegistryError is why a registry gave no answer.
+// describeRegistryError says why a registry gave no answer.
 func describeRegistryError(err error) (what, why, remedy string) {
 	what, why, remedy = describeTransportError(err)
 	if errors.Is(err, syscall.ECONNREFUSED) {

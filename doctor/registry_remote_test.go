@@ -39,13 +39,13 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 		url              string // --url
 		complaints, says string
 	}{
-		{"it takes our tokens", healthy, "", "", "the registry takes our tokens"},
+		{"it takes dockerauth's tokens", healthy, "", "", "the registry takes dockerauth's tokens"},
 		{"it sends clients to --url", healthy, realm, "", `sends clients to "` + realm + `"`},
-		{"it sends clients to --url but for a slash", healthy, realm + "/", "", "the registry takes our tokens"},
+		{"it sends clients to --url but for a slash", healthy, realm + "/", "", "the registry takes dockerauth's tokens"},
 		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm", "not to \"" + realm + "2\""},
-		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "", "the registry takes our tokens"},
+		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "", "the registry takes dockerauth's tokens"},
 		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service", `calls itself "Registry.example"`},
-		{"it refuses our tokens", registryLike(realm, "registry.example", func(string) bool { return false }), "", "error registry.token", "rootcertbundle"},
+		{"it refuses dockerauth's tokens", registryLike(realm, "registry.example", func(string) bool { return false }), "", "error registry.token", "rootcertbundle"},
 		{"it lets everybody in", serve200("{}"), "", "error registry", "without a token"},
 		{"it has a password file", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)

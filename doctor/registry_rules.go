@@ -23,7 +23,8 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// registryVersion is a version of the registry, as far as its rules about tokens differ (distribution registry/auth/token at v2.8.2, v3.0.0, v3.1.2).
+// registryVersion is a version of the registry, where its rules about tokens differ (distribution
+// registry/auth/token at v2.8.2, v3.0.0, v3.1.2).
 type registryVersion string
 
 const (
@@ -35,14 +36,15 @@ const (
 // leeway is what registries allow for clocks that differ (token.go, Leeway).
 const leeway = 60 * time.Second
 
-// registryTrust is what a registry was told about who may sign tokens.
+// registryTrust is what a registry knows about who may sign tokens.
 type registryTrust struct {
 	Bundle     []*x509.Certificate // rootcertbundle
 	JWKS       []jwk               // of 3.x
 	Algorithms []string            // signingalgorithms, of 3.x; none = all
 }
 
-// parseBundle reads a rootcertbundle as registries do: they pass over whatever is no certificate (accesscontroller.go, getRootCerts).
+// parseBundle reads a rootcertbundle as registries do: it skips what is no certificate
+// (accesscontroller.go, getRootCerts).
 func parseBundle(data []byte) ([]*x509.Certificate, error) {
 	var bundle []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -58,7 +60,8 @@ func parseBundle(data []byte) ([]*x509.Certificate, error) {
 	return bundle, nil
 }
 
-// starts says why a registry of that version would not even start with this trust (accesscontroller.go, newAccessController).
+// starts says why a registry of that version would not start with this trust (accesscontroller.go,
+// newAccessController).
 func (t registryTrust) starts(version registryVersion) error {
 	if version == registry28 {
 		if len(t.Bundle) == 0 {
@@ -82,7 +85,7 @@ func (t registryTrust) starts(version registryVersion) error {
 	return nil
 }
 
-// libtrustKnows: docker/libtrust key.go, FromCryptoPublicKey.
+// libtrustKnows is FromCryptoPublicKey of docker/libtrust key.go.
 func libtrustKnows(public crypto.PublicKey) bool {
 	switch pub := public.(type) {
 	case *rsa.PublicKey:
@@ -97,8 +100,9 @@ func registryAlgorithms() []string {
 	return []string{"EdDSA", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 }
 
-// accept says why a registry of that version, with this trust, issuer and service, would refuse a token; nil = it would not. The order of what is
-// looked at, and that the first of x5c and kid decides without a second chance, are the registry's. Tokens with a jwk in their header are not ours.
+// accept says why a registry of that version, with this trust, issuer and service, would refuse a
+// token; nil = it would take it. The order of the checks is the registry's, and so is that the
+// first of x5c and kid decides alone. dockerauth puts no jwk into the header.
 func (t registryTrust) accept(version registryVersion, issuer, service, token string, now time.Time) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -158,7 +162,7 @@ func (t registryTrust) key(version registryVersion, x5c []string, kid string, no
 	return nil, fmt.Errorf("it knows no key by the id %s", kid)
 }
 
-// certified is a certificate chain of a token, held against the bundle.
+// certified verifies a token's certificate chain by the bundle.
 func (t registryTrust) certified(x5c []string, now time.Time) (crypto.PublicKey, error) {
 	if len(t.Bundle) == 0 {
 		return nil, errors.New("tokens carry a certificate, and it has no rootcertbundle to hold it against")
@@ -181,13 +185,14 @@ func (t registryTrust) certified(x5c []string, now time.Time) (crypto.PublicKey,
 		options.Intermediates.AddCert(c)
 	}
 	if _, err := chain[0].Verify(options); err != nil {
-		return nil, fmt.Errorf("its bundle does not vouch for the certificate in our tokens: %w", err)
+		return nil, fmt.Errorf("its bundle does not vouch for the certificate in dockerauth's tokens: %w", err)
 	}
 	return chain[0].PublicKey, nil
 }
 
-// idAt is the id that a version gives a key of its bundle, "" for none. 2.8: libtrust. 3.0: RFC 7638, but for EC keys it takes the curve's base
-// point for the key's own, so that all keys of a curve have one id. 3.1: RFC 7638, but without the zero bytes that a coordinate begins with.
+// idAt is the id that a version gives a key of its bundle; "" = none. 2.8: libtrust. 3.0: RFC 7638,
+// but for EC keys it takes the curve's base point for the key's own, so all keys of a curve have
+// one id. 3.1: RFC 7638, but without leading zero bytes of a coordinate.
 func idAt(version registryVersion, public crypto.PublicKey) string {
 	var id string
 	pub, ec := public.(*ecdsa.PublicKey)

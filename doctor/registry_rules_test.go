@@ -101,7 +101,7 @@ func TestWhatARegistryLooksAtBesidesTheKey(t *testing.T) {
 		{"a stranger's bundle", registryTrust{Bundle: []*x509.Certificate{other}}, registry31, good, "i", "s", noon, "does not vouch"},
 		{"a certificate that has expired since", ours, registry31, good, "i", "s", noon.Add(24 * time.Hour), "does not vouch"},
 		{"signed by another", ours, registry31, good[:strings.LastIndexByte(good, '.')] + forge(newEC(elliptic.P256(), false), headerOf(good), claimsOf(good))[strings.LastIndexByte(good, '.'):], "i", "s", noon, "not by the key"},
-		{"algorithms without ours", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry31, good, "i", "s", noon, "lack ES256"},
+		{"algorithms without dockerauth's", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry31, good, "i", "s", noon, "lack ES256"},
 		{"which 2.8 does not know", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry28, good, "i", "s", noon, ""},
 		{"a list of audiences, to 2.8", ours, registry28, forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon, "cannot read aud"},
 		{"a list of audiences, to 3.x", registryTrust{JWKS: []jwk{{KeyID: must(jwtsign.LibtrustID(private.Public())), Public: private.Public()}}}, registry31, forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon, ""},

@@ -77,15 +77,15 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a realm without TLS", make: edit("https:", "http:"), want: wanted{levelWarning, "registry.realm", "is not https"}},
 		{name: "a realm without TLS on loopback", make: edit("https://auth.example.com", "http://localhost:5002"), want: wanted{levelOK, "registry.realm", "http://localhost:5002"}},
 
-		{name: "a service in other case", make: edit("service: registry", "service: Registry"), want: wanted{levelError, "registry.service", `registry.yml:5: service is "Registry.example.com", our audience is "registry.example.com": they differ in upper and lower case`}},
+		{name: "a service in other case", make: edit("service: registry", "service: Registry"), want: wanted{levelError, "registry.service", `registry.yml:5: service is "Registry.example.com", dockerauth's audience is "registry.example.com": they differ in upper and lower case`}},
 		{name: "a service with a slash", make: edit("service: registry.example.com", "service: registry.example.com/"), want: wanted{levelError, "registry.service", "they differ in a slash at the end"}},
 		{name: "a service with a blank", make: edit("service: registry.example.com", `service: "registry.example.com "`), want: wanted{levelError, "registry.service", "they differ in blanks at an end"}},
 		{name: "a service with a scheme", make: edit("service: registry", "service: https://registry"), want: wanted{levelError, "registry.service", "they differ in http:// or https:// at the beginning"}},
 		{name: "a service with a typo", make: edit("service: registry", "service: regisrty"), want: wanted{levelError, "registry.service", "they differ from letter 6 on"}},
 		{name: "no service", make: edit("    service: registry.example.com\n", ""), want: wanted{levelError, "registry.service", "there is no auth.token.service"}},
-		{name: "an issuer that is none of ours", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelError, "registry.issuer", `issuer is "auht.example.com", our issuer is "auth.example.com": they differ from letter 3 on`}},
-		{name: "another issuer, to a version", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelOK, "registry 2.8", "would take our key, were issuer and service ours, with these files"}},
-		{name: "another service, to a version", make: edit("service: registry", "service: regisrty"), want: wanted{levelOK, "registry 3.1", "would take our key, were issuer and service ours, with these files"}},
+		{name: "an issuer that is none of dockerauth's", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelError, "registry.issuer", `issuer is "auht.example.com", dockerauth's issuer is "auth.example.com": they differ from letter 3 on`}},
+		{name: "another issuer, to a version", make: edit("issuer: auth", "issuer: auht"), want: wanted{levelOK, "registry 2.8", "would take dockerauth's key, if issuer and service were equal, with these files"}},
+		{name: "another service, to a version", make: edit("service: registry", "service: regisrty"), want: wanted{levelOK, "registry 3.1", "would take dockerauth's key, if issuer and service were equal, with these files"}},
 		{name: "an issuer that is no text", make: edit("issuer: auth.example.com", "issuer: yes"), want: wanted{levelError, "registry.issuer", "no text to a registry"}},
 
 		{name: "no bundle", make: func(t *testing.T, p *patient) {
@@ -98,13 +98,13 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		}, want: wanted{levelError, "registry.rootcertbundle", "is not a file"}},
 		{name: "a relative path", make: func(t *testing.T, p *patient) { p.edit(t, "registry.yml", p.path("bundle.pem"), "bundle.pem") }, want: wanted{levelWarning, "registry.rootcertbundle", "is a relative path"}},
 		{name: "an empty bundle", make: bundle(func(*testing.T, *patient) string { return "" }), want: wanted{levelError, "registry 3.1", "would not start: it needs"}},
-		{name: "our private key", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + p.read(t, "privkey.pem") }), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
-		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8, 3.0, 3.1", "would refuse our tokens: its bundle does not vouch"}},
+		{name: "dockerauth's private key", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + p.read(t, "privkey.pem") }), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
+		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }), want: wanted{levelError, "registry 2.8, 3.0, 3.1", "would refuse dockerauth's tokens: its bundle does not vouch"}},
 		{name: "a stranger beside us", make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + stranger(t, nil) }),
-			want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is not ours: whoever has its key can sign tokens`}},
+			want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is not dockerauth's: anyone who has its key can sign tokens`}},
 		{name: "a stranger who has expired", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + stranger(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelError, "registry.rootcertbundle", "is not ours and has expired on"}},
+		}), want: wanted{levelError, "registry.rootcertbundle", "is not dockerauth's and has expired on"}},
 		{name: "a CA", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + stranger(t, func(c *x509.Certificate) { c.IsCA = true })
 		}), want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=stranger", is one of a CA: every certificate in rootcertbundle is a root of trust`}},
@@ -117,32 +117,32 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		}, want: wanted{levelError, "registry.rootcertbundle", `certificate 2 in it, "CN=Some Public CA", is one of a CA`}},
 		{name: "two keys that are being exchanged", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), nil)
-		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one, made as ours is, SHA-256 fingerprint `}},
+		}), want: wanted{levelWarning, "registry.rootcertbundle", `certificate 2 in it, "CN=dockerauth", is a second one, made as dockerauth's is, SHA-256 fingerprint `}},
 		{name: "a bundle that was left behind in an exchange of keys", make: bundle(func(t *testing.T, _ *patient) string { return selfSigned(t, newEC(elliptic.P256(), false), nil) }),
-			want: wanted{levelError, "registry.rootcertbundle", `certificate 1 in it, "CN=dockerauth", is not ours`}},
+			want: wanted{levelError, "registry.rootcertbundle", `certificate 1 in it, "CN=dockerauth", is not dockerauth's`}},
 		{name: "two keys, of which one is a CA's", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) { c.IsCA = true })
 		}), want: wanted{levelError, "registry.rootcertbundle", "is one of a CA"}},
-		{name: "one that has our name and that another signed", make: bundle(func(t *testing.T, p *patient) string {
+		{name: "one that has dockerauth's name and that another signed", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + certificatePEM(t, newTemplate(nil), newTemplate(nil), newEC(elliptic.P256(), false).Public(), newEC(elliptic.P256(), false))
-		}), want: wanted{levelError, "registry.rootcertbundle", "is not ours: whoever has its key"}},
-		{name: "an older certificate for our key", make: bundle(func(t *testing.T, p *patient) string {
+		}), want: wanted{levelError, "registry.rootcertbundle", "is not dockerauth's: anyone who has its key"}},
+		{name: "an older certificate for dockerauth's key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelWarning, "registry.rootcertbundle", "is an older one for our key and has expired"}},
+		}), want: wanted{levelWarning, "registry.rootcertbundle", "is an older one for dockerauth's key and has expired"}},
 		{name: "Ed25519 and 2.8", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEd25519())
 			p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
 		}, want: wanted{levelWarning, "registry 2.8", "would not start: it knows RSA"}},
-		{name: "a key id that 3.x does not know", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelWarning, "registry 3.1", "would refuse our tokens: it knows no key by the id"}},
-		{name: "the same, to 2.8", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelOK, "registry 2.8", "would take our tokens"}},
+		{name: "a key id that 3.x does not know", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelWarning, "registry 3.1", "would refuse dockerauth's tokens: it knows no key by the id"}},
+		{name: "the same, to 2.8", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelOK, "registry 2.8", "would take dockerauth's tokens"}},
 
-		{name: "a JWKS and a certificate in our tokens", make: jwks(`{"keys":[{"kty":"oct","k":"eA"}]}`), want: wanted{levelError, "registry 3.1", "it has no rootcertbundle to hold it against"}},
+		{name: "a JWKS and a certificate in dockerauth's tokens", make: jwks(`{"keys":[{"kty":"oct","k":"eA"}]}`), want: wanted{levelError, "registry 3.1", "it has no rootcertbundle to hold it against"}},
 		{name: "a secret in a JWKS", make: jwks(`{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`), want: wanted{levelError, "registry.jwks", "with its secret part"}},
-		{name: "a stranger's key in a JWKS", make: jwks(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), want: wanted{levelError, "registry.jwks", `the key "x" in it is not ours`}},
+		{name: "a stranger's key in a JWKS", make: jwks(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), want: wanted{levelError, "registry.jwks", `the key "x" in it is not dockerauth's`}},
 		{name: "a JWKS that is none", make: jwks("[]"), want: wanted{levelError, "registry.jwks", "it is no JWK set"}},
 		{name: "a JWKS is not for 2.8", make: jwks(`{"keys":[]}`), want: wanted{levelOK, "registry 2.8", "is not meant: it does not know jwks"}},
 
-		{name: "algorithms without ours", make: add("    signingalgorithms: [RS256]\n"), want: wanted{levelError, "registry.signingalgorithms", "they are RS256, and our key signs with ES256"}},
+		{name: "algorithms without dockerauth's", make: add("    signingalgorithms: [RS256]\n"), want: wanted{levelError, "registry.signingalgorithms", "they are RS256, and dockerauth's key signs with ES256"}},
 		{name: "an algorithm that is none", make: add("    signingalgorithms: [es256]\n"), want: wanted{levelError, "registry 3.1", `would not start: it knows no signing algorithm "es256"`}},
 		{name: "autoredirect", make: add("    autoredirect: true\n"), want: wanted{levelWarning, "registry.autoredirect", "clients are sent to https://HOST/auth/token"}},
 		{name: "autoredirect to where we answer", make: func(t *testing.T, p *patient) {
@@ -188,7 +188,7 @@ func TestCheckFindsNothingWrongWithARegistryThatIsRight(t *testing.T) {
 			p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
 			p.edit(t, "registry.yml", "    service:", "    signingalgorithms: [EdDSA]\n    service:")
 		}},
-		{"two certificates for our key", func(t *testing.T, p *patient) {
+		{"two certificates for dockerauth's key", func(t *testing.T, p *patient) {
 			p.write(t, "bundle.pem", p.read(t, "cert.pem")+selfSigned(t, p.key, nil))
 		}},
 	}
@@ -203,7 +203,7 @@ func TestCheckFindsNothingWrongWithARegistryThatIsRight(t *testing.T) {
 			if status != cli.ExitDone {
 				t.Errorf("status %d:\n%s", status, listed(findings))
 			}
-			wanted{levelOK, "registry 3.1", "would take our tokens"}.in(t, findings)
+			wanted{levelOK, "registry 3.1", "would take dockerauth's tokens"}.in(t, findings)
 		})
 	}
 }

@@ -18,23 +18,24 @@ import (
 	"dockerauth/cli"
 )
 
-// attemptTimeout bounds one child: a module may hang when it is loaded, a path on the network when it is opened.
+// attemptTimeout bounds one child: a module may hang when it loads, a network path when it opens.
 const attemptTimeout = 15 * time.Second
 
-// runAs is as whom the service runs, or is taken to run: what it may do is tried, not reckoned, since file modes are only a part of it. The
-// way is this very program, started as that user, so that a set-group-id bit counts, or is seen not to.
+// runAs is the user of the service. check performs operations as that user instead of inferring
+// permissions: file modes are only a part of them. It starts this very program as that user, so
+// that a set-group-id bit counts, or is seen not to.
 type runAs struct {
 	name          string              // "www-data"
-	isServiceUser bool                // the user is the service's own: nothing else runs as him
+	isServiceUser bool                // nothing but the service runs as that user
 	program       string              // the file that is started
-	as            *syscall.Credential // nil = as whom this process runs
-	who           identity            // what the program finds itself to be
+	as            *syscall.Credential // nil = the user of this process
+	who           identity            // of the started program
 	account       []int               // the groups that the account has by itself
 	readsAll      bool                // the service's unit lets it read every file, which cannot be tried from here
 	group         string              // the first of them: "www-data"
 }
 
-// takeAccount takes the ids of an account and of its groups.
+// takeAccount takes the ids of an account and its groups.
 func (a *runAs) takeAccount(name string) error {
 	account, err := user.Lookup(name)
 	if err != nil {
@@ -68,8 +69,8 @@ func (a *runAs) addGroups(groups string) error {
 	return nil
 }
 
-// identifySelf asks the program who it is when that user starts it. What follows is then asked of a process to whom those ids belong, with nothing
-// borrowed: such a one may be told what to look at.
+// identifySelf starts the program as that user and asks for its ids. Later attempts run with those
+// ids as their own, with nothing borrowed.
 func (a *runAs) identifySelf() error {
 	if err := a.run(IdentityArg, nil, &a.who); err != nil {
 		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder above it", a.name, a.program, err)
@@ -84,7 +85,7 @@ func (a *runAs) identifySelf() error {
 	return nil
 }
 
-// try returns for each thing why it does not go.
+// try says for each attempt why it failed.
 func (a *runAs) try(looks ...attempt) ([]string, error) {
 	var answers []string
 	if err := a.run(ProbeArg, looks, &answers); err != nil {
@@ -96,8 +97,8 @@ func (a *runAs) try(looks ...attempt) ([]string, error) {
 	return answers, nil
 }
 
-// run starts the program with nothing of ours: no variables, no descriptors, and no terminal, into which a module could type what root's shell runs
-// next (TIOCSTI).
+// run starts the program with no variables, no descriptors and no terminal: a module could type
+// into a terminal what root's shell runs next (TIOCSTI).
 func (a *runAs) run(arg string, question, answer any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
@@ -125,7 +126,7 @@ func (a *runAs) run(arg string, question, answer any) error {
 	return json.Unmarshal(out, answer)
 }
 
-// root reports that everything is allowed.
+// isRoot reports that everything is allowed.
 func (a *runAs) isRoot() bool { return a.who.UID == 0 }
 
 // setgid reports that the program file bears the bit, whether it counts or not.

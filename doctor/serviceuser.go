@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// serviceUser is the actor, found out once; nil when that is not possible, and a finding has said why.
+// serviceUser finds out once as which user the service runs; nil = that failed, and a finding has
+// said why.
 func (c *checkup) serviceUser() *runAs {
 	if c.runAsKnown {
 		return c.runAs
@@ -68,7 +69,8 @@ func (c *checkup) newActor() (*runAs, error) {
 	return a, a.identifySelf()
 }
 
-// programFile is what the actor starts. Root need not start it himself: of a set-group-id install another user may be the owner.
+// programFile is what runAs starts. Root itself never starts it: another user may own a
+// set-group-id install.
 func (c *checkup) programFile() (string, error) {
 	if c.program == "" {
 		return os.Executable()
@@ -80,8 +82,8 @@ func (c *checkup) programFile() (string, error) {
 	return filepath.EvalSymlinks(path)
 }
 
-// examineUser tells somebody who is not the service's user so: what he may do is not what it may, and a remedy that names him would give him the key
-// and the password hashes.
+// examineUser tells users other than the service's so: their rights differ from its, and a remedy
+// that names them would give them the key and the password hashes.
 func (c *checkup) examineUser(uid int) {
 	name := userName(uid)
 	user := readUnit(c.root, serviceUnit).user

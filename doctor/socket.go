@@ -13,7 +13,8 @@ import (
 	"dockerauth/cli"
 )
 
-// examineService looks whether somebody listens where the web server of a package's installation looks for the service.
+// examineService looks whether a process listens where a package's web server configuration looks
+// for the service.
 func (c *checkup) examineService() {
 	for _, path := range readUnit(c.root, socketUnit).listens {
 		if strings.HasPrefix(path, "/") && !strings.Contains(path, "%") { // not a port, and no specifier (systemd.unit(5))
@@ -40,8 +41,8 @@ func (c *checkup) examineSocket(path string) {
 	}
 }
 
-// isListenedAt asks the kernel's list first: to connect to a socket of systemd's is to start the service. The list has the name by which a socket
-// was made, which in a container may be another.
+// isListenedAt asks the kernel's list first: connecting to a socket of systemd's starts the
+// service. The list has the name by which a socket was made, which may differ in a container.
 func (c *checkup) isListenedAt(path string) bool {
 	list, _ := os.ReadFile(filepath.Join(c.root, "/proc/net/unix")) // without it: connect
 	for line := range strings.Lines(string(list)) {

@@ -103,7 +103,7 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 		{"the service's user", unit(webUser), "", uid, ""},
 		{"the service's user by his number", unit(account.Uid), "", uid, ""},
 		{"root", unit("dockerauth"), "", 0, ""},
-		{"whoever says as whom", unit("dockerauth"), webUser, uid, ""},
+		{"anyone who says as whom", unit("dockerauth"), webUser, uid, ""},
 		{"no service", nil, "", uid, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

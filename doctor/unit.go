@@ -18,8 +18,8 @@ type unit struct {
 	listens         []string // ListenStream of a socket
 }
 
-// readUnit reads a unit and its drop-ins from their files: systemd need not be running, and asking it takes a bus. root stands for /, so that tests
-// can play a machine.
+// readUnit reads a unit and its drop-ins from their files: systemd need not run, and asking it
+// takes a bus. root stands for /, for tests.
 func readUnit(root, name string) unit {
 	var u unit
 	folders := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
@@ -42,7 +42,8 @@ func readUnit(root, name string) unit {
 	return u
 }
 
-// dropIns are in the order of their names, whatever their folders; of two with one name the first folder's counts.
+// dropIns are in the order of their names, in any folder. Of two with one name the first folder's
+// counts.
 func dropIns(root string, folders []string, name string) []string {
 	byName := map[string]string{}
 	for _, folder := range folders {
@@ -60,7 +61,7 @@ func dropIns(root string, folders []string, name string) []string {
 	return files
 }
 
-// read takes in one file. An empty value takes back what came before.
+// read reads one file. An empty value resets a list.
 func (u *unit) read(text string) {
 	section := ""
 	for line := range strings.Lines(text) {

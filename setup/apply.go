@@ -8,7 +8,7 @@ import (
 	"dockerauth/config"
 )
 
-// write makes what the survey decided on, config.yml last: once that is there the service may start.
+// write makes what was planned, config.yml last: once that is there the service may start.
 func (s *installer) write() error {
 	if s.pam.content != nil {
 		if err := s.files.folder(filepath.Dir(s.pam.path)); err != nil {
@@ -36,7 +36,8 @@ func (s *installer) write() error {
 	return replace(s.config.path, s.config.found, s.config.content, s.usable)
 }
 
-// usable holds for a configuration that the service would start with; path is that of config.yml, or the name it has before it is in place.
+// usable says why the service would not start with a configuration. path is that of config.yml, or
+// its temporary name.
 func (s *installer) usable(path string) error {
 	_, err := config.Load(path)
 	var errs config.Errors

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// installer is one run of init. Its first fields are what it is asked for, the next are what it finds and decides before it
+// installer is one run of init: what it is asked for, then what it finds and decides before it
 // writes anything.
 type installer struct {
 	dir      string // absolute
@@ -28,19 +28,19 @@ type installer struct {
 	pam         plannedFile
 	gid         int          // of the key; -1 = the creator's
 	signing     *jwtsign.Key // the key that is there, or the new one
-	notes       []string     // what the person must know besides
+	notes       []string     // warnings
 	files       newFiles
 }
 
-// misuse is an error of whoever typed the command.
+// misuse is an error in the command's arguments.
 type misuse struct{ error }
 
-// plannedFile is a file that init sees to.
+// plannedFile is a file that init makes or keeps.
 type plannedFile struct {
 	path    string
 	found   fs.FileInfo // what is there; nil = nothing. A symbolic link is something
 	content []byte      // to be written; nil = it stays as it is
-	note    string      // for the person
+	note    string      // for the summary
 }
 
 func plannedFileAt(path string) (plannedFile, error) {

@@ -9,18 +9,19 @@ import (
 	"syscall"
 )
 
-// newFiles are files and folders that were not there before.
+// newFiles are the files and folders that init has made.
 type newFiles struct{ made []string }
 
-// undo leaves things as they were found.
+// undo removes them again.
 func (n *newFiles) undo() {
 	for i := len(n.made) - 1; i >= 0; i-- {
-		_ = os.Remove(n.made[i]) // a folder that somebody has put something in stays
+		_ = os.Remove(n.made[i]) // a folder that is not empty stays
 	}
 	n.made = nil
 }
 
-// folder makes a folder and those above it, or finds one in which nobody else can put files in the place of ours.
+// folder makes a folder and those above it, or checks that nobody else can replace files in the one
+// that is there.
 func (n *newFiles) folder(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -44,14 +45,15 @@ func (n *newFiles) folder(path string) error {
 		return withPermissionHint(err)
 	}
 	n.made = append(n.made, path)
-	if err := os.Chmod(path, 0o755); err != nil { // the umask has no say
+	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
 		return err
 	}
 	return syncFolder(above)
 }
 
-// checkDirOwnership refuses a folder in which somebody else could replace what is made there: he would choose the key. Of those above it, one
-// with the sticky bit, such as /tmp, will do: what is ours in it stays where it is.
+// checkDirOwnership refuses a folder in which another user could replace files: that user would
+// choose the key. A folder above it may have the sticky bit, as /tmp has: nobody else can replace
+// this user's files there.
 func checkDirOwnership(path string, sticky bool) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -84,13 +86,13 @@ func lockFolder(path string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names whoever holds it)", path, err)
+		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names the process)", path, err)
 	}
 	return func() { dir.Close() }, nil
 }
 
-// create makes a file that is not there, whole or not at all. Whatever has come to be at path in the meantime, a link that leads nowhere
-// included, stays. check, if any, sees the file before it bears its name.
+// create makes a file that is not there, whole or not at all. A file or link that has appeared at
+// path meanwhile stays. check, if any, sees the file before it has its name.
 func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int, check func(path string) error) error {
 	temporary, err := writeBeside(path, content, mode, -1, gid)
 	if err != nil {
@@ -110,7 +112,7 @@ func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int
 	return syncFolder(filepath.Dir(path))
 }
 
-// replace puts a file in the place of one that it is made from, with its mode and owners.
+// replace replaces a file by one that was made from it, with its mode and owners.
 func replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
 	owner, ok := old.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -120,7 +122,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary) // it is not there any more after the rename
+	defer os.Remove(temporary) // after the rename there is none
 	if err := check(temporary); err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 	return syncFolder(filepath.Dir(path))
 }
 
-// writeBeside writes a new file with a name of its own into the folder of path. uid and gid -1 = the creator's.
+// writeBeside writes a temporary file into the folder of path. uid and gid -1 = the creator's.
 func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (temporary string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // O_EXCL, mode 0600
 	if err != nil {
@@ -154,7 +156,7 @@ func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (t
 	if err := f.Chown(uid, gid); err != nil {
 		return "", fmt.Errorf("give %s to its group: %w\n  run this as root, or name a group that you are in", path, errors.Unwrap(err))
 	}
-	if err := f.Chmod(mode); err != nil { // the umask has no say
+	if err := f.Chmod(mode); err != nil { // whatever the umask
 		return "", err
 	}
 	return f.Name(), f.Sync()

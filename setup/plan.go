@@ -15,7 +15,7 @@ import (
 	"dockerauth/packaging"
 )
 
-// plan finds out what is there and decides what is to be made.
+// plan looks at what is there and decides what to make.
 func (s *installer) plan() error {
 	draft, err := s.planConfig()
 	if err != nil {
@@ -38,8 +38,8 @@ func (s *installer) plan() error {
 	return nil
 }
 
-// planConfig takes the configuration that is there for what it says, or drafts a new one: where there is none, and in the place
-// of the one that packages install, which lacks two values.
+// planConfig reads the configuration, or drafts a new one where there is none, or the one that
+// packages install, which lacks two values.
 func (s *installer) planConfig() (*config.Draft, error) {
 	var err error
 	if s.config, err = plannedFileAt(filepath.Join(s.dir, "config.yml")); err != nil {
@@ -72,14 +72,14 @@ func (s *installer) draftConfig() (*config.Draft, error) {
 	if errors.As(err, &errs) {
 		return nil, badValue(errs[0])
 	}
-	// Whatever quoting may do to a value, it is found out here.
+	// Quoting may change a value: compare.
 	if err == nil && (draft.Issuer != s.issuer || !slices.Equal(draft.Audience, []string{s.audience})) {
 		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names", s.issuer, s.audience)}
 	}
 	return draft, err
 }
 
-// badValue says of a flag what config says of the line that would be made of it.
+// badValue turns config's error about a drafted line into one about the flag.
 func badValue(e config.Error) error {
 	name, isFlag := map[string]string{"issuer": "--issuer", "audience": "--audience", "pam.confdir": "--pam-dir"}[e.Key]
 	if !isFlag {
@@ -111,7 +111,7 @@ func configText(issuer, audience, confdir string) string {
 	return text
 }
 
-// yamlText quotes a text that has nothing unprintable in it.
+// yamlText quotes a printable text.
 func yamlText(s string) string {
 	if strings.ContainsAny(s, `"\`) {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
@@ -119,7 +119,7 @@ func yamlText(s string) string {
 	return `"` + s + `"`
 }
 
-// keepConfig refuses a configuration that says something else than the flags: one of the two is a mistake.
+// keepConfig refuses a configuration that contradicts the flags: one of the two is a mistake.
 func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 	draft, err := config.ParseDraft(s.config.path, text)
 	if err != nil {
@@ -144,7 +144,8 @@ func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 	return draft, nil
 }
 
-// plannedFileFor is the file that config.yml names under a key. One that is to be made must lie in the folder that was looked at.
+// plannedFileFor is the file that config.yml names under a key. A new one must lie in the folder of
+// init.
 func (s *installer) plannedFileFor(draft *config.Draft, key, path string) (plannedFile, error) {
 	t, err := plannedFileAt(path)
 	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
@@ -177,7 +178,7 @@ func (s *installer) planKey(draft *config.Draft) (err error) {
 	return err
 }
 
-// algorithmOf is the JWS name of what a kind of key signs.
+// algorithmOf is the JWS algorithm of a kind of key.
 func algorithmOf(kind jwtsign.Kind) string {
 	switch kind {
 	case jwtsign.RSA:
@@ -215,7 +216,7 @@ func (s *installer) planCertificate(draft *config.Draft) (err error) {
 		return err
 	}
 	if key.Chain()[0].IsCA || len(key.Chain()) > 1 {
-		s.notes = append(s.notes, fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and whoever has a certificate from it, could sign tokens\n"+
+		s.notes = append(s.notes, fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and anyone who has a certificate from it, could sign tokens\n"+
 			"  move it away and run this again: that makes one that is no CA", s.certificate.path))
 	}
 	return nil

@@ -29,13 +29,14 @@ type Options struct {
 	Group    string // that may read the key; "" = dockerauth's where there is one
 	PAMDir   string // "" = the system's for root, one in Dir for others
 
-	CheckPAM func(service, confdir string) error // says why the service would not start with this PAM service
+	// CheckPAM says why the service would not start with this PAM service.
+	CheckPAM func(service, confdir string) error
 }
 
-// Run makes what is missing of a key, a certificate, a configuration and a PAM service file, and prints what the registry and the
-// web server need. It overwrites nothing.
+// Run makes what is missing of key, certificate, configuration and PAM service file, and prints
+// what the registry and the web server need. It overwrites nothing.
 func Run(o Options, streams cli.Streams) int {
-	_ = syscall.Setegid(os.Getgid()) // root may have started a set-group-id file: the group of that is no concern of new ones
+	_ = syscall.Setegid(os.Getgid()) // new files must not get the group of a set-group-id program
 	s := newInstaller(o)
 	s.root = os.Geteuid() == 0
 	return s.install(streams)
@@ -70,7 +71,7 @@ func (s *installer) install(streams cli.Streams) int {
 	return cli.ExitDone
 }
 
-// check refuses what cannot be meant.
+// check refuses options that are wrong whatever is there.
 func (s *installer) check() error {
 	switch s.kind {
 	case "", jwtsign.P256, jwtsign.RSA, jwtsign.Ed25519:
@@ -83,8 +84,7 @@ func (s *installer) check() error {
 	return s.absolute()
 }
 
-// checkPrintable refuses what could not be pasted from what is printed. What else a
-// name may not be is config's to say.
+// checkPrintable refuses what could not be pasted from the summary. config checks names further.
 func (s *installer) checkPrintable() error {
 	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience, "pam-dir": s.pamDir} {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
@@ -107,7 +107,8 @@ func (s *installer) absolute() (err error) {
 	return err
 }
 
-// resolveDir follows links to the folder once and for all: one on the way may be somebody else's, who turns it round meanwhile.
+// resolveDir follows links to the folder once: another user may own one on the way, and could
+// change it later.
 func (s *installer) resolveDir() (err error) {
 	if s.dir, err = filepath.EvalSymlinks(s.dir); err != nil {
 		return err
@@ -115,8 +116,8 @@ func (s *installer) resolveDir() (err error) {
 	return checkDirOwnership(s.dir, false)
 }
 
-// run looks at everything before it writes anything, and takes back what it has
-// made when it cannot make it all.
+// run looks at everything before it writes anything, and removes what it has made when it cannot
+// make it all.
 func (s *installer) run() error {
 	if err := s.files.folder(s.dir); err != nil {
 		s.files.undo()
@@ -128,7 +129,7 @@ func (s *installer) run() error {
 	}
 	unlock, err := lockFolder(s.dir)
 	if err != nil {
-		return err // somebody is at work in that folder, even if it was made here
+		return err // another init is at work in that folder, even if this one made it
 	}
 	defer unlock()
 	if err = s.plan(); err == nil {

@@ -21,12 +21,14 @@ import (
 const (
 	registryBundle = "/etc/docker/registry/cert.pem"
 	ownSocket      = "/run/dockerauth/dockerauth.sock"
-	// noRealm stands where nobody has said what the web server is called: no such host can exist (RFC 2606 §2).
+	// placeholderRealm is for a web server whose name is unknown: no such host can exist (RFC 2606
+	// §2).
 	placeholderRealm = "https://THE-WEB-SERVER.invalid" + tokenPath
 	tokenPath        = "/docker/v2/token"
 )
 
-// report is what the person reads, and pastes: everything between two empty lines works as it stands.
+// report is what the operator reads and pastes: everything between two empty lines works as it
+// stands.
 func (s *installer) report() string {
 	var b strings.Builder
 	s.reportFiles(&b)
@@ -40,10 +42,11 @@ func (s *installer) report() string {
 	return b.String()
 }
 
-// unitDirs are where systemd looks for units, but for those that it generates (systemd.unit(5)).
+// unitDirs are where systemd looks for units, without generated ones (systemd.unit(5)).
 var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// packaged holds where a package has brought a service for this folder, and its web server's files with it.
+// packaged reports that a package has installed a service for this folder, and its web server
+// files.
 func (s *installer) packaged() bool {
 	return s.dir == systemDir && slices.ContainsFunc(unitDirs, func(dir string) bool {
 		_, err := os.Stat(filepath.Join(dir, ownGroup+".socket"))
@@ -51,7 +54,8 @@ func (s *installer) packaged() bool {
 	})
 }
 
-// reportPackaged says no more than what is left to do: other ways would take files out of the package's hands.
+// reportPackaged says only what is left to do: other ways would take files out of the package's
+// hands.
 func (s *installer) reportPackaged(b *strings.Builder) {
 	fmt.Fprintf(b, `
 THE SERVICE is started by dockerauth.socket, with the first login.
@@ -89,7 +93,7 @@ func (s *installer) reportFiles(b *strings.Builder) {
 	}
 }
 
-// readers are those who can read the key; "" where that has been seen to.
+// readers are the users who can read the key; "" where the service's user can.
 func (s *installer) readers() string {
 	info, err := os.Stat(s.key.path)
 	if err != nil || s.group != "" {
@@ -180,7 +184,7 @@ location ~ ^/(docker/v2|auth)/token/?$ {
 `, shellWord(program), shellWord(s.config.path), ownSocket, s.installCGI(program, cgi), apacheText(cgi), apacheText(filepath.Dir(cgi)), apacheText(filepath.Base(cgi)))
 }
 
-// cgiProgram is a place from which the program finds this configuration.
+// cgiProgram is a path from which the program finds this configuration.
 func (s *installer) cgiProgram() string {
 	if s.dir == systemDir {
 		return "/usr/lib/cgi-bin/dockerauth"
@@ -188,7 +192,8 @@ func (s *installer) cgiProgram() string {
 	return filepath.Join(s.dir, "dockerauth")
 }
 
-// installCGI gives the program, and nobody else, the right to ask PAM about others. Who is not root has no such right to give.
+// installCGI gives the program alone the right to ask PAM about others. Only root can give that
+// right.
 func (s *installer) installCGI(program, cgi string) string {
 	owner, mode := "", "755"
 	if s.root {
@@ -229,7 +234,7 @@ func (s *installer) resolveRealm() string {
 	return placeholderRealm
 }
 
-// isHost holds for a name with a dot in it and an address, each with a port or without.
+// isHost reports a name with a dot in it or an address, each with or without a port.
 func isHost(s string) bool {
 	u, err := url.Parse("https://" + s)
 	if err != nil || u.Host != s || u.Port() == "" && strings.HasSuffix(s, ":") {
@@ -249,7 +254,7 @@ func isHost(s string) bool {
 	return strings.Contains(name, ".") && strings.Trim(name, "0123456789.") != ""
 }
 
-// checkRealm refuses what no client could follow.
+// checkRealm refuses a URL that no client could follow.
 func (s *installer) checkRealm() error {
 	if s.realm == "" {
 		return nil

@@ -7,22 +7,24 @@ import (
 )
 
 const (
-	// retryPause is how long the first store is left alone after a failure: a folder whose lock is stuck takes a second to fail.
+	// retryPause is how long the first store is not used after a failure: a folder with a stuck
+	// lock takes a second to fail.
 	retryPause = 10 * time.Second
-	// calm is for how long the first store must not have failed before it counts as recovered: only a part of it may be broken.
+	// recoveryPeriod is how long the first store must work without a failure to count as recovered:
+	// only a part of it may be broken.
 	recoveryPeriod = time.Minute
 )
 
-// Fallback is a Store made of two: the first, shared one as long as it works, and the second, this process's own, while it does not, so that a
-// full disk does not switch a throttle off.
+// Fallback uses a first, shared store while it works, and a second, this process's own, while it
+// does not: a full disk does not switch a throttle off.
 //
-// The second gets a copy of what this process writes into the first, and so knows about as much when the first fails. The other way nothing is
-// copied: what came while the first failed is forgotten when it works again, and what stood in it counts. For a throttle this means a few more
-// tries for each of the two moments.
+// The second gets a copy of what this process writes into the first. Nothing is copied the other
+// way: when the first works again, its old records count. For a throttle this means a few more
+// tries at each of the two moments.
 type Fallback struct {
 	Now func() time.Time
-	// Report is told when the first store has failed, with the error, and when it has recovered, with nil; of many failures one after the other,
-	// the first. May be nil.
+	// Report is called when the first store fails, with the error, and when it has recovered, with
+	// nil; once for a series of failures. May be nil.
 	Report func(error)
 
 	first, second Store
@@ -74,7 +76,7 @@ func (f *Fallback) circuitOpen() bool {
 	return f.failing && since >= 0 && since < retryPause
 }
 
-// isFailure takes note of how the first store did.
+// isFailure records how the first store did.
 func (f *Fallback) isFailure(err error) bool {
 	if err != nil && errors.Is(err, ErrTooLong) {
 		return false
@@ -85,7 +87,7 @@ func (f *Fallback) isFailure(err error) bool {
 	return err != nil
 }
 
-// note reports whether this is news.
+// note reports whether the state has changed.
 func (f *Fallback) note(err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// lockPatience is a thousand times what an update takes, and less than a client's patience. The holder of a lock may be stopped, or wait for
-	// a disk.
+	// lockTimeout is a thousand times what an update takes, and shorter than a client's timeout.
+	// The holder of a lock may be stopped, or wait for a disk.
 	lockTimeout = time.Second
 	minPause    = 50 * time.Microsecond
 	maxPause    = 5 * time.Millisecond
@@ -21,7 +21,8 @@ const (
 
 var (
 	errBusy = fmt.Errorf("locked by another process for more than %s", lockTimeout)
-	// errAlien is the cause when a name is taken by what no process of ours has put there.
+	// errForeignFile is the cause when a name is taken by something that dockerauth did not put
+	// there.
 	errForeignFile = errors.New("not a plain file of this service")
 )
 
@@ -31,8 +32,8 @@ type shardFile struct {
 	number byte
 }
 
-// openShard opens a plain file of our own, and nothing else: no link, nothing that belongs to another account or has a second name elsewhere, nothing
-// that makes a call wait.
+// openShard opens a plain file of this account, and nothing else: no link, no file with a second
+// name elsewhere, nothing that makes a call wait.
 func openShard(root *os.Root, number byte, flag int) (shardFile, error) {
 	name := shardName(number)
 	const notWaiting = syscall.O_NONBLOCK | syscall.O_NOCTTY // for the other end of a FIFO, for a lease to be given back
@@ -64,8 +65,10 @@ func checkFile(file *os.File) error {
 	return nil
 }
 
-// lock waits for the right to write, but not for long. It polls: a process that sleeps in flock(2) can only be woken by a signal. The lock is the open
-// file's: it holds against goroutines that opened the file for themselves as well as against processes, and ends with its holder, however that dies.
+// lock waits for the right to write, for lockTimeout at most. It polls: only a signal can wake a
+// process that sleeps in flock(2). The lock belongs to the open file, so it holds against
+// goroutines with a file of their own as well as against processes. It ends with its holder, even
+// one that is killed.
 func (f shardFile) lock() error {
 	deadline := time.Now().Add(lockTimeout)
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
@@ -83,14 +86,15 @@ func (f shardFile) lock() error {
 	}
 }
 
-// unlock comes before Close: a child that was forked a moment ago may still have the file open.
+// unlock comes before Close: a child that was just forked may still have the file open.
 func (f shardFile) unlock() { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
 
-// read returns the newest shard that is whole, and the sequence number that comes after it. A file into which nothing has been written yet is an
-// empty shard; one that has no whole slot is ErrDamaged.
+// read returns the newest whole shard, and the next sequence number. An empty file is an empty
+// shard; one without a whole slot is ErrDamaged.
 //
-// Without the lock only the slot that looks newest will do: if it is not whole, then either it is being written, and the other is right, or it was the
-// newest a moment ago and is being written over, and the other was newer all along.
+// Without the lock only the slot that looks newest will do. If it is not whole, either it is being
+// written and the other is right, or it was the newest a moment ago, is being overwritten, and the
+// other is newer.
 func (f shardFile) read(locked bool) (s shard, next uint64, err error) {
 	headers, slots, err := f.headers()
 	if err != nil || slots == 0 {
@@ -112,7 +116,7 @@ func (f shardFile) read(locked bool) (s shard, next uint64, err error) {
 	return nil, 0, fmt.Errorf("%s is %w and counts as empty: %w", f.Name(), ErrDamaged, err)
 }
 
-// headers returns those that may be right, the newest first, and how many slots are in the file.
+// headers returns those that may be right, the newest first, and the number of slots in the file.
 func (f shardFile) headers() (headers []header, slots int, err error) {
 	for slot := range 2 {
 		b := make([]byte, headerLen)
@@ -148,18 +152,19 @@ func (f shardFile) readAt(b []byte, slot, offset int) (int, error) {
 	return n, err
 }
 
-// write puts a shard into the slot of its sequence number, which is the older one. A write that is cut off, by a full disk or by the end of the
-// process, leaves the other slot, and is written over by the next.
+// write writes a shard into the slot of its sequence number, the older one. A write that is cut
+// off, by a full disk or a killed process, leaves the other slot; the next write replaces it.
 //
-// There is no fsync: it takes 5 to 50 ms, and a login waits. A power cut may cost what was written in the last half minute and, where both slots were
-// on their way to the disk, all records of the shard; a process's death costs nothing. Whoever wants records that outlast a power cut needs Sync here,
-// so that the newer slot is safe before the older is written over, and a Sync of the folder when the file is new.
+// There is no fsync: it takes 5 to 50 ms, and a login waits. A power cut may lose the writes of the
+// last half minute, or all records of the shard if both slots were on their way to the disk. A
+// killed process loses nothing. Records that must outlast a power cut would need Sync here, so that
+// the newer slot is safe before the older is overwritten, and a Sync of the folder for a new file.
 func (f shardFile) write(s shard, sequence uint64) error {
 	_, err := f.WriteAt(s.encode(sequence), int64(sequence%2)*int64(slotSize))
 	return err
 }
 
-// removeForeignFile makes room for a file of ours.
+// removeForeignFile makes room for a file of this store.
 func removeForeignFile(root *os.Root, number byte) error {
 	if err := root.Remove(shardName(number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -11,25 +11,30 @@ import (
 	"time"
 )
 
-// Folder is a Store of all processes of one account on one machine, those that live for one request among them. Any of them may die at any
-// moment: the others go on at once, and a record is the old one or the new one. The folder is on a local file system. It keeps nothing open, needs
-// no closing, and lives on when it is emptied or made anew.
+// Folder is a Store for all processes of one account on one machine, short-lived ones included. Any
+// of them may be killed at any moment: the others go on at once, and a record is the old one or the
+// new one. The folder is on a local file system. Folder keeps nothing open, needs no closing, and
+// still works after the folder is emptied or replaced.
 //
-// It holds 100,000 records in 256 files, by the hash of the key. A file that is full, with 390, forgets its oldest: where strangers choose keys, the
-// caller mixes a secret into them, so that nobody knows which share a file.
+// It holds 100,000 records in 256 files, by the hash of the key. A full file, with 390, drops its
+// oldest. Where attackers choose keys, the caller mixes a secret into them, so that nobody knows
+// which keys share a file.
 //
-// A set-group-id install has rights that the owner of the folder lacks, so whatever lies in there is met as an enemy's. Files are the owner's alone
-// (0600): to share a folder between two accounts would mean to trust a group, and no installation of ours needs that.
+// A set-group-id install has rights that the owner of the folder lacks, so it treats the files as
+// hostile. They are the owner's alone (0600): sharing a folder between two accounts would mean to
+// trust a group, and no installation needs that.
 type Folder struct {
 	Now func() time.Time
-	// Report is told of a file that cannot be right, once: its records are lost, and the next update of one of them replaces it. May be nil.
+	// Report is called once for a damaged file: its records are lost, and the next update of one of
+	// them replaces it. May be nil.
 	Report func(error)
 
 	path     string
 	reported [shards]atomic.Bool
 }
 
-// OpenFolder returns the store in a folder, which must exist, belong to this process's user and be closed to others. It reads nothing yet.
+// OpenFolder returns the store in a folder, which must exist, belong to this process's user and be
+// closed to others. It reads nothing yet.
 func OpenFolder(path string) (*Folder, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("folder for state: %q is not an absolute path", path)
@@ -42,7 +47,7 @@ func OpenFolder(path string) (*Folder, error) {
 	return f, root.Close()
 }
 
-// open refuses a folder that others could plant something in or learn from.
+// open refuses a folder that others could read or write.
 func (f *Folder) open() (*os.Root, error) {
 	root, err := os.OpenRoot(f.path + "/") // which does not wait for a FIFO
 	if err != nil {
@@ -90,7 +95,7 @@ func (f *Folder) Get(key string) ([]byte, error) {
 	return clone(s.find(id, f.Now())), nil
 }
 
-// load reads a shard; a file that is not there is an empty one. It takes the lock only where it does not get on without.
+// load reads a shard; a missing file is an empty one. It takes the lock only where it must.
 func load(root *os.Root, number byte) (shard, error) {
 	file, err := openShard(root, number, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +117,7 @@ func load(root *os.Root, number byte) (shard, error) {
 	return s, err
 }
 
-// damageOf makes ErrDamaged of errAlien.
+// damageOf turns errForeignFile into ErrDamaged.
 func damageOf(root *os.Root, number byte, err error) error {
 	if errors.Is(err, errForeignFile) {
 		return fmt.Errorf("%s is %w and counts as empty: %w", filepath.Join(root.Name(), shardName(number)), ErrDamaged, err)
@@ -141,7 +146,7 @@ func (f *Folder) Update(key string, change Change) error {
 	return nil
 }
 
-// update returns the damage that it found: Report may take its time, and is not called under the lock.
+// update returns the damage that it found: Report may take long, and is not called under the lock.
 func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error) {
 	const forUpdate = os.O_RDWR | os.O_CREATE
 	file, err := openShard(root, id[0], forUpdate)
@@ -174,7 +179,7 @@ func (f *Folder) update(root *os.Root, id id, change Change) (damage, err error)
 		return damage, err
 	}
 	if old == nil && changed.expired(now) && damage == nil {
-		return nil, nil // forgetting nothing, after most logins
+		return nil, nil // nothing to delete, as after most logins
 	}
 	return damage, file.write(s.with(id, changed, now), next)
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// sweepSteps is how many records every update looks at, in turn, to drop those that are over: at two, all have been looked at before half as
-// many new ones have come.
+// sweepSteps is how many records every update looks at, in turn, to drop expired ones. With two, it
+// has looked at all before half as many new ones have come.
 const sweepSteps = 2
 
 // Memory is a Store of this process alone. 100,000 records of 100 bytes take about 30 MB.
@@ -17,17 +17,17 @@ type Memory struct {
 	mu    sync.Mutex
 	limit int
 	byID  map[id]*list.Element
-	byAge list.List     // of *kept; least recently updated first
+	byAge list.List     // of *lruEntry; least recently updated first
 	sweep *list.Element // the next to be looked at; nil = from the start
 }
 
-// lruEntry is pointed at, so that the map stays small.
+// lruEntry is used by pointer, so that the map stays small.
 type lruEntry struct {
 	id id
 	entry
 }
 
-// NewMemory returns a store for so many records.
+// NewMemory returns a store for limit records.
 func NewMemory(limit int) *Memory {
 	return &Memory{Now: time.Now, limit: max(limit, 1), byID: map[id]*list.Element{}}
 }
@@ -70,7 +70,7 @@ func (m *Memory) find(id id, now time.Time) []byte {
 	return nil
 }
 
-// put makes k the youngest, or deletes what stands in its place if k is over.
+// put makes e the most recent, or deletes its key if it has expired.
 func (m *Memory) put(k *lruEntry, now time.Time) {
 	if e, ok := m.byID[k.id]; ok {
 		m.remove(e)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A shard is the part of a folder's records whose ids begin with the same byte. It stands in a file with two slots, of which every update writes
-// the older: so the last state but one is there, whole, while the last is being written. A slot:
+// A shard is the part of a folder's records whose ids begin with the same byte. Its file has two
+// slots, and every update writes the older: while one is being written, the other is whole. A slot:
 //
 //	magic     8 bytes, the version in them
 //	sequence  8 bytes, counted up by every update; even in the first slot, odd in the second
@@ -21,7 +21,8 @@ import (
 //	  length  2 bytes
 //	  record
 //
-// Numbers are big-endian. The checksum is there for writes that were cut off, not for enemies: who can write here can write anything.
+// Numbers are big-endian. The checksum finds writes that were cut off. It does not stop attackers:
+// a process that can write here can write anything.
 const (
 	magic       = "daState\x01"
 	headerLen   = len(magic) + 8 + 4 + crc32.Size
@@ -32,13 +33,14 @@ const (
 	maxFolder  = 100_000
 	maxEntries = maxFolder / shards
 	maxRecords = maxEntries * (entryHeader + MaxRecord) // bytes
-	// slotSize is whole pages. What of it is not written takes no room on the disk.
+	// slotSize is whole pages. Parts that are not written take no space on the disk.
 	slotSize = (headerLen + maxRecords + 4095) / 4096 * 4096
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// shard is what stands in one slot. Every shard has one encoding for a sequence number, and every encoding one shard.
+// shard is the content of one slot. Every shard has one encoding for a sequence number, and every
+// encoding one shard.
 type shard []shardEntry
 
 type shardEntry struct {
@@ -51,7 +53,7 @@ func (e *shardEntry) expired(now time.Time) bool {
 	return entry{e.record, time.UnixMilli(e.end)}.expired(now)
 }
 
-// header is what stands before the records of a slot.
+// header precedes the records of a slot.
 type header struct {
 	sequence uint64
 	length   int
@@ -85,7 +87,7 @@ var (
 	errMisfit   = errors.New("a record that does not belong here")
 )
 
-// decodeShard refuses whatever encode would not have written for this number. The records lie in b.
+// decodeShard refuses what encode would not have written for this number. The records lie in b.
 func decodeShard(number byte, h header, b []byte) (shard, error) {
 	if len(b) != h.length || h.sum(b) != h.checksum {
 		return nil, errChecksum
@@ -143,8 +145,8 @@ func (s shard) find(id id, now time.Time) []byte {
 	return nil
 }
 
-// with returns the shard with the changed entry at the young end, if it is not over, and without what is over; if that is too much, without the
-// oldest.
+// with returns the shard with the changed entry at the recent end, unless it has expired, and
+// without expired ones; if that is too much, without the oldest.
 func (s shard) with(id id, changed entry, now time.Time) shard {
 	s = slices.DeleteFunc(s, func(e shardEntry) bool { return e.id == id || e.expired(now) })
 	if !changed.expired(now) {

@@ -1,12 +1,14 @@
-// Package store keeps small records for a while, shared by all who use the same store: tallies of failed logins, revocations. A record is bytes
-// under a key, with an end. Memory keeps them for this process, Folder for all processes of one machine, Fallback makes one of two.
+// Package store keeps small records that processes share: failed logins, revocations. A record is
+// bytes under a key, with an expiry. Memory keeps them for this process, Folder for all processes
+// of one machine; Fallback joins two stores.
 //
-// Time is the wall clock's, the only one that processes and machines share. A record is over when the clock reaches its end. A clock that was
-// set back keeps records longer, one that was set forward ends them sooner: a user to whom that matters writes times into the record and judges
-// them. An end farther away than MaxKeep is that of a clock that was wrong, and counts as past.
+// Time is the wall clock's, the only one that processes and machines share. A clock that was set
+// back keeps records longer, one that was set forward ends them sooner. A user to whom that matters
+// writes times into the record. An expiry farther away than MaxKeep comes from a wrong clock and
+// counts as past.
 //
-// A store is bounded: when it is full, the records that were not updated for the longest time make room. Nothing here is a data base; what must
-// not be lost before its end does not belong here yet.
+// A store is bounded: when it is full, it drops the least recently updated records. It is no
+// database: do not keep here what must not be lost.
 package store
 
 import (
@@ -21,34 +23,35 @@ const (
 	MaxKey = 512
 	// MaxRecord is in bytes: a dozen times and counts. It bounds what a full store takes.
 	MaxRecord = 1024
-	// MaxKeep bounds what a clock that was far ahead for a moment leaves behind. A refresh token lives for ten years at most.
+	// MaxKeep bounds what a clock leaves behind that was far ahead for a moment. A refresh token
+	// lives for ten years at most.
 	MaxKeep = 3660 * 24 * time.Hour
 )
 
-// ErrTooLong is the cause of every error that is the caller's and not the store's: a key or a record beyond its bound.
+// ErrTooLong is the cause of every error that is the caller's: a key or a record beyond its bound.
 var ErrTooLong = errors.New("too long for a store")
 
-// ErrDamaged is the cause of what Folder.Report gets.
+// ErrDamaged is the cause of errors that Folder.Report gets.
 var ErrDamaged = errors.New("damaged")
 
 // Store keeps small records for a while. All methods may be called at once by anybody.
 type Store interface {
 	// Get returns the record of a key, nil if there is none or its time is over.
 	Get(key string) ([]byte, error)
-	// Update replaces the record of a key by what change makes of it. Nobody else can update the record in between. After an error the old
-	// record stands.
+	// Update replaces the record of a key by the result of change. No other update of the record
+	// comes in between. After an error the old record stands.
 	Update(key string, change Change) error
 }
 
-// Change makes a new record of an old one, nil if there is none, and says when the new one is over; a nil record deletes. The old record is
-// change's own, to write into or to return. A change may be called more than once, of which the last time counts; it must not block, and must
-// not use the store.
+// Change makes a new record of an old one, nil if there is none, and says when it expires; a nil
+// record deletes. It may write into the old record and return it. It may be called more than once,
+// and the last call counts. It must not block, and must not use the store.
 type Change func(old []byte) (record []byte, until time.Time)
 
-// id stands for a key, so that long keys take no more room than short ones.
+// id is the hash of a key, so that long keys take no more memory than short ones.
 type id [16]byte
 
-// checkKey stands before identify.
+// checkKey must come before hashKey.
 func checkKey(key string) error {
 	if len(key) > MaxKey {
 		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
@@ -61,7 +64,7 @@ func hashKey(key string) id {
 	return id(sum[:len(id{})])
 }
 
-// entry is a record and its end.
+// entry is a record and its expiry.
 type entry struct {
 	record []byte
 	until  time.Time
@@ -83,7 +86,7 @@ func apply(change Change, old []byte, now time.Time) (entry, error) {
 	return entry{clone(record), until}, nil
 }
 
-// clone keeps nil, which is no record, apart from an empty record.
+// clone keeps nil, which is no record, distinct from an empty record.
 func clone(record []byte) []byte {
 	if record == nil {
 		return nil
