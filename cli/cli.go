@@ -1,5 +1,5 @@
-// Package cli is what the commands share: streams, exit codes, flag sets, errors of two lines, tables,
-// and the prompt for a password.
+// Package cli is what the commands share: streams, exit codes, flag sets, errors of two lines,
+// tables, and the prompt for a password.
 package cli
 
 import (

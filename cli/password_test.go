@@ -30,7 +30,8 @@ func TestThePasswordIsTheFirstLine(t *testing.T) {
 			}
 		})
 	}
-	for name, text := range map[string]string{"nothing": "", "an empty line": "\nsecret\n", "a line without end": strings.Repeat("x", maxPassword+1)} {
+	for name, text := range map[string]string{"nothing": "", "an empty line": "\nsecret\n",
+		"a line without end": strings.Repeat("x", maxPassword+1)} {
 		if got, err := readLine(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -60,7 +60,8 @@ func readHidden(in *os.File, out io.Writer, prompt string) (string, error) {
 }
 
 func ioctl(file *os.File, request uintptr, modes *syscall.Termios) error {
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), request, uintptr(unsafe.Pointer(modes))); errno != 0 {
+	if _, _,
+		errno := syscall.Syscall(syscall.SYS_IOCTL, file.Fd(), request, uintptr(unsafe.Pointer(modes))); errno != 0 {
 		return os.NewSyscallError("ioctl", errno)
 	}
 	return nil

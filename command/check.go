@@ -23,8 +23,9 @@ func check(args []string, streams cli.Streams) int {
 		return status
 	}
 	if o.Program != "" && o.As == "" {
-		fmt.Fprint(streams.Err, "dockerauth check: --program is the file that a web server starts, and --as, its user, is missing\n"+
-			"  such as: --as www-data --program /usr/lib/cgi-bin/dockerauth\n")
+		fmt.Fprint(streams.Err,
+			"dockerauth check: --program is the file that a web server starts, and --as, its user, is missing\n"+
+				"  such as: --as www-data --program /usr/lib/cgi-bin/dockerauth\n")
 		return cli.ExitUsage
 	}
 	return doctor.Check(o, streams)

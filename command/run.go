@@ -52,8 +52,8 @@ func Run(args []string, streams cli.Streams) int {
 	}
 }
 
-// harmless are the commands that do nothing with the rights of a set-group-id install, or check that
-// themselves: a conversation is held for this program's own front ends only.
+// harmless are the commands that do nothing with the rights of a set-group-id install, or check
+// that themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
 	case "http", "fastcgi", "explain", "init", "check", doctor.ProbeArg:

@@ -36,7 +36,8 @@ func serve(name, help, form, network string, server service.Server, args []strin
 			"  give --listen %s, or start it from a systemd socket unit\n", name, form)
 		return cli.ExitUsage
 	case len(sockets) > 0 && *listen != "":
-		fmt.Fprintf(streams.Err, "dockerauth %s: both --listen and a socket from systemd\n  leave one of them out\n", name)
+		fmt.Fprintf(streams.Err, "dockerauth %s: both --listen and a socket from systemd\n  leave one of them out\n",
+			name)
 		return cli.ExitUsage
 	case *listen != "":
 		server.Listen = network + *listen

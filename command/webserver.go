@@ -23,8 +23,8 @@ func FrontEnd(stdin *os.File) func(args []string, streams Streams) int {
 	return nil
 }
 
-// cgi does not look at the arguments: a web server makes them of the query string (RFC 3875 §4.4), so
-// they are the client's.
+// cgi does not look at the arguments: a web server makes them of the query string (RFC 3875 §4.4),
+// so they are the client's.
 func cgi(_ []string, streams Streams) int { return service.CGI(streams) }
 
 // fastCGISocket understands a wrapper's line such as "dockerauth fastcgi --config F".
@@ -44,9 +44,10 @@ func fastCGISocket(args []string, streams Streams) int {
 		return cli.ExitUsage
 	}
 	if *admin != "" {
-		fmt.Fprintln(streams.Err, "dockerauth: --admin cannot be had on a FastCGI socket that a web server hands over: "+
-			"it starts several processes, and one address is for one\n"+
-			"  start a service of its own: dockerauth fastcgi --listen unix:PATH --admin HOST:PORT")
+		fmt.Fprintln(streams.Err,
+			"dockerauth: --admin cannot be had on a FastCGI socket that a web server hands over: "+
+				"it starts several processes, and one address is for one\n"+
+				"  start a service of its own: dockerauth fastcgi --listen unix:PATH --admin HOST:PORT")
 		return cli.ExitUsage
 	}
 	return service.FastCGISocket(*config, streams)

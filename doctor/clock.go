@@ -36,7 +36,8 @@ func (c *checkup) compareClocks(subject, date string) {
 	const remedy = "let both keep time by NTP (timedatectl set-ntp true)"
 	switch {
 	case ahead.Abs() > skewHarmful:
-		c.fail(subject, words, "a registry refuses tokens that are not good yet or no longer by more than 60 seconds, zot by any", remedy)
+		c.fail(subject, words,
+			"a registry refuses tokens that are not good yet or no longer by more than 60 seconds, zot by any", remedy)
 	case ahead.Abs() > skewNoticed:
 		c.warn(subject, words, "beyond 60 seconds registries refuse tokens, zot does so already", remedy)
 	default:

@@ -75,7 +75,8 @@ func (c *checkup) examineWritable(path string) {
 	}
 	folder := filepath.Dir(path)
 	if info, err := os.Stat(folder); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
-		c.fail("config.mode", fmt.Sprintf("every user can put another file in the place of %s", path), why, "chmod o-w "+folder)
+		c.fail("config.mode", fmt.Sprintf("every user can put another file in the place of %s", path), why,
+			"chmod o-w "+folder)
 	}
 	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {
 		c.ok("config", "%s lies in a folder that a web server may serve; --url sees whether it hands it out", path)

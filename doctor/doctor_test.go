@@ -36,7 +36,8 @@ type patient struct {
 	key     crypto.Signer
 }
 
-// newPatient is in good health: a P-256 key with a self-signed certificate that is no CA, the PAM service that ships, no state folder.
+// newPatient is in good health: a P-256 key with a self-signed certificate that is no CA, the PAM
+// service that ships, no state folder.
 func newPatient(t *testing.T) *patient {
 	t.Helper()
 	from, err := built()
@@ -53,7 +54,9 @@ func newPatient(t *testing.T) *patient {
 	p.run(t, "cp", from, p.program)
 	p.run(t, "mkdir", p.path("pam.d"))
 	p.run(t, "cp", "../packaging/pam/dockerauth", p.path("pam.d/dockerauth"))
-	p.write(t, "config.yml", "private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: \"\"\npam: {confdir: pam.d}\n")
+	p.write(t, "config.yml",
+		"private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: "+
+			"registry.example.com\nstate: \"\"\npam: {confdir: pam.d}\n")
 	p.keep(t)
 	p.certify(t, nil)
 	return p
@@ -118,8 +121,9 @@ func selfSigned(t *testing.T, key crypto.Signer, change func(*x509.Certificate))
 
 func newTemplate(change func(*x509.Certificate)) *x509.Certificate {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth"}, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3650 * 24 * time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth"},
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3650 * 24 * time.Hour),
 	}
 	if change != nil {
 		change(template)
@@ -127,7 +131,8 @@ func newTemplate(change func(*x509.Certificate)) *x509.Certificate {
 	return template
 }
 
-func certificatePEM(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey, by crypto.Signer) string {
+func certificatePEM(t *testing.T, template, parent *x509.Certificate, public crypto.PublicKey,
+	by crypto.Signer) string {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
 	if err != nil {
@@ -167,7 +172,8 @@ func newEd25519() ed25519.PrivateKey {
 // check is what the real program finds, from its JSON.
 func (p *patient) check(t *testing.T, args ...string) (findings []finding, status int) {
 	t.Helper()
-	return checkWith(t, nil, p.program, append([]string{"check", "--json", "--config", p.path("config.yml")}, args...)...)
+	return checkWith(t, nil, p.program,
+		append([]string{"check", "--json", "--config", p.path("config.yml")}, args...)...)
 }
 
 func checkWith(t *testing.T, before []string, program string, args ...string) (findings []finding, status int) {
@@ -210,7 +216,8 @@ func (w wanted) in(t *testing.T, findings []finding) {
 // isAbout: "registry 2.8, 3.1" is about "registry 3.1".
 func isAbout(subject, wanted string) bool {
 	versions, many := strings.CutPrefix(subject, "registry ")
-	return subject == wanted || many && slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(wanted, "registry "))
+	return subject == wanted || many &&
+		slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(wanted, "registry "))
 }
 
 func listed(findings []finding) string {
@@ -240,33 +247,49 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		root bool // the mistake takes root to make or to see
 	}{
 		// config
-		{name: "an unknown key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer:", "isuer:") }, want: wanted{levelError, "config", `config.yml:3: isuer: unknown key`}},
-		{name: "a missing key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer: auth.example.com\n", "") }, want: wanted{levelError, "config", "config.yml: issuer: "}},
+		{name: "an unknown key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer:", "isuer:") },
+			want: wanted{levelError, "config", `config.yml:3: isuer: unknown key`}},
+		{name: "a missing key",
+			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer: auth.example.com\n", "") },
+			want: wanted{levelError, "config", "config.yml: issuer: "}},
 		{name: "the second of two mistakes", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "access_token_ttl: 5s\npam_service: x\nissuer:")
 		}, want: wanted{levelError, "config", "config.yml:4: pam_service"}},
-		{name: "no config.yml", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("config.yml")) }, want: wanted{levelError, "config", "no such file: "}},
-		{name: "everybody may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) }, want: wanted{levelError, "config", "every user may change it"}},
-		{name: "everybody may put another PAM service in its place", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.path("pam.d")) }, want: wanted{levelError, "pam", "anyone may put another file in its place"}},
+		{name: "no config.yml", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("config.yml")) },
+			want: wanted{levelError, "config", "no such file: "}},
+		{name: "everybody may change it",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) },
+			want: wanted{levelError, "config", "every user may change it"}},
+		{name: "everybody may put another PAM service in its place",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.path("pam.d")) },
+			want: wanted{levelError, "pam", "anyone may put another file in its place"}},
 		{name: "a PAM service that is a named pipe", make: func(t *testing.T, p *patient) {
 			p.run(t, "rm", p.path("pam.d/dockerauth"))
 			p.run(t, "mkfifo", p.path("pam.d/dockerauth"))
 		}, want: wanted{levelError, "pam", "not a regular file"}},
-		{name: "a group may change it", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0664", p.path("config.yml")) }, want: wanted{levelWarning, "config.mode", "chmod g-w"}},
-		{name: "everybody may put another in its place", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.dir) }, want: wanted{levelError, "config.mode", "every user can put another file in the place of"}},
+		{name: "a group may change it",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0664", p.path("config.yml")) },
+			want: wanted{levelWarning, "config.mode", "chmod g-w"}},
+		{name: "everybody may put another in its place",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.dir) },
+			want: wanted{levelError, "config.mode", "every user can put another file in the place of"}},
 		{name: "the service's user may change it", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("config.yml"), p.path("privkey.pem"))
 		}, args: []string{"--as", webUser},
 			want: wanted{levelWarning, "rights.config", "www-data can change /"}, root: true},
-		{name: "beside an .htaccess", make: func(t *testing.T, p *patient) { p.write(t, ".htaccess", "") }, want: wanted{levelOK, "config", "a web server may serve"}},
+		{name: "beside an .htaccess", make: func(t *testing.T, p *patient) { p.write(t, ".htaccess", "") },
+			want: wanted{levelOK, "config", "a web server may serve"}},
 		{name: "no section access is no mistake", want: wanted{levelOK, "config", "there is no section access"}},
 		{name: "a name in a rule that nobody has", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "access: [{allow: [pull], to: [nobody-has-this]}]\nissuer:")
 		}, want: wanted{levelWarning, "config.names", `no account "nobody-has-this"`}},
 
 		// key and certificate
-		{name: "a key that others may read", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0644", p.path("privkey.pem")) }, want: wanted{levelError, "private_key", "lets every user at the key"}},
-		{name: "a weak key", make: func(t *testing.T, p *patient) { p.rekey(t, newRSA(1024)) }, want: wanted{levelError, "private_key", "RSA key has 1024 bits"}},
+		{name: "a key that others may read",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0644", p.path("privkey.pem")) },
+			want: wanted{levelError, "private_key", "lets every user at the key"}},
+		{name: "a weak key", make: func(t *testing.T, p *patient) { p.rekey(t, newRSA(1024)) },
+			want: wanted{levelError, "private_key", "RSA key has 1024 bits"}},
 		{name: "another key's certificate", make: func(t *testing.T, p *patient) {
 			p.write(t, "cert.pem", selfSigned(t, newEC(elliptic.P256(), false), nil))
 		}, want: wanted{levelError, "certificate", "not for the key"}},
@@ -279,7 +302,9 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		{name: "a certificate that soon expires", make: func(t *testing.T, p *patient) {
 			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20*24*time.Hour + time.Minute) })
 		}, want: wanted{levelWarning, "certificate", "in 20 days"}},
-		{name: "a CA's certificate", make: func(t *testing.T, p *patient) { p.certify(t, func(c *x509.Certificate) { c.IsCA = true }) }, want: wanted{levelWarning, "certificate", "is one of a CA: every certificate in rootcertbundle is a root"}},
+		{name: "a CA's certificate",
+			make: func(t *testing.T, p *patient) { p.certify(t, func(c *x509.Certificate) { c.IsCA = true }) },
+			want: wanted{levelWarning, "certificate", "is one of a CA: every certificate in rootcertbundle is a root"}},
 		{name: "a certificate from a CA", make: func(t *testing.T, p *patient) {
 			ca := newEC(elliptic.P256(), false)
 			parent := newTemplate(func(c *x509.Certificate) { c.Subject.CommonName, c.IsCA = "Some Public CA", true })
@@ -290,7 +315,9 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.keep(t)
 			p.certify(t, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
 		}, want: wanted{levelWarning, "certificate", "signed with SHA1-RSA"}},
-		{name: "no certificate", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") }, want: wanted{levelOK, "certificate", "by which registry 2.8 finds the key"}},
+		{name: "no certificate",
+			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") },
+			want: wanted{levelOK, "certificate", "by which registry 2.8 finds the key"}},
 		{name: "no certificate, and a thumbprint", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newRSA(2048))
 			p.edit(t, "config.yml", "certificate: cert.pem\n", "key_id: thumbprint\n")
@@ -299,11 +326,15 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.rekey(t, newEC(elliptic.P256(), true))
 			p.edit(t, "config.yml", "certificate: cert.pem\n", "")
 		}, want: wanted{levelWarning, "private_key", "begins with a zero byte"}},
-		{name: "Ed25519", make: func(t *testing.T, p *patient) { p.rekey(t, newEd25519()) }, want: wanted{levelOK, "private_key", "registry 3.x only"}},
+		{name: "Ed25519", make: func(t *testing.T, p *patient) { p.rekey(t, newEd25519()) },
+			want: wanted{levelOK, "private_key", "registry 3.x only"}},
 
 		// PAM
-		{name: "no service file", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("pam.d/dockerauth")) }, want: wanted{levelError, "pam", "no such file or directory: "}},
-		{name: "a service file that everybody may change", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0666", p.path("pam.d/dockerauth")) }, want: wanted{levelError, "pam", "anyone may write to it"}},
+		{name: "no service file", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("pam.d/dockerauth")) },
+			want: wanted{levelError, "pam", "no such file or directory: "}},
+		{name: "a service file that everybody may change",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0666", p.path("pam.d/dockerauth")) },
+			want: wanted{levelError, "pam", "anyone may write to it"}},
 		{name: "no account phase", make: func(t *testing.T, p *patient) {
 			p.write(t, "pam.d/dockerauth", "auth required pam_unix.so nodelay\n")
 		}, want: wanted{levelError, "pam", `no "account" line`}},
@@ -322,69 +353,100 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_none.so"))
 		}, want: wanted{levelError, "pam", "is no shared library"}},
 		{name: "a module that lacks something", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_lacks", "int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")
+			p.compile(t, "pam_lacks",
+				"int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_lacks.so"))
 		}, want: wanted{levelError, "pam", "undefined symbol: nobody_has_this"}},
 		{name: "a module that crashes when it is loaded", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_crash", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
+			p.compile(t, "pam_crash",
+				"int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { "+
+					"*(volatile int *)0 = 1; }\n")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_crash.so"))
 		}, want: wanted{levelError, "pam", "ends the program"}},
 		{name: "a module is loaded out of reach of root's terminal", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_session", "#include <stdlib.h>\n#include <unistd.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
-				"__attribute__((constructor)) static void look(void) { if (getsid(0) != getpid()) abort(); }\n")
-			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_session.so"))
+			p.compile(t, "pam_session",
+				"#include <stdlib.h>\n#include <unistd.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
+					"__attribute__((constructor)) static void look(void) { if (getsid(0) != getpid()) abort(); }\n")
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
+				p.path("pam_session.so"))
 		}, want: wanted{levelOK, "pam", "pam_session.so loads"}},
 		{name: "a module that somebody else may change", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_theirs", "int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { *(volatile int *)0 = 1; }\n")
+			p.compile(t, "pam_theirs",
+				"int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { "+
+					"*(volatile int *)0 = 1; }\n")
 			p.run(t, "chown", webUser, p.path("pam_theirs.so"))
-			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_theirs.so"))
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
+				p.path("pam_theirs.so"))
 		}, want: wanted{levelWarning, "pam", "a module sees every password"}, root: true},
 		{name: "nodelay is missing", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nullok")
 		}, want: wanted{levelWarning, "pam", `:14: pam_unix.so lacks "nodelay"`}},
 		{name: "pam_faildelay", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth required pam_faildelay.so delay=2000000\nauth     required ")
+			p.edit(t, "pam.d/dockerauth", "auth     required ",
+				"auth required pam_faildelay.so delay=2000000\nauth     required ")
 		}, want: wanted{levelWarning, "pam", "pam_faildelay.so delays"}},
 		{name: "nullok", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nodelay nullok")
 		}, want: wanted{levelOK, "pam", `has "nullok", to no effect`}},
 		{name: "pam_permit alone", make: func(t *testing.T, p *patient) {
 			p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
-		}, want: wanted{levelError, "pam", "dockerauth:1: pam_permit.so lets people in who have not shown their password"}},
+		}, want: wanted{levelError, "pam", "dockerauth:1: pam_permit.so lets people in who have not shown their " +
+			"password"}},
 		{name: "pam_permit before pam_unix", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth sufficient pam_permit.so\nauth     required ")
 		}, want: wanted{levelError, "pam", "pam_permit.so lets people in"}},
 
 		// rights
-		{name: "as somebody who is not there", args: []string{"--as", "nobody-has-this"}, want: wanted{levelError, "rights", `no account "nobody-has-this"`}},
-		{name: "the key is out of reach", args: []string{"--as", webUser}, want: wanted{levelError, "rights.private_key", "privkey.pem && chmod 0640 /"}, root: true},
-		{name: "config.yml is out of reach", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("config.yml")) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights.config", "permission denied"}, root: true},
-		{name: "the service file is out of reach", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("pam.d/dockerauth")) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights.pam", "permission denied"}, root: true},
-		{name: "no right to ask", args: []string{"--as", webUser}, want: wanted{levelError, "rights.shadow", "(1) a service of its own with SupplementaryGroups=shadow, (2) set-group-id"}, root: true},
-		{name: "the right by a service manager", args: []string{"--as", webUser + ":shadow"}, want: wanted{levelOK, "rights", "can read /etc/shadow as www-data"}, root: true},
-		{name: "a group that is not there", args: []string{"--as", webUser + ":nobody-has-this"}, want: wanted{levelError, "rights", `no group "nobody-has-this"`}, root: true},
+		{name: "as somebody who is not there", args: []string{"--as", "nobody-has-this"},
+			want: wanted{levelError, "rights", `no account "nobody-has-this"`}},
+		{name: "the key is out of reach", args: []string{"--as", webUser},
+			want: wanted{levelError, "rights.private_key", "privkey.pem && chmod 0640 /"}, root: true},
+		{name: "config.yml is out of reach",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("config.yml")) },
+			args: []string{"--as", webUser}, want: wanted{levelError, "rights.config", "permission denied"},
+			root: true},
+		{name: "the service file is out of reach",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("pam.d/dockerauth")) },
+			args: []string{"--as", webUser}, want: wanted{levelError, "rights.pam", "permission denied"}, root: true},
+		{name: "no right to ask", args: []string{"--as", webUser},
+			want: wanted{levelError, "rights.shadow",
+				"(1) a service of its own with SupplementaryGroups=shadow, (2) set-group-id"}, root: true},
+		{name: "the right by a service manager", args: []string{"--as", webUser + ":shadow"},
+			want: wanted{levelOK, "rights", "can read /etc/shadow as www-data"}, root: true},
+		{name: "a group that is not there", args: []string{"--as", webUser + ":nobody-has-this"},
+			want: wanted{levelError, "rights", `no group "nobody-has-this"`}, root: true},
 		{name: "SSSD that is away", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_sss", "int pam_sm_acct_mgmt(void) { return 0; }\nint pam_sm_authenticate(void) { return 0; }\n")
-			p.write(t, "pam.d/dockerauth", "auth required "+p.path("pam_sss.so")+"\naccount required "+p.path("pam_sss.so")+"\n")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.sssd", "www-data cannot reach SSSD"}, root: true},
-		{name: "a program that the user cannot start", make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0700", p.program) }, args: []string{"--as", webUser}, want: wanted{levelError, "rights", "www-data cannot start"}, root: true},
+			p.compile(t, "pam_sss",
+				"int pam_sm_acct_mgmt(void) { return 0; }\nint pam_sm_authenticate(void) { return 0; }\n")
+			p.write(t, "pam.d/dockerauth", "auth required "+p.path("pam_sss.so")+"\naccount required "+
+				p.path("pam_sss.so")+"\n")
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.sssd", "www-data cannot reach SSSD"},
+			root: true},
+		{name: "a program that the user cannot start",
+			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0700", p.program) },
+			args: []string{"--as", webUser}, want: wanted{levelError, "rights", "www-data cannot start"}, root: true},
 		{name: "a state folder of somebody else's", make: func(t *testing.T, p *patient) {
 			p.run(t, "mkdir", "-m", "0700", p.path("state"))
 			p.edit(t, "config.yml", `state: ""`, "state: state")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.state", "install -d -o www-data -g www-data -m 0700"}, root: true},
+		}, args: []string{"--as", webUser},
+			want: wanted{levelError, "rights.state", "install -d -o www-data -g www-data -m 0700"}, root: true},
 		{name: "a log that cannot be written", make: func(t *testing.T, p *patient) {
 			p.write(t, "auth.log", "")
 			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"},
+			root: true},
 		{name: "a log that cannot be made", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "www-data cannot write to"},
+			root: true},
 		{name: "a log that is a folder", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "name a file in that folder"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "name a file in that folder"},
+			root: true},
 		{name: "a log in no folder", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "log: {file: absent/auth.log}\nissuer:")
-		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "install -d -o www-data -m 0750 /"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelError, "rights.log", "install -d -o www-data -m 0750 /"},
+			root: true},
 		{name: "a log that is a folder, seen by root", make: func(t *testing.T, p *patient) {
 			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
 		}, want: wanted{levelError, "rights.log", "pam.d cannot be written: is a directory"}, root: true},
@@ -399,11 +461,14 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		}, want: wanted{levelError, "rights.state", "cert.pem cannot be used: not a directory"}, root: true},
 		{name: "the service's user may change the PAM service", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("pam.d/dockerauth"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d/dockerauth: anyone who takes over"}, root: true},
+		}, args: []string{"--as", webUser},
+			want: wanted{levelWarning, "rights.config", "pam.d/dockerauth: anyone who takes over"}, root: true},
 		{name: "the service's user may put another PAM service in its place", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("pam.d"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d: anyone who takes over"}, root: true},
-		{name: "root as the service's user", args: []string{"--as", "root"}, want: wanted{levelWarning, "rights", "the service runs as root"}, root: true},
+		}, args: []string{"--as", webUser}, want: wanted{levelWarning, "rights.config", "pam.d: anyone who takes over"},
+			root: true},
+		{name: "root as the service's user", args: []string{"--as", "root"},
+			want: wanted{levelWarning, "rights", "the service runs as root"}, root: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -462,18 +527,22 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 	t.Run("as anyone who types it", func(t *testing.T) {
 		p := newPatient(t)
 		if os.Geteuid() != 0 { // who has no right to ask pam_unix
-			p.write(t, "pam.d/dockerauth", "auth required pam_succeed_if.so uid >= 1000\nauth required pam_deny.so\naccount required pam_permit.so\n")
+			p.write(t, "pam.d/dockerauth",
+				"auth required pam_succeed_if.so uid >= 1000\nauth required pam_deny.so\naccount required "+
+					"pam_permit.so\n")
 		}
 		findings, status := p.check(t)
 		healthy(t, findings, status)
-		for _, says := range []string{"P-256, signs with ES256", "libtrust ", "thumbprint ", "SHA-256 fingerprint of the certificate "} {
+		for _, says := range []string{"P-256, signs with ES256", "libtrust ", "thumbprint ",
+			"SHA-256 fingerprint of the certificate "} {
 			if !strings.Contains(listed(findings), says) {
 				t.Errorf("nothing says %q:\n%s", says, listed(findings))
 			}
 		}
 	})
 	t.Run("every key that is taken", func(t *testing.T) {
-		for _, key := range []crypto.Signer{newRSA(2048), newEC(elliptic.P384(), false), newEC(elliptic.P521(), true), newEd25519()} {
+		for _, key := range []crypto.Signer{newRSA(2048), newEC(elliptic.P384(), false), newEC(elliptic.P521(), true),
+			newEd25519()} {
 			p := newPatient(t)
 			p.rekey(t, key)
 			if os.Geteuid() != 0 {
@@ -499,7 +568,8 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 		healthy(t, findings, status)
 
 		t.Run("without the bit, under no_new_privs", func(t *testing.T) {
-			findings, _ := checkWith(t, []string{"setpriv", "--no-new-privs"}, p.program, "check", "--json", "--as", webUser)
+			findings,
+				_ := checkWith(t, []string{"setpriv", "--no-new-privs"}, p.program, "check", "--json", "--as", webUser)
 			wanted{levelError, "rights.setgid", "does not count"}.in(t, findings)
 			wanted{levelError, "rights.shadow", "pam_unix can check nobody's password"}.in(t, findings)
 		})
@@ -510,7 +580,8 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 		})
 		t.Run("with a configuration that it does not read", func(t *testing.T) {
 			p.run(t, "cp", p.path("config.yml"), p.path("other.yml"))
-			findings, _ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser, "--config", p.path("other.yml"))
+			findings,
+				_ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser, "--config", p.path("other.yml"))
 			wanted{levelWarning, "rights.setgid", "takes no --config"}.in(t, findings)
 		})
 	})
@@ -525,15 +596,18 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 	})
 }
 
-// An install of the README's kind lets its starter borrow the group shadow: what check starts itself with must not lend it to him.
+// An install of the README's kind lets its starter borrow the group shadow: what check starts
+// itself with must not lend it to him.
 func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
 	needsRoot(t)
 	p := newPatient(t)
 	p.run(t, "chgrp", "shadow", p.program)
 	p.run(t, "chmod", "2755", p.program)
-	p.compile(t, "pam_mine", "#include <unistd.h>\n__attribute__((constructor)) static void mine(void) { write(1, \"loaded\", 6); }\n")
+	p.compile(t, "pam_mine",
+		"#include <unistd.h>\n__attribute__((constructor)) static void mine(void) { write(1, \"loaded\", 6); }\n")
 	asWebUser := func(stdin string, args ...string) (out string, status int) {
-		cmd := exec.Command("setpriv", append([]string{"--reuid=" + webUser, "--regid=" + webUser, "--clear-groups", p.program}, args...)...)
+		cmd := exec.Command("setpriv",
+			append([]string{"--reuid=" + webUser, "--regid=" + webUser, "--clear-groups", p.program}, args...)...)
 		cmd.Stdin = strings.NewReader(stdin)
 		text, _ := cmd.CombinedOutput() // the status is looked at
 		return string(text), cmd.ProcessState.ExitCode()
@@ -543,12 +617,15 @@ func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
 		`[{"try":"read","path":"` + p.path("config.yml") + `"}]`,
 		`[{"try":"module","path":"` + p.path("pam_mine.so") + `"}]`,
 	} {
-		if out, status := asWebUser(question, ProbeArg); status != cli.ExitError || !strings.Contains(out, "not for a set-group-id program") || strings.Contains(out, "loaded") {
+		if out, status := asWebUser(question, ProbeArg); status != cli.ExitError ||
+			!strings.Contains(out, "not for a set-group-id program") || strings.Contains(out, "loaded") {
 			t.Errorf("%s: status %d, %s", question, status, out)
 		}
 	}
-	for _, args := range [][]string{{"check"}, {"check", "--config", p.path("config.yml")}, {"check", "--registry-config", "/etc/shadow"}} {
-		if out, status := asWebUser("", args...); status != cli.ExitError || !strings.Contains(out, "not for a set-group-id program") {
+	for _, args := range [][]string{{"check"}, {"check", "--config", p.path("config.yml")},
+		{"check", "--registry-config", "/etc/shadow"}} {
+		if out, status := asWebUser("", args...); status != cli.ExitError ||
+			!strings.Contains(out, "not for a set-group-id program") {
 			t.Errorf("%v: status %d, %s", args, status, out)
 		}
 	}
@@ -578,7 +655,8 @@ func TestWhoeverMayReadTheHashesByHimselfIsAWarning(t *testing.T) {
 		status int
 	}{
 		{"a web server's user in the group shadow", runAs{name: webUser, account: []int{33, gid}}, 1},
-		{"a service's own user in the group shadow", runAs{name: "dockerauth", isServiceUser: true, account: []int{gid}}, 0},
+		{"a service's own user in the group shadow",
+			runAs{name: "dockerauth", isServiceUser: true, account: []int{gid}}, 0},
 		{"a web server's user who is not", runAs{name: webUser, account: []int{33}}, 0},
 	} {
 		c := checkup{}
@@ -597,11 +675,19 @@ func TestWithoutAFolderACGIProgramCountsNoWrongPasswords(t *testing.T) {
 		want              wanted
 	}{
 		{"a web server's user", config.DefaultState, no, runAs{name: "www-data", group: "web"},
-			wanted{levelWarning, "rights.state", "there is no /var/lib/dockerauth: a CGI program counts no wrong passwords, so anybody may guess for ever; install -d -o www-data -g web -m 0700 /var/lib/dockerauth"}},
-		{"a service's own user", config.DefaultState, no, runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true}, wanted{levelOK, "rights", "there is no /var/lib/dockerauth yet"}},
-		{"a folder of somebody else's", config.DefaultState, "permission denied", runAs{name: "www-data", group: "web"}, wanted{levelWarning, "rights.state", "cannot use /var/lib/dockerauth"}},
-		{"a folder that can be used", config.DefaultState, "", runAs{name: "www-data", group: "web"}, wanted{levelOK, "rights", "can keep count"}},
-		{"a folder that was asked for", "/srv/state", no, runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true}, wanted{levelError, "rights.state", "the service answers 503"}},
+			wanted{levelWarning, "rights.state",
+				"there is no /var/lib/dockerauth: a CGI program counts no wrong passwords, so anybody may guess for " +
+					"ever; install -d -o www-data -g web -m 0700 /var/lib/dockerauth"}},
+		{"a service's own user", config.DefaultState, no,
+			runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true},
+			wanted{levelOK, "rights", "there is no /var/lib/dockerauth yet"}},
+		{"a folder of somebody else's", config.DefaultState, "permission denied", runAs{name: "www-data", group: "web"},
+			wanted{levelWarning, "rights.state", "cannot use /var/lib/dockerauth"}},
+		{"a folder that can be used", config.DefaultState, "", runAs{name: "www-data", group: "web"},
+			wanted{levelOK, "rights", "can keep count"}},
+		{"a folder that was asked for", "/srv/state", no,
+			runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true},
+			wanted{levelError, "rights.state", "the service answers 503"}},
 	} {
 		c := checkup{settings: &config.Config{State: tt.folder}}
 		trials := c.writeChecks(&tt.runAs)
@@ -623,13 +709,19 @@ func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 		want    []wanted
 		status  int
 	}{
-		{"SSSD alone", []string{sss}, map[string]string{sssdPipes[1]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
-		{"SSSD by root's own pipe", []string{sss}, map[string]string{sssdPipes[0]: no}, []wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
-		{"SSSD away", []string{sss}, map[string]string{sssdPipes[0]: "connection refused", sssdPipes[1]: no}, []wanted{{levelError, "rights.sssd", "connection refused"}}, 2},
-		{"SSSD, and no right to ask about local accounts", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[1]: no, shadowFile: no},
-			[]wanted{{levelOK, "rights", "reaches SSSD"}, {levelWarning, "rights.shadow", "accounts of the directory can log in"}}, 1},
+		{"SSSD alone", []string{sss}, map[string]string{sssdPipes[1]: no},
+			[]wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD by root's own pipe", []string{sss}, map[string]string{sssdPipes[0]: no},
+			[]wanted{{levelOK, "rights", "reaches SSSD"}}, 0},
+		{"SSSD away", []string{sss}, map[string]string{sssdPipes[0]: "connection refused", sssdPipes[1]: no},
+			[]wanted{{levelError, "rights.sssd", "connection refused"}}, 2},
+		{"SSSD, and no right to ask about local accounts", []string{"pam_unix.so", sss},
+			map[string]string{sssdPipes[1]: no, shadowFile: no},
+			[]wanted{{levelOK, "rights", "reaches SSSD"},
+				{levelWarning, "rights.shadow", "accounts of the directory can log in"}}, 1},
 		{"neither", []string{"pam_unix.so", sss}, map[string]string{sssdPipes[0]: no, sssdPipes[1]: no, shadowFile: no},
-			[]wanted{{levelError, "rights.sssd", "cannot reach"}, {levelError, "rights.shadow", "every login is answered with 503"}}, 2},
+			[]wanted{{levelError, "rights.sssd", "cannot reach"},
+				{levelError, "rights.shadow", "every login is answered with 503"}}, 2},
 		{"a stack that asks neither", []string{"pam_ldap.so"}, map[string]string{shadowFile: no}, nil, 0},
 	}
 	for _, tt := range tests {
@@ -649,7 +741,8 @@ func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 	}
 }
 
-// Here are no SELinux and no systemd: the files in which they say what is so are made by the test, in the form of the kernel's and systemd's.
+// Here are no SELinux and no systemd: the files in which they say what is so are made by the test,
+// in the form of the kernel's and systemd's.
 func TestCheckOnAMachineOfOtherKind(t *testing.T) {
 	tests := []struct {
 		name          string
@@ -659,14 +752,24 @@ func TestCheckOnAMachineOfOtherKind(t *testing.T) {
 		lacks         string
 	}{
 		{name: "no SELinux", lacks: "selinux"},
-		{name: "SELinux that only reports", files: map[string]string{"sys/fs/selinux/enforce": "0", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"},
+		{name: "SELinux that only reports",
+			files: map[string]string{"sys/fs/selinux/enforce": "0",
+				"sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"},
 			want: []wanted{{levelOK, "selinux", "permissive"}}, lacks: "warning"},
-		{name: "SELinux keeps a CGI program from PAM", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0",
-			"sys/fs/selinux/booleans/httpd_enable_cgi": "1 1", "sys/fs/selinux/booleans/httpd_can_network_connect": "0 0"},
-			want: []wanted{{levelWarning, "selinux", "setsebool -P httpd_mod_auth_pam on"}, {levelOK, "selinux", "httpd_enable_cgi is on"}, {levelOK, "selinux", "httpd_can_network_connect is off"}}},
-		{name: "SELinux lets it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "1 1"},
+		{name: "SELinux keeps a CGI program from PAM",
+			files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0",
+				"sys/fs/selinux/booleans/httpd_enable_cgi":          "1 1",
+				"sys/fs/selinux/booleans/httpd_can_network_connect": "0 0"},
+			want: []wanted{{levelWarning, "selinux", "setsebool -P httpd_mod_auth_pam on"},
+				{levelOK, "selinux", "httpd_enable_cgi is on"},
+				{levelOK, "selinux", "httpd_can_network_connect is off"}}},
+		{name: "SELinux lets it",
+			files: map[string]string{"sys/fs/selinux/enforce": "1",
+				"sys/fs/selinux/booleans/httpd_mod_auth_pam": "1 1"},
 			want: []wanted{{levelOK, "selinux", "httpd_mod_auth_pam is on"}}, lacks: "warning"},
-		{name: "a service of its own has no need of it", files: map[string]string{"sys/fs/selinux/enforce": "1", "sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"}, isServiceUser: true, lacks: "warning"},
+		{name: "a service of its own has no need of it",
+			files: map[string]string{"sys/fs/selinux/enforce": "1",
+				"sys/fs/selinux/booleans/httpd_mod_auth_pam": "0 0"}, isServiceUser: true, lacks: "warning"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -696,12 +799,15 @@ func TestAUnitSaysWhichGroupsItGives(t *testing.T) {
 		want  string
 	}{
 		{"none", nil, "|||false"},
-		{"what a package installs", map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Unit]\nUser=not-here\n[Service]\nUser=dockerauth\nSupplementaryGroups=shadow\nNoNewPrivileges=yes\n"},
+		{"what a package installs",
+			map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Unit]\nUser=not-here\n" +
+				"[Service]\nUser=dockerauth\nSupplementaryGroups=shadow\nNoNewPrivileges=yes\n"},
 			"/usr/lib/systemd/system/dockerauth.service|dockerauth|shadow|true"},
 		{"the admin's comes first, drop-ins are added", map[string]string{
-			"usr/lib/systemd/system/dockerauth.service":            "[Service]\nUser=packaged\n",
-			"etc/systemd/system/dockerauth.service":                "[Service]\nUser=admins\nGroup=web\n",
-			"etc/systemd/system/dockerauth.service.d/groups.conf":  "[Service]\nSupplementaryGroups = shadow ssl-cert\n",
+			"usr/lib/systemd/system/dockerauth.service": "[Service]\nUser=packaged\n",
+			"etc/systemd/system/dockerauth.service":     "[Service]\nUser=admins\nGroup=web\n",
+			"etc/systemd/system/dockerauth.service.d/groups.conf": "[Service]\n" +
+				"SupplementaryGroups = shadow ssl-cert\n",
 			"usr/lib/systemd/system/dockerauth.service.d/nnp.conf": "[Service]\nNoNewPrivileges=false\n",
 		}, "/etc/systemd/system/dockerauth.service|admins|web,shadow,ssl-cert|false"},
 		{"an empty value takes back", map[string]string{
@@ -711,7 +817,8 @@ func TestAUnitSaysWhichGroupsItGives(t *testing.T) {
 	}
 	for _, tt := range tests {
 		u := readUnit(plant(t, tt.files), "dockerauth.service")
-		if got := fmt.Sprintf("%s|%s|%s|%t", u.file, u.user, strings.Join(u.groups, ","), u.noNewPrivileges); got != tt.want {
+		if got := fmt.Sprintf("%s|%s|%s|%t", u.file, u.user, strings.Join(u.groups, ","),
+			u.noNewPrivileges); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
 		}
 	}

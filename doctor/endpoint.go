@@ -22,7 +22,8 @@ func (c *checkup) examineURL() {
 func (c *checkup) probeURL(a httpClient) {
 	base, err := parseRealm(c.url)
 	if err != nil {
-		c.fail("url", err.Error(), "", "give the realm of the registry's auth.token section, such as https://auth.example.com/docker/v2/token")
+		c.fail("url", err.Error(), "",
+			"give the realm of the registry's auth.token section, such as https://auth.example.com/docker/v2/token")
 		return
 	}
 	p := &endpointProbe{checkup: c, httpClient: a, base: base, service: c.service}
@@ -32,7 +33,8 @@ func (c *checkup) probeURL(a httpClient) {
 	p.run()
 }
 
-// parseRealm reads a URL that a registry may send clients to. Its errors do not repeat it: it may hold a password.
+// parseRealm reads a URL that a registry may send clients to. Its errors do not repeat it: it may
+// hold a password.
 func parseRealm(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -83,13 +85,16 @@ func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 			p.ok("url", "plain HTTP, on this machine only")
 			return
 		}
-		p.warn("url", "plain HTTP", "passwords travel in the clear, and crane, ko, kaniko and cosign refuse such a realm for a registry with https",
+		p.warn("url", "plain HTTP",
+			"passwords travel in the clear, and crane, ko, kaniko and cosign refuse such a realm for a registry with "+
+				"https",
 			"serve it by https")
 		return
 	}
 	end := state.PeerCertificates[0].NotAfter
 	if left := end.Sub(p.now()); left < expiresSoon {
-		p.warn("url.tls", fmt.Sprintf("the web server's certificate ends on %s, in %d days", day(end), int(left/(24*time.Hour))),
+		p.warn("url.tls",
+			fmt.Sprintf("the web server's certificate ends on %s, in %d days", day(end), int(left/(24*time.Hour))),
 			"from then on docker refuses it", "renew it, and see why that was not done by itself")
 		return
 	}
@@ -107,7 +112,8 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		return false
 	}
 	switch {
-	case r.status == http.StatusBadRequest && r.answer.code() == "BAD_REQUEST" && strings.Contains(r.answer.message(), unknownService):
+	case r.status == http.StatusBadRequest && r.answer.code() == "BAD_REQUEST" &&
+		strings.Contains(r.answer.message(), unknownService):
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
 		p.examineHeaders(r)
 		return true
@@ -115,7 +121,8 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		p.fail("url.get", "the service is out of order: "+quoteShort(r.answer.message()), "nobody can log in",
 			p.whereLog()+"; with the message \"the service is not running\", start it")
 	default:
-		p.fail("url.get", fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
+		p.fail("url.get",
+			fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
 			"clients would show it their passwords",
 			"correct the URL, or what the web server maps it to")
 	}
@@ -143,15 +150,18 @@ func (p *endpointProbe) examineAnonymous() bool {
 	p.examineHeaders(r)
 	switch {
 	case r.status == http.StatusUnauthorized && !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic "):
-		p.fail(subject, "WWW-Authenticate: Basic is missing from the 401", "some clients do not send their password then",
+		p.fail(subject, "WWW-Authenticate: Basic is missing from the 401",
+			"some clients do not send their password then",
 			"keep the web server or the proxy from changing headers")
 	case r.status == http.StatusUnauthorized:
 		p.ok(subject, "without credentials it asks for some")
 	case r.status == http.StatusOK && r.answer.Token != "":
 		p.ok(subject, "without credentials it gives what the rules give to anyone")
 		p.examineToken(r.answer.Token)
-	case r.status == http.StatusBadRequest && p.service != "" && strings.Contains(r.answer.message(), "unknown service"):
-		p.fail(subject, "it does not know the service "+quoteShort(p.service), "it runs with another config.yml, or has not read this one yet",
+	case r.status == http.StatusBadRequest && p.service != "" &&
+		strings.Contains(r.answer.message(), "unknown service"):
+		p.fail(subject, "it does not know the service "+quoteShort(p.service),
+			"it runs with another config.yml, or has not read this one yet",
 			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
 		return false // the endpoint looks at nothing else then
 	case r.status == http.StatusBadRequest && p.service == "":
@@ -159,7 +169,8 @@ func (p *endpointProbe) examineAnonymous() bool {
 			"name its configuration with --config, or the registry with --registry")
 		return false
 	default:
-		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())), "a client without credentials is answered 401, or 200",
+		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())),
+			"a client without credentials is answered 401, or 200",
 			"its log says why")
 	}
 	return true
@@ -178,7 +189,8 @@ func (p *endpointProbe) examineAudiences() {
 			return
 		}
 		if r.status == http.StatusBadRequest {
-			p.fail("url.service", "it does not know the service "+quoteShort(service), "it runs with another config.yml, or has not read this one yet",
+			p.fail("url.service", "it does not know the service "+quoteShort(service),
+				"it runs with another config.yml, or has not read this one yet",
 				"see which one it reads")
 		}
 	}
@@ -214,5 +226,6 @@ func (p *endpointProbe) examineAlias() {
 		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, autoredirectEnd)
 		return
 	}
-	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need", mount, autoredirectEnd)
+	p.ok("url.autoredirect", "%s%s does not answer, which only registries with \"autoredirect: true\" would need",
+		mount, autoredirectEnd)
 }

@@ -34,7 +34,9 @@ func (p *endpointProbe) examineAuthorization() {
 		p.ok(subject, "credentials arrive, of 4 KB too")
 	case r.answer.message() == answerMissing:
 		p.fail(subject, "the Authorization header does not arrive", "the web server keeps it, and nobody can log in",
-			"Apache: \"CGIPassAuth On\" for the program or its folder (mod_fcgid at server level: \"FcgidPassHeader Authorization\"); nginx: fastcgi_pass_request_headers on, or proxy_set_header Authorization $http_authorization")
+			"Apache: \"CGIPassAuth On\" for the program or its folder (mod_fcgid at server level: \"FcgidPassHeader "+
+				"Authorization\"); nginx: fastcgi_pass_request_headers on, or proxy_set_header Authorization "+
+				"$http_authorization")
 	default:
 		p.presentShortToken(subject, r)
 	}
@@ -48,13 +50,16 @@ func (p *endpointProbe) presentShortToken(subject string, long response) {
 		return
 	}
 	if r.answer.message() == answerRefused {
-		p.fail(subject, fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()),
+		p.fail(subject,
+			fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()),
 			"the web server takes only shorter ones, and refresh tokens and registry tokens are long",
-			"Apache: LimitRequestFieldSize 8190; nginx: large_client_header_buffers 4 8k; the same in every proxy on the way")
+			"Apache: LimitRequestFieldSize 8190; nginx: large_client_header_buffers 4 8k; the same in every proxy on "+
+				"the way")
 		return
 	}
 	if p.isSound(subject, r) {
-		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())), "wrong ones are answered with 401",
+		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())),
+			"wrong ones are answered with 401",
 			"its log says why")
 	}
 }
@@ -69,9 +74,12 @@ func (p *endpointProbe) presentToken(size int) (response, error) {
 // examineForms posts a grant that does not exist, with and without Content-Length, as podman and
 // skopeo do.
 func (p *endpointProbe) examineForms() {
-	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST", "see whether something on the way drops it")
-	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} }, "a body without Content-Length (chunked)",
-		"let the web server or the proxy read the whole body first (nginx: fastcgi_request_buffering on, proxy_request_buffering on) and pass its length on")
+	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST",
+		"see whether something on the way drops it")
+	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} },
+		"a body without Content-Length (chunked)",
+		"let the web server or the proxy read the whole body first (nginx: fastcgi_request_buffering on, "+
+			"proxy_request_buffering on) and pass its length on")
 }
 
 const unsupportedGrant = "unsupported_grant_type" // RFC 6749 §5.2
@@ -92,9 +100,11 @@ func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.
 	case r.status == http.StatusBadRequest && r.answer.Error == unsupportedGrant:
 		p.ok(subject, "%s arrives", body)
 	case strings.Contains(r.answer.message(), "grant_type is missing"):
-		p.fail(subject, body+" does not arrive", "containerd, helm, podman and skopeo log in or renew their login by it", remedy)
+		p.fail(subject, body+" does not arrive",
+			"containerd, helm, podman and skopeo log in or renew their login by it", remedy)
 	default:
-		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, quoteShort(r.answer.message())), "it did not arrive as it was sent", remedy)
+		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, quoteShort(r.answer.message())),
+			"it did not arrive as it was sent", remedy)
 	}
 }
 
@@ -120,8 +130,11 @@ func (p *endpointProbe) examineToken(token string) {
 	case err != nil:
 		p.fail("url.token", "what it gives is no token", "", "see what answers at this URL")
 	case claims.Issuer != p.config.Issuer || claims.Audience != p.service:
-		p.fail("url.token", fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer), quoteShort(claims.Audience), p.config.Issuer, p.service),
-			"it runs with another config.yml", "see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+		p.fail("url.token",
+			fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer),
+				quoteShort(claims.Audience), p.config.Issuer, p.service),
+			"it runs with another config.yml",
+			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
 	default:
 		p.ok("url.token", "its token is from %q for %q, as configured", claims.Issuer, claims.Audience)
 	}

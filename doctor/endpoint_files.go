@@ -26,8 +26,10 @@ func (p *endpointProbe) examineFiles() {
 			}
 			if r.status == http.StatusOK && leaks(r) {
 				served++
-				p.fail("url.files", u.String()+" is served to the world", "anyone who has read the key can sign tokens for every account",
-					"let Apache read the .htaccess (AllowOverride FileInfo AuthConfig Options=ExecCGI) or move the files out of the web site; then change the key: it may have been read")
+				p.fail("url.files", u.String()+" is served to the world",
+					"anyone who has read the key can sign tokens for every account",
+					"let Apache read the .htaccess (AllowOverride FileInfo AuthConfig Options=ExecCGI) or move the "+
+						"files out of the web site; then change the key: it may have been read")
 			}
 		}
 	}
@@ -77,7 +79,8 @@ func leaks(r response) bool {
 	if r.isHTML() {
 		return false
 	}
-	for _, mark := range []string{"PRIVATE KEY-----", "private_key", "RewriteRule", "CGIPassAuth", "token request", "access_token"} {
+	for _, mark := range []string{"PRIVATE KEY-----", "private_key", "RewriteRule", "CGIPassAuth", "token request",
+		"access_token"} {
 		if strings.Contains(string(r.body), mark) {
 			return true
 		}

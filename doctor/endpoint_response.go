@@ -32,10 +32,12 @@ func (p *endpointProbe) examineHeaders(r response) {
 		return
 	}
 	if media := r.media(); media != "application/json" {
-		p.warn(subject, "the answer is JSON, but its Content-Type is "+quoteShort(media), "clients show an error's source instead of its text", remedy)
+		p.warn(subject, "the answer is JSON, but its Content-Type is "+quoteShort(media),
+			"clients show an error's source instead of its text", remedy)
 	}
 	if !strings.Contains(strings.Join(r.header.Values("Cache-Control"), ","), "no-store") {
-		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another", remedy)
+		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another",
+			remedy)
 	}
 }
 
@@ -55,29 +57,41 @@ func (r response) kind() string {
 
 // usualCause names the usual cause of an answer that is not the endpoint's.
 func usualCause(r response) (why, remedy string) {
-	const errorLog = "the web server's error log (Debian: /var/log/apache2/error.log, /var/log/nginx/error.log) says why"
+	const errorLog = "the web server's error log (Debian: /var/log/apache2/error.log, /var/log/nginx/error.log) says " +
+		"why"
 	if r.isProgram() {
-		return "the web server does not run it", "Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"
+		return "the web server does not run it",
+			"Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"
 	}
 	switch r.status {
 	case http.StatusBadRequest:
 		return "the web server does not understand the request, or replaces the service's errors",
-			"write https:// if this is an HTTPS port; take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL"
+			"write https:// if this is an HTTPS port; take ErrorDocument, fastcgi_intercept_errors or " +
+				"proxy_intercept_errors away from this URL"
 	case http.StatusUnauthorized:
-		return "the web server itself asks for a password", "take AuthType and Require valid-user (nginx: auth_basic) away from this URL: the service asks for itself"
+		return "the web server itself asks for a password",
+			"take AuthType and Require valid-user (nginx: auth_basic) away from this URL: the service asks for itself"
 	case http.StatusForbidden:
-		return "the web server refuses the file or the folder", "Require all granted and, for a drop-in folder, AllowOverride FileInfo AuthConfig Options=ExecCGI; " + errorLog
+		return "the web server refuses the file or the folder",
+			"Require all granted and, for a drop-in folder, AllowOverride FileInfo AuthConfig Options=ExecCGI; " +
+				errorLog
 	case http.StatusNotFound:
-		return "the web server maps this URL to nothing", "see whether the site's configuration has the URL and is enabled (a2enconf dockerauth), and whether .htaccess is read (AllowOverride, a2enmod rewrite)"
+		return "the web server maps this URL to nothing",
+			"see whether the site's configuration has the URL and is enabled (a2enconf dockerauth), and whether " +
+				".htaccess is read (AllowOverride, a2enmod rewrite)"
 	case http.StatusMethodNotAllowed:
 		return "the web server does not let this method through", "allow GET and POST for this URL"
 	case http.StatusLengthRequired:
-		return "the web server wants a Content-Length, which podman and skopeo do not send", "let it take chunked bodies"
+		return "the web server wants a Content-Length, which podman and skopeo do not send",
+			"let it take chunked bodies"
 	case http.StatusInternalServerError:
-		return "it is the web server's page for a program that does not start or an .htaccess that asks for more than it may",
+		return "it is the web server's page for a program that does not start or an .htaccess that asks for more " +
+				"than it may",
 			errorLog + "; a drop-in folder needs AllowOverride FileInfo AuthConfig Options=ExecCGI"
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return "the web server does not reach the service", "start it (systemctl status dockerauth.socket dockerauth), and see whether the web server may open its socket; " + errorLog
+		return "the web server does not reach the service",
+			"start it (systemctl status dockerauth.socket dockerauth), and see whether the web server may open its " +
+				"socket; " + errorLog
 	case http.StatusOK:
 		return "the web server serves something else here", "correct the URL, or what the web server maps it to"
 	}

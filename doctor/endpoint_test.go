@@ -28,7 +28,8 @@ import (
 	"dockerauth/service"
 )
 
-const plainConfig = "private_key: privkey.pem\nissuer: auth.example\naudience: [registry.example, second.example]\nstate: \"\"\nlog: {file: service.log}\n"
+const plainConfig = "private_key: privkey.pem\nissuer: auth.example\naudience: [registry.example, " +
+	"second.example]\nstate: \"\"\nlog: {file: service.log}\n"
 
 // checkupOf has a configuration in a folder of its own.
 func checkupOf(t *testing.T, text string) *checkup {
@@ -38,7 +39,8 @@ func checkupOf(t *testing.T, text string) *checkup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeTestFile(t, filepath.Join(dir, "privkey.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	writeTestFile(t, filepath.Join(dir, "privkey.pem"),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	writeTestFile(t, filepath.Join(dir, "config.yml"), text)
 	cfg, err := config.Load(filepath.Join(dir, "config.yml"))
 	if err != nil {
@@ -193,7 +195,8 @@ func isAnonymous(r *http.Request) bool {
 
 func isGet(query string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
-		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, realmEnd) && strings.Contains(r.URL.RawQuery, query)
+		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, realmEnd) &&
+			strings.Contains(r.URL.RawQuery, query)
 	}
 }
 
@@ -250,9 +253,12 @@ var mistakes = []struct {
 	complaints string
 	says       string
 }{
-	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")), "error url.get", `redirected (301) to "https://else.example/login"`},
-	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")), "error url.get", "redirected (301)"},
-	{"only POST is redirected", where(isPost, redirect("/docker/v2/token/")), "error url.post, error url.chunked", "turn a redirected POST into a GET"},
+	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")), "error url.get",
+		`redirected (301) to "https://else.example/login"`},
+	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")), "error url.get",
+		"redirected (301)"},
+	{"only POST is redirected", where(isPost, redirect("/docker/v2/token/")), "error url.post, error url.chunked",
+		"turn a redirected POST into a GET"},
 	{"a program that does not start", where(always, page(500)), "error url.get", "error.log"},
 	{"a URL that is not mapped", where(always, page(404)), "error url.get", "maps this URL to nothing"},
 	{"a service that does not run", where(always, page(503)), "error url.get", "systemctl status dockerauth"},
@@ -260,38 +266,64 @@ var mistakes = []struct {
 	{"a web server that asks for a password itself", where(always, page(401)), "error url.get", "AuthType"},
 	{"another web site", where(always, page(200)), "error url.get", "serves something else"},
 	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get", "does not run it"},
-	{"another program that speaks JSON", where(always, serveJSON(`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)), "error url.get", "another program answers"},
-	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get", "another program answers"},
-	{"a service without a usable configuration", where(always, handler.OutOfOrder), "error url.get", "the service is out of order"},
-	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil), "error url.authorization", "CGIPassAuth On"},
+	{"another program that speaks JSON",
+		where(always, serveJSON(`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)),
+		"error url.get", "another program answers"},
+	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get",
+		"another program answers"},
+	{"a service without a usable configuration", where(always, handler.OutOfOrder), "error url.get",
+		"the service is out of order"},
+	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil),
+		"error url.authorization", "CGIPassAuth On"},
 	{"Authorization arrives without its value", change(func(r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			r.Header.Set("Authorization", "")
 		}
 	}, nil), "error url.authorization", "CGIPassAuth On"},
-	{"long headers are refused", where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 1000 }, page(400)), "error url.authorization", "LimitRequestFieldSize"},
-	{"every header is refused", where(func(r *http.Request) bool { return r.Header.Get("Authorization") != "" }, page(400)), "error url.authorization", "not JSON"},
-	{"bodies are dropped", change(func(r *http.Request) { r.Body = http.NoBody }, nil), "error url.post, error url.chunked", "does not arrive"},
+	{"long headers are refused",
+		where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 1000 }, page(400)),
+		"error url.authorization", "LimitRequestFieldSize"},
+	{"every header is refused",
+		where(func(r *http.Request) bool { return r.Header.Get("Authorization") != "" }, page(400)),
+		"error url.authorization", "not JSON"},
+	{"bodies are dropped", change(func(r *http.Request) { r.Body = http.NoBody }, nil),
+		"error url.post, error url.chunked", "does not arrive"},
 	{"bodies without a length are dropped", change(func(r *http.Request) {
 		if r.ContentLength < 0 {
 			r.Body = http.NoBody
 		}
 	}, nil), "error url.chunked", "fastcgi_request_buffering"},
-	{"bodies without a length are refused", where(func(r *http.Request) bool { return r.ContentLength < 0 }, page(411)), "error url.chunked", "wants a Content-Length"},
+	{"bodies without a length are refused", where(func(r *http.Request) bool { return r.ContentLength < 0 }, page(411)),
+		"error url.chunked", "wants a Content-Length"},
 	{"POST is refused", where(isPost, page(405)), "error url.post, error url.chunked", "allow GET and POST"},
-	{"errors are replaced", where(func(r *http.Request) bool { return r.Method == http.MethodDelete }, page(405)), "warning url.errors", "ErrorDocument"},
-	{"the content type is another", change(nil, func(h http.Header) { h.Set("Content-Type", "text/plain") }), "warning url.headers", `Content-Type is "text/plain"`},
-	{"answers may be cached", change(nil, func(h http.Header) { h.Set("Cache-Control", "max-age=60") }), "warning url.headers", "no-store is missing"},
+	{"errors are replaced", where(func(r *http.Request) bool { return r.Method == http.MethodDelete }, page(405)),
+		"warning url.errors", "ErrorDocument"},
+	{"the content type is another", change(nil, func(h http.Header) { h.Set("Content-Type", "text/plain") }),
+		"warning url.headers", `Content-Type is "text/plain"`},
+	{"answers may be cached", change(nil, func(h http.Header) { h.Set("Cache-Control", "max-age=60") }),
+		"warning url.headers", "no-store is missing"},
 	{"some answers may be cached", func(next http.Handler) http.Handler {
-		return where(isAnonymous, change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP)(next)
+		return where(isAnonymous,
+			change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP)(next)
 	}, "warning url.headers", "no-store is missing"},
-	{"JSON is said to be a page", change(nil, func(h http.Header) { h.Set("Content-Type", "text/html") }), "warning url.headers", "Content-Type is"},
-	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }), "error url.anonymous", "WWW-Authenticate"},
-	{"config.yml is served", where(isFile("config.yml"), serve200("private_key: privkey.pem\n")), "error url.files, error url.files", "change the key"},
-	{"the key is served from the folder", where(func(r *http.Request) bool { return r.URL.Path == "/privkey.pem" }, serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files", "/privkey.pem is served"},
-	{"dockerauth's log is served", where(func(r *http.Request) bool { return r.URL.Path == "/service.log" }, serve200("level=INFO msg=\"token request\"\n")), "error url.files", "/service.log is served"},
-	{"the log of the PHP service is served", where(func(r *http.Request) bool { return r.URL.Path == "/auth.log" }, serve200(`array("access_token"=>"ey")`)), "error url.files", "/auth.log is served"},
-	{".htaccess is served", where(func(r *http.Request) bool { return r.URL.Path == "/.htaccess" }, serve200("CGIPassAuth On\n")), "error url.files", "/.htaccess is served"},
+	{"JSON is said to be a page", change(nil, func(h http.Header) { h.Set("Content-Type", "text/html") }),
+		"warning url.headers", "Content-Type is"},
+	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }),
+		"error url.anonymous", "WWW-Authenticate"},
+	{"config.yml is served", where(isFile("config.yml"), serve200("private_key: privkey.pem\n")),
+		"error url.files, error url.files", "change the key"},
+	{"the key is served from the folder",
+		where(func(r *http.Request) bool { return r.URL.Path == "/privkey.pem" },
+			serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files", "/privkey.pem is served"},
+	{"dockerauth's log is served",
+		where(func(r *http.Request) bool { return r.URL.Path == "/service.log" },
+			serve200("level=INFO msg=\"token request\"\n")), "error url.files", "/service.log is served"},
+	{"the log of the PHP service is served",
+		where(func(r *http.Request) bool { return r.URL.Path == "/auth.log" }, serve200(`array("access_token"=>"ey")`)),
+		"error url.files", "/auth.log is served"},
+	{".htaccess is served",
+		where(func(r *http.Request) bool { return r.URL.Path == "/.htaccess" }, serve200("CGIPassAuth On\n")),
+		"error url.files", "/.htaccess is served"},
 	{"nothing is run and config.yml is served", where(always, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/config.yml" {
 			serve200("private_key: privkey.pem\n")(w, r)
@@ -299,28 +331,45 @@ var mistakes = []struct {
 		}
 		page(404)(w, r)
 	}), "error url.files, error url.get", "AllowOverride"},
-	{"a web page that speaks of keys is none", where(isFile("config.yml"), serve200("<p>private_key: a setting")), "", "are not served"},
-	{"a clock half a minute late", change(nil, func(h http.Header) { h.Set("Date", time.Now().Add(-45*time.Second).UTC().Format(http.TimeFormat)) }), "warning url.clock", "behind this machine's"},
-	{"a clock an hour early", change(nil, func(h http.Header) { h.Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)) }), "error url.clock", "ahead of this machine's"},
+	{"a web page that speaks of keys is none", where(isFile("config.yml"), serve200("<p>private_key: a setting")), "",
+		"are not served"},
+	{"a clock half a minute late",
+		change(nil,
+			func(h http.Header) { h.Set("Date", time.Now().Add(-45*time.Second).UTC().Format(http.TimeFormat)) }),
+		"warning url.clock", "behind this machine's"},
+	{"a clock an hour early",
+		change(nil, func(h http.Header) { h.Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)) }),
+		"error url.clock", "ahead of this machine's"},
 	{"no clock at all", change(nil, func(h http.Header) { h["Date"] = nil }), "", "dockerauth answers"},
 	{"a page without end", where(always, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, strings.Repeat("x", 4096))
 		}
 	}), "error url.get", "not JSON"},
-	{"a web server without the other path", where(func(r *http.Request) bool { return r.URL.Path == autoredirectEnd }, page(404)), "", "which only registries with"},
+	{"a web server without the other path",
+		where(func(r *http.Request) bool { return r.URL.Path == autoredirectEnd }, page(404)), "",
+		"which only registries with"},
 	{"a limit of the web server's own", where(always, page(429)), "error url.get", "in the service's place"},
-	{"a method that the web server keeps for itself", where(isGet(""), page(405)), "error url.get", "allow GET and POST"},
+	{"a method that the web server keeps for itself", where(isGet(""), page(405)), "error url.get",
+		"allow GET and POST"},
 	{"a redirect to nowhere", where(always, redirect("http://[")), "error url", "no usable answer"},
-	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get", `something else, "text/plain"`},
+	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get",
+		`something else, "text/plain"`},
 	{"an empty answer", where(always, serve200("")), "error url.get", "an empty page"},
-	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.OutOfOrder), "error url.anonymous, error url.authorization", "it answers 503"},
-	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.OutOfOrder), "error url.authorization", "credentials are answered with 503"},
-	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token", "is no token"},
-	{"tokens for everybody that hold nothing", where(isAnonymous, serveJSON(`{"token":"e30.!.e30"}`)), "error url.token", "is no token"},
-	{"a POST that is answered as a GET", where(isPost, serveJSON(`{"token":"a.b.c"}`)), "error url.post, error url.chunked", "is answered with 200"},
-	{"a connection that breaks off at credentials", where(hasCredentials, breakOff), "error url.authorization", "no usable answer"},
-	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files", "no usable answer"},
+	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.OutOfOrder),
+		"error url.anonymous, error url.authorization", "it answers 503"},
+	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.OutOfOrder),
+		"error url.authorization", "credentials are answered with 503"},
+	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token",
+		"is no token"},
+	{"tokens for everybody that hold nothing", where(isAnonymous, serveJSON(`{"token":"e30.!.e30"}`)),
+		"error url.token", "is no token"},
+	{"a POST that is answered as a GET", where(isPost, serveJSON(`{"token":"a.b.c"}`)),
+		"error url.post, error url.chunked", "is answered with 200"},
+	{"a connection that breaks off at credentials", where(hasCredentials, breakOff), "error url.authorization",
+		"no usable answer"},
+	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files",
+		"no usable answer"},
 	{"a connection that breaks off in mid-answer", where(isAnonymous, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		fmt.Fprint(w, "{")
@@ -352,9 +401,12 @@ func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 func TestAnotherConfigurationInForceIsNoticed(t *testing.T) {
 	anyone := "access: [{allow: [pull], to: [anyone]}]\n"
 	for _, test := range []struct{ name, running, ours, complaints, says string }{
-		{"it does not know dockerauth's service", strings.Replace(plainConfig, "registry.", "old.", 1), plainConfig, "error url.anonymous", `does not know the service "registry.example"`},
-		{"it does not know dockerauth's second service", strings.Replace(plainConfig, "second.", "old.", 1), plainConfig, "error url.service", `does not know the service "second.example"`},
-		{"it has another issuer", strings.Replace(plainConfig, "auth.", "old.", 1) + anyone, plainConfig, "error url.token", `from "old.example" for "registry.example"`},
+		{"it does not know dockerauth's service", strings.Replace(plainConfig, "registry.", "old.", 1), plainConfig,
+			"error url.anonymous", `does not know the service "registry.example"`},
+		{"it does not know dockerauth's second service", strings.Replace(plainConfig, "second.", "old.", 1),
+			plainConfig, "error url.service", `does not know the service "second.example"`},
+		{"it has another issuer", strings.Replace(plainConfig, "auth.", "old.", 1) + anyone, plainConfig,
+			"error url.token", `from "old.example" for "registry.example"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := httptest.NewServer(endpoint(t, checkupOf(t, test.running).config))
@@ -380,8 +432,10 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	for _, test := range []struct{ name, url, complaints, says string }{
 		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url", "is not found"},
 		{"a port where nobody listens", closed.URL + realmEnd, "error url", "nobody listens"},
-		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd, "error url", "plain HTTP, not HTTPS"},
-		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd, "error url.get", "write https://"},
+		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd, "error url",
+			"plain HTTP, not HTTPS"},
+		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd, "error url.get",
+			"write https://"},
 		{"a certificate that nobody signed", over.URL + realmEnd, "error url", "/etc/docker/certs.d"},
 		{"no URL", "auth.example.com/docker/v2/token", "error url", "not a URL"},
 		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url", "not a URL"},
@@ -406,12 +460,16 @@ func TestANameThatIsNotThereIsToldFromOneThatCannotBeLookedUp(t *testing.T) {
 		says string
 	}{
 		{net.DNSError{Name: "auth.example", Err: "no such host", IsNotFound: true}, "clients do not find it either"},
-		{net.DNSError{Name: "auth.example", Err: "server misbehaving", IsTemporary: true}, "this machine cannot look the name up"},
-		{net.DNSError{Name: "auth.example", Err: "i/o timeout", IsTimeout: true}, "this machine cannot look the name up"},
-		{net.DNSError{Name: "auth.example", Err: "dial udp 192.0.2.1:53: connect: network is unreachable"}, "this machine cannot look the name up"},
+		{net.DNSError{Name: "auth.example", Err: "server misbehaving", IsTemporary: true},
+			"this machine cannot look the name up"},
+		{net.DNSError{Name: "auth.example", Err: "i/o timeout", IsTimeout: true},
+			"this machine cannot look the name up"},
+		{net.DNSError{Name: "auth.example", Err: "dial udp 192.0.2.1:53: connect: network is unreachable"},
+			"this machine cannot look the name up"},
 	} {
 		what, why, remedy := describeTransportError(fmt.Errorf("dial: %w", &tt.err))
-		if text := what + why; !strings.Contains(text, tt.says) || !strings.Contains(text, "auth.example") || remedy == "" {
+		if text := what + why; !strings.Contains(text, tt.says) || !strings.Contains(text, "auth.example") ||
+			remedy == "" {
 			t.Errorf("%s: %s, %s, %s", tt.err.Err, what, why, remedy)
 		}
 	}
@@ -436,7 +494,10 @@ func TestTheLogOfAServiceIsWhereItsUnitWritesIt(t *testing.T) {
 
 func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	c := checkupOf(t, plainConfig)
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
+		r *http.Request) {
+		<-r.Context().Done()
+	}))
 	defer server.Close()
 	c.url = server.URL + realmEnd
 	c.probeURL(newHTTPClient(t.Context(), nil, 50*time.Millisecond, time.Now))
@@ -452,7 +513,8 @@ type authority struct {
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	key := newTestKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	return authority{key, sign(t, template, template, key, key)}
 }
@@ -474,7 +536,8 @@ func sign(t *testing.T, template, parent *x509.Certificate, key, by *ecdsa.Priva
 func (a authority) issue(t *testing.T, name string, from, to time.Duration) tls.Certificate {
 	t.Helper()
 	key := newTestKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(from),
+		NotAfter: time.Now().Add(to)}
 	if name == "" {
 		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	} else {
@@ -526,7 +589,8 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 }
 
 func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
-	for host, want := range map[string]string{"localhost": "", "127.3.2.1": "", "::1": "", "auth.example.com": "warning url", "192.0.2.7": "warning url"} {
+	for host, want := range map[string]string{"localhost": "", "127.3.2.1": "", "::1": "",
+		"auth.example.com": "warning url", "192.0.2.7": "warning url"} {
 		c := &checkup{now: time.Now, url: "http://" + net.JoinHostPort(host, "80") + realmEnd}
 		base, err := parseRealm(c.url)
 		if err != nil {
@@ -541,7 +605,8 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 
 func TestOurFilesAreLookedForByTheirNames(t *testing.T) {
 	c := checkupOf(t, plainConfig)
-	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"), "/etc/dockerauth/cert.pem"}
+	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"),
+		"/etc/dockerauth/cert.pem"}
 	const want = ".htaccess auth.log cert.pem config.yml keys/rsa.pem privkey.pem service.log"
 	if got := strings.Join(privateNames(c.config), " "); got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -38,7 +38,8 @@ type Question struct {
 	Scopes  []string
 }
 
-// Explain says what rules grant, and why. Status 0 = all is granted, 1 = not all, 2 = the question could not be answered.
+// Explain says what rules grant, and why. Status 0 = all is granted, 1 = not all, 2 = the question
+// could not be answered.
 func Explain(asked Question, streams cli.Streams) int {
 	q, err := ask(asked.Config, asked.User, asked.Groups, asked.From, asked.Service, asked.Scopes)
 	if err != nil {
@@ -61,10 +62,13 @@ func ask(path, name, groups, from, audience string, scopes []string) (q evaluati
 		return q, err
 	}
 	if q.scopes, err = access.ParseScopes(scopes); err != nil {
-		return q, fmt.Errorf("%w\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*", err)
+		return q,
+			fmt.Errorf("%w\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*", err)
 	}
 	if len(q.scopes) == 0 {
-		return q, errors.New("no scope is given\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*")
+		return q,
+			errors.New("no scope is given\n  write scopes as a registry does: repository:NAME:pull,push or " +
+				"registry:catalog:*")
 	}
 	if q.who.Service, err = serviceOf(q.config, audience); err != nil {
 		return q, err
@@ -95,9 +99,13 @@ func serviceOf(cfg *config.Config, service string) (string, error) {
 	case service == "" && len(cfg.Audience) == 1:
 		return cfg.Audience[0], nil
 	case service == "":
-		return "", fmt.Errorf("there are several audiences\n  choose one: --service %s", strings.Join(cfg.Audience, ", --service "))
+		return "",
+			fmt.Errorf("there are several audiences\n  choose one: --service %s",
+				strings.Join(cfg.Audience, ", --service "))
 	case !slices.Contains(cfg.Audience, service):
-		return "", fmt.Errorf("unknown service %q\n  the audiences in config.yml are %s", service, strings.Join(cfg.Audience, ", "))
+		return "",
+			fmt.Errorf("unknown service %q\n  the audiences in config.yml are %s", service,
+				strings.Join(cfg.Audience, ", "))
 	}
 	return service, nil
 }
@@ -110,7 +118,9 @@ func (q *evaluation) named(names []string) []access.Group {
 		groups[i] = access.Group{Name: name, ID: 1<<31 - 1}
 		group, err := user.LookupGroup(name)
 		if err != nil {
-			q.unknown = append(q.unknown, fmt.Sprintf("group %q does not exist on this machine; it is taken for one that is not a system group", name))
+			q.unknown = append(q.unknown,
+				fmt.Sprintf("group %q does not exist on this machine; it is taken for one that is not a system group",
+					name))
 			continue
 		}
 		groups[i].ID, _ = strconv.Atoi(group.Gid) // a group id is a number
@@ -143,7 +153,8 @@ func (q *evaluation) explain(scope access.Scope) []access.Finding {
 	entry := access.Blacklist(q.config.BlacklistedUsers).Find(q.who.Name, q.who.Groups)
 	for i := range findings {
 		if entry != "" {
-			findings[i].Granted, findings[i].Line, findings[i].Reason = false, 0, fmt.Sprintf("blacklisted_users has %q, which comes before every rule", entry)
+			findings[i].Granted, findings[i].Line, findings[i].Reason = false, 0,
+				fmt.Sprintf("blacklisted_users has %q, which comes before every rule", entry)
 		}
 	}
 	return findings

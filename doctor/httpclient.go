@@ -150,17 +150,23 @@ func describeTransportError(err error) (what, why, remedy string) {
 	var wrapped *url.Error
 	switch {
 	case errors.As(err, &name) && !name.IsNotFound:
-		return "this machine cannot look the name up: " + quoteShort(name.Name) + ": " + quoteShort(name.Err), "whether clients can is not seen from here",
+		return "this machine cannot look the name up: " + quoteShort(name.Name) + ": " + quoteShort(name.Err),
+			"whether clients can is not seen from here",
 			"see to the name servers in /etc/resolv.conf, and whether a firewall is in the way"
 	case errors.As(err, &name):
-		return "the name " + quoteShort(name.Name) + " is not found: " + quoteShort(name.Err), "clients do not find it either",
+		return "the name " + quoteShort(name.Name) + " is not found: " + quoteShort(name.Err),
+			"clients do not find it either",
 			"see to the name's address in the DNS, or correct the URL"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "the connection is refused", "nobody listens at that address and port", "start the web server, or correct the port"
+		return "the connection is refused", "nobody listens at that address and port",
+			"start the web server, or correct the port"
 	case isTimeout(err):
-		return "there is no answer in time", "docker gives up after 15 seconds", "see whether the service runs, and whether a firewall is in the way"
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // of net/http, which has no type for it
-		return "it speaks plain HTTP, not HTTPS", "clients refuse to talk to it", "switch TLS on for this port, or correct the URL"
+		return "there is no answer in time", "docker gives up after 15 seconds",
+			"see whether the service runs, and whether a firewall is in the way"
+	case strings.Contains(err.Error(),
+		"server gave HTTP response to HTTPS client"): // of net/http, which has no type for it
+		return "it speaks plain HTTP, not HTTPS", "clients refuse to talk to it",
+			"switch TLS on for this port, or correct the URL"
 	}
 	if what, why, remedy, ok := describeTLSError(err); ok {
 		return what, why, remedy
@@ -168,7 +174,8 @@ func describeTransportError(err error) (what, why, remedy string) {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err // the rest repeats the URL
 	}
-	return "there is no usable answer: " + quoteShort(err.Error()), "clients get none either", "see the web server's error log"
+	return "there is no usable answer: " + quoteShort(err.Error()), "clients get none either",
+		"see the web server's error log"
 }
 
 func isTimeout(err error) bool {
@@ -184,26 +191,34 @@ func describeTLSError(err error) (what, why, remedy string, ok bool) {
 	var failed *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Sprintf("its certificate is good from %s to %s, and it is not that time", day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)),
+		return fmt.Sprintf("its certificate is good from %s to %s, and it is not that time",
+				day(invalid.Cert.NotBefore), day(invalid.Cert.NotAfter)),
 			`docker says "x509: certificate has expired or is not yet valid"`,
 			"renew the certificate and reload the web server; if its dates are right, set this machine's clock", true
 	case errors.As(err, &host):
-		return fmt.Sprintf("its certificate is not for %s but for %s", quoteShort(host.Host), quoteShort(strings.Join(host.Certificate.DNSNames, ", "))),
-			"docker refuses it", "get a certificate for that name, or use the name of the certificate in the realm", true
+		return fmt.Sprintf("its certificate is not for %s but for %s", quoteShort(host.Host),
+				quoteShort(strings.Join(host.Certificate.DNSNames, ", "))),
+			"docker refuses it", "get a certificate for that name, or use the name of the certificate in the realm",
+			true
 	case errors.As(err, &unknown):
 		if unknown.Cert != nil && bytes.Equal(unknown.Cert.RawIssuer, unknown.Cert.RawSubject) {
-			return "its certificate is self-signed and this machine does not trust it", `docker says "x509: certificate signed by unknown authority"`,
+			return "its certificate is self-signed and this machine does not trust it",
+				`docker says "x509: certificate signed by unknown authority"`,
 				trustCA, true
 		}
-		return "its certificate is signed by an authority that this machine does not trust", `docker says "x509: certificate signed by unknown authority"`,
-			"if it is from a public CA, serve the intermediate certificates as well (fullchain.pem); else " + trustCA, true
+		return "its certificate is signed by an authority that this machine does not trust",
+			`docker says "x509: certificate signed by unknown authority"`,
+			"if it is from a public CA, serve the intermediate certificates as well (fullchain.pem); else " + trustCA,
+			true
 	case errors.As(err, &failed):
-		return "its certificate is not accepted: " + quoteShort(failed.Err.Error()), "docker refuses it", "get another certificate", true
+		return "its certificate is not accepted: " + quoteShort(failed.Err.Error()), "docker refuses it",
+			"get another certificate", true
 	}
 	return "", "", "", false
 }
 
-const trustCA = "add the certificate of the CA that signed it to the system's (Debian: /usr/local/share/ca-certificates/NAME.crt, then update-ca-certificates), here and on every client; " +
+const trustCA = "add the certificate of the CA that signed it to the system's (Debian: " +
+	"/usr/local/share/ca-certificates/NAME.crt, then update-ca-certificates), here and on every client; " +
 	"docker also looks in /etc/docker/certs.d/REGISTRY:PORT/ca.crt"
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02") }

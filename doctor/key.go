@@ -21,10 +21,12 @@ const expirySoon = 30 * 24 * time.Hour
 
 // bundleWarning is why a registry's bundle must hold dockerauth's certificate and no other (tried
 // on registry 2.8 and 3.1).
-const bundleWarning = "every certificate in rootcertbundle is a root of trust: anyone who has a certificate that it signed can sign tokens for the registry, as any account"
+const bundleWarning = "every certificate in rootcertbundle is a root of trust: anyone who has a certificate that it " +
+	"signed can sign tokens for the registry, as any account"
 
 // makeSelfSigned is the remedy for a certificate of or from a CA.
-const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
+const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj " +
+	"/CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
 
 // examineKey looks at the signing key and its certificate. config has checked that they belong
 // together, that the key is strong enough, and that others cannot read it.
@@ -95,7 +97,8 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	left := cert.NotAfter.Sub(c.now())
 	switch {
 	case left < expirySoon:
-		c.warn("certificate", fmt.Sprintf("expires on %s, in %d days", cert.NotAfter.UTC().Format(day), int(left.Hours()/24)),
+		c.warn("certificate",
+			fmt.Sprintf("expires on %s, in %d days", cert.NotAfter.UTC().Format(day), int(left.Hours()/24)),
 			"from then on registries refuse every token",
 			"make a new one, add it to the registry's bundle and restart the registry, then put it in place here")
 	default:
@@ -104,7 +107,8 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	switch cert.SignatureAlgorithm {
 	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
 		c.warn("certificate", "is signed with "+cert.SignatureAlgorithm.String(),
-			"others can be made with the same signature, and newer registries refuse it where it is not in the bundle itself",
+			"others can be made with the same signature, and newer registries refuse it where it is not in the "+
+				"bundle itself",
 			makeSelfSigned)
 	}
 	switch {
@@ -112,7 +116,8 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 		c.warn("certificate", "is one of a CA", bundleWarning, makeSelfSigned)
 	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
 		c.warn("certificate", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
-			"where that CA is in the registry's bundle, anyone who has a certificate from it can sign tokens for the registry, as any account",
+			"where that CA is in the registry's bundle, anyone who has a certificate from it can sign tokens for the "+
+				"registry, as any account",
 			makeSelfSigned)
 	}
 }
@@ -138,10 +143,13 @@ func (c *checkup) examineNamedKey(key *jwtsign.Key) {
 	default:
 		takers = "registry 3.0 and 3.1"
 	}
-	c.ok("certificate", "there is none: tokens bear a key id, by which %s finds the key, and 3.x where a JWKS lists it; with a certificate every registry would", takers)
+	c.ok("certificate",
+		"there is none: tokens bear a key id, by which %s finds the key, and 3.x where a JWKS lists it; with a "+
+			"certificate every registry would", takers)
 	if pub, ok := key.Public().(*ecdsa.PublicKey); ok && key.KeyID() == libtrust && leadingZero(pub) {
 		c.warn("private_key", "a coordinate of the public key begins with a zero byte",
-			"registry 3.1 computes another thumbprint for it than RFC 7638 does, so it can be found there only by a certificate",
+			"registry 3.1 computes another thumbprint for it than RFC 7638 does, so it can be found there only by a "+
+				"certificate",
 			"configure a certificate, or make another key before going over to registry 3.x")
 	}
 }

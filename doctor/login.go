@@ -17,7 +17,8 @@ import (
 // examineLogin holds a conversation with the password that the operator types.
 func (c *checkup) examineLogin() {
 	if entry := access.Blacklist(c.config.BlacklistedUsers).Find(c.login, nil); entry != "" {
-		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry), "the service refuses it without asking PAM",
+		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry),
+			"the service refuses it without asking PAM",
 			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
 	}
@@ -25,7 +26,8 @@ func (c *checkup) examineLogin() {
 	service.Harden(c.streams.Err)
 	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {
-		c.fail("login", "there is no password: "+err.Error(), "", "type it at the prompt, or let standard input begin with a line that is it")
+		c.fail("login", "there is no password: "+err.Error(), "",
+			"type it at the prompt, or let standard input begin with a line that is it")
 		return
 	}
 	how := "the first line of standard input as password"
@@ -39,14 +41,17 @@ func (c *checkup) examineLogin() {
 // the key is not guessing.
 func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Password, how string) {
 	began := time.Now()
-	account, refused, err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())
+	account, refused,
+		err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())
 	took := time.Since(began).Round(time.Millisecond)
 	if err != nil {
 		c.noLogin(err, refused)
 		return
 	}
 	c.ok("login", "PAM lets %q in, after %s", c.login, took)
-	c.ok("login.as", "%s asked, with %s; whether the service may ask is seen as its user with its groups: setpriv --reuid=%s --regid=GROUP --groups=GROUPS dockerauth check --login NAME",
+	c.ok("login.as",
+		"%s asked, with %s; whether the service may ask is seen as its user with its groups: setpriv --reuid=%s "+
+			"--regid=GROUP --groups=GROUPS dockerauth check --login NAME",
 		myself(), how, cmp.Or(c.as, "USER"))
 	if account.Name != c.login {
 		c.ok("login.name", "PAM calls the account %q, and so do tokens, rules and the blacklist", account.Name)
@@ -71,7 +76,8 @@ func (c *checkup) noLogin(err error, refused bool) {
 	remedy = strings.TrimSpace(remedy)
 	if refused {
 		if remedy == "" {
-			remedy = "PAM_AUTH_ERR is a wrong password or a locked account; for others see the account (chage -l NAME) and the system's authentication log (journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
+			remedy = "PAM_AUTH_ERR is a wrong password or a locked account; for others see the account (chage -l " +
+				"NAME) and the system's authentication log (journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
 		}
 		c.fail("login", what, fmt.Sprintf("the answer is no, asked by %s", myself()), remedy)
 		return
@@ -115,7 +121,8 @@ func (c *checkup) showRules(who access.Who) {
 		}
 	}
 	if !granted {
-		c.warn("login.rules", fmt.Sprintf("nothing of this is granted to %q", who.Name), "a login succeeds, and pulls and pushes fail",
+		c.warn("login.rules", fmt.Sprintf("nothing of this is granted to %q", who.Name),
+			"a login succeeds, and pulls and pushes fail",
 			"see the access section of "+c.config.Path+", and dockerauth explain")
 	}
 }

@@ -22,7 +22,8 @@ func (d *desk) Hold(_ context.Context, l pamauth.Login) (pamauth.Account, error)
 	account := pamauth.Account{Name: strings.ToLower(l.User), Groups: []pamauth.Group{{Name: "staff", ID: 1001}}}
 	switch {
 	case l.User == "broken":
-		return account, fmt.Errorf("%w: authenticate: PAM_AUTHINFO_UNAVAIL (9)\n  give the program the right", pamauth.ErrBroken)
+		return account,
+			fmt.Errorf("%w: authenticate: PAM_AUTHINFO_UNAVAIL (9)\n  give the program the right", pamauth.ErrBroken)
 	case l.User == "zed":
 		account.Groups = []pamauth.Group{{Name: "banned", ID: 1002}}
 	case l.User == "loner":
@@ -34,23 +35,32 @@ func (d *desk) Hold(_ context.Context, l pamauth.Login) (pamauth.Account, error)
 }
 
 func TestALoginIsShownWithWhatItGives(t *testing.T) {
-	const rules = "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n  - {allow: [push], repositories: [\"team/*\"], to: [\"@other\"]}\n"
+	const rules = "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n  - {allow: [push], " +
+		"repositories: [\"team/*\"], to: [\"@other\"]}\n"
 	for _, test := range []struct {
 		name, config, user, password string
 		complaints                   string
 		says                         []string
 	}{
 		{"with everything", loginConfig, "alice", alicesPassword, "",
-			[]string{`PAM lets "alice" in`, "staff (1001)", "repository:alice/app push is granted: there is no access section", "setpriv"}},
-		{"under another name", loginConfig, "ALICE", alicesPassword, "", []string{`PAM calls the account "alice"`, "repository:alice/app pull"}},
+			[]string{`PAM lets "alice" in`, "staff (1001)",
+				"repository:alice/app push is granted: there is no access section", "setpriv"}},
+		{"under another name", loginConfig, "ALICE", alicesPassword, "",
+			[]string{`PAM calls the account "alice"`, "repository:alice/app pull"}},
 		{"without groups", loginConfig, "loner", alicesPassword, "", []string{"no Unix groups"}},
 		{"with rules", loginConfig + rules, "alice", alicesPassword, "",
-			[]string{"repository:public/app pull is granted: by the rule at ", "repository:team/app push is refused: nearest is the rule at ", "but it is for @other"}},
-		{"with rules that give nothing", loginConfig + "access: []\n", "alice", alicesPassword, "warning login.rules", []string{"nothing of this is granted"}},
-		{"with a wrong password", loginConfig, "alice", "a-guess", "error login", []string{"PAM_AUTH_ERR (7)", "wrong password or a locked account", "journalctl"}},
-		{"that is blacklisted by its group", loginConfig, "zed", alicesPassword, "error login", []string{`by the entry "@banned"`}},
-		{"that is answered by nobody", loginConfig, "broken", alicesPassword, "error login", []string{"PAM_AUTHINFO_UNAVAIL (9)", "the service says 503; give the program the right"}},
-		{"with a name that is none", loginConfig, "alice ", alicesPassword, "error login", []string{"no user name holds"}},
+			[]string{"repository:public/app pull is granted: by the rule at ",
+				"repository:team/app push is refused: nearest is the rule at ", "but it is for @other"}},
+		{"with rules that give nothing", loginConfig + "access: []\n", "alice", alicesPassword, "warning login.rules",
+			[]string{"nothing of this is granted"}},
+		{"with a wrong password", loginConfig, "alice", "a-guess", "error login",
+			[]string{"PAM_AUTH_ERR (7)", "wrong password or a locked account", "journalctl"}},
+		{"that is blacklisted by its group", loginConfig, "zed", alicesPassword, "error login",
+			[]string{`by the entry "@banned"`}},
+		{"that is answered by nobody", loginConfig, "broken", alicesPassword, "error login",
+			[]string{"PAM_AUTHINFO_UNAVAIL (9)", "the service says 503; give the program the right"}},
+		{"with a name that is none", loginConfig, "alice ", alicesPassword, "error login",
+			[]string{"no user name holds"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, test.config)

@@ -13,7 +13,9 @@ func (c *checkup) examinePAM() {
 	lines, err := service.Stack(c.settings).Survey()
 	if err != nil {
 		cause, hint := cli.SplitHint(err)
-		c.fail("pam", cause, "the service answers 503, since PAM would ask the service \"other\" instead, which may let everybody in", hint)
+		c.fail("pam", cause,
+			"the service answers 503, since PAM would ask the service \"other\" instead, which may let everybody in",
+			hint)
 		return
 	}
 	c.stack = lines
@@ -48,7 +50,8 @@ func (c *checkup) examineModule(l pamauth.Line) {
 		return
 	}
 	if err != nil {
-		c.fail("pam", fmt.Sprintf("%s: module not found: %v", lineOf(l), err), why, "install the package that has it, or correct its name")
+		c.fail("pam", fmt.Sprintf("%s: module not found: %v", lineOf(l), err), why,
+			"install the package that has it, or correct its name")
 		return
 	}
 	if err := pamauth.InspectModule(path, l.Phase); err != nil {
@@ -70,7 +73,8 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	if err != nil {
 		c.fail("pam", fmt.Sprintf("%s: loading %s ends the program: %v", lineOf(l), path, err), why, "install it again")
 	} else if answers[0] != "" {
-		c.fail("pam", fmt.Sprintf("%s: does not load: %s", lineOf(l), answers[0]), why, "install what it lacks, or let "+a.name+" read it")
+		c.fail("pam", fmt.Sprintf("%s: does not load: %s", lineOf(l), answers[0]), why,
+			"install what it lacks, or let "+a.name+" read it")
 	} else {
 		c.ok("pam", "%s loads", lineOf(l))
 	}
@@ -81,18 +85,21 @@ func (c *checkup) examineLine(l pamauth.Line) {
 	if l.Phase != "auth" {
 		return
 	}
-	const holds = "after a wrong password it waits, two seconds by default, and holds one of the few conversations that the service allows at a time"
+	const holds = "after a wrong password it waits, two seconds by default, and holds one of the few conversations " +
+		"that the service allows at a time"
 	switch {
 	case l.Name() == "pam_unix" && !l.Has("nodelay"):
 		c.warn("pam", lineOf(l)+" lacks \"nodelay\"",
 			holds+"; dockerauth makes all refusals take the same time by itself",
-			"write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the service's")
+			"write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the "+
+				"service's")
 	case l.Name() == "pam_faildelay" && !l.Has("delay=0"):
 		c.warn("pam", lineOf(l)+" delays what follows a wrong password",
 			holds,
 			"leave it out: dockerauth makes all refusals take the same time by itself")
 	}
 	if l.Name() == "pam_unix" && l.Has("nullok") {
-		c.ok("pam", "%s has \"nullok\", to no effect: accounts with an empty password are refused here all the same", lineOf(l))
+		c.ok("pam", "%s has \"nullok\", to no effect: accounts with an empty password are refused here all the same",
+			lineOf(l))
 	}
 }

@@ -23,15 +23,19 @@ const shadowFile = "/etc/shadow"
 var sssdPipes = [...]string{"/var/lib/sss/pipes/pam", "/var/lib/sss/pipes/private/pam"}
 
 // shadowRemedy is the remedy for a service that may not read password hashes.
-const shadowRemedy = "never open the file; give the right to the program: (1) a service of its own with SupplementaryGroups=shadow, " +
-	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of pam_unix, which needs no right"
+const shadowRemedy = "never open the file; give the right to the program: (1) a service of its own with " +
+	"SupplementaryGroups=shadow, " +
+	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of " +
+	"pam_unix, which needs no right"
 
 // examineRights finds out what the service's user may do.
 func (c *checkup) examineRights() {
 	if a := c.serviceUser(); a != nil {
 		switch {
 		case a.isRoot() && c.as == "":
-			c.ok("rights", "looked at as root, who may do everything; what the service's user may: dockerauth check --as %s", likelyUser())
+			c.ok("rights",
+				"looked at as root, who may do everything; what the service's user may: dockerauth check --as %s",
+				likelyUser())
 			c.examinePaths()
 		case a.isRoot():
 			c.warn("rights", "the service runs as root",
@@ -54,13 +58,15 @@ func (c *checkup) examinePaths() {
 			err = syscall.ENOTDIR
 		}
 		if err != nil {
-			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)), "the service answers 503",
+			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
+				"the service answers 503",
 				fmt.Sprintf("install -d -o %[1]s -m 0700 %[2]s, or leave state out", likelyUser(), folder))
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
 		if err := checkLogPath(file); err != nil {
-			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)), withoutLog, service.RemedyForLog(err))
+			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)), withoutLog,
+				service.RemedyForLog(err))
 		}
 	}
 }
@@ -129,7 +135,8 @@ func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 				c.ok("rights", "%s can read %s", a.name, file)
 				return
 			}
-			c.fail("rights."+subject, fmt.Sprintf("%s cannot read %s: %s", a.name, file, why), "the service answers 503", remedy)
+			c.fail("rights."+subject, fmt.Sprintf("%s cannot read %s: %s", a.name, file, why),
+				"the service answers 503", remedy)
 		}})
 	}
 	return trials
@@ -144,7 +151,8 @@ func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 		trials = append(trials, permissionCheck{attempt{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
-					"anyone who takes over something that runs as that user chooses the key, the rules and the PAM service",
+					"anyone who takes over something that runs as that user chooses the key, the rules and the PAM "+
+						"service",
 					fmt.Sprintf("chown root %s, and take writing from others", path))
 			}
 		}})
@@ -177,9 +185,12 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
 			case folder != config.DefaultState:
-				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why), "the service answers 503", made)
+				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
+					"the service answers 503", made)
 			case why == syscall.ENOENT.Error() && a.isServiceUser:
-				c.ok("rights", "there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service counts wrong passwords in memory (%s)", folder, made)
+				c.ok("rights",
+					"there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service "+
+						"counts wrong passwords in memory (%s)", folder, made)
 			case why == syscall.ENOENT.Error():
 				c.warn("rights.state", "there is no "+folder,
 					"a CGI program counts no wrong passwords, so anybody may guess for ever",
@@ -239,11 +250,15 @@ func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 		}
 	}
 	if c.asks("pam_unix") {
-		trials = append(trials, permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
+		trials = append(trials,
+			permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
 	}
 	trials = append(trials, permissionCheck{attempt{tryRead, a.program}, func(why string) {
-		if why == "" && !a.isServiceUser && !a.who.Borrowed { // the kernel hides a set-group-id program from the exec on
-			c.ok("rights", "%s can read the program file, so that in a CGI set-up its other programs may see a password for some milliseconds; mode 0711 prevents that", a.name)
+		// the kernel hides a set-group-id program from the exec on
+		if why == "" && !a.isServiceUser && !a.who.Borrowed {
+			c.ok("rights",
+				"%s can read the program file, so that in a CGI set-up its other programs may see a password for "+
+					"some milliseconds; mode 0711 prevents that", a.name)
 		}
 	}})
 	return trials
@@ -297,10 +312,12 @@ func (c *checkup) examineSetgid(a *runAs) {
 	if !a.who.Borrowed {
 		c.fail("rights.setgid", fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
 			"it is started under no_new_privs, or lies on a file system that is mounted nosuid",
-			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own with SupplementaryGroups=shadow")
+			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own "+
+				"with SupplementaryGroups=shadow")
 		return
 	}
-	for _, server := range []string{"apache2.service", "httpd.service", "nginx.service", "fcgiwrap.service", "lighttpd.service"} {
+	for _, server := range []string{"apache2.service", "httpd.service", "nginx.service", "fcgiwrap.service",
+		"lighttpd.service"} {
 		if u := readUnit(c.root, server); u.noNewPrivileges {
 			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
 				"what it starts has no use of a set-group-id bit",
@@ -314,7 +331,8 @@ func (c *checkup) examineSetgid(a *runAs) {
 	for _, file := range files {
 		if err := pamauth.CheckTrust(file); err != nil {
 			cause, hint := cli.SplitHint(err)
-			c.fail("rights.setgid", cause, hint, fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
+			c.fail("rights.setgid", cause, hint,
+				fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
 		}
 	}
 	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
@@ -359,9 +377,11 @@ func (c *checkup) examineSELinux(a *runAs) {
 		case on:
 			c.ok("selinux", "%s is on", one.name)
 		case needed:
-			c.warn("selinux", one.name+" is off", one.what, "setsebool -P "+one.name+" on, or make dockerauth a service of its own")
+			c.warn("selinux", one.name+" is off", one.what, "setsebool -P "+one.name+
+				" on, or make dockerauth a service of its own")
 		default:
-			c.ok("selinux", "%s is off: %s; if that is how it is reached: setsebool -P %s on", one.name, one.what, one.name)
+			c.ok("selinux", "%s is off: %s; if that is how it is reached: setsebool -P %s on", one.name, one.what,
+				one.name)
 		}
 	}
 }

@@ -40,7 +40,8 @@ func (c *checkup) examineRegistry() {
 	if r.Token == nil {
 		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
 			"the registry asks nobody for a token",
-			"write one, as the README shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
+			"write one, as the README shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not "+
+				"seen from here)")
 		return
 	}
 	if len(r.Auth) > 1 {
@@ -86,7 +87,8 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 		if s.Key == "realm" {
 			hint = " (or is it in REGISTRY_AUTH_TOKEN_REALM, in the registry's environment?)"
 		}
-		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it", "write it, as the README shows"+hint)
+		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it",
+			"write it, as the README shows"+hint)
 	case !s.Text:
 		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
 			"it does not start",
@@ -140,7 +142,8 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
-	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() && strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
+		strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
 		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
 			"make them equal, or check the other")
@@ -164,24 +167,29 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 		path = t.AutoRedirectPath.Value
 	}
 	if !isEndpoint(path) {
-		c.fail(subject, fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path, endpoints[0], endpoints[1]),
+		c.fail(subject,
+			fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path,
+				endpoints[0], endpoints[1]),
 			"that is where dockerauth answers; elsewhere clients get 404",
 			"leave it out"+thenRestart)
 		return
 	}
-	sentence := fmt.Sprintf("clients are sent to https://HOST%s, HOST being the registry's own name as they know it (2.8: /auth/token in any case); the realm is not used", path)
+	sentence := fmt.Sprintf("clients are sent to https://HOST%s, HOST being the registry's own name as they know it "+
+		"(2.8: /auth/token in any case); the realm is not used", path)
 	if u, err := url.Parse(t.Realm.Value); err == nil && strings.TrimSuffix(u.Path, "/") == path {
 		c.ok(subject, "%s", sentence)
 		return
 	}
 	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
 		sentence,
-		"let the web server at the registry's name pass "+path+" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
+		"let the web server at the registry's name pass "+path+
+			" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
 }
 
 // compare compares a text of the registry with dockerauth's, letter by letter, as the registry
 // does.
-func (c *checkup) compare(subject, key string, theirs registrySetting, ours []string, ourKey string, where func(int) string) {
+func (c *checkup) compare(subject, key string, theirs registrySetting, ours []string, ourKey string,
+	where func(int) string) {
 	if !c.requireText(subject, theirs, where) {
 		return
 	}
@@ -190,7 +198,9 @@ func (c *checkup) compare(subject, key string, theirs registrySetting, ours []st
 		return
 	}
 	near := nearest(theirs.Value, ours)
-	c.fail(subject, fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near, difference(theirs.Value, near)),
+	c.fail(subject,
+		fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near,
+			difference(theirs.Value, near)),
 		"registries compare it letter by letter, and refuse every token",
 		fmt.Sprintf("make them equal: %s there, or %s in dockerauth's config.yml", key, ourKey))
 }
@@ -274,7 +284,8 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		if err != nil {
 			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
 				"the registry does not start without that file",
-				"put dockerauth's certificate there; where the registry runs in a container or on another machine, check a copy of its configuration that names the files as they are called here")
+				"put dockerauth's certificate there; where the registry runs in a container or on another machine, "+
+					"check a copy of its configuration that names the files as they are called here")
 			whole = false
 		}
 	}
@@ -290,7 +301,8 @@ func (c *checkup) readRegistryFile(subject string, s registrySetting, where func
 	path := s.Value
 	if !filepath.IsAbs(path) {
 		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
-			"a registry looks for it in the folder in which it is started; here it is looked for beside its configuration",
+			"a registry looks for it in the folder in which it is started; here it is looked for beside its "+
+				"configuration",
 			"write the whole path")
 		path = filepath.Join(filepath.Dir(c.registryConfig), path)
 	}
@@ -312,11 +324,14 @@ func (c *checkup) readRegistryFile(subject string, s registrySetting, where func
 func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	key := c.config.Key
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
-		c.fail("registry.signingalgorithms", fmt.Sprintf("they are %s, and dockerauth's key signs with %s", strings.Join(trust.Algorithms, ", "), key.Algorithm()),
+		c.fail("registry.signingalgorithms",
+			fmt.Sprintf("they are %s, and dockerauth's key signs with %s", strings.Join(trust.Algorithms, ", "),
+				key.Algorithm()),
 			"the registry refuses every token",
 			"add "+key.Algorithm()+thenRestart)
 	}
-	hasOurs := slices.ContainsFunc(trust.Bundle, func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
+	hasOurs := slices.ContainsFunc(trust.Bundle,
+		func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
 	for i, cert := range trust.Bundle {
 		c.examineBundled(i+1, cert, hasOurs)
 	}
@@ -349,7 +364,9 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	case isAuthority(cert):
 		c.fail(subject, what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
-		c.warn(subject, fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 fingerprint %s%s", what, fingerprint(cert), expired),
+		c.warn(subject,
+			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 fingerprint %s%s", what, fingerprint(cert),
+				expired),
 			"anyone who has its key can sign tokens for the registry too, as any account",
 			"fine while you exchange keys; then take it out"+thenRestart)
 	default:
@@ -368,8 +385,10 @@ func issuesForOthers(cert *x509.Certificate) bool {
 // isMadeAs reports self-signed certificates that differ in their keys alone: during an exchange of
 // keys there are two. It is no proof, since anybody can write the same name.
 func isMadeAs(cert, ours *x509.Certificate) bool {
-	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject) && cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
-	return selfSigned && !isAuthority(cert) && bytes.Equal(cert.RawSubject, ours.RawSubject) && bytes.Equal(cert.RawIssuer, ours.RawIssuer)
+	selfSigned := bytes.Equal(cert.RawIssuer, cert.RawSubject) &&
+		cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+	return selfSigned && !isAuthority(cert) && bytes.Equal(cert.RawSubject, ours.RawSubject) &&
+		bytes.Equal(cert.RawIssuer, ours.RawIssuer)
 }
 
 func isSameKey(a, b crypto.PublicKey) bool {
@@ -430,7 +449,8 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		switch {
 		case f.Level == levelOK:
 		case accepted:
-			f.Level, f.Remedy = levelWarning, "nothing to do if the registry is another version ("+c.silence(v)+"); else "+c.acceptance(trust)
+			f.Level, f.Remedy = levelWarning, "nothing to do if the registry is another version ("+c.silence(v)+
+				"); else "+c.acceptance(trust)
 		default:
 			f.Remedy = c.acceptance(trust) + thenRestart
 		}
@@ -480,11 +500,14 @@ func (c *checkup) silence(v registryVersion) string {
 func (c *checkup) acceptance(trust registryTrust) string {
 	switch carries := len(c.config.Key.Chain()) > 0; {
 	case carries && len(trust.Bundle) == 0:
-		return "give it rootcertbundle, a copy of dockerauth's certificate, or leave certificate out of dockerauth's config.yml"
-	case carries && c.config.Key.Algorithm() == "EdDSA" && len(trust.Bundle) > 0 && isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
+		return "give it rootcertbundle, a copy of dockerauth's certificate, or leave certificate out of dockerauth's " +
+			"config.yml"
+	case carries && c.config.Key.Algorithm() == "EdDSA" && len(trust.Bundle) > 0 &&
+		isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
 		return "make an RSA or P-256 key and a certificate for it"
 	case carries:
 		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.Files[len(c.config.Files)-1]
 	}
-	return "name a certificate in dockerauth's config.yml and make rootcertbundle a copy of it, or choose key_id for the registry's version"
+	return "name a certificate in dockerauth's config.yml and make rootcertbundle a copy of it, or choose key_id for " +
+		"the registry's version"
 }

@@ -205,7 +205,8 @@ func (s registrySetting) isTrue() bool {
 func (d document) token(section ast.Node) *registryToken {
 	t := &registryToken{Line: section.GetToken().Position.Line}
 	known := map[string]*registrySetting{
-		"realm": &t.Realm, "service": &t.Service, "issuer": &t.Issuer, "rootcertbundle": &t.RootCertBundle, "jwks": &t.JWKS,
+		"realm": &t.Realm, "service": &t.Service, "issuer": &t.Issuer, "rootcertbundle": &t.RootCertBundle,
+		"jwks":         &t.JWKS,
 		"autoredirect": &t.AutoRedirect, "autoredirectpath": &t.AutoRedirectPath, "signingalgorithms": {},
 	}
 	for key, setting := range known {
@@ -218,7 +219,8 @@ func (d document) token(section ast.Node) *registryToken {
 	}
 	for _, pair := range d.pairs(section) {
 		key := pair.Key.GetToken()
-		if lower := strings.ReplaceAll(strings.ToLower(key.Value), "_", ""); known[key.Value] == nil && known[lower] != nil {
+		if lower := strings.ReplaceAll(strings.ToLower(key.Value), "_", ""); known[key.Value] == nil &&
+			known[lower] != nil {
 			t.Misspelt = append(t.Misspelt, registrySetting{Key: key.Value, Value: lower, Line: key.Position.Line})
 		}
 	}

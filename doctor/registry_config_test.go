@@ -77,19 +77,30 @@ func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
 	}{
 		{"nothing", "", func(r *registryConfig) bool { return r.Token == nil }},
 		{"no auth", "version: 0.1\n", func(r *registryConfig) bool { return r.Token == nil && len(r.Auth) == 0 }},
-		{"another kind", "auth: {htpasswd: {realm: x}}\n", func(r *registryConfig) bool { return r.Token == nil && r.Auth[0] == "htpasswd" }},
-		{"two kinds", "auth:\n  token: {realm: x}\n  htpasswd: {realm: y}\n", func(r *registryConfig) bool { return len(r.Auth) == 2 && r.Token.Realm.Value == "x" }},
-		{"an empty section", "auth:\n  token:\n", func(r *registryConfig) bool { return r.Token != nil && r.Token.Realm.Line == 0 }},
-		{"keys in other letters", "auth:\n  token:\n    rootCertBundle: x\n    auto_redirect: true\n    other: 1\n", func(r *registryConfig) bool {
-			m := r.Token.Misspelt
-			return len(m) == 2 && m[0] == registrySetting{Key: "rootCertBundle", Value: "rootcertbundle", Line: 3} && m[1].Value == "autoredirect" && r.Token.RootCertBundle.Line == 0
-		}},
-		{"anchors, aliases, merges and tags", "x: &t\n  realm: &r https://a/\n  issuer: !!str 5\nauth:\n  token:\n    <<: *t\n    service: *r\n", func(r *registryConfig) bool {
-			return r.Token.Realm.Value == "https://a/" && r.Token.Service.Value == "https://a/" && r.Token.Issuer.Value == "5"
-		}},
+		{"another kind", "auth: {htpasswd: {realm: x}}\n",
+			func(r *registryConfig) bool { return r.Token == nil && r.Auth[0] == "htpasswd" }},
+		{"two kinds", "auth:\n  token: {realm: x}\n  htpasswd: {realm: y}\n",
+			func(r *registryConfig) bool { return len(r.Auth) == 2 && r.Token.Realm.Value == "x" }},
+		{"an empty section", "auth:\n  token:\n",
+			func(r *registryConfig) bool { return r.Token != nil && r.Token.Realm.Line == 0 }},
+		{"keys in other letters", "auth:\n  token:\n    rootCertBundle: x\n    auto_redirect: true\n    other: 1\n",
+			func(r *registryConfig) bool {
+				m := r.Token.Misspelt
+				return len(m) == 2 &&
+					m[0] == registrySetting{Key: "rootCertBundle", Value: "rootcertbundle", Line: 3} &&
+					m[1].Value == "autoredirect" && r.Token.RootCertBundle.Line == 0
+			}},
+		{"anchors, aliases, merges and tags",
+			"x: &t\n  realm: &r https://a/\n  issuer: !!str 5\nauth:\n  token:\n    <<: *t\n    service: *r\n",
+			func(r *registryConfig) bool {
+				return r.Token.Realm.Value == "https://a/" && r.Token.Service.Value == "https://a/" &&
+					r.Token.Issuer.Value == "5"
+			}},
 		{"an alias to itself", "auth: &a\n  token: *a\n", func(r *registryConfig) bool { return r != nil }},
-		{"a block of text", "auth:\n  token:\n    issuer: |\n      auth\n", func(r *registryConfig) bool { return r.Token.Issuer.Value == "auth\n" && r.Token.Issuer.Text }},
-		{"a list where a text belongs", "auth:\n  token:\n    issuer: [a]\n", func(r *registryConfig) bool { return r.Token.Issuer.Line == 3 && !r.Token.Issuer.Text }},
+		{"a block of text", "auth:\n  token:\n    issuer: |\n      auth\n",
+			func(r *registryConfig) bool { return r.Token.Issuer.Value == "auth\n" && r.Token.Issuer.Text }},
+		{"a list where a text belongs", "auth:\n  token:\n    issuer: [a]\n",
+			func(r *registryConfig) bool { return r.Token.Issuer.Line == 3 && !r.Token.Issuer.Text }},
 	}
 	for _, tt := range tests {
 		r, err := parseRegistryConfig(t, tt.text)
@@ -102,17 +113,20 @@ func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := loadRegistryConfig(filepath.Join(t.TempDir(), "none.yml")); err == nil || !strings.Contains(err.Error(), "/etc/docker/registry/config.yml") {
+	if _, err := loadRegistryConfig(filepath.Join(t.TempDir(), "none.yml")); err == nil ||
+		!strings.Contains(err.Error(), "/etc/docker/registry/config.yml") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Whatever stands there is read or refused, and what is read is in the file, where it is said to be.
+// Whatever stands there is read or refused, and what is read is in the file, where it is said to
+// be.
 func FuzzRegistryConfiguration(f *testing.F) {
 	for _, seed := range []string{
 		"auth:\n  token:\n    realm: \"https://a/\"\n    signingalgorithms: [ES256, x]\n    autoredirect: yes\n",
 		"x: &t {realm: r}\nauth: {token: {<<: *t, service: !!str 5, issuer: *t}}\nhttp: {addr: :5000}\n",
-		"auth: &a\n  token: *a\n", "? a\n: b\n", "auth:\n  token:\n    issuer: |\n      x\n", "--- \n...\n", "- auth\n", "auth: [token]\n",
+		"auth: &a\n  token: *a\n", "? a\n: b\n", "auth:\n  token:\n    issuer: |\n      x\n", "--- \n...\n", "- auth\n",
+		"auth: [token]\n",
 	} {
 		f.Add(seed)
 	}
@@ -139,7 +153,8 @@ func FuzzRegistryConfiguration(f *testing.F) {
 		if r.Token == nil {
 			return
 		}
-		for _, s := range append(r.Token.SigningAlgorithms, r.Token.Realm, r.Token.Service, r.Token.Issuer, r.Token.RootCertBundle, r.Token.JWKS, r.Token.AutoRedirect, r.Token.AutoRedirectPath) {
+		for _, s := range append(r.Token.SigningAlgorithms, r.Token.Realm, r.Token.Service, r.Token.Issuer,
+			r.Token.RootCertBundle, r.Token.JWKS, r.Token.AutoRedirect, r.Token.AutoRedirectPath) {
 			if s.Line < 0 || s.Line > lines || s.Line == 0 && s.Value != "" {
 				t.Errorf("%+v in %d lines", s, lines)
 			}
@@ -148,8 +163,10 @@ func FuzzRegistryConfiguration(f *testing.F) {
 }
 
 func TestSectionsMergedFromAList(t *testing.T) {
-	r, err := parseRegistryConfig(t, "x: &x {realm: https://a/}\ny: &y {service: s, issuer: i}\nauth:\n  token:\n    <<: [*x, *y]\n")
-	if err != nil || r.Token == nil || r.Token.Realm.Value != "https://a/" || r.Token.Service.Value != "s" || r.Token.Issuer.Value != "i" {
+	r, err := parseRegistryConfig(t, "x: &x {realm: https://a/}\ny: &y {service: s, issuer: i}\nauth:\n  token:\n    "+
+		"<<: [*x, *y]\n")
+	if err != nil || r.Token == nil || r.Token.Realm.Value != "https://a/" || r.Token.Service.Value != "s" ||
+		r.Token.Issuer.Value != "i" {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }

@@ -31,8 +31,10 @@ func (c *checkup) examineRegistryURL() {
 
 func (c *checkup) probeRegistry(a httpClient) {
 	u, err := url.Parse(c.registry)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		c.fail("registry", "--registry is not the URL of a registry", "", "give it without a path, such as https://registry.example.com")
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" {
+		c.fail("registry", "--registry is not the URL of a registry", "",
+			"give it without a path, such as https://registry.example.com")
 		return
 	}
 	v := &registryProbe{checkup: c, httpClient: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
@@ -60,22 +62,26 @@ func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {
 	scheme, params, _ := strings.Cut(header, " ")
 	switch {
 	case r.isRedirect():
-		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()), "it is that server that clients talk to",
+		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()),
+			"it is that server that clients talk to",
 			"give its URL to --registry")
 	case r.status == http.StatusOK:
 		v.fail(subject, "it lets everybody in without a token", "everybody may pull, push and delete",
 			"put the auth.token section into the registry's configuration and restart it")
 	case r.status != http.StatusUnauthorized:
-		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()), "a registry that wants tokens answers 401",
+		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()),
+			"a registry that wants tokens answers 401",
 			"see whether the URL is the registry's, and what its log says")
 	case !strings.EqualFold(scheme, "Bearer"):
-		v.fail(subject, "it does not ask for a token, but "+quoteShort(header), "it never sends clients to this service",
+		v.fail(subject, "it does not ask for a token, but "+quoteShort(header),
+			"it never sends clients to this service",
 			"replace the registry's auth section by one with token")
 	default:
 		values := challengeParams(params)
 		realm, service = values["realm"], values["service"]
 		if realm == "" || service == "" {
-			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header), "clients do not know what to ask",
+			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header),
+				"clients do not know what to ask",
 				"set realm and service in the registry's auth.token section")
 			return "", "", false
 		}
@@ -109,11 +115,14 @@ func challengeParams(text string) map[string]string {
 func (v *registryProbe) compareRealm(realm, scheme string) {
 	const subject = "registry.realm"
 	if scheme == "https" && strings.HasPrefix(realm, "http:") {
-		v.warn(subject, "it is plain HTTP, and the registry is not", "crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
+		v.warn(subject, "it is plain HTTP, and the registry is not",
+			"crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
 			"serve the endpoint by https, and change realm in the registry's configuration")
 	}
-	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") { // the endpoint answers with and without
-		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", quoteShort(realm), v.url), "what --url finds is not what they meet",
+	// the endpoint answers with and without
+	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") {
+		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", quoteShort(realm), v.url),
+			"what --url finds is not what they meet",
 			"use the same URL as realm and for --url")
 	}
 }
@@ -125,7 +134,9 @@ func (v *registryProbe) compareService(service string) {
 	case slices.Contains(v.config.Audience, service):
 		v.ok(subject, "%q is among dockerauth's audiences", service)
 	default:
-		v.fail(subject, fmt.Sprintf("the registry calls itself %s, dockerauth's audience is %s", quoteShort(service), quotedList(v.config.Audience)),
+		v.fail(subject,
+			fmt.Sprintf("the registry calls itself %s, dockerauth's audience is %s", quoteShort(service),
+				quotedList(v.config.Audience)),
 			"requests for it are answered 400, and it refuses tokens for another",
 			"make service in the registry's auth.token section and audience in config.yml equal, letter by letter")
 	}
@@ -161,15 +172,18 @@ func (v *registryProbe) presentTokens(service string) {
 	case r.status == http.StatusOK:
 		v.ok(subject, "the registry takes dockerauth's tokens")
 	case r.status == http.StatusUnauthorized:
-		remedy := "its issuer must be " + quoteShort(v.config.Issuer) + ", and its rootcertbundle hold a copy of dockerauth's certificate; restart it after a change"
+		remedy := "its issuer must be " + quoteShort(v.config.Issuer) +
+			", and its rootcertbundle hold a copy of dockerauth's certificate; restart it after a change"
 		if v.registryConfig == "" {
 			remedy += "; check --registry-config says which of them it is"
 		}
 		v.fail(subject, "the registry refuses dockerauth's token: "+quoteShort(r.answer.message()),
-			"docker login fails with 401, as every push and pull does, although dockerauth's log says that the token was granted",
+			"docker login fails with 401, as every push and pull does, although dockerauth's log says that the token "+
+				"was granted",
 			remedy)
 	default:
-		v.fail(subject, fmt.Sprintf("dockerauth's token is answered with %d and %s", r.status, r.kind()), "a registry answers 200 or 401", "see the registry's log")
+		v.fail(subject, fmt.Sprintf("dockerauth's token is answered with %d and %s", r.status, r.kind()),
+			"a registry answers 200 or 401", "see the registry's log")
 	}
 	v.presentLongToken()
 }
@@ -186,7 +200,8 @@ func (v *registryProbe) presentLongToken() {
 	case err == nil:
 		v.warn(subject, fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()),
 			"a push with many mounts needs one as long",
-			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize 16380 (Apache)")
+			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize "+
+				"16380 (Apache)")
 	default:
 		what, why, remedy := describeRegistryError(err)
 		v.warn(subject, fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what), why, remedy)

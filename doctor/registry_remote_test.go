@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// registryLike answers as a registry does (distribution, registry/handlers/app.go): what it takes of a token is for e2e to see.
+// registryLike answers as a registry does (distribution, registry/handlers/app.go): what it takes
+// of a token is for e2e to see.
 func registryLike(realm, service string, takes func(token string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -41,11 +42,15 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 	}{
 		{"it takes dockerauth's tokens", healthy, "", "", "the registry takes dockerauth's tokens"},
 		{"it sends clients to --url", healthy, realm, "", `sends clients to "` + realm + `"`},
-		{"it sends clients to --url but for a slash", healthy, realm + "/", "", "the registry takes dockerauth's tokens"},
+		{"it sends clients to --url but for a slash", healthy, realm + "/", "",
+			"the registry takes dockerauth's tokens"},
 		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm", "not to \"" + realm + "2\""},
-		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "", "the registry takes dockerauth's tokens"},
-		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service", `calls itself "Registry.example"`},
-		{"it refuses dockerauth's tokens", registryLike(realm, "registry.example", func(string) bool { return false }), "", "error registry.token", "rootcertbundle"},
+		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "",
+			"the registry takes dockerauth's tokens"},
+		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service",
+			`calls itself "Registry.example"`},
+		{"it refuses dockerauth's tokens", registryLike(realm, "registry.example", func(string) bool { return false }),
+			"", "error registry.token", "rootcertbundle"},
 		{"it lets everybody in", serve200("{}"), "", "error registry", "without a token"},
 		{"it has a password file", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)
@@ -53,9 +58,17 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 		}), "", "error registry", "never sends clients to this service"},
 		{"it names no service", registryLike(realm, "", isToken), "", "error registry", "no realm or no service"},
 		{"it is no registry", page(404), "", "error registry", "404 and a web page"},
-		{"it is elsewhere", redirect("https://registry.example/v2/?secret"), "", "error registry", `redirected (301) to "https://registry.example/v2/"`},
-		{"long tokens do not get through", where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 4000 }, page(400))(healthy), "", "warning registry.header", "large_client_header_buffers"},
-		{"its clock is late", change(nil, func(h http.Header) { h.Set("Date", time.Now().Add(-5*time.Minute).UTC().Format(http.TimeFormat)) })(healthy), "", "error registry.clock", "behind"},
+		{"it is elsewhere", redirect("https://registry.example/v2/?secret"), "", "error registry",
+			`redirected (301) to "https://registry.example/v2/"`},
+		{"long tokens do not get through",
+			where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 4000 }, page(400))(healthy),
+			"", "warning registry.header", "large_client_header_buffers"},
+		{"its clock is late",
+			change(nil,
+				func(h http.Header) {
+					h.Set("Date",
+						time.Now().Add(-5*time.Minute).UTC().Format(http.TimeFormat))
+				})(healthy), "", "error registry.clock", "behind"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)
@@ -71,9 +84,11 @@ func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
 	}
 }
 
-// Without its file the registry says no more than no: where the file was given, the findings above have said which it is.
+// Without its file the registry says no more than no: where the file was given, the findings above
+// have said which it is.
 func TestARegistryThatRefusesUsIsLookedIntoByItsFile(t *testing.T) {
-	server := httptest.NewServer(registryLike("https://auth.example/docker/v2/token", "registry.example", func(string) bool { return false }))
+	server := httptest.NewServer(registryLike("https://auth.example/docker/v2/token", "registry.example",
+		func(string) bool { return false }))
 	defer server.Close()
 	for file, want := range map[string]bool{"": true, "registry.yml": false} {
 		c := checkupOf(t, plainConfig)
@@ -100,7 +115,8 @@ func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
 
 func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 	c := checkupOf(t, plainConfig)
-	server := httptest.NewUnstartedServer(registryLike("http://auth.example/docker/v2/token", "registry.example", isToken))
+	server := httptest.NewUnstartedServer(registryLike("http://auth.example/docker/v2/token", "registry.example",
+		isToken))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	ca := newAuthority(t)
 	server.TLS = ca.config(t)
@@ -112,7 +128,8 @@ func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 }
 
 func TestTheRegistrysURLIsOne(t *testing.T) {
-	for _, text := range []string{"registry.example.com", "https://registry.example.com/v2/", "ftp://registry.example.com", "https://u:secret@registry.example.com"} {
+	for _, text := range []string{"registry.example.com", "https://registry.example.com/v2/",
+		"ftp://registry.example.com", "https://u:secret@registry.example.com"} {
 		c := &checkup{now: time.Now, registry: text}
 		c.probeRegistry(testAsker(t, nil))
 		c.expect(t, "error registry", "not the URL of a registry")

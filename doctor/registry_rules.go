@@ -69,7 +69,8 @@ func (t registryTrust) starts(version registryVersion) error {
 		}
 		for _, c := range t.Bundle {
 			if !libtrustKnows(c.PublicKey) {
-				return fmt.Errorf("it knows RSA, P-256, P-384 and P-521, and the bundle has a certificate with another key (%T)", c.PublicKey)
+				return fmt.Errorf("it knows RSA, P-256, P-384 and P-521, and the bundle has a certificate with "+
+					"another key (%T)", c.PublicKey)
 			}
 		}
 		return nil
@@ -97,7 +98,8 @@ func libtrustKnows(public crypto.PublicKey) bool {
 }
 
 func registryAlgorithms() []string {
-	return []string{"EdDSA", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
+	return []string{"EdDSA", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256",
+		"PS384", "PS512"}
 }
 
 // accept says why a registry of that version, with this trust, issuer and service, would refuse a
@@ -177,7 +179,8 @@ func (t registryTrust) certified(x5c []string, now time.Time) (crypto.PublicKey,
 			return nil, fmt.Errorf("parse the certificate in the token: %w", err)
 		}
 	}
-	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	for _, c := range t.Bundle {
 		options.Roots.AddCert(c)
 	}
@@ -217,13 +220,15 @@ func idAt(version registryVersion, public crypto.PublicKey) string {
 }
 
 func ecThumbprint(curve string, x, y []byte) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, curve, base64.RawURLEncoding.EncodeToString(x), base64.RawURLEncoding.EncodeToString(y)))
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, curve,
+		base64.RawURLEncoding.EncodeToString(x), base64.RawURLEncoding.EncodeToString(y)))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func verify(version registryVersion, algorithm string, parts []string, key crypto.PublicKey) error {
 	method := jwt.GetSigningMethod(algorithm)
-	if method == nil || strings.HasPrefix(algorithm, "HS") || version == registry28 && !strings.HasPrefix(algorithm, "RS") && !strings.HasPrefix(algorithm, "ES") {
+	if method == nil || strings.HasPrefix(algorithm, "HS") || version == registry28 &&
+		!strings.HasPrefix(algorithm, "RS") && !strings.HasPrefix(algorithm, "ES") {
 		return fmt.Errorf("it knows no signatures by %s", algorithm)
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
@@ -247,7 +252,8 @@ func checkClaims(version registryVersion, part, issuer, service string, now time
 		return err
 	}
 	audiences := make([]string, 1)
-	if json.Unmarshal(c.Aud, &audiences[0]) != nil && (version == registry28 || json.Unmarshal(c.Aud, &audiences) != nil) {
+	if json.Unmarshal(c.Aud, &audiences[0]) != nil &&
+		(version == registry28 || json.Unmarshal(c.Aud, &audiences) != nil) {
 		return errors.New("it cannot read aud")
 	}
 	switch {

@@ -18,9 +18,11 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// The table of what registries take, for the versions that cannot be started in tests too: e2e plays 2.8 and 3.1.
+// The table of what registries take, for the versions that cannot be started in tests too: e2e
+// plays 2.8 and 3.1.
 func TestWhichRegistryTakesWhichKeyByWhichName(t *testing.T) {
-	keys := map[string]crypto.Signer{"RSA": newRSA(2048), "EC": newEC(elliptic.P256(), false), "EC with a leading zero": newEC(elliptic.P256(), true), "Ed25519": newEd25519()}
+	keys := map[string]crypto.Signer{"RSA": newRSA(2048), "EC": newEC(elliptic.P256(), false),
+		"EC with a leading zero": newEC(elliptic.P256(), true), "Ed25519": newEd25519()}
 	type row struct {
 		key, named string
 		jwks       bool
@@ -35,11 +37,15 @@ func TestWhichRegistryTakesWhichKeyByWhichName(t *testing.T) {
 	}
 	all, new3 := yes(registry28, registry30, registry31), yes(registry30, registry31)
 	rows := []row{
-		{"RSA", "x5c", false, all}, {"EC", "x5c", false, all}, {"EC with a leading zero", "x5c", false, all}, {"Ed25519", "x5c", false, new3},
-		{"RSA", "libtrust", false, yes(registry28)}, {"EC", "libtrust", false, yes(registry28)}, {"EC with a leading zero", "libtrust", false, yes(registry28)}, {"Ed25519", "libtrust", false, yes()},
-		{"RSA", "thumbprint", false, new3}, {"EC", "thumbprint", false, yes(registry31)}, {"Ed25519", "thumbprint", false, yes(registry31)},
+		{"RSA", "x5c", false, all}, {"EC", "x5c", false, all}, {"EC with a leading zero", "x5c", false, all},
+		{"Ed25519", "x5c", false, new3},
+		{"RSA", "libtrust", false, yes(registry28)}, {"EC", "libtrust", false, yes(registry28)},
+		{"EC with a leading zero", "libtrust", false, yes(registry28)}, {"Ed25519", "libtrust", false, yes()},
+		{"RSA", "thumbprint", false, new3}, {"EC", "thumbprint", false, yes(registry31)},
+		{"Ed25519", "thumbprint", false, yes(registry31)},
 		{"RSA", "x5c", true, yes()}, {"EC", "x5c", true, yes()}, {"Ed25519", "x5c", true, yes()},
-		{"RSA", "libtrust", true, new3}, {"EC with a leading zero", "libtrust", true, new3}, {"Ed25519", "thumbprint", true, new3},
+		{"RSA", "libtrust", true, new3}, {"EC with a leading zero", "libtrust", true, new3},
+		{"Ed25519", "thumbprint", true, new3},
 	}
 	for _, row := range rows {
 		t.Run(fmt.Sprintf("%s by %s, JWKS %t", row.key, row.named, row.jwks), func(t *testing.T) {
@@ -51,7 +57,8 @@ func TestWhichRegistryTakesWhichKeyByWhichName(t *testing.T) {
 			}
 			trust := registryTrust{Bundle: []*x509.Certificate{cert}}
 			if row.jwks {
-				trust = registryTrust{JWKS: []jwk{{KeyID: "another", Public: newEd25519().Public()}, {KeyID: key.KeyID(), Public: key.Public()}}}
+				trust = registryTrust{JWKS: []jwk{{KeyID: "another", Public: newEd25519().Public()},
+					{KeyID: key.KeyID(), Public: key.Public()}}}
 			}
 			token := accessToken(t, key, "i", "s")
 			for _, v := range []registryVersion{registry28, registry30, registry31} {
@@ -65,12 +72,15 @@ func TestWhichRegistryTakesWhichKeyByWhichName(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a thumbprint by RFC 7638 of a coordinate that begins with zero", func(t *testing.T) { // which loadKey refuses, for this reason
+	// which loadKey refuses, for this reason
+	t.Run("a thumbprint by RFC 7638 of a coordinate that begins with zero", func(t *testing.T) {
 		private := keys["EC with a leading zero"]
 		cert := certify(t, private)
 		id := must(jwtsign.Thumbprint(private.Public()))
-		token := forge(private, `{"typ":"JWT","alg":"ES256","kid":"`+id+`"}`, claimsOf(accessToken(t, loadKey(t, private, "", jwtsign.KeyIDLibtrust), "i", "s")))
-		says(t, registryTrust{Bundle: []*x509.Certificate{cert}}.accept(registry31, "i", "s", token, noon), "no key by the id")
+		token := forge(private, `{"typ":"JWT","alg":"ES256","kid":"`+id+`"}`,
+			claimsOf(accessToken(t, loadKey(t, private, "", jwtsign.KeyIDLibtrust), "i", "s")))
+		says(t, registryTrust{Bundle: []*x509.Certificate{cert}}.accept(registry31, "i", "s", token, noon),
+			"no key by the id")
 	})
 }
 
@@ -98,15 +108,26 @@ func TestWhatARegistryLooksAtBesidesTheKey(t *testing.T) {
 		{"a clock that is behind", ours, registry28, good, "i", "s", minute(-3), "from the future"},
 		{"another issuer", ours, registry28, good, "I", "s", noon, `from issuer "i", it wants "I"`},
 		{"another service", ours, registry31, good, "i", "S", noon, `for service ["s"], it is "S"`},
-		{"a stranger's bundle", registryTrust{Bundle: []*x509.Certificate{other}}, registry31, good, "i", "s", noon, "does not vouch"},
-		{"a certificate that has expired since", ours, registry31, good, "i", "s", noon.Add(24 * time.Hour), "does not vouch"},
-		{"signed by another", ours, registry31, good[:strings.LastIndexByte(good, '.')] + forge(newEC(elliptic.P256(), false), headerOf(good), claimsOf(good))[strings.LastIndexByte(good, '.'):], "i", "s", noon, "not by the key"},
-		{"algorithms without dockerauth's", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry31, good, "i", "s", noon, "lack ES256"},
-		{"which 2.8 does not know", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry28, good, "i", "s", noon, ""},
-		{"a list of audiences, to 2.8", ours, registry28, forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon, "cannot read aud"},
-		{"a list of audiences, to 3.x", registryTrust{JWKS: []jwk{{KeyID: must(jwtsign.LibtrustID(private.Public())), Public: private.Public()}}}, registry31, forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon, ""},
+		{"a stranger's bundle", registryTrust{Bundle: []*x509.Certificate{other}}, registry31, good, "i", "s", noon,
+			"does not vouch"},
+		{"a certificate that has expired since", ours, registry31, good, "i", "s", noon.Add(24 * time.Hour),
+			"does not vouch"},
+		{"signed by another", ours, registry31, good[:strings.LastIndexByte(good, '.')] +
+			forge(newEC(elliptic.P256(), false), headerOf(good), claimsOf(good))[strings.LastIndexByte(good, '.'):],
+			"i", "s", noon, "not by the key"},
+		{"algorithms without dockerauth's", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}},
+			registry31, good, "i", "s", noon, "lack ES256"},
+		{"which 2.8 does not know", registryTrust{Bundle: ours.Bundle, Algorithms: []string{"RS256"}}, registry28, good,
+			"i", "s", noon, ""},
+		{"a list of audiences, to 2.8", ours, registry28,
+			forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon,
+			"cannot read aud"},
+		{"a list of audiences, to 3.x",
+			registryTrust{JWKS: []jwk{{KeyID: must(jwtsign.LibtrustID(private.Public())), Public: private.Public()}}},
+			registry31, forge(private, header, strings.Replace(claimsOf(good), `"s"`, `["s"]`, 1)), "i", "s", noon, ""},
 		{"no token", ours, registry31, "x.y", "i", "s", noon, "no token"},
-		{"none", ours, registry31, encode([]byte(`{"alg":"none","kid":"x"}`)) + "." + good[strings.IndexByte(good, '.')+1:], "i", "s", noon, "no key by the id x"},
+		{"none", ours, registry31, encode([]byte(`{"alg":"none","kid":"x"}`)) + "." +
+			good[strings.IndexByte(good, '.')+1:], "i", "s", noon, "no key by the id x"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,7 +143,8 @@ func TestARegistryThatWouldNotStart(t *testing.T) {
 	says(t, registryTrust{JWKS: []jwk{{KeyID: "x"}}}.starts(registry28), "needs a rootcertbundle")
 	says(t, registryTrust{JWKS: []jwk{{KeyID: "x"}}}.starts(registry30), "")
 	says(t, registryTrust{Bundle: []*x509.Certificate{ed}}.starts(registry28), "knows RSA, P-256")
-	says(t, registryTrust{Bundle: []*x509.Certificate{ed}, Algorithms: []string{"EDDSA"}}.starts(registry31), `no signing algorithm "EDDSA"`)
+	says(t, registryTrust{Bundle: []*x509.Certificate{ed}, Algorithms: []string{"EDDSA"}}.starts(registry31),
+		`no signing algorithm "EDDSA"`)
 }
 
 func TestJWKSetsAreReadAsRegistriesReadThem(t *testing.T) {
@@ -134,14 +156,20 @@ func TestJWKSetsAreReadAsRegistriesReadThem(t *testing.T) {
 	rs := fmt.Sprintf(`{"kty":"RSA","kid":"rsa","n":%q,"e":"AQAB"}`, encode(r.N.Bytes()))
 	ed := newEd25519()
 	okp := fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","kid":"ed","x":%q}`, encode(ed.Public().(ed25519.PublicKey)))
-	keys, err := parseJWKS([]byte(`{"keys":[` + ec + "," + rs + "," + okp + `,{"kty":"oct","kid":"secret","k":"eA"},{"kty":"new"}]}`))
+	keys,
+		err := parseJWKS([]byte(`{"keys":[` + ec + "," + rs + "," + okp +
+		`,{"kty":"oct","kid":"secret","k":"eA"},{"kty":"new"}]}`))
 	if err != nil || len(keys) != 5 {
 		t.Fatalf("%d keys, %v", len(keys), err)
 	}
-	if !key.PublicKey.Equal(keys[0].Public) || !r.PublicKey.Equal(keys[1].Public) || keys[0].KeyID != "ec" || keys[0].Secret || !ed.Public().(ed25519.PublicKey).Equal(keys[2].Public) || !keys[3].Secret || keys[4].Public != nil {
+	if !key.PublicKey.Equal(keys[0].Public) || !r.PublicKey.Equal(keys[1].Public) || keys[0].KeyID != "ec" ||
+		keys[0].Secret || !ed.Public().(ed25519.PublicKey).Equal(keys[2].Public) || !keys[3].Secret ||
+		keys[4].Public != nil {
 		t.Errorf("got %+v", keys)
 	}
-	for _, bad := range []string{"", "[]", `{"keys":{}}`, `{"keys":[{"kid":"x"}]}`, `{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, `{"keys":[{"kty":"EC","crv":"P-224"}]}`, `{"keys":[{"kty":"RSA","n":"%"}]}`} {
+	for _, bad := range []string{"", "[]", `{"keys":{}}`, `{"keys":[{"kid":"x"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, `{"keys":[{"kty":"EC","crv":"P-224"}]}`,
+		`{"keys":[{"kty":"RSA","n":"%"}]}`} {
 		if _, err := parseJWKS([]byte(bad)); err == nil {
 			t.Errorf("read %s", bad)
 		}
@@ -175,7 +203,8 @@ func pemOf(cert *x509.Certificate) string {
 func loadKey(t *testing.T, key crypto.Signer, certificate string, id jwtsign.KeyID) *jwtsign.Key {
 	t.Helper()
 	private := filepath.Join(t.TempDir(), "privkey.pem")
-	writeTestFile(t, private, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))})))
+	writeTestFile(t, private,
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))})))
 	chain := ""
 	if certificate != "" {
 		chain = filepath.Join(filepath.Dir(private), "cert.pem")

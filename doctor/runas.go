@@ -39,7 +39,8 @@ type runAs struct {
 func (a *runAs) takeAccount(name string) error {
 	account, err := user.Lookup(name)
 	if err != nil {
-		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user as whom the web server or the service runs", name)
+		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user as whom the web server or "+
+			"the service runs", name)
 	}
 	a.name = name
 	a.who.UID, _ = strconv.Atoi(account.Uid) // ids are numbers
@@ -73,7 +74,8 @@ func (a *runAs) addGroups(groups string) error {
 // ids as their own, with nothing borrowed.
 func (a *runAs) identifySelf() error {
 	if err := a.run(IdentityArg, nil, &a.who); err != nil {
-		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder above it", a.name, a.program, err)
+		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder "+
+			"above it", a.name, a.program, err)
 	}
 	if a.as != nil {
 		gid := uint32(a.who.GID)

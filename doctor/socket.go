@@ -17,7 +17,8 @@ import (
 // for the service.
 func (c *checkup) examineService() {
 	for _, path := range readUnit(c.root, socketUnit).listens {
-		if strings.HasPrefix(path, "/") && !strings.Contains(path, "%") { // not a port, and no specifier (systemd.unit(5))
+		// not a port, and no specifier (systemd.unit(5))
+		if strings.HasPrefix(path, "/") && !strings.Contains(path, "%") {
 			c.examineSocket(path)
 		}
 	}
@@ -28,7 +29,8 @@ func (c *checkup) examineService() {
 
 func (c *checkup) examineSocket(path string) {
 	const why = "the web server answers 503"
-	const remedy = "systemctl start " + socketUnit + " (where the web server starts the program instead: systemctl mask " + socketUnit + ")"
+	const remedy = "systemctl start " + socketUnit +
+		" (where the web server starts the program instead: systemctl mask " + socketUnit + ")"
 	switch _, err := os.Stat(filepath.Join(c.root, path)); {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail("service", path+" is not there", why, remedy)

@@ -12,7 +12,8 @@ import (
 	"dockerauth/config"
 )
 
-// listenAt makes a socket at a place in a played machine. The kernel's list has it under the name that is used here, which is another.
+// listenAt makes a socket at a place in a played machine. The kernel's list has it under the name
+// that is used here, which is another.
 func listenAt(t *testing.T, root, path string) net.Listener {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755); err != nil {
@@ -30,11 +31,14 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 	const sock = "/run/dockerauth/dockerauth.sock"
 	unit := map[string]string{"usr/lib/systemd/system/dockerauth.socket": "[Socket]\nListenStream=" + sock + "\n"}
 	with := func(name, text string) map[string]string {
-		return map[string]string{"usr/lib/systemd/system/dockerauth.socket": unit["usr/lib/systemd/system/dockerauth.socket"], name: text}
+		const file = "usr/lib/systemd/system/dockerauth.socket"
+		return map[string]string{file: unit[file], name: text}
 	}
 	const head = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 	listed := func(flags string) map[string]string {
-		return with("proc/net/unix", head+"0000000000000000: 00000002 00000000 00010000 0001 01 22 /run/other.sock\n0000000000000000: 00000002 00000000 "+flags+" 0001 01 23 "+sock+"\n")
+		return with("proc/net/unix", head+
+			"0000000000000000: 00000002 00000000 00010000 0001 01 22 /run/other.sock\n0000000000000000: 00000002 "+
+			"00000000 "+flags+" 0001 01 23 "+sock+"\n")
 	}
 	listens := func(t *testing.T, root string) { listenAt(t, root, sock) }
 	left := func(t *testing.T, root string) {
@@ -49,14 +53,20 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		complaints, says string
 	}{
 		{"no unit", nil, nil, "", "add --url"},
-		{"a socket that was not started", unit, nil, "error service", sock + " is not there: the web server answers 503; systemctl start dockerauth.socket"},
+		{"a socket that was not started", unit, nil, "error service", sock +
+			" is not there: the web server answers 503; systemctl start dockerauth.socket"},
 		{"one that is listened on", listed("00010000"), left, "", sock + " is there"},
 		{"one that is listened on, and has another name to the kernel", unit, listens, "", sock + " is there"},
 		{"one that was left behind", unit, left, "error service", "nobody listens at " + sock},
-		{"one that is left behind, and of which there are connections", listed("00000000"), left, "error service", "nobody listens at " + sock},
+		{"one that is left behind, and of which there are connections", listed("00000000"), left, "error service",
+			"nobody listens at " + sock},
 		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", "add --url"},
-		{"a port", with("etc/systemd/system/dockerauth.socket", "[Socket]\nListenStream=127.0.0.1:9000\n"), nil, "", "add --url"},
-		{"the administrator's own place", with("etc/systemd/system/dockerauth.socket.d/place.conf", "[Socket]\nListenStream=\nListenStream=/run/mine.sock\n"), nil, "error service", "/run/mine.sock is not there"},
+		{"a port", with("etc/systemd/system/dockerauth.socket", "[Socket]\nListenStream=127.0.0.1:9000\n"), nil, "",
+			"add --url"},
+		{"the administrator's own place",
+			with("etc/systemd/system/dockerauth.socket.d/place.conf",
+				"[Socket]\nListenStream=\nListenStream=/run/mine.sock\n"), nil, "error service",
+			"/run/mine.sock is not there"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,7 +100,8 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 	}
 	uid, _ := strconv.Atoi(account.Uid)
 	unit := func(user string) map[string]string {
-		return map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Service]\nUser=" + user + "\nSupplementaryGroups=shadow\n"}
+		return map[string]string{"usr/lib/systemd/system/dockerauth.service": "[Service]\nUser=" + user +
+			"\nSupplementaryGroups=shadow\n"}
 	}
 	for _, tt := range []struct {
 		name       string
@@ -116,7 +127,8 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 			c.expect(t, tt.complaints, "you are www-data, and the service runs as dockerauth: ")
 			c.expect(t, tt.complaints, "; sudo dockerauth check --as dockerauth")
 			c.settings = &config.Config{State: config.DefaultState}
-			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "private_key", Cause: `"privkey.pem": permission denied for uid 33`, Hint: "let its group read it"}})
+			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "private_key",
+				Cause: `"privkey.pem": permission denied for uid 33`, Hint: "let its group read it"}})
 			c.examineRights()
 			c.expect(t, tt.complaints, "")
 			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "isuer", Cause: "unknown key"}})

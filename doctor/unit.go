@@ -22,7 +22,8 @@ type unit struct {
 // takes a bus. root stands for /, for tests.
 func readUnit(root, name string) unit {
 	var u unit
-	folders := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+	folders := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
+		"/usr/lib/systemd/system", "/lib/systemd/system"}
 	for _, folder := range folders {
 		path := filepath.Join(folder, name)
 		if text, err := os.ReadFile(filepath.Join(root, path)); err == nil {
@@ -84,7 +85,8 @@ func (u *unit) read(text string) {
 		case "User":
 			u.user = value
 		case "AmbientCapabilities":
-			u.readsAll = value != "" && u.readsAll || strings.Contains(value, "CAP_DAC_READ_SEARCH") || strings.Contains(value, "CAP_DAC_OVERRIDE")
+			u.readsAll = value != "" && u.readsAll || strings.Contains(value, "CAP_DAC_READ_SEARCH") ||
+				strings.Contains(value, "CAP_DAC_OVERRIDE")
 		case "Group":
 			if value != "" {
 				u.groups = append(u.groups, value)

@@ -164,7 +164,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 				bundle           string
 				complaints, says string
 			}{
-				{"that trusts us", s, s.certFile, "", "the registry takes our tokens"},
+				{"that trusts us", s, s.certFile, "", "the registry takes dockerauth's tokens"},
 				{"that trusts somebody else", s, stranger.certFile, "error registry.token", "rootcertbundle"},
 				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
 			} {

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// sysCloseRange and closeRangeCloexec are close_range(2), numbered alike on every architecture but alpha.
+	// sysCloseRange and closeRangeCloexec are close_range(2), numbered alike on every architecture
+	// but alpha.
 	sysCloseRange, closeRangeCloexec = 436, 4
 	firstOwnFD                       = 3
 )

@@ -28,8 +28,8 @@ import (
 	"dockerauth/pamauth"
 )
 
-// adminStage is a long-lived service without a door. Its PAM is played, since conversations are tested in pamauth and e2e: the user's name
-// says what comes of it.
+// adminStage is a long-lived service without a door. Its PAM is played, since conversations are
+// tested in pamauth and e2e: the user's name says what comes of it.
 type adminStage struct {
 	*reloader
 	dir, config string
@@ -40,20 +40,23 @@ type adminStage struct {
 
 var playedResults = []string{resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned}
 
-const stageConfig = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\naudience: a\npam: {confdir: pam.d, concurrency: 4}\n"
+const stageConfig = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\naudience: a\npam: {confdir: pam.d, " +
+	"concurrency: 4}\n"
 
 func newAdminStage(t *testing.T) *adminStage {
 	t.Helper()
-	s := &adminStage{dir: t.TempDir(), log: &bytes.Buffer{}, ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	s := &adminStage{dir: t.TempDir(), log: &bytes.Buffer{},
+		ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 	s.config = s.write(t, "config.yml", stageConfig)
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
 	f := newMetricSet()
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
-	d := runtimeOptions{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.requestEnded, converse: func(cfg *config.Config) pamauth.Conversation {
-		return inFrontOf(s, cfg, f)
-	}}
+	d := runtimeOptions{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.requestEnded,
+		converse: func(cfg *config.Config) pamauth.Conversation {
+			return inFrontOf(s, cfg, f)
+		}}
 	s.reloader = &reloader{metrics: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
 	return s
 }
@@ -70,7 +73,8 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 }
 
 func (s *adminStage) Hold(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
-	errs := []error{nil, pamauth.ErrRefused, pamauth.ErrBusy, pamauth.ErrBroken, fmt.Errorf("%w: %w", pamauth.ErrBroken, context.Canceled)}
+	errs := []error{nil, pamauth.ErrRefused, pamauth.ErrBusy, pamauth.ErrBroken,
+		fmt.Errorf("%w: %w", pamauth.ErrBroken, context.Canceled)}
 	for i, result := range playedResults {
 		if strings.HasPrefix(l.User, result) {
 			s.asked[i].Add(1)
@@ -103,7 +107,8 @@ func (s *adminStage) writeKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write(t, "privkey.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dockerauth"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: s.ended}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dockerauth"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: s.ended}
 	if der, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key); err != nil {
 		t.Fatal(err)
 	}
@@ -172,20 +177,30 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, status: "degraded", reason: "PAM service file"},
-		{name: "PAM broke four times", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken), status: "ok", serving: true},
-		{name: "PAM broke five times", happens: talks(resultAccepted, resultBroken, resultBroken, resultBroken, resultBroken, resultBroken), status: "degraded", reason: "no answer"},
-		{name: "PAM broke five times, and nobody noticed since", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
-			later: brokenFor, status: "ok", serving: true},
-		{name: "a no is an answer", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultRefused, resultBroken), status: "ok", serving: true},
-		{name: "who is told to wait, or hangs up, says nothing about PAM", happens: talks(resultBroken, resultBroken, resultBusy, resultAbandoned, resultAbandoned, resultAbandoned),
+		{name: "PAM broke four times", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken),
 			status: "ok", serving: true},
-		{name: "nor does he hide what is broken", happens: talks(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned, resultBroken, resultAbandoned),
+		{name: "PAM broke five times",
+			happens: talks(resultAccepted, resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
+			status:  "degraded", reason: "no answer"},
+		{name: "PAM broke five times, and nobody noticed since",
+			happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
+			later:   brokenFor, status: "ok", serving: true},
+		{name: "a no is an answer",
+			happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultRefused, resultBroken),
+			status:  "ok", serving: true},
+		{name: "who is told to wait, or hangs up, says nothing about PAM",
+			happens: talks(resultBroken, resultBroken, resultBusy, resultAbandoned, resultAbandoned, resultAbandoned),
+			status:  "ok", serving: true},
+		{name: "nor does he hide what is broken",
+			happens: talks(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned,
+				resultBroken, resultAbandoned),
 			status: "degraded", reason: "no answer"},
 		{name: "a line of the log was lost", happens: func(t *testing.T, s *adminStage) {
 			talks()(t, s)
 			s.logWriter().drop(errWriteTimeout)
 		}, status: "degraded", serving: true, reason: "the log cannot be written"},
-		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true, reason: "certificate has expired"},
+		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true,
+			reason: "certificate has expired"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -198,7 +213,8 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 			if h.Status != tt.status || h.serving != tt.serving {
 				t.Errorf("status %s, serving %t, for %q", h.Status, h.serving, h.Reasons)
 			}
-			if reasons := strings.Join(h.Reasons, "\n"); tt.reason == "" && reasons != "" || !strings.Contains(reasons, tt.reason) || len(h.Reasons) > 1 {
+			if reasons := strings.Join(h.Reasons, "\n"); tt.reason == "" && reasons != "" ||
+				!strings.Contains(reasons, tt.reason) || len(h.Reasons) > 1 {
 				t.Errorf("reasons %q, want %q", h.Reasons, tt.reason)
 			}
 			if tt.later > 0 {
@@ -226,11 +242,14 @@ func TestHealthNamesConfigurationKeyAndPAM(t *testing.T) {
 		t.Fatal(err)
 	}
 	switch {
-	case got.Config.Path != s.config || !got.Config.Good || got.Config.Loaded == nil || time.Since(*got.Config.Loaded) > time.Minute:
+	case got.Config.Path != s.config || !got.Config.Good || got.Config.Loaded == nil ||
+		time.Since(*got.Config.Loaded) > time.Minute:
 		t.Errorf("config %+v", got.Config)
-	case got.Key == nil || got.Key.Algorithm != "ES256" || got.Key.ID == "" || got.Key.NotAfter == nil || !got.Key.NotAfter.Equal(s.ended):
+	case got.Key == nil || got.Key.Algorithm != "ES256" || got.Key.ID == "" || got.Key.NotAfter == nil ||
+		!got.Key.NotAfter.Equal(s.ended):
 		t.Errorf("key %+v", got.Key)
-	case got.PAM == nil || !got.PAM.ServiceFileGood || got.PAM.Last == nil || got.PAM.Last.Kind != "broken" || got.PAM.BrokenInARow != 1:
+	case got.PAM == nil || !got.PAM.ServiceFileGood || got.PAM.Last == nil || got.PAM.Last.Kind != "broken" ||
+		got.PAM.BrokenInARow != 1:
 		t.Errorf("pam %+v", got.PAM)
 	case got.LastError == nil || got.LastError.Kind != "broken" || time.Since(got.LastError.At) > time.Minute:
 		t.Errorf("last_error %+v", got.LastError)
@@ -262,7 +281,8 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		w := s.get(tt.method, tt.path)
-		if w.Code != tt.status || w.Header().Get("Content-Type") != tt.contentType || w.Header().Get("Cache-Control") != "no-store" {
+		if w.Code != tt.status || w.Header().Get("Content-Type") != tt.contentType ||
+			w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s %s: %d %v", tt.method, tt.path, w.Code, w.Header())
 		}
 	}
@@ -277,8 +297,10 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 		person + ": yes\n", "pam: {" + person + ": 1}\n", "issuer: " + person + "\n",
 		"access:\n  - allow: [" + person + "]\n    to: [" + person + "]\n",
 		"access:\n  - allow: [pull]\n    to: [\"@" + person + " x\"]\n    from: [" + network + "9/24]\n",
-		"access: {" + person + ": [pull]}\n", "access: " + person + "\n", "pam: " + person + "\n", "state: [" + person + "\n",
-		"log: {level: " + person + "}\n", "access_token_ttl: " + secret + "\n", "\t" + person + "\n", "private_key: " + secret + "\n",
+		"access: {" + person + ": [pull]}\n", "access: " + person + "\n", "pam: " + person + "\n", "state: [" + person +
+			"\n",
+		"log: {level: " + person + "}\n", "access_token_ttl: " + secret + "\n", "\t" + person + "\n", "private_key: " +
+			secret + "\n",
 	}
 	for n, mistake := range mistakes {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -322,7 +344,8 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 	}
 }
 
-// Ten thousand requests at once, a configuration that changes and somebody who looks all the time: nothing is lost or counted twice.
+// Ten thousand requests at once, a configuration that changes and somebody who looks all the time:
+// nothing is lost or counted twice.
 func TestFiguresAgreeWithTheLog(t *testing.T) {
 	const requests, crowd = 10_000, 500
 	s := newAdminStage(t)
@@ -373,7 +396,8 @@ func TestFiguresAgreeWithTheLog(t *testing.T) {
 		total += logged
 	}
 	if total != requests || samples["dockerauth_request_duration_seconds_count"] != requests {
-		t.Errorf("%v in the log, %v durations, of %d requests", total, samples["dockerauth_request_duration_seconds_count"], requests)
+		t.Errorf("%v in the log, %v durations, of %d requests", total,
+			samples["dockerauth_request_duration_seconds_count"], requests)
 	}
 	asked := 0.0
 	for i, result := range playedResults {
@@ -383,10 +407,13 @@ func TestFiguresAgreeWithTheLog(t *testing.T) {
 		}
 		asked += want
 	}
-	if got := samples["dockerauth_pam_queue_wait_seconds_count"]; got != asked || samples["dockerauth_pam_queue_length"] != 0 {
-		t.Errorf("%v waited and %v still do, PAM was asked %v times", got, samples["dockerauth_pam_queue_length"], asked)
+	if got := samples["dockerauth_pam_queue_wait_seconds_count"]; got != asked ||
+		samples["dockerauth_pam_queue_length"] != 0 {
+		t.Errorf("%v waited and %v still do, PAM was asked %v times", got, samples["dockerauth_pam_queue_length"],
+			asked)
 	}
-	if hits := samples["dockerauth_pam_cache_hits_total"]; hits == 0 || hits > samples[`dockerauth_requests_total{outcome="granted"}`] {
+	if hits := samples["dockerauth_pam_cache_hits_total"]; hits == 0 ||
+		hits > samples[`dockerauth_requests_total{outcome="granted"}`] {
 		t.Errorf("%v answers from the cache", hits)
 	}
 }

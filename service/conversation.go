@@ -10,7 +10,8 @@ import (
 	"dockerauth/pamauth"
 )
 
-// ConversationArg is the argument with which the program starts itself to hold one PAM conversation.
+// ConversationArg is the argument with which the program starts itself to hold one PAM
+// conversation.
 const ConversationArg = "pam-conversation"
 
 // HoldConversation is what the program does that was started with ConversationArg.
@@ -24,8 +25,8 @@ func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Conversation 
 	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, "", stderr))
 }
 
-// ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this one,
-// even after an upgrade has replaced the file.
+// ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this
+// one, even after an upgrade has replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
 	return inFrontOf(child(cfg, program, os.Stderr), cfg, nil)
 }
@@ -48,7 +49,8 @@ func Stack(cfg *config.Config) pamauth.Stack {
 	return pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}
 }
 
-// CheckPAM says what is wrong with a PAM service, before any login; confdir "" = the system's folder.
+// CheckPAM says what is wrong with a PAM service, before any login; confdir "" = the system's
+// folder.
 func CheckPAM(service, confdir string) error {
 	return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 }

@@ -15,14 +15,14 @@ import (
 const (
 	// brokenMany conversations in a row without an answer are no accident.
 	brokenMany = 5
-	// brokenFor is how long they count. A health check does not ask PAM: a login costs a process, and
-	// one with a name that cannot exist would fill the log of a directory. So when a balancer has sent
-	// everybody elsewhere, only new logins find out that PAM answers again.
+	// brokenFor is how long they count. A health check does not ask PAM: a login costs a process,
+	// and one with a name that cannot exist would fill the log of a directory. So when a balancer
+	// has sent everybody elsewhere, only new logins find out that PAM answers again.
 	brokenFor = time.Minute
 )
 
-// health is the answer to /healthz. It holds fixed texts, paths and line numbers, but nothing out of
-// the files: that may be a person's name.
+// health is the answer to /healthz. It holds fixed texts, paths and line numbers, but nothing out
+// of the files: that may be a person's name.
 type health struct {
 	Status    string       `json:"status"` // "ok" or "degraded"
 	Reasons   []string     `json:"reasons"`
@@ -121,7 +121,8 @@ func expiry(key *jwtsign.Key) (notAfter time.Time, ok bool) {
 
 func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 	err := Stack(s.config).Check()
-	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: m.lastConversation.Load(), BrokenInARow: m.brokenInARow.Load()}
+	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: m.lastConversation.Load(),
+		BrokenInARow: m.brokenInARow.Load()}
 	if err != nil {
 		h.PAM.ServiceFileError = errorPlace(err)
 		h.reason("the PAM service file is not in order")
@@ -133,7 +134,8 @@ func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 	}
 }
 
-// errorPlace is where something is wrong. What is wrong there may quote a name, so only the log says it.
+// errorPlace is where something is wrong. What is wrong there may quote a name, so only the log
+// says it.
 func errorPlace(err error) string {
 	var errs config.Errors
 	if !errors.As(err, &errs) || len(errs) == 0 {

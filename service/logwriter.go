@@ -18,8 +18,8 @@ import (
 // from where.
 func openLog(path string, stderr io.Writer, dropped *atomic.Uint64) (*logWriter, error) {
 	const mode = 0o640
-	// Without O_NONBLOCK a named pipe would hold the open, and so the start, until it has a reader. If
-	// the pipe were open for reading as well, writing would not fail when its reader has gone.
+	// Without O_NONBLOCK a named pipe would hold the open, and so the start, until it has a reader.
+	// If the pipe were open for reading as well, writing would not fail when its reader has gone.
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, mode)
 	if errors.Is(err, syscall.ENXIO) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNoReader}
@@ -59,8 +59,8 @@ var errWriteTimeout = errors.New("the reader takes no more")
 var ErrNoReader = errors.New("a named pipe without a reader")
 
 // logWriter writes whole lines, one with each Write, within a bounded time. While a line cannot be
-// written, it drops and counts those that follow. When there is no room for one it says so once, and
-// starts the next one on a line of its own.
+// written, it drops and counts those that follow. When there is no room for one it says so once,
+// and starts the next one on a line of its own.
 type logWriter struct {
 	to      io.Writer
 	name    string
@@ -118,8 +118,8 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	}
 }
 
-// acquire takes the token. It fails at once while a write is stalled, so that only the first requests
-// wait.
+// acquire takes the token. It fails at once while a write is stalled, so that only the first
+// requests wait.
 func (w *logWriter) acquire(timeout <-chan time.Time) bool {
 	select {
 	case <-w.token:

@@ -16,7 +16,8 @@ import (
 	"dockerauth/config"
 )
 
-// disk stands in for one that fills up, since a real one takes a mount, which e2e makes: it takes so many bytes and then no more.
+// disk stands in for one that fills up, since a real one takes a mount, which e2e makes: it takes
+// so many bytes and then no more.
 type disk struct {
 	bytes.Buffer
 	room int
@@ -49,7 +50,8 @@ func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 		if !strings.HasPrefix(got, "one\n") || !strings.HasSuffix(got, "\nfour\nfive\n") {
 			t.Errorf("with room for %d bytes more: %q", room, got)
 		}
-		if strings.Count(said.String(), "no space left on device") != 1 || strings.Count(said.String(), "is writable again") != 1 {
+		if strings.Count(said.String(), "no space left on device") != 1 ||
+			strings.Count(said.String(), "is writable again") != 1 {
 			t.Errorf("with room for %d bytes more it was said: %q", room, said)
 		}
 	}
@@ -203,7 +205,8 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 		t.Errorf("read %q, %v", got, err)
 	}
 	_ = reader.Close()
-	if _, err := l.Write([]byte("line\n")); !errors.Is(err, syscall.EPIPE) || !strings.Contains(said.String(), "broken pipe") {
+	if _, err := l.Write([]byte("line\n")); !errors.Is(err, syscall.EPIPE) ||
+		!strings.Contains(said.String(), "broken pipe") {
 		t.Errorf("when its reader has gone: %v, said %q", err, said)
 	}
 }
@@ -211,8 +214,9 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 // What is found out when the service is put together has its place in config.yml, and a remedy.
 func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 	for name, tt := range map[string]struct{ line, want, remedy string }{
-		"a folder that all may change":  {"", ":5: pam.confdir: ", "chmod o-w"},
-		"a service without a file":      {"pam: {service: nobody-has-this}", ":6: pam.service: ", "dockerauth init makes one"},
+		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod o-w"},
+		"a service without a file": {"pam: {service: nobody-has-this}", ":6: pam.service: ",
+			"dockerauth init makes one"},
 		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o USER -m 700"},
 		"a log that is a folder":        {"log: {file: pam.d}", ":6: log.file: ", "name a file in that folder"},
 		"a log in what is no folder":    {"log: {file: cert.pem/auth.log}", ":6: log.file: ", "make the folder"},

@@ -50,7 +50,8 @@ func newMetricSet() *metricSet {
 	return &metricSet{
 		started:  time.Now(),
 		requests: metrics.NewCounts(handler.Outcomes()...),
-		// A refused password is answered at a whole second, so there is a bound just above the first ones.
+		// A refused password is answered at a whole second, so there is a bound just above the
+		// first ones.
 		requestDuration: metrics.NewHistogram(5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1100*ms, 2100*ms,
 			5000*ms, 10000*ms, 20000*ms),
 		conversations: metrics.NewCounts(resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned),

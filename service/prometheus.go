@@ -19,9 +19,11 @@ func writeMetrics(r *reloader, now time.Time) []byte {
 	p.Histogram("dockerauth_request_duration_seconds",
 		"How long token requests took; refused passwords are held back to a whole second.", m.requestDuration)
 	p.Counts("dockerauth_pam_conversations_total",
-		"PAM conversations by result; busy ones did not begin in time, abandoned ones lost their client while they waited.",
+		"PAM conversations by result; busy ones did not begin in time, abandoned ones lost their client while they "+
+			"waited.",
 		"result", m.conversations)
-	p.Gauge("dockerauth_pam_queue_length", "Logins that wait for a PAM conversation now.", float64(m.queueLength.Load()))
+	p.Gauge("dockerauth_pam_queue_length", "Logins that wait for a PAM conversation now.",
+		float64(m.queueLength.Load()))
 	p.Histogram("dockerauth_pam_queue_wait_seconds",
 		"How long logins waited for a PAM conversation, or until they gave up.", m.queueWait)
 	p.Counter("dockerauth_pam_cache_hits_total",
@@ -61,7 +63,8 @@ func writeProcessMetrics(p *metrics.Page, started time.Time) {
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(statm)); len(fields) > 1 {
 			if pages, err := strconv.ParseFloat(fields[1], 64); err == nil {
-				p.Gauge("process_resident_memory_bytes", "Memory of the process, without its PAM conversations.", pages*float64(os.Getpagesize()))
+				p.Gauge("process_resident_memory_bytes", "Memory of the process, without its PAM conversations.",
+					pages*float64(os.Getpagesize()))
 			}
 		}
 	}

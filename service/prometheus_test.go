@@ -16,10 +16,12 @@ import (
 var (
 	helpLine   = regexp.MustCompile(`^# HELP ([a-z_]+) (\S.*)$`)
 	typeLine   = regexp.MustCompile(`^# TYPE ([a-z_]+) (counter|gauge|histogram)$`)
-	sampleLine = regexp.MustCompile(`^([a-z_]+)(?:\{([a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*)\})? (\S+)$`)
+	sampleLine = regexp.MustCompile(
+		`^([a-z_]+)(?:\{([a-z]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\\n]|\\["\\n])*")*)\})? (\S+)$`)
 )
 
-// parseExposition reads a page as strictly as its format is written down, and returns its samples by name and labels, and its metrics by type.
+// parseExposition reads a page as strictly as its format is written down, and returns its samples
+// by name and labels, and its metrics by type.
 func parseExposition(t *testing.T, text string) (samples map[string]float64, kinds map[string]string) {
 	t.Helper()
 	if !strings.HasSuffix(text, "\n") {

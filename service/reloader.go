@@ -139,8 +139,8 @@ func (r *reloader) shouldReload() bool {
 	if !settled {
 		return false
 	}
-	// After a failure the cause may lie in a file that the last good configuration does not name, so
-	// each look tries again.
+	// After a failure the cause may lie in a file that the last good configuration does not name,
+	// so each look tries again.
 	return r.lastReport != "" && time.Now().After(r.retry) || !slices.Equal(now, r.loaded)
 }
 

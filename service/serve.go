@@ -26,8 +26,8 @@ import (
 // cgiMemory is when a CGI program begins to collect garbage after all, in bytes.
 const cgiMemory = 64 << 20
 
-// CGI answers the one request that a web server started the process for. It looks at no variable that
-// is not the request's.
+// CGI answers the one request that a web server started the process for. It looks at no variable
+// that is not the request's.
 func CGI(streams cli.Streams) int {
 	harden.ForgetEnvironment()
 	env := os.Environ()
@@ -124,9 +124,10 @@ func SystemdSockets() ([]net.Listener, error) {
 
 type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options) error
 
-// Run serves until SIGTERM. A bad configuration or address ends it at once, with the cause on stderr:
-// a person is watching. Behind a socket of systemd's nobody is, and systemd closes the socket of a
-// service that ends again and again: there it answers 503 until there is a usable configuration.
+// Run serves until SIGTERM. A bad configuration or address ends it at once, with the cause on
+// stderr: a person is watching. Behind a socket of systemd's nobody is, and systemd closes the
+// socket of a service that ends again and again: there it answers 503 until there is a usable
+// configuration.
 func (s Server) Run(streams cli.Streams) int {
 	os.Clearenv() // what is started from here needs none of it
 	Harden(streams.Err)

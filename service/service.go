@@ -1,5 +1,5 @@
-// Package service is the running service: it makes one http.Handler of a configuration, puts it behind
-// a front end, and sees to reload, log, metrics and health.
+// Package service is the running service: it makes one http.Handler of a configuration, puts it
+// behind a front end, and sees to reload, log, metrics and health.
 package service
 
 import (
@@ -19,9 +19,10 @@ import (
 	"dockerauth/pamauth"
 )
 
-// NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache and
-// limits of its front end before it. guard may be nil.
-func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard, log *slog.Logger) *handler.Handler {
+// NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
+// and limits of its front end before it. guard may be nil.
+func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard,
+	log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, WantsGroups(cfg)},
@@ -64,8 +65,8 @@ type runtimeOptions struct {
 	mustLog bool
 }
 
-// load reads a configuration and makes the service of it, or says what is wrong. It finds everything
-// that can be found before the first login.
+// load reads a configuration and makes the service of it, or says what is wrong. It finds
+// everything that can be found before the first login.
 func load(path string, o runtimeOptions) (*service, error) {
 	cfg, err := config.Load(path)
 	if err != nil {

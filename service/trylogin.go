@@ -10,8 +10,8 @@ import (
 	"dockerauth/pamauth"
 )
 
-// TryLogin asks for a token as the endpoint does, but uncounted and without a delay: its callers can
-// read the configuration and the key, so they are not guessing. It returns the account that PAM
+// TryLogin asks for a token as the endpoint does, but uncounted and without a delay: its callers
+// can read the configuration and the key, so they are not guessing. It returns the account that PAM
 // named, and whether the error is a refusal.
 func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamauth.Login, service string) (
 	account pamauth.Account, refused bool, err error) {
@@ -19,7 +19,8 @@ func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamau
 	endpoint := NewHandler(cfg, recorded, nil, slog.New(slog.DiscardHandler)).Endpoint
 	endpoint.FailureDelay = 0
 	_, err = endpoint.Token(context.Background(), handler.Request{
-		Grant: handler.GrantPassword, User: login.User, Password: handler.Secret(login.Password.Reveal()), Service: service,
+		Grant: handler.GrantPassword, User: login.User, Password: handler.Secret(login.Password.Reveal()),
+		Service: service,
 	})
 	return recorded.account, errors.Is(err, handler.ErrRefused), err
 }

@@ -91,8 +91,8 @@ func lookUpInChild(names []string) ([]byte, error) {
 	return child.Output()
 }
 
-// LookUpNames is what the child does. It reads names up to an empty line and prints those that do not
-// exist. It ends at once when its input does.
+// LookUpNames is what the child does. It reads names up to an empty line and prints those that do
+// not exist. It ends at once when its input does.
 func LookUpNames(streams cli.Streams) int {
 	in := bufio.NewReader(streams.In)
 	var names []string

@@ -66,10 +66,12 @@ func checkDirOwnership(path string, sticky bool) error {
 		}
 		owner, ok := info.Sys().(*syscall.Stat_t)
 		if !ok || owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
-			return fmt.Errorf("folder %s belongs to another user, who could put another key in place\n  run this as that user, or give the folder to root", real)
+			return fmt.Errorf("folder %s belongs to another user, who could put another key in place\n  run this as "+
+				"that user, or give the folder to root", real)
 		}
 		if info.Mode().Perm()&0o022 != 0 && !(sticky && info.Mode()&fs.ModeSticky != 0) {
-			return fmt.Errorf("others may write to folder %s, and could put another key in place\n  chmod go-w, or name another folder", real)
+			return fmt.Errorf("others may write to folder %s, and could put another key in place\n  chmod go-w, or "+
+				"name another folder", real)
 		}
 		if real == "/" {
 			return nil
@@ -86,7 +88,10 @@ func lockFolder(path string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names the process)", path, err)
+		return nil,
+			fmt.Errorf(
+				"lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names the process)", path,
+				err)
 	}
 	return func() { dir.Close() }, nil
 }
@@ -154,7 +159,9 @@ func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (t
 		return "", err
 	}
 	if err := f.Chown(uid, gid); err != nil {
-		return "", fmt.Errorf("give %s to its group: %w\n  run this as root, or name a group that you are in", path, errors.Unwrap(err))
+		return "",
+			fmt.Errorf("give %s to its group: %w\n  run this as root, or name a group that you are in", path,
+				errors.Unwrap(err))
 	}
 	if err := f.Chmod(mode); err != nil { // whatever the umask
 		return "", err

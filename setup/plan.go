@@ -27,7 +27,8 @@ func (s *installer) plan() error {
 	if err := s.planCertificate(draft); err != nil {
 		return err
 	}
-	if s.pam, err = plannedFileAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
+	if s.pam,
+		err = plannedFileAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
 		return err
 	}
 	if s.pam.found == nil {
@@ -56,15 +57,19 @@ func (s *installer) planConfig() (*config.Draft, error) {
 		return s.keepConfig(text)
 	}
 	if !s.config.found.Mode().IsRegular() {
-		return nil, fmt.Errorf("fill in %s: it is a symbolic link, and would become a file\n  give --dir the folder of the file that it leads to, or put a copy in its place", s.config.path)
+		return nil,
+			fmt.Errorf("fill in %s: it is a symbolic link, and would become a file\n  give --dir the folder of the "+
+				"file that it leads to, or put a copy in its place", s.config.path)
 	}
 	return s.draftConfig()
 }
 
 func (s *installer) draftConfig() (*config.Draft, error) {
 	if s.issuer == "" || s.audience == "" {
-		return nil, misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, as both will know them\n" +
-			"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
+		return nil,
+			misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, " +
+				"as both will know them\n" +
+				"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
 	}
 	s.config.content = []byte(configText(s.issuer, s.audience, s.confdir()))
 	draft, err := config.ParseDraft(s.config.path, s.config.content)
@@ -74,7 +79,8 @@ func (s *installer) draftConfig() (*config.Draft, error) {
 	}
 	// Quoting may change a value: compare.
 	if err == nil && (draft.Issuer != s.issuer || !slices.Equal(draft.Audience, []string{s.audience})) {
-		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names", s.issuer, s.audience)}
+		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names",
+			s.issuer, s.audience)}
 	}
 	return draft, err
 }
@@ -104,7 +110,8 @@ func (s *installer) confdir() string {
 }
 
 func configText(issuer, audience, confdir string) string {
-	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"", "\naudience: "+yamlText(audience)).Replace(packaging.Config)
+	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"", "\naudience: "+
+		yamlText(audience)).Replace(packaging.Config)
 	if confdir != "" {
 		text += "\n# The folder of the PAM service file \"dockerauth\".\npam:\n  confdir: " + yamlText(confdir) + "\n"
 	}
@@ -130,15 +137,20 @@ func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 	}
 	switch {
 	case s.issuer != "" && s.issuer != draft.Issuer:
-		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", draft.Issuer, s.issuer), "leave --issuer out, or edit that line: a file that has been edited is left as it is")
+		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", draft.Issuer, s.issuer),
+			"leave --issuer out, or edit that line: a file that has been edited is left as it is")
 	case s.audience != "" && !slices.Contains(draft.Audience, s.audience):
-		return wrong("audience", fmt.Sprintf("is %q, and --audience is %q", strings.Join(draft.Audience, ", "), s.audience),
+		return wrong("audience",
+			fmt.Sprintf("is %q, and --audience is %q", strings.Join(draft.Audience, ", "), s.audience),
 			"leave --audience out, or edit that line: a file that has been edited is left as it is")
 	case s.pamDir != "" && s.pamDir != cmp.Or(draft.PAM.Confdir, systemPAMDir):
-		return wrong("pam.confdir", fmt.Sprintf("is %q, and --pam-dir is %q", cmp.Or(draft.PAM.Confdir, systemPAMDir), s.pamDir),
+		return wrong("pam.confdir",
+			fmt.Sprintf("is %q, and --pam-dir is %q", cmp.Or(draft.PAM.Confdir, systemPAMDir), s.pamDir),
 			"leave --pam-dir out, or edit the file: one that has been edited is left as it is")
 	case draft.Certificate == "":
-		return wrong("certificate", "is missing, and the registry's section that is printed here is for tokens that carry their certificate", "write: certificate: cert.pem")
+		return wrong("certificate",
+			"is missing, and the registry's section that is printed here is for tokens that carry their certificate",
+			"write: certificate: cert.pem")
 	}
 	s.issuer, s.audience = draft.Issuer, cmp.Or(s.audience, draft.Audience[0])
 	return draft, nil
@@ -149,8 +161,9 @@ func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
 func (s *installer) plannedFileFor(draft *config.Draft, key, path string) (plannedFile, error) {
 	t, err := plannedFileAt(path)
 	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
-		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
-			Hint: "put the file there, or write the name of one in the folder of config.yml"}
+		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key,
+			Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
+			Hint:  "put the file there, or write the name of one in the folder of config.yml"}
 	}
 	return t, err
 }
@@ -166,7 +179,8 @@ func (s *installer) planKey(draft *config.Draft) (err error) {
 	case s.key.found != nil:
 		return s.keepKey()
 	case s.certificate.found != nil:
-		return fmt.Errorf("make %s: %s is there already, and the key that it was made for is not\n  put that key there, or move the certificate away for a new pair", s.key.path, s.certificate.path)
+		return fmt.Errorf("make %s: %s is there already, and the key that it was made for is not\n  put that key "+
+			"there, or move the certificate away for a new pair", s.key.path, s.certificate.path)
 	}
 	if err := s.chooseGroup(); err != nil {
 		return err
@@ -194,7 +208,8 @@ func (s *installer) keepKey() (err error) {
 		return err
 	}
 	if s.kind != "" && algorithmOf(s.kind) != s.signing.Algorithm() {
-		return fmt.Errorf("%s is there and signs %s, and --key-type is %s\n  leave --key-type out to keep it, or move it and its certificate away for a new pair", s.key.path, s.signing.Algorithm(), s.kind)
+		return fmt.Errorf("%s is there and signs %s, and --key-type is %s\n  leave --key-type out to keep it, or "+
+			"move it and its certificate away for a new pair", s.key.path, s.signing.Algorithm(), s.kind)
 	}
 	if s.group != "" {
 		s.notes = append(s.notes, fmt.Sprintf("%s was there and stays as it is: --group is for a new key", s.key.path))
@@ -216,8 +231,10 @@ func (s *installer) planCertificate(draft *config.Draft) (err error) {
 		return err
 	}
 	if key.Chain()[0].IsCA || len(key.Chain()) > 1 {
-		s.notes = append(s.notes, fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and anyone who has a certificate from it, could sign tokens\n"+
-			"  move it away and run this again: that makes one that is no CA", s.certificate.path))
+		s.notes = append(s.notes,
+			fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and anyone who has a "+
+				"certificate from it, could sign tokens\n"+
+				"  move it away and run this again: that makes one that is no CA", s.certificate.path))
 	}
 	return nil
 }
@@ -237,7 +254,8 @@ func (s *installer) chooseGroup() error {
 		return nil
 	}
 	if err != nil {
-		return misuse{fmt.Errorf("--group %q: there is no such group\n  make it, or name that of the user that the service runs as", name)}
+		return misuse{fmt.Errorf("--group %q: there is no such group\n  make it, or name that of the user that the "+
+			"service runs as", name)}
 	}
 	s.gid, err = strconv.Atoi(group.Gid)
 	s.key.note = "group " + name

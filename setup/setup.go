@@ -1,4 +1,5 @@
-// Package setup makes what a new installation lacks: key, certificate, config.yml and PAM service file.
+// Package setup makes what a new installation lacks: key, certificate, config.yml and PAM service
+// file.
 package setup
 
 import (
@@ -44,7 +45,8 @@ func Run(o Options, streams cli.Streams) int {
 
 func newInstaller(o Options) *installer {
 	return &installer{
-		dir: o.Dir, issuer: o.Issuer, audience: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType), group: o.Group, pamDir: o.PAMDir,
+		dir: o.Dir, issuer: o.Issuer, audience: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType),
+		group: o.Group, pamDir: o.PAMDir,
 		checkPAM: o.CheckPAM, now: time.Now,
 	}
 }
@@ -66,7 +68,8 @@ func (s *installer) install(streams cli.Streams) int {
 		fmt.Fprintf(streams.Err, "warning: %s\n", note)
 	}
 	if err != nil {
-		return cli.Fail(streams.Err, fmt.Errorf("print what to do next: %w\n  everything is made; run this again to see it", err))
+		return cli.Fail(streams.Err,
+			fmt.Errorf("print what to do next: %w\n  everything is made; run this again to see it", err))
 	}
 	return cli.ExitDone
 }
@@ -86,9 +89,11 @@ func (s *installer) check() error {
 
 // checkPrintable refuses what could not be pasted from the summary. config checks names further.
 func (s *installer) checkPrintable() error {
-	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience, "pam-dir": s.pamDir} {
+	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience,
+		"pam-dir": s.pamDir} {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
-			return fmt.Errorf("--%s %q has a character that cannot be seen\n  write letters, digits, signs and plain spaces", name, text)
+			return fmt.Errorf("--%s %q has a character that cannot be seen\n  write letters, digits, signs and plain "+
+				"spaces", name, text)
 		}
 	}
 	return s.checkRealm()

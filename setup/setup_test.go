@@ -42,7 +42,8 @@ func asked(dir string, args ...string) *installer {
 	o := Options{Dir: dir, CheckPAM: func(service, confdir string) error {
 		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 	}}
-	fields := map[string]*string{"--issuer": &o.Issuer, "--audience": &o.Audience, "--realm": &o.Realm, "--key-type": &o.KeyType, "--group": &o.Group, "--pam-dir": &o.PAMDir}
+	fields := map[string]*string{"--issuer": &o.Issuer, "--audience": &o.Audience, "--realm": &o.Realm,
+		"--key-type": &o.KeyType, "--group": &o.Group, "--pam-dir": &o.PAMDir}
 	for i := 0; i < len(args); i += 2 {
 		*fields[args[i]] = args[i+1]
 	}
@@ -87,7 +88,8 @@ func get(t *testing.T, path string) string {
 	return string(b)
 }
 
-// listing is all that can be seen of the files below a folder; whatever is written, or put in the place of something, changes it.
+// listing is all that can be seen of the files below a folder; whatever is written, or put in the
+// place of something, changes it.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -112,7 +114,8 @@ func listing(t *testing.T, dir string) string {
 			}
 			content = string(text)
 		}
-		fmt.Fprintf(&b, "%s %s %d:%d %d %d %s %q\n", path, info.Mode(), owner.Uid, owner.Gid, owner.Ino, owner.Nlink, info.ModTime(), content)
+		fmt.Fprintf(&b, "%s %s %d:%d %d %d %s %q\n", path, info.Mode(), owner.Uid, owner.Gid, owner.Ino, owner.Nlink,
+			info.ModTime(), content)
 		return nil
 	})
 	if err != nil {
@@ -130,7 +133,8 @@ func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
 			args = append([]string{"--key-type", kind}, named...)
 		}
 		mustInit(t, dir, args...)
-		for name, mode := range map[string]fs.FileMode{"": 0o755, "..": 0o755, "privkey.pem": 0o640, "cert.pem": 0o644, "config.yml": 0o644, "pam.d": 0o755, "pam.d/dockerauth": 0o644} {
+		for name, mode := range map[string]fs.FileMode{"": 0o755, "..": 0o755, "privkey.pem": 0o640, "cert.pem": 0o644,
+			"config.yml": 0o644, "pam.d": 0o755, "pam.d/dockerauth": 0o644} {
 			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
 				t.Errorf("%s %s: mode %v, want %v (%v)", kind, name, info.Mode(), mode, err)
 			}
@@ -142,10 +146,12 @@ func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cfg.Key.Algorithm() != algorithm || cfg.Issuer != "auth.example.com" || len(cfg.Audience) != 1 || cfg.Audience[0] != "registry.example.com" {
+		if cfg.Key.Algorithm() != algorithm || cfg.Issuer != "auth.example.com" || len(cfg.Audience) != 1 ||
+			cfg.Audience[0] != "registry.example.com" {
 			t.Errorf("%s: %s %q %q", kind, cfg.Key.Algorithm(), cfg.Issuer, cfg.Audience)
 		}
-		if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil || cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
+		if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil ||
+			cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
 			t.Errorf("%s: %q %v", kind, cfg.PAM.Confdir, err)
 		}
 		if got := get(t, filepath.Join(dir, "pam.d/dockerauth")); got != packaging.PAMService {
@@ -156,9 +162,12 @@ func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
 
 func TestInitWritesNamesAsTheyAre(t *testing.T) {
 	for _, name := range []string{
-		"plain", "Docker registry", `two "words"`, "it's", `both ' and "`, `back\slash`, `"`, `'`, "''", `\"`, "key: value", "a #comment", "#", "- dash", "[list]", "{a: b}",
-		"&anchor", "*alias", "!tag", "%directive", "@at", "`tick", "| block", "> fold", "? key", "null", "~", "yes", "1234", "0x1F", "1e3", "2026-01-02", "---", "...",
-		"ünïcödé", "漢字", "https://auth.example.com:8443/docker", "a,b", "=", "<<", strings.Repeat("x", 255), "\U0001F40B",
+		"plain", "Docker registry", `two "words"`, "it's", `both ' and "`, `back\slash`, `"`, `'`, "''", `\"`,
+		"key: value", "a #comment", "#", "- dash", "[list]", "{a: b}",
+		"&anchor", "*alias", "!tag", "%directive", "@at", "`tick", "| block", "> fold", "? key", "null", "~", "yes",
+		"1234", "0x1F", "1e3", "2026-01-02", "---", "...",
+		"ünïcödé", "漢字", "https://auth.example.com:8443/docker", "a,b", "=", "<<", strings.Repeat("x", 255),
+		"\U0001F40B",
 	} {
 		dir := ground(t)
 		status, _, errs := initIn(dir, "--issuer", name, "--audience", name+"?")
@@ -211,13 +220,15 @@ func TestInitOverwritesNothing(t *testing.T) {
 		t.Errorf("before\n%s\nafter\n%s", before, after)
 	}
 	// It says the same a second time, but for what was done.
-	if _, rest, _ := strings.Cut(first, "THE REGISTRY"); !strings.HasSuffix(again, rest) || strings.Contains(again, "made") || strings.Count(again, "kept") != 4 {
+	if _, rest, _ := strings.Cut(first, "THE REGISTRY"); !strings.HasSuffix(again, rest) ||
+		strings.Contains(again, "made") || strings.Count(again, "kept") != 4 {
 		t.Error(again)
 	}
 }
 
 func TestInitMakesWhatIsMissing(t *testing.T) {
-	for _, missing := range [][]string{{"cert.pem"}, {"config.yml"}, {"pam.d/dockerauth"}, {"privkey.pem", "cert.pem"}, {"config.yml", "cert.pem"}, {"config.yml", "pam.d/dockerauth", "cert.pem"}} {
+	for _, missing := range [][]string{{"cert.pem"}, {"config.yml"}, {"pam.d/dockerauth"}, {"privkey.pem", "cert.pem"},
+		{"config.yml", "cert.pem"}, {"config.yml", "pam.d/dockerauth", "cert.pem"}} {
 		dir := ground(t)
 		mustInit(t, dir, "--key-type", "ed25519", "--issuer", "auth.example.com", "--audience", "registry.example.com")
 		for _, name := range missing {
@@ -276,21 +287,35 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		status int
 		says   []string
 	}{
-		{"nothing is said", nil, nil, cli.ExitUsage, []string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
-		{"only the issuer is said", nil, []string{"--issuer", "a"}, cli.ExitUsage, []string{"--issuer and --audience are missing"}},
-		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil, cli.ExitUsage, []string{"--issuer and --audience are missing"}},
-		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage, []string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
-		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage, []string{"--group", "no such group"}},
-		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"}, cli.ExitUsage, []string{"--issuer", "cannot be seen"}},
-		{"what is not UTF-8 in a name", nil, []string{"--issuer", "a\xff", "--audience", "b"}, cli.ExitUsage, []string{"--issuer", "cannot be seen"}},
-		{"a space at the end of a name", nil, []string{"--issuer", "a ", "--audience", "b"}, cli.ExitUsage, []string{"--issuer begins or ends with a space"}},
-		{"the audience of refresh tokens", nil, []string{"--issuer", "a", "--audience", "dockerauth:refresh"}, cli.ExitUsage, []string{"--audience", "refresh tokens"}},
-		{"a key in place of a name", nil, []string{"--issuer", "-----BEGIN PRIVATE KEY-----", "--audience", "b"}, cli.ExitUsage, []string{"--issuer holds a key"}},
-		{"a realm that is no URL", nil, append([]string{"--realm", "auth.example.com"}, named...), cli.ExitUsage, []string{"--realm", "https://HOST/docker/v2/token"}},
-		{"a realm with a password", nil, append([]string{"--realm", "https://u:p@auth.example.com/"}, named...), cli.ExitUsage, []string{"--realm"}},
-		{"a realm that ends its line", nil, append([]string{"--realm", "https://a/\"\nx: y"}, named...), cli.ExitUsage, []string{"--realm"}},
+		{"nothing is said", nil, nil, cli.ExitUsage,
+			[]string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
+		{"only the issuer is said", nil, []string{"--issuer", "a"}, cli.ExitUsage,
+			[]string{"--issuer and --audience are missing"}},
+		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil,
+			cli.ExitUsage, []string{"--issuer and --audience are missing"}},
+		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
+			[]string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage,
+			[]string{"--group", "no such group"}},
+		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"},
+			cli.ExitUsage, []string{"--issuer", "cannot be seen"}},
+		{"what is not UTF-8 in a name", nil, []string{"--issuer", "a\xff", "--audience", "b"}, cli.ExitUsage,
+			[]string{"--issuer", "cannot be seen"}},
+		{"a space at the end of a name", nil, []string{"--issuer", "a ", "--audience", "b"}, cli.ExitUsage,
+			[]string{"--issuer begins or ends with a space"}},
+		{"the audience of refresh tokens", nil, []string{"--issuer", "a", "--audience", "dockerauth:refresh"},
+			cli.ExitUsage, []string{"--audience", "refresh tokens"}},
+		{"a key in place of a name", nil, []string{"--issuer", "-----BEGIN PRIVATE KEY-----", "--audience", "b"},
+			cli.ExitUsage, []string{"--issuer holds a key"}},
+		{"a realm that is no URL", nil, append([]string{"--realm", "auth.example.com"}, named...), cli.ExitUsage,
+			[]string{"--realm", "https://HOST/docker/v2/token"}},
+		{"a realm with a password", nil, append([]string{"--realm", "https://u:p@auth.example.com/"}, named...),
+			cli.ExitUsage, []string{"--realm"}},
+		{"a realm that ends its line", nil, append([]string{"--realm", "https://a/\"\nx: y"}, named...), cli.ExitUsage,
+			[]string{"--realm"}},
 
-		{"a certificate without its key", drop("privkey.pem"), named, cli.ExitError, []string{"privkey.pem: ", "cert.pem is there already", "move the certificate away"}},
+		{"a certificate without its key", drop("privkey.pem"), named, cli.ExitError,
+			[]string{"privkey.pem: ", "cert.pem is there already", "move the certificate away"}},
 		{"a certificate of another key", func(t *testing.T, dir string) {
 			key(t, dir)
 			other := ground(t)
@@ -301,22 +326,34 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
 		}, named, cli.ExitError, []string{"privkey.pem", "lets every user at the key", "chmod 640"}},
-		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError, []string{"privkey.pem", "is not PEM"}},
+		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
+			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
 			if err := os.Symlink("nowhere", filepath.Join(dir, "privkey.pem")); err != nil {
 				t.Fatal(err)
 			}
 		}, named, cli.ExitError, []string{"privkey.pem", "no such file"}},
-		{"another kind than that of the key", drop("config.yml"), append([]string{"--key-type", "rsa"}, named...), cli.ExitError, []string{"signs ES256", "--key-type is rsa", "leave --key-type out"}},
+		{"another kind than that of the key", drop("config.yml"), append([]string{"--key-type", "rsa"}, named...),
+			cli.ExitError, []string{"signs ES256", "--key-type is rsa", "leave --key-type out"}},
 
-		{"another issuer in the configuration", key, []string{"--issuer", "other.example.com"}, cli.ExitError, []string{"config.yml:9: issuer: is \"auth.example.com\"", "--issuer is \"other.example.com\"", "edit that line"}},
-		{"another audience in the configuration", key, []string{"--audience", "other"}, cli.ExitError, []string{"config.yml:10: audience: ", "--audience is \"other\""}},
-		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError, []string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
-		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError, []string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
-		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError, []string{"config.yml:9: issuer: is empty"}},
-		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named, cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
-		{"a configuration with a key elsewhere", edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, cli.ExitError, []string{"config.yml:5: private_key: there is no /srv/other.pem"}},
-		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named, cli.ExitError, []string{"config.yml: every user may change it"}},
+		{"another issuer in the configuration", key, []string{"--issuer", "other.example.com"}, cli.ExitError,
+			[]string{"config.yml:9: issuer: is \"auth.example.com\"", "--issuer is \"other.example.com\"",
+				"edit that line"}},
+		{"another audience in the configuration", key, []string{"--audience", "other"}, cli.ExitError,
+			[]string{"config.yml:10: audience: ", "--audience is \"other\""}},
+		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError,
+			[]string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
+		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
+			[]string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
+		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError,
+			[]string{"config.yml:9: issuer: is empty"}},
+		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named,
+			cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
+		{"a configuration with a key elsewhere",
+			edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, cli.ExitError,
+			[]string{"config.yml:5: private_key: there is no /srv/other.pem"}},
+		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named,
+			cli.ExitError, []string{"config.yml: every user may change it"}},
 		{"the packaged configuration behind a link", func(t *testing.T, dir string) {
 			put(t, filepath.Join(dir, "elsewhere.yml"), packaging.Config, 0o644)
 			if err := os.Symlink("elsewhere.yml", filepath.Join(dir, "config.yml")); err != nil {
@@ -329,8 +366,10 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			}
 		}, named, cli.ExitError, []string{"config.yml", "not a regular file"}},
 
-		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, named, cli.ExitError, []string{"others may write to folder", "chmod go-w"}},
-		{"a folder that is like /tmp", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o777|fs.ModeSticky) }, named, cli.ExitError, []string{"others may write to folder"}},
+		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, named,
+			cli.ExitError, []string{"others may write to folder", "chmod go-w"}},
+		{"a folder that is like /tmp", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o777|fs.ModeSticky) }, named,
+			cli.ExitError, []string{"others may write to folder"}},
 		{"a PAM folder that everybody may write to", func(t *testing.T, dir string) {
 			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
 				t.Fatal(err)
@@ -346,7 +385,8 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			}
 			before := listing(t, dir)
 			status, out, errs := initIn(dir, c.args...)
-			if status != c.status || out != "" || !strings.HasPrefix(errs, "dockerauth") && !strings.HasPrefix(errs, "flag") {
+			if status != c.status || out != "" || !strings.HasPrefix(errs, "dockerauth") &&
+				!strings.HasPrefix(errs, "flag") {
 				t.Errorf("status %d, want %d; out %q, errors %q", status, c.status, out, errs)
 			}
 			for _, part := range c.says {
@@ -364,14 +404,19 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 	}
 }
 
-// A clock that is twenty years behind makes a certificate that has expired, which is found out at the very end.
+// A clock that is twenty years behind makes a certificate that has expired, which is found out at
+// the very end.
 func TestInitTakesBackWhatItHasMade(t *testing.T) {
 	for name, before := range map[string]func(dir string){
 		"in no folder at all": func(string) {},
 		"beside a configuration": func(dir string) {
-			put(t, filepath.Join(dir, "config.yml"), configText("auth.example.com", "registry.example.com", "pam.d"), 0o644)
+			put(t, filepath.Join(dir, "config.yml"), configText("auth.example.com", "registry.example.com", "pam.d"),
+				0o644)
 		},
-		"with the packaged one":    func(dir string) { put(t, filepath.Join(dir, "config.yml"), packaging.Config, 0o644) },
+		"with the packaged one": func(dir string) {
+			put(t, filepath.Join(dir, "config.yml"), packaging.Config,
+				0o644)
+		},
 		"with an empty PAM folder": func(dir string) { _ = os.MkdirAll(filepath.Join(dir, "pam.d"), 0o755) },
 	} {
 		root := ground(t)
@@ -382,7 +427,9 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 		s := asked(dir, named...)
 		s.now = func() time.Time { return time.Now().AddDate(-20, 0, 0) }
 		status := s.install(cli.Streams{Out: &out, Err: &errs})
-		if status != cli.ExitError || !strings.Contains(errs.String(), filepath.Join(dir, "config.yml")+":6: certificate: ") || !strings.Contains(errs.String(), "expired") {
+		if status != cli.ExitError ||
+			!strings.Contains(errs.String(), filepath.Join(dir, "config.yml")+":6: certificate: ") ||
+			!strings.Contains(errs.String(), "expired") {
 			t.Errorf("%s: status %d: %s", name, status, &errs)
 		}
 		if is := listing(t, root); is != was {
@@ -396,7 +443,8 @@ func TestInitWarnsOfAPAMServiceThatWouldBeRefused(t *testing.T) {
 	dir := ground(t)
 	put(t, filepath.Join(dir, "pam.d/dockerauth"), "auth required pam_permit.so\n", 0o644)
 	status, out, errs := initIn(dir, named...)
-	if status != cli.ExitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) || !strings.Contains(errs, "account") {
+	if status != cli.ExitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) ||
+		!strings.Contains(errs, "account") {
 		t.Errorf("status %d: %s %s", status, out, errs)
 	}
 }
@@ -408,7 +456,8 @@ func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, dir)
-	if status, _, errs := initIn(dir, named...); status != cli.ExitError || !strings.Contains(errs, "another dockerauth init") {
+	if status, _, errs := initIn(dir, named...); status != cli.ExitError ||
+		!strings.Contains(errs, "another dockerauth init") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 	if after := listing(t, dir); after != before {
@@ -503,14 +552,19 @@ func TestInitWarns(t *testing.T) {
 		out  string
 		errs string
 	}{
-		"that 2.8 does not start with Ed25519":   {append([]string{"--key-type", "ed25519"}, named...), "3.x only: 2.8 does not start", ""},
-		"that passwords would go in the clear":   {append([]string{"--realm", "http://auth.example.com/docker/v2/token"}, named...), "", "--realm is http"},
-		"not of http on this machine":            {append([]string{"--realm", "http://localhost:5001/docker/v2/token"}, named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
-		"that the realm could not be found":      {[]string{"--issuer", "Our auth", "--audience", "r"}, placeholderRealm, "is a placeholder"},
+		"that 2.8 does not start with Ed25519": {append([]string{"--key-type", "ed25519"}, named...),
+			"3.x only: 2.8 does not start", ""},
+		"that passwords would go in the clear": {append([]string{"--realm",
+			"http://auth.example.com/docker/v2/token"}, named...), "", "--realm is http"},
+		"not of http on this machine": {append([]string{"--realm", "http://localhost:5001/docker/v2/token"},
+			named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
+		"that the realm could not be found": {[]string{"--issuer", "Our auth", "--audience", "r"},
+			placeholderRealm, "is a placeholder"},
 		"of whom the key can be read by, in all": {named, "The key can be read by the user ", ""},
 	} {
 		status, out, errs := initIn(ground(t), c.args...)
-		if status != cli.ExitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") || !strings.Contains(errs, c.errs) {
+		if status != cli.ExitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") ||
+			!strings.Contains(errs, c.errs) {
 			t.Errorf("%s: status %d, out %s, errors %q", name, status, out, errs)
 		}
 	}

@@ -38,12 +38,14 @@ func (s *installer) report() string {
 		return b.String()
 	}
 	s.reportWebServer(&b)
-	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path), shellWord(s.resolveRealm()))
+	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path),
+		shellWord(s.resolveRealm()))
 	return b.String()
 }
 
 // unitDirs are where systemd looks for units, without generated ones (systemd.unit(5)).
-var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
+	"/usr/lib/systemd/system", "/lib/systemd/system"}
 
 // packaged reports that a package has installed a service for this folder, and its web server
 // files.
@@ -89,7 +91,8 @@ func (s *installer) reportFiles(b *strings.Builder) {
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	if readers := s.readers(); readers != "" {
-		fmt.Fprintf(b, "\nThe key can be read by %s only. If the service runs as another:\nchgrp ITS-GROUP %s\n", readers, shellWord(s.key.path))
+		fmt.Fprintf(b, "\nThe key can be read by %s only. If the service runs as another:\nchgrp ITS-GROUP %s\n",
+			readers, shellWord(s.key.path))
 	}
 }
 
@@ -137,7 +140,8 @@ auth:
 The bundle is a copy of the certificate with nothing else in it. With both in place restart the registry.
 
 install -D -m 644 %s %[5]s
-`, kinds, yamlText(s.resolveRealm()), yamlText(s.audience), yamlText(s.issuer), registryBundle, shellWord(s.certificate.path))
+`, kinds, yamlText(s.resolveRealm()), yamlText(s.audience), yamlText(s.issuer), registryBundle,
+		shellWord(s.certificate.path))
 }
 
 func (s *installer) reportWebServer(b *strings.Builder) {
@@ -181,7 +185,8 @@ location ~ ^/(docker/v2|auth)/token/?$ {
     client_max_body_size 64k;
     fastcgi_max_temp_file_size 0;
 }
-`, shellWord(program), shellWord(s.config.path), ownSocket, s.installCGI(program, cgi), apacheText(cgi), apacheText(filepath.Dir(cgi)), apacheText(filepath.Base(cgi)))
+`, shellWord(program), shellWord(s.config.path), ownSocket, s.installCGI(program, cgi), apacheText(cgi),
+		apacheText(filepath.Dir(cgi)), apacheText(filepath.Base(cgi)))
 }
 
 // cgiProgram is a path from which the program finds this configuration.
@@ -230,7 +235,9 @@ func (s *installer) resolveRealm() string {
 		return s.realm
 	}
 	s.realm = placeholderRealm
-	s.notes = append(s.notes, "the issuer is no host name, so realm in the registry's section is a placeholder\n  write the address of the web server there, or run this again with --realm https://HOST"+tokenPath)
+	s.notes = append(s.notes,
+		"the issuer is no host name, so realm in the registry's section is a placeholder\n  write the address of the "+
+			"web server there, or run this again with --realm https://HOST"+tokenPath)
 	return placeholderRealm
 }
 
@@ -260,9 +267,13 @@ func (s *installer) checkRealm() error {
 		return nil
 	}
 	u, err := url.Parse(s.realm)
-	bad := err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != ""
-	if bad || strings.ContainsFunc(s.realm, func(c rune) bool { return c <= ' ' || c > unicode.MaxASCII || strings.ContainsRune(`"'\<>`, c) }) {
-		return errors.New("--realm is not the address of a token endpoint\n  write it as clients see it: https://HOST" + tokenPath)
+	bad := err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != ""
+	if bad ||
+		strings.ContainsFunc(s.realm,
+			func(c rune) bool { return c <= ' ' || c > unicode.MaxASCII || strings.ContainsRune(`"'\<>`, c) }) {
+		return errors.New("--realm is not the address of a token endpoint\n  write it as clients see it: https://HOST" +
+			tokenPath)
 	}
 	if u.Scheme == "http" && !isLoopbackHost(u.Hostname()) {
 		s.notes = append(s.notes, "--realm is http: everybody's password goes over the network for all to read")
@@ -278,7 +289,8 @@ func isLoopbackHost(host string) bool {
 // shellWord is one word to a shell.
 func shellWord(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return !strings.ContainsRune("/._-+:@%,", c) && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+		return !strings.ContainsRune("/._-+:@%,", c) && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') &&
+			(c < '0' || c > '9')
 	}) {
 		return s
 	}

@@ -36,7 +36,8 @@ type shardFile struct {
 // name elsewhere, nothing that makes a call wait.
 func openShard(root *os.Root, number byte, flag int) (shardFile, error) {
 	name := shardName(number)
-	const notWaiting = syscall.O_NONBLOCK | syscall.O_NOCTTY // for the other end of a FIFO, for a lease to be given back
+	// for the other end of a FIFO, for a lease to be given back
+	const notWaiting = syscall.O_NONBLOCK | syscall.O_NOCTTY
 	file, err := root.OpenFile(name, flag|notWaiting, 0o600)
 	if err != nil {
 		if info, statErr := root.Lstat(name); statErr == nil && !info.Mode().IsRegular() {

@@ -66,7 +66,8 @@ func (f *Folder) check(root *os.Root) error {
 		return err
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to another account than this process's\n  chown %d %s", f.path, os.Geteuid(), f.path)
+		return fmt.Errorf("%s belongs to another account than this process's\n  chown %d %s", f.path, os.Geteuid(),
+			f.path)
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
 		return fmt.Errorf("%s is open to others: mode %#o\n  chmod 0700 %s", f.path, mode, f.path)
@@ -120,7 +121,8 @@ func load(root *os.Root, number byte) (shard, error) {
 // damageOf turns errForeignFile into ErrDamaged.
 func damageOf(root *os.Root, number byte, err error) error {
 	if errors.Is(err, errForeignFile) {
-		return fmt.Errorf("%s is %w and counts as empty: %w", filepath.Join(root.Name(), shardName(number)), ErrDamaged, err)
+		return fmt.Errorf("%s is %w and counts as empty: %w", filepath.Join(root.Name(), shardName(number)), ErrDamaged,
+			err)
 	}
 	return err
 }

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// victim is a file outside of the folder that the owner of the folder wants read or written by somebody with more rights.
+// victim is a file outside of the folder that the owner of the folder wants read or written by
+// somebody with more rights.
 type victim struct{ path, content string }
 
 func newVictim(t *testing.T, content string) victim {
@@ -40,8 +41,11 @@ func exists(path string) bool {
 
 // aliens are what may lie in the place of a file of ours.
 var aliens = map[string]func(path string, v victim) error{
-	"a symbolic link to a file outside":  func(path string, v victim) error { return os.Symlink(v.path, path) },
-	"a symbolic link to nothing outside": func(path string, v victim) error { return os.Symlink(filepath.Join(filepath.Dir(v.path), "new"), path) },
+	"a symbolic link to a file outside": func(path string, v victim) error { return os.Symlink(v.path, path) },
+	"a symbolic link to nothing outside": func(path string,
+		v victim) error {
+		return os.Symlink(filepath.Join(filepath.Dir(v.path), "new"), path)
+	},
 	"a relative symbolic link that leads out": func(path string, v victim) error {
 		target, err := filepath.Rel(filepath.Dir(path), v.path)
 		if err != nil {
@@ -53,7 +57,8 @@ var aliens = map[string]func(path string, v victim) error{
 	"a hard link to a file outside": func(path string, v victim) error { return os.Link(v.path, path) },
 	"a FIFO":                        func(path string, _ victim) error { return syscall.Mkfifo(path, 0o600) },
 	"a socket": func(path string, _ victim) error {
-		short := filepath.Join(os.TempDir(), filepath.Base(filepath.Dir(filepath.Dir(path)))+".socket") // a socket's path is at most 107 bytes
+		// a socket's path is at most 107 bytes
+		short := filepath.Join(os.TempDir(), filepath.Base(filepath.Dir(filepath.Dir(path)))+".socket")
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short})
 		if err != nil {
 			return err
@@ -202,7 +207,8 @@ func TestOpenFolder(t *testing.T) {
 	if err := os.WriteFile(in("file"), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, mode := range map[string]os.FileMode{"closed": 0o700, "group reads": 0o750, "group writes": 0o770, "others read": 0o704, "others write": 0o702, "others pass": 0o701, "shared": 0o777 | os.ModeSticky} {
+	for name, mode := range map[string]os.FileMode{"closed": 0o700, "group reads": 0o750, "group writes": 0o770,
+		"others read": 0o704, "others write": 0o702, "others pass": 0o701, "shared": 0o777 | os.ModeSticky} {
 		if err := os.Mkdir(in(name), 0o700); err != nil {
 			t.Fatal(err)
 		}

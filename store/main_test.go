@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// The arguments that make the test binary a process that uses a folder: writerArgument FOLDER KEY…, holderArgument FOLDER KEY.
+// The arguments that make the test binary a process that uses a folder: writerArgument FOLDER KEY…,
+// holderArgument FOLDER KEY.
 const (
 	writerArgument = "write"
 	holderArgument = "hold"
@@ -65,8 +66,8 @@ func hold(folder, key string) error {
 	})
 }
 
-// inChild runs a test once more in a process of its own, which it may spoil, with a folder that outlives it. In the parent it returns "", when
-// that is done.
+// inChild runs a test once more in a process of its own, which it may spoil, with a folder that
+// outlives it. In the parent it returns "", when that is done.
 func inChild(t *testing.T) (folder string) {
 	t.Helper()
 	const mark = "STATE_TEST_FOLDER"

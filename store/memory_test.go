@@ -136,10 +136,12 @@ func testStore(t *testing.T, s Store, c *clock) {
 		if _, err := s.Get(long + "k"); !errors.Is(err, ErrTooLong) {
 			t.Errorf("a key: %v", err)
 		}
-		if err := s.Update(long+"k", func([]byte) ([]byte, time.Time) { return nil, end }); !errors.Is(err, ErrTooLong) {
+		if err := s.Update(long+"k", func([]byte) ([]byte, time.Time) { return nil, end }); !errors.Is(err,
+			ErrTooLong) {
 			t.Errorf("a key: %v", err)
 		}
-		if err := s.Update(long, func([]byte) ([]byte, time.Time) { return make([]byte, MaxRecord+1), end }); !errors.Is(err, ErrTooLong) {
+		if err := s.Update(long,
+			func([]byte) ([]byte, time.Time) { return make([]byte, MaxRecord+1), end }); !errors.Is(err, ErrTooLong) {
 			t.Errorf("a record: %v", err)
 		}
 		expect(t, s, long, strings.Repeat("r", MaxRecord))

@@ -91,7 +91,8 @@ func TestTenProcessesCountExactly(t *testing.T) {
 	}
 }
 
-// A writer that dies has done its last update or not; it takes nothing with it and leaves nothing behind that the next does not clear away.
+// A writer that dies has done its last update or not; it takes nothing with it and leaves nothing
+// behind that the next does not clear away.
 func TestWritersThatAreKilledCostNothing(t *testing.T) {
 	const writers, lives = 5, 8
 	f := newFolder(t)
@@ -118,8 +119,9 @@ func TestWritersThatAreKilledCostNothing(t *testing.T) {
 	}
 }
 
-// Readers take no lock: what they see is whole all the same, also in a file of many pages, and never older than what they saw before. The first writes
-// only append to what stands in the slot, so that a reader who is late finds the header's sum right.
+// Readers take no lock: what they see is whole all the same, also in a file of many pages, and
+// never older than what they saw before. The first writes only append to what stands in the slot,
+// so that a reader who is late finds the header's sum right.
 func TestAReaderSeesOneStateOrTheNext(t *testing.T) {
 	f := newFolder(t)
 	keys := keysOfOneShard(100)

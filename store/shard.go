@@ -29,7 +29,8 @@ const (
 	entryHeader = len(id{}) + 8 + 2
 
 	shards = 256
-	// maxFolder bounds the records of a folder: 25 MB with records of 100 bytes, 210 MB at the very most.
+	// maxFolder bounds the records of a folder: 25 MB with records of 100 bytes, 210 MB at the very
+	// most.
 	maxFolder  = 100_000
 	maxEntries = maxFolder / shards
 	maxRecords = maxEntries * (entryHeader + MaxRecord) // bytes

@@ -44,7 +44,8 @@ func repair(content []byte) {
 	copy(content, h.encode())
 }
 
-// Whatever is read as a shard has the right checksum, belongs there, is within bounds, and is written as the same bytes.
+// Whatever is read as a shard has the right checksum, belongs there, is within bounds, and is
+// written as the same bytes.
 func FuzzShard(f *testing.F) {
 	seeds := shardSeeds()
 	if len(seeds) == 0 {
@@ -133,7 +134,8 @@ func TestNoTruncationAndNoTurnedBitPasses(t *testing.T) {
 	}
 }
 
-// An upgrade finds the records of the release before, or counts the version in magic up. The sums were computed elsewhere.
+// An upgrade finds the records of the release before, or counts the version in magic up. The sums
+// were computed elsewhere.
 func TestTheFormatStays(t *testing.T) {
 	const want = "6461537461746501" + "0000000000000103" + "00000020" + "3211e67e" +
 		"07010000000000000000000000000000" + "000001a3185c5000" + "0006" + "7265636f7264"
@@ -148,7 +150,8 @@ func TestTheFormatStays(t *testing.T) {
 	}
 }
 
-// However far the write of a slot came before its writer died, the state before or the new one stands, and the next update writes the newer.
+// However far the write of a slot came before its writer died, the state before or the new one
+// stands, and the next update writes the newer.
 func TestAWriteThatWasCutOffAnywhereLeavesTheStateBefore(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
@@ -177,7 +180,8 @@ func TestAWriteThatWasCutOffAnywhereLeavesTheStateBefore(t *testing.T) {
 	}
 }
 
-// Without the lock a reader cannot know whether the newest slot is being written or, since it is late, written over: then the other is too old.
+// Without the lock a reader cannot know whether the newest slot is being written or, since it is
+// late, written over: then the other is too old.
 func TestTheOlderSlotIsBelievedOnlyUnderTheLock(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
