@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What one request costs in the CGI door, process and all, and what ten
+// What one request costs in the CGI front end, process and all, and what ten
 // thousand rules add to it.
 func BenchmarkCGIRequest(b *testing.B) {
 	var rules strings.Builder

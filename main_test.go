@@ -24,7 +24,7 @@ import (
 )
 
 // beTheProgram is the name under which the test binary is the program: so the
-// long-lived doors run under the race detector. (A variable cannot do it, since
+// long-lived front ends run under the race detector. (A variable cannot do it, since
 // the program starts itself with none.)
 const beTheProgram = "dockerauth-of-the-tests"
 
@@ -249,7 +249,7 @@ func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) 
 	}
 }
 
-// serve starts the HTTP door and returns its URL and what it logs.
+// serve starts the HTTP front end and returns its URL and what it logs.
 func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
 	return serveWith(t, program, nil, inherited...)
@@ -357,7 +357,7 @@ func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
 	}
 }
 
-// handedOver starts a door that inherits its socket as systemd hands it over (sd_listen_fds(3)), and returns its URL and what it logs.
+// handedOver starts a front end that inherits its socket as systemd hands it over (sd_listen_fds(3)), and returns its URL and what it logs.
 func handedOver(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -452,8 +452,8 @@ func TestSIGTERMEndsALongLivedDoorWithStatus0(t *testing.T) {
 	}
 }
 
-// The files in /proc of a process that is not dumpable belong to root,
-// whoever runs it (proc(5)).
+// The files in /proc of a process that is not dumpable belong to root
+// (proc(5)).
 func TestThePasswordInACGIEnvironmentCannotBeReadByOthersOfTheSameUser(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	cmd := exec.Command(program)

@@ -597,7 +597,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 }
 
 // An install of the README's kind lets its starter borrow the group shadow: what check starts
-// itself with must not lend it to him.
+// itself with must not lend it to the starter.
 func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
 	needsRoot(t)
 	p := newPatient(t)

@@ -559,7 +559,7 @@ func (a authority) config(t *testing.T) *tls.Config {
 }
 
 func TestTheWebServersCertificateIsJudged(t *testing.T) {
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, unknownCA := newAuthority(t), newAuthority(t)
 	const days = 24 * time.Hour
 	for _, test := range []struct {
 		name             string
@@ -571,7 +571,7 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 		{"over", ca.issue(t, "", -90*days, -days), "error url", "expired"},
 		{"not yet good", ca.issue(t, "", days, 90*days), "error url", "it is not that time"},
 		{"for another name", ca.issue(t, "else.example", -days, 90*days), "error url", `for "else.example"`},
-		{"from a CA that is not known here", stranger.issue(t, "", -days, 90*days), "error url", "fullchain.pem"},
+		{"from a CA that is not known here", unknownCA.issue(t, "", -days, 90*days), "error url", "fullchain.pem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)

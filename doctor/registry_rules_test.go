@@ -108,7 +108,7 @@ func TestWhatARegistryLooksAtBesidesTheKey(t *testing.T) {
 		{"a clock that is behind", ours, registry28, good, "i", "s", minute(-3), "from the future"},
 		{"another issuer", ours, registry28, good, "I", "s", noon, `from issuer "i", it wants "I"`},
 		{"another service", ours, registry31, good, "i", "S", noon, `for service ["s"], it is "S"`},
-		{"a stranger's bundle", registryTrust{Bundle: []*x509.Certificate{other}}, registry31, good, "i", "s", noon,
+		{"another's bundle", registryTrust{Bundle: []*x509.Certificate{other}}, registry31, good, "i", "s", noon,
 			"does not vouch"},
 		{"a certificate that has expired since", ours, registry31, good, "i", "s", noon.Add(24 * time.Hour),
 			"does not vouch"},

@@ -44,9 +44,9 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 	bundle := func(make func(t *testing.T, p *patient) string) func(*testing.T, *patient) {
 		return func(t *testing.T, p *patient) { p.write(t, "bundle.pem", make(t, p)) }
 	}
-	stranger := func(t *testing.T, change func(*x509.Certificate)) string {
+	otherCert := func(t *testing.T, change func(*x509.Certificate)) string {
 		return selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) {
-			c.Subject.CommonName = "stranger"
+			c.Subject.CommonName = "other"
 			if change != nil {
 				change(c)
 			}
@@ -139,21 +139,21 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 				return p.read(t, "cert.pem") +
 					p.read(t, "privkey.pem")
 			}), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
-		{name: "a stranger's bundle", make: bundle(func(t *testing.T, _ *patient) string { return stranger(t, nil) }),
+		{name: "another's bundle", make: bundle(func(t *testing.T, _ *patient) string { return otherCert(t, nil) }),
 			want: wanted{levelError, "registry 2.8, 3.0, 3.1",
 				"would refuse dockerauth's tokens: its bundle does not vouch"}},
-		{name: "a stranger beside us",
-			make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + stranger(t, nil) }),
+		{name: "another certificate beside dockerauth's",
+			make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + otherCert(t, nil) }),
 			want: wanted{levelError, "registry.rootcertbundle",
-				`certificate 2 in it, "CN=stranger", is not dockerauth's: anyone who has its key can sign tokens`}},
-		{name: "a stranger who has expired", make: bundle(func(t *testing.T, p *patient) string {
+				`certificate 2 in it, "CN=other", is not dockerauth's: anyone who has its key can sign tokens`}},
+		{name: "another certificate that has expired", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") +
-				stranger(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+				otherCert(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 		}), want: wanted{levelError, "registry.rootcertbundle", "is not dockerauth's and has expired on"}},
 		{name: "a CA", make: bundle(func(t *testing.T, p *patient) string {
-			return p.read(t, "cert.pem") + stranger(t, func(c *x509.Certificate) { c.IsCA = true })
+			return p.read(t, "cert.pem") + otherCert(t, func(c *x509.Certificate) { c.IsCA = true })
 		}), want: wanted{levelError, "registry.rootcertbundle",
-			`certificate 2 in it, "CN=stranger", is one of a CA: ` +
+			`certificate 2 in it, "CN=other", is one of a CA: ` +
 				"every certificate in rootcertbundle is a root of trust"}},
 		{name: "a public CA's chain, as in the old guide", make: func(t *testing.T, p *patient) {
 			ca := newEC(elliptic.P256(), false)
@@ -205,7 +205,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			want: wanted{levelError, "registry 3.1", "it has no rootcertbundle to hold it against"}},
 		{name: "a secret in a JWKS", make: jwks(`{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`),
 			want: wanted{levelError, "registry.jwks", "with its secret part"}},
-		{name: "a stranger's key in a JWKS",
+		{name: "another's key in a JWKS",
 			make: jwks(
 				`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`),
 			want: wanted{levelError, "registry.jwks", `the key "x" in it is not dockerauth's`}},

@@ -39,8 +39,8 @@ type runAs struct {
 func (a *runAs) takeAccount(name string) error {
 	account, err := user.Lookup(name)
 	if err != nil {
-		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user as whom the web server or "+
-			"the service runs", name)
+		return fmt.Errorf("there is no account %q on this machine\n  --as wants the user of the web server or "+
+			"of the service", name)
 	}
 	a.name = name
 	a.who.UID, _ = strconv.Atoi(account.Uid) // ids are numbers

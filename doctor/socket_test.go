@@ -112,9 +112,9 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 	}{
 		{"somebody else", unit("dockerauth"), "", uid, "error rights"},
 		{"the service's user", unit(webUser), "", uid, ""},
-		{"the service's user by his number", unit(account.Uid), "", uid, ""},
+		{"the service's user by number", unit(account.Uid), "", uid, ""},
 		{"root", unit("dockerauth"), "", 0, ""},
-		{"anyone who says as whom", unit("dockerauth"), webUser, uid, ""},
+		{"anyone with --as", unit("dockerauth"), webUser, uid, ""},
 		{"no service", nil, "", uid, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

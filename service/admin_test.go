@@ -28,7 +28,7 @@ import (
 	"dockerauth/pamauth"
 )
 
-// adminStage is a long-lived service without a door. Its PAM is played, since conversations are
+// adminStage is a long-lived service without a front end. Its PAM is played, since conversations are
 // tested in pamauth and e2e: the user's name says what comes of it.
 type adminStage struct {
 	*reloader
@@ -166,7 +166,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 			s.write(t, "config.yml", "isuer: typo\n")
 			_ = s.reload()
 		}, status: "degraded", serving: true, reason: "the last good one is in force"},
-		{name: "one that was mended", happens: func(t *testing.T, s *adminStage) {
+		{name: "one that was fixed", happens: func(t *testing.T, s *adminStage) {
 			s.write(t, "config.yml", "isuer: typo\n")
 			_ = s.reload()
 			s.write(t, "config.yml", stageConfig)
@@ -191,7 +191,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 		{name: "who is told to wait, or hangs up, says nothing about PAM",
 			happens: talks(resultBroken, resultBroken, resultBusy, resultAbandoned, resultAbandoned, resultAbandoned),
 			status:  "ok", serving: true},
-		{name: "nor does he hide what is broken",
+		{name: "nor does it hide what is broken",
 			happens: talks(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned,
 				resultBroken, resultAbandoned),
 			status: "degraded", reason: "no answer"},
@@ -288,7 +288,7 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 	}
 }
 
-// Whoever can connect must not learn who has an account, from where they come or what is secret.
+// Anyone who can connect must not learn who has an account, from where they come or what is secret.
 func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 	const person, secret, network = "lieschen", "mueller-123", "192.0.2."
 	mistakes := []string{
@@ -349,7 +349,7 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 func TestFiguresAgreeWithTheLog(t *testing.T) {
 	const requests, crowd = 10_000, 500
 	s := newAdminStage(t)
-	// With few seats a slow machine has some give up waiting for one, whom PAM never hears of.
+	// With a low limit, some logins on a slow machine give up waiting, and PAM is never asked.
 	s.write(t, "config.yml", strings.Replace(stageConfig, "concurrency: 4", "concurrency: 256", 1))
 	s.mustReload(t)
 	var work sync.WaitGroup

@@ -95,10 +95,10 @@ func TestOperationsListsEveryFigure(t *testing.T) {
 	}
 }
 
-// A lock that comes while a login waits says nothing about PAM: a stranger brings it about.
+// A lock that comes while a login waits says nothing about PAM: any client can bring it about.
 func TestWhoIsLockedOutWhileWaitingBreaksNothing(t *testing.T) {
 	locked := &handler.Throttled{After: time.Second, Cause: "this address is locked"}
-	for _, err := range []error{locked, fmt.Errorf("a skin's words: %w", locked)} {
+	for _, err := range []error{locked, fmt.Errorf("a wrapper's words: %w", locked)} {
 		if got := resultOf(err); got != resultBusy {
 			t.Errorf("%v counts as %s", err, got)
 		}

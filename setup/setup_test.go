@@ -560,7 +560,7 @@ func TestInitWarns(t *testing.T) {
 			named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
 		"that the realm could not be found": {[]string{"--issuer", "Our auth", "--audience", "r"},
 			placeholderRealm, "is a placeholder"},
-		"of whom the key can be read by, in all": {named, "The key can be read by the user ", ""},
+		"of the users who can read the key": {named, "The key can be read by the user ", ""},
 	} {
 		status, out, errs := initIn(ground(t), c.args...)
 		if status != cli.ExitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") ||
