@@ -10,9 +10,6 @@ import (
 	"dockerauth/access"
 )
 
-// ruleKeys are those of one rule in the section access.
-var ruleKeys = []string{"allow", "repositories", "to", "from", "services", "types", "min_gid"}
-
 const rulesHint = `write a list of rules: - {allow: [pull], repositories: ["public/**"], to: [anyone]}`
 
 // access reads the rules. A section without any grants nothing to anyone, which is not the same as no section.
@@ -66,7 +63,7 @@ func (r *reader) rule(section string, v *node) access.Rule {
 		return rule
 	}
 	for i, f := range v.fields {
-		if !contains(ruleKeys, f.key) {
+		if !slices.Contains(ruleKeys, f.key) {
 			r.unknown(section, f, ruleKeys)
 			continue
 		}
@@ -96,22 +93,6 @@ func (r *reader) ruleKey(rule *access.Rule, f field) {
 	case "min_gid":
 		rule.MinGID = r.groupID("access.min_gid", v)
 	}
-}
-
-// list takes one text or several.
-func (r *reader) list(key string, v node) []string {
-	if v.kind == kindText {
-		v = node{line: v.line, kind: kindList, items: []node{v}}
-	}
-	return r.names(key, v)
-}
-
-// filled refuses an empty list where leaving the key out means "all": the two are too easily taken for each other.
-func (r *reader) filled(key string, v node) []string {
-	if v.kind == kindList && len(v.items) == 0 {
-		r.fail(v.line, key, "is an empty list", "leave the key out if there is no restriction")
-	}
-	return r.list(key, v)
 }
 
 func (r *reader) groupID(key string, v node) *int {

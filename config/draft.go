@@ -15,9 +15,6 @@ type Draft struct {
 // Line is where a key stands, such as "pam.confdir"; 0 = it does not.
 func (d *Draft) Line(key string) int { return d.lines[key] }
 
-// ReadFile returns the text of a configuration, if it is a file that Load would take.
-func ReadFile(path string) ([]byte, error) { return read(path) }
-
 // ParseDraft reads the text of the configuration at path. The error is an Errors, as that of Load.
 func ParseDraft(path string, text []byte) (*Draft, error) {
 	absolute, err := filepath.Abs(path)

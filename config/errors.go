@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,10 +56,12 @@ func (e Errors) sorted() Errors {
 
 func order(e Error) int {
 	if e.Line == 0 {
-		return maxFile + 2 // more lines than a file has
+		return math.MaxInt
 	}
 	return e.Line
 }
+
+const pathHint = "write the path of the file, and keep the key out of config.yml"
 
 // maxQuoted bounds what an error repeats of a file.
 const maxQuoted = 256

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -142,7 +143,7 @@ func (s *scanner) next(column int, text string) bool {
 func (s *scanner) braces(text string) bool {
 	for {
 		name, value, found := strings.Cut(strings.TrimLeft(text, " "), ": ")
-		if !found || !contains(ruleKeys, name) {
+		if !found || !slices.Contains(ruleKeys, name) {
 			return false
 		}
 		f := s.newField(name)
@@ -161,7 +162,7 @@ func (s *scanner) braces(text string) bool {
 
 func (s *scanner) key(text string) bool {
 	name, value, found := strings.Cut(text, ":")
-	if !found || !contains(ruleKeys, name) || value != "" && value[0] != ' ' {
+	if !found || !slices.Contains(ruleKeys, name) || value != "" && value[0] != ' ' {
 		return false
 	}
 	s.open, s.items = false, 0

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,7 +28,7 @@ func meant(prefix, key string, known []string) string {
 		prefix string
 		keys   []string
 	}{{"", topKeys}, {"pam", pamKeys}, {"log", logKeys}} {
-		if s.prefix == prefix || !contains(s.keys, key) {
+		if s.prefix == prefix || !slices.Contains(s.keys, key) {
 			continue
 		}
 		if s.prefix == "" {

@@ -11,7 +11,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// node is a value of the part of YAML that a configuration needs: texts, numbers, lists and sections.
+// node is a value of the part of YAML that a configuration needs: texts, numbers, lists and
+// sections.
 type node struct {
 	line   int
 	kind   kind
@@ -45,8 +46,8 @@ func (k kind) String() string {
 // maxNesting is two more than any key needs. The parser's work grows with the square of the depth.
 const maxNesting = 4
 
-// readYAML reads one document with a section at its top. Errors bear the parser's words, which name what it looked for, never its
-// picture of the place, which would put a pasted key on the screen.
+// readYAML reads one document with a section at its top. Errors bear the parser's words, which name
+// what it looked for, never its picture of the place, which would put a pasted key on the screen.
 func readYAML(file string, data []byte) (node, Errors) {
 	tokens := lexer.Tokenize(string(data))
 	if e := checkTokens(tokens); e != nil {
@@ -58,7 +59,8 @@ func readYAML(file string, data []byte) (node, Errors) {
 		return node{}, Errors{parserError(err).in(file, data)}
 	}
 	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
-		return node{}, Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and write in what is yours"}}
+		return node{},
+			Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and write in what is yours"}}
 	}
 	if len(f.Docs) > 1 {
 		return node{}, Errors{{File: file, Cause: "holds several documents", Hint: "keep one"}}
@@ -68,14 +70,16 @@ func readYAML(file string, data []byte) (node, Errors) {
 		return node{}, Errors{e.in(file, data)}
 	}
 	if root.kind != kindSection {
-		e := &yamlError{line: root.line, cause: "is " + root.kind.String() + ", not a list of keys and values", hint: "write one KEY: VALUE a line"}
+		e := &yamlError{line: root.line, cause: "is " + root.kind.String() + ", not a list of keys and values",
+			hint: "write one KEY: VALUE a line"}
 		return node{}, Errors{e.in(file, data)}
 	}
 	return root, nil
 }
 
-// plainText takes a byte order mark and other systems' line ends away and refuses what is no text. Tabs are no indentation in YAML
-// (1.2.2 §6.1), and none of our values has one, so a tab may only stand where a comment or nothing follows.
+// plainText takes a byte order mark and other systems' line ends away and refuses what is no text.
+// Tabs are no indentation in YAML (1.2.2 §6.1), and none of our values has one, so a tab may only
+// stand where a comment or nothing follows.
 func plainText(file string, data []byte) ([]byte, Errors) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if bytes.ContainsRune(data, '\r') {
@@ -93,7 +97,8 @@ func plainText(file string, data []byte) ([]byte, Errors) {
 			return nil, Errors{{File: file, Line: number, Cause: "is not UTF-8", Hint: "save the file as UTF-8"}}
 		}
 		before, after, tab := bytes.Cut(line, []byte("\t"))
-		if after = bytes.TrimSpace(after); tab && len(after) > 0 && after[0] != '#' && !bytes.HasPrefix(bytes.TrimSpace(before), []byte("#")) {
+		if after = bytes.TrimSpace(after); tab && len(after) > 0 && after[0] != '#' &&
+			!bytes.HasPrefix(bytes.TrimSpace(before), []byte("#")) {
 			return nil, Errors{{File: file, Line: number, Cause: "has a tab", Hint: "indent with spaces"}}
 		}
 		out = append(out, bytes.ReplaceAll(line, []byte("\t"), []byte(" "))...)
@@ -108,8 +113,8 @@ type yamlError struct {
 	hint  string
 }
 
-// in prefers to speak of a pasted key, if there is one: it is why the file cannot be read, and where it begins is a better place than
-// wherever it stopped making sense.
+// in prefers to speak of a pasted key, if there is one: it is why the file cannot be read, and
+// where it begins is a better place than wherever it stopped making sense.
 func (e *yamlError) in(file string, data []byte) Error {
 	number := 0
 	for line := range bytes.Lines(data) {
@@ -121,8 +126,9 @@ func (e *yamlError) in(file string, data []byte) Error {
 	return Error{File: file, Line: min(max(e.line, 1), max(number, 1)), Cause: e.cause, Hint: e.hint}
 }
 
-// checkTokens refuses what a configuration has no use for, before anything is built from it: anchors and aliases (a few lines of which
-// stand for gigabytes), merge keys, tags, directives, further documents, deep nesting.
+// checkTokens refuses what a configuration has no use for, before anything is built from it:
+// anchors and aliases (a few lines of which stand for gigabytes), merge keys, tags, directives,
+// further documents, deep nesting.
 func checkTokens(tokens token.Tokens) *yamlError {
 	depth, dashes := 0, 0
 	begun, ended := false, false
@@ -141,7 +147,8 @@ func checkTokens(tokens token.Tokens) *yamlError {
 		case token.InvalidType:
 			return refuse(words(t.Error), hintFor(t.Error))
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			return refuse("anchors, aliases and merge keys are not read here", "write the value out; a text that begins with & or * goes in quotes")
+			return refuse("anchors, aliases and merge keys are not read here",
+				"write the value out; a text that begins with & or * goes in quotes")
 		case token.TagType:
 			return refuse("tags are not read here", "a text that begins with ! goes in quotes")
 		case token.DirectiveType:
@@ -167,8 +174,8 @@ func checkTokens(tokens token.Tokens) *yamlError {
 	return nil
 }
 
-// ReadYAML reads the YAML of another program within the bounds of config.yml; nil = the file is empty.
-// A key may stand there twice. The error is an Errors.
+// ReadYAML reads the YAML of another program within the bounds of config.yml; nil = the file is
+// empty. A key may stand there twice. The error is an Errors.
 func ReadYAML(path string) (ast.Node, error) {
 	data, err := read(path)
 	if err != nil {
@@ -218,7 +225,8 @@ func hintFor(message string) string {
 	return "see config.yml.dist for the form"
 }
 
-// convert makes nodes of the parser's tree. Its depth is bounded: by checkTokens, and where lines are indented, by the length of the file.
+// convert makes nodes of the parser's tree. Its depth is bounded: by checkTokens, and where lines
+// are indented, by the length of the file.
 func convert(n ast.Node) (node, *yamlError) {
 	out := node{line: n.GetToken().Position.Line}
 	switch v := n.(type) {
@@ -239,7 +247,9 @@ func convert(n ast.Node) (node, *yamlError) {
 	case *ast.MappingValueNode:
 		return convertSection(out, []*ast.MappingValueNode{v})
 	default:
-		return out, &yamlError{line: out.line, cause: "cannot be read here: " + strings.ToLower(n.Type().String()), hint: "see config.yml.dist for the form"}
+		return out,
+			&yamlError{line: out.line, cause: "cannot be read here: " + strings.ToLower(n.Type().String()),
+				hint: "see config.yml.dist for the form"}
 	}
 	return out, nil
 }

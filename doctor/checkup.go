@@ -1,10 +1,11 @@
 package doctor
 
 import (
+	"time"
+
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
-	"time"
 )
 
 // checkup is one run of check.

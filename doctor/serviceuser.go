@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"dockerauth/cli"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"dockerauth/cli"
 )
 
 // serviceUser finds out once as which user the service runs; nil = that failed, and a finding has

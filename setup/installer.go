@@ -1,11 +1,12 @@
 package setup
 
 import (
-	"dockerauth/jwtsign"
 	"errors"
 	"io/fs"
 	"os"
 	"time"
+
+	"dockerauth/jwtsign"
 )
 
 // installer is one run of init: what it is asked for, then what it finds and decides before it

@@ -1,0 +1,294 @@
+package config
+
+import (
+	"dockerauth/jwtsign"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// docker takes any expires_in below 60 for 60 (distribution auth/session.go,
+	// minimumTokenLifetimeSeconds)
+	minAccessTTL = time.Minute
+	// An access token cannot be called back: for so long a person who has left may still push.
+	maxAccessTTL = 24 * time.Hour
+	// Refresh tokens that outlive everything are what the PHP service had.
+	maxRefreshTTL = 3650 * day
+
+	minPAMTimeout = time.Second
+	maxPAMTimeout = 14 * time.Second // docker login gives up after 15
+
+	// For so long a password that was changed, or an account that was locked, goes on being good.
+	maxCache = 5 * time.Minute
+
+	// One yescrypt check takes 16 MiB: this many take 4 GiB.
+	maxConcurrency = 256
+
+	// maxName bounds what travels in a token, in a header for which web servers have 8 KiB.
+	maxName = 255
+	maxPath = 4095 // Linux, PATH_MAX less its NUL
+)
+
+// settings is config.yml after reading, before any file that it names is looked at.
+type settings struct {
+	config      Config
+	privateKey  string // absolute, as certificate
+	certificate string
+	keyID       jwtsign.KeyID
+	lines       map[string]int // of each key that is there
+}
+
+// reader reads the nodes of one file into settings and collects what is wrong with them.
+type reader struct {
+	settings
+	file string
+	dir  string // that relative paths start from
+	errs Errors
+
+	rules  *scanner // reads the access section; nil = the parser has
+	gaveUp bool     // it did not
+}
+
+func (r *reader) fail(line int, key, cause, hint string) {
+	r.errs = append(r.errs, Error{File: r.file, Line: line, Key: key, Cause: cause, Hint: hint})
+}
+
+// text takes a text that can stand in a log line and a token: not empty, no control characters, no
+// spaces around it. ok is false when it has been refused.
+func (r *reader) text(key string, v node, most int) (text string, ok bool) {
+	if v.kind == kindNull {
+		r.fail(v.line, key, "has no value", "write one, or delete the line")
+		return "", false
+	}
+	if v.kind == kindNumber || v.kind == kindBool {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "put it in quotes")
+		return "", false
+	}
+	if v.kind != kindText {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "write one value on one line")
+		return "", false
+	}
+	if cause, hint := badText(v.text, most); cause != "" {
+		r.fail(v.line, key, cause, hint)
+		return "", false
+	}
+	return v.text, true
+}
+
+func badText(s string, most int) (cause, hint string) {
+	if isShortWord(s) && len(s) <= most {
+		return "", "" // nearly every text is one, and there may be a hundred thousand
+	}
+	switch {
+	case s == "":
+		return "is empty", "write a value, or delete the line"
+	case isKeyMaterial(s):
+		return "holds a key or certificate", pathHint
+	case len(s) > most:
+		return fmt.Sprintf("has %d bytes, the most is %d", len(s), most), "shorten it"
+	case strings.ContainsFunc(s, isControl):
+		return "has a line break or another control character", "write it on one line"
+	case strings.TrimSpace(s) != s:
+		return "begins or ends with a space", "take the space away"
+	}
+	return "", ""
+}
+
+// isShortWord holds for what is short, printable ASCII without spaces and dashes: never a key, nor
+// anything else that is refused.
+func isShortWord(s string) bool {
+	if s == "" || len(s) >= 40 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// isControl counts in what ends a line in some program or other, and what no one sees.
+func isControl(c rune) bool {
+	return unicode.IsControl(c) || unicode.In(c, unicode.Zl, unicode.Zp, unicode.Cf)
+}
+
+func (r *reader) name(key string, v node) string {
+	s, _ := r.text(key, v, maxName)
+	return s
+}
+
+func (r *reader) names(key string, v node) []string {
+	if v.kind != kindList {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind),
+			`write it in brackets: ["one", "two"]; none is []`)
+		return nil
+	}
+	names := make([]string, 0, len(v.items))
+	for _, item := range v.items {
+		if s, ok := r.text(key, item, maxName); ok {
+			names = append(names, s)
+		}
+	}
+	return names
+}
+
+// audience takes one name or several. Names with a space are real ("Docker registry") and compared
+// as they are.
+func (r *reader) audience(key string, v node) []string {
+	if v.kind != kindList {
+		v = node{line: v.line, kind: kindList, items: []node{v}}
+	}
+	if len(v.items) == 0 {
+		r.fail(v.line, key, "is an empty list", "write the service that the registry's auth.token section has")
+		return nil
+	}
+	var names []string
+	for _, item := range v.items {
+		s, ok := r.text(key, item, maxName)
+		switch {
+		case !ok:
+		case s == jwtsign.RefreshAudience:
+			r.fail(item.line, key, quote(s)+" is that of refresh tokens", "give the registry another service name")
+		case slices.Contains(names, s):
+			r.fail(item.line, key, quote(s)+" is there twice", "keep one of them")
+		}
+		names = append(names, s)
+	}
+	return names
+}
+
+func (r *reader) path(key string, v node) string {
+	if isKeyMaterial(v.text) {
+		r.fail(v.line, key, "holds a key or certificate, not the path of one", pathHint)
+		return ""
+	}
+	s, ok := r.text(key, v, maxPath)
+	if !ok || filepath.IsAbs(s) {
+		return s
+	}
+	return filepath.Join(r.dir, s)
+}
+
+// pathOrNone takes "" for the default.
+func (r *reader) pathOrNone(key string, v node) string {
+	if v.kind == kindText && v.text == "" {
+		return ""
+	}
+	return r.path(key, v)
+}
+
+func (r *reader) choice(key string, v node, options ...string) string {
+	s, ok := r.text(key, v, maxName)
+	if ok && !slices.Contains(options, s) {
+		r.fail(v.line, key, quote(s)+" is unknown", "write one of: "+strings.Join(options, ", "))
+	}
+	return s
+}
+
+func (r *reader) level(key string, v node) slog.Level {
+	switch r.choice(key, v, "debug", "info", "warn", "error") {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// service takes what can be the name of a file in /etc/pam.d and nothing beside it, and not the one
+// that answers for services without a file (pam.conf(5)): on Debian it lets everybody in.
+func (r *reader) service(key string, v node) string {
+	s, ok := r.text(key, v, maxName)
+	if !ok {
+		return ""
+	}
+	bad := strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
+	})
+	switch {
+	case bad || s[0] == '.' || s[0] == '-':
+		r.fail(v.line, key, quote(s)+" cannot name a service", "use a to z, 0 to 9, and . _ - except at the start")
+	case s == "other":
+		r.fail(v.line, key, `"other" answers for services that have no file`,
+			"make a file of its own for this service, /etc/pam.d/dockerauth")
+	}
+	return s
+}
+
+func (r *reader) concurrency(key string, v node) int {
+	if v.kind != kindNumber {
+		r.fail(v.line, key, fmt.Sprintf("is %s, not a number", v.kind), "write 0 for the number of processor cores")
+		return 0
+	}
+	n, err := strconv.Atoi(v.text)
+	if err != nil || strconv.Itoa(n) != v.text || n < 0 || n > maxConcurrency {
+		r.fail(v.line, key, fmt.Sprintf("is not a whole number from 0 to %d", maxConcurrency),
+			"write 0 for the number of processor cores")
+		return 0
+	}
+	if n == 0 {
+		return runtime.GOMAXPROCS(0) // cores, or the share of them that a container has
+	}
+	return n
+}
+
+// durationOrNone takes 0, which needs no unit, for none.
+func (r *reader) durationOrNone(key string, v node, most time.Duration, why string) time.Duration {
+	if v.kind == kindNumber && v.text == "0" {
+		return 0
+	}
+	return r.duration(key, v, 0, most, why)
+}
+
+func (r *reader) duration(key string, v node, least, most time.Duration, why string) time.Duration {
+	if v.kind == kindNumber {
+		r.fail(v.line, key, "has no unit", "write s, m, h, d or w behind the number: 90s, 15m, 90d")
+		return 0
+	}
+	s, ok := r.text(key, v, maxName)
+	if !ok {
+		return 0
+	}
+	d, err := parseDuration(s)
+	switch {
+	case err != nil:
+		r.fail(v.line, key, fmt.Sprintf("%s: %v", quote(s), err),
+			"write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m")
+		return 0
+	case d < least:
+		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), formatDuration(least)),
+			fmt.Sprintf("write %s or more", formatDuration(least)))
+		return 0
+	case d > most:
+		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), formatDuration(most)), why)
+		return 0
+	}
+	return d
+}
+
+// list takes one text or several.
+func (r *reader) list(key string, v node) []string {
+	if v.kind == kindText {
+		v = node{line: v.line, kind: kindList, items: []node{v}}
+	}
+	return r.names(key, v)
+}
+
+// filled refuses an empty list where leaving the key out means "all": the two are too easily taken
+// for each other.
+func (r *reader) filled(key string, v node) []string {
+	if v.kind == kindList && len(v.items) == 0 {
+		r.fail(v.line, key, "is an empty list", "leave the key out if there is no restriction")
+	}
+	return r.list(key, v)
+}
