@@ -1,9 +1,10 @@
 package config
 
 import (
-	"dockerauth/jwtsign"
 	"errors"
 	"path/filepath"
+
+	"dockerauth/jwtsign"
 )
 
 // Load reads path and the key files it names. The error is an Errors that lists everything found

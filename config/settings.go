@@ -163,7 +163,8 @@ func (r *reader) lifetimes() {
 		"a refresh token is there to fetch access tokens: it lasts at least as long")
 }
 
-const proxiesHint = `write addresses such as 127.0.0.1, prefixes such as 10.0.0.0/8, or unix for the peers of a Unix socket`
+const proxiesHint = "write addresses such as 127.0.0.1, prefixes such as 10.0.0.0/8, " +
+	"or unix for the peers of a Unix socket"
 
 func (r *reader) proxies(key string, v node) Proxies {
 	var proxies Proxies

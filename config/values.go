@@ -1,7 +1,6 @@
 package config
 
 import (
-	"dockerauth/jwtsign"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"dockerauth/jwtsign"
 )
 
 const (

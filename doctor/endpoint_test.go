@@ -271,7 +271,7 @@ var mistakes = []struct {
 		"error url.get", "another program answers"},
 	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get",
 		"another program answers"},
-	{"a service without a usable configuration", where(always, handler.OutOfOrder), "error url.get",
+	{"a service without a usable configuration", where(always, handler.Unavailable), "error url.get",
 		"the service is out of order"},
 	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil),
 		"error url.authorization", "CGIPassAuth On"},
@@ -356,9 +356,9 @@ var mistakes = []struct {
 	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get",
 		`something else, "text/plain"`},
 	{"an empty answer", where(always, serve200("")), "error url.get", "an empty page"},
-	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.OutOfOrder),
+	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.Unavailable),
 		"error url.anonymous, error url.authorization", "it answers 503"},
-	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.OutOfOrder),
+	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.Unavailable),
 		"error url.authorization", "credentials are answered with 503"},
 	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token",
 		"is no token"},
@@ -483,7 +483,7 @@ func TestTheLogOfAServiceIsWhereItsUnitWritesIt(t *testing.T) {
 	}{"a unit": {unit, "journalctl -u dockerauth"}, "none": {nil, "the web server's error log"}} {
 		t.Run(name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)
-			server := httptest.NewServer(http.HandlerFunc(handler.OutOfOrder))
+			server := httptest.NewServer(http.HandlerFunc(handler.Unavailable))
 			defer server.Close()
 			c.root, c.url = plant(t, test.files), server.URL+realmEnd
 			c.probeURL(testAsker(t, nil))

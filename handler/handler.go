@@ -4,6 +4,8 @@
 package handler
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -27,7 +29,7 @@ type Handler struct {
 	Endpoint *Endpoint
 	Log      *slog.Logger
 	Now      func() time.Time // nil = time.Now
-	// Observe hears of each token request what its log line says, if the level lets it be written. nil = nobody keeps count.
+	// Observe is called for each token request with the outcome in its log line, whatever the log's level. nil = nothing to do.
 	Observe func(outcome string, took time.Duration)
 }
 
@@ -88,4 +90,16 @@ func (h *Handler) now() time.Time {
 		return time.Now()
 	}
 	return h.Now()
+}
+
+// note is the end of a request: it is counted and logged, in the same word.
+func (h *Handler) note(r *http.Request, req Request, resp Response, err error, took time.Duration) {
+	result := outcome(err)
+	if (result == "broken" || result == "busy") && errors.Is(r.Context().Err(), context.Canceled) {
+		result = "abandoned" // the client hung up: nothing is broken, and no operator should be alarmed
+	}
+	if h.Observe != nil {
+		h.Observe(result, took)
+	}
+	logRequest(h.Log, r, result, req, resp, err, took)
 }

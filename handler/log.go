@@ -1,8 +1,6 @@
 package handler
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -27,21 +25,10 @@ func Outcomes() []string {
 	return []string{"granted", "refused", "throttled", "invalid", "busy", "broken", "abandoned"}
 }
 
-// note is the end of a request: it is counted and logged, in the same word.
-func (h *Handler) note(r *http.Request, req Request, resp Response, err error, took time.Duration) {
-	result := outcome(err)
-	if (result == "broken" || result == "busy") && errors.Is(r.Context().Err(), context.Canceled) {
-		result = "abandoned" // the client hung up: nothing of ours is broken, and nobody should be woken for it
-	}
-	if h.Observe != nil {
-		h.Observe(result, took)
-	}
-	h.log(r, result, req, resp, err, took)
-}
-
-// log writes the one line of a request, from a list of fields that may be
-// seen. Passwords, tokens and headers are not among them.
-func (h *Handler) log(r *http.Request, result string, req Request, resp Response, err error, took time.Duration) {
+// logRequest writes the one line of a request, from a list of fields that may be seen. Passwords,
+// tokens and headers are not among them.
+func logRequest(log *slog.Logger, r *http.Request, result string, req Request, resp Response, err error,
+	took time.Duration) {
 	level := slog.LevelInfo
 	switch result {
 	case "refused", "invalid", "throttled":
@@ -49,7 +36,7 @@ func (h *Handler) log(r *http.Request, result string, req Request, resp Response
 	case "broken", "busy":
 		level = slog.LevelError
 	}
-	if !h.Log.Enabled(r.Context(), level) {
+	if !log.Enabled(r.Context(), level) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("outcome", result)}
@@ -72,7 +59,7 @@ func (h *Handler) log(r *http.Request, result string, req Request, resp Response
 	add("remote", req.Remote)
 	add("token", resp.TokenID)
 	attrs = append(attrs, slog.Duration("duration", took.Round(time.Millisecond/10)))
-	h.Log.LogAttrs(r.Context(), level, "token request", attrs...)
+	log.LogAttrs(r.Context(), level, "token request", attrs...)
 }
 
 // reason is the operator's half of an error: the cause in full.

@@ -125,3 +125,10 @@ func isPrivate(info fs.FileInfo) error {
 	}
 	return nil
 }
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}

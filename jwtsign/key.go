@@ -10,22 +10,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"fmt"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-)
-
-// KeyID is the rule by which a registry finds the public key of a token that carries no certificate.
-type KeyID string
-
-const (
-	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries that know thumbprints can read.
-	KeyIDUnset KeyID = ""
-	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle, and the PHP service's.
-	KeyIDLibtrust KeyID = "libtrust"
-	// KeyIDThumbprint is RFC 7638, which registry 3.x computes in place of the former.
-	KeyIDThumbprint KeyID = "thumbprint"
 )
 
 // minRSABits is what RFC 7518 §3.3 asks of RS256.
@@ -41,34 +27,6 @@ type Key struct {
 	kid     string              // "" when a certificate goes before
 	x5c     []string            // RFC 7515 §4.1.6: standard base64 of DER, the key's own certificate first
 	chain   []*x509.Certificate // what x5c encodes
-}
-
-// LoadKey reads a private key (PEM: PKCS#1, SEC 1 or PKCS#8) and, unless certificate is "", the certificate made for it, which may be
-// followed by intermediates. With a certificate tokens carry it (x5c) and id is not used. Every error is a *FileError.
-func LoadKey(privateKey, certificate string, id KeyID) (*Key, error) {
-	return loadKey(privateKey, certificate, id, time.Now())
-}
-
-func loadKey(privateKey, certificate string, id KeyID, now time.Time) (*Key, error) {
-	private, err := readPrivateKey(privateKey)
-	if err != nil {
-		return nil, fileError("private_key", privateKey, err)
-	}
-	method, err := methodFor(private.Public())
-	if err != nil {
-		return nil, fileError("private_key", privateKey, err)
-	}
-	k := &Key{private: private, method: method}
-	if certificate != "" {
-		if err := k.loadCertificate(certificate, now); err != nil {
-			return nil, fileError("certificate", certificate, err)
-		}
-		return k, nil
-	}
-	if k.kid, err = keyID(private.Public(), id); err != nil {
-		return nil, fileError("key_id", privateKey, err)
-	}
-	return k, nil
 }
 
 // Algorithm is the JWS name of the signatures this key makes: RS256, ES256, ES384, ES512 or EdDSA.
@@ -132,12 +90,6 @@ func (k *Key) signedHeader() map[string]any {
 	return h
 }
 
-// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to verify it with
-// (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable to get token signing key").
-func (k *Key) refreshHeader() map[string]any {
-	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
-}
-
 // encodeChain is x5c as RFC 7515 §4.1.6 spells it: standard base64 with padding, unlike every other part of a token.
 func encodeChain(chain []*x509.Certificate) []string {
 	x5c := make([]string, len(chain))
@@ -145,11 +97,4 @@ func encodeChain(chain []*x509.Certificate) []string {
 		x5c[i] = base64.StdEncoding.EncodeToString(c.Raw)
 	}
 	return x5c
-}
-
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
 }

@@ -14,6 +14,18 @@ import (
 	"strings"
 )
 
+// KeyID is the rule by which a registry finds the public key of a token that carries no certificate.
+type KeyID string
+
+const (
+	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries that know thumbprints can read.
+	KeyIDUnset KeyID = ""
+	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle, and the PHP service's.
+	KeyIDLibtrust KeyID = "libtrust"
+	// KeyIDThumbprint is RFC 7638, which registry 3.x computes in place of the former.
+	KeyIDThumbprint KeyID = "thumbprint"
+)
+
 // keyID is the kid of a key that has no certificate.
 func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	if id == KeyIDUnset {

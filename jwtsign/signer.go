@@ -22,6 +22,9 @@ const (
 	refreshType = "refresh+jwt"
 )
 
+// maxRefreshToken bounds what is looked at: ours have 500 to 1,800 bytes, by the size of key, issuer and subject.
+const maxRefreshToken = 4 << 10
+
 // Signer makes tokens. It is safe for concurrent use as long as its fields are left alone.
 type Signer struct {
 	Key    *Key
@@ -119,4 +122,10 @@ func (s *Signer) newID() string {
 		return s.NewID()
 	}
 	return rand.Text()
+}
+
+// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to verify it with
+// (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable to get token signing key").
+func (k *Key) refreshHeader() map[string]any {
+	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// maxRefreshToken bounds what is looked at: ours have 500 to 1,800 bytes, by the size of key, issuer and subject.
-const maxRefreshToken = 4 << 10
-
 // VerifyRefresh takes a refresh token that a Signer with this key and issuer made and whose time has not passed, and nothing else. Every
 // error means no; its text is for the operator and repeats nothing of the token.
 //

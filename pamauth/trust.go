@@ -69,11 +69,3 @@ func checkOwner(path string, info os.FileInfo) error {
 	}
 	return nil
 }
-
-// checkTrust is CheckTrust where it matters. A service file names modules, which are programs: whoever chooses it has the rights of this process.
-func (s Stack) checkTrust(file string) error {
-	if !Borrowed() || s.Confdir == "" {
-		return nil
-	}
-	return CheckTrust(file)
-}

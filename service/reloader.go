@@ -44,7 +44,7 @@ type loadError struct{ err error }
 func (r *reloader) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	s := r.current.Load()
 	if s == nil {
-		handler.OutOfOrder(w, q)
+		handler.Unavailable(w, q)
 		return
 	}
 	s.handler.ServeHTTP(w, q)

@@ -14,9 +14,6 @@ type Line struct {
 	Number   int      // in File, from 1
 }
 
-// Survey is Check, and returns the lines of both phases in the order in which PAM takes them.
-func (s Stack) Survey() ([]Line, error) { return s.read() }
-
 // Has reports an argument that stands there by itself, such as "nodelay".
 func (l Line) Has(arg string) bool {
 	for _, a := range l.Args {

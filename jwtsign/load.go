@@ -1,0 +1,31 @@
+package jwtsign
+
+import "time"
+
+// LoadKey reads a private key (PEM: PKCS#1, SEC 1 or PKCS#8) and, unless certificate is "", the certificate made for it, which may be
+// followed by intermediates. With a certificate tokens carry it (x5c) and id is not used. Every error is a *FileError.
+func LoadKey(privateKey, certificate string, id KeyID) (*Key, error) {
+	return loadKey(privateKey, certificate, id, time.Now())
+}
+
+func loadKey(privateKey, certificate string, id KeyID, now time.Time) (*Key, error) {
+	private, err := readPrivateKey(privateKey)
+	if err != nil {
+		return nil, fileError("private_key", privateKey, err)
+	}
+	method, err := methodFor(private.Public())
+	if err != nil {
+		return nil, fileError("private_key", privateKey, err)
+	}
+	k := &Key{private: private, method: method}
+	if certificate != "" {
+		if err := k.loadCertificate(certificate, now); err != nil {
+			return nil, fileError("certificate", certificate, err)
+		}
+		return k, nil
+	}
+	if k.kid, err = keyID(private.Public(), id); err != nil {
+		return nil, fileError("key_id", privateKey, err)
+	}
+	return k, nil
+}
