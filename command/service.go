@@ -28,11 +28,11 @@ const failureDelay = time.Second
 
 // NewHandler makes the token endpoint of one configuration. The conversation
 // is what asks PAM; the caller has put around it what this door needs. guard may be nil.
-func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard, log *slog.Logger) *handler.Handler {
+func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Throttle, log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, wantsGroups(cfg)},
-			Guard:         guard,
+			Throttle:      guard,
 			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
