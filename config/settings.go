@@ -71,9 +71,6 @@ type reader struct {
 	file string
 	dir  string // that relative paths start from
 	errs Errors
-
-	rules  *scanner // reads the access section; nil = the parser has
-	gaveUp bool     // it did not
 }
 
 // parse reads a file's content. The settings are worth something only without errors.
@@ -81,12 +78,6 @@ func parse(file, dir string, data []byte) (settings, Errors) {
 	data, errs := plainText(file, data)
 	if len(errs) > 0 {
 		return settings{}, errs
-	}
-	if rules, rest, found := scanAccess(data); found {
-		r := &reader{settings: defaults(), file: file, dir: dir, rules: rules, gaveUp: true} // until it has read them
-		if r.read(rest); len(r.errs) == 0 && !r.gaveUp {
-			return r.settings, nil
-		}
 	}
 	r := &reader{settings: defaults(), file: file, dir: dir}
 	r.read(data)
