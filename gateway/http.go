@@ -100,9 +100,21 @@ func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in := newHTTPBody(r.Body, place)
 	a := d.answer(r.WithContext(ctx), in)
 	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
+	if maySmuggle(r) {
+		a.sealed.Set("Connection", "close")
+	}
 	place.answer.expect(a.sent(r.Method))
 	place.become(answering) // a long answer is written now: whoever does not read it may lose his place
 	a.send(w)
+}
+
+// maySmuggle reports whether r may have had Content-Length beside Transfer-Encoding. A proxy that
+// believes the other one takes the rest for a request of its own, so the connection must be closed
+// (RFC 9112 §6.1, §6.3). net/http removes Content-Length from a chunked request, and
+// Transfer-Encoding from an HTTP/1.0 request, without a trace. Hence the wider condition: few
+// clients send chunks, and HTTP/1.0 keeps no connection by default.
+func maySmuggle(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
 func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {

@@ -107,6 +107,34 @@ func TestHTTPKeepsAConnectionForTheNextRequest(t *testing.T) {
 	})
 }
 
+func TestHTTPClosesAConnectionWhoseFramingIsAmbiguous(t *testing.T) {
+	cases := []struct{ name, request string }{
+		{"Content-Length beside chunks", "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n0\r\n\r\n"},
+		{"chunks before Content-Length", "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\n123\r\n0\r\n\r\n"},
+		{"Transfer-Encoding in HTTP/1.0", "POST /x HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n123"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+				c := p.call()
+				go io.WriteString(c, tc.request+getX) // the second request is not to be answered
+				in := bufio.NewReader(c)
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(res.Body)
+				if s := (reply{body: body}).sighting(t); s.Read != 3 || !res.Close {
+					t.Errorf("read %d bytes of the body, Connection: close is %t", s.Read, res.Close)
+				}
+				if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
+					t.Errorf("after the answer came %q, %v", rest, err)
+				}
+			})
+		})
+	}
+}
+
 func TestHTTPDoesNotAskForABodyNobodyReads(t *testing.T) {
 	httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
 		c := p.call()
