@@ -65,12 +65,12 @@ func (c *client) take(h recordHeader, content []byte) {
 	switch {
 	case h.version != wireVersion:
 		c.garbled = errors.New("record of another version")
-	case h.kind == 6: // STDOUT
+	case h.kind == typeStdout:
 		if c.stdout[h.id] == nil {
 			c.stdout[h.id] = &bytes.Buffer{}
 		}
 		c.stdout[h.id].Write(content)
-	case h.kind == 10: // GET_VALUES_RESULT
+	case h.kind == typeGetValuesResult:
 		c.values = append(c.values, content...)
 	case h.kind == typeEnd && len(content) == 8:
 		c.ends <- end{h.id, content[4]}

@@ -55,7 +55,7 @@ func (c *recordConn) handle(e *exchange) {
 	a := c.answer(e)
 	e.cancel()
 	e.body.Close()
-	c.send(e, c.server.encoder.answer(e.id, a))
+	c.send(e, a.fastCGI(e.id))
 }
 
 func (c *recordConn) answer(e *exchange) *answer {

@@ -42,7 +42,6 @@ func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options
 		o:       o.withDefaults(),
 		base:    base,
 		stopped: make(chan struct{}),
-		encoder: newEncoder(),
 		conns:   map[*recordConn]struct{}{},
 	}
 	l = newPlaces(l, s.o.bound(maxConns), s.o.Log)
@@ -64,7 +63,6 @@ type fastCGI struct {
 	o       Options
 	base    context.Context // of all requests
 	stopped chan struct{}   // closed by stop
-	encoder encoder
 	running sync.WaitGroup
 
 	mu    sync.Mutex

@@ -653,6 +653,41 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 	}
 }
 
+// A pipe gives each Write to a Read of its own.
+func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
+	big := strings.Repeat("0123456789", 15000)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, big) })
+	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+		here, there := net.Pipe()
+		s.calls <- there
+		go here.Write(fcgiGetX)
+		buf := make([]byte, 1<<20)
+		n, err := here.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []byte
+		var sizes []int
+		var out []byte
+		for rest := buf[:n]; len(rest) > 0; {
+			h := parseHeader(rest)
+			kinds, sizes = append(kinds, h.kind), append(sizes, h.content)
+			if h.kind == typeStdout {
+				out = append(out, rest[headerLen:headerLen+h.content]...)
+			}
+			rest = rest[headerLen+h.content+h.padding:]
+		}
+		r, err := parseCGI(out)
+		if err != nil || r.status != 200 || string(r.body) != big {
+			t.Errorf("status %d, %d bytes of body, %v", r.status, len(r.body), err)
+		}
+		if want := []byte{typeStdout, typeStdout, typeStdout, typeStdout, typeEnd}; !bytes.Equal(kinds, want) || sizes[0] != maxContent || sizes[3] != 0 {
+			t.Errorf("records of types %d and sizes %d", kinds, sizes)
+		}
+		here.Close()
+	})
+}
+
 func TestFastCGIAnswersGetValues(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
 		c := s.dial(t)

@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// recordConn is a web server's connection. It reads the records itself, and calls the handler once
-// the PARAMS of a request are complete and sane. The answer, when it is whole, is made records by net/http/fcgi
-// (see encoder), which is kept away from everything else. Seen in its source: it starts the handler
-// on the first STDIN, PARAMS complete or not; while the handler does not read its body it is deaf to ABORT; after that
-// it frees the request id while the handler goes on writing under it; it closes the connection under other
-// requests; and it takes 130 KiB for each request from the beginning to the end.
+// recordConn is a web server's connection. It calls the handler once the PARAMS of a request are
+// complete and sane. net/http/fcgi is not used: it starts the handler on the first STDIN, PARAMS
+// complete or not. It does not hear ABORT while the handler leaves its body unread, and then frees
+// the request id under a handler that still writes. It closes the connection under other requests.
+// It has no deadlines, and takes 130 KiB for each request.
 type recordConn struct {
 	net.Conn
 	place    *place // the same
@@ -108,7 +107,8 @@ func (c *recordConn) content(h recordHeader) error {
 	case typeBegin:
 		return c.begin(h)
 	case typeGetValues:
-		if err := c.write(c.server.encoder.values()); err != nil {
+		values := encodePairs(map[string]string{"FCGI_MPXS_CONNS": "1"})
+		if err := c.write(appendRecord(nil, typeGetValuesResult, 0, values)); err != nil {
 			return err
 		}
 	}
@@ -272,7 +272,7 @@ func (c *recordConn) write(p []byte) error {
 }
 
 func (c *recordConn) writeEnd(id uint16, status byte) error {
-	return c.write(appendRecord(nil, typeEnd, id, []byte{0, 0, 0, 0, status, 0, 0, 0}))
+	return c.write(appendEnd(nil, id, status))
 }
 
 func (c *recordConn) find(id uint16) *exchange {

@@ -4,12 +4,15 @@ import "encoding/binary"
 
 // The FastCGI wire format (FastCGI 1.0 §3.3, §8), as far as it is read and written here.
 const (
-	typeBegin     = 1
-	typeAbort     = 2
-	typeEnd       = 3
-	typeParams    = 4
-	typeStdin     = 5
-	typeGetValues = 9
+	typeBegin  = 1
+	typeAbort  = 2
+	typeEnd    = 3
+	typeParams = 4
+	typeStdin  = 5
+	typeStdout = 6
+
+	typeGetValues       = 9
+	typeGetValuesResult = 10
 
 	roleResponder = 1
 	flagKeepConn  = 1
@@ -35,13 +38,19 @@ func parseHeader(p []byte) recordHeader {
 	return recordHeader{p[0], p[1], binary.BigEndian.Uint16(p[2:]), int(binary.BigEndian.Uint16(p[4:])), int(p[6])}
 }
 
-// appendRecord appends one record without padding. content is at most maxContent long.
+// appendRecord appends one record. content is at most maxContent long. There is no padding:
+// §3.3 recommends it for processors that like aligned data, and requires none.
 func appendRecord(out []byte, kind byte, id uint16, content []byte) []byte {
 	out = append(out, wireVersion, kind)
 	out = binary.BigEndian.AppendUint16(out, id)
 	out = binary.BigEndian.AppendUint16(out, uint16(len(content)))
 	out = append(out, 0, 0)
 	return append(out, content...)
+}
+
+// appendEnd appends the END_REQUEST record of request id.
+func appendEnd(out []byte, id uint16, status byte) []byte {
+	return appendRecord(out, typeEnd, id, []byte{0, 0, 0, 0, status, 0, 0, 0})
 }
 
 // appendStream appends content as records of one kind, and the empty record that ends it.
