@@ -95,11 +95,6 @@ func (a *answer) cgi() []byte {
 	return out.Bytes()
 }
 
-// fastCGI is the whole answer to request id, from STDOUT to END_REQUEST.
-func (a *answer) fastCGI(id uint16) []byte {
-	return appendEnd(appendStream(nil, typeStdout, id, a.cgi()), id, statusComplete)
-}
-
 // hold lets h answer r. A panic becomes a 500, whatever h had written before.
 func hold(h http.Handler, r *http.Request, log *slog.Logger) (a *answer) {
 	a = newAnswer()

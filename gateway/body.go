@@ -34,13 +34,14 @@ func newBody(want int64) *body {
 	return b
 }
 
-// feed adds p. What is beyond the announced length, beyond maxBody or after the
+// Write adds p and never fails. What is beyond the announced length, beyond maxBody or after the
 // end is thrown away.
-func (b *body) feed(p []byte) {
+func (b *body) Write(p []byte) (int, error) {
+	n := len(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.end != nil || len(p) == 0 {
-		return
+	if b.end != nil || n == 0 {
+		return n, nil
 	}
 	if b.want >= 0 {
 		p = p[:min(int64(len(p)), b.want-b.got)]
@@ -56,6 +57,7 @@ func (b *body) feed(p []byte) {
 		b.end = io.EOF
 	}
 	b.change.Broadcast()
+	return n, nil
 }
 
 // finish says why nothing more will come: io.EOF or a cause. The first cause stays.

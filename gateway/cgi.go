@@ -95,20 +95,13 @@ func receive(stdin io.Reader, b *body, length int64) <-chan struct{} {
 	}
 	go func() {
 		defer close(done)
-		_, err := io.Copy(feeder{b}, io.LimitReader(stdin, limit))
+		_, err := io.Copy(b, io.LimitReader(stdin, limit))
 		if err == nil {
 			err = io.EOF
 		}
 		b.finish(err)
 	}()
 	return done
-}
-
-type feeder struct{ *body }
-
-func (f feeder) Write(p []byte) (int, error) {
-	f.feed(p)
-	return len(p), nil
 }
 
 func writeWithin(d time.Duration, w io.Writer, p []byte) error {

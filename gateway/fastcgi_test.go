@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -53,8 +52,8 @@ func (p *pipes) dial(t testing.TB) *client {
 	return newClient(t, here)
 }
 
-// fcgiStage is a FastCGI server in a bubble.
-type fcgiStage struct {
+// fcgiTest is a FastCGI server in a bubble.
+type fcgiTest struct {
 	*pipes
 	*keeper
 	stop  func()
@@ -62,17 +61,17 @@ type fcgiStage struct {
 }
 
 // bubble serves h, or a keeper, for the time of test and expects it to end well.
-func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiStage)) {
+func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiTest)) {
 	t.Helper()
 	bubbleWith(t, h, Options{}, test)
 }
 
-func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *fcgiStage)) {
+func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *fcgiTest)) {
 	t.Helper()
 	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		s := &fcgiStage{newPipes(), newKeeper(), stop, make(chan error, 1)}
+		s := &fcgiTest{newPipes(), newKeeper(), stop, make(chan error, 1)}
 		if h == nil {
 			h = s.keeper
 		}
@@ -106,7 +105,7 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		for range 3 { // with the same id, as nginx does
 			c.get(1, true, "/x")
@@ -116,14 +115,14 @@ func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
 		}
 		start := time.Now()
 		<-c.gone
-		if waited := time.Since(start); waited != idleTime {
+		if waited := time.Since(start); waited != idleTimeout {
 			t.Errorf("connection was kept for %s", waited)
 		}
 	})
 }
 
 func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		start := time.Now()
 		c.get(1, false, "/x")
@@ -149,7 +148,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 	stream = appendRecord(stream, typeStdin, 1, nil)
 
 	for _, size := range []int{1, 7, 4096} {
-		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			for rest := stream; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 				c.raw(rest[:min(size, len(rest))])
@@ -164,7 +163,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 }
 
 func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		pairs := encodePairs(wish{method: "GET", target: "/x?y"}.variables())
 		for i := range len(pairs) + 1 {
@@ -182,74 +181,48 @@ func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 	})
 }
 
-func TestFastCGIInterleavedRequestsGetTheirOwnAnswers(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		streams := map[uint16][]byte{}
-		for id := uint16(1); id <= maxConcurrent; id++ {
-			w := wish{method: "POST", target: fmt.Sprintf("/%d", id), body: strings.Repeat("x", 100*int(id))}
-			stream := beginRecord(id, roleResponder, flagKeepConn)
-			pairs := encodePairs(w.variables())
-			for len(pairs) > 0 {
-				n := min(7, len(pairs))
-				stream = appendRecord(stream, typeParams, id, pairs[:n])
-				pairs = pairs[n:]
-			}
-			stream = appendRecord(stream, typeParams, id, nil)
-			for i := range len(w.body) {
-				stream = appendRecord(stream, typeStdin, id, []byte(w.body[i:i+1]))
-			}
-			streams[id] = appendRecord(stream, typeStdin, id, nil)
-		}
-		for len(streams) > 0 { // a record of each in turn
-			for id, stream := range streams {
-				n := headerLen + parseHeader(stream).content
-				c.raw(stream[:n])
-				if streams[id] = stream[n:]; n == len(stream) {
-					delete(streams, id)
+func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
+	post := encodePairs(wish{method: "POST", target: "/held", chunked: true}.variables())
+	params := func(c *client) { c.begin(1, true); c.raw(appendStream(nil, typeParams, 1, post)) }
+	cases := []struct {
+		name    string
+		send    func(*client)
+		started bool
+	}{
+		{"after BEGIN", func(c *client) { c.begin(1, true) }, false},
+		{"within its parameters", func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:20])) }, false},
+		{"within its body", func(c *client) { params(c); c.raw(appendRecord(nil, typeStdin, 1, []byte("half"))) }, true},
+		{"within the handler", func(c *client) { params(c); c.stdin(1, nil) }, true},
+		{"with a body larger than any buffer that nobody reads", func(c *client) { params(c); c.stdin(1, make([]byte, 300<<10)) }, true},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
+				c := s.dial(t)
+				tc.send(c)
+				var r *http.Request
+				if tc.started {
+					r = <-s.entered
 				}
-			}
-		}
-		for range maxConcurrent {
-			id := c.ended().id
-			got := c.answer(id).sighting(t)
-			if got.Path != fmt.Sprintf("/%d", id) || got.Read != 100*int64(id) || got.Error != "" {
-				t.Errorf("answer to %d: %+v", id, got)
-			}
-		}
-		c.Close()
-	})
-}
-
-func TestFastCGIAnAbortConcernsOneRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		post := encodePairs(wish{method: "POST", target: "/held", chunked: true}.variables())
-		c.get(1, true, "/held") // is to be answered
-		first := <-s.entered
-		c.begin(2, true) // aborted within its parameters
-		c.raw(appendRecord(nil, typeParams, 2, post[:20]))
-		c.begin(3, true) // within its body
-		c.raw(appendStream(nil, typeParams, 3, post))
-		c.raw(appendRecord(nil, typeStdin, 3, []byte("half")))
-		<-s.entered
-		c.get(4, true, "/held") // within the handler
-		<-s.entered
-		for _, id := range []uint16{2, 3, 4} {
-			c.abort(id)
-			if e := c.ended(); e != (end{id, statusComplete}) {
-				t.Errorf("%+v", e)
-			}
-		}
-		c.abort(5) // never began
-		c.abort(2) // is over
-		if first.Context().Err() != nil {
-			t.Error("another request was cancelled")
-		}
-		close(s.release)
-		c.reply(1).sighting(t)
-		c.Close()
-	})
+				c.abort(2) // never began
+				synctest.Wait()
+				if r != nil && r.Context().Err() != nil {
+					t.Error("the abort of another request cancelled it")
+				}
+				c.abort(1)
+				if e := c.ended(); e != (end{1, statusComplete}) {
+					t.Errorf("%+v", e)
+				}
+				if r != nil && r.Context().Err() == nil {
+					t.Error("it was not cancelled")
+				}
+				c.abort(1) // is over
+				c.get(3, true, "/x")
+				c.reply(3).sighting(t)
+				c.Close()
+			})
+		})
+	}
 }
 
 func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
@@ -258,21 +231,21 @@ func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
 		_, err := io.ReadAll(r.Body)
 		seen <- err
 	})
-	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
 		c.raw([]byte{wireVersion, typeStdin, 0, 1, 0xff, 0xff, 0xff, 0})
 		c.raw([]byte("all there is"))
 		c.Close()
-		if err := <-seen; !errors.Is(err, errGone) {
+		if err := <-seen; !errors.Is(err, errDisconnected) {
 			t.Errorf("the handler saw %v", err)
 		}
 	})
 }
 
 func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		for _, kind := range []byte{0, typeEnd, 6, 7, 8, 10, 11, 12, 255} {
@@ -284,46 +257,6 @@ func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
 		c.stdin(1, nil)
 		c.reply(1).sighting(t)
 		c.Close()
-	})
-}
-
-func TestFastCGIRequestsOnOneConnectionDoNotWaitForEachOther(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		one := wish{method: "POST", target: "/held", body: strings.Repeat("1", 200<<10)}
-		two := wish{method: "POST", target: "/free", body: strings.Repeat("2", 300)}
-		c.begin(1, true)
-		c.begin(2, true)
-		pairs1, pairs2 := encodePairs(one.variables()), encodePairs(two.variables())
-		c.raw(appendRecord(nil, typeParams, 1, pairs1[:50]))
-		c.raw(appendRecord(nil, typeParams, 2, pairs2[:60]))
-		c.raw(appendStream(nil, typeParams, 1, pairs1[50:]))
-		c.raw(appendStream(nil, typeParams, 2, pairs2[60:]))
-		<-s.entered
-		c.raw(appendRecord(nil, typeStdin, 2, []byte(two.body[:100])))
-		c.stdin(1, []byte(one.body)) // more than any buffer, and nobody reads it
-		c.stdin(2, []byte(two.body[100:]))
-		if got := c.reply(2).sighting(t); got.Read != 300 {
-			t.Errorf("second request: %+v", got)
-		}
-		close(s.release)
-		if got := c.reply(1).sighting(t); got.Read != 200<<10 {
-			t.Errorf("first request: %+v", got)
-		}
-		c.Close()
-	})
-}
-
-func TestFastCGIWaitsForOtherRequestsBeforeItCloses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		c.get(1, true, "/held")
-		<-s.entered
-		c.get(2, false, "/free")
-		c.reply(2)
-		close(s.release)
-		c.reply(1)
-		<-c.gone
 	})
 }
 
@@ -347,7 +280,7 @@ func TestFastCGICancelsARequest(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				c.begin(1, true)
 				c.params(1, wish{method: "POST", target: "/held", body: body}.variables())
@@ -373,7 +306,7 @@ func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, seen = io.ReadAll(r.Body)
 	})
-	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
@@ -387,23 +320,8 @@ func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
 	})
 }
 
-func TestFastCGIAfterAnAbortTheConnectionGoesOn(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		c.begin(1, true)
-		c.raw(appendRecord(nil, typeParams, 1, []byte{200}))
-		c.abort(1) // before anything was started
-		if e := c.ended(); e != (end{1, statusComplete}) {
-			t.Errorf("%+v", e)
-		}
-		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
-		c.Close()
-	})
-}
-
 func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
@@ -420,7 +338,7 @@ func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
 }
 
 func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, false)
 		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
@@ -433,7 +351,7 @@ func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
 }
 
 func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
@@ -447,7 +365,7 @@ func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
 }
 
 func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		c.params(1, wish{method: "POST", target: "/", body: "12345"}.variables())
@@ -460,7 +378,7 @@ func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
 }
 
 func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.get(1, true, "/held")
 		r := <-s.entered
@@ -490,7 +408,7 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				c.begin(1, true)
 				c.raw(appendStream(nil, typeParams, 1, tc.params))
@@ -526,7 +444,7 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				start := time.Now()
 				c.Write(tc.stream) // may be cut off
@@ -549,10 +467,10 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 		send func(*client)
 		took time.Duration
 	}{
-		{"the first byte", func(*client) {}, idleTime},
-		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTime},
-		{"parameters", func(c *client) { c.begin(1, true) }, paramsTime},
-		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTime},
+		{"the first byte", func(*client) {}, idleTimeout},
+		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTimeout},
+		{"parameters", func(c *client) { c.begin(1, true) }, paramsTimeout},
+		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTimeout},
 		{"the rest of a body nobody reads", func(c *client) {
 			c.begin(1, true)
 			c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
@@ -575,11 +493,11 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 			for range 1000 {
 				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
 			}
-		}, idleTime},
+		}, idleTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				start := time.Now()
 				tc.send(c)
@@ -593,7 +511,7 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 }
 
 func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
 		s.calls <- there
 		vars := wish{method: "GET", target: "/held"}.variables()
@@ -601,7 +519,7 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 		here.Write(appendStream(nil, typeParams, 1, encodePairs(vars)))
 		<-s.entered
 		close(s.release) // and nobody reads
-		time.Sleep(writeTime - time.Nanosecond)
+		time.Sleep(writeTimeout - time.Nanosecond)
 		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still taken
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
@@ -611,30 +529,33 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 	})
 }
 
-func TestFastCGIBoundsRequestsOnOneConnection(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		for id := range uint16(maxConcurrent) {
-			c.get(id+1, true, "/held")
-			<-s.entered
-		}
-		c.begin(100, true)
-		if e := c.ended(); e != (end{100, statusOverloaded}) {
-			t.Errorf("%+v", e)
-		}
-		close(s.release)
-		for range maxConcurrent {
-			c.ended()
-		}
-		c.get(100, true, "/x")
-		c.reply(100).sighting(t)
-		c.Close()
-	})
+func TestFastCGIRefusesASecondRequestOnABusyConnection(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
+			c := s.dial(t)
+			c.get(1, true, "/held")
+			r := <-s.entered
+			c.get(2, keep, "/x") // its other records are ignored
+			if e := c.ended(); e != (end{2, statusCannotMultiplex}) {
+				t.Errorf("%+v", e)
+			}
+			if r.Context().Err() != nil {
+				t.Error("the first request was cancelled")
+			}
+			close(s.release)
+			c.reply(1).sighting(t)
+			if keep {
+				c.get(2, false, "/x")
+				c.reply(2).sighting(t)
+			}
+			<-c.gone
+		})
+	}
 }
 
 func TestFastCGIRefusesOtherRoles(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			start := time.Now()
 			c.raw(beginRecord(1, 2, map[bool]byte{true: flagKeepConn}[keep]))
@@ -657,7 +578,7 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
 	big := strings.Repeat("0123456789", 15000)
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, big) })
-	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
 		s.calls <- there
 		go here.Write(fcgiGetX)
@@ -689,12 +610,12 @@ func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
 }
 
 func TestFastCGIAnswersGetValues(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.raw(appendRecord(nil, typeGetValues, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": ""})))
 		c.get(1, true, "/x")
 		c.reply(1).sighting(t)
-		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "1" {
+		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "0" {
 			t.Errorf("values %q", got)
 		}
 		c.Close()
@@ -738,7 +659,7 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+			bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
 				for range fewPlaces {
 					tc.hold(s.dial(t))
 				}
@@ -751,7 +672,7 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 }
 
 // checkAnswersAtOnce asks more often than there are places, and leaves the connections open.
-func checkAnswersAtOnce(t *testing.T, s *fcgiStage, want time.Duration) {
+func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 	t.Helper()
 	start := time.Now()
 	for range 2 * fewPlaces {
@@ -765,7 +686,7 @@ func checkAnswersAtOnce(t *testing.T, s *fcgiStage, want time.Duration) {
 }
 
 func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
 		for range fewPlaces {
 			deaf, there := net.Pipe()
 			s.calls <- there
@@ -777,7 +698,7 @@ func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
 }
 
 func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
 		var conns []*client
 		var under []*http.Request
 		for range fewPlaces {
@@ -808,7 +729,7 @@ func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
 }
 
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, p *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, p *fcgiTest) {
 		idle := p.dial(t)
 		idle.get(1, true, "/x")
 		idle.reply(1)
@@ -831,7 +752,7 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 		torn.reply(1).sighting(t)
 		<-torn.gone
 		<-silent.gone
-		if took := time.Since(start); took != freshTime {
+		if took := time.Since(start); took != firstRequestTimeout {
 			t.Errorf("silent connection was kept for %s", took)
 		}
 		if r.Context().Err() != nil {
@@ -899,12 +820,12 @@ func FuzzFastCGIRecords(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		bubble(t, teller, func(t *testing.T, s *fcgiStage) {
+		bubble(t, teller, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			start := time.Now()
 			go c.Write(stream) // until the other end has enough
 			<-c.gone
-			if took := time.Since(start); took > bodyTime+requestTime+idleTime {
+			if took := time.Since(start); took > bodyTime+requestTime+idleTimeout {
 				t.Errorf("connection lived for %s", took)
 			}
 			if c.garbled != nil {

@@ -40,8 +40,8 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) e
 		ConnState:                    keepPlace,
 		ReadHeaderTimeout:            httpHeaderTime,
 		ReadTimeout:                  httpHeaderTime + bodyTime,
-		WriteTimeout:                 bodyTime + requestTime + writeTime,
-		IdleTimeout:                  idleTime,
+		WriteTimeout:                 bodyTime + requestTime + writeTimeout,
+		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               httpHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets its answer from us, in JSON
 		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),

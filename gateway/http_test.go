@@ -101,7 +101,7 @@ func TestHTTPKeepsAConnectionForTheNextRequest(t *testing.T) {
 		}
 		start := time.Now()
 		in.ReadByte()
-		if waited := time.Since(start); waited != idleTime {
+		if waited := time.Since(start); waited != idleTimeout {
 			t.Errorf("connection was kept for %s", waited)
 		}
 	})
@@ -214,24 +214,27 @@ func TestHTTPShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestFastCGIGoesOnAfterAnErrorThatPasses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
-		l := newPipes()
-		ended := make(chan error, 1)
-		go func() { ended <- ServeFastCGI(ctx, l, teller, Options{MaxConns: fewPlaces}) }()
-		for range fewPlaces {
-			l.failures <- syscall.EMFILE
-			l.failures <- syscall.ECONNABORTED
-		}
-		c := l.dial(t)
-		c.get(1, false, "/x")
-		c.reply(1).sighting(t)
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+func TestBothGoOnAfterAnErrorThatPasses(t *testing.T) {
+	for _, door := range realDoors {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			l := newPipes()
+			ended := make(chan error, 1)
+			go func() { ended <- door.serve(ctx, l, teller, Options{MaxConns: fewPlaces}) }()
+			for range fewPlaces {
+				l.failures <- syscall.EMFILE
+				l.failures <- syscall.ENOBUFS
+			}
+			c := l.call()
+			door.send(t, c)
+			door.hear(t, c)
+			c.Close()
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestADoorWhoseListenerFailsSaysSo(t *testing.T) {

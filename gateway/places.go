@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,27 +44,41 @@ const (
 
 	// crowdedEvery is how often the log says that places are scarce.
 	crowdedEvery = time.Minute
+
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
 )
 
 func newPlaces(l net.Listener, n int, log *slog.Logger) *places {
 	return &places{Listener: l, max: n, log: log, change: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Accept returns a *place. When it is files that are scarce, it makes room, too: whoever
-// calls Accept tries again after such an error.
+// Accept returns a *place. It tries again after an error that passes; when files are scarce, a
+// connection has to go.
 func (p *places) Accept() (net.Conn, error) {
-	nc, err := p.Listener.Accept()
-	if err == nil {
-		return p.admit(nc)
-	}
-	if outOfFiles(err) {
+	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
+		nc, err := p.Listener.Accept()
+		if err == nil {
+			return p.admit(nc)
+		}
+		if !isTemporary(err) {
+			return nil, err
+		}
 		p.evict()
+		p.log.Error("cannot accept a connection, trying again", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-p.closed:
+			return nil, net.ErrClosed
+		}
 	}
-	return nil, err
 }
 
-func outOfFiles(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+// isTemporary reports errors of accept(2) that pass when files or memory are freed. (The net package
+// handles ECONNABORTED.)
+func isTemporary(err error) bool {
+	return slices.ContainsFunc([]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM},
+		func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
 func (p *places) Close() error {
@@ -115,7 +130,7 @@ func (p *places) expel() {
 	case victim == nil:
 	case victim.silent():
 		p.leaving = victim
-		victim.Conn.SetReadDeadline(longAgo) // not Close: its Read may just have got something
+		victim.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got something
 	default:
 		p.remove(victim)
 		go victim.Conn.Close() // waits for its Write to return

@@ -206,7 +206,7 @@ var realDoors = []realDoor{
 	{"HTTP", ServeHTTP, httpMaxConns,
 		func(_ testing.TB, c net.Conn) { io.WriteString(c, getX) },
 		func(t testing.TB, c net.Conn) { hear(t, c) }},
-	{"FastCGI", ServeFastCGI, maxConns,
+	{"FastCGI", ServeFastCGI, fcgiMaxConns,
 		func(_ testing.TB, c net.Conn) { c.Write(fcgiGetX) },
 		func(t testing.TB, c net.Conn) { newClient(t, c).reply(1) }},
 }
@@ -340,7 +340,7 @@ func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
 	if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
-	if !late.until.Equal(longAgo) || p.taken.Len() != 0 {
+	if !late.until.Equal(pastDeadline) || p.taken.Len() != 0 {
 		t.Errorf("it reads until %s, %d places are taken", late.until, p.taken.Len())
 	}
 }

@@ -17,9 +17,9 @@ const (
 	roleResponder = 1
 	flagKeepConn  = 1
 
-	statusComplete    = 0
-	statusOverloaded  = 2
-	statusUnknownRole = 3
+	statusComplete        = 0
+	statusCannotMultiplex = 1
+	statusUnknownRole     = 3
 
 	wireVersion = 1
 	headerLen   = 8
