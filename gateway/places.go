@@ -25,15 +25,13 @@ type places struct {
 	net.Listener
 	max    int
 	log    *slog.Logger
-	change chan struct{} // there may be a place now; sent when wanted
+	change chan struct{} // there may be a place now
 	closed chan struct{}
-	once   sync.Once
 
 	warned time.Time
 
 	mu      sync.Mutex
 	taken   list.List // of *place, by the time they became what they are
-	wanted  bool      // a connection waits for a place
 	leaving *place    // was told to go, and has not noticed yet
 }
 
@@ -81,8 +79,9 @@ func isTemporary(err error) bool {
 		func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
+// Close is called once: net/http and ServeFastCGI see to that.
 func (p *places) Close() error {
-	p.once.Do(func() { close(p.closed) })
+	close(p.closed)
 	return p.Listener.Close()
 }
 
@@ -102,12 +101,11 @@ func (p *places) admit(nc net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// enter gives c a place, or sees to it that change says when to try again.
+// enter gives c a place, or tells another connection to go.
 func (p *places) enter(c *place) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wanted = p.taken.Len() >= p.max
-	if p.wanted {
+	if p.taken.Len() >= p.max {
 		p.expel()
 		return false
 	}
@@ -162,9 +160,6 @@ func (p *places) remove(c *place) {
 
 // wake lets whoever waits for a place look again. p.mu is held.
 func (p *places) wake() {
-	if !p.wanted {
-		return
-	}
 	select {
 	case p.change <- struct{}{}:
 	default:
