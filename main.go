@@ -17,9 +17,9 @@ func main() {
 // comes before what the arguments say.
 func run(args []string, streams command.Streams) int {
 	switch gateway.Detect(streams.In.Fd(), os.Getenv) {
-	case gateway.DoorFastCGI:
+	case gateway.FrontendFastCGI:
 		return command.FastCGIOnStdin(args[1:], streams)
-	case gateway.DoorCGI:
+	case gateway.FrontendCGI:
 		forgetEnvironment()
 		return command.CGI(streams)
 	default:

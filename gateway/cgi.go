@@ -13,11 +13,11 @@ import (
 const (
 	// drainTime is how long a CGI process stays after its answer, only to take in
 	// the rest of the body.
-	drainTime = 10 * time.Second
+	drainTimeout = 10 * time.Second
 
 	// cgiWriteTime is how long the web server may take to accept the answer.
 	// fcgiwrap never ends a CGI program whose client has gone.
-	cgiWriteTime = 30 * time.Second
+	cgiWriteTimeout = 30 * time.Second
 )
 
 // CGI answers the one request that env and stdin describe and writes the answer
@@ -34,13 +34,13 @@ func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, std
 	drained := receive(stdin, b, length)
 
 	a, late := cgiAnswer(ctx, h, vars, b, o)
-	if err := writeWithin(cgiWriteTime, stdout, a.cgi()); err != nil {
+	if err := writeWithin(cgiWriteTimeout, stdout, a.cgi()); err != nil {
 		return fmt.Errorf("write answer: %w", err)
 	}
 	select {
 	case <-drained:
 	case <-ctx.Done(): // the process has been told to end
-	case <-time.After(drainTime):
+	case <-time.After(drainTimeout):
 	}
 	return late
 }
@@ -49,23 +49,23 @@ var errLate = errors.New("answer request: handler did not return in time")
 
 // cgiAnswer waits for the handler until the context ends and lastWord is over.
 func cgiAnswer(ctx context.Context, h http.Handler, vars map[string]string, b *body, o Options) (*answer, error) {
-	v, no := readVariables(vars, o.Program)
+	v, no := parseCGIEnv(vars, o.Program)
 	if no != nil {
-		return refuse(no, o.Log), nil
+		return reject(no, o.Log), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	r, err := v.request(ctx, b)
 	if err != nil {
-		return refuse(badRequest("request makes no sense"), o.Log), nil
+		return reject(badRequest("request makes no sense"), o.Log), nil
 	}
 
-	slow := time.AfterFunc(bodyTime, func() { b.finish(errSlowBody) })
+	slow := time.AfterFunc(bodyTimeout, func() { b.finish(errSlowBody) })
 	defer slow.Stop()
 	defer context.AfterFunc(ctx, func() { b.finish(context.Cause(ctx)) })()
 
 	held := make(chan *answer, 1)
-	go func() { held <- hold(h, r, o.Log) }()
+	go func() { held <- serveBuffered(h, r, o.Log) }()
 	select {
 	case a := <-held:
 		return a, nil
@@ -74,8 +74,8 @@ func cgiAnswer(ctx context.Context, h http.Handler, vars map[string]string, b *b
 	select {
 	case a := <-held:
 		return a, nil
-	case <-time.After(lastWord):
-		return refuse(unavailable("no answer in time"), o.Log), errLate
+	case <-time.After(handlerGrace):
+		return reject(unavailable("no answer in time"), o.Log), errLate
 	}
 }
 
@@ -89,7 +89,7 @@ func receive(stdin io.Reader, b *body, length int64) <-chan struct{} {
 		close(done)
 		return done
 	}
-	limit := int64(drainBytes)
+	limit := int64(maxDrainBytes)
 	if length > 0 {
 		limit = min(limit, length)
 	}

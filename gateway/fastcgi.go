@@ -22,11 +22,11 @@ func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options
 	defer stop()
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx)) // requests outlive ctx
 	defer cancel()
-	l = newPlaces(l, o.bound(fcgiMaxConns), o.Log)
+	l = newConnLimiter(l, o.bound(fcgiMaxConns), o.Log)
 	defer context.AfterFunc(stopping, func() { l.Close() })()
 
 	var conns sync.WaitGroup
-	failed := acceptFCGI(l, func(nc *place) {
+	failed := acceptFCGI(l, func(nc *trackedConn) {
 		conns.Go(func() { serveFCGI(stopping, base, nc, h, o) })
 	})
 	if ctx.Err() != nil {
@@ -36,13 +36,13 @@ func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options
 	return errors.Join(failed, finishFCGI(&conns, o.Grace, cancel))
 }
 
-func acceptFCGI(l net.Listener, serve func(*place)) error {
+func acceptFCGI(l net.Listener, serve func(*trackedConn)) error {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
 			return fmt.Errorf("accept connection: %w", err)
 		}
-		serve(nc.(*place))
+		serve(nc.(*trackedConn))
 	}
 }
 
@@ -60,7 +60,7 @@ func finishFCGI(conns *sync.WaitGroup, grace time.Duration, cancel func()) error
 	cancel()
 	select {
 	case <-finished:
-	case <-time.After(lastWord):
+	case <-time.After(handlerGrace):
 	}
 	return fmt.Errorf("stop fastcgi: requests were still under way after %s", grace)
 }

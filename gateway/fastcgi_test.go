@@ -17,17 +17,17 @@ import (
 
 // pipes is a listener without a network, whose connections work in a synctest
 // bubble. Such a test fails when a goroutine is left behind.
-type pipes struct {
+type pipeListener struct {
 	calls    chan net.Conn
 	failures chan error
 	closed   chan struct{}
 }
 
-func newPipes() *pipes {
-	return &pipes{make(chan net.Conn), make(chan error), make(chan struct{})}
+func newPipeListener() *pipeListener {
+	return &pipeListener{make(chan net.Conn), make(chan error), make(chan struct{})}
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.calls:
 		return c, nil
@@ -38,15 +38,15 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error {
+func (p *pipeListener) Close() error {
 	close(p.closed)
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
+func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
 
 // dial waits until the server accepts.
-func (p *pipes) dial(t testing.TB) *client {
+func (p *pipeListener) dial(t testing.TB) *client {
 	here, there := net.Pipe()
 	p.calls <- there
 	return newClient(t, here)
@@ -54,8 +54,8 @@ func (p *pipes) dial(t testing.TB) *client {
 
 // fcgiTest is a FastCGI server in a bubble.
 type fcgiTest struct {
-	*pipes
-	*keeper
+	*pipeListener
+	*blockingHandler
 	stop  func()
 	ended chan error
 }
@@ -71,11 +71,11 @@ func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *
 	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		s := &fcgiTest{newPipes(), newKeeper(), stop, make(chan error, 1)}
+		s := &fcgiTest{newPipeListener(), newBlockingHandler(), stop, make(chan error, 1)}
 		if h == nil {
-			h = s.keeper
+			h = s.blockingHandler
 		}
-		go func() { s.ended <- ServeFastCGI(ctx, s.pipes, h, o) }()
+		go func() { s.ended <- ServeFastCGI(ctx, s.pipeListener, h, o) }()
 		test(t, s)
 		stop()
 		if err := <-s.ended; err != nil {
@@ -86,14 +86,16 @@ func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *
 
 // keeper is a teller whose requests to /held wait, unread, until they are told
 // to go on or their context ends.
-type keeper struct {
+type blockingHandler struct {
 	entered chan *http.Request
 	release chan struct{}
 }
 
-func newKeeper() *keeper { return &keeper{make(chan *http.Request), make(chan struct{})} }
+func newBlockingHandler() *blockingHandler {
+	return &blockingHandler{make(chan *http.Request), make(chan struct{})}
+}
 
-func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (k *blockingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/held" {
 		k.entered <- r
 		select {
@@ -101,7 +103,7 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 		}
 	}
-	teller(w, r)
+	echo(w, r)
 }
 
 func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
@@ -109,7 +111,7 @@ func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
 		c := s.dial(t)
 		for range 3 { // with the same id, as nginx does
 			c.get(1, true, "/x")
-			if got := c.reply(1).sighting(t); got.Path != "/x" {
+			if got := c.reply(1).echoed(t); got.Path != "/x" {
 				t.Errorf("path %q", got.Path)
 			}
 		}
@@ -136,7 +138,7 @@ func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
 
 func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 	var stream []byte
-	vars := wish{method: "POST", target: "/x?y", body: "12345"}.variables()
+	vars := testRequest{method: "POST", target: "/x?y", body: "12345"}.variables()
 	stream = append(stream, beginRecord(1, roleResponder, flagKeepConn)...)
 	pairs := encodePairs(vars)
 	for i := range pairs { // a record for each byte: pairs straddle records
@@ -153,7 +155,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 			for rest := stream; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 				c.raw(rest[:min(size, len(rest))])
 			}
-			got := c.reply(1).sighting(t)
+			got := c.reply(1).echoed(t)
 			if got.Path != "/x" || got.Query != "y" || got.Read != 5 || got.Error != "" {
 				t.Errorf("in pieces of %d: %+v", size, got)
 			}
@@ -165,7 +167,7 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
-		pairs := encodePairs(wish{method: "GET", target: "/x?y"}.variables())
+		pairs := encodePairs(testRequest{method: "GET", target: "/x?y"}.variables())
 		for i := range len(pairs) + 1 {
 			c.begin(1, true)
 			if i > 0 { // an empty record would end them
@@ -173,7 +175,7 @@ func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 			}
 			c.raw(appendStream(nil, typeParams, 1, pairs[i:]))
 			c.stdin(1, nil)
-			if got := c.reply(1).sighting(t); got.Path != "/x" || got.Query != "y" {
+			if got := c.reply(1).echoed(t); got.Path != "/x" || got.Query != "y" {
 				t.Errorf("split after %d bytes: %+v", i, got)
 			}
 		}
@@ -182,7 +184,7 @@ func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 }
 
 func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
-	post := encodePairs(wish{method: "POST", target: "/held", chunked: true}.variables())
+	post := encodePairs(testRequest{method: "POST", target: "/held", chunked: true}.variables())
 	params := func(c *client) { c.begin(1, true); c.raw(appendStream(nil, typeParams, 1, post)) }
 	cases := []struct {
 		name    string
@@ -218,7 +220,7 @@ func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
 				}
 				c.abort(1) // is over
 				c.get(3, true, "/x")
-				c.reply(3).sighting(t)
+				c.reply(3).echoed(t)
 				c.Close()
 			})
 		})
@@ -234,7 +236,7 @@ func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
 	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", chunked: true}.variables())
 		c.raw([]byte{wireVersion, typeStdin, 0, 1, 0xff, 0xff, 0xff, 0})
 		c.raw([]byte("all there is"))
 		c.Close()
@@ -253,16 +255,16 @@ func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
 				c.raw(appendRecord(nil, kind, id, []byte("no request")))
 			}
 		}
-		c.params(1, wish{method: "GET", target: "/x"}.variables())
+		c.params(1, testRequest{method: "GET", target: "/x"}.variables())
 		c.stdin(1, nil)
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.Close()
 	})
 }
 
 func TestFastCGICancelsARequest(t *testing.T) {
 	body := strings.Repeat("x", 1000)
-	whole := func(c *client) { c.stdin(1, []byte(body)) }
+	request := func(c *client) { c.stdin(1, []byte(body)) }
 	part := func(c *client) { c.raw(appendRecord(nil, typeStdin, 1, []byte(body[:10]))) }
 	cases := []struct {
 		name  string
@@ -271,19 +273,19 @@ func TestFastCGICancelsARequest(t *testing.T) {
 		ends  bool // with END_REQUEST
 		took  time.Duration
 	}{
-		{"when it is aborted", whole, func(c *client) { c.abort(1) }, true, 0},
+		{"when it is aborted", request, func(c *client) { c.abort(1) }, true, 0},
 		{"when it is aborted within its body", part, func(c *client) { c.abort(1) }, true, 0},
-		{"when the connection is lost", whole, func(c *client) { c.Close() }, false, 0},
+		{"when the connection is lost", request, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within its body", part, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() }, false, 0},
-		{"when it takes too long", whole, func(*client) {}, true, requestTime},
+		{"when it takes too long", request, func(*client) {}, true, requestTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				c.begin(1, true)
-				c.params(1, wish{method: "POST", target: "/held", body: body}.variables())
+				c.params(1, testRequest{method: "POST", target: "/held", body: body}.variables())
 				tc.stdin(c)
 				r := <-s.entered
 				start := time.Now()
@@ -309,7 +311,7 @@ func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
 	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", chunked: true}.variables())
 		c.raw(appendRecord(nil, typeStdin, 1, []byte("half")))
 		c.abort(1)
 		c.reply(1)
@@ -324,15 +326,15 @@ func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+		c.params(1, testRequest{method: "POST", target: "/unread", body: "12345"}.variables())
 		if r := c.reply(1); r.status != 413 {
 			t.Errorf("status %d", r.status)
 		}
 		c.get(1, true, "/x") // the first one's body never came
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.raw(appendRecord(nil, typeStdin, 1, []byte("late"))) // and what comes late is ignored
 		c.get(1, true, "/y")
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.Close()
 	})
 }
@@ -341,7 +343,7 @@ func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, false)
-		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
 		if r := c.reply(1); r.status != 413 {
 			t.Errorf("status %d", r.status)
 		}
@@ -354,8 +356,8 @@ func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
-		c.Write(appendStream(nil, typeStdin, 1, make([]byte, drainBytes+maxContent))) // is cut off
+		c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
+		c.Write(appendStream(nil, typeStdin, 1, make([]byte, maxDrainBytes+maxContent))) // is cut off
 		start := time.Now()
 		<-c.gone
 		if waited := time.Since(start); waited != 0 {
@@ -368,9 +370,9 @@ func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", body: "12345"}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", body: "12345"}.variables())
 		c.stdin(1, []byte("1234567"))
-		if got := c.reply(1).sighting(t); got.Read != 5 || got.Error != "" {
+		if got := c.reply(1).echoed(t); got.Read != 5 || got.Error != "" {
 			t.Errorf("%+v", got)
 		}
 		c.Close()
@@ -392,8 +394,8 @@ func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
 }
 
 func TestFastCGIRefusesParametersInJSON(t *testing.T) {
-	huge := wish{method: "GET", target: "/"}.variables()
-	huge["HTTP_COOKIE"] = strings.Repeat("x", maxVariableSize)
+	huge := testRequest{method: "GET", target: "/"}.variables()
+	huge["HTTP_COOKIE"] = strings.Repeat("x", maxHeaderBytes)
 	cases := []struct {
 		name   string
 		params []byte
@@ -419,7 +421,7 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 				}
 				r.checkJSON(t)
 				c.get(1, true, "/x") // the connection is still good
-				c.reply(1).sighting(t)
+				c.reply(1).echoed(t)
 				c.Close()
 			})
 		})
@@ -427,7 +429,7 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 }
 
 func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
-	get := encodePairs(wish{method: "GET", target: "/"}.variables())
+	get := encodePairs(testRequest{method: "GET", target: "/"}.variables())
 	cases := []struct {
 		name   string
 		stream []byte
@@ -454,14 +456,14 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 				}
 				fresh := s.dial(t)
 				fresh.get(1, false, "/x")
-				fresh.reply(1).sighting(t)
+				fresh.reply(1).echoed(t)
 			})
 		})
 	}
 }
 
 func TestFastCGIWaitsForNobodyForever(t *testing.T) {
-	vars := wish{method: "POST", target: "/", body: "12345"}.variables()
+	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
 	cases := []struct {
 		name string
 		send func(*client)
@@ -473,22 +475,22 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTimeout},
 		{"the rest of a body nobody reads", func(c *client) {
 			c.begin(1, true)
-			c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+			c.params(1, testRequest{method: "POST", target: "/unread", body: "12345"}.variables())
 			c.reply(1)
-		}, bodyTime},
+		}, bodyTimeout},
 		{"the rest of a body", func(c *client) {
 			c.begin(1, true)
 			c.params(1, vars)
-			if got := c.reply(1).sighting(t); got.Error != errSlowBody.Error() || !errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
+			if got := c.reply(1).echoed(t); got.Error != errSlowBody.Error() || !errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
 				t.Errorf("the handler saw %q", got.Error)
 			}
-		}, bodyTime},
+		}, bodyTimeout},
 		{"the padding after a whole request", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendRecord(nil, typeParams, 1, encodePairs(vars)))
 			c.raw([]byte{wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'})
 			c.reply(1)
-		}, bodyTime},
+		}, bodyTimeout},
 		{"records nobody asked for", func(c *client) {
 			for range 1000 {
 				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
@@ -514,7 +516,7 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
 		s.calls <- there
-		vars := wish{method: "GET", target: "/held"}.variables()
+		vars := testRequest{method: "GET", target: "/held"}.variables()
 		here.Write(beginRecord(1, roleResponder, 1))
 		here.Write(appendStream(nil, typeParams, 1, encodePairs(vars)))
 		<-s.entered
@@ -543,10 +545,10 @@ func TestFastCGIRefusesASecondRequestOnABusyConnection(t *testing.T) {
 				t.Error("the first request was cancelled")
 			}
 			close(s.release)
-			c.reply(1).sighting(t)
+			c.reply(1).echoed(t)
 			if keep {
 				c.get(2, false, "/x")
-				c.reply(2).sighting(t)
+				c.reply(2).echoed(t)
 			}
 			<-c.gone
 		})
@@ -564,7 +566,7 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 			}
 			if keep {
 				c.get(1, false, "/x")
-				c.reply(1).sighting(t)
+				c.reply(1).echoed(t)
 			}
 			<-c.gone
 			if waited := time.Since(start); waited != 0 {
@@ -614,7 +616,7 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 		c := s.dial(t)
 		c.raw(appendRecord(nil, typeGetValues, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": ""})))
 		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "0" {
 			t.Errorf("values %q", got)
 		}
@@ -623,11 +625,11 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 }
 
 func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
-	post := encodePairs(wish{method: "POST", target: "/x", chunked: true}.variables())
+	post := encodePairs(testRequest{method: "POST", target: "/x", chunked: true}.variables())
 	cases := []struct {
-		name string
-		hold func(*client)
-		took time.Duration
+		name   string
+		occupy func(*client)
+		took   time.Duration
 	}{
 		{"saying nothing", func(*client) {}, 0},
 		{"half a header", func(c *client) { c.raw([]byte{wireVersion, typeBegin, 0}) }, 0},
@@ -653,15 +655,15 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 		}, 0},
 		{"half a body nobody reads", func(c *client) {
 			c.begin(1, true)
-			c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+			c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
 			c.reply(1)
 		}, 0},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
-				for range fewPlaces {
-					tc.hold(s.dial(t))
+			bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
+				for range fewConns {
+					tc.occupy(s.dial(t))
 				}
 				synctest.Wait()
 				checkAnswersAtOnce(t, s, tc.took)
@@ -675,10 +677,10 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 	t.Helper()
 	start := time.Now()
-	for range 2 * fewPlaces {
+	for range 2 * fewConns {
 		c := s.dial(t)
 		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 	}
 	if took := time.Since(start); took != want {
 		t.Errorf("took %s, want %s", took, want)
@@ -686,22 +688,22 @@ func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 }
 
 func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
-		for range fewPlaces {
+	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
+		for range fewConns {
 			deaf, there := net.Pipe()
 			s.calls <- there
 			deaf.Write(fcgiGetX)
 		}
 		synctest.Wait()
-		checkAnswersAtOnce(t, s, takingTime)
+		checkAnswersAtOnce(t, s, writeStallTimeout)
 	})
 }
 
 func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiTest) {
+	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
 		var conns []*client
 		var under []*http.Request
-		for range fewPlaces {
+		for range fewConns {
 			c := s.dial(t)
 			c.get(1, true, "/held")
 			under = append(under, <-s.entered)
@@ -747,9 +749,9 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("idle connection was kept for %s", took)
 		}
-		torn.params(1, wish{method: "GET", target: "/torn"}.variables())
+		torn.params(1, testRequest{method: "GET", target: "/torn"}.variables())
 		torn.stdin(1, nil)
-		torn.reply(1).sighting(t)
+		torn.reply(1).echoed(t)
 		<-torn.gone
 		<-silent.gone
 		if took := time.Since(start); took != firstRequestTimeout {
@@ -759,7 +761,7 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 			t.Error("request under way was cancelled")
 		}
 		close(p.release)
-		busy.reply(1).sighting(t)
+		busy.reply(1).echoed(t)
 		<-busy.gone
 	})
 }
@@ -772,7 +774,7 @@ func TestShutdownHasABound(t *testing.T) {
 		took   time.Duration
 	}{
 		{"FastCGI, with a handler that obeys", ServeFastCGI, true, defaultGrace},
-		{"FastCGI, with a handler that does not", ServeFastCGI, false, defaultGrace + lastWord},
+		{"FastCGI, with a handler that does not", ServeFastCGI, false, defaultGrace + handlerGrace},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -787,7 +789,7 @@ func TestShutdownHasABound(t *testing.T) {
 					}
 				})
 				ctx, stop := context.WithCancel(t.Context())
-				p := newPipes()
+				p := newPipeListener()
 				ended := make(chan error, 1)
 				go func() { ended <- tc.serve(ctx, p, h, Options{}) }()
 				c := p.dial(t)
@@ -820,12 +822,12 @@ func FuzzFastCGIRecords(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		bubble(t, teller, func(t *testing.T, s *fcgiTest) {
+		bubble(t, echo, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			start := time.Now()
 			go c.Write(stream) // until the other end has enough
 			<-c.gone
-			if took := time.Since(start); took > bodyTime+requestTime+idleTimeout {
+			if took := time.Since(start); took > bodyTimeout+requestTimeout+idleTimeout {
 				t.Errorf("connection lived for %s", took)
 			}
 			if c.garbled != nil {
@@ -834,24 +836,24 @@ func FuzzFastCGIRecords(f *testing.F) {
 			c.Close()
 			fresh := s.dial(t)
 			fresh.get(1, false, "/x")
-			checkSeen(t, fresh.reply(1).sighting(t))
+			checkSeen(t, fresh.reply(1).echoed(t))
 			<-fresh.gone
 		})
 	})
 }
 
 func recordSeeds() [][]byte {
-	get := encodePairs(wish{method: "GET", target: "/x"}.variables())
-	post := encodePairs(wish{method: "POST", target: "/x", body: "12345"}.variables())
+	get := encodePairs(testRequest{method: "GET", target: "/x"}.variables())
+	post := encodePairs(testRequest{method: "POST", target: "/x", body: "12345"}.variables())
 	begin := slices.Clip(beginRecord(1, roleResponder, flagKeepConn))
-	whole := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
+	request := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
 	return [][]byte{
 		nil,
-		whole,
-		append(whole, whole...),
-		whole[:len(whole)-9],
+		request,
+		append(request, request...),
+		request[:len(request)-9],
 		append(appendRecord(begin, typeParams, 1, post), wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'),
-		appendRecord(whole, typeAbort, 1, nil),
+		appendRecord(request, typeAbort, 1, nil),
 		appendStream(appendStream(beginRecord(2, roleResponder, 0), typeParams, 2, get), typeStdin, 2, nil),
 		append(begin, begin...),
 		appendRecord(begin, typeStdin, 1, nil),

@@ -48,7 +48,7 @@ var (
 //
 // One goroutine reads. It never waits for the handler, so that it hears an ABORT or a hang-up.
 type fcgiConn struct {
-	conn     *place
+	conn     *trackedConn
 	handler  http.Handler
 	o        Options
 	base     context.Context // of all requests
@@ -90,7 +90,7 @@ const (
 
 // serveFCGI serves one connection until it ends and its handlers have returned. When stopping is
 // done, the request under way is the last. When base is done, it is cancelled.
-func serveFCGI(stopping, base context.Context, nc *place, h http.Handler, o Options) {
+func serveFCGI(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
 	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
 	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
@@ -145,8 +145,8 @@ func (c *fcgiConn) readRecord() (recordHeader, []byte, error) {
 		return h, nil, fmt.Errorf("%w: version %d", errProtocol, h.version)
 	}
 	c.padding = h.padding
-	if c.received += h.content; c.received > drainBytes {
-		return h, nil, fmt.Errorf("%w: request of more than %d bytes", errProtocol, drainBytes)
+	if c.received += h.content; c.received > maxDrainBytes {
+		return h, nil, fmt.Errorf("%w: request of more than %d bytes", errProtocol, maxDrainBytes)
 	}
 	if h.content == 0 {
 		return h, nil, nil
@@ -227,7 +227,7 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 }
 
 func (r *fcgiRequest) addParams(p []byte) {
-	r.tooLarge = r.tooLarge || len(r.params)+len(p) > maxVariableSize
+	r.tooLarge = r.tooLarge || len(r.params)+len(p) > maxHeaderBytes
 	if !r.tooLarge {
 		r.params = append(r.params, p...)
 	}
@@ -242,8 +242,8 @@ func (c *fcgiConn) start(r *fcgiRequest) {
 	}
 	r.params, r.body = nil, newBody(length)
 	var ctx context.Context
-	ctx, r.cancel = context.WithTimeout(c.base, requestTime)
-	c.update(func() { r.stage, r.due = readingStdin, time.Now().Add(bodyTime) })
+	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
+	c.update(func() { r.stage, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.handlers.Go(func() {
 		a := c.answer(ctx, r.body, v, no)
 		r.cancel()
@@ -252,7 +252,7 @@ func (c *fcgiConn) start(r *fcgiRequest) {
 	})
 }
 
-func (c *fcgiConn) parseParams(r *fcgiRequest) (*visit, *refusal) {
+func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 	if r.tooLarge {
 		return nil, tooLarge("too many or too large header fields")
 	}
@@ -260,22 +260,22 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*visit, *refusal) {
 	if !ok {
 		return nil, badRequest("malformed FastCGI parameters")
 	}
-	v, no := readVariables(vars, c.o.Program)
+	v, no := parseCGIEnv(vars, c.o.Program)
 	if no == nil && v.length == 0 && usuallyHasBody(vars["REQUEST_METHOD"]) {
 		v.length = -1 // the stream has an end of its own, which is more reliable
 	}
 	return v, no
 }
 
-func (c *fcgiConn) answer(ctx context.Context, b *body, v *visit, no *refusal) *answer {
+func (c *fcgiConn) answer(ctx context.Context, b *body, v *cgiRequest, no *errorResponse) *answer {
 	if no != nil {
-		return refuse(no, c.o.Log)
+		return reject(no, c.o.Log)
 	}
 	r, err := v.request(ctx, b)
 	if err != nil {
-		return refuse(badRequest("request makes no sense"), c.o.Log)
+		return reject(badRequest("request makes no sense"), c.o.Log)
 	}
-	return hold(c.handler, r, c.o.Log)
+	return serveBuffered(c.handler, r, c.o.Log)
 }
 
 // send frees the id before the answer leaves, since the web server may use it again at once.
@@ -347,21 +347,21 @@ func (c *fcgiConn) update(change func()) {
 			c.idleBy = soon
 		}
 	}
-	c.conn.become(c.phase())
+	c.conn.setState(c.connState())
 	c.conn.SetReadDeadline(c.deadline())
 }
 
 // phase says whom c waits for. c.mu is held.
-func (c *fcgiConn) phase() phase {
+func (c *fcgiConn) connState() connState {
 	switch r := c.request; {
 	case r == nil, r.written:
-		return waiting
+		return stateReading
 	case r.answered:
-		return answering
+		return stateWriting
 	case r.stage == complete, r.stage == readingStdin && r.body.ended():
-		return working
+		return stateHandling
 	}
-	return waiting
+	return stateReading
 }
 
 // deadline is when c has waited too long for its web server; zero while only the handler works.

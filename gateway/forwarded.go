@@ -28,7 +28,7 @@ func clientAddr(r *http.Request, trusted func(netip.Addr) bool, log *slog.Logger
 	if len(lines) == 0 {
 		return remote
 	}
-	if trusted == nil || !trusted(plain(peer.Addr())) {
+	if trusted == nil || !trusted(normalizeAddr(peer.Addr())) {
 		warnForwarded(remote, log)
 		return remote
 	}
@@ -60,17 +60,17 @@ func lastUntrusted(list string, trusted func(netip.Addr) bool) netip.Addr {
 func parseForwarded(entry string) (netip.Addr, bool) {
 	entry = strings.Trim(entry, " \t")
 	if addr, err := netip.ParseAddr(entry); err == nil {
-		return plain(addr), true
+		return normalizeAddr(addr), true
 	}
 	if addr, err := netip.ParseAddrPort(entry); err == nil {
-		return plain(addr.Addr()), true
+		return normalizeAddr(addr.Addr()), true
 	}
 	return netip.Addr{}, false
 }
 
 // plain gives one address one spelling: 192.0.2.1 for ::ffff:192.0.2.1, and no zone,
 // which means something on the proxy's machine only.
-func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+func normalizeAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 // forwardedWarning: one line tells the operator. Anybody can send the header, and
 // must not fill the log with it.

@@ -116,10 +116,10 @@ func TestHTTPTellsTheHandlerWhoTheClientIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	loopback := func(a netip.Addr) bool { return a.IsLoopback() }
-	runWith(t, ServeHTTP, l, teller, Options{Trusted: loopback})
+	runWith(t, ServeHTTP, l, echo, Options{Trusted: loopback})
 	c := dialTCP(t, l)
-	r := wish{method: "GET", target: "/x", header: map[string]string{"X-Forwarded-For": "198.51.100.7, 192.0.2.1"}}.speakHTTP(t, c)
-	if got := r.sighting(t).Remote; got != "192.0.2.1:0" {
+	r := testRequest{method: "GET", target: "/x", header: map[string]string{"X-Forwarded-For": "198.51.100.7, 192.0.2.1"}}.sendHTTPOn(t, c)
+	if got := r.echoed(t).Remote; got != "192.0.2.1:0" {
 		t.Errorf("remote address %q", got)
 	}
 }
@@ -165,7 +165,7 @@ func checkClient(t *testing.T, got, peer string, lines []string) {
 	}
 	entries := strings.Split(strings.Join(lines, ","), ",")
 	_, lastIsGood := parseForwarded(entries[len(entries)-1])
-	if !trusted(plain(addr.Addr())) || !lastIsGood {
+	if !trusted(normalizeAddr(addr.Addr())) || !lastIsGood {
 		if got != peer {
 			t.Errorf("client is %q, want the peer %q", got, peer)
 		}

@@ -59,14 +59,14 @@ func (o Options) withDefaults() Options {
 const (
 	// requestTime is how long a handler may take. Apache's Timeout and nginx's
 	// fastcgi_read_timeout are 60 s by default; nobody listens after that.
-	requestTime = 60 * time.Second
+	requestTimeout = 60 * time.Second
 
 	// bodyTime is how long a body may take to arrive. docker gives up a login
 	// after 15 s; nobody sends 64 KiB for longer than this.
-	bodyTime = 30 * time.Second
+	bodyTimeout = 30 * time.Second
 
 	// lastWord is how long a handler whose context has ended is waited for.
-	lastWord = 2 * time.Second
+	handlerGrace = 2 * time.Second
 
 	// maxBody is how much of a body is kept for the handler. Well above what the
 	// token endpoint reads (64 KiB), so that the handler decides what is too
@@ -76,29 +76,29 @@ const (
 	// drainBytes is how much unread body is taken in, only to be thrown away. A
 	// peer that is still writing when we leave loses our answer: mod_cgid makes
 	// the client wait five seconds for it, TCP answers with a reset.
-	drainBytes = 32 << 20
+	maxDrainBytes = 32 << 20
 )
 
 // Door is the way in which this process was started.
-type Door int
+type Frontend int
 
 const (
-	DoorNone    Door = iota // a person, or something that needs a command
-	DoorCGI                 // one request in environment and stdin
-	DoorFastCGI             // fd 0 is a listening socket
+	FrontendNone    Frontend = iota // a person, or something that needs a command
+	FrontendCGI                     // one request in environment and stdin
+	FrontendFastCGI                 // fd 0 is a listening socket
 )
 
 // Detect tells the doors apart. FastCGI gives a socket that *accepts* as fd 0
 // (FastCGI 1.0 §2.2); mod_cgid gives CGI programs a connected one, so being a
 // socket is not enough. The environment comes second: mod_fcgid and spawn-fcgi
 // set no GATEWAY_INTERFACE, but may pass on one from the environment they were started in.
-func Detect(fd0 uintptr, getenv func(string) string) Door {
+func Detect(fd0 uintptr, getenv func(string) string) Frontend {
 	accepts, err := syscall.GetsockoptInt(int(fd0), syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
 	if err == nil && accepts != 0 {
-		return DoorFastCGI
+		return FrontendFastCGI
 	}
 	if getenv("GATEWAY_INTERFACE") != "" || getenv("REQUEST_METHOD") != "" {
-		return DoorCGI
+		return FrontendCGI
 	}
-	return DoorNone
+	return FrontendNone
 }

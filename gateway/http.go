@@ -14,11 +14,11 @@ import (
 // Bounds of the HTTP door.
 const (
 	// httpHeaderTime is for the request line and the headers.
-	httpHeaderTime = 10 * time.Second
+	httpHeaderTimeout = 10 * time.Second
 
 	// httpHeaderBytes is net/http's bound on them: what nginx takes, in four buffers of 8 KiB. All
 	// connections may hold so much at once.
-	httpHeaderBytes = 32 << 10
+	httpMaxHeaderBytes = 32 << 10
 
 	// httpMaxConns lets a thousand people log in at once, each on a connection of his own.
 	httpMaxConns = 1280
@@ -34,21 +34,21 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) e
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	server := &http.Server{
-		Handler:                      &httpDoor{h, o},
+		Handler:                      &httpHandler{h, o},
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ConnContext:                  withPlace,
-		ConnState:                    keepPlace,
-		ReadHeaderTimeout:            httpHeaderTime,
-		ReadTimeout:                  httpHeaderTime + bodyTime,
-		WriteTimeout:                 bodyTime + requestTime + writeTimeout,
+		ConnContext:                  withConn,
+		ConnState:                    onConnState,
+		ReadHeaderTimeout:            httpHeaderTimeout,
+		ReadTimeout:                  httpHeaderTimeout + bodyTimeout,
+		WriteTimeout:                 bodyTimeout + requestTimeout + writeTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               httpHeaderBytes,
+		MaxHeaderBytes:               httpMaxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets its answer from us, in JSON
 		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
-	places := newPlaces(l, o.bound(httpMaxConns), o.Log)
+	connLimiter := newConnLimiter(l, o.bound(httpMaxConns), o.Log)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(places) }()
+	go func() { failed <- server.Serve(connLimiter) }()
 	select {
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("accept connection: %w", err), finishHTTP(server, o.Grace, cancel))
@@ -72,39 +72,39 @@ func finishHTTP(server *http.Server, grace time.Duration, cancel func()) error {
 	return fmt.Errorf("stop http: %w", err)
 }
 
-type placeKey struct{}
+type connKey struct{}
 
-func withPlace(ctx context.Context, nc net.Conn) context.Context {
-	return context.WithValue(ctx, placeKey{}, nc)
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
 }
 
 // keepPlace hears when an answer has left and the connection is kept for the next request.
-func keepPlace(nc net.Conn, state http.ConnState) {
+func onConnState(nc net.Conn, state http.ConnState) {
 	if state == http.StateIdle {
-		nc.(*place).become(waiting)
+		nc.(*trackedConn).setState(stateReading)
 	}
 }
 
 // httpDoor makes a request of net/http look like those of the other doors.
-type httpDoor struct {
+type httpHandler struct {
 	handler http.Handler
 	o       Options
 }
 
-func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+func (d *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
-	place := r.Context().Value(placeKey{}).(*place)
-	place.become(working)
-	defer place.become(answering) // net/http writes a short answer when this has returned
-	in := newHTTPBody(r.Body, place)
+	trackedConn := r.Context().Value(connKey{}).(*trackedConn)
+	trackedConn.setState(stateHandling)
+	defer trackedConn.setState(stateWriting) // net/http writes a short answer when this has returned
+	in := newHTTPBody(r.Body, trackedConn)
 	a := d.answer(r.WithContext(ctx), in)
 	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
 	if maySmuggle(r) {
-		a.sealed.Set("Connection", "close")
+		a.committed.Set("Connection", "close")
 	}
-	place.answer.expect(a.sent(r.Method))
-	place.become(answering) // a long answer is written now: whoever does not read it may lose his place
+	trackedConn.answer.expect(a.sent(r.Method))
+	trackedConn.setState(stateWriting) // a long answer is written now: whoever does not read it may lose his place
 	a.send(w)
 }
 
@@ -117,13 +117,13 @@ func maySmuggle(r *http.Request) bool {
 	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
-func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
+func (d *httpHandler) answer(r *http.Request, in *httpBody) *answer {
 	if r.URL.Host != "" || r.URL.Opaque != "" {
-		return refuse(badRequest("request target is not a path"), d.o.Log)
+		return reject(badRequest("request target is not a path"), d.o.Log)
 	}
 	target, no := safeTarget(r.URL.Path, r.URL.RawQuery, "", "")
 	if no != nil {
-		return refuse(no, d.o.Log)
+		return reject(no, d.o.Log)
 	}
 	r.URL = target
 	r.Host = ""
@@ -132,29 +132,29 @@ func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
 	r.RemoteAddr = clientAddr(r, d.o.Trusted, d.o.Log)
-	return hold(d.handler, r, d.o.Log)
+	return serveBuffered(d.handler, r, d.o.Log)
 }
 
 // httpBody is the body as the handler reads it.
 type httpBody struct {
-	kept    io.Reader // all, up to maxBody
-	all     io.ReadCloser
-	place   *place
-	touched bool
+	kept        io.Reader // all, up to maxBody
+	all         io.ReadCloser
+	trackedConn *trackedConn
+	touched     bool
 }
 
-func newHTTPBody(all io.ReadCloser, place *place) *httpBody {
-	return &httpBody{kept: http.MaxBytesReader(nil, all, maxBody), all: all, place: place}
+func newHTTPBody(all io.ReadCloser, trackedConn *trackedConn) *httpBody {
+	return &httpBody{kept: http.MaxBytesReader(nil, all, maxBody), all: all, trackedConn: trackedConn}
 }
 
 func (b *httpBody) Read(p []byte) (int, error) {
 	if !b.touched {
 		b.touched = true
-		b.place.become(waiting)
+		b.trackedConn.setState(stateReading)
 	}
 	n, err := b.kept.Read(p)
 	if err != nil {
-		b.place.become(working) // net/http begins to read ahead, and that is no waiting
+		b.trackedConn.setState(stateHandling) // net/http begins to read ahead, and that is no waiting
 	}
 	return n, err
 }
@@ -168,6 +168,6 @@ func (b *httpBody) drain(r *http.Request) {
 	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
-	b.place.become(waiting)
-	io.CopyN(io.Discard, b.all, drainBytes)
+	b.trackedConn.setState(stateReading)
+	io.CopyN(io.Discard, b.all, maxDrainBytes)
 }

@@ -17,17 +17,17 @@ import (
 )
 
 // httpBubble is bubble for the HTTP door.
-func httpBubble(t *testing.T, h http.Handler, test func(t *testing.T, p *pipes, stop func())) {
+func httpBubble(t *testing.T, h http.Handler, test func(t *testing.T, p *pipeListener, stop func())) {
 	t.Helper()
 	httpBubbleWith(t, h, Options{}, test)
 }
 
-func httpBubbleWith(t *testing.T, h http.Handler, o Options, test func(t *testing.T, p *pipes, stop func())) {
+func httpBubbleWith(t *testing.T, h http.Handler, o Options, test func(t *testing.T, p *pipeListener, stop func())) {
 	t.Helper()
 	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		p := newPipes()
+		p := newPipeListener()
 		ended := make(chan error, 1)
 		go func() { ended <- ServeHTTP(ctx, p, h, o) }()
 		test(t, p, stop)
@@ -39,7 +39,7 @@ func httpBubbleWith(t *testing.T, h http.Handler, o Options, test func(t *testin
 }
 
 // call is a connection as a client has it.
-func (p *pipes) call() net.Conn {
+func (p *pipeListener) call() net.Conn {
 	here, there := net.Pipe()
 	p.calls <- there
 	return here
@@ -51,14 +51,14 @@ func TestHTTPWaitsForNobodyForever(t *testing.T) {
 		send string
 		took time.Duration
 	}{
-		{"a request", "", httpHeaderTime},
-		{"the rest of the headers", "GET / HTTP/1.1\r\nHost: x\r\n", httpHeaderTime},
-		{"the rest of a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTime + bodyTime},
-		{"the rest of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTime + bodyTime},
+		{"a request", "", httpHeaderTimeout},
+		{"the rest of the headers", "GET / HTTP/1.1\r\nHost: x\r\n", httpHeaderTimeout},
+		{"the rest of a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTimeout + bodyTimeout},
+		{"the rest of a body nobody reads", "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123", httpHeaderTimeout + bodyTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+			httpBubble(t, echo, func(t *testing.T, p *pipeListener, _ func()) {
 				c := p.call()
 				start := time.Now()
 				io.WriteString(c, tc.send)
@@ -74,7 +74,7 @@ func TestHTTPWaitsForNobodyForever(t *testing.T) {
 func TestHTTPTellsTheHandlerOfASlowBody(t *testing.T) {
 	var seen error
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, seen = io.ReadAll(r.Body) })
-	httpBubble(t, h, func(t *testing.T, p *pipes, _ func()) {
+	httpBubble(t, h, func(t *testing.T, p *pipeListener, _ func()) {
 		c := p.call()
 		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n123")
 		io.Copy(io.Discard, c)
@@ -85,7 +85,7 @@ func TestHTTPTellsTheHandlerOfASlowBody(t *testing.T) {
 }
 
 func TestHTTPKeepsAConnectionForTheNextRequest(t *testing.T) {
-	httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+	httpBubble(t, echo, func(t *testing.T, p *pipeListener, _ func()) {
 		c := p.call()
 		in := bufio.NewReader(c)
 		for range 2 {
@@ -95,7 +95,7 @@ func TestHTTPKeepsAConnectionForTheNextRequest(t *testing.T) {
 				t.Fatal(err)
 			}
 			body, _ := io.ReadAll(res.Body)
-			if s := (reply{body: body}).sighting(t); s.Read != 3 || s.Remote != ":0" {
+			if s := (reply{body: body}).echoed(t); s.Read != 3 || s.Remote != ":0" {
 				t.Errorf("%+v", s)
 			}
 		}
@@ -115,7 +115,7 @@ func TestHTTPClosesAConnectionWhoseFramingIsAmbiguous(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+			httpBubble(t, echo, func(t *testing.T, p *pipeListener, _ func()) {
 				c := p.call()
 				go io.WriteString(c, tc.request+getX) // the second request is not to be answered
 				in := bufio.NewReader(c)
@@ -124,7 +124,7 @@ func TestHTTPClosesAConnectionWhoseFramingIsAmbiguous(t *testing.T) {
 					t.Fatal(err)
 				}
 				body, _ := io.ReadAll(res.Body)
-				if s := (reply{body: body}).sighting(t); s.Read != 3 || !res.Close {
+				if s := (reply{body: body}).echoed(t); s.Read != 3 || !res.Close {
 					t.Errorf("read %d bytes of the body, Connection: close is %t", s.Read, res.Close)
 				}
 				if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil {
@@ -136,7 +136,7 @@ func TestHTTPClosesAConnectionWhoseFramingIsAmbiguous(t *testing.T) {
 }
 
 func TestHTTPDoesNotAskForABodyNobodyReads(t *testing.T) {
-	httpBubble(t, teller, func(t *testing.T, p *pipes, _ func()) {
+	httpBubble(t, echo, func(t *testing.T, p *pipeListener, _ func()) {
 		c := p.call()
 		io.WriteString(c, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
 		line, err := bufio.NewReader(c).ReadString('\n')
@@ -149,9 +149,9 @@ func TestHTTPDoesNotAskForABodyNobodyReads(t *testing.T) {
 
 func TestHTTPCancelsARequestWhoseClientHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeper()
+		k := newBlockingHandler()
 		ctx, stop := context.WithCancel(t.Context())
-		p := newPipes()
+		p := newPipeListener()
 		ended := make(chan error, 1)
 		go func() { ended <- ServeHTTP(ctx, p, k, Options{}) }()
 		c := p.call()
@@ -179,9 +179,9 @@ func TestHTTPShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKeeper()
+				k := newBlockingHandler()
 				ctx, stop := context.WithCancel(t.Context())
-				p := newPipes()
+				p := newPipeListener()
 				ended := make(chan error, 1)
 				go func() { ended <- ServeHTTP(ctx, p, k, Options{}) }()
 				c := p.call()
@@ -215,19 +215,19 @@ func TestHTTPShutdownFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestBothGoOnAfterAnErrorThatPasses(t *testing.T) {
-	for _, door := range realDoors {
+	for _, door := range listenerFrontends {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
-			l := newPipes()
+			l := newPipeListener()
 			ended := make(chan error, 1)
-			go func() { ended <- door.serve(ctx, l, teller, Options{MaxConns: fewPlaces}) }()
-			for range fewPlaces {
+			go func() { ended <- door.serve(ctx, l, echo, Options{MaxConns: fewConns}) }()
+			for range fewConns {
 				l.failures <- syscall.EMFILE
 				l.failures <- syscall.ENOBUFS
 			}
 			c := l.call()
 			door.send(t, c)
-			door.hear(t, c)
+			door.readReply(t, c)
 			c.Close()
 			stop()
 			if err := <-ended; err != nil {
@@ -242,9 +242,9 @@ func TestADoorWhoseListenerFailsSaysSo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				broken := errors.New("broken")
-				l := newPipes()
+				l := newPipeListener()
 				go func() { l.failures <- broken }()
-				err := serve(t.Context(), l, teller, Options{})
+				err := serve(t.Context(), l, echo, Options{})
 				if !errors.Is(err, broken) || !strings.HasPrefix(fmt.Sprint(err), "accept connection: ") {
 					t.Errorf("%v", err)
 				}

@@ -43,7 +43,7 @@ func listenTCP(address string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w\n  %s", address, cause(err), remedy(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  %s", address, errnoOf(err), remedy(err))
 	}
 	return l, nil
 }
@@ -73,12 +73,12 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w\n  make the folder, and let the service's user write there", path, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  make the folder, and let the service's user write there", path, errnoOf(err))
 	}
 	// Until here the umask decided. Setting that instead would touch every thread of the process.
 	if err := os.Chmod(path, socketMode); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("listen on %q: %w", path, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w", path, errnoOf(err))
 	}
 	return l, nil
 }
@@ -91,7 +91,7 @@ func removeStale(path string) error {
 		return nil
 	}
 	if err != nil {
-		return cause(err)
+		return errnoOf(err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
 		return errors.New("there is something else with this name\n  remove it or choose another path")
@@ -102,13 +102,13 @@ func removeStale(path string) error {
 		return errors.New("another process is listening there\n  stop it or choose another path")
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return cause(err)
+		return errnoOf(err)
 	}
 	return os.Remove(path)
 }
 
 // cause is the system's own word, without the path that the caller has quoted already.
-func cause(err error) error {
+func errnoOf(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return errno
@@ -122,7 +122,7 @@ func cause(err error) error {
 func StdinListener(f *os.File) (net.Listener, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("listen on standard input: %w", cause(err))
+		return nil, fmt.Errorf("listen on standard input: %w", errnoOf(err))
 	}
 	f.Close()
 	// The lowest free number is 0 now. It is taken, and never given back, so that no
@@ -164,7 +164,7 @@ func fileListeners(first, n int) ([]net.Listener, error) {
 			for _, l := range listeners {
 				l.Close()
 			}
-			return nil, fmt.Errorf("listen on socket %d from systemd: %w\n  the unit must be a stream socket with Accept=no", fd, cause(err))
+			return nil, fmt.Errorf("listen on socket %d from systemd: %w\n  the unit must be a stream socket with Accept=no", fd, errnoOf(err))
 		}
 		listeners = append(listeners, l)
 	}

@@ -17,11 +17,11 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	inUse, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	defer inUse.Close()
 	cases := []struct{ name, spec, want string }{
 		{"nothing", "", "unknown kind"},
 		{"no kind", "127.0.0.1:9000", "unknown kind"},
@@ -37,7 +37,7 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 		{"a folder that is missing", "unix:" + filepath.Join(dir, "no", "s"), "no such file"},
 		{"a port that is none", "tcp:127.0.0.1:99999", "PORT a number from 1 to 65535"},
 		{"an address of another machine", "tcp:192.0.2.1:9000", "must be an address of this machine"},
-		{"a port that is taken", "tcp:" + taken.Addr().String(), "choose another port"},
+		{"a port that is taken", "tcp:" + inUse.Addr().String(), "choose another port"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -164,14 +164,14 @@ func TestDetectTellsTheDoorsApart(t *testing.T) {
 		name string
 		fd0  *os.File
 		env  map[string]string
-		want Door
+		want Frontend
 	}{
-		{"a listening socket is FastCGI", listening, nil, DoorFastCGI},
-		{"a listening socket is FastCGI even in a CGI environment", listening, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorFastCGI},
-		{"a connected socket is CGI, as under mod_cgid", connected, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorCGI},
-		{"a pipe is CGI, with a method alone", pipe, map[string]string{"REQUEST_METHOD": "GET"}, DoorCGI},
-		{"a connected socket without variables is nothing", connected, nil, DoorNone},
-		{"a pipe without variables is nothing", pipe, nil, DoorNone},
+		{"a listening socket is FastCGI", listening, nil, FrontendFastCGI},
+		{"a listening socket is FastCGI even in a CGI environment", listening, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, FrontendFastCGI},
+		{"a connected socket is CGI, as under mod_cgid", connected, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, FrontendCGI},
+		{"a pipe is CGI, with a method alone", pipe, map[string]string{"REQUEST_METHOD": "GET"}, FrontendCGI},
+		{"a connected socket without variables is nothing", connected, nil, FrontendNone},
+		{"a pipe without variables is nothing", pipe, nil, FrontendNone},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestDetectTellsTheDoorsApart(t *testing.T) {
 		})
 	}
 	t.Run("a closed descriptor is nothing", func(t *testing.T) {
-		if got := Detect(^uintptr(0)>>1, func(string) string { return "" }); got != DoorNone {
+		if got := Detect(^uintptr(0)>>1, func(string) string { return "" }); got != FrontendNone {
 			t.Errorf("door %d", got)
 		}
 	})
@@ -203,7 +203,7 @@ func TestFastCGIOnStandardInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeFastCGI, l, teller)
+	run(t, ServeFastCGI, l, echo)
 	nc, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestFastCGIOnStandardInput(t *testing.T) {
 	c := newClient(t, nc)
 	defer c.Close()
 	c.get(1, false, "/x")
-	if s := c.reply(1).sighting(t); s.Path != "/x" {
+	if s := c.reply(1).echoed(t); s.Path != "/x" {
 		t.Errorf("path %q", s.Path)
 	}
 	<-c.gone

@@ -7,26 +7,26 @@ import (
 
 // refusal is an answer that a door gives by itself. The message goes to the
 // client and the log alike: a fixed text, never anything out of the request.
-type refusal struct {
+type errorResponse struct {
 	status  int
 	code    string
 	message string
 }
 
-func badRequest(message string) *refusal {
-	return &refusal{http.StatusBadRequest, "BAD_REQUEST", message}
+func badRequest(message string) *errorResponse {
+	return &errorResponse{http.StatusBadRequest, "BAD_REQUEST", message}
 }
 
-func tooLarge(message string) *refusal {
-	return &refusal{http.StatusRequestHeaderFieldsTooLarge, "HEADERS_TOO_LARGE", message}
+func tooLarge(message string) *errorResponse {
+	return &errorResponse{http.StatusRequestHeaderFieldsTooLarge, "HEADERS_TOO_LARGE", message}
 }
 
-func unavailable(message string) *refusal {
-	return &refusal{http.StatusServiceUnavailable, "UNAVAILABLE", message}
+func unavailable(message string) *errorResponse {
+	return &errorResponse{http.StatusServiceUnavailable, "UNAVAILABLE", message}
 }
 
-func internalError() *refusal {
-	return &refusal{http.StatusInternalServerError, "UNKNOWN", "internal error"}
+func internalError() *errorResponse {
+	return &errorResponse{http.StatusInternalServerError, "UNKNOWN", "internal error"}
 }
 
 // retryAfter is what clients are told with a 503, in seconds: a restart is over by then.
@@ -34,7 +34,7 @@ const retryAfter = "5"
 
 // answer writes the refusal in the registry's error format
 // (distribution, registry/api/errcode).
-func (no *refusal) answer() *answer {
+func (no *errorResponse) answer() *answer {
 	type entry struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
@@ -43,7 +43,7 @@ func (no *refusal) answer() *answer {
 	if err != nil {
 		panic(err) // two strings always marshal
 	}
-	a := newAnswer()
+	a := newBufferedResponse()
 	a.Header().Set("Content-Type", "application/json")
 	a.Header().Set("Cache-Control", "no-store")
 	if no.status == http.StatusServiceUnavailable {

@@ -118,7 +118,7 @@ func (c *client) abort(id uint16) {
 func (c *client) get(id uint16, keep bool, target string) {
 	c.t.Helper()
 	c.begin(id, keep)
-	c.params(id, wish{method: "GET", target: target}.variables())
+	c.params(id, testRequest{method: "GET", target: target}.variables())
 	c.stdin(id, nil)
 }
 

@@ -20,7 +20,7 @@ func TestHTTPAnAnswerIsOneWrite(t *testing.T) {
 		}
 		io.WriteString(w, big)
 	})
-	httpBubble(t, h, func(t *testing.T, p *pipes, _ func()) {
+	httpBubble(t, h, func(t *testing.T, p *pipeListener, _ func()) {
 		c := p.call()
 		room := make([]byte, 64<<10)
 		for _, tc := range []struct {

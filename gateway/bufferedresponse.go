@@ -13,13 +13,13 @@ import (
 
 // answer is a response that is held until it is whole.
 type answer struct {
-	header http.Header
-	sealed http.Header // header as it was when the status was written
-	status int         // 0 = not yet written
-	body   bytes.Buffer
+	header    http.Header
+	committed http.Header // header as it was when the status was written
+	status    int         // 0 = not yet written
+	body      bytes.Buffer
 }
 
-func newAnswer() *answer { return &answer{header: http.Header{}} }
+func newBufferedResponse() *answer { return &answer{header: http.Header{}} }
 
 func (a *answer) Header() http.Header { return a.header }
 
@@ -34,7 +34,7 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
-	a.sealed = a.header.Clone()
+	a.committed = a.header.Clone()
 }
 
 func (a *answer) Write(p []byte) (int, error) {
@@ -58,15 +58,15 @@ func (a *answer) finish() {
 		a.WriteHeader(http.StatusOK)
 	}
 	// In CGI and FastCGI a header called Status is a second status line (RFC 3875 §6.3.3).
-	a.sealed.Del("Status")
-	a.sealed.Del("Transfer-Encoding")
-	a.sealed.Del("Content-Length")
+	a.committed.Del("Status")
+	a.committed.Del("Transfer-Encoding")
+	a.committed.Del("Content-Length")
 	if !a.mayHaveBody() {
 		return
 	}
-	a.sealed.Set("Content-Length", strconv.Itoa(a.body.Len()))
-	if a.sealed.Get("Content-Type") == "" && a.body.Len() > 0 {
-		a.sealed.Set("Content-Type", http.DetectContentType(a.body.Bytes()))
+	a.committed.Set("Content-Length", strconv.Itoa(a.body.Len()))
+	if a.committed.Get("Content-Type") == "" && a.body.Len() > 0 {
+		a.committed.Set("Content-Type", http.DetectContentType(a.body.Bytes()))
 	}
 }
 
@@ -80,7 +80,7 @@ func (a *answer) sent(method string) int {
 
 // send hands the whole answer to a door that has a ResponseWriter.
 func (a *answer) send(w http.ResponseWriter) {
-	maps.Copy(w.Header(), a.sealed)
+	maps.Copy(w.Header(), a.committed)
 	w.WriteHeader(a.status)
 	w.Write(a.body.Bytes()) // a peer that is gone cannot be told anything
 }
@@ -89,15 +89,15 @@ func (a *answer) send(w http.ResponseWriter) {
 func (a *answer) cgi() []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "Status: %d %s\r\n", a.status, http.StatusText(a.status))
-	a.sealed.Write(&out) // never fails on a buffer; makes newlines in values spaces
+	a.committed.Write(&out) // never fails on a buffer; makes newlines in values spaces
 	out.WriteString("\r\n")
 	out.Write(a.body.Bytes())
 	return out.Bytes()
 }
 
 // hold lets h answer r. A panic becomes a 500, whatever h had written before.
-func hold(h http.Handler, r *http.Request, log *slog.Logger) (a *answer) {
-	a = newAnswer()
+func serveBuffered(h http.Handler, r *http.Request, log *slog.Logger) (a *answer) {
+	a = newBufferedResponse()
 	defer func() {
 		if p := recover(); p != nil {
 			log.Error("handler panicked", "panic", panicText(p), "stack", stack())
@@ -110,7 +110,7 @@ func hold(h http.Handler, r *http.Request, log *slog.Logger) (a *answer) {
 }
 
 // refuse logs no and makes it an answer.
-func refuse(no *refusal, log *slog.Logger) *answer {
+func reject(no *errorResponse, log *slog.Logger) *answer {
 	log.Warn("request refused by the door", "status", no.status, "reason", no.message)
 	a := no.answer()
 	a.finish()

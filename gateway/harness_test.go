@@ -26,7 +26,7 @@ import (
 const program = "dockerauth"
 
 // sighting is what a handler saw, told back to the test as its answer.
-type sighting struct {
+type echoed struct {
 	Method, Path, Query, Host, Remote, Auth string
 	Length, Read                            int64
 	Error                                   string
@@ -35,10 +35,10 @@ type sighting struct {
 }
 
 // teller answers with what it saw, and does odd things when the path asks for them.
-var teller = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/panic":
-		var nobody *sighting
+		var nobody *echoed
 		w.Write([]byte("half an ans"))
 		nobody.Path = "pw-in-panic"
 	case "/panic/value":
@@ -53,7 +53,7 @@ var teller = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := io.Copy(io.Discard, r.Body)
-	s := sighting{
+	s := echoed{
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Remote: r.RemoteAddr,
 		Auth: r.Header.Get("Authorization"), Length: r.ContentLength, Read: n, Header: r.Header,
 	}
@@ -72,9 +72,9 @@ type reply struct {
 	body   []byte
 }
 
-func (r reply) sighting(t testing.TB) sighting {
+func (r reply) echoed(t testing.TB) echoed {
 	t.Helper()
-	var s sighting
+	var s echoed
 	if err := json.Unmarshal(r.body, &s); err != nil {
 		t.Fatalf("status %d, body %q: %v", r.status, r.body, err)
 	}
@@ -126,7 +126,7 @@ func parseCGI(out []byte) (reply, error) {
 }
 
 // wish is a request, before a web server has put it into one of its forms.
-type wish struct {
+type testRequest struct {
 	method, target string
 	header         map[string]string
 	body           string
@@ -134,7 +134,7 @@ type wish struct {
 }
 
 // variables are the wish as Apache's mod_cgid would put it, with the program at /cgi-bin.
-func (w wish) variables() map[string]string {
+func (w testRequest) variables() map[string]string {
 	uri := w.target
 	p, query, _ := strings.Cut(w.target, "?")
 	vars := map[string]string{
@@ -170,25 +170,25 @@ func environ(vars map[string]string) []string {
 }
 
 // theatre is a door with whatever stands before it.
-type theatre struct {
+type frontend struct {
 	name string
-	play func(testing.TB, wish) reply
+	play func(testing.TB, testRequest) reply
 }
 
 // theatres opens every door for the time of a test, over real sockets and processes.
-func theatres(t *testing.T) []theatre {
-	return []theatre{
-		{"CGI", playCGI},
-		{"CGI as a process of its own", playProcess},
-		{"FastCGI", playFastCGI(t)},
-		{"HTTP", playHTTP(t)},
+func frontends(t *testing.T) []frontend {
+	return []frontend{
+		{"CGI", sendCGI},
+		{"CGI as a process of its own", sendCGIProcess},
+		{"FastCGI", sendFastCGI(t)},
+		{"HTTP", sendHTTP(t)},
 	}
 }
 
-func playCGI(t testing.TB, w wish) reply {
+func sendCGI(t testing.TB, w testRequest) reply {
 	t.Helper()
 	var out bytes.Buffer
-	err := CGI(context.Background(), teller, environ(w.variables()), strings.NewReader(w.body), &out, Options{Program: program})
+	err := CGI(context.Background(), echo, environ(w.variables()), strings.NewReader(w.body), &out, Options{Program: program})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ const childVariable = "GATEWAY_TEST_CHILD"
 // noRaceNap spares a child of a -race build the second it waits at its end.
 const noRaceNap = "GORACE=atexit_sleep_ms=0"
 
-func playProcess(t testing.TB, w wish) reply {
+func sendCGIProcess(t testing.TB, w testRequest) reply {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(environ(w.variables()), childVariable+"=cgi", noRaceNap)
@@ -225,7 +225,7 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(childVariable) {
 	case "cgi":
 		o := Options{Program: program}
-		if err := CGI(context.Background(), teller, os.Environ(), os.Stdin, os.Stdout, o); err != nil {
+		if err := CGI(context.Background(), echo, os.Environ(), os.Stdin, os.Stdout, o); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -268,14 +268,14 @@ func runWith(t testing.TB, serve server, l net.Listener, h http.Handler, o Optio
 	})
 }
 
-func playFastCGI(t *testing.T) func(testing.TB, wish) reply {
+func sendFastCGI(t *testing.T) func(testing.TB, testRequest) reply {
 	path := socket(t)
 	l, err := Listen("unix:" + path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeFastCGI, l, teller)
-	return func(t testing.TB, w wish) reply {
+	run(t, ServeFastCGI, l, echo)
+	return func(t testing.TB, w testRequest) reply {
 		t.Helper()
 		nc, err := net.Dial("unix", path)
 		if err != nil {
@@ -290,15 +290,15 @@ func playFastCGI(t *testing.T) func(testing.TB, wish) reply {
 	}
 }
 
-func playHTTP(t *testing.T) func(testing.TB, wish) reply {
+func sendHTTP(t *testing.T) func(testing.TB, testRequest) reply {
 	l, err := Listen("tcp:127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeHTTP, l, teller)
-	return func(t testing.TB, w wish) reply {
+	run(t, ServeHTTP, l, echo)
+	return func(t testing.TB, w testRequest) reply {
 		t.Helper()
-		return w.speakHTTP(t, dialTCP(t, l))
+		return w.sendHTTPOn(t, dialTCP(t, l))
 	}
 }
 
@@ -314,7 +314,7 @@ func dialTCP(t testing.TB, l net.Listener) net.Conn {
 }
 
 // speakHTTP writes the request by hand: no client would send the hostile ones.
-func (w wish) speakHTTP(t testing.TB, c net.Conn) reply {
+func (w testRequest) sendHTTPOn(t testing.TB, c net.Conn) reply {
 	t.Helper()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s %s HTTP/1.1\r\nConnection: close\r\n", w.method, w.target)

@@ -18,7 +18,7 @@ import (
 )
 
 // fewPlaces is the bound in tests that have to reach it.
-const fewPlaces = 8
+const fewConns = 8
 
 const getX = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -28,10 +28,10 @@ func ask(t testing.TB, c net.Conn) reply {
 	if _, err := io.WriteString(c, getX); err != nil {
 		t.Fatalf("write request: %v", err)
 	}
-	return hear(t, c)
+	return readReply(t, c)
 }
 
-func hear(t testing.TB, c net.Conn) reply {
+func readReply(t testing.TB, c net.Conn) reply {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -45,7 +45,7 @@ func hear(t testing.TB, c net.Conn) reply {
 }
 
 // isClosed waits until the other end of c has closed.
-func isClosed(t testing.TB, c net.Conn) {
+func waitClosed(t testing.TB, c net.Conn) {
 	t.Helper()
 	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
 		t.Error("connection is not closed")
@@ -56,9 +56,9 @@ func isClosed(t testing.TB, c net.Conn) {
 // so long, not even when it is done with all of them.
 func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 	cases := []struct {
-		name string
-		hold func(t *testing.T, c net.Conn)
-		took time.Duration
+		name   string
+		occupy func(t *testing.T, c net.Conn)
+		took   time.Duration
 	}{
 		{"saying nothing", func(*testing.T, net.Conn) {}, 0},
 		{"half a request line", func(_ *testing.T, c net.Conn) { io.WriteString(c, "GET /") }, 0},
@@ -92,20 +92,20 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 		{"half a body nobody reads", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
 		}, 0},
-		{"not taking the answer", func(_ *testing.T, c net.Conn) { io.WriteString(c, getX) }, takingTime},
+		{"not taking the answer", func(_ *testing.T, c net.Conn) { io.WriteString(c, getX) }, writeStallTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			httpBubbleWith(t, teller, Options{MaxConns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+			httpBubbleWith(t, echo, Options{MaxConns: fewConns}, func(t *testing.T, p *pipeListener, _ func()) {
 				var held []net.Conn
-				for range fewPlaces {
+				for range fewConns {
 					c := p.call()
-					tc.hold(t, c)
+					tc.occupy(t, c)
 					held = append(held, c)
 				}
 				synctest.Wait()
 				start := time.Now()
-				for range 2 * fewPlaces { // more than places: the newcomers do not hold them either
+				for range 2 * fewConns { // more than places: the newcomers do not hold them either
 					c := p.call()
 					ask(t, c)
 					held = append(held, c)
@@ -123,13 +123,13 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 }
 
 func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
-	httpBubbleWith(t, teller, Options{MaxConns: 3}, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, echo, Options{MaxConns: 3}, func(t *testing.T, p *pipeListener, _ func()) {
 		first, second, third := p.call(), p.call(), p.call()
 		ask(t, first)   // and is younger than the others again
 		synctest.Wait() // all are silent now: whoever has not begun to read yet is passed over
 		fourth := p.call()
 		ask(t, fourth)
-		isClosed(t, second)
+		waitClosed(t, second)
 		for _, c := range []net.Conn{first, third, fourth} {
 			ask(t, c)
 			c.Close()
@@ -138,9 +138,9 @@ func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
 }
 
 func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
-	k := &keeper{}
-	httpBubbleWith(t, k, Options{MaxConns: 2}, func(t *testing.T, p *pipes, _ func()) {
-		*k = *newKeeper() // its channels are the bubble's
+	k := &blockingHandler{}
+	httpBubbleWith(t, k, Options{MaxConns: 2}, func(t *testing.T, p *pipeListener, _ func()) {
+		*k = *newBlockingHandler() // its channels are the bubble's
 		const getHeld = "GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
 		const postHeld = "POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1" // held unread
 		var under []*http.Request
@@ -169,8 +169,8 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 		}
 		go io.WriteString(conns[1], "23456789")
 		close(k.release)
-		hear(t, conns[0])
-		hear(t, conns[1])
+		readReply(t, conns[0])
+		readReply(t, conns[1])
 		<-answered // in the place of one of them
 		for _, c := range append(conns, late) {
 			c.Close()
@@ -179,33 +179,33 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 }
 
 func TestHTTPShutdownDoesNotWaitForAPlace(t *testing.T) {
-	k := &keeper{}
-	httpBubbleWith(t, k, Options{MaxConns: 1}, func(t *testing.T, p *pipes, stop func()) {
-		*k = *newKeeper() // its channels are the bubble's
+	k := &blockingHandler{}
+	httpBubbleWith(t, k, Options{MaxConns: 1}, func(t *testing.T, p *pipeListener, stop func()) {
+		*k = *newBlockingHandler() // its channels are the bubble's
 		c := p.call()
 		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
 		<-k.entered
 		late := p.call()
 		stop()
-		isClosed(t, late)
+		waitClosed(t, late)
 		close(k.release)
-		hear(t, c)
+		readReply(t, c)
 	})
 }
 
 // realDoor is a long-lived door behind real sockets.
-type realDoor struct {
-	name  string
-	serve server
-	bound int
-	send  func(testing.TB, net.Conn)
-	hear  func(testing.TB, net.Conn)
+type listenerFrontend struct {
+	name      string
+	serve     server
+	bound     int
+	send      func(testing.TB, net.Conn)
+	readReply func(testing.TB, net.Conn)
 }
 
-var realDoors = []realDoor{
+var listenerFrontends = []listenerFrontend{
 	{"HTTP", ServeHTTP, httpMaxConns,
 		func(_ testing.TB, c net.Conn) { io.WriteString(c, getX) },
-		func(t testing.TB, c net.Conn) { hear(t, c) }},
+		func(t testing.TB, c net.Conn) { readReply(t, c) }},
 	{"FastCGI", ServeFastCGI, fcgiMaxConns,
 		func(_ testing.TB, c net.Conn) { c.Write(fcgiGetX) },
 		func(t testing.TB, c net.Conn) { newClient(t, c).reply(1) }},
@@ -213,16 +213,16 @@ var realDoors = []realDoor{
 
 // fcgiGetX is a request on a connection that is to be kept.
 var fcgiGetX = func() []byte {
-	get := encodePairs(wish{method: "GET", target: "/x"}.variables())
-	whole := appendStream(beginRecord(1, roleResponder, flagKeepConn), typeParams, 1, get)
-	return appendRecord(whole, typeStdin, 1, nil)
+	get := encodePairs(testRequest{method: "GET", target: "/x"}.variables())
+	request := appendStream(beginRecord(1, roleResponder, flagKeepConn), typeParams, 1, get)
+	return appendRecord(request, typeStdin, 1, nil)
 }()
 
 // In a rush there are more connections than places, and all have sent their request before
 // anybody has read one: none of them is silent.
 func TestARushIsAnsweredToTheLast(t *testing.T) {
-	const rush = 20 * fewPlaces
-	for _, door := range realDoors {
+	const rush = 20 * fewConns
+	for _, door := range listenerFrontends {
 		t.Run(door.name, func(t *testing.T) {
 			l, err := Listen("tcp:127.0.0.1:0")
 			if err != nil {
@@ -234,9 +234,9 @@ func TestARushIsAnsweredToTheLast(t *testing.T) {
 				door.send(t, c)
 				conns = append(conns, c)
 			}
-			runWith(t, door.serve, l, teller, Options{MaxConns: fewPlaces})
+			runWith(t, door.serve, l, echo, Options{MaxConns: fewConns})
 			for _, c := range conns {
-				door.hear(t, c)
+				door.readReply(t, c)
 			}
 		})
 	}
@@ -249,28 +249,28 @@ func TestThousandsOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	for _, door := range realDoors {
+	for _, door := range listenerFrontends {
 		t.Run(door.name, func(t *testing.T) {
-			bound := connsOf(door.bound, limit.Cur)
-			silent := 2 * bound
-			if limit.Cur < uint64(silent+bound+100) {
-				t.Skipf("%d open files do not suffice for both ends of %d connections", limit.Cur, silent)
+			bound := connsForLimit(door.bound, limit.Cur)
+			idle := 2 * bound
+			if limit.Cur < uint64(idle+bound+100) {
+				t.Skipf("%d open files do not suffice for both ends of %d connections", limit.Cur, idle)
 			}
 			l, err := Listen("tcp:127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			run(t, door.serve, l, teller)
+			run(t, door.serve, l, echo)
 			var conns []net.Conn
-			for range silent {
+			for range idle {
 				conns = append(conns, dialTCP(t, l))
 			}
 			honest := dialTCP(t, l)
 			door.send(t, honest)
-			door.hear(t, honest)
-			isClosed(t, conns[0])
-			door.send(t, conns[silent-1])
-			door.hear(t, conns[silent-1])
+			door.readReply(t, honest)
+			waitClosed(t, conns[0])
+			door.send(t, conns[idle-1])
+			door.readReply(t, conns[idle-1])
 		})
 	}
 }
@@ -281,7 +281,7 @@ func TestAConnectionWithBytesToReadIsNotSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := newPlaces(l, 1, slog.New(slog.DiscardHandler))
+	p := newConnLimiter(l, 1, slog.New(slog.DiscardHandler))
 	peer, err := net.Dial("unix", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -292,19 +292,19 @@ func TestAConnectionWithBytesToReadIsNotSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	c := nc.(*place)
-	if p.evict(); p.leaving != nil {
+	c := nc.(*trackedConn)
+	if p.evict(); p.evicting != nil {
 		t.Fatal("nobody has tried to read from it, and it had to go")
 	}
 	c.beginRead() // as its goroutine does before it sleeps in Read
 	io.WriteString(peer, "x")
-	if p.evict(); p.leaving != nil {
+	if p.evict(); p.evicting != nil {
 		t.Fatal("it had a byte to read, and had to go")
 	}
 	if _, err := c.Conn.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if p.evict(); p.leaving != c {
+	if p.evict(); p.evicting != c {
 		t.Fatal("it was silent, and did not have to go")
 	}
 }
@@ -321,7 +321,7 @@ func (c *lateConn) Read([]byte) (int, error)          { c.told(); return c.got, 
 func (c *lateConn) SetReadDeadline(t time.Time) error { c.until = t; return nil }
 
 func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
-	p := newPlaces(nil, 1, slog.New(slog.DiscardHandler))
+	p := newConnLimiter(nil, 1, slog.New(slog.DiscardHandler))
 	late := &lateConn{told: p.evict}
 	nc, err := p.admit(late)
 	if err != nil {
@@ -333,29 +333,29 @@ func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
 	if n, err := nc.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
-	if !late.until.Equal(owners) || p.taken.Len() != 1 {
-		t.Errorf("it reads until %s, %d places are taken", late.until, p.taken.Len())
+	if !late.until.Equal(owners) || p.conns.Len() != 1 {
+		t.Errorf("it reads until %s, %d places are taken", late.until, p.conns.Len())
 	}
 	late.got = 0
 	if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
-	if !late.until.Equal(pastDeadline) || p.taken.Len() != 0 {
-		t.Errorf("it reads until %s, %d places are taken", late.until, p.taken.Len())
+	if !late.until.Equal(pastDeadline) || p.conns.Len() != 0 {
+		t.Errorf("it reads until %s, %d places are taken", late.until, p.conns.Len())
 	}
 }
 
 func TestWithoutFilesTheLongestSilentGoes(t *testing.T) {
-	httpBubbleWith(t, teller, Options{MaxConns: fewPlaces}, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, echo, Options{MaxConns: fewConns}, func(t *testing.T, p *pipeListener, _ func()) {
 		first := p.call()
 		synctest.Wait()
 		p.failures <- syscall.EMFILE
-		isClosed(t, first)
+		waitClosed(t, first)
 		ask(t, p.call())
 	})
 }
 
-func accept(t *testing.T, l net.Listener, p *pipes) (here net.Conn) {
+func accept(t *testing.T, l net.Listener, p *pipeListener) (here net.Conn) {
 	t.Helper()
 	var call sync.WaitGroup
 	call.Go(func() { p.call() })
@@ -369,19 +369,19 @@ func accept(t *testing.T, l net.Listener, p *pipes) (here net.Conn) {
 
 func TestAPlaceIsGivenUpOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pipes := newPipes()
-		p := newPlaces(pipes, 2, slog.New(slog.DiscardHandler))
-		first := accept(t, p, pipes)
-		accept(t, p, pipes)
+		pipeListener := newPipeListener()
+		p := newConnLimiter(pipeListener, 2, slog.New(slog.DiscardHandler))
+		first := accept(t, p, pipeListener)
+		accept(t, p, pipeListener)
 		first.Close()
 		first.Close()
-		accept(t, p, pipes)
+		accept(t, p, pipeListener)
 		late := make(chan error)
 		go func() {
 			_, err := p.Accept()
 			late <- err
 		}()
-		pipes.call()
+		pipeListener.call()
 		synctest.Wait()
 		p.Close()
 		if err := <-late; !errors.Is(err, net.ErrClosed) {
@@ -393,14 +393,14 @@ func TestAPlaceIsGivenUpOnce(t *testing.T) {
 func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
 	var out bytes.Buffer
 	o := Options{MaxConns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
-	httpBubbleWith(t, teller, o, func(t *testing.T, p *pipes, _ func()) {
+	httpBubbleWith(t, echo, o, func(t *testing.T, p *pipeListener, _ func()) {
 		crowd := func() {
 			for range 3 {
 				ask(t, p.call())
 			}
 		}
 		crowd()
-		time.Sleep(crowdedEvery) // of the bubble
+		time.Sleep(warnInterval) // of the bubble
 		crowd()
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Errorf("%d lines: %s", n, out.String())
@@ -413,11 +413,11 @@ func TestFewFilesMeanFewPlaces(t *testing.T) {
 		files uint64
 		want  int
 	}{
-		{1 << 62, 1000}, {^uint64(0), 1000}, {1000 + reservedFiles, 1000}, {999 + reservedFiles, 999}, {1024, 1024 - reservedFiles},
-		{reservedFiles, reservedFiles / 4}, {64, 16}, {1, 1}, {0, 1},
+		{1 << 62, 1000}, {^uint64(0), 1000}, {1000 + reservedFDs, 1000}, {999 + reservedFDs, 999}, {1024, 1024 - reservedFDs},
+		{reservedFDs, reservedFDs / 4}, {64, 16}, {1, 1}, {0, 1},
 	}
 	for _, c := range cases {
-		if got := connsOf(1000, c.files); got != c.want {
+		if got := connsForLimit(1000, c.files); got != c.want {
 			t.Errorf("with %d files there are %d places, want %d", c.files, got, c.want)
 		}
 	}

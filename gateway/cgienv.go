@@ -16,8 +16,8 @@ import (
 // Bounds on what a web server may say about one request. Apache passes at most
 // 100 headers of 8190 bytes, nginx 32 KiB of them, lighttpd 8 KiB.
 const (
-	maxVariables    = 256
-	maxVariableSize = 128 << 10 // names and values together
+	maxHeaderFields = 256
+	maxHeaderBytes  = 128 << 10 // names and values together
 	maxMethodLen    = 32        // longer than any registered method (UPDATEREDIRECTREF, 17)
 )
 
@@ -26,14 +26,14 @@ const (
 const maxRedirects = 10
 
 // visit is a request as CGI variables describe it, made safe.
-type visit struct {
+type cgiRequest struct {
 	params map[string]string // what cgi.RequestFromMap may see: it cannot fail on these
 	url    *url.URL          // path below the mount, original query
 	length int64             // of the body; -1 = nobody announced it
 }
 
 // request is the visit as the handler sees it.
-func (v *visit) request(ctx context.Context, body io.ReadCloser) (*http.Request, error) {
+func (v *cgiRequest) request(ctx context.Context, body io.ReadCloser) (*http.Request, error) {
 	r, err := cgi.RequestFromMap(v.params)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (v *visit) request(ctx context.Context, body io.ReadCloser) (*http.Request,
 
 // readVariables turns CGI variables (RFC 3875 §4.1) into a visit. program is the
 // base name by which SCRIPT_NAME is known to mean this program.
-func readVariables(vars map[string]string, program string) (*visit, *refusal) {
+func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorResponse) {
 	method := vars["REQUEST_METHOD"]
 	if len(method) > maxMethodLen || !isToken(method) {
 		return nil, badRequest("no usable REQUEST_METHOD")
@@ -60,7 +60,7 @@ func readVariables(vars map[string]string, program string) (*visit, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	params, no := headerVariables(vars)
+	params, no := headerFields(vars)
 	if no != nil {
 		return nil, no
 	}
@@ -71,14 +71,14 @@ func readVariables(vars map[string]string, program string) (*visit, *refusal) {
 	if vars["HTTPS"] != "" {
 		params["HTTPS"] = vars["HTTPS"]
 	}
-	return &visit{params, target, length}, nil
+	return &cgiRequest{params, target, length}, nil
 }
 
 // bodyLength reads CONTENT_LENGTH. Absent, empty (nginx with fcgiwrap) and "0"
 // say nothing about a body that came in chunks: mod_cgid passes podman's POST
 // without a length, and then only the end of stdin ends it. Any length that comes with a
 // refusal is -1.
-func bodyLength(vars map[string]string) (int64, *refusal) {
+func bodyLength(vars map[string]string) (int64, *errorResponse) {
 	text := vars["CONTENT_LENGTH"]
 	if text != "" {
 		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would take a sign
@@ -104,7 +104,7 @@ func usuallyHasBody(method string) bool {
 
 // requestTarget takes path and query from REQUEST_URI, which is the client's own
 // under every server tried, and only where it is missing from SCRIPT_NAME and PATH_INFO.
-func requestTarget(vars map[string]string, program string) (*url.URL, *refusal) {
+func requestTarget(vars map[string]string, program string) (*url.URL, *errorResponse) {
 	uri := vars["REQUEST_URI"]
 	if uri == "" {
 		p := vars["SCRIPT_NAME"] + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
@@ -124,14 +124,14 @@ func requestTarget(vars map[string]string, program string) (*url.URL, *refusal) 
 // safeTarget refuses what is no path of ours: absolute URIs and "*" do not begin
 // with a slash, and what is not printable text has no business in a log. Dots and double
 // slashes are cleaned away, since web servers do the same before they compare with SCRIPT_NAME.
-func safeTarget(p, query, script, program string) (*url.URL, *refusal) {
+func safeTarget(p, query, script, program string) (*url.URL, *errorResponse) {
 	if !strings.HasPrefix(p, "/") {
 		return nil, badRequest("request target is not a path")
 	}
 	if hasControl(p) || hasControl(query) || strings.Contains(p+query, "\t") || !utf8.ValidString(p) {
 		return nil, badRequest("request target is not printable text")
 	}
-	return &url.URL{Path: belowMount(cleanPath(p), script, program), RawQuery: query}, nil
+	return &url.URL{Path: stripMount(cleanPath(p), script, program), RawQuery: query}, nil
 }
 
 // cleanPath is path.Clean with the last slash left in place.
@@ -147,7 +147,7 @@ func cleanPath(p string) string {
 // where it ends in the program's own name: nginx puts the whole path into it.
 // A .htaccess rewrite leaves the program's name out of the path; there the folder of the
 // program is "/". Any other path stays, and the handler looks at its end.
-func belowMount(p, script, program string) string {
+func stripMount(p, script, program string) string {
 	if program == "" || path.Base(script) != program {
 		return p
 	}
@@ -165,11 +165,11 @@ func belowMount(p, script, program string) string {
 }
 
 // headerVariables picks the variables that become header fields.
-func headerVariables(vars map[string]string) (map[string]string, *refusal) {
+func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
 	params := make(map[string]string, len(vars))
 	size := 0
 	for name, value := range vars {
-		if !wantedHeader(name) {
+		if !isHeaderVariable(name) {
 			continue
 		}
 		if hasControl(value) {
@@ -184,7 +184,7 @@ func headerVariables(vars map[string]string) (map[string]string, *refusal) {
 		params["HTTP_AUTHORIZATION"] = secret
 		size += len(secret)
 	}
-	if len(params) > maxVariables || size > maxVariableSize {
+	if len(params) > maxHeaderFields || size > maxHeaderBytes {
 		return nil, tooLarge("too many or too large header fields")
 	}
 	return params, nil
@@ -194,7 +194,7 @@ func headerVariables(vars map[string]string) (map[string]string, *refusal) {
 // fails on hostile ones), Proxy (httpoxy, CVE-2016-5385), Remote-User (a client may send
 // it, and nginx's stock fastcgi_params sets the variable unverified), Authorization (chosen below), and
 // the two that CGI passes under names of their own.
-func wantedHeader(name string) bool {
+func isHeaderVariable(name string) bool {
 	switch name {
 	case "CONTENT_TYPE":
 		return true
@@ -203,12 +203,12 @@ func wantedHeader(name string) bool {
 		return false
 	}
 	field, found := strings.CutPrefix(name, "HTTP_")
-	return found && isVariable(field)
+	return found && isVariableName(field)
 }
 
 // isVariable holds for the form that RFC 3875 §4.1.18 gives names. In any other,
 // HTTP_Host or HTTP_REMOTE-USER, a field left out above would come back.
-func isVariable(s string) bool {
+func isVariableName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
 			return false

@@ -9,7 +9,7 @@ import (
 
 // Sets of variables as real web servers sent them (Debian 12: Apache 2.4, mod_fcgid
 // 2.3.9, nginx 1.22, fcgiwrap 1.1, lighttpd 1.4.69), less those about the server itself.
-var recorded = []struct {
+var recordedEnvs = []struct {
 	name string
 	vars map[string]string
 	path string // below the mount
@@ -79,9 +79,9 @@ var recorded = []struct {
 }
 
 func TestVariablesOfRealWebServersAreUnderstood(t *testing.T) {
-	for _, c := range recorded {
+	for _, c := range recordedEnvs {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(c.vars, program)
+			v, no := parseCGIEnv(c.vars, program)
 			if no != nil {
 				t.Fatal(no.message)
 			}
@@ -144,7 +144,7 @@ func TestThePathBelowTheMount(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(with(map[string]string{"REQUEST_URI": c.uri, "SCRIPT_NAME": c.script, "PATH_INFO": c.info}), c.program)
+			v, no := parseCGIEnv(with(map[string]string{"REQUEST_URI": c.uri, "SCRIPT_NAME": c.script, "PATH_INFO": c.info}), c.program)
 			if no != nil {
 				t.Fatal(no.message)
 			}
@@ -166,7 +166,7 @@ func TestTheQueryIsTheOriginalOne(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(with(map[string]string{"REQUEST_URI": c.uri, "QUERY_STRING": c.query}), program)
+			v, no := parseCGIEnv(with(map[string]string{"REQUEST_URI": c.uri, "QUERY_STRING": c.query}), program)
 			if no != nil {
 				t.Fatal(no.message)
 			}
@@ -179,7 +179,7 @@ func TestTheQueryIsTheOriginalOne(t *testing.T) {
 
 func TestVariablesThatMakeNoSenseAreRefused(t *testing.T) {
 	many := map[string]string{}
-	for i := range maxVariables + 1 {
+	for i := range maxHeaderFields + 1 {
 		many["HTTP_X_"+strings.Repeat("A", i+1)] = "1"
 	}
 	cases := []struct {
@@ -213,12 +213,12 @@ func TestVariablesThatMakeNoSenseAreRefused(t *testing.T) {
 		{"a newline in a header", map[string]string{"HTTP_USER_AGENT": "a\nb"}, 400},
 		{"a NUL in the credentials", map[string]string{"REDIRECT_HTTP_AUTHORIZATION": "Basic \x00"}, 400},
 		{"too many headers", many, 431},
-		{"a header that is too large", map[string]string{"HTTP_COOKIE": strings.Repeat("a", maxVariableSize)}, 431},
-		{"credentials that are too large", map[string]string{"HTTP_AUTHORIZATION": strings.Repeat("a", maxVariableSize+1)}, 431},
+		{"a header that is too large", map[string]string{"HTTP_COOKIE": strings.Repeat("a", maxHeaderBytes)}, 431},
+		{"credentials that are too large", map[string]string{"HTTP_AUTHORIZATION": strings.Repeat("a", maxHeaderBytes+1)}, 431},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(with(c.vars), program)
+			v, no := parseCGIEnv(with(c.vars), program)
 			if no == nil {
 				t.Fatalf("read as %+v", v)
 			}
@@ -245,7 +245,7 @@ func TestVariablesThatAreOddButHarmless(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(with(c.vars), program)
+			v, no := parseCGIEnv(with(c.vars), program)
 			if no != nil {
 				t.Fatal(no.message)
 			}
@@ -276,7 +276,7 @@ func TestAuthorizationIsFoundWhereverApachePutsIt(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, no := readVariables(with(c.vars), program)
+			v, no := parseCGIEnv(with(c.vars), program)
 			if no != nil {
 				t.Fatal(no.message)
 			}

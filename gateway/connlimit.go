@@ -21,7 +21,7 @@ import (
 // hold all places. As it is, an honest peer has until as many newcomers have come as there are places.
 //
 // There is no bound for each peer: behind a proxy they all have one address.
-type places struct {
+type connLimiter struct {
 	net.Listener
 	max    int
 	log    *slog.Logger
@@ -30,31 +30,31 @@ type places struct {
 
 	warned time.Time
 
-	mu      sync.Mutex
-	taken   list.List // of *place, by the time they became what they are
-	leaving *place    // was told to go, and has not noticed yet
+	mu       sync.Mutex
+	conns    list.List    // of *place, by the time they became what they are
+	evicting *trackedConn // was told to go, and has not noticed yet
 }
 
 const (
 	// takingTime is what a peer gets to take an answer while others have no place. Answers fit
 	// into the socket's buffer; only who has left many there without reading needs any time at all.
-	takingTime = time.Second
+	writeStallTimeout = time.Second
 
 	// crowdedEvery is how often the log says that places are scarce.
-	crowdedEvery = time.Minute
+	warnInterval = time.Minute
 
-	minAcceptPause = 5 * time.Millisecond
-	maxAcceptPause = time.Second
+	minAcceptDelay = 5 * time.Millisecond
+	maxAcceptDelay = time.Second
 )
 
-func newPlaces(l net.Listener, n int, log *slog.Logger) *places {
-	return &places{Listener: l, max: n, log: log, change: make(chan struct{}, 1), closed: make(chan struct{})}
+func newConnLimiter(l net.Listener, n int, log *slog.Logger) *connLimiter {
+	return &connLimiter{Listener: l, max: n, log: log, change: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // Accept returns a *place. It tries again after an error that passes; when files are scarce, a
 // connection has to go.
-func (p *places) Accept() (net.Conn, error) {
-	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
+func (p *connLimiter) Accept() (net.Conn, error) {
+	for pause := minAcceptDelay; ; pause = min(2*pause, maxAcceptDelay) {
 		nc, err := p.Listener.Accept()
 		if err == nil {
 			return p.admit(nc)
@@ -80,19 +80,19 @@ func isTemporary(err error) bool {
 }
 
 // Close is called once: net/http and ServeFastCGI see to that.
-func (p *places) Close() error {
+func (p *connLimiter) Close() error {
 	close(p.closed)
 	return p.Listener.Close()
 }
 
 // admit finds a place for nc, however long it takes.
-func (p *places) admit(nc net.Conn) (net.Conn, error) {
-	c := &place{Conn: nc, places: p}
+func (p *connLimiter) admit(nc net.Conn) (net.Conn, error) {
+	c := &trackedConn{Conn: nc, connLimiter: p}
 	for !p.enter(c) {
 		p.warn()
 		select {
 		case <-p.change:
-		case <-time.After(takingTime): // nothing tells when somebody has been stuck for too long
+		case <-time.After(writeStallTimeout): // nothing tells when somebody has been stuck for too long
 		case <-p.closed:
 			nc.Close()
 			return nil, net.ErrClosed
@@ -102,44 +102,44 @@ func (p *places) admit(nc net.Conn) (net.Conn, error) {
 }
 
 // enter gives c a place, or tells another connection to go.
-func (p *places) enter(c *place) bool {
+func (p *connLimiter) enter(c *trackedConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.taken.Len() >= p.max {
-		p.expel()
+	if p.conns.Len() >= p.max {
+		p.evictOne()
 		return false
 	}
-	c.seat = p.taken.PushBack(c)
+	c.elem = p.conns.PushBack(c)
 	return true
 }
 
-func (p *places) evict() {
+func (p *connLimiter) evict() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.expel()
+	p.evictOne()
 }
 
 // expel tells one connection to go, if any has to. p.mu is held.
-func (p *places) expel() {
-	if p.leaving != nil {
+func (p *connLimiter) evictOne() {
+	if p.evicting != nil {
 		return
 	}
-	switch victim := p.victim(time.Now()); {
-	case victim == nil:
-	case victim.silent():
-		p.leaving = victim
-		victim.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got something
+	switch evictionCandidate := p.evictionCandidate(time.Now()); {
+	case evictionCandidate == nil:
+	case evictionCandidate.isIdle():
+		p.evicting = evictionCandidate
+		evictionCandidate.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got something
 	default:
-		p.remove(victim)
-		go victim.Conn.Close() // waits for its Write to return
+		p.remove(evictionCandidate)
+		go evictionCandidate.Conn.Close() // waits for its Write to return
 	}
 }
 
 // victim is who has to go first. p.mu is held.
-func (p *places) victim(now time.Time) *place {
-	for seat := p.taken.Front(); seat != nil; seat = seat.Next() {
-		c := seat.Value.(*place)
-		if c.phase == parting || c.stuck(now) || c.silent() && !hasUnread(c.Conn) {
+func (p *connLimiter) evictionCandidate(now time.Time) *trackedConn {
+	for elem := p.conns.Front(); elem != nil; elem = elem.Next() {
+		c := elem.Value.(*trackedConn)
+		if c.connState == stateClosing || c.isWriteStalled(now) || c.isIdle() && !hasUnread(c.Conn) {
 			return c
 		}
 	}
@@ -147,19 +147,19 @@ func (p *places) victim(now time.Time) *place {
 }
 
 // remove gives up the place of c. p.mu is held.
-func (p *places) remove(c *place) {
-	if c.seat != nil {
-		p.taken.Remove(c.seat)
-		c.seat = nil
+func (p *connLimiter) remove(c *trackedConn) {
+	if c.elem != nil {
+		p.conns.Remove(c.elem)
+		c.elem = nil
 	}
-	if p.leaving == c {
-		p.leaving = nil
+	if p.evicting == c {
+		p.evicting = nil
 	}
 	p.wake()
 }
 
 // wake lets whoever waits for a place look again. p.mu is held.
-func (p *places) wake() {
+func (p *connLimiter) wake() {
 	select {
 	case p.change <- struct{}{}:
 	default:
@@ -167,59 +167,59 @@ func (p *places) wake() {
 }
 
 // warn tells the operator now and then. Only Accept calls it.
-func (p *places) warn() {
-	if now := time.Now(); now.Sub(p.warned) >= crowdedEvery {
+func (p *connLimiter) warn() {
+	if now := time.Now(); now.Sub(p.warned) >= warnInterval {
 		p.warned = now
 		p.log.Warn("all connections that may be open are: new ones take the places of silent ones, or wait", "connections", p.max)
 	}
 }
 
 // place is a connection that has one.
-type place struct {
+type trackedConn struct {
 	net.Conn
-	places *places
-	answer whole // of the goroutine that writes
+	connLimiter *connLimiter
+	answer      responseCoalescer // of the goroutine that writes
 
 	// Of places.mu:
-	seat     *list.Element // nil = given up
-	phase    phase
-	reading  bool      // a Read is under way
-	writing  time.Time // since when a Write is under way; zero = none
-	deadline time.Time // of Read, as the owner set it
+	elem      *list.Element // nil = given up
+	connState connState
+	reading   bool      // a Read is under way
+	writing   time.Time // since when a Write is under way; zero = none
+	deadline  time.Time // of Read, as the owner set it
 }
 
 // phase says whom a connection waits for.
-type phase int
+type connState int
 
 const (
-	waiting   phase = iota // for its peer: the first byte, the next request, the rest of one
-	working                // for us
-	answering              // for its peer, to take the answer
-	parting                // for nobody: everything is said
+	stateReading  connState = iota // for its peer: the first byte, the next request, the rest of one
+	stateHandling                  // for us
+	stateWriting                   // for its peer, to take the answer
+	stateClosing                   // for nobody: everything is said
 )
 
 // become says that c waits for somebody else from now on.
-func (c *place) become(next phase) {
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
-	if c.seat == nil || c.phase == next {
+func (c *trackedConn) setState(next connState) {
+	c.connLimiter.mu.Lock()
+	defer c.connLimiter.mu.Unlock()
+	if c.elem == nil || c.connState == next {
 		return
 	}
-	c.phase = next
-	c.places.taken.MoveToBack(c.seat)
-	c.places.wake()
+	c.connState = next
+	c.connLimiter.conns.MoveToBack(c.elem)
+	c.connLimiter.wake()
 }
 
 // silent: it waits for bytes. Whether there are some is another question: the accepting goroutine may be far ahead
 // of those that read; in a rush most have not begun to, or have not been woken yet. places.mu is held.
-func (c *place) silent() bool { return c.phase == waiting && c.reading }
+func (c *trackedConn) isIdle() bool { return c.connState == stateReading && c.reading }
 
 // stuck: its peer takes nothing. places.mu is held.
-func (c *place) stuck(now time.Time) bool {
-	return c.phase != working && !c.writing.IsZero() && now.Sub(c.writing) >= takingTime
+func (c *trackedConn) isWriteStalled(now time.Time) bool {
+	return c.connState != stateHandling && !c.writing.IsZero() && now.Sub(c.writing) >= writeStallTimeout
 }
 
-func (c *place) Read(b []byte) (int, error) {
+func (c *trackedConn) Read(b []byte) (int, error) {
 	c.beginRead()
 	n, err := c.Conn.Read(b)
 	if c.endRead(n) {
@@ -228,7 +228,7 @@ func (c *place) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *place) Write(b []byte) (int, error) {
+func (c *trackedConn) Write(b []byte) (int, error) {
 	now := c.answer.add(b)
 	if len(now) == 0 {
 		return len(b), nil
@@ -241,63 +241,63 @@ func (c *place) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (c *place) noteWrite(since time.Time) {
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
+func (c *trackedConn) noteWrite(since time.Time) {
+	c.connLimiter.mu.Lock()
+	defer c.connLimiter.mu.Unlock()
 	c.writing = since
 }
 
-func (c *place) beginRead() {
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
+func (c *trackedConn) beginRead() {
+	c.connLimiter.mu.Lock()
+	defer c.connLimiter.mu.Unlock()
 	c.reading = true
-	c.places.wake()
+	c.connLimiter.wake()
 }
 
 // endRead reports whether c has to go. Whoever was told to and has something to say by now may stay.
-func (c *place) endRead(n int) (gone bool) {
-	p := c.places
+func (c *trackedConn) endRead(n int) (gone bool) {
+	p := c.connLimiter
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.reading = false
 	switch {
-	case p.leaving != c:
+	case p.evicting != c:
 	case n > 0:
-		p.leaving = nil
+		p.evicting = nil
 		c.Conn.SetReadDeadline(c.deadline)
 		p.wake()
 	default:
 		p.remove(c)
 	}
-	return c.seat == nil
+	return c.elem == nil
 }
 
-func (c *place) SetReadDeadline(t time.Time) error {
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
+func (c *trackedConn) SetReadDeadline(t time.Time) error {
+	c.connLimiter.mu.Lock()
+	defer c.connLimiter.mu.Unlock()
 	c.deadline = t
-	if c.places.leaving == c {
+	if c.connLimiter.evicting == c {
 		return nil
 	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-func (c *place) SetDeadline(t time.Time) error {
+func (c *trackedConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (c *place) Close() error {
+func (c *trackedConn) Close() error {
 	err := c.Conn.Close()
-	c.places.mu.Lock()
-	defer c.places.mu.Unlock()
-	c.places.remove(c)
+	c.connLimiter.mu.Lock()
+	defer c.connLimiter.mu.Unlock()
+	c.connLimiter.remove(c)
 	return err
 }
 
 // CloseWrite is how net/http says goodbye when it has not read everything. It
 // closes half a second later.
-func (c *place) CloseWrite() error {
-	c.become(parting)
+func (c *trackedConn) CloseWrite() error {
+	c.setState(stateClosing)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

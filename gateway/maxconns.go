@@ -4,7 +4,7 @@ import "syscall"
 
 // reservedFiles are kept for what is not a connection: six pipe ends for each PAM conversation
 // under way, the configuration, keys, service files, listeners.
-const reservedFiles = 256
+const reservedFDs = 256
 
 // bound is how many connections there may be: want, or as many as the limit on open
 // files leaves room for. The Go runtime has raised the soft limit to the hard one.
@@ -16,7 +16,7 @@ func (o Options) bound(want int) int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return want
 	}
-	n := connsOf(want, limit.Cur)
+	n := connsForLimit(want, limit.Cur)
 	if n < want {
 		o.Log.Warn("few files may be open, so there are fewer places for connections; raise the limit (LimitNOFILE, ulimit -Hn)",
 			"files", limit.Cur, "connections", n)
@@ -25,9 +25,9 @@ func (o Options) bound(want int) int {
 }
 
 // connsOf leaves the reserve, but of a very low limit at least a quarter to the connections.
-func connsOf(want int, files uint64) int {
-	if files >= uint64(want+reservedFiles) {
+func connsForLimit(want int, files uint64) int {
+	if files >= uint64(want+reservedFDs) {
 		return want
 	}
-	return int(max(files/4, files-min(files, reservedFiles), 1))
+	return int(max(files/4, files-min(files, reservedFDs), 1))
 }
