@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// BenchmarkHTTP is a small request through the HTTP door, handler and all: what the door itself costs.
+// BenchmarkHTTP is what the HTTP front end costs for a small request.
 func BenchmarkHTTP(b *testing.B) {
 	b.Run("kept connection", func(b *testing.B) {
 		l := loopback(b)
@@ -56,7 +56,7 @@ func benchGet(b *testing.B, c net.Conn, in *bufio.Reader) {
 	res.Body.Close()
 }
 
-// BenchmarkFastCGI is the same through the FastCGI door.
+// BenchmarkFastCGI is what the FastCGI front end costs for a small request.
 func BenchmarkFastCGI(b *testing.B) {
 	l := loopback(b)
 	run(b, ServeFastCGI, l, noContent)

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// askCGI plays one request in a world whose clock only moves when everybody waits.
-func runCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin io.Reader) (reply, time.Duration, error) {
+// runCGI serves one request and returns how long it took.
+func runCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin io.Reader) (reply, time.Duration,
+	error) {
 	var out bytes.Buffer
 	start := time.Now()
 	err := CGI(ctx, h, environ(vars), stdin, &out, Options{Program: program})
@@ -23,7 +24,7 @@ func runCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin i
 	return r, time.Since(start), errors.Join(err, malformed)
 }
 
-func TestCGIDoesNotTouchStdinWithoutABody(t *testing.T) {
+func TestCGIDoesNotReadStdinWithoutABody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		terminal, w := io.Pipe() // never written, never closed
 		r, took, err := runCGI(t.Context(), echo, testRequest{method: "GET", target: "/"}.variables(), terminal)
@@ -45,7 +46,8 @@ func TestCGIReadsNoFurtherThanTheAnnouncedLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stdin, w := io.Pipe()
 		go io.WriteString(w, "12345") // and keeps it open
-		r, took, err := runCGI(t.Context(), echo, testRequest{method: "POST", target: "/", body: "12345"}.variables(), stdin)
+		r, took, err := runCGI(t.Context(), echo, testRequest{method: "POST", target: "/", body: "12345"}.variables(),
+			stdin)
 		if err != nil || took != 0 {
 			t.Fatalf("after %s: %v", took, err)
 		}
@@ -55,7 +57,7 @@ func TestCGIReadsNoFurtherThanTheAnnouncedLength(t *testing.T) {
 	})
 }
 
-func TestCGITellsTheHandlerOfABodyCutShort(t *testing.T) {
+func TestCGIHandlerSeesATruncatedBody(t *testing.T) {
 	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
 	r, _, err := runCGI(t.Context(), echo, vars, strings.NewReader("123"))
 	if err != nil {
@@ -66,14 +68,15 @@ func TestCGITellsTheHandlerOfABodyCutShort(t *testing.T) {
 	}
 }
 
-func TestCGITellsTheHandlerOfASlowBody(t *testing.T) {
+func TestCGIHandlerSeesASlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen error
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, seen = io.ReadAll(r.Body)
 		})
 		stdin, w := io.Pipe()
-		_, took, err := runCGI(t.Context(), h, testRequest{method: "POST", target: "/", chunked: true}.variables(), stdin)
+		_, took, err := runCGI(t.Context(), h, testRequest{method: "POST", target: "/", chunked: true}.variables(),
+			stdin)
 		if err != nil || !errors.Is(seen, os.ErrDeadlineExceeded) {
 			t.Errorf("the handler saw %v; %v", seen, err)
 		}
@@ -84,34 +87,31 @@ func TestCGITellsTheHandlerOfASlowBody(t *testing.T) {
 	})
 }
 
-// order records what happens to the two ends of a CGI program.
-type order struct {
-	events []string
-	left   int
-}
+// zeros is a reader of left bytes.
+type zeros struct{ left int }
 
-func (o *order) Read(p []byte) (int, error) {
-	if o.left == 0 {
-		o.events = append(o.events, "drained")
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.left == 0 {
 		return 0, io.EOF
 	}
-	n := min(len(p), o.left)
-	o.left -= n
+	n := min(len(p), z.left)
+	z.left -= n
 	return n, nil
 }
 
-func TestCGIDrainsWhatNobodyReadsButNotForever(t *testing.T) {
+func TestCGIDrainsAnUnreadBodyUpToItsLimit(t *testing.T) {
 	cases := []struct {
 		name       string
 		size, left int
 	}{
 		{"ten megabytes", 10 << 20, 0},
-		{"more than the bound", maxDrainBytes + 100, 100},
+		{"more than the limit", maxDrainBytes + 100, 100},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			stdin := &order{left: c.size}
-			r, _, err := runCGI(t.Context(), echo, testRequest{method: "POST", target: "/unread", chunked: true}.variables(), stdin)
+			stdin := &zeros{left: c.size}
+			r, _, err := runCGI(t.Context(), echo,
+				testRequest{method: "POST", target: "/unread", chunked: true}.variables(), stdin)
 			if err != nil || r.status != 413 {
 				t.Errorf("status %d, %v", r.status, err)
 			}
@@ -122,10 +122,10 @@ func TestCGIDrainsWhatNobodyReadsButNotForever(t *testing.T) {
 	}
 }
 
-func TestCGIDrainsAfterARefusalToo(t *testing.T) {
+func TestCGIDrainsAfterRejectingARequest(t *testing.T) {
 	for _, length := range []string{"-", "1048576", "many", "-1"} {
 		t.Run(length, func(t *testing.T) {
-			stdin := &order{left: 1 << 20}
+			stdin := &zeros{left: 1 << 20}
 			vars := with(map[string]string{"REQUEST_URI": "*", "CONTENT_LENGTH": length})
 			r, _, err := runCGI(t.Context(), echo, vars, stdin)
 			if err != nil || r.status != 400 || stdin.left != 0 {
@@ -168,7 +168,7 @@ func TestCGIAnswersForAHandlerThatHangs(t *testing.T) {
 	})
 }
 
-func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
+func TestCGIHandlerMayAnswerAfterTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -186,10 +186,11 @@ func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
 	})
 }
 
-func TestCGIDoesNotWaitForAWebServerThatDoesNotRead(t *testing.T) {
+func TestCGIGivesUpOnAWebServerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, stdout := io.Pipe()
-		err := CGI(t.Context(), echo, environ(testRequest{method: "GET", target: "/"}.variables()), nil, stdout, Options{})
+		err := CGI(t.Context(), echo, environ(testRequest{method: "GET", target: "/"}.variables()), nil, stdout,
+			Options{})
 		if err == nil {
 			t.Error("no error")
 		}
@@ -201,7 +202,8 @@ func TestAPanicIsLoggedWithoutWhatTheRequestSaid(t *testing.T) {
 	for _, target := range []string{"/panic", "/panic/value"} {
 		t.Run(target, func(t *testing.T) {
 			var log, out bytes.Buffer
-			w := testRequest{method: "GET", target: target + "?secret-in-query", header: map[string]string{"Authorization": "Basic secret-in-header"}}
+			w := testRequest{method: "GET", target: target + "?secret-in-query",
+				header: map[string]string{"Authorization": "Basic secret-in-header"}}
 			o := Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Program: program}
 			if err := CGI(t.Context(), echo, environ(w.variables()), nil, &out, o); err != nil {
 				t.Fatal(err)
@@ -239,7 +241,7 @@ func TestAHandlerCannotForgeHeaderLines(t *testing.T) {
 	}
 }
 
-func TestAStatusThatIsNoneIsA500(t *testing.T) {
+func TestAnInvalidStatusIsA500(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(0) })
 	r, _, err := runCGI(t.Context(), h, testRequest{method: "GET", target: "/"}.variables(), nil)
 	if err != nil || r.status != 500 {
@@ -247,8 +249,8 @@ func TestAStatusThatIsNoneIsA500(t *testing.T) {
 	}
 }
 
-// FuzzCGIEnvironment: any environment and any stdin give exactly one well-formed
-// answer, in JSON, and whatever reaches the handler is as the package comment says.
+// FuzzCGIEnvironment: any environment and any stdin give exactly one well-formed response. An error
+// is in JSON. A request that reaches the handler is as the package comment says.
 func FuzzCGIEnvironment(f *testing.F) {
 	if len(recordedEnvs) == 0 {
 		f.Fatal("no seeds")

@@ -7,65 +7,63 @@ import (
 	"net/http/cgi"
 	"net/netip"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
-// Bounds on what a web server may say about one request. Apache passes at most
-// 100 headers of 8190 bytes, nginx 32 KiB of them, lighttpd 8 KiB.
+// Limits on what a web server may say about one request. Apache passes at most 100 header fields of
+// 8190 bytes, nginx 32 KiB of them, lighttpd 8 KiB.
 const (
 	maxHeaderFields = 256
 	maxHeaderBytes  = 128 << 10 // names and values together
-	maxMethodLen    = 32        // longer than any registered method (UPDATEREDIRECTREF, 17)
+	maxMethodLen    = 32        // the longest registered method has 17 (UPDATEREDIRECTREF)
 )
 
-// maxRedirects is how often Apache redirects internally (LimitInternalRecursion),
-// each time putting REDIRECT_ before the names.
+// maxRedirects is how many internal redirects Apache makes (LimitInternalRecursion). Each puts
+// REDIRECT_ before the names.
 const maxRedirects = 10
 
-// visit is a request as CGI variables describe it, made safe.
+// cgiRequest is a request from CGI variables, checked.
 type cgiRequest struct {
-	params map[string]string // what cgi.RequestFromMap may see: it cannot fail on these
-	url    *url.URL          // path below the mount, original query
-	length int64             // of the body; -1 = nobody announced it
+	params map[string]string // the variables that cgi.RequestFromMap gets
+	url    *url.URL          // path below the mount point, original query
+	length int64             // of the body; -1 = not announced
 }
 
-// request is the visit as the handler sees it.
-func (v *cgiRequest) request(ctx context.Context, body io.ReadCloser) (*http.Request, error) {
-	r, err := cgi.RequestFromMap(v.params)
+// httpRequest is q as the handler sees it.
+func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http.Request, *errorResponse) {
+	r, err := cgi.RequestFromMap(q.params)
 	if err != nil {
-		return nil, err
+		return nil, badRequest("request makes no sense")
 	}
-	r.URL = v.url
+	r.URL = q.url
 	r.Host = ""
-	r.ContentLength = v.length
+	r.ContentLength = q.length
 	r.Body = body
 	return r.WithContext(ctx), nil
 }
 
-// readVariables turns CGI variables (RFC 3875 §4.1) into a visit. program is the
-// base name by which SCRIPT_NAME is known to mean this program.
+// parseCGIEnv checks CGI variables (RFC 3875 §4.1). If SCRIPT_NAME ends in program, it is the mount
+// point.
 func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorResponse) {
 	method := vars["REQUEST_METHOD"]
 	if len(method) > maxMethodLen || !isToken(method) {
 		return nil, badRequest("no usable REQUEST_METHOD")
 	}
-	length, no := bodyLength(vars)
-	if no != nil {
-		return nil, no
+	length, errResp := bodyLength(vars)
+	if errResp != nil {
+		return nil, errResp
 	}
-	target, no := requestTarget(vars, program)
-	if no != nil {
-		return nil, no
+	target, errResp := requestTarget(vars, program)
+	if errResp != nil {
+		return nil, errResp
 	}
-	params, no := headerFields(vars)
-	if no != nil {
-		return nil, no
+	params, errResp := headerFields(vars)
+	if errResp != nil {
+		return nil, errResp
 	}
 	params["REQUEST_METHOD"] = method
-	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; request puts the real one in place
+	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; httpRequest sets the real one
 	params["SERVER_PROTOCOL"] = serverProtocol(vars["SERVER_PROTOCOL"])
 	params["REMOTE_ADDR"], params["REMOTE_PORT"] = remoteAddr(vars)
 	if vars["HTTPS"] != "" {
@@ -74,14 +72,13 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	return &cgiRequest{params, target, length}, nil
 }
 
-// bodyLength reads CONTENT_LENGTH. Absent, empty (nginx with fcgiwrap) and "0"
-// say nothing about a body that came in chunks: mod_cgid passes podman's POST
-// without a length, and then only the end of stdin ends it. Any length that comes with a
-// refusal is -1.
+// bodyLength reads CONTENT_LENGTH. If it is absent, empty (nginx with fcgiwrap) or "0", the body
+// may still be chunked: mod_cgid passes podman's POST without a length, and only the end of stdin
+// ends it. With an error the length is -1.
 func bodyLength(vars map[string]string) (int64, *errorResponse) {
 	text := vars["CONTENT_LENGTH"]
 	if text != "" {
-		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would take a sign
+		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
 		if err != nil {
 			return -1, badRequest("CONTENT_LENGTH is not a number")
 		}
@@ -102,8 +99,8 @@ func usuallyHasBody(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
-// requestTarget takes path and query from REQUEST_URI, which is the client's own
-// under every server tried, and only where it is missing from SCRIPT_NAME and PATH_INFO.
+// requestTarget takes path and query from REQUEST_URI, which is the client's own under every server
+// tried. Only if it is missing, SCRIPT_NAME and PATH_INFO count.
 func requestTarget(vars map[string]string, program string) (*url.URL, *errorResponse) {
 	uri := vars["REQUEST_URI"]
 	if uri == "" {
@@ -111,60 +108,17 @@ func requestTarget(vars map[string]string, program string) (*url.URL, *errorResp
 		if p == "" {
 			p = "/"
 		}
-		return safeTarget(p, vars["QUERY_STRING"], vars["SCRIPT_NAME"], program)
+		return parseTarget(p, vars["QUERY_STRING"], vars["SCRIPT_NAME"], program)
 	}
 	raw, query, _ := strings.Cut(uri, "?")
 	p, err := url.PathUnescape(raw)
 	if err != nil {
 		return nil, badRequest("request path has a bad escape")
 	}
-	return safeTarget(p, query, vars["SCRIPT_NAME"], program)
+	return parseTarget(p, query, vars["SCRIPT_NAME"], program)
 }
 
-// safeTarget refuses what is no path of ours: absolute URIs and "*" do not begin
-// with a slash, and what is not printable text has no business in a log. Dots and double
-// slashes are cleaned away, since web servers do the same before they compare with SCRIPT_NAME.
-func safeTarget(p, query, script, program string) (*url.URL, *errorResponse) {
-	if !strings.HasPrefix(p, "/") {
-		return nil, badRequest("request target is not a path")
-	}
-	if hasControl(p) || hasControl(query) || strings.Contains(p+query, "\t") || !utf8.ValidString(p) {
-		return nil, badRequest("request target is not printable text")
-	}
-	return &url.URL{Path: stripMount(cleanPath(p), script, program), RawQuery: query}, nil
-}
-
-// cleanPath is path.Clean with the last slash left in place.
-func cleanPath(p string) string {
-	clean := path.Clean(p)
-	if strings.HasSuffix(p, "/") && clean != "/" {
-		clean += "/"
-	}
-	return clean
-}
-
-// belowMount takes the mount point off p. SCRIPT_NAME is worth something only
-// where it ends in the program's own name: nginx puts the whole path into it.
-// A .htaccess rewrite leaves the program's name out of the path; there the folder of the
-// program is "/". Any other path stays, and the handler looks at its end.
-func stripMount(p, script, program string) string {
-	if program == "" || path.Base(script) != program {
-		return p
-	}
-	script = path.Clean(script)
-	if rest, found := strings.CutPrefix(p, script); found && (rest == "" || rest[0] == '/') {
-		if rest == "" {
-			return "/"
-		}
-		return rest
-	}
-	if strings.TrimSuffix(p, "/") == strings.TrimSuffix(path.Dir(script), "/") {
-		return "/"
-	}
-	return p
-}
-
-// headerVariables picks the variables that become header fields.
+// headerFields selects the variables that become header fields.
 func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
 	params := make(map[string]string, len(vars))
 	size := 0
@@ -190,10 +144,13 @@ func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
 	return params, nil
 }
 
-// wantedHeader leaves out what would do harm or come twice: Host (RequestFromMap
-// fails on hostile ones), Proxy (httpoxy, CVE-2016-5385), Remote-User (a client may send
-// it, and nginx's stock fastcgi_params sets the variable unverified), Authorization (chosen below), and
-// the two that CGI passes under names of their own.
+// isHeaderVariable rejects fields that do harm or would come twice:
+//   - Host: RequestFromMap fails on hostile values;
+//   - Proxy: httpoxy, CVE-2016-5385;
+//   - Remote-User: a client may send it, and nginx's stock fastcgi_params sets it unverified;
+//   - Authorization: see authorization;
+//   - Content-Type and Content-Length: CGI has variables of their own for them;
+//   - Transfer-Encoding: it concerns the web server's connection.
 func isHeaderVariable(name string) bool {
 	switch name {
 	case "CONTENT_TYPE":
@@ -206,8 +163,8 @@ func isHeaderVariable(name string) bool {
 	return found && isVariableName(field)
 }
 
-// isVariable holds for the form that RFC 3875 §4.1.18 gives names. In any other,
-// HTTP_Host or HTTP_REMOTE-USER, a field left out above would come back.
+// isVariableName accepts the names of RFC 3875 §4.1.18. Other spellings, such as HTTP_Host or
+// HTTP_REMOTE-USER, would bring back a field that isHeaderVariable rejects.
 func isVariableName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
@@ -217,9 +174,9 @@ func isVariableName(s string) bool {
 	return s != ""
 }
 
-// authorization finds the header under the names Apache gives it: as it is, or
-// with one REDIRECT_ for each internal redirect since a rewrite rule saved it. An
-// E= rule without the header sets an empty variable, which counts for nothing.
+// authorization finds the field under the names that Apache gives it: HTTP_AUTHORIZATION, with one
+// REDIRECT_ for each internal redirect since a rewrite rule saved it. An E= rule sets an empty
+// variable when there is no such field, so an empty one is skipped.
 func authorization(vars map[string]string) string {
 	name := "HTTP_AUTHORIZATION"
 	for range maxRedirects + 1 {
@@ -231,7 +188,8 @@ func authorization(vars map[string]string) string {
 	return ""
 }
 
-// serverProtocol must not fail a request: nothing depends on it.
+// serverProtocol replaces what is no HTTP version: nothing depends on it, so no request fails for
+// it.
 func serverProtocol(text string) string {
 	if _, _, ok := http.ParseHTTPVersion(text); ok {
 		return text
@@ -239,8 +197,7 @@ func serverProtocol(text string) string {
 	return "HTTP/1.1"
 }
 
-// remoteAddr keeps what is an address: nginx says "unix:" for a client that came
-// through a unix socket.
+// remoteAddr is empty for what is no address: nginx says "unix:" for a client of a unix socket.
 func remoteAddr(vars map[string]string) (addr, port string) {
 	ip, err := netip.ParseAddr(vars["REMOTE_ADDR"])
 	if err != nil {
@@ -253,18 +210,7 @@ func remoteAddr(vars map[string]string) (addr, port string) {
 	return ip.String(), strconv.FormatUint(n, 10)
 }
 
-// hasControl reports control bytes other than tab, which is legal in header
-// values (RFC 9110 §5.5).
-func hasControl(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return true
-		}
-	}
-	return false
-}
-
-// isToken: RFC 9110 §5.6.2.
+// isToken accepts a token of RFC 9110 §5.6.2.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]

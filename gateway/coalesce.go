@@ -2,30 +2,32 @@ package gateway
 
 import "bytes"
 
-// whole makes one Write of what net/http writes in pieces of 4 KiB: a process that is killed between two of them would leave half an answer, which no
-// proxy can take back and ask somebody else for. One Write is taken by the kernel whole, since answers fit into the socket's buffer.
+// responseCoalescer makes one write of a response that net/http writes in pieces of 4 KiB. The
+// kernel takes one write whole, since responses fit into the socket's buffer. A process killed
+// between two writes would leave half a response, and a proxy could not ask another machine.
 type responseCoalescer struct {
 	pending bool
-	body    int // bytes behind the headers
+	bodyLen int // bytes after the header
 	buf     []byte
 }
 
-var endOfHeaders = []byte("\r\n\r\n")
+var endOfHeader = []byte("\r\n\r\n")
 
-// expect says that an answer comes, with so many bytes behind its headers.
-func (w *responseCoalescer) expect(body int) { w.pending, w.body = true, body }
+// begin announces a response with bodyLen bytes after its header.
+func (c *responseCoalescer) begin(bodyLen int) { c.pending, c.bodyLen = true, bodyLen }
 
-// add takes a piece in, and returns what is to be written now: nothing, or all.
-func (w *responseCoalescer) add(piece []byte) []byte {
-	if !w.pending {
+// add takes the next piece and returns what is to be written now: nothing, or the whole response.
+// A piece that begin has not announced is returned as it is.
+func (c *responseCoalescer) add(piece []byte) []byte {
+	if !c.pending {
 		return piece
 	}
-	w.buf = append(w.buf, piece...)
-	end := bytes.Index(w.buf, endOfHeaders)
-	if end < 0 || len(w.buf) < end+len(endOfHeaders)+w.body {
+	c.buf = append(c.buf, piece...)
+	end := bytes.Index(c.buf, endOfHeader)
+	if end < 0 || len(c.buf) < end+len(endOfHeader)+c.bodyLen {
 		return nil
 	}
-	all := w.buf
-	w.pending, w.buf = false, nil
-	return all
+	complete := c.buf
+	c.pending, c.buf = false, nil
+	return complete
 }

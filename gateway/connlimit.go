@@ -11,89 +11,100 @@ import (
 	"time"
 )
 
-// places is a listener whose connections have so many places. When all are taken and one
-// more comes, the connection that has waited longest for its peer has to go: it is silent, or kept for a next
-// request, or its peer dribbles headers or a body, or does not take the answer. So whoever opens connections only to hold
-// them takes nothing from those who have something to ask. A request that waits for us is never cut off; if all
-// do, the newcomer waits, and the rest in the backlog.
-//
-// A body gets no more patience than headers: with some seconds for each, a few hundred dribbled bodies a second would
-// hold all places. As it is, an honest peer has until as many newcomers have come as there are places.
-//
-// There is no bound for each peer: behind a proxy they all have one address.
-type connLimiter struct {
-	net.Listener
-	max    int
-	log    *slog.Logger
-	change chan struct{} // there may be a place now
-	closed chan struct{}
-
-	warned time.Time
-
-	mu       sync.Mutex
-	conns    list.List    // of *place, by the time they became what they are
-	evicting *trackedConn // was told to go, and has not noticed yet
-}
-
 const (
-	// takingTime is what a peer gets to take an answer while others have no place. Answers fit
-	// into the socket's buffer; only who has left many there without reading needs any time at all.
+	// writeStallTimeout is how long a peer may take nothing of a response while the limit is
+	// reached. Responses fit into the socket's buffer, so only a peer that has left many unread
+	// needs any time.
 	writeStallTimeout = time.Second
 
-	// crowdedEvery is how often the log says that places are scarce.
+	// warnInterval is how often the log says that the limit is reached.
 	warnInterval = time.Minute
 
 	minAcceptDelay = 5 * time.Millisecond
 	maxAcceptDelay = time.Second
 )
 
-func newConnLimiter(l net.Listener, n int, log *slog.Logger) *connLimiter {
-	return &connLimiter{Listener: l, max: n, log: log, change: make(chan struct{}, 1), closed: make(chan struct{})}
+// pastDeadline as a read deadline ends a blocked Read at once.
+var pastDeadline = time.Unix(1, 0)
+
+// connLimiter is a listener with a limit on open connections. At the limit, a new connection evicts
+// the one that has waited longest for its peer: for a request, the rest of one, or the taking of a
+// response. So connections that are only held open do not keep others out.
+//
+// A connection whose request is being handled is never evicted. If all are, the new one waits, and
+// later ones wait in the kernel's backlog.
+//
+// A request body gets no more patience than a header. Otherwise a few hundred slow bodies a second
+// would hold all connections. A peer has until as many others have come as the limit
+// allows.
+//
+// There is no limit for each peer: behind a proxy all clients have one address.
+type connLimiter struct {
+	net.Listener
+	max    int
+	log    *slog.Logger
+	freed  chan struct{} // a connection has ended, or may be evicted now
+	closed chan struct{}
+	warned time.Time // of the accepting goroutine
+
+	mu       sync.Mutex
+	conns    list.List    // of *trackedConn; the front has been in its state for longest
+	evicting *trackedConn // told to end, and has not noticed yet
 }
 
-// Accept returns a *place. It tries again after an error that passes; when files are scarce, a
-// connection has to go.
-func (p *connLimiter) Accept() (net.Conn, error) {
-	for pause := minAcceptDelay; ; pause = min(2*pause, maxAcceptDelay) {
-		nc, err := p.Listener.Accept()
+func newConnLimiter(l net.Listener, limit int, log *slog.Logger) *connLimiter {
+	return &connLimiter{
+		Listener: l,
+		max:      limit,
+		log:      log,
+		freed:    make(chan struct{}, 1),
+		closed:   make(chan struct{}),
+	}
+}
+
+// Accept returns a *trackedConn. After a temporary error it evicts a connection and tries again.
+func (l *connLimiter) Accept() (net.Conn, error) {
+	for delay := minAcceptDelay; ; delay = min(2*delay, maxAcceptDelay) {
+		nc, err := l.Listener.Accept()
 		if err == nil {
-			return p.admit(nc)
+			return l.admit(nc)
 		}
 		if !isTemporary(err) {
 			return nil, err
 		}
-		p.evict()
-		p.log.Error("cannot accept a connection, trying again", "error", err)
+		l.evict()
+		l.log.Error("cannot accept a connection, trying again", "error", err)
 		select {
-		case <-time.After(pause):
-		case <-p.closed:
+		case <-time.After(delay):
+		case <-l.closed:
 			return nil, net.ErrClosed
 		}
 	}
 }
 
-// isTemporary reports errors of accept(2) that pass when files or memory are freed. (The net package
-// handles ECONNABORTED.)
+// isTemporary reports errors of accept(2) that pass when files or memory are freed. The net package
+// handles ECONNABORTED.
 func isTemporary(err error) bool {
-	return slices.ContainsFunc([]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM},
-		func(e syscall.Errno) bool { return errors.Is(err, e) })
+	temporary := []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}
+	return slices.ContainsFunc(temporary, func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
-// Close is called once: net/http and ServeFastCGI see to that.
-func (p *connLimiter) Close() error {
-	close(p.closed)
-	return p.Listener.Close()
+// Close must be called once only; net/http and ServeFastCGI do.
+func (l *connLimiter) Close() error {
+	err := l.Listener.Close()
+	close(l.closed)
+	return err
 }
 
-// admit finds a place for nc, however long it takes.
-func (p *connLimiter) admit(nc net.Conn) (net.Conn, error) {
-	c := &trackedConn{Conn: nc, connLimiter: p}
-	for !p.enter(c) {
-		p.warn()
+// admit waits until nc is within the limit.
+func (l *connLimiter) admit(nc net.Conn) (net.Conn, error) {
+	c := &trackedConn{Conn: nc, limiter: l}
+	for !l.add(c) {
+		l.warn()
 		select {
-		case <-p.change:
-		case <-time.After(writeStallTimeout): // nothing tells when somebody has been stuck for too long
-		case <-p.closed:
+		case <-l.freed:
+		case <-time.After(writeStallTimeout): // nothing else reports a write that stalls
+		case <-l.closed:
 			nc.Close()
 			return nil, net.ErrClosed
 		}
@@ -101,122 +112,123 @@ func (p *connLimiter) admit(nc net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// enter gives c a place, or tells another connection to go.
-func (p *connLimiter) enter(c *trackedConn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conns.Len() >= p.max {
-		p.evictOne()
+// add counts c, or evicts another connection and reports false.
+func (l *connLimiter) add(c *trackedConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns.Len() >= l.max {
+		l.evictOne()
 		return false
 	}
-	c.elem = p.conns.PushBack(c)
+	c.elem = l.conns.PushBack(c)
 	return true
 }
 
-func (p *connLimiter) evict() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.evictOne()
+func (l *connLimiter) evict() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evictOne()
 }
 
-// expel tells one connection to go, if any has to. p.mu is held.
-func (p *connLimiter) evictOne() {
-	if p.evicting != nil {
+// evictOne tells one connection to end, if any may. l.mu is held.
+func (l *connLimiter) evictOne() {
+	if l.evicting != nil {
 		return
 	}
-	switch evictionCandidate := p.evictionCandidate(time.Now()); {
-	case evictionCandidate == nil:
-	case evictionCandidate.isIdle():
-		p.evicting = evictionCandidate
-		evictionCandidate.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got something
+	switch c := l.evictionCandidate(time.Now()); {
+	case c == nil:
+	case c.isIdle():
+		l.evicting = c
+		c.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got a request
 	default:
-		p.remove(evictionCandidate)
-		go evictionCandidate.Conn.Close() // waits for its Write to return
+		l.remove(c)
+		go c.Conn.Close() // waits for its Write to return
 	}
 }
 
-// victim is who has to go first. p.mu is held.
-func (p *connLimiter) evictionCandidate(now time.Time) *trackedConn {
-	for elem := p.conns.Front(); elem != nil; elem = elem.Next() {
+// evictionCandidate is the connection to evict next, or nil. l.mu is held.
+func (l *connLimiter) evictionCandidate(now time.Time) *trackedConn {
+	for elem := l.conns.Front(); elem != nil; elem = elem.Next() {
 		c := elem.Value.(*trackedConn)
-		if c.connState == stateClosing || c.isWriteStalled(now) || c.isIdle() && !hasUnread(c.Conn) {
+		if c.state == stateClosing || c.isWriteStalled(now) || c.isIdle() && !hasUnread(c.Conn) {
 			return c
 		}
 	}
 	return nil
 }
 
-// remove gives up the place of c. p.mu is held.
-func (p *connLimiter) remove(c *trackedConn) {
+// remove no longer counts c. l.mu is held.
+func (l *connLimiter) remove(c *trackedConn) {
 	if c.elem != nil {
-		p.conns.Remove(c.elem)
+		l.conns.Remove(c.elem)
 		c.elem = nil
 	}
-	if p.evicting == c {
-		p.evicting = nil
+	if l.evicting == c {
+		l.evicting = nil
 	}
-	p.wake()
+	l.wake()
 }
 
-// wake lets whoever waits for a place look again. p.mu is held.
-func (p *connLimiter) wake() {
+// wake lets admit try again.
+func (l *connLimiter) wake() {
 	select {
-	case p.change <- struct{}{}:
+	case l.freed <- struct{}{}:
 	default:
 	}
 }
 
-// warn tells the operator now and then. Only Accept calls it.
-func (p *connLimiter) warn() {
-	if now := time.Now(); now.Sub(p.warned) >= warnInterval {
-		p.warned = now
-		p.log.Warn("all connections that may be open are: new ones take the places of silent ones, or wait", "connections", p.max)
+// warn tells the operator, at most once in warnInterval.
+func (l *connLimiter) warn() {
+	if now := time.Now(); now.Sub(l.warned) >= warnInterval {
+		l.warned = now
+		l.log.Warn("connection limit reached; evicting idle connections", "connections", l.max)
 	}
 }
 
-// place is a connection that has one.
+// trackedConn is a connection that counts for a connLimiter. Its owner reports what it waits for
+// with setState.
 type trackedConn struct {
 	net.Conn
-	connLimiter *connLimiter
-	answer      responseCoalescer // of the goroutine that writes
+	limiter  *connLimiter
+	response responseCoalescer // of the writing goroutine
 
-	// Of places.mu:
-	elem      *list.Element // nil = given up
-	connState connState
-	reading   bool      // a Read is under way
-	writing   time.Time // since when a Write is under way; zero = none
-	deadline  time.Time // of Read, as the owner set it
+	// Guarded by limiter.mu:
+	elem         *list.Element // nil = no longer counted
+	state        connState
+	inRead       bool      // a Read is blocked, or about to be
+	writeStart   time.Time // of the Write that is blocked; zero = none
+	readDeadline time.Time // as the owner set it
 }
 
-// phase says whom a connection waits for.
+// connState says what a connection waits for.
 type connState int
 
 const (
-	stateReading  connState = iota // for its peer: the first byte, the next request, the rest of one
-	stateHandling                  // for us
-	stateWriting                   // for its peer, to take the answer
-	stateClosing                   // for nobody: everything is said
+	stateReading  connState = iota // its peer to send: the first byte, the next request, the rest of one
+	stateHandling                  // the handler
+	stateWriting                   // its peer to read the response
+	stateClosing                   // nothing more
 )
 
-// become says that c waits for somebody else from now on.
 func (c *trackedConn) setState(next connState) {
-	c.connLimiter.mu.Lock()
-	defer c.connLimiter.mu.Unlock()
-	if c.elem == nil || c.connState == next {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	if c.elem == nil || c.state == next {
 		return
 	}
-	c.connState = next
-	c.connLimiter.conns.MoveToBack(c.elem)
-	c.connLimiter.wake()
+	c.state = next
+	c.limiter.conns.MoveToBack(c.elem)
+	c.limiter.wake()
 }
 
-// silent: it waits for bytes. Whether there are some is another question: the accepting goroutine may be far ahead
-// of those that read; in a rush most have not begun to, or have not been woken yet. places.mu is held.
-func (c *trackedConn) isIdle() bool { return c.connState == stateReading && c.reading }
+// isIdle reports that c waits for bytes. Some may have arrived already, see hasUnread: in a rush
+// many connections have a request, and their goroutines have not been woken yet. limiter.mu is
+// held.
+func (c *trackedConn) isIdle() bool { return c.state == stateReading && c.inRead }
 
-// stuck: its peer takes nothing. places.mu is held.
+// isWriteStalled reports that the peer takes nothing. limiter.mu is held.
 func (c *trackedConn) isWriteStalled(now time.Time) bool {
-	return c.connState != stateHandling && !c.writing.IsZero() && now.Sub(c.writing) >= writeStallTimeout
+	return c.state != stateHandling && !c.writeStart.IsZero() && now.Sub(c.writeStart) >= writeStallTimeout
 }
 
 func (c *trackedConn) Read(b []byte) (int, error) {
@@ -228,55 +240,55 @@ func (c *trackedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+func (c *trackedConn) beginRead() {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.inRead = true
+	c.limiter.wake()
+}
+
+// endRead reports whether c has been evicted. One that has received something meanwhile stays.
+func (c *trackedConn) endRead(n int) (evicted bool) {
+	l := c.limiter
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.inRead = false
+	switch {
+	case l.evicting != c:
+	case n > 0:
+		l.evicting = nil
+		c.Conn.SetReadDeadline(c.readDeadline)
+		l.wake()
+	default:
+		l.remove(c)
+	}
+	return c.elem == nil
+}
+
 func (c *trackedConn) Write(b []byte) (int, error) {
-	now := c.answer.add(b)
-	if len(now) == 0 {
+	out := c.response.add(b)
+	if len(out) == 0 {
 		return len(b), nil
 	}
-	c.noteWrite(time.Now())
-	defer c.noteWrite(time.Time{})
-	if _, err := c.Conn.Write(now); err != nil {
+	c.setWriteStart(time.Now())
+	defer c.setWriteStart(time.Time{})
+	if _, err := c.Conn.Write(out); err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
 
-func (c *trackedConn) noteWrite(since time.Time) {
-	c.connLimiter.mu.Lock()
-	defer c.connLimiter.mu.Unlock()
-	c.writing = since
-}
-
-func (c *trackedConn) beginRead() {
-	c.connLimiter.mu.Lock()
-	defer c.connLimiter.mu.Unlock()
-	c.reading = true
-	c.connLimiter.wake()
-}
-
-// endRead reports whether c has to go. Whoever was told to and has something to say by now may stay.
-func (c *trackedConn) endRead(n int) (gone bool) {
-	p := c.connLimiter
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.reading = false
-	switch {
-	case p.evicting != c:
-	case n > 0:
-		p.evicting = nil
-		c.Conn.SetReadDeadline(c.deadline)
-		p.wake()
-	default:
-		p.remove(c)
-	}
-	return c.elem == nil
+func (c *trackedConn) setWriteStart(t time.Time) {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.writeStart = t
 }
 
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
-	c.connLimiter.mu.Lock()
-	defer c.connLimiter.mu.Unlock()
-	c.deadline = t
-	if c.connLimiter.evicting == c {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.readDeadline = t
+	if c.limiter.evicting == c {
 		return nil
 	}
 	return c.Conn.SetReadDeadline(t)
@@ -288,14 +300,13 @@ func (c *trackedConn) SetDeadline(t time.Time) error {
 
 func (c *trackedConn) Close() error {
 	err := c.Conn.Close()
-	c.connLimiter.mu.Lock()
-	defer c.connLimiter.mu.Unlock()
-	c.connLimiter.remove(c)
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.limiter.remove(c)
 	return err
 }
 
-// CloseWrite is how net/http says goodbye when it has not read everything. It
-// closes half a second later.
+// CloseWrite is called by net/http when it has not read everything. It closes half a second later.
 func (c *trackedConn) CloseWrite() error {
 	c.setState(stateClosing)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -304,8 +315,7 @@ func (c *trackedConn) CloseWrite() error {
 	return nil
 }
 
-// hasUnread reports that nc has bytes which nobody has read yet: it does not wait for its
-// peer, only its goroutine has not been woken yet. What cannot be asked has none.
+// hasUnread reports that nc has bytes that have not been read.
 func hasUnread(nc net.Conn) bool {
 	s, ok := nc.(syscall.Conn)
 	if !ok {
@@ -316,7 +326,7 @@ func hasUnread(nc net.Conn) bool {
 		return false
 	}
 	n := 0
-	raw.Control(func(fd uintptr) { // RawConn.Read would wait for the Read that is under way
+	raw.Control(func(fd uintptr) { // RawConn.Read would wait for the Read that is blocked
 		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	})
 	return n > 0

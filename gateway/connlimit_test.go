@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// fewPlaces is the bound in tests that have to reach it.
+// fewConns is the connection limit in tests that have to reach it.
 const fewConns = 8
 
 const getX = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -44,7 +44,7 @@ func readReply(t testing.TB, c net.Conn) reply {
 	return reply{res.StatusCode, res.Header, body}
 }
 
-// isClosed waits until the other end of c has closed.
+// waitClosed waits until the other end has closed c.
 func waitClosed(t testing.TB, c net.Conn) {
 	t.Helper()
 	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
@@ -52,17 +52,17 @@ func waitClosed(t testing.TB, c net.Conn) {
 	}
 }
 
-// What can be done with a connection short of waiting for us keeps nobody out, or only for
-// so long, not even when it is done with all of them.
-func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
+// Nothing that clients do with all connections keeps a new client out for long. A request that
+// waits for its handler is the exception.
+func TestHTTPHeldConnectionsAreEvicted(t *testing.T) {
 	cases := []struct {
 		name   string
 		occupy func(t *testing.T, c net.Conn)
 		took   time.Duration
 	}{
-		{"saying nothing", func(*testing.T, net.Conn) {}, 0},
+		{"sending nothing", func(*testing.T, net.Conn) {}, 0},
 		{"half a request line", func(_ *testing.T, c net.Conn) { io.WriteString(c, "GET /") }, 0},
-		{"dribbling headers", func(_ *testing.T, c net.Conn) {
+		{"sending a header slowly", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "GET / HTTP/1.1\r\n")
 			go func() {
 				for i := 0; ; i++ {
@@ -73,12 +73,12 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 				}
 			}()
 		}, 0},
-		{"a kept connection", func(t *testing.T, c net.Conn) { ask(t, c) }, 0},
+		{"an idle connection", func(t *testing.T, c net.Conn) { ask(t, c) }, 0},
 		{"half a next request", func(t *testing.T, c net.Conn) { ask(t, c); io.WriteString(c, "GET") }, 0},
 		{"half a body", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
 		}, 0},
-		{"dribbling a body", func(_ *testing.T, c net.Conn) {
+		{"sending a body slowly", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 			go func() {
 				for {
@@ -89,24 +89,24 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 				}
 			}()
 		}, 0},
-		{"half a body nobody reads", func(_ *testing.T, c net.Conn) {
+		{"half a body that is not read", func(_ *testing.T, c net.Conn) {
 			io.WriteString(c, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
 		}, 0},
-		{"not taking the answer", func(_ *testing.T, c net.Conn) { io.WriteString(c, getX) }, writeStallTimeout},
+		{"not reading the response", func(_ *testing.T, c net.Conn) { io.WriteString(c, getX) }, writeStallTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			httpBubbleWith(t, echo, Options{MaxConns: fewConns}, func(t *testing.T, p *pipeListener, _ func()) {
 				var held []net.Conn
 				for range fewConns {
-					c := p.call()
+					c := p.connect()
 					tc.occupy(t, c)
 					held = append(held, c)
 				}
 				synctest.Wait()
 				start := time.Now()
-				for range 2 * fewConns { // more than places: the newcomers do not hold them either
-					c := p.call()
+				for range 2 * fewConns { // more than the limit: the new ones are evicted, too
+					c := p.connect()
 					ask(t, c)
 					held = append(held, c)
 				}
@@ -116,18 +116,18 @@ func TestHTTPNobodyHoldsAllPlaces(t *testing.T) {
 				for _, c := range held {
 					c.Close()
 				}
-				time.Sleep(time.Second) // of the bubble: until the dribblers have noticed
+				time.Sleep(time.Second) // of the bubble: until the slow senders have noticed
 			})
 		})
 	}
 }
 
-func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
+func TestHTTPOnlyTheLongestIdleConnectionIsEvicted(t *testing.T) {
 	httpBubbleWith(t, echo, Options{MaxConns: 3}, func(t *testing.T, p *pipeListener, _ func()) {
-		first, second, third := p.call(), p.call(), p.call()
-		ask(t, first)   // and is younger than the others again
-		synctest.Wait() // all are silent now: whoever has not begun to read yet is passed over
-		fourth := p.call()
+		first, second, third := p.connect(), p.connect(), p.connect()
+		ask(t, first)   // has been idle for less time than the others now
+		synctest.Wait() // all are idle now; one that has not begun to read is not evicted
+		fourth := p.connect()
 		ask(t, fourth)
 		waitClosed(t, second)
 		for _, c := range []net.Conn{first, third, fourth} {
@@ -137,7 +137,7 @@ func TestHTTPTheLongestSilentGoesAndOnlyThat(t *testing.T) {
 	})
 }
 
-func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
+func TestHTTPARequestUnderWayIsNotEvicted(t *testing.T) {
 	k := &blockingHandler{}
 	httpBubbleWith(t, k, Options{MaxConns: 2}, func(t *testing.T, p *pipeListener, _ func()) {
 		*k = *newBlockingHandler() // its channels are the bubble's
@@ -146,12 +146,12 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 		var under []*http.Request
 		var conns []net.Conn
 		for _, request := range []string{getHeld, postHeld} {
-			c := p.call()
+			c := p.connect()
 			io.WriteString(c, request)
 			under = append(under, <-k.entered)
 			conns = append(conns, c)
 		}
-		late, answered := p.call(), make(chan struct{})
+		late, answered := p.connect(), make(chan struct{})
 		go func() {
 			ask(t, late)
 			close(answered)
@@ -159,33 +159,33 @@ func TestHTTPARequestUnderWayIsNotCutOff(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-answered:
-			t.Error("there was a place too many")
+			t.Error("the limit was exceeded")
 		default:
 		}
 		for _, r := range under {
 			if r.Context().Err() != nil {
-				t.Errorf("%s was cut off", r.Method)
+				t.Errorf("%s was cancelled", r.Method)
 			}
 		}
 		go io.WriteString(conns[1], "23456789")
 		close(k.release)
 		readReply(t, conns[0])
 		readReply(t, conns[1])
-		<-answered // in the place of one of them
+		<-answered // after one of them has been answered
 		for _, c := range append(conns, late) {
 			c.Close()
 		}
 	})
 }
 
-func TestHTTPShutdownDoesNotWaitForAPlace(t *testing.T) {
+func TestHTTPShutdownClosesAConnectionBeyondTheLimit(t *testing.T) {
 	k := &blockingHandler{}
 	httpBubbleWith(t, k, Options{MaxConns: 1}, func(t *testing.T, p *pipeListener, stop func()) {
 		*k = *newBlockingHandler() // its channels are the bubble's
-		c := p.call()
+		c := p.connect()
 		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
 		<-k.entered
-		late := p.call()
+		late := p.connect()
 		stop()
 		waitClosed(t, late)
 		close(k.release)
@@ -193,16 +193,16 @@ func TestHTTPShutdownDoesNotWaitForAPlace(t *testing.T) {
 	})
 }
 
-// realDoor is a long-lived door behind real sockets.
-type listenerFrontend struct {
+// server is a front end with a listener, and a client for it.
+type server struct {
 	name      string
-	serve     server
+	serve     serveFunc
 	bound     int
 	send      func(testing.TB, net.Conn)
 	readReply func(testing.TB, net.Conn)
 }
 
-var listenerFrontends = []listenerFrontend{
+var servers = []server{
 	{"HTTP", ServeHTTP, httpMaxConns,
 		func(_ testing.TB, c net.Conn) { io.WriteString(c, getX) },
 		func(t testing.TB, c net.Conn) { readReply(t, c) }},
@@ -211,19 +211,18 @@ var listenerFrontends = []listenerFrontend{
 		func(t testing.TB, c net.Conn) { newClient(t, c).reply(1) }},
 }
 
-// fcgiGetX is a request on a connection that is to be kept.
+// fcgiGetX is a request that asks to keep the connection.
 var fcgiGetX = func() []byte {
 	get := encodePairs(testRequest{method: "GET", target: "/x"}.variables())
 	request := appendStream(beginRecord(1, roleResponder, flagKeepConn), typeParams, 1, get)
 	return appendRecord(request, typeStdin, 1, nil)
 }()
 
-// In a rush there are more connections than places, and all have sent their request before
-// anybody has read one: none of them is silent.
-func TestARushIsAnsweredToTheLast(t *testing.T) {
+// Far more connections than the limit have sent a request before any is read. None of them is idle.
+func TestEveryRequestOfARushIsAnswered(t *testing.T) {
 	const rush = 20 * fewConns
-	for _, door := range listenerFrontends {
-		t.Run(door.name, func(t *testing.T) {
+	for _, srv := range servers {
+		t.Run(srv.name, func(t *testing.T) {
 			l, err := Listen("tcp:127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -231,27 +230,27 @@ func TestARushIsAnsweredToTheLast(t *testing.T) {
 			var conns []net.Conn
 			for range rush {
 				c := dialTCP(t, l) // waits in the backlog
-				door.send(t, c)
+				srv.send(t, c)
 				conns = append(conns, c)
 			}
-			runWith(t, door.serve, l, echo, Options{MaxConns: fewConns})
+			runWith(t, srv.serve, l, echo, Options{MaxConns: fewConns})
 			for _, c := range conns {
-				door.readReply(t, c)
+				srv.readReply(t, c)
 			}
 		})
 	}
 }
 
-// Real sockets, as many as may be: nothing here waits for a timeout, or the last silent
-// connection would be closed when the request has been answered.
+// If anything here waited for a timeout, the last idle connection would be closed before it sends
+// its request.
 func TestThousandsOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	for _, door := range listenerFrontends {
-		t.Run(door.name, func(t *testing.T) {
-			bound := connsForLimit(door.bound, limit.Cur)
+	for _, srv := range servers {
+		t.Run(srv.name, func(t *testing.T) {
+			bound := connsForFiles(srv.bound, limit.Cur)
 			idle := 2 * bound
 			if limit.Cur < uint64(idle+bound+100) {
 				t.Skipf("%d open files do not suffice for both ends of %d connections", limit.Cur, idle)
@@ -260,22 +259,22 @@ func TestThousandsOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			run(t, door.serve, l, echo)
+			run(t, srv.serve, l, echo)
 			var conns []net.Conn
 			for range idle {
 				conns = append(conns, dialTCP(t, l))
 			}
-			honest := dialTCP(t, l)
-			door.send(t, honest)
-			door.readReply(t, honest)
+			late := dialTCP(t, l)
+			srv.send(t, late)
+			srv.readReply(t, late)
 			waitClosed(t, conns[0])
-			door.send(t, conns[idle-1])
-			door.readReply(t, conns[idle-1])
+			srv.send(t, conns[idle-1])
+			srv.readReply(t, conns[idle-1])
 		})
 	}
 }
 
-func TestAConnectionWithBytesToReadIsNotSilent(t *testing.T) {
+func TestAConnectionWithUnreadBytesIsNotIdle(t *testing.T) {
 	l, err := net.Listen("unix", socket(t))
 	if err != nil {
 		t.Fatal(err)
@@ -294,22 +293,22 @@ func TestAConnectionWithBytesToReadIsNotSilent(t *testing.T) {
 	defer nc.Close()
 	c := nc.(*trackedConn)
 	if p.evict(); p.evicting != nil {
-		t.Fatal("nobody has tried to read from it, and it had to go")
+		t.Fatal("it was evicted before its first Read")
 	}
-	c.beginRead() // as its goroutine does before it sleeps in Read
+	c.beginRead() // as its goroutine does before it blocks in Read
 	io.WriteString(peer, "x")
 	if p.evict(); p.evicting != nil {
-		t.Fatal("it had a byte to read, and had to go")
+		t.Fatal("it was evicted with an unread byte")
 	}
 	if _, err := c.Conn.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if p.evict(); p.evicting != c {
-		t.Fatal("it was silent, and did not have to go")
+		t.Fatal("it was idle, and was not evicted")
 	}
 }
 
-// lateConn is told to go while it reads.
+// lateConn is evicted while it reads.
 type lateConn struct {
 	net.Conn
 	told  func()
@@ -320,7 +319,7 @@ type lateConn struct {
 func (c *lateConn) Read([]byte) (int, error)          { c.told(); return c.got, nil }
 func (c *lateConn) SetReadDeadline(t time.Time) error { c.until = t; return nil }
 
-func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
+func TestAnEvictedConnectionThatReceivesARequestStays(t *testing.T) {
 	p := newConnLimiter(nil, 1, slog.New(slog.DiscardHandler))
 	late := &lateConn{told: p.evict}
 	nc, err := p.admit(late)
@@ -334,31 +333,31 @@ func TestWhoIsToldToGoMayStayWithARequest(t *testing.T) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
 	if !late.until.Equal(owners) || p.conns.Len() != 1 {
-		t.Errorf("it reads until %s, %d places are taken", late.until, p.conns.Len())
+		t.Errorf("read deadline %s, %d connections", late.until, p.conns.Len())
 	}
 	late.got = 0
 	if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
 	if !late.until.Equal(pastDeadline) || p.conns.Len() != 0 {
-		t.Errorf("it reads until %s, %d places are taken", late.until, p.conns.Len())
+		t.Errorf("read deadline %s, %d connections", late.until, p.conns.Len())
 	}
 }
 
-func TestWithoutFilesTheLongestSilentGoes(t *testing.T) {
+func TestWithoutFilesAnIdleConnectionIsEvicted(t *testing.T) {
 	httpBubbleWith(t, echo, Options{MaxConns: fewConns}, func(t *testing.T, p *pipeListener, _ func()) {
-		first := p.call()
+		first := p.connect()
 		synctest.Wait()
 		p.failures <- syscall.EMFILE
 		waitClosed(t, first)
-		ask(t, p.call())
+		ask(t, p.connect())
 	})
 }
 
 func accept(t *testing.T, l net.Listener, p *pipeListener) (here net.Conn) {
 	t.Helper()
 	var call sync.WaitGroup
-	call.Go(func() { p.call() })
+	call.Go(func() { p.connect() })
 	here, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +366,7 @@ func accept(t *testing.T, l net.Listener, p *pipeListener) (here net.Conn) {
 	return here
 }
 
-func TestAPlaceIsGivenUpOnce(t *testing.T) {
+func TestAConnectionIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pipeListener := newPipeListener()
 		p := newConnLimiter(pipeListener, 2, slog.New(slog.DiscardHandler))
@@ -381,22 +380,22 @@ func TestAPlaceIsGivenUpOnce(t *testing.T) {
 			_, err := p.Accept()
 			late <- err
 		}()
-		pipeListener.call()
+		pipeListener.connect()
 		synctest.Wait()
 		p.Close()
 		if err := <-late; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("a third connection got in: %v", err)
+			t.Errorf("a third connection was accepted: %v", err)
 		}
 	})
 }
 
-func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
+func TestTheLimitIsLoggedOncePerInterval(t *testing.T) {
 	var out bytes.Buffer
 	o := Options{MaxConns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
 	httpBubbleWith(t, echo, o, func(t *testing.T, p *pipeListener, _ func()) {
 		crowd := func() {
 			for range 3 {
-				ask(t, p.call())
+				ask(t, p.connect())
 			}
 		}
 		crowd()
@@ -408,17 +407,18 @@ func TestTheLogSaysNowAndThenThatPlacesAreScarce(t *testing.T) {
 	})
 }
 
-func TestFewFilesMeanFewPlaces(t *testing.T) {
+func TestALowFileLimitReducesConnections(t *testing.T) {
 	cases := []struct {
 		files uint64
 		want  int
 	}{
-		{1 << 62, 1000}, {^uint64(0), 1000}, {1000 + reservedFDs, 1000}, {999 + reservedFDs, 999}, {1024, 1024 - reservedFDs},
-		{reservedFDs, reservedFDs / 4}, {64, 16}, {1, 1}, {0, 1},
+		{1 << 62, 1000}, {^uint64(0), 1000}, {1000 + reservedFiles, 1000}, {999 + reservedFiles, 999}, {1024,
+			1024 - reservedFiles},
+		{reservedFiles, reservedFiles / 4}, {64, 16}, {1, 1}, {0, 1},
 	}
 	for _, c := range cases {
-		if got := connsForLimit(1000, c.files); got != c.want {
-			t.Errorf("with %d files there are %d places, want %d", c.files, got, c.want)
+		if got := connsForFiles(1000, c.files); got != c.want {
+			t.Errorf("with %d files there are %d connections, want %d", c.files, got, c.want)
 		}
 	}
 }

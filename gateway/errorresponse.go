@@ -2,11 +2,12 @@ package gateway
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 )
 
-// refusal is an answer that a door gives by itself. The message goes to the
-// client and the log alike: a fixed text, never anything out of the request.
+// errorResponse is a response that a front end gives by itself. The message goes to the client and
+// the log: a fixed text, never anything out of the request.
 type errorResponse struct {
 	status  int
 	code    string
@@ -29,27 +30,33 @@ func internalError() *errorResponse {
 	return &errorResponse{http.StatusInternalServerError, "UNKNOWN", "internal error"}
 }
 
-// retryAfter is what clients are told with a 503, in seconds: a restart is over by then.
+// retryAfter is the Retry-After of a 503, in seconds. A restart takes less.
 const retryAfter = "5"
 
-// answer writes the refusal in the registry's error format
-// (distribution, registry/api/errcode).
-func (no *errorResponse) answer() *answer {
+// reject logs e and returns it as a finished response.
+func reject(e *errorResponse, log *slog.Logger) *bufferedResponse {
+	log.Warn("request rejected by transport", "status", e.status, "reason", e.message)
+	return e.response()
+}
+
+// response is e in the registry's error format (distribution, registry/api/errcode).
+func (e *errorResponse) response() *bufferedResponse {
 	type entry struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}
-	text, err := json.Marshal(map[string][]entry{"errors": {{no.code, no.message}}})
+	text, err := json.Marshal(map[string][]entry{"errors": {{e.code, e.message}}})
 	if err != nil {
 		panic(err) // two strings always marshal
 	}
-	a := newBufferedResponse()
-	a.Header().Set("Content-Type", "application/json")
-	a.Header().Set("Cache-Control", "no-store")
-	if no.status == http.StatusServiceUnavailable {
-		a.Header().Set("Retry-After", retryAfter)
+	r := newBufferedResponse()
+	r.Header().Set("Content-Type", "application/json")
+	r.Header().Set("Cache-Control", "no-store")
+	if e.status == http.StatusServiceUnavailable {
+		r.Header().Set("Retry-After", retryAfter)
 	}
-	a.WriteHeader(no.status)
-	a.Write(append(text, '\n'))
-	return a
+	r.WriteHeader(e.status)
+	r.Write(append(text, '\n'))
+	r.finish()
+	return r
 }

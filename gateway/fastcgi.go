@@ -13,40 +13,37 @@ import (
 // fcgiMaxConns lets a thousand people log in at once: web servers use a connection for each.
 const fcgiMaxConns = 1280
 
-// ServeFastCGI serves until ctx is done. Then it stops accepting, closes what is
-// idle, lets what is under way finish within Grace, and returns nil; when that
-// was not enough it cancels the requests, closes the connections and returns an error.
+// ServeFastCGI serves FastCGI until ctx is done. Then it stops accepting, closes idle connections,
+// waits up to Grace for requests under way, and returns nil. If that is not enough, it cancels
+// them, closes their connections and returns an error.
 func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
 	o = o.withDefaults()
 	stopping, stop := context.WithCancel(ctx)
 	defer stop()
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx)) // requests outlive ctx
 	defer cancel()
-	l = newConnLimiter(l, o.bound(fcgiMaxConns), o.Log)
-	defer context.AfterFunc(stopping, func() { l.Close() })()
+	limiter := newConnLimiter(l, o.maxConns(fcgiMaxConns), o.Log)
+	closeListener := sync.OnceFunc(func() { limiter.Close() })
+	defer context.AfterFunc(stopping, closeListener)()
 
 	var conns sync.WaitGroup
-	failed := acceptFCGI(l, func(nc *trackedConn) {
-		conns.Go(func() { serveFCGI(stopping, base, nc, h, o) })
-	})
+	var failed error
+	for failed == nil {
+		var nc net.Conn
+		if nc, failed = limiter.Accept(); failed == nil {
+			conns.Go(func() { serveFCGIConn(stopping, base, nc.(*trackedConn), h, o) })
+		}
+	}
+	err := fmt.Errorf("accept connection: %w", failed)
 	if ctx.Err() != nil {
-		failed = nil // the listener was closed
+		err = nil // it is only that the listener was closed
 	}
 	stop()
-	return errors.Join(failed, finishFCGI(&conns, o.Grace, cancel))
+	closeListener()
+	return errors.Join(err, waitForConns(&conns, o.Grace, cancel))
 }
 
-func acceptFCGI(l net.Listener, serve func(*trackedConn)) error {
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			return fmt.Errorf("accept connection: %w", err)
-		}
-		serve(nc.(*trackedConn))
-	}
-}
-
-func finishFCGI(conns *sync.WaitGroup, grace time.Duration, cancel func()) error {
+func waitForConns(conns *sync.WaitGroup, grace time.Duration, cancel func()) error {
 	finished := make(chan struct{})
 	go func() {
 		conns.Wait()

@@ -15,43 +15,6 @@ import (
 	"time"
 )
 
-// pipes is a listener without a network, whose connections work in a synctest
-// bubble. Such a test fails when a goroutine is left behind.
-type pipeListener struct {
-	calls    chan net.Conn
-	failures chan error
-	closed   chan struct{}
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{make(chan net.Conn), make(chan error), make(chan struct{})}
-}
-
-func (p *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.calls:
-		return c, nil
-	case err := <-p.failures:
-		return nil, &net.OpError{Op: "accept", Err: err}
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipeListener) Close() error {
-	close(p.closed)
-	return nil
-}
-
-func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
-
-// dial waits until the server accepts.
-func (p *pipeListener) dial(t testing.TB) *client {
-	here, there := net.Pipe()
-	p.calls <- there
-	return newClient(t, here)
-}
-
 // fcgiTest is a FastCGI server in a bubble.
 type fcgiTest struct {
 	*pipeListener
@@ -60,7 +23,10 @@ type fcgiTest struct {
 	ended chan error
 }
 
-// bubble serves h, or a keeper, for the time of test and expects it to end well.
+// dial is connect for a FastCGI client.
+func (p *pipeListener) dial(t testing.TB) *client { return newClient(t, p.connect()) }
+
+// bubble serves h, or a blockingHandler, while test runs, and expects a shutdown without an error.
 func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiTest)) {
 	t.Helper()
 	bubbleWith(t, h, Options{}, test)
@@ -84,28 +50,6 @@ func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *
 	})
 }
 
-// keeper is a teller whose requests to /held wait, unread, until they are told
-// to go on or their context ends.
-type blockingHandler struct {
-	entered chan *http.Request
-	release chan struct{}
-}
-
-func newBlockingHandler() *blockingHandler {
-	return &blockingHandler{make(chan *http.Request), make(chan struct{})}
-}
-
-func (k *blockingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/held" {
-		k.entered <- r
-		select {
-		case <-k.release:
-		case <-r.Context().Done():
-		}
-	}
-	echo(w, r)
-}
-
 func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
@@ -123,7 +67,7 @@ func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
 	})
 }
 
-func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
+func TestFastCGIClosesAConnectionWithoutKeepConn(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		start := time.Now()
@@ -136,7 +80,7 @@ func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
 	})
 }
 
-func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
+func TestFastCGIRecordsMayBeSplitAnywhere(t *testing.T) {
 	var stream []byte
 	vars := testRequest{method: "POST", target: "/x?y", body: "12345"}.variables()
 	stream = append(stream, beginRecord(1, roleResponder, flagKeepConn)...)
@@ -192,10 +136,12 @@ func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
 		started bool
 	}{
 		{"after BEGIN", func(c *client) { c.begin(1, true) }, false},
-		{"within its parameters", func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:20])) }, false},
-		{"within its body", func(c *client) { params(c); c.raw(appendRecord(nil, typeStdin, 1, []byte("half"))) }, true},
+		{"within its parameters",
+			func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:20])) }, false},
+		{"within its body", func(c *client) { params(c); c.raw(appendRecord(nil, typeStdin, 1, []byte("half"))) },
+			true},
 		{"within the handler", func(c *client) { params(c); c.stdin(1, nil) }, true},
-		{"with a body larger than any buffer that nobody reads", func(c *client) { params(c); c.stdin(1, make([]byte, 300<<10)) }, true},
+		{"with a large body that is not read", func(c *client) { params(c); c.stdin(1, make([]byte, 300<<10)) }, true},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -218,7 +164,7 @@ func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
 				if r != nil && r.Context().Err() == nil {
 					t.Error("it was not cancelled")
 				}
-				c.abort(1) // is over
+				c.abort(1) // has ended
 				c.get(3, true, "/x")
 				c.reply(3).echoed(t)
 				c.Close()
@@ -227,7 +173,7 @@ func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
 	}
 }
 
-func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
+func TestFastCGIHandlerSeesATruncatedRecord(t *testing.T) {
 	seen := make(chan error, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
@@ -277,7 +223,8 @@ func TestFastCGICancelsARequest(t *testing.T) {
 		{"when it is aborted within its body", part, func(c *client) { c.abort(1) }, true, 0},
 		{"when the connection is lost", request, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within its body", part, func(c *client) { c.Close() }, false, 0},
-		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() }, false, 0},
+		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() },
+			false, 0},
 		{"when it takes too long", request, func(*client) {}, true, requestTimeout},
 	}
 	for _, tc := range cases {
@@ -303,7 +250,7 @@ func TestFastCGICancelsARequest(t *testing.T) {
 	}
 }
 
-func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
+func TestFastCGIHandlerSeesAnAbortedBody(t *testing.T) {
 	var seen error
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, seen = io.ReadAll(r.Body)
@@ -322,7 +269,7 @@ func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
 	})
 }
 
-func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
+func TestFastCGIAnEarlyAnswerFreesTheRequestID(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
@@ -339,7 +286,7 @@ func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
 	})
 }
 
-func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
+func TestFastCGIReceivesAnUnreadBodyBeforeItCloses(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, false)
@@ -347,12 +294,12 @@ func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
 		if r := c.reply(1); r.status != 413 {
 			t.Errorf("status %d", r.status)
 		}
-		c.stdin(1, bytes.Repeat([]byte("x"), 10<<20)) // fails the test if the other end has closed
+		c.stdin(1, bytes.Repeat([]byte("x"), 10<<20)) // fails if the other end has closed
 		<-c.gone
 	})
 }
 
-func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
+func TestFastCGILimitsTheUnreadBodyItReceives(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
@@ -387,13 +334,13 @@ func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
 		close(s.release)
 		c.reply(1)
 		if r.Context().Err() == nil {
-			t.Error("context is still alive")
+			t.Error("context has not ended")
 		}
 		c.Close()
 	})
 }
 
-func TestFastCGIRefusesParametersInJSON(t *testing.T) {
+func TestFastCGIRejectsParametersInJSON(t *testing.T) {
 	huge := testRequest{method: "GET", target: "/"}.variables()
 	huge["HTTP_COOKIE"] = strings.Repeat("x", maxHeaderBytes)
 	cases := []struct {
@@ -403,9 +350,9 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 	}{
 		{"too large", encodePairs(huge), 431},
 		{"none", nil, 400},
-		{"torn", []byte{1, 1, 'a'}, 400},
-		{"torn within a length", []byte{1, 0x80, 0}, 400},
-		{"with lengths beyond all bounds", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
+		{"truncated", []byte{1, 1, 'a'}, 400},
+		{"truncated within a length", []byte{1, 0x80, 0}, 400},
+		{"with lengths beyond their end", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
 		{"without a method", encodePairs(map[string]string{"REQUEST_URI": "/"}), 400},
 	}
 	for _, tc := range cases {
@@ -428,7 +375,7 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 	}
 }
 
-func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
+func TestFastCGIClosesAConnectionWithMalformedRecords(t *testing.T) {
 	get := encodePairs(testRequest{method: "GET", target: "/"}.variables())
 	cases := []struct {
 		name   string
@@ -439,10 +386,14 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 		{"a BEGIN of the wrong size", appendRecord(nil, typeBegin, 1, []byte{0, 1, 0})},
 		{"a BEGIN for id 0", beginRecord(0, roleResponder, 0)},
 		{"a second BEGIN", append(beginRecord(1, roleResponder, 1), beginRecord(1, roleResponder, 1)...)},
-		{"STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, []byte("x"))...)},
-		{"the end of STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, nil)...)},
-		{"PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, get)},
-		{"the end of PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, nil)},
+		{"STDIN before PARAMS",
+			append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, []byte("x"))...)},
+		{"the end of STDIN before PARAMS",
+			append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, nil)...)},
+		{"PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams,
+			1, get)},
+		{"the end of PARAMS twice",
+			appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, nil)},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -462,7 +413,7 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 	}
 }
 
-func TestFastCGIWaitsForNobodyForever(t *testing.T) {
+func TestFastCGIHasADeadlineForEveryWait(t *testing.T) {
 	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
 	cases := []struct {
 		name string
@@ -472,8 +423,9 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 		{"the first byte", func(*client) {}, idleTimeout},
 		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTimeout},
 		{"parameters", func(c *client) { c.begin(1, true) }, paramsTimeout},
-		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTimeout},
-		{"the rest of a body nobody reads", func(c *client) {
+		{"the rest of the parameters",
+			func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTimeout},
+		{"the rest of a body that is not read", func(c *client) {
 			c.begin(1, true)
 			c.params(1, testRequest{method: "POST", target: "/unread", body: "12345"}.variables())
 			c.reply(1)
@@ -481,17 +433,18 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 		{"the rest of a body", func(c *client) {
 			c.begin(1, true)
 			c.params(1, vars)
-			if got := c.reply(1).echoed(t); got.Error != errSlowBody.Error() || !errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
+			if got := c.reply(1).echoed(t); got.Error != errSlowBody.Error() ||
+				!errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
 				t.Errorf("the handler saw %q", got.Error)
 			}
 		}, bodyTimeout},
-		{"the padding after a whole request", func(c *client) {
+		{"the padding after a complete request", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendRecord(nil, typeParams, 1, encodePairs(vars)))
 			c.raw([]byte{wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'})
 			c.reply(1)
 		}, bodyTimeout},
-		{"records nobody asked for", func(c *client) {
+		{"records of no request", func(c *client) {
 			for range 1000 {
 				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
 			}
@@ -512,17 +465,17 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 	}
 }
 
-func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
+func TestFastCGIClosesAConnectionThatDoesNotRead(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
-		s.calls <- there
+		s.conns <- there
 		vars := testRequest{method: "GET", target: "/held"}.variables()
 		here.Write(beginRecord(1, roleResponder, 1))
 		here.Write(appendStream(nil, typeParams, 1, encodePairs(vars)))
 		<-s.entered
-		close(s.release) // and nobody reads
+		close(s.release) // and here is not read
 		time.Sleep(writeTimeout - time.Nanosecond)
-		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still taken
+		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still accepted
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if _, err := here.Write([]byte{wireVersion}); !errors.Is(err, io.ErrClosedPipe) {
@@ -582,7 +535,7 @@ func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, big) })
 	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
-		s.calls <- there
+		s.conns <- there
 		go here.Write(fcgiGetX)
 		buf := make([]byte, 1<<20)
 		n, err := here.Read(buf)
@@ -604,7 +557,8 @@ func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
 		if err != nil || r.status != 200 || string(r.body) != big {
 			t.Errorf("status %d, %d bytes of body, %v", r.status, len(r.body), err)
 		}
-		if want := []byte{typeStdout, typeStdout, typeStdout, typeStdout, typeEnd}; !bytes.Equal(kinds, want) || sizes[0] != maxContent || sizes[3] != 0 {
+		if want := []byte{typeStdout, typeStdout, typeStdout, typeStdout, typeEnd}; !bytes.Equal(kinds, want) ||
+			sizes[0] != maxContent || sizes[3] != 0 {
 			t.Errorf("records of types %d and sizes %d", kinds, sizes)
 		}
 		here.Close()
@@ -624,24 +578,25 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 	})
 }
 
-func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
+func TestFastCGIHeldConnectionsAreEvicted(t *testing.T) {
 	post := encodePairs(testRequest{method: "POST", target: "/x", chunked: true}.variables())
 	cases := []struct {
 		name   string
 		occupy func(*client)
 		took   time.Duration
 	}{
-		{"saying nothing", func(*client) {}, 0},
+		{"sending nothing", func(*client) {}, 0},
 		{"half a header", func(c *client) { c.raw([]byte{wireVersion, typeBegin, 0}) }, 0},
 		{"only a BEGIN", func(c *client) { c.begin(1, true) }, 0},
-		{"half the parameters", func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:9])) }, 0},
-		{"a kept connection", func(c *client) { c.get(1, true, "/x"); c.reply(1) }, 0},
+		{"half the parameters",
+			func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:9])) }, 0},
+		{"an idle connection", func(c *client) { c.get(1, true, "/x"); c.reply(1) }, 0},
 		{"half a body", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendStream(nil, typeParams, 1, post))
 			c.raw(appendRecord(nil, typeStdin, 1, []byte("x")))
 		}, 0},
-		{"dribbling a body", func(c *client) {
+		{"sending a body slowly", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendStream(nil, typeParams, 1, post))
 			go func() {
@@ -653,7 +608,7 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 				}
 			}()
 		}, 0},
-		{"half a body nobody reads", func(c *client) {
+		{"half a body that is not read", func(c *client) {
 			c.begin(1, true)
 			c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
 			c.reply(1)
@@ -667,13 +622,13 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 				}
 				synctest.Wait()
 				checkAnswersAtOnce(t, s, tc.took)
-				time.Sleep(time.Second) // of the bubble: until the dribblers have noticed
+				time.Sleep(time.Second) // of the bubble: until the slow senders have noticed
 			})
 		})
 	}
 }
 
-// checkAnswersAtOnce asks more often than there are places, and leaves the connections open.
+// checkAnswersAtOnce sends more requests than the limit, and leaves the connections open.
 func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -687,19 +642,19 @@ func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 	}
 }
 
-func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
+func TestFastCGIAConnectionThatDoesNotReadIsEvicted(t *testing.T) {
 	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
 		for range fewConns {
-			deaf, there := net.Pipe()
-			s.calls <- there
-			deaf.Write(fcgiGetX)
+			mute, there := net.Pipe()
+			s.conns <- there
+			mute.Write(fcgiGetX)
 		}
 		synctest.Wait()
 		checkAnswersAtOnce(t, s, writeStallTimeout)
 	})
 }
 
-func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
+func TestFastCGIARequestUnderWayIsNotEvicted(t *testing.T) {
 	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
 		var conns []*client
 		var under []*http.Request
@@ -714,12 +669,12 @@ func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
 		synctest.Wait()
 		for _, r := range under {
 			if r.Context().Err() != nil {
-				t.Error("a request under way was cut off")
+				t.Error("a request under way was cancelled")
 			}
 		}
 		select {
 		case <-late.ends:
-			t.Error("there was a place too many")
+			t.Error("the limit was exceeded")
 		default:
 		}
 		close(s.release)
@@ -730,14 +685,14 @@ func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
 	})
 }
 
-func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
+func TestFastCGIShutdownFinishesRequestsUnderWay(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, p *fcgiTest) {
 		idle := p.dial(t)
 		idle.get(1, true, "/x")
 		idle.reply(1)
-		silent := p.dial(t)
-		torn := p.dial(t)
-		torn.begin(1, true)
+		fresh := p.dial(t)
+		partial := p.dial(t)
+		partial.begin(1, true)
 		busy := p.dial(t)
 		busy.get(1, true, "/held")
 		r := <-p.entered
@@ -749,13 +704,13 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("idle connection was kept for %s", took)
 		}
-		torn.params(1, testRequest{method: "GET", target: "/torn"}.variables())
-		torn.stdin(1, nil)
-		torn.reply(1).echoed(t)
-		<-torn.gone
-		<-silent.gone
+		partial.params(1, testRequest{method: "GET", target: "/partial"}.variables())
+		partial.stdin(1, nil)
+		partial.reply(1).echoed(t)
+		<-partial.gone
+		<-fresh.gone
 		if took := time.Since(start); took != firstRequestTimeout {
-			t.Errorf("silent connection was kept for %s", took)
+			t.Errorf("fresh connection was kept for %s", took)
 		}
 		if r.Context().Err() != nil {
 			t.Error("request under way was cancelled")
@@ -766,15 +721,14 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-func TestShutdownHasABound(t *testing.T) {
+func TestFastCGIShutdownHasALimit(t *testing.T) {
 	cases := []struct {
 		name   string
-		serve  server
 		listen bool // to the context
 		took   time.Duration
 	}{
-		{"FastCGI, with a handler that obeys", ServeFastCGI, true, defaultGrace},
-		{"FastCGI, with a handler that does not", ServeFastCGI, false, defaultGrace + handlerGrace},
+		{"with a handler that ends with its context", true, defaultGrace},
+		{"with a handler that does not", false, defaultGrace + handlerGrace},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -791,7 +745,7 @@ func TestShutdownHasABound(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				p := newPipeListener()
 				ended := make(chan error, 1)
-				go func() { ended <- tc.serve(ctx, p, h, Options{}) }()
+				go func() { ended <- ServeFastCGI(ctx, p, h, Options{}) }()
 				c := p.dial(t)
 				c.get(1, true, "/x")
 				<-entered
@@ -810,9 +764,8 @@ func TestShutdownHasABound(t *testing.T) {
 	}
 }
 
-// FuzzFastCGIRecords: whatever bytes come, the connection ends by itself, what
-// was written back are records, no goroutine stays behind, and a well-formed request on a fresh
-// connection is answered.
+// FuzzFastCGIRecords: after any bytes the connection ends by itself, only records have been written
+// back, no goroutine is left, and a well-formed request on a new connection is answered.
 func FuzzFastCGIRecords(f *testing.F) {
 	seeds := recordSeeds()
 	if len(seeds) == 0 {

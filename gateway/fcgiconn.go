@@ -13,26 +13,14 @@ import (
 	"time"
 )
 
-// Limits of one FastCGI connection. The peer is a web server, but what it passes on comes from
-// anyone.
 const (
 	// paramsTimeout runs from BEGIN_REQUEST to the end of PARAMS, which a web server has at hand.
 	paramsTimeout = 10 * time.Second
-
-	// writeTimeout is for one answer.
-	writeTimeout = 30 * time.Second
-
-	// idleTimeout is how long a connection waits for its next request. nginx closes its end of an
-	// idle connection after 60 s.
-	idleTimeout = 60 * time.Second
 
 	// firstRequestTimeout is how long a connection that was accepted just before a shutdown may
 	// take to begin. Web servers write as soon as they are connected.
 	firstRequestTimeout = time.Second
 )
-
-// pastDeadline as a read deadline ends a blocked Read at once.
-var pastDeadline = time.Unix(1, 0)
 
 var (
 	errIdle         = errors.New("no further request")
@@ -42,11 +30,11 @@ var (
 	errSlowParams   = errors.New("parameters took too long")
 )
 
-// fcgiConn is a web server's connection. It carries one request at a time: the others are told so,
-// as FastCGI 1.0 §5.5 provides, and no web server sends them unless it is configured to. The
-// handler starts when the PARAMS of a request are complete and sane, before its body is.
+// fcgiConn is a web server's connection. It carries one request at a time: a second one is refused,
+// as FastCGI 1.0 §5.5 allows. The handler starts when the PARAMS are complete and sane, and reads
+// the body while it arrives.
 //
-// One goroutine reads. It never waits for the handler, so that it hears an ABORT or a hang-up.
+// One goroutine reads. It never waits for the handler, so that it notices ABORT and a disconnect.
 type fcgiConn struct {
 	conn     *trackedConn
 	handler  http.Handler
@@ -54,64 +42,67 @@ type fcgiConn struct {
 	base     context.Context // of all requests
 	stopping context.Context // done at shutdown
 	in       *bufio.Reader
-	padding  int // of the last record, still to be read
+	padding  int // of the last record, not read yet
 	received int // bytes of content since the last BEGIN_REQUEST
 	handlers sync.WaitGroup
-	writing  sync.Mutex
+	writeMu  sync.Mutex
 
 	mu      sync.Mutex
-	request *fcgiRequest // nil = none; set from BEGIN_REQUEST until it is answered and received
+	request *fcgiRequest // from BEGIN_REQUEST until it is answered and received; nil = none
 	fresh   bool         // no BEGIN_REQUEST yet
 	closing bool         // no request after this one
 	idleBy  time.Time    // when the wait for the next request ends
 }
 
-// fcgiRequest is one request and how far it has come.
+// fcgiRequest is a request and how far it has come.
 type fcgiRequest struct {
 	id       uint16
 	keepConn bool
-	stage    fcgiStage
-	due      time.Time // when the stage must be over
+	phase    requestPhase
+	due      time.Time // when the phase must have ended
 	params   []byte
 	tooLarge bool // params were
 	body     *body
 	cancel   context.CancelFunc
-	answered bool // the answer is about to be written, and the id is free again
-	written  bool // it was
+	answered bool // the response is about to be written, and the id is free again
+	written  bool // the response has been written
 }
 
-type fcgiStage int
+type requestPhase int
 
 const (
-	readingParams fcgiStage = iota
+	readingParams requestPhase = iota
 	readingStdin
 	complete
 )
 
-// serveFCGI serves one connection until it ends and its handlers have returned. When stopping is
-// done, the request under way is the last. When base is done, it is cancelled.
-func serveFCGI(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
+// serveFCGIConn serves nc until it ends and its handler has returned. When stopping is done, the
+// request under way is the last. When base is done, it is cancelled.
+func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
 	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
 	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
 	defer context.AfterFunc(stopping, func() { c.update(func() {}) })()
-	defer context.AfterFunc(base, func() { c.conn.Close() })()
-	for {
-		h, content, err := c.readRecord()
-		if err == nil {
-			err = c.handleRecord(h, content)
-		}
-		if err != nil {
-			c.closeWithError(err)
-			break
-		}
-	}
+	defer context.AfterFunc(base, func() { nc.Close() })()
+	c.closeWithError(c.readRecords())
 	c.handlers.Wait()
 }
 
-// closeWithError cancels the request under way: its answer has nowhere to go.
+func (c *fcgiConn) readRecords() error {
+	for {
+		h, content, err := c.readRecord()
+		if err != nil {
+			return err
+		}
+		if err := c.handleRecord(h, content); err != nil {
+			return err
+		}
+	}
+}
+
+// closeWithError cancels the request under way: its response has no receiver.
 func (c *fcgiConn) closeWithError(cause error) {
-	c.conn.Close() // an answer under way must not wait for writeTimeout
+	c.conn.Close() // a Write under way must not wait for writeTimeout
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.request
@@ -123,7 +114,7 @@ func (c *fcgiConn) closeWithError(cause error) {
 	case underWay: // usually the client has hung up
 		c.o.Log.Info("fastcgi connection lost", "cause", cause)
 	}
-	if r != nil && r.stage != readingParams {
+	if r != nil && r.phase != readingParams {
 		r.body.finish(errDisconnected)
 		r.cancel()
 	}
@@ -161,20 +152,21 @@ func (c *fcgiConn) handleRecord(h recordHeader, content []byte) error {
 	case typeBegin:
 		return c.begin(h.id, content)
 	case typeGetValues:
-		return c.write(appendRecord(nil, typeGetValuesResult, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": "0"})))
+		values := encodePairs(map[string]string{"FCGI_MPXS_CONNS": "0"})
+		return c.write(appendRecord(nil, typeGetValuesResult, 0, values))
 	}
 	r := c.find(h.id)
 	if r == nil {
-		return nil // FastCGI 1.0 §3.3: records of other requests are ignored, as is STDIN after an answer
+		return nil // §3.3: records of other requests are ignored, as is STDIN after the response
 	}
 	switch {
-	case h.kind == typeParams && r.stage != readingParams:
+	case h.kind == typeParams && r.phase != readingParams:
 		return fmt.Errorf("%w: PARAMS after their end", errProtocol)
 	case h.kind == typeParams && len(content) > 0:
 		r.addParams(content)
 	case h.kind == typeParams:
 		c.start(r)
-	case h.kind == typeStdin && r.stage == readingParams:
+	case h.kind == typeStdin && r.phase == readingParams:
 		return fmt.Errorf("%w: STDIN before the end of PARAMS", errProtocol)
 	case h.kind == typeStdin && len(content) > 0:
 		c.update(func() { r.body.Write(content) })
@@ -214,7 +206,7 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 			status = statusUnknownRole
 		case busy:
 			status = statusCannotMultiplex
-		default: // what is left of a request answered early is given up
+		default: // the rest of a request that was answered early is ignored from here on
 			c.request = &fcgiRequest{id: id, keepConn: keepConn, due: time.Now().Add(paramsTimeout)}
 		}
 	})
@@ -233,22 +225,22 @@ func (r *fcgiRequest) addParams(p []byte) {
 	}
 }
 
-// start lets the handler begin.
+// start starts the handler.
 func (c *fcgiConn) start(r *fcgiRequest) {
-	v, no := c.parseParams(r)
+	req, errResp := c.parseParams(r)
 	length := int64(-1)
-	if no == nil {
-		length = v.length
+	if errResp == nil {
+		length = req.length
 	}
 	r.params, r.body = nil, newBody(length)
 	var ctx context.Context
 	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
-	c.update(func() { r.stage, r.due = readingStdin, time.Now().Add(bodyTimeout) })
+	c.update(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.handlers.Go(func() {
-		a := c.answer(ctx, r.body, v, no)
+		res := c.serve(ctx, r.body, req, errResp)
 		r.cancel()
 		r.body.Close()
-		c.send(r, a)
+		c.send(r, res)
 	})
 }
 
@@ -260,28 +252,28 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 	if !ok {
 		return nil, badRequest("malformed FastCGI parameters")
 	}
-	v, no := parseCGIEnv(vars, c.o.Program)
-	if no == nil && v.length == 0 && usuallyHasBody(vars["REQUEST_METHOD"]) {
-		v.length = -1 // the stream has an end of its own, which is more reliable
+	req, errResp := parseCGIEnv(vars, c.o.Program)
+	if errResp == nil && req.length == 0 && usuallyHasBody(vars["REQUEST_METHOD"]) {
+		req.length = -1 // the end of STDIN is more reliable
 	}
-	return v, no
+	return req, errResp
 }
 
-func (c *fcgiConn) answer(ctx context.Context, b *body, v *cgiRequest, no *errorResponse) *answer {
-	if no != nil {
-		return reject(no, c.o.Log)
+func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp *errorResponse) *bufferedResponse {
+	var r *http.Request
+	if errResp == nil {
+		r, errResp = req.httpRequest(ctx, b)
 	}
-	r, err := v.request(ctx, b)
-	if err != nil {
-		return reject(badRequest("request makes no sense"), c.o.Log)
+	if errResp != nil {
+		return reject(errResp, c.o.Log)
 	}
 	return serveBuffered(c.handler, r, c.o.Log)
 }
 
-// send frees the id before the answer leaves, since the web server may use it again at once.
-func (c *fcgiConn) send(r *fcgiRequest, a *answer) {
+// send frees the id before it writes, since the web server may use the id again at once.
+func (c *fcgiConn) send(r *fcgiRequest, res *bufferedResponse) {
 	c.update(func() { r.answered = true })
-	out := appendStream(nil, typeStdout, r.id, a.cgi())
+	out := appendStream(nil, typeStdout, r.id, res.cgiDocument())
 	if err := c.write(appendEnd(out, r.id, statusComplete)); err != nil {
 		return
 	}
@@ -293,9 +285,9 @@ func (c *fcgiConn) send(r *fcgiRequest, a *answer) {
 	})
 }
 
-// abort cancels r. The handler's answer, which it should give soon, ends the request (§5.4).
+// abort cancels r. The handler's response, which should come soon, ends the request (§5.4).
 func (c *fcgiConn) abort(r *fcgiRequest) error {
-	if r.stage == readingParams {
+	if r.phase == readingParams {
 		err := c.write(appendEnd(nil, r.id, statusComplete))
 		c.update(func() {
 			c.request = nil
@@ -311,22 +303,22 @@ func (c *fcgiConn) abort(r *fcgiRequest) error {
 
 // setComplete notes that nothing more of r will come. c.mu is held.
 func (c *fcgiConn) setComplete(r *fcgiRequest) {
-	r.stage = complete
+	r.phase = complete
 	c.removeIfDone(r)
 }
 
-// removeIfDone forgets r when it has been answered and received. Until then the connection stays
-// open: to close it while a body arrives costs the web server the answer. c.mu is held.
+// removeIfDone removes r once it has been answered and received. The connection stays open until
+// then: a web server that is still sending a body would lose the response. c.mu is held.
 func (c *fcgiConn) removeIfDone(r *fcgiRequest) {
-	if r.written && r.stage == complete && c.request == r {
+	if r.written && r.phase == complete && c.request == r {
 		c.request = nil
 	}
 }
 
-// write closes the connection when it fails, which the reading goroutine notices.
+// write closes the connection if it fails, so that the reading goroutine notices.
 func (c *fcgiConn) write(p []byte) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
 	c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	_, err := c.conn.Write(p)
 	if err != nil {
@@ -335,8 +327,8 @@ func (c *fcgiConn) write(p []byte) error {
 	return err
 }
 
-// update changes the state of c. Then it sets the read deadline that the new state asks for, which
-// wakes a blocked Read if it is over, and tells the connection limiter whom c waits for.
+// update changes the state of c and sets the read deadline that follows from it. If that has
+// passed, it ends a blocked Read. The connection limiter learns what c waits for.
 func (c *fcgiConn) update(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -351,34 +343,34 @@ func (c *fcgiConn) update(change func()) {
 	c.conn.SetReadDeadline(c.deadline())
 }
 
-// phase says whom c waits for. c.mu is held.
+// connState says what c waits for. c.mu is held.
 func (c *fcgiConn) connState() connState {
 	switch r := c.request; {
 	case r == nil, r.written:
 		return stateReading
 	case r.answered:
 		return stateWriting
-	case r.stage == complete, r.stage == readingStdin && r.body.ended():
+	case r.phase == complete, r.phase == readingStdin && r.body.ended():
 		return stateHandling
 	}
 	return stateReading
 }
 
-// deadline is when c has waited too long for its web server; zero while only the handler works.
-// c.mu is held.
+// deadline is when c has waited too long for the web server. It is zero while only the handler
+// works. c.mu is held.
 func (c *fcgiConn) deadline() time.Time {
 	switch r := c.request; {
 	case r == nil && c.closing && !c.fresh:
 		return pastDeadline
 	case r == nil:
 		return c.idleBy
-	case r.stage != complete:
+	case r.phase != complete:
 		return r.due
 	}
 	return time.Time{}
 }
 
-// fcgiReader reads from the connection until its deadline has really passed.
+// fcgiReader reads from the connection, again when its deadline has been moved.
 type fcgiReader struct{ c *fcgiConn }
 
 func (r fcgiReader) Read(p []byte) (int, error) {
@@ -403,7 +395,7 @@ func (c *fcgiConn) expire(now time.Time) (err error) {
 		switch r := c.request; {
 		case r == nil:
 			err = errIdle
-		case r.stage == readingParams:
+		case r.phase == readingParams:
 			err = errSlowParams
 		default:
 			r.body.finish(errSlowBody)

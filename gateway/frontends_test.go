@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// What the handler sees, whichever door the request came through.
-func TestEveryDoorShowsTheSameRequest(t *testing.T) {
+func TestEveryFrontendShowsTheSameRequest(t *testing.T) {
 	const form = "grant_type=refresh_token&service=registry"
 	cases := []struct {
 		name        string
@@ -14,13 +13,14 @@ func TestEveryDoorShowsTheSameRequest(t *testing.T) {
 		want        echoed
 	}{
 		{
-			"a GET keeps its query as it was",
+			"a GET keeps its original query",
 			testRequest{method: "GET", target: "/docker/v2/token?service=a%20b&scope=repository:a/b:pull&scope="},
 			echoed{Method: "GET", Path: "/docker/v2/token", Query: "service=a%20b&scope=repository:a/b:pull&scope="},
 		},
 		{
 			"Authorization arrives",
-			testRequest{method: "GET", target: "/auth/token", header: map[string]string{"Authorization": "Basic YWxpY2U6cHc="}},
+			testRequest{method: "GET", target: "/auth/token",
+				header: map[string]string{"Authorization": "Basic YWxpY2U6cHc="}},
 			echoed{Method: "GET", Path: "/auth/token", Auth: "Basic YWxpY2U6cHc="},
 		},
 		{
@@ -34,7 +34,7 @@ func TestEveryDoorShowsTheSameRequest(t *testing.T) {
 			echoed{Method: "POST", Path: "/docker/v2/token", Length: -1, Read: int64(len(form))},
 		},
 		{
-			"a slash at the end stays, double slashes and dots go",
+			"a slash at the end is kept, double slashes and dots are cleaned",
 			testRequest{method: "GET", target: "//evil.example/../docker//v2/token/"},
 			echoed{Method: "GET", Path: "/docker/v2/token/"},
 		},
@@ -49,7 +49,7 @@ func TestEveryDoorShowsTheSameRequest(t *testing.T) {
 			echoed{Method: "GET", Path: "/docker/v2/token", Query: "a=?b"},
 		},
 		{
-			"a strange method is the handler's business",
+			"an unknown method is left to the handler",
 			testRequest{method: "BREW", target: "/docker/v2/token"},
 			echoed{Method: "BREW", Path: "/docker/v2/token"},
 		},
@@ -60,16 +60,16 @@ func TestEveryDoorShowsTheSameRequest(t *testing.T) {
 			echoed{Method: "GET", Path: "/docker/v2/token"},
 		},
 	}
-	for _, th := range frontends(t) {
+	for _, tr := range transports(t) {
 		for _, c := range cases {
-			t.Run(th.name+"/"+c.name, func(t *testing.T) {
-				r := th.play(t, c.testRequest)
+			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
+				r := tr.send(t, c.testRequest)
 				got := r.echoed(t)
 				checkSeen(t, got)
 				if got.Header.Get("X-Other") != c.testRequest.header["X-Other"] {
 					t.Errorf("X-Other is %q", got.Header.Get("X-Other"))
 				}
-				if th.name != "HTTP" && got.Remote != "192.0.2.7:4711" {
+				if tr.name != "HTTP" && got.Remote != "192.0.2.7:4711" {
 					t.Errorf("remote address %q", got.Remote)
 				}
 				got.Header, got.Remote, got.Deadline = nil, "", false
@@ -86,7 +86,7 @@ func equal(a, b echoed) bool {
 		a.Auth == b.Auth && a.Length == b.Length && a.Read == b.Read && a.Error == b.Error
 }
 
-// checkSeen holds for every request that ever reaches a handler.
+// checkSeen checks what holds for every request that reaches a handler.
 func checkSeen(t testing.TB, s echoed) {
 	t.Helper()
 	if !strings.HasPrefix(s.Path, "/") || hasControl(s.Path+s.Query) {
@@ -108,43 +108,45 @@ func checkSeen(t testing.TB, s echoed) {
 	}
 }
 
-func TestEveryDoorAnswersInJSONWhenItAnswersItself(t *testing.T) {
+func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
 	cases := []struct {
 		name        string
 		testRequest testRequest
 		status      int
 	}{
-		{"an absolute URI is refused", testRequest{method: "GET", target: "http://evil.example/docker/v2/token"}, 400},
-		{"the asterisk is refused", testRequest{method: "OPTIONS", target: "*"}, 400},
-		{"an escaped NUL is refused", testRequest{method: "GET", target: "/docker/v2/token%00"}, 400},
-		{"an escaped newline is refused", testRequest{method: "GET", target: "/docker/v2/token%0aSet-Cookie:x"}, 400},
-		{"a path that is no text is refused", testRequest{method: "GET", target: "/docker/%ff"}, 400},
-		{"a panic in mid-answer is a whole 500", testRequest{method: "GET", target: "/panic"}, 500},
-		{"a panic with a value of its own is a whole 500", testRequest{method: "GET", target: "/panic/value"}, 500},
-		{"a panic does not mind a body", testRequest{method: "POST", target: "/panic", body: strings.Repeat("x", 100<<10)}, 500},
+		{"an absolute URI is rejected", testRequest{method: "GET", target: "http://evil.example/docker/v2/token"}, 400},
+		{"the asterisk is rejected", testRequest{method: "OPTIONS", target: "*"}, 400},
+		{"an escaped NUL is rejected", testRequest{method: "GET", target: "/docker/v2/token%00"}, 400},
+		{"an escaped newline is rejected", testRequest{method: "GET", target: "/docker/v2/token%0aSet-Cookie:x"}, 400},
+		{"a path that is not UTF-8 is rejected", testRequest{method: "GET", target: "/docker/%ff"}, 400},
+		{"a panic within the response is a complete 500", testRequest{method: "GET", target: "/panic"}, 500},
+		{"a panic with its own value is a complete 500", testRequest{method: "GET", target: "/panic/value"}, 500},
+		{"a panic with an unread body is a complete 500",
+			testRequest{method: "POST", target: "/panic", body: strings.Repeat("x", 100<<10)}, 500},
 	}
-	for _, th := range frontends(t) {
+	for _, tr := range transports(t) {
 		for _, c := range cases {
-			t.Run(th.name+"/"+c.name, func(t *testing.T) {
-				r := th.play(t, c.testRequest)
+			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
+				r := tr.send(t, c.testRequest)
 				if r.status != c.status {
 					t.Errorf("status %d, want %d", r.status, c.status)
 				}
 				r.checkJSON(t)
 				if strings.Contains(string(r.body), "pw-in-panic") {
-					t.Errorf("the client sees the panic: %q", r.body)
+					t.Errorf("the client sees the panic's value: %q", r.body)
 				}
 			})
 		}
 	}
 }
 
-func TestEveryDoorTakesInABodyNobodyReads(t *testing.T) {
+func TestEveryFrontendReceivesABodyThatIsNotRead(t *testing.T) {
 	body := strings.Repeat("x", 10<<20)
-	for _, th := range frontends(t) {
+	for _, tr := range transports(t) {
 		for _, chunked := range []bool{false, true} {
-			t.Run(th.name, func(t *testing.T) {
-				if r := th.play(t, testRequest{method: "POST", target: "/unread", body: body, chunked: chunked}); r.status != 413 {
+			t.Run(tr.name, func(t *testing.T) {
+				if r := tr.send(t,
+					testRequest{method: "POST", target: "/unread", body: body, chunked: chunked}); r.status != 413 {
 					t.Errorf("status %d", r.status)
 				}
 			})
@@ -152,11 +154,11 @@ func TestEveryDoorTakesInABodyNobodyReads(t *testing.T) {
 	}
 }
 
-func TestEveryDoorBoundsTheBodyItKeeps(t *testing.T) {
+func TestEveryFrontendLimitsTheBodyItKeeps(t *testing.T) {
 	body := strings.Repeat("x", maxBody+1)
-	for _, th := range frontends(t) {
-		t.Run(th.name, func(t *testing.T) {
-			s := th.play(t, testRequest{method: "POST", target: "/", body: body}).echoed(t)
+	for _, tr := range transports(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			s := tr.send(t, testRequest{method: "POST", target: "/", body: body}).echoed(t)
 			if s.Read != maxBody || s.Error != "http: request body too large" {
 				t.Errorf("read %d bytes, then %q", s.Read, s.Error)
 			}
@@ -164,16 +166,16 @@ func TestEveryDoorBoundsTheBodyItKeeps(t *testing.T) {
 	}
 }
 
-func TestEveryDoorFillsInWhatTheHandlerLeftOut(t *testing.T) {
-	for _, th := range frontends(t) {
-		t.Run(th.name, func(t *testing.T) {
-			r := th.play(t, testRequest{method: "GET", target: "/nothing"})
+func TestEveryFrontendCompletesTheResponse(t *testing.T) {
+	for _, tr := range transports(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			r := tr.send(t, testRequest{method: "GET", target: "/nothing"})
 			if r.status != 200 || len(r.body) != 0 || r.header.Get("Content-Length") != "0" {
-				t.Errorf("an answer of nothing: %+v", r)
+				t.Errorf("empty response: %+v", r)
 			}
-			r = th.play(t, testRequest{method: "GET", target: "/gone"})
+			r = tr.send(t, testRequest{method: "GET", target: "/gone"})
 			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" {
-				t.Errorf("an answer without content: %+v", r)
+				t.Errorf("response without content: %+v", r)
 			}
 		})
 	}
