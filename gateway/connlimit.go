@@ -28,15 +28,14 @@ const (
 var pastDeadline = time.Unix(1, 0)
 
 // connLimiter is a listener with a limit on open connections. At the limit, a new connection evicts
-// the one that has waited longest for its peer: for a request, the rest of one, or the taking of a
-// response. So connections that are only held open do not keep others out.
+// the one that has waited longest for its peer: for a request, for the rest of one, or to have a
+// response read. So connections that are only held open do not keep others out.
 //
-// A connection whose request is being handled is never evicted. If all are, the new one waits, and
-// later ones wait in the kernel's backlog.
+// A connection whose request is being handled is never evicted. While there is no other, the new one
+// waits, and later ones wait in the kernel's backlog.
 //
-// A request body gets no more patience than a header. Otherwise a few hundred slow bodies a second
-// would hold all connections. A peer has until as many others have come as the limit
-// allows.
+// Slow bodies are evicted like slow headers. Otherwise a few hundred slow bodies a second would hold
+// all connections. A peer has until as many others have connected as the limit allows.
 //
 // There is no limit for each peer: behind a proxy all clients have one address.
 type connLimiter struct {
@@ -284,6 +283,8 @@ func (c *trackedConn) setWriteStart(t time.Time) {
 	c.writeStart = t
 }
 
+// SetReadDeadline keeps t for a connection that turns out not to be idle. net/http and fcgiConn do
+// not call SetDeadline.
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
@@ -292,10 +293,6 @@ func (c *trackedConn) SetReadDeadline(t time.Time) error {
 		return nil
 	}
 	return c.Conn.SetReadDeadline(t)
-}
-
-func (c *trackedConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 func (c *trackedConn) Close() error {
