@@ -8,9 +8,9 @@ import (
 func TestEveryFrontendShowsTheSameRequest(t *testing.T) {
 	const form = "grant_type=refresh_token&service=registry"
 	cases := []struct {
-		name        string
-		testRequest testRequest
-		want        echoed
+		name    string
+		request testRequest
+		want    echoed
 	}{
 		{
 			"a GET keeps its original query",
@@ -63,10 +63,10 @@ func TestEveryFrontendShowsTheSameRequest(t *testing.T) {
 	for _, tr := range transports(t) {
 		for _, c := range cases {
 			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
-				r := tr.send(t, c.testRequest)
+				r := tr.send(t, c.request)
 				got := r.echoed(t)
 				checkSeen(t, got)
-				if got.Header.Get("X-Other") != c.testRequest.header["X-Other"] {
+				if got.Header.Get("X-Other") != c.request.header["X-Other"] {
 					t.Errorf("X-Other is %q", got.Header.Get("X-Other"))
 				}
 				if tr.name != "HTTP" && got.Remote != "192.0.2.7:4711" {
@@ -110,9 +110,9 @@ func checkSeen(t testing.TB, s echoed) {
 
 func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
 	cases := []struct {
-		name        string
-		testRequest testRequest
-		status      int
+		name    string
+		request testRequest
+		status  int
 	}{
 		{"an absolute URI is rejected", testRequest{method: "GET", target: "http://evil.example/docker/v2/token"}, 400},
 		{"the asterisk is rejected", testRequest{method: "OPTIONS", target: "*"}, 400},
@@ -127,7 +127,7 @@ func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
 	for _, tr := range transports(t) {
 		for _, c := range cases {
 			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
-				r := tr.send(t, c.testRequest)
+				r := tr.send(t, c.request)
 				if r.status != c.status {
 					t.Errorf("status %d, want %d", r.status, c.status)
 				}
