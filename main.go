@@ -13,13 +13,13 @@ func main() {
 	os.Exit(run(os.Args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run picks the door. What a web server says by its socket or its variables
+// run chooses the front end. What a web server says by its socket or its variables
 // comes before what the arguments say.
 func run(args []string, streams command.Streams) int {
 	switch gateway.Detect(streams.In.Fd(), os.Getenv) {
-	case gateway.DoorFastCGI:
+	case gateway.FrontendFastCGI:
 		return command.FastCGIOnStdin(args[1:], streams)
-	case gateway.DoorCGI:
+	case gateway.FrontendCGI:
 		forgetEnvironment()
 		return command.CGI(streams)
 	default:
