@@ -13,7 +13,7 @@ func main() {
 	os.Exit(run(os.Args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run picks the front end. What a web server says by its socket or its variables
+// run chooses the front end. What a web server says by its socket or its variables
 // comes before what the arguments say.
 func run(args []string, streams command.Streams) int {
 	if serve := command.FrontEnd(streams.In); serve != nil {

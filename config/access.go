@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"dockerauth/access"
 )
@@ -23,22 +22,14 @@ func (r *reader) access(key string, v node) *access.Policy {
 	}
 	rules := make([]access.Rule, 0, len(v.items))
 	before := len(r.errs)
-	if r.rules != nil {
-		rules = make([]access.Rule, 0, strings.Count(r.rules.text, "allow:")) // about one in each
-		r.gaveUp = !r.rules.each(func(item *node) { rules = append(rules, r.rule(key, item)) })
-	}
 	for i := range v.items {
 		rules = append(rules, r.rule(key, &v.items[i]))
 	}
-	if len(r.errs) > before || r.gaveUp {
+	if len(r.errs) > before {
 		return nil
 	}
 	policy, wrong := access.NewPolicy(rules)
 	for _, e := range wrong {
-		if r.rules != nil {
-			r.gaveUp = true // the parser's nodes tell where it stands
-			return nil
-		}
 		r.fail(v.items[e.Rule].lineOf(e.Field), key+"."+e.Field, e.Err.Error(), e.Hint)
 	}
 	return policy
@@ -54,8 +45,8 @@ func (n *node) lineOf(key string) int {
 	return n.line
 }
 
-// rule reads one rule. There may be thousands of them, so it does not go through section, which makes a text and a map entry of
-// every key.
+// rule reads one rule. There may be thousands of them, so it does not go through section, which
+// makes a text and a map entry of every key.
 func (r *reader) rule(section string, v *node) access.Rule {
 	rule := access.Rule{Line: v.line}
 	if v.kind != kindSection {

@@ -51,7 +51,7 @@ func FuzzConfig(f *testing.F) {
 		checkBounds(t, s)
 		again, errs := parse("f", "/d", []byte(writeOut(s)))
 		again.lines, s.lines = nil, nil
-		s.config.Access = nil // writeOut leaves the rules out: FuzzScanAccess is about them
+		s.config.Access = nil // writeOut leaves the rules out
 		if len(errs) > 0 || !reflect.DeepEqual(again, s) {
 			t.Fatalf("read\n%+v\nread back\n%+v\n%v", s, again, errs)
 		}

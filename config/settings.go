@@ -33,12 +33,6 @@ func parse(file, dir string, data []byte) (settings, Errors) {
 	if len(errs) > 0 {
 		return settings{}, errs
 	}
-	if rules, rest, found := scanAccess(data); found {
-		r := &reader{settings: defaults(), file: file, dir: dir, rules: rules, gaveUp: true} // until it has read them
-		if r.read(rest); len(r.errs) == 0 && !r.gaveUp {
-			return r.settings, nil
-		}
-	}
 	r := &reader{settings: defaults(), file: file, dir: dir}
 	r.read(data)
 	return r.settings, r.errs.sorted()

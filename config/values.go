@@ -52,9 +52,6 @@ type reader struct {
 	file string
 	dir  string // that relative paths start from
 	errs Errors
-
-	rules  *scanner // reads the access section; nil = the parser has
-	gaveUp bool     // it did not
 }
 
 func (r *reader) fail(line int, key, cause, hint string) {

@@ -73,7 +73,7 @@ func (u untouched) Hold(context.Context, pamauth.Login) (pamauth.Account, error)
 	return pamauth.Account{}, pamauth.ErrBroken
 }
 
-func (u untouched) Begin(string, handler.Secret, string) (handler.Attempt, error) {
+func (u untouched) Begin(context.Context, string, handler.Secret, string) (handler.Attempt, error) {
 	u.t.Error("the throttle was asked")
 	return nil, handler.ErrRefused
 }

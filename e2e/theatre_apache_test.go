@@ -114,6 +114,9 @@ func (s *stage) apache(modules, conf string, more ...string) {
 	if modules == "fcgid" {
 		fmt.Fprintf(&b, "FcgidIPCDir %s/ipc\nFcgidProcessTableFile %[1]s/run/fcgid_shm\n", s.dir)
 	}
+	if s.proxied {
+		fmt.Fprintf(&b, "LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n", apacheModules)
+	}
 	b.WriteString("<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n")
 	b.WriteString(conf)
 	file := s.write("run/httpd.conf", b.String())

@@ -102,7 +102,11 @@ func (s *stage) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byt
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	cmd := s.asWeb(exec.CommandContext(ctx, s.program))
-	cmd.Env = append(metaVariables(method, uri, proto, header, c), "SCRIPT_FILENAME="+s.program)
+	remote, port, _ := net.SplitHostPort(c.RemoteAddr().String())
+	if s.proxied {
+		remote = header.Get("X-Forwarded-For")
+	}
+	cmd.Env = append(metaVariables(method, uri, proto, header, remote, port), "SCRIPT_FILENAME="+s.program)
 	cmd.Stdin = requestBody(in, header)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
@@ -114,8 +118,7 @@ func (s *stage) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byt
 }
 
 // metaVariables is RFC 3875 §4.1; the program is mounted at the root and at /cgi-bin/dockerauth.
-func metaVariables(method, uri, proto string, header textproto.MIMEHeader, c net.Conn) []string {
-	remote, port, _ := net.SplitHostPort(c.RemoteAddr().String())
+func metaVariables(method, uri, proto string, header textproto.MIMEHeader, remote, port string) []string {
 	path, query, _ := strings.Cut(uri, "?")
 	script := ""
 	if rest, below := strings.CutPrefix(path, "/cgi-bin/dockerauth"); below {

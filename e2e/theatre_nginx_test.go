@@ -96,6 +96,9 @@ func (s *stage) nginxWith(lines string) {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}
+	if s.proxied {
+		b.WriteString("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+	}
 	fmt.Fprintf(&b, "server {\nlisten 127.0.0.1:%d;\nserver_name localhost;\nroot %s/www;\ninclude %s;\n}\n}\n", s.listen(), s.dir, include)
 	file := s.write("run/nginx.conf", b.String())
 	s.logs = append(s.logs, s.path("run/nginx.log"))

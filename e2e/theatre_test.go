@@ -52,6 +52,7 @@ type stage struct {
 	itself  map[string]want // of the theatre
 	groups  []uint32        // of services, besides the web user's own
 	stderr  *os.File        // of services; nil = a file of their own
+	proxied bool            // the web server takes the client's address from a proxy's X-Forwarded-For
 }
 
 // webUser is whom Debian's web servers run as.
@@ -82,6 +83,7 @@ type stageOptions struct {
 	noLogFile bool                  // the log goes to stderr
 	config    string                // more lines for config.yml
 	groups    []uint32              // what a service that is started here has besides the web user's own group
+	proxied   bool                  // the client's address is what a proxy on this machine says
 }
 
 // newStage makes a site with the accounts above.
@@ -97,7 +99,7 @@ func newStage(t testing.TB, o stageOptions) *stage {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
 	extra.WriteString(o.config)
-	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups}
+	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups, proxied: o.proxied}
 	if o.pam == nil {
 		o.pam = stagePAM
 	}

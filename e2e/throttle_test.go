@@ -128,9 +128,9 @@ func timesAsked(p *player) int {
 	return strings.Count(string(b), "asked")
 }
 
-// A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two hangs up while the
-// second waits: neither takes back what the other began.
-func TestWhoeverHangsUpHasHadHisTry(t *testing.T) {
+// A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two
+// hangs up while the second waits: neither takes back what the other began.
+func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 	for _, th := range []theatre{httpDoor, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,34 +8,34 @@ import (
 	"testing"
 )
 
-// BenchmarkHTTP is a small request through the HTTP door, handler and all: what the door itself costs.
+// BenchmarkHTTP is what the HTTP front end costs for a small request.
 func BenchmarkHTTP(b *testing.B) {
 	b.Run("kept connection", func(b *testing.B) {
 		l := loopback(b)
-		run(b, ServeHTTP, l, silentHandler)
+		run(b, ServeHTTP, l, noContent)
 		b.RunParallel(func(pb *testing.PB) {
 			c := dialTCP(b, l)
 			in := bufio.NewReader(c)
 			for pb.Next() {
-				benchAsk(b, c, in)
+				benchGet(b, c, in)
 			}
 		})
 	})
 	b.Run("new connection", func(b *testing.B) {
 		l := loopback(b)
-		run(b, ServeHTTP, l, silentHandler)
+		run(b, ServeHTTP, l, noContent)
 		for b.Loop() {
 			c, err := net.Dial("tcp", l.Addr().String())
 			if err != nil {
 				b.Fatal(err)
 			}
-			benchAsk(b, c, bufio.NewReader(c))
+			benchGet(b, c, bufio.NewReader(c))
 			c.Close()
 		}
 	})
 }
 
-var silentHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+var noContent = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
 func loopback(b *testing.B) net.Listener {
 	l, err := Listen("tcp:127.0.0.1:0")
@@ -45,7 +45,7 @@ func loopback(b *testing.B) net.Listener {
 	return l
 }
 
-func benchAsk(b *testing.B, c net.Conn, in *bufio.Reader) {
+func benchGet(b *testing.B, c net.Conn, in *bufio.Reader) {
 	if _, err := io.WriteString(c, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		b.Fatal(err)
 	}
@@ -56,11 +56,11 @@ func benchAsk(b *testing.B, c net.Conn, in *bufio.Reader) {
 	res.Body.Close()
 }
 
-// BenchmarkFastCGI is the same through the FastCGI door.
+// BenchmarkFastCGI is what the FastCGI front end costs for a small request.
 func BenchmarkFastCGI(b *testing.B) {
 	l := loopback(b)
-	run(b, ServeFastCGI, l, silentHandler)
-	vars := wish{method: "GET", target: "/x"}.variables()
+	run(b, ServeFastCGI, l, noContent)
+	vars := testRequest{method: "GET", target: "/x"}.variables()
 	for name, keep := range map[string]byte{"kept connection": flagKeepConn, "new connection": 0} {
 		request := beginRecord(1, roleResponder, keep)
 		request = appendStream(request, typeParams, 1, encodePairs(vars))

@@ -9,53 +9,55 @@ import (
 	"sync"
 )
 
-// body is a request body between the goroutine that receives it and the handler
-// that reads it. Receiving never waits for reading: a handler that ignores its
-// body must not keep the door from hearing that the web server has gone.
+// body is a request body between the goroutine that receives it and the handler that reads it.
+// Receiving never waits for reading: while a handler ignores its body, the front end must still
+// notice that the web server disconnects.
 type body struct {
-	mu     sync.Mutex
-	change sync.Cond
-	want   int64 // as announced; -1 = until the end
-	got    int64
-	unread []byte
-	end    error // why nothing more will come; nil = more may
+	mu      sync.Mutex
+	changed sync.Cond
+	want    int64 // announced length; -1 = until the end
+	got     int64
+	unread  []byte
+	end     error // why nothing more will come; nil = more may
 }
 
-// errSlowBody satisfies errors.Is(err, os.ErrDeadlineExceeded), like the error
-// that net/http gives when ReadTimeout is over.
+// errSlowBody satisfies errors.Is(err, os.ErrDeadlineExceeded), as does the error that net/http
+// returns after ReadTimeout.
 var errSlowBody = fmt.Errorf("read request body: %w", os.ErrDeadlineExceeded)
 
 func newBody(want int64) *body {
 	b := &body{want: want}
-	b.change.L = &b.mu
+	b.changed.L = &b.mu
 	if want == 0 {
 		b.end = io.EOF
 	}
 	return b
 }
 
-// feed adds p. What is beyond the announced length, beyond maxBody or after the
-// end is thrown away.
-func (b *body) feed(p []byte) {
+// Write adds p and never fails. It discards what is beyond the announced length or maxBody, and
+// what comes after the end.
+func (b *body) Write(p []byte) (int, error) {
+	n := len(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.end != nil || len(p) == 0 {
-		return
+	if b.end != nil || n == 0 {
+		return n, nil
 	}
 	if b.want >= 0 {
 		p = p[:min(int64(len(p)), b.want-b.got)]
 	}
-	over := b.got+int64(len(p)) > maxBody
+	tooLong := b.got+int64(len(p)) > maxBody
 	p = p[:min(int64(len(p)), maxBody-b.got)]
 	b.got += int64(len(p))
 	b.unread = append(b.unread, p...)
 	switch {
-	case over:
+	case tooLong:
 		b.end = &http.MaxBytesError{Limit: maxBody}
 	case b.got == b.want:
 		b.end = io.EOF
 	}
-	b.change.Broadcast()
+	b.changed.Broadcast()
+	return n, nil
 }
 
 // finish says why nothing more will come: io.EOF or a cause. The first cause stays.
@@ -69,7 +71,7 @@ func (b *body) finish(cause error) {
 		cause = io.ErrUnexpectedEOF
 	}
 	b.end = cause
-	b.change.Broadcast()
+	b.changed.Broadcast()
 }
 
 // ended reports that nothing more will come.
@@ -83,7 +85,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(p) > 0 && len(b.unread) == 0 && b.end == nil {
-		b.change.Wait()
+		b.changed.Wait()
 	}
 	if len(b.unread) == 0 {
 		return 0, b.end
@@ -93,12 +95,12 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close forgets what was not read; Read fails afterwards, as in net/http.
+// Close drops what has not been read. Read fails afterwards, as in net/http.
 func (b *body) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unread = nil
 	b.end = http.ErrBodyReadAfterClose
-	b.change.Broadcast()
+	b.changed.Broadcast()
 	return nil
 }

@@ -10,105 +10,94 @@ import (
 	"time"
 )
 
-const (
-	// drainTime is how long a CGI process stays after its answer, only to take in
-	// the rest of the body.
-	drainTime = 10 * time.Second
+// drainTimeout is how long a CGI process stays after its response, to receive the rest of the body.
+const drainTimeout = 10 * time.Second
 
-	// cgiWriteTime is how long the web server may take to accept the answer.
-	// fcgiwrap never ends a CGI program whose client has gone.
-	cgiWriteTime = 30 * time.Second
-)
-
-// CGI answers the one request that env and stdin describe and writes the answer
-// to stdout: always exactly one, always with a Status line, never half of it. It
-// returns once stdin is drained, within drainTime and drainBytes.
+// CGI answers the request that env and stdin describe. It writes exactly one response to stdout,
+// complete and with a Status line. It returns once stdin is drained, within drainTimeout and
+// maxDrainBytes.
 //
-// The error says that the answer could not be written, or that the handler did
-// not return in time; then the handler is still running and the process should end.
+// An error says that the response could not be written, or that the handler did not return in time.
+// In the second case the handler is still running and the process should end.
 func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, stdout io.Writer, o Options) error {
 	o = o.withDefaults()
-	vars := variables(env)
-	length, _ := bodyLength(vars) // a bad one is refused below, and drained all the same
+	vars := envMap(env)
+	length, _ := bodyLength(vars) // a bad one is rejected below, after this drains it
 	b := newBody(length)
-	drained := receive(stdin, b, length)
+	drained := receiveBody(stdin, b, length)
 
-	a, late := cgiAnswer(ctx, h, vars, b, o)
-	if err := writeWithin(cgiWriteTime, stdout, a.cgi()); err != nil {
-		return fmt.Errorf("write answer: %w", err)
+	res, late := cgiResponse(ctx, h, vars, b, o)
+	// fcgiwrap never ends a CGI program whose client has gone.
+	if err := writeWithin(writeTimeout, stdout, res.cgiDocument()); err != nil {
+		return fmt.Errorf("write response: %w", err)
 	}
 	select {
 	case <-drained:
 	case <-ctx.Done(): // the process has been told to end
-	case <-time.After(drainTime):
+	case <-time.After(drainTimeout):
 	}
 	return late
 }
 
-var errLate = errors.New("answer request: handler did not return in time")
+var errLate = errors.New("serve CGI request: handler did not return in time")
 
-// cgiAnswer waits for the handler until the context ends and lastWord is over.
-func cgiAnswer(ctx context.Context, h http.Handler, vars map[string]string, b *body, o Options) (*answer, error) {
-	v, no := readVariables(vars, o.Program)
-	if no != nil {
-		return refuse(no, o.Log), nil
+// cgiResponse waits for the handler until the context has ended and handlerGrace is over.
+func cgiResponse(
+	ctx context.Context, h http.Handler, vars map[string]string, b *body, o Options,
+) (*bufferedResponse, error) {
+	req, errResp := parseCGIEnv(vars, o.Program)
+	if errResp != nil {
+		return reject(errResp, o.Log), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	r, err := v.request(ctx, b)
-	if err != nil {
-		return refuse(badRequest("request makes no sense"), o.Log), nil
+	r, errResp := req.httpRequest(ctx, b)
+	if errResp != nil {
+		return reject(errResp, o.Log), nil
 	}
 
-	slow := time.AfterFunc(bodyTime, func() { b.finish(errSlowBody) })
+	slow := time.AfterFunc(bodyTimeout, func() { b.finish(errSlowBody) })
 	defer slow.Stop()
 	defer context.AfterFunc(ctx, func() { b.finish(context.Cause(ctx)) })()
 
-	held := make(chan *answer, 1)
-	go func() { held <- hold(h, r, o.Log) }()
+	done := make(chan *bufferedResponse, 1)
+	go func() { done <- serveBuffered(h, r, o.Log) }()
 	select {
-	case a := <-held:
-		return a, nil
+	case res := <-done:
+		return res, nil
 	case <-ctx.Done():
 	}
 	select {
-	case a := <-held:
-		return a, nil
-	case <-time.After(lastWord):
-		return refuse(unavailable("no answer in time"), o.Log), errLate
+	case res := <-done:
+		return res, nil
+	case <-time.After(handlerGrace):
+		return reject(unavailable("no answer in time"), o.Log), errLate
 	}
 }
 
-// receive moves stdin into b, or nowhere once b is full or closed, until its
-// length, its end or drainBytes. The channel is closed when there is nothing left to read.
-// A goroutine, because stdin may be a pipe that knows no deadline.
-func receive(stdin io.Reader, b *body, length int64) <-chan struct{} {
+// receiveBody copies stdin to b until its length, its end or maxDrainBytes. The channel is closed
+// when nothing is left to read. A goroutine does it, because stdin may be a pipe, which has no
+// deadline.
+func receiveBody(stdin io.Reader, b *body, length int64) <-chan struct{} {
 	done := make(chan struct{})
 	if stdin == nil || length == 0 {
 		b.finish(io.EOF)
 		close(done)
 		return done
 	}
-	limit := int64(drainBytes)
+	limit := int64(maxDrainBytes)
 	if length > 0 {
 		limit = min(limit, length)
 	}
 	go func() {
 		defer close(done)
-		_, err := io.Copy(feeder{b}, io.LimitReader(stdin, limit))
+		_, err := io.Copy(b, io.LimitReader(stdin, limit))
 		if err == nil {
 			err = io.EOF
 		}
 		b.finish(err)
 	}()
 	return done
-}
-
-type feeder struct{ *body }
-
-func (f feeder) Write(p []byte) (int, error) {
-	f.feed(p)
-	return len(p), nil
 }
 
 func writeWithin(d time.Duration, w io.Writer, p []byte) error {
@@ -125,7 +114,7 @@ func writeWithin(d time.Duration, w io.Writer, p []byte) error {
 	}
 }
 
-func variables(env []string) map[string]string {
+func envMap(env []string) map[string]string {
 	vars := make(map[string]string, len(env))
 	for _, entry := range env {
 		if name, value, found := strings.Cut(entry, "="); found {

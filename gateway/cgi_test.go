@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// askCGI plays one request in a world whose clock only moves when everybody waits.
-func askCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin io.Reader) (reply, time.Duration, error) {
+// runCGI serves one request and returns how long it took.
+func runCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin io.Reader) (reply, time.Duration,
+	error) {
 	var out bytes.Buffer
 	start := time.Now()
 	err := CGI(ctx, h, environ(vars), stdin, &out, Options{Program: program})
@@ -23,10 +24,10 @@ func askCGI(ctx context.Context, h http.Handler, vars map[string]string, stdin i
 	return r, time.Since(start), errors.Join(err, malformed)
 }
 
-func TestCGIDoesNotTouchStdinWithoutABody(t *testing.T) {
+func TestCGIDoesNotReadStdinWithoutABody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		terminal, w := io.Pipe() // never written, never closed
-		r, took, err := askCGI(t.Context(), teller, wish{method: "GET", target: "/"}.variables(), terminal)
+		r, took, err := runCGI(t.Context(), echo, testRequest{method: "GET", target: "/"}.variables(), terminal)
 		if err != nil || r.status != 200 || took != 0 {
 			t.Errorf("status %d after %s, %v", r.status, took, err)
 		}
@@ -35,8 +36,8 @@ func TestCGIDoesNotTouchStdinWithoutABody(t *testing.T) {
 }
 
 func TestCGIWithoutStdinAnswers(t *testing.T) {
-	r, _, err := askCGI(t.Context(), teller, wish{method: "POST", target: "/"}.variables(), nil)
-	if err != nil || r.sighting(t).Read != 0 {
+	r, _, err := runCGI(t.Context(), echo, testRequest{method: "POST", target: "/"}.variables(), nil)
+	if err != nil || r.echoed(t).Read != 0 {
 		t.Errorf("status %d, %v", r.status, err)
 	}
 }
@@ -45,73 +46,72 @@ func TestCGIReadsNoFurtherThanTheAnnouncedLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stdin, w := io.Pipe()
 		go io.WriteString(w, "12345") // and keeps it open
-		r, took, err := askCGI(t.Context(), teller, wish{method: "POST", target: "/", body: "12345"}.variables(), stdin)
+		r, took, err := runCGI(t.Context(), echo, testRequest{method: "POST", target: "/", body: "12345"}.variables(),
+			stdin)
 		if err != nil || took != 0 {
 			t.Fatalf("after %s: %v", took, err)
 		}
-		if s := r.sighting(t); s.Read != 5 || s.Error != "" {
+		if s := r.echoed(t); s.Read != 5 || s.Error != "" {
 			t.Errorf("read %d bytes, then %q", s.Read, s.Error)
 		}
 	})
 }
 
-func TestCGITellsTheHandlerOfABodyCutShort(t *testing.T) {
-	vars := wish{method: "POST", target: "/", body: "12345"}.variables()
-	r, _, err := askCGI(t.Context(), teller, vars, strings.NewReader("123"))
+func TestCGIHandlerSeesATruncatedBody(t *testing.T) {
+	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
+	r, _, err := runCGI(t.Context(), echo, vars, strings.NewReader("123"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := r.sighting(t); s.Read != 3 || s.Error != io.ErrUnexpectedEOF.Error() {
+	if s := r.echoed(t); s.Read != 3 || s.Error != io.ErrUnexpectedEOF.Error() {
 		t.Errorf("read %d bytes, then %q", s.Read, s.Error)
 	}
 }
 
-func TestCGITellsTheHandlerOfASlowBody(t *testing.T) {
+func TestCGIHandlerSeesASlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen error
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, seen = io.ReadAll(r.Body)
 		})
 		stdin, w := io.Pipe()
-		_, took, err := askCGI(t.Context(), h, wish{method: "POST", target: "/", chunked: true}.variables(), stdin)
+		_, took, err := runCGI(t.Context(), h, testRequest{method: "POST", target: "/", chunked: true}.variables(),
+			stdin)
 		if err != nil || !errors.Is(seen, os.ErrDeadlineExceeded) {
 			t.Errorf("the handler saw %v; %v", seen, err)
 		}
-		if took != bodyTime+drainTime {
+		if took != bodyTimeout+drainTimeout {
 			t.Errorf("took %s", took)
 		}
 		w.Close()
 	})
 }
 
-// order records what happens to the two ends of a CGI program.
-type order struct {
-	events []string
-	left   int
-}
+// zeros is a reader of left bytes.
+type zeros struct{ left int }
 
-func (o *order) Read(p []byte) (int, error) {
-	if o.left == 0 {
-		o.events = append(o.events, "drained")
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.left == 0 {
 		return 0, io.EOF
 	}
-	n := min(len(p), o.left)
-	o.left -= n
+	n := min(len(p), z.left)
+	z.left -= n
 	return n, nil
 }
 
-func TestCGIDrainsWhatNobodyReadsButNotForever(t *testing.T) {
+func TestCGIDrainsAnUnreadBodyUpToItsLimit(t *testing.T) {
 	cases := []struct {
 		name       string
 		size, left int
 	}{
 		{"ten megabytes", 10 << 20, 0},
-		{"more than the bound", drainBytes + 100, 100},
+		{"more than the limit", maxDrainBytes + 100, 100},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			stdin := &order{left: c.size}
-			r, _, err := askCGI(t.Context(), teller, wish{method: "POST", target: "/unread", chunked: true}.variables(), stdin)
+			stdin := &zeros{left: c.size}
+			r, _, err := runCGI(t.Context(), echo,
+				testRequest{method: "POST", target: "/unread", chunked: true}.variables(), stdin)
 			if err != nil || r.status != 413 {
 				t.Errorf("status %d, %v", r.status, err)
 			}
@@ -122,12 +122,12 @@ func TestCGIDrainsWhatNobodyReadsButNotForever(t *testing.T) {
 	}
 }
 
-func TestCGIDrainsAfterARefusalToo(t *testing.T) {
+func TestCGIDrainsAfterRejectingARequest(t *testing.T) {
 	for _, length := range []string{"-", "1048576", "many", "-1"} {
 		t.Run(length, func(t *testing.T) {
-			stdin := &order{left: 1 << 20}
+			stdin := &zeros{left: 1 << 20}
 			vars := with(map[string]string{"REQUEST_URI": "*", "CONTENT_LENGTH": length})
-			r, _, err := askCGI(t.Context(), teller, vars, stdin)
+			r, _, err := runCGI(t.Context(), echo, vars, stdin)
 			if err != nil || r.status != 400 || stdin.left != 0 {
 				t.Errorf("status %d, %d bytes left, %v", r.status, stdin.left, err)
 			}
@@ -140,8 +140,8 @@ func TestCGIAnswersBeforeItDrains(t *testing.T) {
 		stdin, w := io.Pipe()
 		out, stdout := io.Pipe()
 		done := make(chan error, 1)
-		vars := wish{method: "POST", target: "/unread", chunked: true}.variables()
-		go func() { done <- CGI(t.Context(), teller, environ(vars), stdin, stdout, Options{}) }()
+		vars := testRequest{method: "POST", target: "/unread", chunked: true}.variables()
+		go func() { done <- CGI(t.Context(), echo, environ(vars), stdin, stdout, Options{}) }()
 		if _, err := out.Read(make([]byte, 1<<10)); err != nil { // while stdin is open
 			t.Fatal(err)
 		}
@@ -156,8 +156,8 @@ func TestCGIAnswersForAHandlerThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
-		r, took, err := askCGI(t.Context(), h, wish{method: "GET", target: "/"}.variables(), nil)
-		if !errors.Is(err, errLate) || r.status != 503 || took != requestTime+lastWord {
+		r, took, err := runCGI(t.Context(), h, testRequest{method: "GET", target: "/"}.variables(), nil)
+		if !errors.Is(err, errLate) || r.status != 503 || took != requestTimeout+handlerGrace {
 			t.Errorf("status %d after %s, %v", r.status, took, err)
 		}
 		if r.header.Get("Retry-After") == "" {
@@ -168,7 +168,7 @@ func TestCGIAnswersForAHandlerThatHangs(t *testing.T) {
 	})
 }
 
-func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
+func TestCGIHandlerMayAnswerAfterTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -178,7 +178,7 @@ func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
 			}
 		})
 		stdin, w := io.Pipe()
-		r, took, err := askCGI(ctx, h, wish{method: "POST", target: "/"}.variables(), stdin)
+		r, took, err := runCGI(ctx, h, testRequest{method: "POST", target: "/"}.variables(), stdin)
 		if err != nil || r.status != 503 || took != time.Second {
 			t.Errorf("status %d after %s, %v", r.status, took, err)
 		}
@@ -186,10 +186,11 @@ func TestCGILetsTheHandlerAnswerWhenTheProcessIsToEnd(t *testing.T) {
 	})
 }
 
-func TestCGIDoesNotWaitForAWebServerThatDoesNotRead(t *testing.T) {
+func TestCGIGivesUpOnAWebServerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, stdout := io.Pipe()
-		err := CGI(t.Context(), teller, environ(wish{method: "GET", target: "/"}.variables()), nil, stdout, Options{})
+		err := CGI(t.Context(), echo, environ(testRequest{method: "GET", target: "/"}.variables()), nil, stdout,
+			Options{})
 		if err == nil {
 			t.Error("no error")
 		}
@@ -201,13 +202,14 @@ func TestAPanicIsLoggedWithoutWhatTheRequestSaid(t *testing.T) {
 	for _, target := range []string{"/panic", "/panic/value"} {
 		t.Run(target, func(t *testing.T) {
 			var log, out bytes.Buffer
-			w := wish{method: "GET", target: target + "?secret-in-query", header: map[string]string{"Authorization": "Basic secret-in-header"}}
+			w := testRequest{method: "GET", target: target + "?secret-in-query",
+				header: map[string]string{"Authorization": "Basic secret-in-header"}}
 			o := Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Program: program}
-			if err := CGI(t.Context(), teller, environ(w.variables()), nil, &out, o); err != nil {
+			if err := CGI(t.Context(), echo, environ(w.variables()), nil, &out, o); err != nil {
 				t.Fatal(err)
 			}
 			text := log.String()
-			if !strings.Contains(text, "theatre_test.go:") {
+			if !strings.Contains(text, "harness_test.go:") {
 				t.Errorf("no stack: %s", text)
 			}
 			for _, secret := range []string{"secret-in-query", "secret-in-header", "pw-in-panic", "0x"} {
@@ -230,7 +232,7 @@ func TestAHandlerCannotForgeHeaderLines(t *testing.T) {
 		w.Header().Set("X-Late", "x")
 		io.WriteString(w, "{}")
 	})
-	r, _, err := askCGI(t.Context(), h, wish{method: "GET", target: "/"}.variables(), nil)
+	r, _, err := runCGI(t.Context(), h, testRequest{method: "GET", target: "/"}.variables(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,21 +241,21 @@ func TestAHandlerCannotForgeHeaderLines(t *testing.T) {
 	}
 }
 
-func TestAStatusThatIsNoneIsA500(t *testing.T) {
+func TestAnInvalidStatusIsA500(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(0) })
-	r, _, err := askCGI(t.Context(), h, wish{method: "GET", target: "/"}.variables(), nil)
+	r, _, err := runCGI(t.Context(), h, testRequest{method: "GET", target: "/"}.variables(), nil)
 	if err != nil || r.status != 500 {
 		t.Errorf("status %d, %v", r.status, err)
 	}
 }
 
-// FuzzCGIEnvironment: any environment and any stdin give exactly one well-formed
-// answer, in JSON, and whatever reaches the handler is as the package comment says.
+// FuzzCGIEnvironment: any environment and any stdin give exactly one well-formed response. An error
+// is in JSON. A request that reaches the handler is as the package comment says.
 func FuzzCGIEnvironment(f *testing.F) {
-	if len(recorded) == 0 {
+	if len(recordedEnvs) == 0 {
 		f.Fatal("no seeds")
 	}
-	for _, c := range recorded {
+	for _, c := range recordedEnvs {
 		f.Add(strings.Join(environ(c.vars), "\x00"), []byte("grant_type=password"))
 	}
 	for _, uri := range []string{"*", "//a/../b?c#d", "/%zz", "http://h/", "/\x00", "/panic"} {
@@ -262,7 +264,7 @@ func FuzzCGIEnvironment(f *testing.F) {
 	f.Fuzz(func(t *testing.T, env string, stdin []byte) {
 		var out bytes.Buffer
 		o := Options{Program: program}
-		if err := CGI(t.Context(), teller, strings.Split(env, "\x00"), bytes.NewReader(stdin), &out, o); err != nil {
+		if err := CGI(t.Context(), echo, strings.Split(env, "\x00"), bytes.NewReader(stdin), &out, o); err != nil {
 			t.Fatal(err)
 		}
 		r, err := parseCGI(out.Bytes())
@@ -272,7 +274,7 @@ func FuzzCGIEnvironment(f *testing.F) {
 		switch r.status {
 		case 200:
 			if len(r.body) > 0 {
-				checkSeen(t, r.sighting(t))
+				checkSeen(t, r.echoed(t))
 			}
 		case 400, 431, 500:
 			r.checkJSON(t)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,67 +15,33 @@ import (
 	"time"
 )
 
-// pipes is a listener without a network, whose connections work in a synctest
-// bubble. Such a test fails when a goroutine is left behind.
-type pipes struct {
-	calls    chan net.Conn
-	failures chan error
-	closed   chan struct{}
-}
-
-func newPipes() *pipes {
-	return &pipes{make(chan net.Conn), make(chan error), make(chan struct{})}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.calls:
-		return c, nil
-	case err := <-p.failures:
-		return nil, &net.OpError{Op: "accept", Err: err}
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	close(p.closed)
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
-
-// dial waits until the server accepts.
-func (p *pipes) dial(t testing.TB) *client {
-	here, there := net.Pipe()
-	p.calls <- there
-	return newClient(t, here)
-}
-
-// fcgiStage is a FastCGI server in a bubble.
-type fcgiStage struct {
-	*pipes
-	*keeper
+// fcgiTest is a FastCGI server in a bubble.
+type fcgiTest struct {
+	*pipeListener
+	*blockingHandler
 	stop  func()
 	ended chan error
 }
 
-// bubble serves h, or a keeper, for the time of test and expects it to end well.
-func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiStage)) {
+// dial is connect for a FastCGI client.
+func (p *pipeListener) dial(t testing.TB) *client { return newClient(t, p.connect()) }
+
+// bubble serves h, or a blockingHandler, while test runs, and expects a shutdown without an error.
+func bubble(t *testing.T, h http.Handler, test func(*testing.T, *fcgiTest)) {
 	t.Helper()
 	bubbleWith(t, h, Options{}, test)
 }
 
-func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *fcgiStage)) {
+func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *fcgiTest)) {
 	t.Helper()
 	o.Program = program
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		s := &fcgiStage{newPipes(), newKeeper(), stop, make(chan error, 1)}
+		s := &fcgiTest{newPipeListener(), newBlockingHandler(), stop, make(chan error, 1)}
 		if h == nil {
-			h = s.keeper
+			h = s.blockingHandler
 		}
-		go func() { s.ended <- ServeFastCGI(ctx, s.pipes, h, o) }()
+		go func() { s.ended <- ServeFastCGI(ctx, s.pipeListener, h, o) }()
 		test(t, s)
 		stop()
 		if err := <-s.ended; err != nil {
@@ -85,45 +50,25 @@ func bubbleWith(t *testing.T, h http.Handler, o Options, test func(*testing.T, *
 	})
 }
 
-// keeper is a teller whose requests to /held wait, unread, until they are told
-// to go on or their context ends.
-type keeper struct {
-	entered chan *http.Request
-	release chan struct{}
-}
-
-func newKeeper() *keeper { return &keeper{make(chan *http.Request), make(chan struct{})} }
-
-func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/held" {
-		k.entered <- r
-		select {
-		case <-k.release:
-		case <-r.Context().Done():
-		}
-	}
-	teller(w, r)
-}
-
 func TestFastCGIKeepsAConnectionForTheNextRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		for range 3 { // with the same id, as nginx does
 			c.get(1, true, "/x")
-			if got := c.reply(1).sighting(t); got.Path != "/x" {
+			if got := c.reply(1).echoed(t); got.Path != "/x" {
 				t.Errorf("path %q", got.Path)
 			}
 		}
 		start := time.Now()
 		<-c.gone
-		if waited := time.Since(start); waited != idleTime {
+		if waited := time.Since(start); waited != idleTimeout {
 			t.Errorf("connection was kept for %s", waited)
 		}
 	})
 }
 
-func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+func TestFastCGIClosesAConnectionWithoutKeepConn(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		start := time.Now()
 		c.get(1, false, "/x")
@@ -135,9 +80,9 @@ func TestFastCGIClosesAConnectionThatIsNotToBeKept(t *testing.T) {
 	})
 }
 
-func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
+func TestFastCGIRecordsMayBeSplitAnywhere(t *testing.T) {
 	var stream []byte
-	vars := wish{method: "POST", target: "/x?y", body: "12345"}.variables()
+	vars := testRequest{method: "POST", target: "/x?y", body: "12345"}.variables()
 	stream = append(stream, beginRecord(1, roleResponder, flagKeepConn)...)
 	pairs := encodePairs(vars)
 	for i := range pairs { // a record for each byte: pairs straddle records
@@ -149,12 +94,12 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 	stream = appendRecord(stream, typeStdin, 1, nil)
 
 	for _, size := range []int{1, 7, 4096} {
-		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			for rest := stream; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 				c.raw(rest[:min(size, len(rest))])
 			}
-			got := c.reply(1).sighting(t)
+			got := c.reply(1).echoed(t)
 			if got.Path != "/x" || got.Query != "y" || got.Read != 5 || got.Error != "" {
 				t.Errorf("in pieces of %d: %+v", size, got)
 			}
@@ -164,9 +109,9 @@ func TestFastCGIRecordsMayComeInAnyPieces(t *testing.T) {
 }
 
 func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
-		pairs := encodePairs(wish{method: "GET", target: "/x?y"}.variables())
+		pairs := encodePairs(testRequest{method: "GET", target: "/x?y"}.variables())
 		for i := range len(pairs) + 1 {
 			c.begin(1, true)
 			if i > 0 { // an empty record would end them
@@ -174,7 +119,7 @@ func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 			}
 			c.raw(appendStream(nil, typeParams, 1, pairs[i:]))
 			c.stdin(1, nil)
-			if got := c.reply(1).sighting(t); got.Path != "/x" || got.Query != "y" {
+			if got := c.reply(1).echoed(t); got.Path != "/x" || got.Query != "y" {
 				t.Errorf("split after %d bytes: %+v", i, got)
 			}
 		}
@@ -182,97 +127,73 @@ func TestFastCGIParametersMayBeSplitAnywhere(t *testing.T) {
 	})
 }
 
-func TestFastCGIInterleavedRequestsGetTheirOwnAnswers(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		streams := map[uint16][]byte{}
-		for id := uint16(1); id <= maxConcurrent; id++ {
-			w := wish{method: "POST", target: fmt.Sprintf("/%d", id), body: strings.Repeat("x", 100*int(id))}
-			stream := beginRecord(id, roleResponder, flagKeepConn)
-			pairs := encodePairs(w.variables())
-			for len(pairs) > 0 {
-				n := min(7, len(pairs))
-				stream = appendRecord(stream, typeParams, id, pairs[:n])
-				pairs = pairs[n:]
-			}
-			stream = appendRecord(stream, typeParams, id, nil)
-			for i := range len(w.body) {
-				stream = appendRecord(stream, typeStdin, id, []byte(w.body[i:i+1]))
-			}
-			streams[id] = appendRecord(stream, typeStdin, id, nil)
-		}
-		for len(streams) > 0 { // a record of each in turn
-			for id, stream := range streams {
-				n := headerLen + parseHeader(stream).content
-				c.raw(stream[:n])
-				if streams[id] = stream[n:]; n == len(stream) {
-					delete(streams, id)
+func TestFastCGIAnAbortEndsItsRequestAndNotTheConnection(t *testing.T) {
+	post := encodePairs(testRequest{method: "POST", target: "/held", chunked: true}.variables())
+	params := func(c *client) { c.begin(1, true); c.raw(appendStream(nil, typeParams, 1, post)) }
+	cases := []struct {
+		name    string
+		send    func(*client)
+		started bool
+	}{
+		{"after BEGIN", func(c *client) { c.begin(1, true) }, false},
+		{"within its parameters",
+			func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:20])) }, false},
+		{"within its body", func(c *client) { params(c); c.raw(appendRecord(nil, typeStdin, 1, []byte("half"))) },
+			true},
+		{"within the handler", func(c *client) { params(c); c.stdin(1, nil) }, true},
+		{"with a large body that is not read", func(c *client) { params(c); c.stdin(1, make([]byte, 300<<10)) }, true},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
+				c := s.dial(t)
+				tc.send(c)
+				var r *http.Request
+				if tc.started {
+					r = <-s.entered
 				}
-			}
-		}
-		for range maxConcurrent {
-			id := c.ended().id
-			got := c.answer(id).sighting(t)
-			if got.Path != fmt.Sprintf("/%d", id) || got.Read != 100*int64(id) || got.Error != "" {
-				t.Errorf("answer to %d: %+v", id, got)
-			}
-		}
-		c.Close()
-	})
+				c.abort(2) // never began
+				synctest.Wait()
+				if r != nil && r.Context().Err() != nil {
+					t.Error("the abort of another request cancelled it")
+				}
+				c.abort(1)
+				if e := c.ended(); e != (end{1, statusComplete}) {
+					t.Errorf("%+v", e)
+				}
+				if r != nil && r.Context().Err() == nil {
+					t.Error("it was not cancelled")
+				}
+				c.abort(1) // has ended
+				c.get(3, true, "/x")
+				c.reply(3).echoed(t)
+				c.Close()
+			})
+		})
+	}
 }
 
-func TestFastCGIAnAbortConcernsOneRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		post := encodePairs(wish{method: "POST", target: "/held", chunked: true}.variables())
-		c.get(1, true, "/held") // is to be answered
-		first := <-s.entered
-		c.begin(2, true) // aborted within its parameters
-		c.raw(appendRecord(nil, typeParams, 2, post[:20]))
-		c.begin(3, true) // within its body
-		c.raw(appendStream(nil, typeParams, 3, post))
-		c.raw(appendRecord(nil, typeStdin, 3, []byte("half")))
-		<-s.entered
-		c.get(4, true, "/held") // within the handler
-		<-s.entered
-		for _, id := range []uint16{2, 3, 4} {
-			c.abort(id)
-			if e := c.ended(); e != (end{id, statusComplete}) {
-				t.Errorf("%+v", e)
-			}
-		}
-		c.abort(5) // never began
-		c.abort(2) // is over
-		if first.Context().Err() != nil {
-			t.Error("another request was cancelled")
-		}
-		close(s.release)
-		c.reply(1).sighting(t)
-		c.Close()
-	})
-}
-
-func TestFastCGIARecordLongerThanTheStreamIsNoBody(t *testing.T) {
+func TestFastCGIHandlerSeesATruncatedRecord(t *testing.T) {
 	seen := make(chan error, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
 		seen <- err
 	})
-	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", chunked: true}.variables())
 		c.raw([]byte{wireVersion, typeStdin, 0, 1, 0xff, 0xff, 0xff, 0})
 		c.raw([]byte("all there is"))
 		c.Close()
-		if err := <-seen; !errors.Is(err, errGone) {
+		if err := <-seen; !errors.Is(err, errDisconnected) {
 			t.Errorf("the handler saw %v", err)
 		}
 	})
 }
 
 func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
 		for _, kind := range []byte{0, typeEnd, 6, 7, 8, 10, 11, 12, 255} {
@@ -280,56 +201,16 @@ func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
 				c.raw(appendRecord(nil, kind, id, []byte("no request")))
 			}
 		}
-		c.params(1, wish{method: "GET", target: "/x"}.variables())
+		c.params(1, testRequest{method: "GET", target: "/x"}.variables())
 		c.stdin(1, nil)
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.Close()
-	})
-}
-
-func TestFastCGIRequestsOnOneConnectionDoNotWaitForEachOther(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		one := wish{method: "POST", target: "/held", body: strings.Repeat("1", 200<<10)}
-		two := wish{method: "POST", target: "/free", body: strings.Repeat("2", 300)}
-		c.begin(1, true)
-		c.begin(2, true)
-		pairs1, pairs2 := encodePairs(one.variables()), encodePairs(two.variables())
-		c.raw(appendRecord(nil, typeParams, 1, pairs1[:50]))
-		c.raw(appendRecord(nil, typeParams, 2, pairs2[:60]))
-		c.raw(appendStream(nil, typeParams, 1, pairs1[50:]))
-		c.raw(appendStream(nil, typeParams, 2, pairs2[60:]))
-		<-s.entered
-		c.raw(appendRecord(nil, typeStdin, 2, []byte(two.body[:100])))
-		c.stdin(1, []byte(one.body)) // more than any buffer, and nobody reads it
-		c.stdin(2, []byte(two.body[100:]))
-		if got := c.reply(2).sighting(t); got.Read != 300 {
-			t.Errorf("second request: %+v", got)
-		}
-		close(s.release)
-		if got := c.reply(1).sighting(t); got.Read != 200<<10 {
-			t.Errorf("first request: %+v", got)
-		}
-		c.Close()
-	})
-}
-
-func TestFastCGIWaitsForOtherRequestsBeforeItCloses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		c.get(1, true, "/held")
-		<-s.entered
-		c.get(2, false, "/free")
-		c.reply(2)
-		close(s.release)
-		c.reply(1)
-		<-c.gone
 	})
 }
 
 func TestFastCGICancelsARequest(t *testing.T) {
 	body := strings.Repeat("x", 1000)
-	whole := func(c *client) { c.stdin(1, []byte(body)) }
+	request := func(c *client) { c.stdin(1, []byte(body)) }
 	part := func(c *client) { c.raw(appendRecord(nil, typeStdin, 1, []byte(body[:10]))) }
 	cases := []struct {
 		name  string
@@ -338,19 +219,20 @@ func TestFastCGICancelsARequest(t *testing.T) {
 		ends  bool // with END_REQUEST
 		took  time.Duration
 	}{
-		{"when it is aborted", whole, func(c *client) { c.abort(1) }, true, 0},
+		{"when it is aborted", request, func(c *client) { c.abort(1) }, true, 0},
 		{"when it is aborted within its body", part, func(c *client) { c.abort(1) }, true, 0},
-		{"when the connection is lost", whole, func(c *client) { c.Close() }, false, 0},
+		{"when the connection is lost", request, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within its body", part, func(c *client) { c.Close() }, false, 0},
-		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() }, false, 0},
-		{"when it takes too long", whole, func(*client) {}, true, requestTime},
+		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() },
+			false, 0},
+		{"when it takes too long", request, func(*client) {}, true, requestTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				c.begin(1, true)
-				c.params(1, wish{method: "POST", target: "/held", body: body}.variables())
+				c.params(1, testRequest{method: "POST", target: "/held", body: body}.variables())
 				tc.stdin(c)
 				r := <-s.entered
 				start := time.Now()
@@ -368,15 +250,15 @@ func TestFastCGICancelsARequest(t *testing.T) {
 	}
 }
 
-func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
+func TestFastCGIHandlerSeesAnAbortedBody(t *testing.T) {
 	var seen error
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, seen = io.ReadAll(r.Body)
 	})
-	bubble(t, h, func(t *testing.T, s *fcgiStage) {
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", chunked: true}.variables())
 		c.raw(appendRecord(nil, typeStdin, 1, []byte("half")))
 		c.abort(1)
 		c.reply(1)
@@ -387,57 +269,42 @@ func TestFastCGIAnAbortedBodyIsNotTakenForAWholeOne(t *testing.T) {
 	})
 }
 
-func TestFastCGIAfterAnAbortTheConnectionGoesOn(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+func TestFastCGIAnEarlyAnswerFreesTheRequestID(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.raw(appendRecord(nil, typeParams, 1, []byte{200}))
-		c.abort(1) // before anything was started
-		if e := c.ended(); e != (end{1, statusComplete}) {
-			t.Errorf("%+v", e)
-		}
-		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
-		c.Close()
-	})
-}
-
-func TestFastCGIAWebServerMayAnswerEarlyAndReuseTheID(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+		c.params(1, testRequest{method: "POST", target: "/unread", body: "12345"}.variables())
 		if r := c.reply(1); r.status != 413 {
 			t.Errorf("status %d", r.status)
 		}
 		c.get(1, true, "/x") // the first one's body never came
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.raw(appendRecord(nil, typeStdin, 1, []byte("late"))) // and what comes late is ignored
 		c.get(1, true, "/y")
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 		c.Close()
 	})
 }
 
-func TestFastCGITakesInABodyNobodyReadsBeforeItCloses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+func TestFastCGIReceivesAnUnreadBodyBeforeItCloses(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, false)
-		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+		c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
 		if r := c.reply(1); r.status != 413 {
 			t.Errorf("status %d", r.status)
 		}
-		c.stdin(1, bytes.Repeat([]byte("x"), 10<<20)) // fails the test if the other end has closed
+		c.stdin(1, bytes.Repeat([]byte("x"), 10<<20)) // fails if the other end has closed
 		<-c.gone
 	})
 }
 
-func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+func TestFastCGILimitsTheUnreadBodyItReceives(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
-		c.Write(appendStream(nil, typeStdin, 1, make([]byte, drainBytes+maxContent))) // is cut off
+		c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
+		c.Write(appendStream(nil, typeStdin, 1, make([]byte, maxDrainBytes+maxContent))) // is cut off
 		start := time.Now()
 		<-c.gone
 		if waited := time.Since(start); waited != 0 {
@@ -447,12 +314,12 @@ func TestFastCGITakesInOnlySoMuchOfABodyNobodyReads(t *testing.T) {
 }
 
 func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.begin(1, true)
-		c.params(1, wish{method: "POST", target: "/", body: "12345"}.variables())
+		c.params(1, testRequest{method: "POST", target: "/", body: "12345"}.variables())
 		c.stdin(1, []byte("1234567"))
-		if got := c.reply(1).sighting(t); got.Read != 5 || got.Error != "" {
+		if got := c.reply(1).echoed(t); got.Read != 5 || got.Error != "" {
 			t.Errorf("%+v", got)
 		}
 		c.Close()
@@ -460,22 +327,22 @@ func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
 }
 
 func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.get(1, true, "/held")
 		r := <-s.entered
 		close(s.release)
 		c.reply(1)
 		if r.Context().Err() == nil {
-			t.Error("context is still alive")
+			t.Error("context has not ended")
 		}
 		c.Close()
 	})
 }
 
-func TestFastCGIRefusesParametersInJSON(t *testing.T) {
-	huge := wish{method: "GET", target: "/"}.variables()
-	huge["HTTP_COOKIE"] = strings.Repeat("x", maxVariableSize)
+func TestFastCGIRejectsParametersInJSON(t *testing.T) {
+	huge := testRequest{method: "GET", target: "/"}.variables()
+	huge["HTTP_COOKIE"] = strings.Repeat("x", maxHeaderBytes)
 	cases := []struct {
 		name   string
 		params []byte
@@ -483,14 +350,14 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 	}{
 		{"too large", encodePairs(huge), 431},
 		{"none", nil, 400},
-		{"torn", []byte{1, 1, 'a'}, 400},
-		{"torn within a length", []byte{1, 0x80, 0}, 400},
-		{"with lengths beyond all bounds", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
+		{"truncated", []byte{1, 1, 'a'}, 400},
+		{"truncated within a length", []byte{1, 0x80, 0}, 400},
+		{"with lengths beyond their end", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 'a'}, 400},
 		{"without a method", encodePairs(map[string]string{"REQUEST_URI": "/"}), 400},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				c.begin(1, true)
 				c.raw(appendStream(nil, typeParams, 1, tc.params))
@@ -501,15 +368,15 @@ func TestFastCGIRefusesParametersInJSON(t *testing.T) {
 				}
 				r.checkJSON(t)
 				c.get(1, true, "/x") // the connection is still good
-				c.reply(1).sighting(t)
+				c.reply(1).echoed(t)
 				c.Close()
 			})
 		})
 	}
 }
 
-func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
-	get := encodePairs(wish{method: "GET", target: "/"}.variables())
+func TestFastCGIClosesAConnectionWithMalformedRecords(t *testing.T) {
+	get := encodePairs(testRequest{method: "GET", target: "/"}.variables())
 	cases := []struct {
 		name   string
 		stream []byte
@@ -519,14 +386,18 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 		{"a BEGIN of the wrong size", appendRecord(nil, typeBegin, 1, []byte{0, 1, 0})},
 		{"a BEGIN for id 0", beginRecord(0, roleResponder, 0)},
 		{"a second BEGIN", append(beginRecord(1, roleResponder, 1), beginRecord(1, roleResponder, 1)...)},
-		{"STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, []byte("x"))...)},
-		{"the end of STDIN before PARAMS", append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, nil)...)},
-		{"PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, get)},
-		{"the end of PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, nil)},
+		{"STDIN before PARAMS",
+			append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, []byte("x"))...)},
+		{"the end of STDIN before PARAMS",
+			append(beginRecord(1, roleResponder, 1), appendRecord(nil, typeStdin, 1, nil)...)},
+		{"PARAMS twice", appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams,
+			1, get)},
+		{"the end of PARAMS twice",
+			appendStream(appendStream(beginRecord(1, roleResponder, 1), typeParams, 1, get), typeParams, 1, nil)},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				start := time.Now()
 				c.Write(tc.stream) // may be cut off
@@ -536,50 +407,52 @@ func TestFastCGIEndsAConnectionThatSpeaksNonsense(t *testing.T) {
 				}
 				fresh := s.dial(t)
 				fresh.get(1, false, "/x")
-				fresh.reply(1).sighting(t)
+				fresh.reply(1).echoed(t)
 			})
 		})
 	}
 }
 
-func TestFastCGIWaitsForNobodyForever(t *testing.T) {
-	vars := wish{method: "POST", target: "/", body: "12345"}.variables()
+func TestFastCGIHasADeadlineForEveryWait(t *testing.T) {
+	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
 	cases := []struct {
 		name string
 		send func(*client)
 		took time.Duration
 	}{
-		{"the first byte", func(*client) {}, idleTime},
-		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTime},
-		{"parameters", func(c *client) { c.begin(1, true) }, paramsTime},
-		{"the rest of the parameters", func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTime},
-		{"the rest of a body nobody reads", func(c *client) {
+		{"the first byte", func(*client) {}, idleTimeout},
+		{"the rest of the first header", func(c *client) { c.raw([]byte{1, 1, 0}) }, idleTimeout},
+		{"parameters", func(c *client) { c.begin(1, true) }, paramsTimeout},
+		{"the rest of the parameters",
+			func(c *client) { c.begin(1, true); c.raw([]byte{1, typeParams, 0, 1, 9, 9, 0, 0, 'x'}) }, paramsTimeout},
+		{"the rest of a body that is not read", func(c *client) {
 			c.begin(1, true)
-			c.params(1, wish{method: "POST", target: "/unread", body: "12345"}.variables())
+			c.params(1, testRequest{method: "POST", target: "/unread", body: "12345"}.variables())
 			c.reply(1)
-		}, bodyTime},
+		}, bodyTimeout},
 		{"the rest of a body", func(c *client) {
 			c.begin(1, true)
 			c.params(1, vars)
-			if got := c.reply(1).sighting(t); got.Error != errSlowBody.Error() || !errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
+			if got := c.reply(1).echoed(t); got.Error != errSlowBody.Error() ||
+				!errors.Is(errSlowBody, os.ErrDeadlineExceeded) {
 				t.Errorf("the handler saw %q", got.Error)
 			}
-		}, bodyTime},
-		{"the padding after a whole request", func(c *client) {
+		}, bodyTimeout},
+		{"the padding after a complete request", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendRecord(nil, typeParams, 1, encodePairs(vars)))
 			c.raw([]byte{wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'})
 			c.reply(1)
-		}, bodyTime},
-		{"records nobody asked for", func(c *client) {
+		}, bodyTimeout},
+		{"records of no request", func(c *client) {
 			for range 1000 {
 				c.raw(appendRecord(nil, typeStdin, 77, []byte("x")))
 			}
-		}, idleTime},
+		}, idleTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
 				start := time.Now()
 				tc.send(c)
@@ -592,17 +465,17 @@ func TestFastCGIWaitsForNobodyForever(t *testing.T) {
 	}
 }
 
-func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+func TestFastCGIClosesAConnectionThatDoesNotRead(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		here, there := net.Pipe()
-		s.calls <- there
-		vars := wish{method: "GET", target: "/held"}.variables()
+		s.conns <- there
+		vars := testRequest{method: "GET", target: "/held"}.variables()
 		here.Write(beginRecord(1, roleResponder, 1))
 		here.Write(appendStream(nil, typeParams, 1, encodePairs(vars)))
 		<-s.entered
-		close(s.release) // and nobody reads
-		time.Sleep(writeTime - time.Nanosecond)
-		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still taken
+		close(s.release) // and here is not read
+		time.Sleep(writeTimeout - time.Nanosecond)
+		here.Write(appendRecord(nil, typeStdin, 1, nil)) // still accepted
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if _, err := here.Write([]byte{wireVersion}); !errors.Is(err, io.ErrClosedPipe) {
@@ -611,30 +484,33 @@ func TestFastCGIEndsAConnectionThatTakesNoAnswer(t *testing.T) {
 	})
 }
 
-func TestFastCGIBoundsRequestsOnOneConnection(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
-		c := s.dial(t)
-		for id := range uint16(maxConcurrent) {
-			c.get(id+1, true, "/held")
-			<-s.entered
-		}
-		c.begin(100, true)
-		if e := c.ended(); e != (end{100, statusOverloaded}) {
-			t.Errorf("%+v", e)
-		}
-		close(s.release)
-		for range maxConcurrent {
-			c.ended()
-		}
-		c.get(100, true, "/x")
-		c.reply(100).sighting(t)
-		c.Close()
-	})
+func TestFastCGIRefusesASecondRequestOnABusyConnection(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
+			c := s.dial(t)
+			c.get(1, true, "/held")
+			r := <-s.entered
+			c.get(2, keep, "/x") // its other records are ignored
+			if e := c.ended(); e != (end{2, statusCannotMultiplex}) {
+				t.Errorf("%+v", e)
+			}
+			if r.Context().Err() != nil {
+				t.Error("the first request was cancelled")
+			}
+			close(s.release)
+			c.reply(1).echoed(t)
+			if keep {
+				c.get(2, false, "/x")
+				c.reply(2).echoed(t)
+			}
+			<-c.gone
+		})
+	}
 }
 
 func TestFastCGIRefusesOtherRoles(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+		bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			start := time.Now()
 			c.raw(beginRecord(1, 2, map[bool]byte{true: flagKeepConn}[keep]))
@@ -643,7 +519,7 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 			}
 			if keep {
 				c.get(1, false, "/x")
-				c.reply(1).sighting(t)
+				c.reply(1).echoed(t)
 			}
 			<-c.gone
 			if waited := time.Since(start); waited != 0 {
@@ -653,37 +529,74 @@ func TestFastCGIRefusesOtherRoles(t *testing.T) {
 	}
 }
 
+// A pipe gives each Write to a Read of its own.
+func TestFastCGIAnAnswerIsOneWrite(t *testing.T) {
+	big := strings.Repeat("0123456789", 15000)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, big) })
+	bubble(t, h, func(t *testing.T, s *fcgiTest) {
+		here, there := net.Pipe()
+		s.conns <- there
+		go here.Write(fcgiGetX)
+		buf := make([]byte, 1<<20)
+		n, err := here.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []byte
+		var sizes []int
+		var out []byte
+		for rest := buf[:n]; len(rest) > 0; {
+			h := parseHeader(rest)
+			kinds, sizes = append(kinds, h.kind), append(sizes, h.content)
+			if h.kind == typeStdout {
+				out = append(out, rest[headerLen:headerLen+h.content]...)
+			}
+			rest = rest[headerLen+h.content+h.padding:]
+		}
+		r, err := parseCGI(out)
+		if err != nil || r.status != 200 || string(r.body) != big {
+			t.Errorf("status %d, %d bytes of body, %v", r.status, len(r.body), err)
+		}
+		if want := []byte{typeStdout, typeStdout, typeStdout, typeStdout, typeEnd}; !bytes.Equal(kinds, want) ||
+			sizes[0] != maxContent || sizes[3] != 0 {
+			t.Errorf("records of types %d and sizes %d", kinds, sizes)
+		}
+		here.Close()
+	})
+}
+
 func TestFastCGIAnswersGetValues(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, s *fcgiStage) {
+	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		c.raw(appendRecord(nil, typeGetValues, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": ""})))
 		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
-		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "1" {
+		c.reply(1).echoed(t)
+		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "0" {
 			t.Errorf("values %q", got)
 		}
 		c.Close()
 	})
 }
 
-func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
-	post := encodePairs(wish{method: "POST", target: "/x", chunked: true}.variables())
+func TestFastCGIHeldConnectionsAreEvicted(t *testing.T) {
+	post := encodePairs(testRequest{method: "POST", target: "/x", chunked: true}.variables())
 	cases := []struct {
-		name string
-		hold func(*client)
-		took time.Duration
+		name   string
+		occupy func(*client)
+		took   time.Duration
 	}{
-		{"saying nothing", func(*client) {}, 0},
+		{"sending nothing", func(*client) {}, 0},
 		{"half a header", func(c *client) { c.raw([]byte{wireVersion, typeBegin, 0}) }, 0},
 		{"only a BEGIN", func(c *client) { c.begin(1, true) }, 0},
-		{"half the parameters", func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:9])) }, 0},
-		{"a kept connection", func(c *client) { c.get(1, true, "/x"); c.reply(1) }, 0},
+		{"half the parameters",
+			func(c *client) { c.begin(1, true); c.raw(appendRecord(nil, typeParams, 1, post[:9])) }, 0},
+		{"an idle connection", func(c *client) { c.get(1, true, "/x"); c.reply(1) }, 0},
 		{"half a body", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendStream(nil, typeParams, 1, post))
 			c.raw(appendRecord(nil, typeStdin, 1, []byte("x")))
 		}, 0},
-		{"dribbling a body", func(c *client) {
+		{"sending a body slowly", func(c *client) {
 			c.begin(1, true)
 			c.raw(appendStream(nil, typeParams, 1, post))
 			go func() {
@@ -695,57 +608,57 @@ func TestFastCGINobodyHoldsAllPlaces(t *testing.T) {
 				}
 			}()
 		}, 0},
-		{"half a body nobody reads", func(c *client) {
+		{"half a body that is not read", func(c *client) {
 			c.begin(1, true)
-			c.params(1, wish{method: "POST", target: "/unread", chunked: true}.variables())
+			c.params(1, testRequest{method: "POST", target: "/unread", chunked: true}.variables())
 			c.reply(1)
 		}, 0},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
-				for range fewPlaces {
-					tc.hold(s.dial(t))
+			bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
+				for range fewConns {
+					tc.occupy(s.dial(t))
 				}
 				synctest.Wait()
 				checkAnswersAtOnce(t, s, tc.took)
-				time.Sleep(time.Second) // of the bubble: until the dribblers have noticed
+				time.Sleep(time.Second) // of the bubble: until the slow senders have noticed
 			})
 		})
 	}
 }
 
-// checkAnswersAtOnce asks more often than there are places, and leaves the connections open.
-func checkAnswersAtOnce(t *testing.T, s *fcgiStage, want time.Duration) {
+// checkAnswersAtOnce sends more requests than the limit, and leaves the connections open.
+func checkAnswersAtOnce(t *testing.T, s *fcgiTest, want time.Duration) {
 	t.Helper()
 	start := time.Now()
-	for range 2 * fewPlaces {
+	for range 2 * fewConns {
 		c := s.dial(t)
 		c.get(1, true, "/x")
-		c.reply(1).sighting(t)
+		c.reply(1).echoed(t)
 	}
 	if took := time.Since(start); took != want {
 		t.Errorf("took %s, want %s", took, want)
 	}
 }
 
-func TestFastCGIWhoDoesNotTakeTheAnswerGivesUpItsPlace(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
-		for range fewPlaces {
-			deaf, there := net.Pipe()
-			s.calls <- there
-			deaf.Write(fcgiGetX)
+func TestFastCGIAConnectionThatDoesNotReadIsEvicted(t *testing.T) {
+	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
+		for range fewConns {
+			mute, there := net.Pipe()
+			s.conns <- there
+			mute.Write(fcgiGetX)
 		}
 		synctest.Wait()
-		checkAnswersAtOnce(t, s, takingTime)
+		checkAnswersAtOnce(t, s, writeStallTimeout)
 	})
 }
 
-func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
-	bubbleWith(t, nil, Options{MaxConns: fewPlaces}, func(t *testing.T, s *fcgiStage) {
+func TestFastCGIARequestUnderWayIsNotEvicted(t *testing.T) {
+	bubbleWith(t, nil, Options{MaxConns: fewConns}, func(t *testing.T, s *fcgiTest) {
 		var conns []*client
 		var under []*http.Request
-		for range fewPlaces {
+		for range fewConns {
 			c := s.dial(t)
 			c.get(1, true, "/held")
 			under = append(under, <-s.entered)
@@ -756,12 +669,12 @@ func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
 		synctest.Wait()
 		for _, r := range under {
 			if r.Context().Err() != nil {
-				t.Error("a request under way was cut off")
+				t.Error("a request under way was cancelled")
 			}
 		}
 		select {
 		case <-late.ends:
-			t.Error("there was a place too many")
+			t.Error("the limit was exceeded")
 		default:
 		}
 		close(s.release)
@@ -772,14 +685,14 @@ func TestFastCGIARequestUnderWayIsNotCutOff(t *testing.T) {
 	})
 }
 
-func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, p *fcgiStage) {
+func TestFastCGIShutdownFinishesRequestsUnderWay(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, p *fcgiTest) {
 		idle := p.dial(t)
 		idle.get(1, true, "/x")
 		idle.reply(1)
-		silent := p.dial(t)
-		torn := p.dial(t)
-		torn.begin(1, true)
+		fresh := p.dial(t)
+		partial := p.dial(t)
+		partial.begin(1, true)
 		busy := p.dial(t)
 		busy.get(1, true, "/held")
 		r := <-p.entered
@@ -791,32 +704,31 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 		if took := time.Since(start); took != 0 {
 			t.Errorf("idle connection was kept for %s", took)
 		}
-		torn.params(1, wish{method: "GET", target: "/torn"}.variables())
-		torn.stdin(1, nil)
-		torn.reply(1).sighting(t)
-		<-torn.gone
-		<-silent.gone
-		if took := time.Since(start); took != freshTime {
-			t.Errorf("silent connection was kept for %s", took)
+		partial.params(1, testRequest{method: "GET", target: "/partial"}.variables())
+		partial.stdin(1, nil)
+		partial.reply(1).echoed(t)
+		<-partial.gone
+		<-fresh.gone
+		if took := time.Since(start); took != firstRequestTimeout {
+			t.Errorf("fresh connection was kept for %s", took)
 		}
 		if r.Context().Err() != nil {
 			t.Error("request under way was cancelled")
 		}
 		close(p.release)
-		busy.reply(1).sighting(t)
+		busy.reply(1).echoed(t)
 		<-busy.gone
 	})
 }
 
-func TestShutdownHasABound(t *testing.T) {
+func TestFastCGIShutdownHasALimit(t *testing.T) {
 	cases := []struct {
 		name   string
-		serve  server
 		listen bool // to the context
 		took   time.Duration
 	}{
-		{"FastCGI, with a handler that obeys", ServeFastCGI, true, defaultGrace},
-		{"FastCGI, with a handler that does not", ServeFastCGI, false, defaultGrace + lastWord},
+		{"with a handler that ends with its context", true, defaultGrace},
+		{"with a handler that does not", false, defaultGrace + handlerGrace},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -831,9 +743,9 @@ func TestShutdownHasABound(t *testing.T) {
 					}
 				})
 				ctx, stop := context.WithCancel(t.Context())
-				p := newPipes()
+				p := newPipeListener()
 				ended := make(chan error, 1)
-				go func() { ended <- tc.serve(ctx, p, h, Options{}) }()
+				go func() { ended <- ServeFastCGI(ctx, p, h, Options{}) }()
 				c := p.dial(t)
 				c.get(1, true, "/x")
 				<-entered
@@ -852,9 +764,8 @@ func TestShutdownHasABound(t *testing.T) {
 	}
 }
 
-// FuzzFastCGIRecords: whatever bytes come, the connection ends by itself, what
-// was written back are records, no goroutine stays behind, and a well-formed request on a fresh
-// connection is answered.
+// FuzzFastCGIRecords: after any bytes the connection ends by itself, only records have been written
+// back, no goroutine is left, and a well-formed request on a new connection is answered.
 func FuzzFastCGIRecords(f *testing.F) {
 	seeds := recordSeeds()
 	if len(seeds) == 0 {
@@ -864,12 +775,12 @@ func FuzzFastCGIRecords(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		bubble(t, teller, func(t *testing.T, s *fcgiStage) {
+		bubble(t, echo, func(t *testing.T, s *fcgiTest) {
 			c := s.dial(t)
 			start := time.Now()
 			go c.Write(stream) // until the other end has enough
 			<-c.gone
-			if took := time.Since(start); took > bodyTime+requestTime+idleTime {
+			if took := time.Since(start); took > bodyTimeout+requestTimeout+idleTimeout {
 				t.Errorf("connection lived for %s", took)
 			}
 			if c.garbled != nil {
@@ -878,24 +789,24 @@ func FuzzFastCGIRecords(f *testing.F) {
 			c.Close()
 			fresh := s.dial(t)
 			fresh.get(1, false, "/x")
-			checkSeen(t, fresh.reply(1).sighting(t))
+			checkSeen(t, fresh.reply(1).echoed(t))
 			<-fresh.gone
 		})
 	})
 }
 
 func recordSeeds() [][]byte {
-	get := encodePairs(wish{method: "GET", target: "/x"}.variables())
-	post := encodePairs(wish{method: "POST", target: "/x", body: "12345"}.variables())
+	get := encodePairs(testRequest{method: "GET", target: "/x"}.variables())
+	post := encodePairs(testRequest{method: "POST", target: "/x", body: "12345"}.variables())
 	begin := slices.Clip(beginRecord(1, roleResponder, flagKeepConn))
-	whole := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
+	request := slices.Clip(appendStream(appendStream(begin, typeParams, 1, post), typeStdin, 1, []byte("12345")))
 	return [][]byte{
 		nil,
-		whole,
-		append(whole, whole...),
-		whole[:len(whole)-9],
+		request,
+		append(request, request...),
+		request[:len(request)-9],
 		append(appendRecord(begin, typeParams, 1, post), wireVersion, typeParams, 0, 1, 0, 0, 200, 0, 'x'),
-		appendRecord(whole, typeAbort, 1, nil),
+		appendRecord(request, typeAbort, 1, nil),
 		appendStream(appendStream(beginRecord(2, roleResponder, 0), typeParams, 2, get), typeStdin, 2, nil),
 		append(begin, begin...),
 		appendRecord(begin, typeStdin, 1, nil),

@@ -8,27 +8,29 @@ import (
 	"sync"
 )
 
-// maxForwarded is how many entries of X-Forwarded-For are looked at: more
-// proxies than anybody has in a row.
+// maxForwarded is how many entries of X-Forwarded-For are read. Chains of proxies are shorter.
 const maxForwarded = 16
 
-// clientAddr says whose request r is, as "ip:port". A peer that is not trusted is the
-// client itself. One that is trusted has written the last entry of X-Forwarded-For: the address of
-// whoever called it. Where that one is trusted too, the entry before it counts, and so on; what stands left
-// of the first untrusted address is that client's own invention. An entry that is no address ends the
-// walk, and the last good one counts. Forwarded, X-Real-IP and the like are never looked at: a proxy that
-// does not know them passes on what the client wrote.
+// clientAddr is the client of r as "ip:port".
+//
+// An untrusted peer is the client. A trusted peer has written the last entry of X-Forwarded-For:
+// the address that called it. If that one is trusted too, the entry before it counts, and so on.
+// What stands before the first untrusted address was written by that client and is ignored. An
+// entry that is no address ends the search, and the one after it counts.
+//
+// Forwarded, X-Real-IP and similar fields are ignored: a proxy that does not know them passes on
+// what the client wrote.
 func clientAddr(r *http.Request, trusted func(netip.Addr) bool, log *slog.Logger) string {
 	lines := r.Header.Values("X-Forwarded-For")
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	remote := r.RemoteAddr
 	if err != nil {
-		remote = ":0" // a unix socket's peer has no address
+		remote = ":0" // the peer of a unix socket has no address
 	}
 	if len(lines) == 0 {
 		return remote
 	}
-	if trusted == nil || !trusted(plain(peer.Addr())) {
+	if trusted == nil || !trusted(normalizeAddr(peer.Addr())) {
 		warnForwarded(remote, log)
 		return remote
 	}
@@ -38,7 +40,8 @@ func clientAddr(r *http.Request, trusted func(netip.Addr) bool, log *slog.Logger
 	return remote
 }
 
-// lastUntrusted walks list from its right end. The zero Addr: the last entry is no address.
+// lastUntrusted searches list from its end. It returns the zero Addr if the last entry is no
+// address.
 func lastUntrusted(list string, trusted func(netip.Addr) bool) netip.Addr {
 	var last netip.Addr
 	for range maxForwarded {
@@ -56,24 +59,24 @@ func lastUntrusted(list string, trusted func(netip.Addr) bool) netip.Addr {
 	return last
 }
 
-// parseForwarded reads one entry. Some proxies (IIS, Azure) add the port.
+// parseForwarded parses one entry. Some proxies (IIS, Azure) add the port.
 func parseForwarded(entry string) (netip.Addr, bool) {
 	entry = strings.Trim(entry, " \t")
 	if addr, err := netip.ParseAddr(entry); err == nil {
-		return plain(addr), true
+		return normalizeAddr(addr), true
 	}
 	if addr, err := netip.ParseAddrPort(entry); err == nil {
-		return plain(addr.Addr()), true
+		return normalizeAddr(addr.Addr()), true
 	}
 	return netip.Addr{}, false
 }
 
-// plain gives one address one spelling: 192.0.2.1 for ::ffff:192.0.2.1, and no zone,
-// which means something on the proxy's machine only.
-func plain(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+// normalizeAddr turns ::ffff:192.0.2.1 into 192.0.2.1 and removes the zone, which means something
+// on the proxy's machine only.
+func normalizeAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// forwardedWarning: one line tells the operator. Anybody can send the header, and
-// must not fill the log with it.
+// forwardedWarning limits the warning to one: any client can send the field, and must not fill the
+// log with it.
 var forwardedWarning sync.Once
 
 func warnForwarded(peer string, log *slog.Logger) {
@@ -81,7 +84,7 @@ func warnForwarded(peer string, log *slog.Logger) {
 		if peer == ":0" {
 			peer = "unix socket"
 		}
-		log.Warn("X-Forwarded-For came from a peer that is not trusted; if it is a proxy, all its clients count as one address, "+
-			"and share what that address is allowed: list it in trusted_proxies", "peer", peer)
+		log.Warn("X-Forwarded-For came from a peer that is not trusted; "+
+			"if it is a proxy, all its clients count as one address: list it in trusted_proxies", "peer", peer)
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// inTestNet trusts 10.0.0.0/8, 2001:db8::/32 and, when unix is set, peers without an address.
-func inTestNet(unix bool) func(netip.Addr) bool {
+// trustTestNet trusts 10.0.0.0/8, 2001:db8::/32 and, if unix is set, peers without an address.
+func trustTestNet(unix bool) func(netip.Addr) bool {
 	four, six := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")
 	return func(a netip.Addr) bool {
 		return unix && a == netip.Addr{} || four.Contains(a) || six.Contains(a)
@@ -32,34 +32,39 @@ func TestTheClientBehindTrustedProxies(t *testing.T) {
 		want  string
 	}{
 		{"without the header it is the peer", "10.0.0.1:99", nil, "10.0.0.1:99"},
-		{"an untrusted peer is the client, whatever it says", "192.0.2.9:99", []string{"192.0.2.1"}, "192.0.2.9:99"},
+		{"an untrusted peer is the client, and its header is ignored", "192.0.2.9:99", []string{"192.0.2.1"},
+			"192.0.2.9:99"},
 		{"a trusted peer names the client", "10.0.0.1:99", []string{"192.0.2.1"}, "192.0.2.1:0"},
 		{"a trusted peer with IPv6 names the client", "[2001:db8::1]:99", []string{"2001:470::1"}, "[2001:470::1]:0"},
-		{"a trusted peer in IPv6 clothes", "[::ffff:10.0.0.1]:99", []string{"192.0.2.1"}, "192.0.2.1:0"},
+		{"a trusted peer with an IPv4-mapped address", "[::ffff:10.0.0.1]:99", []string{"192.0.2.1"}, "192.0.2.1:0"},
 		{"a trusted peer with a zone", "[2001:db8::1%eth0]:99", []string{"192.0.2.1"}, "192.0.2.1:0"},
-		{"what the client wrote before stays left of it", "10.0.0.1:99", []string{"198.51.100.7, 192.0.2.1"}, "192.0.2.1:0"},
-		{"even when it looks like a proxy of ours", "10.0.0.1:99", []string{"198.51.100.7, 10.0.0.2, 192.0.2.1"}, "192.0.2.1:0"},
-		{"proxies in a row are skipped", "10.0.0.1:99", []string{"198.51.100.7,192.0.2.1, 10.0.0.3 ,\t2001:db8::3"}, "192.0.2.1:0"},
+		{"entries before the client's are ignored", "10.0.0.1:99", []string{"198.51.100.7, 192.0.2.1"}, "192.0.2.1:0"},
+		{"an entry before the client's that looks like a proxy is ignored", "10.0.0.1:99",
+			[]string{"198.51.100.7, 10.0.0.2, 192.0.2.1"}, "192.0.2.1:0"},
+		{"proxies in a row are skipped", "10.0.0.1:99", []string{"198.51.100.7,192.0.2.1, 10.0.0.3 ,\t2001:db8::3"},
+			"192.0.2.1:0"},
 		{"several lines are one list", "10.0.0.1:99", []string{"198.51.100.7", "192.0.2.1", "10.0.0.3"}, "192.0.2.1:0"},
-		{"nobody but proxies: the first of them", "10.0.0.1:99", []string{"10.0.0.4, 10.0.0.3"}, "10.0.0.4:0"},
+		{"only proxies: the first of them", "10.0.0.1:99", []string{"10.0.0.4, 10.0.0.3"}, "10.0.0.4:0"},
 		{"an entry with a port", "10.0.0.1:99", []string{"192.0.2.1:4711"}, "192.0.2.1:0"},
 		{"an IPv6 entry with a port", "10.0.0.1:99", []string{"[2001:470::1]:4711"}, "[2001:470::1]:0"},
-		{"an IPv4 entry in IPv6 clothes", "10.0.0.1:99", []string{"::ffff:192.0.2.1"}, "192.0.2.1:0"},
-		{"a proxy in IPv6 clothes is skipped", "10.0.0.1:99", []string{"192.0.2.1, ::ffff:10.0.0.3"}, "192.0.2.1:0"},
+		{"an IPv4-mapped entry", "10.0.0.1:99", []string{"::ffff:192.0.2.1"}, "192.0.2.1:0"},
+		{"a proxy with an IPv4-mapped address is skipped", "10.0.0.1:99", []string{"192.0.2.1, ::ffff:10.0.0.3"},
+			"192.0.2.1:0"},
 		{"a zone is dropped", "10.0.0.1:99", []string{"fe80::1%eth0"}, "[fe80::1]:0"},
-		{"a word ends the walk: the peer", "10.0.0.1:99", []string{"192.0.2.1, unknown"}, "10.0.0.1:99"},
-		{"a word ends the walk: the proxy right of it", "10.0.0.1:99", []string{"192.0.2.1, unknown, 10.0.0.3"}, "10.0.0.3:0"},
-		{"an empty entry ends the walk", "10.0.0.1:99", []string{"192.0.2.1,,10.0.0.3"}, "10.0.0.3:0"},
+		{"a word ends the search: the peer", "10.0.0.1:99", []string{"192.0.2.1, unknown"}, "10.0.0.1:99"},
+		{"a word ends the search: the proxy after it", "10.0.0.1:99", []string{"192.0.2.1, unknown, 10.0.0.3"},
+			"10.0.0.3:0"},
+		{"an empty entry ends the search", "10.0.0.1:99", []string{"192.0.2.1,,10.0.0.3"}, "10.0.0.3:0"},
 		{"an empty header", "10.0.0.1:99", []string{""}, "10.0.0.1:99"},
-		{"a port that is none", "10.0.0.1:99", []string{"192.0.2.1:99999"}, "10.0.0.1:99"},
+		{"a port that is out of range", "10.0.0.1:99", []string{"192.0.2.1:99999"}, "10.0.0.1:99"},
 		{"a name", "10.0.0.1:99", []string{"localhost"}, "10.0.0.1:99"},
-		{"more proxies than are looked at", "10.0.0.1:99", []string{long}, "10.9.9.9:0"},
+		{"more proxies than are read", "10.0.0.1:99", []string{long}, "10.9.9.9:0"},
 		{"a peer without an address that is not trusted", "@", []string{"192.0.2.1"}, ":0"},
 		{"a peer without an address and without the header", "@", nil, ":0"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := clientAddr(forwardedRequest(c.peer, c.lines...), inTestNet(false), slog.New(slog.DiscardHandler))
+			got := clientAddr(forwardedRequest(c.peer, c.lines...), trustTestNet(false), slog.New(slog.DiscardHandler))
 			if got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
@@ -67,24 +72,25 @@ func TestTheClientBehindTrustedProxies(t *testing.T) {
 	}
 }
 
-func TestAUnixSocketIsTrustedOnlyByName(t *testing.T) {
+func TestAUnixSocketIsTrustedOnlyIfListed(t *testing.T) {
 	r := forwardedRequest("@", "192.0.2.1")
-	if got := clientAddr(r, inTestNet(true), slog.New(slog.DiscardHandler)); got != "192.0.2.1:0" {
+	if got := clientAddr(r, trustTestNet(true), slog.New(slog.DiscardHandler)); got != "192.0.2.1:0" {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestNobodyIsTrustedUnlessOptionsSaySo(t *testing.T) {
+func TestNoPeerIsTrustedByDefault(t *testing.T) {
 	r := forwardedRequest("127.0.0.1:99", "192.0.2.1")
 	if got := clientAddr(r, nil, slog.New(slog.DiscardHandler)); got != "127.0.0.1:99" {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestOtherHeadersNameNobody(t *testing.T) {
-	for _, name := range []string{"Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip"} {
+func TestOtherHeaderFieldsAreIgnored(t *testing.T) {
+	for _, name := range []string{"Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+		"X-Cluster-Client-Ip"} {
 		r := &http.Request{RemoteAddr: "10.0.0.1:99", Header: http.Header{name: {"192.0.2.1"}}}
-		if got := clientAddr(r, inTestNet(false), slog.New(slog.DiscardHandler)); got != "10.0.0.1:99" {
+		if got := clientAddr(r, trustTestNet(false), slog.New(slog.DiscardHandler)); got != "10.0.0.1:99" {
 			t.Errorf("%s: got %s", name, got)
 		}
 	}
@@ -94,15 +100,16 @@ func TestAnUntrustedProxyIsReportedOnce(t *testing.T) {
 	forwardedWarning = sync.Once{}
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
-	clientAddr(forwardedRequest("10.0.0.1:99", "192.0.2.1"), inTestNet(false), log)
-	clientAddr(forwardedRequest("192.0.2.9:99"), inTestNet(false), log)
+	clientAddr(forwardedRequest("10.0.0.1:99", "192.0.2.1"), trustTestNet(false), log)
+	clientAddr(forwardedRequest("192.0.2.9:99"), trustTestNet(false), log)
 	if out.Len() > 0 {
 		t.Fatalf("warned without a reason: %s", out.String())
 	}
-	clientAddr(forwardedRequest("192.0.2.9:99", "secret-claim"), inTestNet(false), log)
+	clientAddr(forwardedRequest("192.0.2.9:99", "secret-claim"), trustTestNet(false), log)
 	clientAddr(forwardedRequest("192.0.2.8:99", "192.0.2.1"), nil, log)
 	text := out.String()
-	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "192.0.2.9:99") || !strings.Contains(text, "trusted_proxies") {
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "192.0.2.9:99") ||
+		!strings.Contains(text, "trusted_proxies") {
 		t.Errorf("log: %s", text)
 	}
 	if strings.Contains(text, "secret-claim") {
@@ -110,23 +117,23 @@ func TestAnUntrustedProxyIsReportedOnce(t *testing.T) {
 	}
 }
 
-func TestHTTPTellsTheHandlerWhoTheClientIs(t *testing.T) {
+func TestHTTPHandlerSeesTheClientsAddress(t *testing.T) {
 	l, err := Listen("tcp:127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	loopback := func(a netip.Addr) bool { return a.IsLoopback() }
-	runWith(t, ServeHTTP, l, teller, Options{Trusted: loopback})
+	runWith(t, ServeHTTP, l, echo, Options{Trusted: loopback})
 	c := dialTCP(t, l)
-	r := wish{method: "GET", target: "/x", header: map[string]string{"X-Forwarded-For": "198.51.100.7, 192.0.2.1"}}.speakHTTP(t, c)
-	if got := r.sighting(t).Remote; got != "192.0.2.1:0" {
+	r := testRequest{method: "GET", target: "/x",
+		header: map[string]string{"X-Forwarded-For": "198.51.100.7, 192.0.2.1"}}.sendHTTPOn(t, c)
+	if got := r.echoed(t).Remote; got != "192.0.2.1:0" {
 		t.Errorf("remote address %q", got)
 	}
 }
 
-// FuzzForwardedFor: the client is the peer, or an entry right of which there are
-// only trusted ones; it is a trusted one only where the walk could not go on; and what stands left of an
-// untrusted one does not matter.
+// FuzzForwardedFor: the client is the peer, or an entry with only trusted entries after it. It is a
+// trusted one only if the search could not go on. Entries before an untrusted one change nothing.
 func FuzzForwardedFor(f *testing.F) {
 	seeds := forwardedSeeds()
 	if len(seeds) == 0 {
@@ -138,7 +145,7 @@ func FuzzForwardedFor(f *testing.F) {
 	}
 	f.Add(seeds[0], "@")
 	f.Add(seeds[0], "192.0.2.9:99")
-	trusted := inTestNet(true)
+	trusted := trustTestNet(true)
 	log := slog.New(slog.DiscardHandler)
 	f.Fuzz(func(t *testing.T, header, peer string) {
 		lines := strings.Split(header, "\n")
@@ -149,23 +156,23 @@ func FuzzForwardedFor(f *testing.F) {
 		if err == nil && !trusted(client.Addr()) {
 			forged := slices.Insert(lines, 0, "10.6.6.6, 198.51.100.66")
 			if again := clientAddr(forwardedRequest(peer, forged...), trusted, log); again != got {
-				t.Errorf("%q became %q by what stands left of it", got, again)
+				t.Errorf("%q became %q because of entries before it", got, again)
 			}
 		}
 	})
 }
 
-// checkClient looks for got from the left, by way of splitting: not as clientAddr does.
+// checkClient searches for got from the start of the list, unlike clientAddr.
 func checkClient(t *testing.T, got, peer string, lines []string) {
 	t.Helper()
-	trusted := inTestNet(true)
+	trusted := trustTestNet(true)
 	addr, err := netip.ParseAddrPort(peer)
 	if err != nil {
 		peer = ":0"
 	}
 	entries := strings.Split(strings.Join(lines, ","), ",")
 	_, lastIsGood := parseForwarded(entries[len(entries)-1])
-	if !trusted(plain(addr.Addr())) || !lastIsGood {
+	if !trusted(normalizeAddr(addr.Addr())) || !lastIsGood {
 		if got != peer {
 			t.Errorf("client is %q, want the peer %q", got, peer)
 		}
@@ -184,11 +191,11 @@ func checkClient(t *testing.T, got, peer string, lines []string) {
 			return
 		}
 	}
-	t.Errorf("client %q is not to be found in %q", got, entries)
+	t.Errorf("client %q is not in %q", got, entries)
 }
 
 func allTrusted(entries []string) bool {
-	trusted := inTestNet(true)
+	trusted := trustTestNet(true)
 	return !slices.ContainsFunc(entries, func(entry string) bool {
 		addr, ok := parseForwarded(entry)
 		return !ok || !trusted(addr)

@@ -1,22 +1,26 @@
-// Package gateway is the doors through which a web server reaches one
-// http.Handler: CGI, FastCGI and plain HTTP.
+// Package gateway provides the front ends CGI, FastCGI and HTTP, through which a web server or
+// proxy calls one [http.Handler].
 //
-// Bytes come in, the handler is called, bytes go out. Whatever a door has to say
-// by itself (a request that makes no sense, a panic, a shutdown) is JSON with a
-// status, in every door, because registry clients cannot read anything else.
+// [Detect] says how the process was started. [CGI] answers one request; [ServeFastCGI] and
+// [ServeHTTP] serve a listener until their context ends. Listeners come from [Listen],
+// [StdinListener] or [SystemdListeners].
 //
-// What the handler sees is the same behind every door:
+// A front end keeps limits and deadlines, recovers panics and finishes requests at shutdown. What
+// it answers by itself is JSON with a status, since registry clients read nothing else.
 //
-//   - URL.Path is the path below the mount point, cleaned; URL.RawQuery the original query;
-//   - Header has Authorization, whichever variable carried it, and neither Proxy nor Remote-User;
-//   - RemoteAddr is "ip:port" of the peer that the web server names (":0" when it names none), in
-//     the HTTP door that of the peer itself, or "ip:0" of the client that a trusted proxy names;
-//   - Host is empty: it is the client's claim, and nothing here depends on it;
-//   - Body can be read to its end, ContentLength is -1 when nobody announced it;
-//   - the context ends when the web server goes away, and after requestTime at the latest.
+// The handler sees the same request in every front end:
 //
-// The handler's answer is held in memory until it returns. So a panic never
-// leaves half an answer, and every answer has its Content-Length.
+//   - URL.Path is the path below the mount point, cleaned. URL.RawQuery is the original query.
+//   - Header has Authorization, whichever variable held it, and neither Proxy nor Remote-User.
+//   - RemoteAddr is "ip:port" of the client. In CGI and FastCGI it is the address that the web
+//     server names, or ":0" when it names none. In HTTP it is the peer's address, or "ip:0" of the
+//     client that a trusted proxy names.
+//   - Host is empty, since it is only the client's claim.
+//   - Body can be read to its end. ContentLength is -1 when the length was not announced.
+//   - The context ends when the web server disconnects, and after 60 seconds at the latest.
+//
+// The handler's response is buffered until the handler returns. So a panic never leaves half a
+// response, and every response with a body has a Content-Length.
 package gateway
 
 import (
@@ -26,23 +30,23 @@ import (
 	"time"
 )
 
-// Options are what the doors need to know about the program around them.
+// Options configure a front end.
 type Options struct {
 	Log     *slog.Logger  // nil = discard
-	Program string        // base name of the program as the web server knows it, to recognise SCRIPT_NAME
-	Grace   time.Duration // how long requests under way may take after shutdown; 0 = 15 s
+	Program string        // base name of the program in the web server's SCRIPT_NAME
+	Grace   time.Duration // for requests under way at shutdown; 0 = 15 s
 
-	// Trusted says which peers of the HTTP door are proxies whose X-Forwarded-For is believed.
-	// nil = nobody. A peer that came through a unix socket has no address: it is asked for as the
-	// zero Addr, and trusted only if that is. Addresses come unmapped and without a zone. The other doors do
-	// not ask: there the web server itself names the client. Called by many requests at once.
+	// Trusted reports whether a peer of the HTTP front end is a proxy whose X-Forwarded-For is
+	// believed. nil = no peer is. Addresses are unmapped and have no zone; the peer of a unix
+	// socket is the zero Addr. CGI and FastCGI do not ask, because there the web server names the
+	// client. Concurrent requests call it.
 	Trusted func(peer netip.Addr) bool
 
-	MaxConns int // how many connections may be open; 0 = as many as the door sees fit
+	MaxConns int // limit on open connections; 0 = default of the front end
 }
 
-// defaultGrace fits under the 20 s and more that systemd and Apache wait before
-// they send SIGKILL, and over the 10 s that a PAM conversation may take.
+// defaultGrace is less than the 20 s and more that systemd and Apache wait before they send
+// SIGKILL, and more than the 10 s that a PAM conversation may take.
 const defaultGrace = 15 * time.Second
 
 func (o Options) withDefaults() Options {
@@ -55,50 +59,54 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Bounds that hold in every door.
+// Limits that front ends share.
 const (
-	// requestTime is how long a handler may take. Apache's Timeout and nginx's
-	// fastcgi_read_timeout are 60 s by default; nobody listens after that.
-	requestTime = 60 * time.Second
+	// requestTimeout is for the handler. Apache's Timeout and nginx's fastcgi_read_timeout are
+	// 60 s by default; no client waits longer.
+	requestTimeout = 60 * time.Second
 
-	// bodyTime is how long a body may take to arrive. docker gives up a login
-	// after 15 s; nobody sends 64 KiB for longer than this.
-	bodyTime = 30 * time.Second
+	// bodyTimeout is for the arrival of a request body. docker gives up a login after 15 s.
+	bodyTimeout = 30 * time.Second
 
-	// lastWord is how long a handler whose context has ended is waited for.
-	lastWord = 2 * time.Second
+	// writeTimeout is for the sending of one response.
+	writeTimeout = 30 * time.Second
 
-	// maxBody is how much of a body is kept for the handler. Well above what the
-	// token endpoint reads (64 KiB), so that the handler decides what is too
-	// much; well below what would hurt when every connection does it.
+	// idleTimeout is how long a connection waits for its next request. nginx closes its end of an
+	// idle connection after 60 s.
+	idleTimeout = 60 * time.Second
+
+	// handlerGrace is how long a handler whose context has ended may still answer.
+	handlerGrace = 2 * time.Second
+
+	// maxBody is how much of a body is kept for the handler. The token endpoint reads 64 KiB and
+	// decides itself what is too much.
 	maxBody = 256 << 10
 
-	// drainBytes is how much unread body is taken in, only to be thrown away. A
-	// peer that is still writing when we leave loses our answer: mod_cgid makes
-	// the client wait five seconds for it, TCP answers with a reset.
-	drainBytes = 32 << 20
+	// maxDrainBytes is how much unread body is received and discarded. A client that is still
+	// sending when the connection closes loses the response: mod_cgid delays it by five seconds,
+	// TCP sends a reset.
+	maxDrainBytes = 32 << 20
 )
 
-// Door is the way in which this process was started.
-type Door int
+// Frontend is the way in which a process was started.
+type Frontend int
 
 const (
-	DoorNone    Door = iota // a person, or something that needs a command
-	DoorCGI                 // one request in environment and stdin
-	DoorFastCGI             // fd 0 is a listening socket
+	FrontendNone    Frontend = iota // a command line
+	FrontendCGI                     // one request in the environment and standard input
+	FrontendFastCGI                 // standard input is a listening socket
 )
 
-// Detect tells the doors apart. FastCGI gives a socket that *accepts* as fd 0
-// (FastCGI 1.0 §2.2); mod_cgid gives CGI programs a connected one, so being a
-// socket is not enough. The environment comes second: mod_fcgid and spawn-fcgi
-// set no GATEWAY_INTERFACE, but may pass on one from the environment they were started in.
-func Detect(fd0 uintptr, getenv func(string) string) Door {
-	accepts, err := syscall.GetsockoptInt(int(fd0), syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
-	if err == nil && accepts != 0 {
-		return DoorFastCGI
+// Detect tells the front ends apart. A FastCGI program has a listening socket as fd 0 (FastCGI 1.0
+// §2.2). mod_cgid gives CGI programs a connected one, so a socket alone says nothing. Variables are
+// looked at second: a FastCGI process may inherit them from the environment of its web server.
+func Detect(fd0 uintptr, getenv func(string) string) Frontend {
+	listening, err := syscall.GetsockoptInt(int(fd0), syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+	if err == nil && listening != 0 {
+		return FrontendFastCGI
 	}
 	if getenv("GATEWAY_INTERFACE") != "" || getenv("REQUEST_METHOD") != "" {
-		return DoorCGI
+		return FrontendCGI
 	}
-	return DoorNone
+	return FrontendNone
 }

@@ -11,53 +11,53 @@ import (
 	"time"
 )
 
-// Bounds of the HTTP door.
+// Limits of the HTTP front end.
 const (
-	// httpHeaderTime is for the request line and the headers.
-	httpHeaderTime = 10 * time.Second
+	// httpHeaderTimeout is for the request line and the header.
+	httpHeaderTimeout = 10 * time.Second
 
-	// httpHeaderBytes is net/http's bound on them: what nginx takes, in four buffers of 8 KiB. All
-	// connections may hold so much at once.
-	httpHeaderBytes = 32 << 10
+	// httpMaxHeaderBytes is what nginx accepts, in four buffers of 8 KiB. All connections may hold
+	// so much at once.
+	httpMaxHeaderBytes = 32 << 10
 
-	// httpMaxConns lets a thousand people log in at once, each on a connection of his own.
+	// httpMaxConns lets a thousand people log in at once, each on a connection.
 	httpMaxConns = 1280
 )
 
-// ServeHTTP serves plain HTTP/1.1, meant for a proxy in front or for a try at
-// home, until ctx is done; shutting down is as in ServeFastCGI.
+// ServeHTTP serves HTTP/1.1 until ctx is done, and shuts down as ServeFastCGI does. It has no TLS:
+// it is meant for a proxy in front, or for a trial.
 //
-// What net/http refuses before any handler is called (a malformed request line, too large
-// headers, an unknown transfer coding) it answers itself, in text/plain and out of our reach.
+// net/http itself answers some requests before any handler is called, in text/plain: a malformed
+// request line, a header that is too large, an unknown transfer coding.
 func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
 	o = o.withDefaults()
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx)) // requests outlive ctx
 	defer cancel()
 	server := &http.Server{
-		Handler:                      &httpDoor{h, o},
+		Handler:                      &httpHandler{h, o},
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ConnContext:                  withPlace,
-		ConnState:                    keepPlace,
-		ReadHeaderTimeout:            httpHeaderTime,
-		ReadTimeout:                  httpHeaderTime + bodyTime,
-		WriteTimeout:                 bodyTime + requestTime + writeTime,
-		IdleTimeout:                  idleTime,
-		MaxHeaderBytes:               httpHeaderBytes,
-		DisableGeneralOptionsHandler: true, // "OPTIONS *" gets its answer from us, in JSON
+		ConnContext:                  withConn,
+		ConnState:                    onConnState,
+		ReadHeaderTimeout:            httpHeaderTimeout,
+		ReadTimeout:                  httpHeaderTimeout + bodyTimeout,
+		WriteTimeout:                 bodyTimeout + requestTimeout + writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               httpMaxHeaderBytes,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered in JSON, too
 		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
-	places := newPlaces(l, o.bound(httpMaxConns), o.Log)
+	limiter := newConnLimiter(l, o.maxConns(httpMaxConns), o.Log)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(places) }()
+	go func() { failed <- server.Serve(limiter) }()
 	select {
 	case err := <-failed:
-		return errors.Join(fmt.Errorf("accept connection: %w", err), finishHTTP(server, o.Grace, cancel))
+		return errors.Join(fmt.Errorf("accept connection: %w", err), shutdownHTTP(server, o.Grace, cancel))
 	case <-ctx.Done():
-		return finishHTTP(server, o.Grace, cancel)
+		return shutdownHTTP(server, o.Grace, cancel)
 	}
 }
 
-func finishHTTP(server *http.Server, grace time.Duration, cancel func()) error {
+func shutdownHTTP(server *http.Server, grace time.Duration, cancel func()) error {
 	within, done := context.WithTimeout(context.Background(), grace)
 	defer done()
 	err := server.Shutdown(within)
@@ -72,90 +72,103 @@ func finishHTTP(server *http.Server, grace time.Duration, cancel func()) error {
 	return fmt.Errorf("stop http: %w", err)
 }
 
-type placeKey struct{}
+type connKey struct{}
 
-func withPlace(ctx context.Context, nc net.Conn) context.Context {
-	return context.WithValue(ctx, placeKey{}, nc)
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// keepPlace hears when an answer has left and the connection is kept for the next request.
-func keepPlace(nc net.Conn, state http.ConnState) {
+// onConnState hears when a response has been sent and the connection waits for the next request.
+func onConnState(nc net.Conn, state http.ConnState) {
 	if state == http.StateIdle {
-		nc.(*place).become(waiting)
+		nc.(*trackedConn).setState(stateReading)
 	}
 }
 
-// httpDoor makes a request of net/http look like those of the other doors.
-type httpDoor struct {
+// httpHandler makes a request of net/http look like those of the other front ends.
+type httpHandler struct {
 	handler http.Handler
 	o       Options
 }
 
-func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
-	place := r.Context().Value(placeKey{}).(*place)
-	place.become(working)
-	defer place.become(answering) // net/http writes a short answer when this has returned
-	in := newHTTPBody(r.Body, place)
-	a := d.answer(r.WithContext(ctx), in)
-	in.drain(r) // before the answer: net/http gives up the body when it sends the first byte
-	place.answer.expect(a.sent(r.Method))
-	place.become(answering) // a long answer is written now: whoever does not read it may lose his place
-	a.send(w)
+	conn := r.Context().Value(connKey{}).(*trackedConn)
+	conn.setState(stateHandling)
+	defer conn.setState(stateWriting) // net/http sends a short response after this returns
+	body := newHTTPBody(r.Body, conn)
+	res := h.serve(r.WithContext(ctx), body)
+	body.drain(r) // first, because net/http drops the body when it sends the first byte
+	if maySmuggle(r) {
+		res.committed.Set("Connection", "close")
+	}
+	conn.response.begin(res.sentLength(r.Method))
+	conn.setState(stateWriting) // net/http sends a long response now; a peer that stalls may be evicted
+	res.copyTo(w)
 }
 
-func (d *httpDoor) answer(r *http.Request, in *httpBody) *answer {
+// maySmuggle reports whether r may have had Content-Length beside Transfer-Encoding. A proxy that
+// believes the other one takes the rest for a request of its own, so the connection must be closed
+// (RFC 9112 §6.1, §6.3). net/http removes Content-Length from a chunked request, and
+// Transfer-Encoding from an HTTP/1.0 request, without a trace. Hence the wider condition: few
+// clients send chunks, and HTTP/1.0 keeps no connection by default.
+func maySmuggle(r *http.Request) bool {
+	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
+}
+
+func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	if r.URL.Host != "" || r.URL.Opaque != "" {
-		return refuse(badRequest("request target is not a path"), d.o.Log)
+		return reject(badRequest("request target is not a path"), h.o.Log)
 	}
-	target, no := safeTarget(r.URL.Path, r.URL.RawQuery, "", "")
-	if no != nil {
-		return refuse(no, d.o.Log)
+	target, errResp := parseTarget(r.URL.Path, r.URL.RawQuery, "", "")
+	if errResp != nil {
+		return reject(errResp, h.o.Log)
 	}
 	r.URL = target
 	r.Host = ""
-	r.Body = in
+	r.Body = body
 	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
-	r.RemoteAddr = clientAddr(r, d.o.Trusted, d.o.Log)
-	return hold(d.handler, r, d.o.Log)
+	r.RemoteAddr = clientAddr(r, h.o.Trusted, h.o.Log)
+	return serveBuffered(h.handler, r, h.o.Log)
 }
 
-// httpBody is the body as the handler reads it.
+// httpBody is a request body as the handler reads it.
 type httpBody struct {
-	kept    io.Reader // all, up to maxBody
 	all     io.ReadCloser
-	place   *place
+	limited io.Reader // all, up to maxBody
+	conn    *trackedConn
 	touched bool
 }
 
-func newHTTPBody(all io.ReadCloser, place *place) *httpBody {
-	return &httpBody{kept: http.MaxBytesReader(nil, all, maxBody), all: all, place: place}
+func newHTTPBody(all io.ReadCloser, conn *trackedConn) *httpBody {
+	return &httpBody{all: all, limited: http.MaxBytesReader(nil, all, maxBody), conn: conn}
 }
 
 func (b *httpBody) Read(p []byte) (int, error) {
 	if !b.touched {
 		b.touched = true
-		b.place.become(waiting)
+		b.conn.setState(stateReading)
 	}
-	n, err := b.kept.Read(p)
+	n, err := b.limited.Read(p)
 	if err != nil {
-		b.place.become(working) // net/http begins to read ahead, and that is no waiting
+		b.conn.setState(stateHandling) // net/http reads ahead from here on, but waits for nothing
 	}
 	return n, err
 }
 
-func (b *httpBody) Close() error { return nil } // drain has yet to read
+// Close leaves the rest to drain.
+func (b *httpBody) Close() error { return nil }
 
-// drain takes in what the handler left, within drainBytes and ReadTimeout: net/http
-// itself would close the connection after 256 KiB, and many clients then report the broken
-// connection instead of the answer. A client that waits for "100 Continue" is not asked to go on.
+// drain receives what the handler left, within maxDrainBytes and ReadTimeout. net/http itself would
+// close the connection after 256 KiB, and many clients then report that instead of the response.
+// drain reads nothing if the client waits for "100 Continue", so that it is not asked to go on.
 func (b *httpBody) drain(r *http.Request) {
 	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
-	b.place.become(waiting)
-	io.CopyN(io.Discard, b.all, drainBytes)
+	b.conn.setState(stateReading)
+	io.CopyN(io.Discard, b.all, maxDrainBytes)
 }

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// socketMode lets owner and group connect: to connect takes the right to write.
-// The group is that of the web server, which the unit or the folder's set-gid bit arranges.
+// socketMode lets owner and group connect, which takes the right to write. The group is the web
+// server's; the unit file or the set-gid bit of the folder sets it.
 const socketMode = 0o660
 
-// maxSocketPath is sun_path (unix(7)) less its closing NUL.
+// maxSocketPath is the size of sun_path (unix(7)) without the NUL at its end.
 const maxSocketPath = 107
 
-// Listen opens "unix:PATH" or "tcp:HOST:PORT". A unix socket that nobody listens
-// on any more is replaced; one that answers is an error. HOST must be there: "tcp::9000"
-// would listen on every interface, and whoever reaches a FastCGI port may claim any address.
+// Listen opens "unix:PATH" or "tcp:HOST:PORT". It replaces a unix socket that no process listens
+// on; one that answers is an error. HOST must not be empty: "tcp::9000" would listen on every
+// interface, and anyone who reaches a FastCGI port may claim any client address.
 func Listen(spec string) (net.Listener, error) {
 	network, address, _ := strings.Cut(spec, ":")
 	switch network {
@@ -39,16 +39,17 @@ func listenTCP(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %q: not HOST:PORT\n  for example 127.0.0.1:9000 or [::1]:9000", address)
 	}
 	if host == "" {
-		return nil, fmt.Errorf("listen on %q: no host\n  127.0.0.1:%s is for this machine only, 0.0.0.0:%s for everyone", address, port, port)
+		return nil, fmt.Errorf("listen on %q: no host\n"+
+			"  127.0.0.1:%s is for this machine only, 0.0.0.0:%s for everyone", address, port, port)
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w\n  %s", address, cause(err), remedy(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  %s", address, errnoOf(err), remedy(err))
 	}
 	return l, nil
 }
 
-// remedy is what to do about an address that cannot be listened on.
+// remedy says what to do about a failed listen on a TCP address.
 func remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -63,35 +64,38 @@ func remedy(err error) string {
 
 func listenUnix(path string) (net.Listener, error) {
 	if path == "" || path[0] == '@' {
-		return nil, fmt.Errorf("listen on %q: not a path of a socket\n  write unix:/run/dockerauth/socket or the like; abstract sockets have no owner and no mode", path)
+		return nil, fmt.Errorf("listen on %q: not a path of a socket\n"+
+			"  write unix:/run/dockerauth/socket or the like; abstract sockets have no owner and no mode", path)
 	}
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %q: path of a socket is longer than %d bytes\n  choose a shorter one", path, maxSocketPath)
+		return nil, fmt.Errorf("listen on %q: path of a socket is longer than %d bytes\n  choose a shorter one",
+			path, maxSocketPath)
 	}
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", path, err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w\n  make the folder, and let the service's user write there", path, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w\n  create the folder, and let the service's user write there",
+			path, errnoOf(err))
 	}
-	// Until here the umask decided. Setting that instead would touch every thread of the process.
+	// The umask has decided until here. To set it would affect every thread of the process.
 	if err := os.Chmod(path, socketMode); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("listen on %q: %w", path, cause(err))
+		return nil, fmt.Errorf("listen on %q: %w", path, errnoOf(err))
 	}
 	return l, nil
 }
 
-// removeStale removes a socket that refuses connections: its process is gone.
-// Anything that is not a socket stays.
+// removeStale removes a socket that refuses connections, since its process is gone. It removes
+// nothing but sockets.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return cause(err)
+		return errnoOf(err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
 		return errors.New("there is something else with this name\n  remove it or choose another path")
@@ -102,13 +106,13 @@ func removeStale(path string) error {
 		return errors.New("another process is listening there\n  stop it or choose another path")
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return cause(err)
+		return errnoOf(err)
 	}
 	return os.Remove(path)
 }
 
-// cause is the system's own word, without the path that the caller has quoted already.
-func cause(err error) error {
+// errnoOf is the system's error without the path, which the caller has quoted already.
+func errnoOf(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return errno
@@ -116,36 +120,37 @@ func cause(err error) error {
 	return err
 }
 
-// StdinListener takes the listening socket that a FastCGI process manager leaves
-// at fd 0 (FastCGI 1.0 §2.2). f is closed: a second descriptor would keep the
-// socket accepting after the listener was closed.
+// StdinListener returns the listening socket that a FastCGI process manager passes as fd 0 (FastCGI
+// 1.0 §2.2). It closes f: a second descriptor would keep the socket accepting after the listener is
+// closed.
 func StdinListener(f *os.File) (net.Listener, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("listen on standard input: %w", cause(err))
+		return nil, fmt.Errorf("listen on standard input: %w", errnoOf(err))
 	}
 	f.Close()
-	// The lowest free number is 0 now. It is taken, and never given back, so that no
-	// other file comes to be somebody's standard input.
+	// The lowest free descriptor is 0 now. /dev/null takes it for good, so that no other file
+	// becomes standard input.
 	_, _ = syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	return l, nil
 }
 
 const (
 	firstSystemdSocket = 3  // sd_listen_fds(3)
-	maxSystemdSockets  = 64 // a unit has one or two; a number gone wrong must not close all files
+	maxSystemdSockets  = 64 // a unit has one or two; a wrong number must not close all files
 )
 
-// SystemdListeners takes the listening sockets that systemd passed to process pid
-// (sd_listen_fds(3)). None, or meant for another process, is nil and no error. The
-// environment is left as it is; whoever starts children scrubs it.
+// SystemdListeners returns the listening sockets that systemd passed to process pid
+// (sd_listen_fds(3)), or nil if there are none or they are for another process. The variables stay
+// in the environment; a caller that starts children removes them.
 func SystemdListeners(getenv func(string) string, pid int) ([]net.Listener, error) {
 	if getenv("LISTEN_PID") != strconv.Itoa(pid) {
 		return nil, nil
 	}
 	n, err := strconv.Atoi(getenv("LISTEN_FDS"))
 	if err != nil || n < 0 || n > maxSystemdSockets {
-		return nil, fmt.Errorf("read LISTEN_FDS: %q is not a number up to %d", getenv("LISTEN_FDS"), maxSystemdSockets)
+		return nil, fmt.Errorf("read LISTEN_FDS: %q is not a number up to %d",
+			getenv("LISTEN_FDS"), maxSystemdSockets)
 	}
 	for fd := firstSystemdSocket; fd < firstSystemdSocket+n; fd++ {
 		syscall.CloseOnExec(fd)
@@ -153,7 +158,7 @@ func SystemdListeners(getenv func(string) string, pid int) ([]net.Listener, erro
 	return fileListeners(firstSystemdSocket, n)
 }
 
-// fileListeners makes listeners of n descriptors, all or none.
+// fileListeners turns n descriptors into listeners, all or none.
 func fileListeners(first, n int) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for fd := first; fd < first+n; fd++ {
@@ -164,7 +169,8 @@ func fileListeners(first, n int) ([]net.Listener, error) {
 			for _, l := range listeners {
 				l.Close()
 			}
-			return nil, fmt.Errorf("listen on socket %d from systemd: %w\n  the unit must be a stream socket with Accept=no", fd, cause(err))
+			return nil, fmt.Errorf("listen on socket %d from systemd: %w\n"+
+				"  the unit must be a stream socket with Accept=no", fd, errnoOf(err))
 		}
 		listeners = append(listeners, l)
 	}

@@ -11,17 +11,17 @@ import (
 	"testing"
 )
 
-func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
+func TestListenRejectsBadAddresses(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	inUse, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	defer inUse.Close()
 	cases := []struct{ name, spec, want string }{
 		{"nothing", "", "unknown kind"},
 		{"no kind", "127.0.0.1:9000", "unknown kind"},
@@ -32,12 +32,12 @@ func TestListenRefusesAddressesThatWouldSurprise(t *testing.T) {
 		{"no path", "unix:", "not a path"},
 		{"an abstract socket", "unix:@dockerauth", "not a path"},
 		{"a path that is too long", "unix:/" + strings.Repeat("a", maxSocketPath), "longer than 107"},
-		{"a file in the way", "unix:" + file, "something else"},
-		{"a folder in the way", "unix:" + dir, "something else"},
+		{"a file with that name", "unix:" + file, "something else"},
+		{"a folder with that name", "unix:" + dir, "something else"},
 		{"a folder that is missing", "unix:" + filepath.Join(dir, "no", "s"), "no such file"},
-		{"a port that is none", "tcp:127.0.0.1:99999", "PORT a number from 1 to 65535"},
+		{"a port that is out of range", "tcp:127.0.0.1:99999", "PORT a number from 1 to 65535"},
 		{"an address of another machine", "tcp:192.0.2.1:9000", "must be an address of this machine"},
-		{"a port that is taken", "tcp:" + taken.Addr().String(), "choose another port"},
+		{"a port that is taken", "tcp:" + inUse.Addr().String(), "choose another port"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestListenMakesASocketForOwnerAndGroup(t *testing.T) {
 	}
 }
 
-func TestListenReplacesADeadSocket(t *testing.T) {
+func TestListenReplacesAStaleSocket(t *testing.T) {
 	path := socket(t)
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -98,7 +98,7 @@ func TestListenReplacesADeadSocket(t *testing.T) {
 	c.Close()
 }
 
-func TestListenLeavesALiveSocketAlone(t *testing.T) {
+func TestListenKeepsASocketInUse(t *testing.T) {
 	path := socket(t)
 	live, err := Listen("unix:" + path)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestListenLeavesALiveSocketAlone(t *testing.T) {
 	}
 }
 
-func TestListenLeavesASocketOfAnotherTypeAlone(t *testing.T) {
+func TestListenKeepsASocketOfAnotherType(t *testing.T) {
 	path := socket(t)
 	log, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -131,7 +131,7 @@ func TestListenLeavesASocketOfAnotherTypeAlone(t *testing.T) {
 	}
 }
 
-func TestDetectTellsTheDoorsApart(t *testing.T) {
+func TestDetectTellsTheFrontendsApart(t *testing.T) {
 	dir := socket(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir})
 	if err != nil {
@@ -164,25 +164,27 @@ func TestDetectTellsTheDoorsApart(t *testing.T) {
 		name string
 		fd0  *os.File
 		env  map[string]string
-		want Door
+		want Frontend
 	}{
-		{"a listening socket is FastCGI", listening, nil, DoorFastCGI},
-		{"a listening socket is FastCGI even in a CGI environment", listening, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorFastCGI},
-		{"a connected socket is CGI, as under mod_cgid", connected, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, DoorCGI},
-		{"a pipe is CGI, with a method alone", pipe, map[string]string{"REQUEST_METHOD": "GET"}, DoorCGI},
-		{"a connected socket without variables is nothing", connected, nil, DoorNone},
-		{"a pipe without variables is nothing", pipe, nil, DoorNone},
+		{"a listening socket is FastCGI", listening, nil, FrontendFastCGI},
+		{"a listening socket is FastCGI even in a CGI environment", listening,
+			map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"}, FrontendFastCGI},
+		{"a connected socket is CGI, as under mod_cgid", connected, map[string]string{"GATEWAY_INTERFACE": "CGI/1.1"},
+			FrontendCGI},
+		{"a pipe is CGI, with a method alone", pipe, map[string]string{"REQUEST_METHOD": "GET"}, FrontendCGI},
+		{"a connected socket without variables is a command line", connected, nil, FrontendNone},
+		{"a pipe without variables is a command line", pipe, nil, FrontendNone},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			if got := Detect(c.fd0.Fd(), func(name string) string { return c.env[name] }); got != c.want {
-				t.Errorf("door %d, want %d", got, c.want)
+				t.Errorf("front end %d, want %d", got, c.want)
 			}
 		})
 	}
-	t.Run("a closed descriptor is nothing", func(t *testing.T) {
-		if got := Detect(^uintptr(0)>>1, func(string) string { return "" }); got != DoorNone {
-			t.Errorf("door %d", got)
+	t.Run("a closed descriptor is a command line", func(t *testing.T) {
+		if got := Detect(^uintptr(0)>>1, func(string) string { return "" }); got != FrontendNone {
+			t.Errorf("front end %d", got)
 		}
 	})
 }
@@ -203,7 +205,7 @@ func TestFastCGIOnStandardInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeFastCGI, l, teller)
+	run(t, ServeFastCGI, l, echo)
 	nc, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -211,13 +213,13 @@ func TestFastCGIOnStandardInput(t *testing.T) {
 	c := newClient(t, nc)
 	defer c.Close()
 	c.get(1, false, "/x")
-	if s := c.reply(1).sighting(t); s.Path != "/x" {
+	if s := c.reply(1).echoed(t); s.Path != "/x" {
 		t.Errorf("path %q", s.Path)
 	}
 	<-c.gone
 }
 
-func TestStandardInputThatIsNoSocketIsAnError(t *testing.T) {
+func TestStandardInputThatIsNotASocketIsAnError(t *testing.T) {
 	f, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -228,14 +230,14 @@ func TestStandardInputThatIsNoSocketIsAnError(t *testing.T) {
 	}
 }
 
-func TestSystemdSocketsMeantForOthersAreLeftAlone(t *testing.T) {
+func TestSystemdSocketsOfOtherProcessesAreIgnored(t *testing.T) {
 	cases := []struct {
 		name, pid, fds string
 		fails          bool
 	}{
 		{"no variables", "", "", false},
 		{"another process", "1", "1", false},
-		{"a pid that is none", "self", "1", false},
+		{"a pid that is not a number", "self", "1", false},
 		{"no number", "42", "", true},
 		{"a negative number", "42", "-1", true},
 		{"too many", "42", "65", true},
@@ -252,8 +254,8 @@ func TestSystemdSocketsMeantForOthersAreLeftAlone(t *testing.T) {
 	}
 }
 
-// systemdChild is what the test binary does as a service with LISTEN_FDS: it
-// says what it got and whether a child of its own would get it too.
+// systemdChild is what the test binary does as a service with LISTEN_FDS: it prints its sockets and
+// how many of them a child would inherit.
 func systemdChild() int {
 	env := map[string]string{"LISTEN_PID": strconv.Itoa(os.Getpid()), "LISTEN_FDS": os.Getenv("FDS")}
 	listeners, err := SystemdListeners(func(name string) string { return env[name] }, os.Getpid())
@@ -271,7 +273,7 @@ func systemdChild() int {
 	return 0
 }
 
-func TestSystemdSocketsAreTakenAndNotPassedOn(t *testing.T) {
+func TestSystemdSocketsAreUsedAndNotInherited(t *testing.T) {
 	var files []*os.File
 	var want string
 	for range 2 {
@@ -307,7 +309,7 @@ func TestSystemdSocketsAreTakenAndNotPassedOn(t *testing.T) {
 func runSystemdChild(t *testing.T, fds string, files []*os.File) string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=systemd", "FDS="+fds, noRaceNap)
+	cmd.Env = append(os.Environ(), childEnv+"=systemd", "FDS="+fds, noRaceDelay)
 	cmd.ExtraFiles = files
 	out, err := cmd.Output()
 	if err != nil {

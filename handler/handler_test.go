@@ -32,8 +32,8 @@ type people struct{ asked []string }
 func (p *people) Authenticate(_ context.Context, l Login) (Account, error) {
 	user := l.User
 	p.asked = append(p.asked, "password "+user+" "+l.Remote)
-	if l.Still != nil {
-		if err := l.Still(); err != nil {
+	if l.Recheck != nil {
+		if err := l.Recheck(); err != nil {
 			return Account{}, err
 		}
 	}
@@ -507,7 +507,7 @@ func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
 			f := newFixture()
 			var all []string
 			f.handler.Observe = func(outcome string, took time.Duration) { all = append(all, fmt.Sprint(outcome, " ", took)) }
-			f.handler.Endpoint.Guard = &notes{no: tt.no}
+			f.handler.Endpoint.Throttle = &notes{no: tt.no}
 			f.handler.Log = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: level}))
 			f.do(tt.request.Clone(tt.request.Context()))
 			if len(all) != 1 || all[0] != tt.outcome+" 0s" {

@@ -40,8 +40,9 @@ func (r Request) hasCredentials() bool {
 type Login struct {
 	User     string
 	Password Secret
-	Remote   string       // the client's address
-	Still    func() error // asked before PAM is, when the login has waited: its error ends it. nil = nothing to ask
+	Remote   string // the client's address
+	// Recheck is called before PAM is asked, after the login has waited: its error ends the login. nil = nothing to check.
+	Recheck func() error
 }
 
 // Response is what a granted request is answered with.

@@ -41,10 +41,10 @@ const (
 	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
 )
 
-// Endpoint answers token requests. All fields but Guard, Blacklist and Policy must be set.
+// Endpoint answers token requests. All fields but Throttle, Blacklist and Policy must be set.
 type Endpoint struct {
 	Authenticator Authenticator
-	Guard         Guard // nil = none
+	Throttle      Throttle // nil = none
 	Signer        Signer
 	Audiences     []string         // the services that tokens are issued for
 	Blacklist     access.Blacklist // asked about the name that the client sent, and the one that PAM gave back
@@ -110,14 +110,14 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 		return Account{}, nil
 	}
 	if req.Grant == GrantPassword {
-		return e.guarded(ctx, req, func(still func() error) (Account, error) { return e.decide(ctx, req, still) })
+		return e.checkPassword(ctx, req)
 	}
 	return e.decide(ctx, req, nil)
 }
 
 // decide asks whether the credentials are good and the account may come in.
-func (e *Endpoint) decide(ctx context.Context, req Request, still func() error) (Account, error) {
-	account, err := e.ask(ctx, req, still)
+func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error) (Account, error) {
+	account, err := e.ask(ctx, req, recheck)
 	if err != nil {
 		return Account{}, err
 	}
@@ -131,7 +131,7 @@ func (e *Endpoint) decide(ctx context.Context, req Request, still func() error) 
 	return account, nil
 }
 
-func (e *Endpoint) ask(ctx context.Context, req Request, still func() error) (Account, error) {
+func (e *Endpoint) ask(ctx context.Context, req Request, recheck func() error) (Account, error) {
 	if req.Grant == GrantRefresh {
 		return e.askRefresh(ctx, req)
 	}
@@ -141,7 +141,7 @@ func (e *Endpoint) ask(ctx context.Context, req Request, still func() error) (Ac
 	if !validPassword(req.Password.Reveal()) {
 		return Account{}, refuse("the password is empty, too long or holds a NUL")
 	}
-	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, still})
+	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
 }
 
 // askRefresh lets the bearer of a refresh token in if the account would still

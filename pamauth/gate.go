@@ -46,8 +46,8 @@ func (g *gate) Hold(ctx context.Context, l Login) (Account, error) {
 	}
 	began := time.Now()
 	defer func() { h.leave(time.Since(began)) }()
-	if l.Still != nil {
-		if err := l.Still(); err != nil {
+	if l.Recheck != nil {
+		if err := l.Recheck(); err != nil {
 			return Account{}, err
 		}
 	}

@@ -117,7 +117,7 @@ func TestALoginIsAskedWhetherItStillMay(t *testing.T) {
 		locked, asked := errors.New("locked meanwhile"), false
 		answer := make(chan error, 1)
 		go func() {
-			_, err := c.Hold(t.Context(), Login{User: "second", Still: func() error { asked = true; return locked }})
+			_, err := c.Hold(t.Context(), Login{User: "second", Recheck: func() error { asked = true; return locked }})
 			answer <- err
 		}()
 		synctest.Wait()
@@ -128,7 +128,7 @@ func TestALoginIsAskedWhetherItStillMay(t *testing.T) {
 		if err := <-answer; !errors.Is(err, locked) || len(s.began) != 0 {
 			t.Errorf("got %v, %d conversations", err, len(s.began))
 		}
-		come(t, c, Login{User: "third", Still: func() error { return nil }})
+		come(t, c, Login{User: "third", Recheck: func() error { return nil }})
 		if got := <-s.began; got != "third" {
 			t.Errorf("%s began", got)
 		}

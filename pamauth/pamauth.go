@@ -34,9 +34,9 @@ type Login struct {
 	AccountOnly bool
 	// Groups asks for the account's Unix groups as well.
 	Groups bool
-	// Still is asked by a Gate when the login's turn has come: much may have happened while it waited. Its error, as it is, ends the login then, and
+	// Recheck is asked by a Gate when the login's turn has come: much may have happened while it waited. Its error, as it is, ends the login then, and
 	// PAM is not asked. nil means nothing to ask. Logins that are equal but for this share the answer of the first.
-	Still func() error
+	Recheck func() error
 }
 
 // Account is who PAM says logged in.

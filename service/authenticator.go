@@ -17,7 +17,7 @@ type authenticator struct {
 }
 
 func (a authenticator) Authenticate(ctx context.Context, l handler.Login) (handler.Account, error) {
-	return a.hold(ctx, pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote, Still: l.Still})
+	return a.hold(ctx, pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote, Recheck: l.Recheck})
 }
 
 func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (handler.Account, error) {
@@ -30,7 +30,7 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	switch {
 	case err == nil:
 		return handler.Account{Name: account.Name, Groups: Groups(account.Groups)}, nil
-	case errors.As(err, new(*handler.Throttled)):
+	case errors.As(err, new(*handler.Throttled)), errors.Is(err, handler.ErrRefused):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
 		return handler.Account{}, verdict{handler.ErrRefused, err}

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,35 +23,50 @@ const maxTallies = 100_000
 // longer than a person minds.
 const failureDelay = time.Second
 
-// guard speaks handler's language towards the handler and throttle's towards the throttle.
+// guard translates between handler and throttle.
 type guard struct{ *throttle.Throttle }
 
-func (g guard) Begin(user string, password handler.Secret, remote string) (handler.Attempt, error) {
-	attempt, err := g.Throttle.Begin(user, password.Reveal(), remote)
-	var locked *throttle.Locked
-	switch {
-	case err == nil:
-		return guarded{attempt}, nil
-	case errors.As(err, &locked):
-		return nil, throttled(locked)
-	default:
-		return nil, verdict{handler.ErrRefused, err}
+func (g guard) Begin(ctx context.Context, user string, password handler.Secret, remote string) (handler.Attempt, error) {
+	a, err := g.Throttle.Begin(ctx, user, password.Reveal(), remote)
+	if err != nil {
+		return nil, throttleError(err)
 	}
+	return attempt{a}, nil
 }
 
-// guarded is throttle's attempt in handler's words.
-type guarded struct{ *throttle.Attempt }
+// attempt is throttle's attempt in handler's words.
+type attempt struct{ *throttle.Attempt }
 
-func (g guarded) Still() error {
-	var locked *throttle.Locked
-	if errors.As(g.Attempt.Still(), &locked) {
-		return throttled(locked)
+func (a attempt) Answer() (account handler.Account, ok bool) {
+	b := a.Attempt.Answer()
+	return account, b != nil && json.Unmarshal(b, &account) == nil
+}
+
+func (a attempt) Succeed(account handler.Account) {
+	b, _ := json.Marshal(account) // names and numbers: this cannot fail
+	a.Attempt.Succeed(b)
+}
+
+func (a attempt) Recheck() error {
+	if err := a.Attempt.Recheck(); err != nil {
+		return throttleError(err)
 	}
 	return nil
 }
 
-func throttled(l *throttle.Locked) error {
-	return &handler.Throttled{After: l.After, Cause: l.Error()}
+// throttleError is throttle's error in handler's words.
+func throttleError(err error) error {
+	var locked *throttle.Locked
+	switch {
+	case errors.As(err, &locked):
+		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
+	case errors.Is(err, throttle.ErrRepeated):
+		return verdict{handler.ErrRefused, err}
+	case errors.Is(err, throttle.ErrUnanswered):
+		return verdict{handler.ErrUnavailable, err}
+	default: // the client has gone while it waited
+		return verdict{handler.ErrBusy, err}
+	}
 }
 
 // tallies are where a door keeps count of refused passwords.
@@ -116,7 +133,7 @@ func reportState(log *slog.Logger, err error) {
 }
 
 // newGuard is nil where there is nowhere to count.
-func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guard, error) {
+func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Throttle, error) {
 	records, err := where(cfg, log)
 	if records == nil || err != nil {
 		return nil, err
@@ -127,6 +144,8 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Guar
 	}
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
 	file := stateOf(cfg.Path)
-	epoch := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
-	return guard{&throttle.Throttle{Store: records, Secret: secret, Epoch: epoch, Delay: failureDelay, Report: report}}, nil
+	version := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
+	return guard{&throttle.Throttle{
+		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout, Report: report,
+	}}, nil
 }

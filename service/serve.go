@@ -78,11 +78,11 @@ func FindConfig() (string, error) {
 
 // IsFastCGISocket reports that a web server has handed over a socket as fd 0.
 func IsFastCGISocket(stdin *os.File) bool {
-	return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.DoorFastCGI
+	return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.FrontendFastCGI
 }
 
 // IsCGI reports that a web server has started this process as a CGI program.
-func IsCGI(stdin *os.File) bool { return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.DoorCGI }
+func IsCGI(stdin *os.File) bool { return gateway.Detect(stdin.Fd(), os.Getenv) == gateway.FrontendCGI }
 
 // FastCGISocket serves the socket that mod_fcgid or spawn-fcgi hands over as fd 0, with the
 // configuration at path; "" = where FindConfig finds it. A web server restarts a program that ends

@@ -20,13 +20,13 @@ import (
 )
 
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
-// and limits of its front end before it. guard may be nil.
-func NewHandler(cfg *config.Config, conversation pamauth.Conversation, guard handler.Guard,
+// and limits of its front end before it. throttle may be nil.
+func NewHandler(cfg *config.Config, conversation pamauth.Conversation, throttle handler.Throttle,
 	log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, WantsGroups(cfg)},
-			Guard:         guard,
+			Throttle:      throttle,
 			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,

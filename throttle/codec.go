@@ -2,53 +2,62 @@ package throttle
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
 // A record in the store:
 //
-//	version (1 byte) minute (8) counts (2 each) strikes (1) until (8) good (8) since (8) failed (1) latest (16)
-//	{ mark (16) at (8) refused (1) repeats (1) under (2) }
+//	version (1 byte) minute (8) counts (2 each) lockLevel (1) lockedUntil (8) lastSuccess (8)
+//	distinctSince (8) distinctFailures (1) lastFailedTag (16)
+//	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
 // where times are milliseconds since 1970, 0 = never.
 
 const (
-	codecVersion = 3
+	codecVersion = 4
 	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 16
-	passwordLen  = 16 + 8 + 1 + 1 + 2
-	maxSeen      = 16 // more than the limits let there be
+	passwordLen  = 16 + 8 + 8 + 8 + 1 + 1 + 8 + 1
+	maxRecent    = 16 // more than may be in flight
 )
 
 // encode returns nil for a record that says nothing.
 func (r *record) encode() []byte {
-	if r.refusals() == 0 && r.strikes == 0 && r.good.IsZero() && r.failed == 0 && len(r.seen) == 0 {
+	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.distinctFailures == 0 && len(r.recent) == 0 {
 		return nil
 	}
-	seen := r.seen
-	if len(seen) > maxSeen {
-		seen = seen[len(seen)-maxSeen:]
-	}
-	b := make([]byte, 0, headLen+len(seen)*passwordLen)
+	r.trim()
+	b := make([]byte, 0, headLen+len(r.recent)*passwordLen)
 	b = append(b, codecVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.minute))
 	for _, c := range r.counts {
 		b = binary.BigEndian.AppendUint16(b, c)
 	}
-	b = append(b, r.strikes)
-	b = appendTime(b, r.until)
-	b = appendTime(b, r.good)
-	b = append(appendTime(b, r.since), r.failed)
-	b = append(b, r.latest[:]...)
-	for _, p := range seen {
-		b = append(b, p.mark[:]...)
+	b = append(b, r.lockLevel)
+	b = appendTime(b, r.lockedUntil)
+	b = appendTime(b, r.lastSuccess)
+	b = append(appendTime(b, r.distinctSince), r.distinctFailures)
+	b = append(b, r.lastFailedTag[:]...)
+	for _, p := range r.recent {
+		b = append(b, p.tag[:]...)
 		b = appendTime(b, p.at)
-		b = append(b, flag(p.refused), p.repeats)
-		b = binary.BigEndian.AppendUint16(b, p.under)
+		b = binary.BigEndian.AppendUint64(b, p.owner)
+		b = appendTime(b, p.lease)
+		b = append(b, flag(p.awaited), byte(p.outcome))
+		b = append(appendTime(b, p.ended), p.repeats)
 	}
 	return b
 }
 
-// decode takes what is no record of this version for none: it counts anew, and the store says itself when it is damaged.
+// trim drops the oldest passwords that nobody checks when there are too many.
+func (r *record) trim() {
+	for len(r.recent) > maxRecent {
+		i := max(0, slices.IndexFunc(r.recent, func(p password) bool { return p.owner == 0 }))
+		r.recent = slices.Delete(r.recent, i, i+1)
+	}
+}
+
+// decode takes anything but a record of this version for none. Its count starts again at zero.
 func decode(b []byte) record {
 	if len(b) < headLen || b[0] != codecVersion || (len(b)-headLen)%passwordLen != 0 {
 		return record{}
@@ -59,15 +68,18 @@ func decode(b []byte) record {
 		r.counts[i] = binary.BigEndian.Uint16(b)
 		b = b[2:]
 	}
-	r.strikes, r.until, r.good, r.since, r.failed, b = b[0], timeOf(b[1:]), timeOf(b[9:]), timeOf(b[17:]), b[25], b[26:]
-	r.latest, b = mark(b[:16]), b[16:]
+	r.lockLevel, r.lockedUntil, r.lastSuccess = b[0], timeOf(b[1:]), timeOf(b[9:])
+	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b[17:]), b[25], passwordTag(b[26:]), b[42:]
 	for ; len(b) > 0; b = b[passwordLen:] {
-		r.seen = append(r.seen, password{mark: mark(b[:16]), at: timeOf(b[16:]), refused: b[24] != 0, repeats: b[25], under: binary.BigEndian.Uint16(b[26:])})
+		r.recent = append(r.recent, password{
+			tag: passwordTag(b), at: timeOf(b[16:]), owner: binary.BigEndian.Uint64(b[24:]), lease: timeOf(b[32:]),
+			awaited: b[40] != 0, outcome: outcome(b[41]), ended: timeOf(b[42:]), repeats: b[50],
+		})
 	}
 	return r
 }
 
-// expires is when nothing of r matters any more.
+// expires is when nothing of r matters any longer.
 func (r *record) expires(now time.Time) time.Time {
 	latest := now
 	after := func(t time.Time, d time.Duration) {
@@ -75,20 +87,20 @@ func (r *record) expires(now time.Time) time.Time {
 			latest = t
 		}
 	}
-	if r.refusals() > 0 {
+	if r.failures() > 0 || slices.ContainsFunc(r.recent, func(p password) bool { return p.owner != 0 }) {
 		after(now, buckets*bucket)
 	}
-	if r.strikes > 0 {
-		after(r.until, quiet)
+	if r.lockLevel > 0 {
+		after(r.lockedUntil, lockDecay)
 	}
-	if !r.good.IsZero() {
-		after(r.good, known)
+	if !r.lastSuccess.IsZero() {
+		after(r.lastSuccess, trustWindow)
 	}
-	if r.failed > 0 {
-		after(r.since, pardonsTime)
+	if r.distinctFailures > 0 {
+		after(r.distinctSince, distinctWindow)
 	}
-	if len(r.seen) > 0 {
-		after(now, memory)
+	if len(r.recent) > 0 {
+		after(now, repeatWindow)
 	}
 	return latest
 }

@@ -9,11 +9,19 @@ import (
 // Any bytes: what is read is what would be written again, and advancing never leaves a lock or a count beyond the bounds.
 func FuzzRecord(f *testing.F) {
 	now := time.UnixMilli(1_767_323_045_678)
-	full := record{minute: now.Unix() / 60, strikes: 3, until: now.Add(time.Minute), good: now.Add(-time.Hour), since: now.Add(-time.Minute), failed: 9, latest: mark{9}, seen: []password{
-		{mark: mark{1, 2, 3}, at: now, refused: true, repeats: 7, under: 3}, {mark: mark{4}, at: now.Add(-time.Second), under: 1},
-	}}
+	full := record{
+		minute: now.Unix() / 60, lockLevel: 3, lockedUntil: now.Add(time.Minute), lastSuccess: now.Add(-time.Hour),
+		distinctSince: now.Add(-time.Minute), distinctFailures: 9, lastFailedTag: passwordTag{9},
+		recent: []password{
+			{tag: passwordTag{1, 2, 3}, at: now, outcome: failed, ended: now, repeats: 7},
+			{tag: passwordTag{4}, at: now.Add(-time.Second), owner: 77, lease: now.Add(time.Second), awaited: true},
+		},
+	}
 	full.counts[0], full.counts[10] = 4, 65535
-	seeds := [][]byte{full.encode(), (&record{strikes: 1}).encode(), {}, {codecVersion}, bytes.Repeat([]byte{0xff}, headLen), bytes.Repeat([]byte{codecVersion}, headLen+passwordLen)}
+	seeds := [][]byte{
+		full.encode(), (&record{lockLevel: 1}).encode(), {}, {codecVersion},
+		bytes.Repeat([]byte{0xff}, headLen), bytes.Repeat([]byte{codecVersion}, headLen+passwordLen),
+	}
 	if len(seeds) == 0 || len(seeds[0]) != headLen+2*passwordLen {
 		f.Fatal("the seeds are not what they should be")
 	}
@@ -29,16 +37,16 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 		r.advance(now)
-		if r.until.After(now.Add(longestLock)) || r.good.After(now) {
-			t.Fatalf("locked until %s, good %s", r.until, r.good)
+		if r.lockedUntil.After(now.Add(longestLock)) || r.lastSuccess.After(now) {
+			t.Fatalf("locked until %s, last success %s", r.lockedUntil, r.lastSuccess)
 		}
-		for _, p := range r.seen {
-			if now.Sub(p.at).Abs() >= memory {
+		for _, p := range r.recent {
+			if now.Sub(p.at).Abs() >= repeatWindow && now.Sub(p.ended).Abs() >= answerWindow && p.owner == 0 {
 				t.Fatalf("remembers %s", p.at)
 			}
 		}
-		r.count(now, now, pairLimit)
-		if n := r.expires(now).Sub(now); n < 0 || n > known {
+		r.count(now, now, userAddrLimit)
+		if n := r.expires(now).Sub(now); n < 0 || n > trustWindow {
 			t.Fatalf("kept for %s", n)
 		}
 	})

@@ -8,41 +8,56 @@ import (
 	"strings"
 )
 
-// keys are the names of the records of one attempt, and the mark of its password. All of them are keyed hashes: the store knows neither
-// who nor from where, and without the secret nothing in it can be tried out.
+// keys name the records of one attempt, and its password. All are keyed hashes: the store knows neither
+// users nor addresses, and without the secret no guess can be tried on it.
 type keys struct {
-	pair, service string
-	places        []placeKey // none = the address is unknown
-	mark          mark
+	users   []userKey    // the user at the address, and in the address's network
+	around  []networkKey // the address and its network; none = the address is unknown
+	service string
+	tag     passwordTag
+	answer  string // where a success is kept for other processes
+	seal    []byte // encrypts that answer
 }
 
-// placeKey is a place that the client is in, and how much is too much from there.
-type placeKey struct {
+// userKey is a record of the user, and how many failures are too many in it.
+type userKey struct {
 	key   string
 	limit limit
 }
 
-// mark stands for a password of a pair: 128 bits, since a password that is taken for another would be refused though it is right.
-type mark [16]byte
+// networkKey is a record of an address or a network, and how many failures are too many from there.
+type networkKey struct {
+	key   string
+	limit limit
+}
+
+// passwordTag stands for a password of a user at an address. It has 128 bits: a password taken for
+// another would be refused although it is right.
+type passwordTag [16]byte
 
 func (t *Throttle) keysOf(user, password, remote string) keys {
-	place := placeOf(remote)
-	// A password is remembered under the name as it was sent: what was refused to "Alice" may be right for "alice".
-	k := keys{pair: t.keyed("pair", spelling(user), place), service: t.keyed("service")}
-	if place != "" {
-		k.places = append(k.places, placeKey{t.keyed("address", place), addressLimit})
+	address, network := addressOf(remote), networkOf(remote)
+	name := canonicalUser(user)
+	k := keys{service: t.keyed("service"), users: []userKey{{t.keyed("user", name, address), userAddrLimit}}}
+	if address != "" {
+		k.around = append(k.around, networkKey{t.keyed("address", address), addressLimit})
 	}
-	if network := networkOf(remote); network != "" {
-		k.places = append(k.places, placeKey{t.keyed("network", network), networkLimit})
+	if network != "" {
+		k.users = append(k.users, userKey{t.keyed("user in network", name, network), userNetworkLimit})
+		k.around = append(k.around, networkKey{t.keyed("network", network), networkLimit})
 	}
-	copy(k.mark[:], t.keyed("mark", t.Epoch, user, place, password))
+	// The name goes in as sent: what failed for "Alice" may be right for "alice".
+	copy(k.tag[:], t.keyed("password", t.ConfigVersion, user, address, password))
+	k.answer = t.keyed("answer", string(k.tag[:]))
+	k.seal = t.mac("seal", user, remote, password)
 	return k
 }
 
-// spelling is the same for whatever a directory might take for one name, so that no spelling has tries of its own: case, spaces, a domain before
-// or behind the name. What LDAP overlooks beyond that (RFC 4518: wide letters, invisible ones, ligatures …) takes tables to undo, so all names with
-// other than ASCII letters are one. Two people who share their tries by this share them at one address only.
-func spelling(user string) string {
+// canonicalUser is the same for all spellings that a directory might take for one name, so that no
+// spelling has tries of its own: case, spaces, a domain before or behind the name. LDAP ignores
+// more (RFC 4518: wide letters, invisible ones, ligatures), and undoing that takes tables. So all
+// names with non-ASCII letters are one here: they share their tries, at one address only.
+func canonicalUser(user string) string {
 	name := user[strings.LastIndexByte(user, '\\')+1:]
 	if bare, _, _ := strings.Cut(name, "@"); bare != "" {
 		name = bare
@@ -55,8 +70,11 @@ func spelling(user string) string {
 	return strings.ToLower(strings.Join(strings.Fields(name), " "))
 }
 
-// keyed is unambiguous whatever the words hold: each goes in behind its length.
-func (t *Throttle) keyed(words ...string) string {
+// keyed is 16 bytes that stand for the words.
+func (t *Throttle) keyed(words ...string) string { return string(t.mac(words...)[:16]) }
+
+// mac is unambiguous whatever the words hold: each goes in behind its length.
+func (t *Throttle) mac(words ...string) []byte {
 	h := hmac.New(sha256.New, t.Secret)
 	for _, w := range words {
 		var length [8]byte
@@ -64,15 +82,15 @@ func (t *Throttle) keyed(words ...string) string {
 		h.Write(length[:])
 		h.Write([]byte(w))
 	}
-	return string(h.Sum(nil)[:16])
+	return h.Sum(nil)
 }
 
-// placeOf is what counts as one address: in IPv6 everybody has at least 2^64.
-func placeOf(remote string) string {
+// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that many.
+func addressOf(remote string) string {
 	addr, ok := parse(remote)
 	switch {
 	case !ok:
-		return remote // whatever the web server calls it
+		return remote // as the web server names it
 	case addr.Is4():
 		return addr.String()
 	}
@@ -80,7 +98,7 @@ func placeOf(remote string) string {
 	return prefix.String()
 }
 
-// networkOf is what one customer may have; "" for IPv4, where it is a single address.
+// networkOf is the /48 that one customer may have; "" for IPv4, where that is a single address.
 func networkOf(remote string) string {
 	addr, ok := parse(remote)
 	if !ok || addr.Is4() {
@@ -96,12 +114,12 @@ func parse(remote string) (netip.Addr, bool) {
 		return addr, false
 	}
 	addr = addr.Unmap().WithZone("")
-	if translated.Contains(addr) {
+	if nat64.Contains(addr) {
 		b := addr.As16()
 		addr = netip.AddrFrom4([4]byte(b[12:]))
 	}
 	return addr, true
 }
 
-// translated is where NAT64 puts the clients that have IPv4 (RFC 6052 §2.1): all of them in one /64.
-var translated = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x00, 0x64, 0xff, 0x9b}), 96)
+// nat64 holds clients with IPv4 behind a translator (RFC 6052 §2.1), all of them in one /64.
+var nat64 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x00, 0x64, 0xff, 0x9b}), 96)

@@ -6,30 +6,45 @@ import (
 	"time"
 )
 
-// record is what is known of a pair, an address or the service.
+// record is what is known of a user at an address, an address, a network or the service.
 type record struct {
-	minute  int64           // since 1970: that of counts[0]
-	counts  [buckets]uint16 // refusals in that minute, in the one before it, …
-	strikes uint8           // locks in a row
-	until   time.Time       // locked; stays after it is over, to tell how long ago that was
-	good    time.Time       // the last login
-	since   time.Time       // the first of these refusals, which no login clears
-	failed  uint8           // of a pair: refusals since then, of a password other than the one before
-	latest  mark            // of a pair: the password of the last of them
-	seen    []password      // of a pair: of the last minute
+	minute      int64           // since 1970: that of counts[0]
+	counts      [buckets]uint16 // failures in that minute, in the one before it, …
+	lockLevel   uint8           // locks in a row
+	lockedUntil time.Time       // kept after its end, to tell how long ago that was
+	lastSuccess time.Time
+
+	// Only records of a user have the rest. No success clears the distinct failures.
+	distinctSince    time.Time // the first of them
+	distinctFailures uint8     // failures since then, each with another password than the one before
+	lastFailedTag    passwordTag
+	recent           []password // shown in the last minute
 }
 
-// password is one that was tried.
+// password is one that was shown.
 type password struct {
-	mark    mark
+	tag     passwordTag
 	at      time.Time // when it was first shown
-	refused bool
-	under   uint16 // how many attempts with it are under way
-	repeats uint8  // since it was refused
+	owner   uint64    // the attempt that checks it now; 0 = none
+	lease   time.Time // when that attempt counts as dead
+	awaited bool      // attempts of other processes wait for the answer
+	outcome outcome   // of the last check
+	ended   time.Time // when that was known
+	repeats uint8     // how often it was shown since it failed
 }
 
-// advance makes r what it is now: what has been long enough ago is forgotten. The clock is the machine's and may be set: what comes from
-// the future is forgotten as well, and no lock goes on for more than the longest.
+// outcome is how a check of a password ended.
+type outcome uint8
+
+const (
+	unknown outcome = iota // no check has ended
+	succeeded
+	failed
+	unanswered // PAM was asked, and gave no answer
+)
+
+// advance brings r to the present: what is long enough ago is forgotten. The clock of the machine
+// may be set: what comes from the future is forgotten too, and no lock exceeds the longest.
 func (r *record) advance(now time.Time) {
 	minute := now.Unix() / 60
 	past := minute - r.minute
@@ -40,29 +55,40 @@ func (r *record) advance(now time.Time) {
 		copy(r.counts[past:], r.counts[:])
 		clear(r.counts[:past])
 	}
-	if past != -1 || r.refusals() == 0 { // a minute that was set back by a little goes on
+	if past != -1 || r.failures() == 0 { // a clock that was set back a little continues its minute
 		r.minute = minute
 	}
-	if latest := now.Add(longestLock); r.until.After(latest) {
-		r.until = latest
+	if latest := now.Add(longestLock); r.lockedUntil.After(latest) {
+		r.lockedUntil = latest
 	}
-	if now.Sub(r.until) > quiet {
-		r.strikes, r.until = 0, time.Time{}
+	if now.Sub(r.lockedUntil) > lockDecay {
+		r.lockLevel, r.lockedUntil = 0, time.Time{}
 	}
-	if r.good.After(now) {
-		r.good = now
+	if r.lastSuccess.After(now) {
+		r.lastSuccess = now
 	}
-	if now.Sub(r.good) > known {
-		r.good = time.Time{}
+	if now.Sub(r.lastSuccess) > trustWindow {
+		r.lastSuccess = time.Time{}
 	}
-	if now.Sub(r.since).Abs() >= pardonsTime {
-		r.since, r.failed, r.latest = time.Time{}, 0, mark{}
+	if now.Sub(r.distinctSince).Abs() >= distinctWindow {
+		r.distinctSince, r.distinctFailures, r.lastFailedTag = time.Time{}, 0, passwordTag{}
 	}
-	// Processes that take turns at a record have read the clock before theirs, so a little way ahead is not the future.
-	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return now.Sub(p.at).Abs() >= memory })
+	r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.isOver(now) })
 }
 
-func (r *record) refusals() int {
+// isOver keeps a password that is being checked until the end of that check has been counted. Processes
+// read the clock before they update a record, so a time shortly ahead is no future.
+func (p *password) isOver(now time.Time) bool {
+	switch {
+	case p.owner != 0:
+		return now.Sub(p.at).Abs() >= buckets*bucket
+	case p.outcome == succeeded:
+		return now.Sub(p.ended).Abs() >= answerWindow
+	}
+	return now.Sub(p.at).Abs() >= repeatWindow
+}
+
+func (r *record) failures() int {
 	n := 0
 	for _, c := range r.counts {
 		n += int(c)
@@ -70,155 +96,204 @@ func (r *record) refusals() int {
 	return n
 }
 
-// admit says whether a password may be checked, and notes it as under way. A refusal is kept from its client for delay, and until then nothing
-// here tells it from a password that PAM still looks at.
-func (r *record) admit(m mark, now time.Time, around around, delay time.Duration) error {
-	if i := r.find(m); i >= 0 && (!r.until.After(now) || now.Sub(r.seen[i].at) < delay) {
-		return r.repeat(&r.seen[i], now, delay)
+// claim makes an attempt the owner of a password's check, if no other attempt owns it and the limit
+// leaves a try. What is in flight counts as failed: a thousand guesses at once would otherwise all
+// find the count at zero.
+func (r *record) claim(a claim, lim limit) error {
+	p := r.find(a.tag)
+	if p != nil && p.owner != 0 {
+		p.awaited = true
+		return errWait
 	}
-	if err := r.locked(now, around); err != nil {
+	// Before its delay is over, a failure must look like a password that PAM is still checking.
+	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) || a.now.Sub(p.at) < a.delay) {
+		return r.repeat(p, a)
+	}
+	if err := r.locked(a.now, a.address); err != nil {
 		return err
 	}
-	if r.tries(pairLimit.under(around.siege)) <= 0 {
-		return &Locked{r.pending(now), "this user at this address, for what is under way,"}
+	if r.tries(a.tag, lim) <= 0 {
+		return &Locked{r.pending(a.now), "too many passwords in flight: this user at this address is locked"}
 	}
-	r.seen = append(r.seen, password{mark: m, at: now, under: 1})
+	if p == nil {
+		r.recent = append(r.recent, password{tag: a.tag})
+		p = &r.recent[len(r.recent)-1]
+	}
+	p.at, p.owner, p.lease, p.awaited = a.now, a.owner, a.now.Add(a.lease), false
 	return nil
 }
 
-// locked says whether the pair is locked, or its address for a pair that is not known there.
-func (r *record) locked(now time.Time, around around) error {
-	if r.until.After(now) {
-		return &Locked{r.until.Sub(now), "this user at this address"}
+// claim is one attempt's wish to check a password.
+type claim struct {
+	tag     passwordTag
+	owner   uint64
+	now     time.Time
+	lease   time.Duration
+	delay   time.Duration // for how long the client does not hear of a failure
+	address time.Time     // until when the address or its network is locked
+}
+
+// locked says whether the user is locked at this address, or the address for a user not known there.
+func (r *record) locked(now, address time.Time) error {
+	if r.lockedUntil.After(now) {
+		return &Locked{r.lockedUntil.Sub(now), "too many refused passwords: this user at this address is locked"}
 	}
-	if around.until.After(now) && !r.trusted() {
-		return &Locked{around.until.Sub(now), "this address"}
+	if address.After(now) && !r.isTrusted() {
+		return &Locked{address.Sub(now), "too many refused passwords: this address is locked"}
 	}
 	return nil
 }
 
-// trusted is a pair that has logged in lately, and is not one that somebody else guesses at beside it.
-func (r *record) trusted() bool { return !r.good.IsZero() && r.failed <= pardons }
-
-// repeat answers for a password that has been seen: one under way may be checked once more at the same time, for ten pulls begin at once.
-func (r *record) repeat(p *password, now time.Time, delay time.Duration) error {
+// repeat answers for a password that failed a moment ago.
+func (r *record) repeat(p *password, a claim) error {
 	switch {
-	case !p.refused && p.under < math.MaxUint16:
-		p.under++
-		return nil
-	case !p.refused:
-		return &Locked{r.pending(now), "this password for this user at this address"}
-	case now.Sub(p.at) < delay: // nothing is counted that only a refusal would bring about
-	case p.repeats < repeats:
+	case a.now.Sub(p.at) < a.delay: // counts nothing: the client cannot know yet that it failed
+	case p.repeats < maxRepeats:
 		p.repeats++
 	default:
-		return &Locked{p.at.Add(memory).Sub(now), "this password for this user at this address"}
+		return &Locked{p.at.Add(repeatWindow).Sub(a.now), "one refused password too many times: it is locked"}
 	}
 	return ErrRepeated
 }
 
-// tries is how many more passwords may be checked, should all of those under way be refused. With none under way it is one at least: a pair
-// that has used its tries up is locked, and a limit that has become lower locks with the next refusal.
-func (r *record) tries(l limit) int {
-	left := max(1, l.most(r.strikes)-r.refusals())
-	for _, p := range r.seen {
-		if p.under > 0 && !p.refused {
+// tries is how many more passwords may be checked, should all others in flight fail. With none in
+// flight it is at least one: a user who has used up all tries is locked, and a limit that has become lower
+// locks with the next failure.
+func (r *record) tries(tag passwordTag, l limit) int {
+	left := max(1, l.threshold(r.lockLevel)-r.failures())
+	for i := range r.recent {
+		if p := &r.recent[i]; p.tag != tag && (p.owner != 0 || p.outcome == unanswered) {
 			left--
 		}
 	}
 	return left
 }
 
-// pending is how long to wait for what is under way: as long as if it had been refused already.
+// pending is how long to wait for what is in flight: as long as if it had failed already.
 func (r *record) pending(now time.Time) time.Duration {
-	until := r.last(time.Time{}).Add(lock(int(r.strikes) + 1))
-	return max(turn, until.Sub(now))
+	until := r.lastShown(time.Time{}).Add(lockTime(int(r.lockLevel) + 1))
+	return max(minRetryAfter, until.Sub(now))
 }
 
-// last is when the last of the passwords in mind was first shown, or at if that is later.
-func (r *record) last(at time.Time) time.Time {
-	for _, p := range r.seen {
-		if p.at.After(at) {
-			at = p.at
+// lastShown is when the last of the recent passwords was shown, or at if that is later.
+func (r *record) lastShown(at time.Time) time.Time {
+	for i := range r.recent {
+		if r.recent[i].at.After(at) {
+			at = r.recent[i].at
 		}
 	}
 	return at
 }
 
-// refuse turns a password under way into a refused one; false when it has been counted.
-func (r *record) refuse(m mark, began time.Time) bool {
-	i := r.find(m)
-	if i < 0 { // so long ago that it has been forgotten
-		r.seen = append(r.seen, password{mark: m, at: began, under: 1})
-		i = len(r.seen) - 1
+// bury ends the checks whose process has died, and counts each as a failure: PAM may have been asked.
+// It returns how many there were.
+func (r *record) bury(now time.Time, l limit) int {
+	n := 0
+	for i := range r.recent {
+		p := &r.recent[i]
+		if p.owner == 0 || p.lease.After(now) && p.at.Sub(now) < repeatWindow {
+			continue
+		}
+		p.owner, p.outcome, p.ended = 0, unknown, now
+		r.count(now, p.at, l)
+		n++
 	}
-	p := &r.seen[i]
-	p.end()
-	if p.refused {
+	return n
+}
+
+// succeed ends a check and clears the failures, but for other passwords: they are as wrong as before.
+// It reports whether other processes wait for the answer.
+func (r *record) succeed(tag passwordTag, now time.Time) (awaited bool) {
+	if p := r.find(tag); p != nil {
+		awaited = p.awaited
+		p.end(succeeded, now)
+	}
+	r.lastSuccess = now
+	if r.distinctFailures <= maxDistinctFailures {
+		r.counts, r.lockLevel, r.lockedUntil = [buckets]uint16{}, 0, time.Time{}
+	}
+	return awaited
+}
+
+// fail ends a check; false when the password's failure has been counted.
+func (r *record) fail(tag passwordTag, began, now time.Time) bool {
+	p := r.find(tag)
+	if p == nil { // so long ago that it has been forgotten
+		r.recent = append(r.recent, password{tag: tag, at: began})
+		p = &r.recent[len(r.recent)-1]
+	}
+	counted := p.owner == 0 && p.outcome == failed
+	p.end(failed, now)
+	if counted {
 		return false
 	}
-	p.refused = true
-	r.fail(m, began)
+	p.repeats = 0
+	r.failDistinct(tag, began)
 	return true
 }
 
-// fail counts what no login clears. A job with a stale password, which is refused once a minute, is no guesser.
-func (r *record) fail(m mark, began time.Time) {
-	if m == r.latest {
+// failDistinct counts what no success clears. A job with a stale password, which fails once a minute,
+// is no guesser.
+func (r *record) failDistinct(tag passwordTag, began time.Time) {
+	if tag == r.lastFailedTag {
 		return
 	}
-	r.latest = m
-	if r.since.IsZero() {
-		r.since = began
+	r.lastFailedTag = tag
+	if r.distinctSince.IsZero() {
+		r.distinctSince = began
 	}
-	if r.failed < math.MaxUint8 {
-		r.failed++
+	if r.distinctFailures < math.MaxUint8 {
+		r.distinctFailures++
 	}
 }
 
-// count adds a refusal, and locks from a moment on when there are too many. What was under way when the lock came is not held against it
-// a second time.
+// cancel ends a check without an answer. A password that PAM was asked about uses up its try for a
+// minute: a module may have counted it.
+func (r *record) cancel(tag passwordTag, owner uint64, asked bool, now time.Time) {
+	p := r.find(tag)
+	switch {
+	case p == nil || p.owner != owner:
+	case asked:
+		p.end(unanswered, now)
+	case p.outcome == unknown:
+		r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.tag == tag })
+	default:
+		p.owner = 0
+	}
+}
+
+func (p *password) end(o outcome, now time.Time) {
+	p.owner, p.awaited, p.outcome, p.ended = 0, false, o, now
+}
+
+// count adds a failure, and locks as of a moment when there are too many. What was in flight when the
+// lock came is not held against it a second time.
 func (r *record) count(now, from time.Time, l limit) {
-	if r.until.After(now) {
+	if r.lockedUntil.After(now) {
 		return
 	}
 	if r.counts[0] < math.MaxUint16 {
 		r.counts[0]++
 	}
-	if l == noLimit || r.refusals() < l.most(r.strikes) {
+	if l == noLimit || r.failures() < l.threshold(r.lockLevel) {
 		return
 	}
-	if r.strikes < math.MaxUint8 {
-		r.strikes++
+	if r.lockLevel < math.MaxUint8 {
+		r.lockLevel++
 	}
-	r.until = from.Add(lock(int(r.strikes)))
-	r.counts = [buckets]uint16{} // what comes after the lock is counted from nought
+	r.lockedUntil = from.Add(lockTime(int(r.lockLevel)))
+	r.counts = [buckets]uint16{} // after the lock the count starts at zero
 }
 
-// grant clears the pair, but for the others under way, and for passwords that were refused a moment ago: they are as wrong as before. What is
-// beyond pardon stays.
-func (r *record) grant(m mark, now time.Time) {
-	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.mark == m })
-	r.good = now
-	if r.failed <= pardons {
-		r.counts, r.strikes, r.until = [buckets]uint16{}, 0, time.Time{}
-	}
+// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses there.
+func (r *record) isTrusted() bool {
+	return !r.lastSuccess.IsZero() && r.distinctFailures <= maxDistinctFailures
 }
 
-// leave ends an attempt without an answer. What is known of its password by others stays.
-func (r *record) leave(m mark) {
-	if i := r.find(m); i >= 0 {
-		r.seen[i].end()
+func (r *record) find(tag passwordTag) *password {
+	i := slices.IndexFunc(r.recent, func(p password) bool { return p.tag == tag })
+	if i < 0 {
+		return nil
 	}
-	r.seen = slices.DeleteFunc(r.seen, func(p password) bool { return p.under == 0 && !p.refused })
-}
-
-func (p *password) end() {
-	if p.under > 0 {
-		p.under--
-	}
-}
-
-func (r *record) find(m mark) int {
-	return slices.IndexFunc(r.seen, func(p password) bool { return p.mark == m })
+	return &r.recent[i]
 }

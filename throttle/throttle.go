@@ -1,120 +1,275 @@
-// Package throttle slows down whoever guesses passwords, and nobody else.
+// Package throttle slows down password guessing, and nothing else.
 //
-// Refused passwords count against the pair of user and client address; more slowly, against the address, and its network in IPv6; and for
-// the service as a whole. A pair, an address or a network with too many of them is locked for a while that grows. The whole service is never locked, for that would
-// let a stranger keep everybody out: when it sees very many refusals, pairs and addresses get fewer tries.
+// Failed passwords count against the user at the client's address; more slowly, against the address and
+// its IPv6 network; and for the service as a whole. A user, an address or a network with too many
+// of them is locked for a while that grows. The service as a whole is never locked: anyone could then
+// keep everybody out. When it sees very many failures, everybody gets fewer tries.
 //
-// A password that was refused a moment ago is refused again from memory: containerd asks by POST and then by GET, and a job with a
-// stale password asks for ever. It counts once, and whatever counts behind us (pam_faillock) sees it once.
+// One password of one user from one address is checked once at a time, in all processes that share the
+// store. Equal logins wait for that check and get its answer. A password that failed a moment ago is refused
+// again from memory: containerd asks by POST and then by GET, and a job with a stale password asks
+// for ever. It counts once, here and in what counts behind PAM (pam_faillock).
 package throttle
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"dockerauth/store"
 )
 
-// ErrRepeated says that this very password was refused to this user at this address less than a minute ago.
-var ErrRepeated = errors.New("this very password was refused a moment ago, PAM is not asked again")
+var (
+	// ErrRepeated says that the same password of the same user at the same address failed less than a
+	// minute ago.
+	ErrRepeated = errors.New("the same password failed a moment ago, PAM is not asked again")
 
-// Locked says that a password is not looked at before a time has passed.
+	// ErrUnanswered says that the login waited for an equal one, and that one got no answer.
+	ErrUnanswered = errors.New("the same login was in flight, and PAM gave no answer to it")
+
+	errWait = errors.New("another attempt checks this password")
+)
+
+// Locked says that a password is not checked before a time has passed.
 type Locked struct {
 	After time.Duration // more than 0
-	What  string        // is locked: for the operator
+	Cause string        // for the operator
 }
 
 func (l *Locked) Error() string {
-	return fmt.Sprintf("too many refused passwords: %s is locked for another %s", l.What, l.After.Round(time.Second))
+	return fmt.Sprintf("%s for another %s", l.Cause, l.After.Round(time.Second))
 }
 
-// Throttle keeps count. Store and Secret must be set.
+// Throttle keeps count. Store, Secret and Timeout must be set.
 type Throttle struct {
 	Store  store.Store
-	Secret []byte           // what is written to the store is keyed by it: names, addresses and passwords cannot be got back without
-	Epoch  string           // a password that was refused in another one is asked about again: what refused it may have been a setting
-	Delay  time.Duration    // for how long, from its beginning, the caller keeps what became of an attempt to himself; 0 = not at all
+	Secret []byte // keys what is written to the store: names, addresses and passwords cannot be read back
+
+	// ConfigVersion: a password that failed under another one is checked again, since a setting may
+	// have refused it.
+	ConfigVersion string
+
+	// Delay is for how long, from the start of an attempt, its client does not hear of a failure.
+	Delay time.Duration
+
+	// Timeout is the longest time that a check takes, and the longest wait for another attempt's check.
+	Timeout time.Duration
+
 	Now    func() time.Time // nil = time.Now
 	Report func(error)      // told when the store fails, and so nothing is counted; nil = nobody
+
+	flights flights
 }
 
-// Attempt is one password on its way. Exactly one of Granted, Refused and Void is to be called when the decision is there.
+// Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail, Cancel and
+// Unanswered is to be called when the check has ended.
 //
-// Whatever is counted, it is as of the attempt's beginning: a lock that ran from the moment of a refusal would tell when PAM refused.
+// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure would
+// tell when PAM answered.
 type Attempt struct {
 	throttle *Throttle
 	keys     keys
+	flight   *flight
+	answer   []byte
+	owner    uint64
 	began    time.Time
-	charged  bool // the store knows of it
+	counted  int  // in how many of keys.users the store knows of it
+	asked    bool // PAM may have been asked
 }
 
-// Begin takes note of a password that is about to be checked; remote is the client's IP address, "" = unknown. The error is
-// ErrRepeated or a *Locked, and then the password is not to be looked at.
-//
-// What is under way counts as refused until it is known: else a thousand guesses at once would all find the count at zero.
-func (t *Throttle) Begin(user, password, remote string) (*Attempt, error) {
-	now := t.now()
-	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: now}
-	around, err := t.look(a.keys, now)
+// Begin registers a password that is about to be checked; remote is the client's IP address, "" =
+// unknown. While another attempt checks the same password, it waits and returns that attempt's
+// answer. The error is ErrRepeated, ErrUnanswered, a *Locked or the context's; then the password
+// is not to be checked.
+func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
+	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: t.now(), owner: rand.Uint64() | 1}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout, &Locked{minRetryAfter, "the same login is still in flight: it is locked"})
+	defer cancel()
+	for {
+		f, first := t.flights.join(a.keys.tag, remote)
+		if first {
+			a.flight = f
+			return a.lead(ctx)
+		}
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		switch {
+		case f.outcome == failed:
+			return nil, ErrRepeated
+		case f.outcome == unanswered:
+			return nil, ErrUnanswered
+		case f.answer != nil && f.remote == remote: // PAM's rules may depend on the address
+			a.answer = f.answer
+			return a, nil
+		}
+	}
+}
+
+// lead is Begin for the only attempt of this process that has this password.
+func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
+	err := a.claim()
+	for pause := firstPoll; errors.Is(err, errWait); pause = min(2*pause, lastPoll) {
+		select {
+		case <-time.After(pause):
+			err = a.poll()
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	switch {
+	case errors.Is(err, ErrRepeated):
+		a.flight.land(failed, nil)
+	case errors.Is(err, ErrUnanswered):
+		a.flight.land(unanswered, nil)
+	case err != nil:
+		a.flight.land(unknown, nil)
+	case a.answer != nil:
+		a.flight.land(succeeded, a.answer)
+		a.flight = nil
+	}
 	if err != nil {
-		t.report(err)
+		return nil, err
 	}
-	var no error
-	err = t.Store.Update(a.keys.pair, func(old []byte) ([]byte, time.Time) {
-		r := decode(old)
-		r.advance(now)
-		no = r.admit(a.keys.mark, now, around, t.Delay)
-		return r.encode(), r.expires(now)
-	})
-	if err != nil {
-		t.report(err)
-		return a, nil // an account of mine must be reachable with a full disk
-	}
-	if no != nil {
-		return nil, no
-	}
-	a.charged = true
 	return a, nil
 }
 
-// Still says whether the password may still be looked at, for one that has waited for its turn: its pair or its address may have been locked
-// meanwhile. The error is a *Locked.
-func (a *Attempt) Still() error {
-	t := a.throttle
-	now := t.now()
-	around, err := t.look(a.keys, now)
+// Answers of other processes are polled for, at growing intervals.
+const (
+	firstPoll = 5 * time.Millisecond
+	lastPoll  = 100 * time.Millisecond
+)
+
+// claim asks the store whether this attempt may check the password.
+func (a *Attempt) claim() error {
+	t, now := a.throttle, a.throttle.now()
+	around, err := t.lookAround(a.keys, now)
 	if err != nil {
 		t.report(err)
-		return nil
 	}
-	r, err := t.get(a.keys.pair, now)
-	if err != nil {
-		t.report(err)
-		return nil
+	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: t.Timeout + leaseMargin, delay: t.Delay, address: around.lockedUntil}
+	for _, u := range a.keys.users {
+		var refusal error
+		dead := 0
+		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
+			r := decode(old)
+			r.advance(now)
+			limit := u.limit.during(around.alert)
+			dead = r.bury(now, limit)
+			refusal = r.claim(c, limit)
+			return r.encode(), r.expires(now)
+		})
+		if err != nil {
+			t.report(err)
+			return nil // accounts must be reachable with a full disk
+		}
+		if a.counted == 0 {
+			for range dead {
+				a.countAround(now, around.alert)
+			}
+		}
+		if refusal != nil {
+			a.release()
+			return refusal
+		}
+		a.counted++
+		c.address = time.Time{} // the first record has answered for it
 	}
-	return r.locked(now, around)
+	return nil
 }
 
-// around is what is known beyond the pair.
+// poll looks for the answer of the attempt that this one waits for.
+func (a *Attempt) poll() error {
+	t, now := a.throttle, a.throttle.now()
+	r, err := t.get(a.keys.users[0].key, now)
+	if err != nil {
+		return a.claim()
+	}
+	p := r.find(a.keys.tag)
+	switch {
+	case p == nil:
+		return a.claim()
+	case p.ended.Before(a.began.Truncate(time.Millisecond)) || p.outcome == unknown:
+		if p.owner != 0 && p.lease.After(now) {
+			return errWait
+		}
+		return a.claim()
+	case p.outcome == failed:
+		return ErrRepeated
+	case p.outcome == unanswered:
+		return ErrUnanswered
+	}
+	sealed, _ := t.Store.Get(a.keys.answer)
+	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
+		return errWait // it is about to be written
+	}
+	if a.answer = open(a.keys.seal, sealed); a.answer != nil {
+		return nil
+	}
+	return a.claim() // it was an answer for another address, or too long to keep
+}
+
+// Answer is what Succeed was given by the equal login that this one waited for, nil if there was none.
+func (a *Attempt) Answer() []byte { return a.answer }
+
+// Recheck says whether the password may still be checked, for a login that has waited for its turn. The
+// error is a *Locked or ErrRepeated. After it PAM counts as asked.
+func (a *Attempt) Recheck() error {
+	t, now := a.throttle, a.throttle.now()
+	around, err := t.lookAround(a.keys, now)
+	if err == nil && a.counted > 0 {
+		err = a.recheckUsers(now, around)
+	}
+	if refused := new(Locked); errors.Is(err, ErrRepeated) || errors.As(err, &refused) {
+		return err
+	}
+	if err != nil {
+		t.report(err)
+	}
+	a.asked = true
+	return nil
+}
+
+func (a *Attempt) recheckUsers(now time.Time, around around) error {
+	for _, u := range a.keys.users {
+		r, err := a.throttle.get(u.key, now)
+		if err != nil {
+			return err
+		}
+		if p := r.find(a.keys.tag); p != nil && p.owner != a.owner && p.outcome == failed {
+			return ErrRepeated // this attempt took so long that it counted as dead
+		}
+		if err := r.locked(now, around.lockedUntil); err != nil {
+			return err
+		}
+		around.lockedUntil = time.Time{} // the first record has answered for it
+	}
+	return nil
+}
+
+// around is what is known beyond the user.
 type around struct {
-	siege bool      // the service is besieged
-	until time.Time // the address is locked, or its network
+	alert       bool      // very many failures in the whole service
+	lockedUntil time.Time // of the address or its network
 }
 
-func (t *Throttle) look(k keys, now time.Time) (a around, err error) {
+func (t *Throttle) lookAround(k keys, now time.Time) (a around, err error) {
 	whole, err := t.get(k.service, now)
 	if err != nil {
 		return a, err
 	}
-	a.siege = whole.refusals() >= siegeRefusals
-	for _, p := range k.places {
-		r, err := t.get(p.key, now)
+	a.alert = whole.failures() >= alertFailures
+	for _, n := range k.around {
+		r, err := t.get(n.key, now)
 		if err != nil {
 			return a, err
 		}
-		if r.until.After(a.until) {
-			a.until = r.until
+		if r.lockedUntil.After(a.lockedUntil) {
+			a.lockedUntil = r.lockedUntil
 		}
 	}
 	return a, nil
@@ -127,47 +282,90 @@ func (t *Throttle) get(key string, now time.Time) (record, error) {
 	return r, err
 }
 
-// Granted clears the pair.
-func (a *Attempt) Granted() {
-	a.update(a.keys.pair, func(r *record, now time.Time) { r.grant(a.keys.mark, now) })
+// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be empty, and it
+// is not kept in readable form.
+func (a *Attempt) Succeed(answer []byte) {
+	awaited := false
+	a.update(func(r *record, _ limit, now time.Time) {
+		awaited = r.succeed(a.keys.tag, now) || awaited
+	})
+	if awaited {
+		a.keep(answer)
+	}
+	a.flight.land(succeeded, answer)
 }
 
-// Refused counts the password, once.
-func (a *Attempt) Refused() {
-	around, err := a.throttle.look(a.keys, a.throttle.now())
+// keep leaves the answer for other processes. One that the store does not take makes them ask PAM.
+func (a *Attempt) keep(answer []byte) {
+	until := a.throttle.now().Add(answerWindow)
+	err := a.throttle.Store.Update(a.keys.answer, func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until })
+	if err != nil && !errors.Is(err, store.ErrTooLong) {
+		a.throttle.report(err)
+	}
+}
+
+// Fail counts the password, once.
+func (a *Attempt) Fail() {
+	defer a.flight.land(failed, nil)
+	around, err := a.throttle.lookAround(a.keys, a.throttle.now())
 	if err != nil {
 		a.throttle.report(err)
 	}
 	counted := false
-	a.update(a.keys.pair, func(r *record, now time.Time) {
-		counted = r.refuse(a.keys.mark, a.began)
-		if counted {
-			r.count(now, r.last(a.began), pairLimit.under(around.siege))
+	a.update(func(r *record, l limit, now time.Time) {
+		if counted = r.fail(a.keys.tag, a.began, now); counted {
+			r.count(now, r.lastShown(a.began), l.during(around.alert))
 		}
 	})
-	if !counted {
-		return
+	if counted {
+		a.countAround(a.throttle.now(), around.alert)
 	}
-	for _, p := range a.keys.places {
-		a.update(p.key, func(r *record, now time.Time) { r.count(now, a.began, p.limit.under(around.siege)) })
-	}
-	a.update(a.keys.service, func(r *record, now time.Time) { r.count(now, a.began, noLimit) })
 }
 
-// Void takes the attempt back: PAM was not asked, or gave no answer.
-func (a *Attempt) Void() {
-	a.update(a.keys.pair, func(r *record, _ time.Time) { r.leave(a.keys.mark) })
+// countAround counts a failure against the address, its network and the service.
+func (a *Attempt) countAround(now time.Time, alert bool) {
+	for _, n := range a.keys.around {
+		a.updateRecord(n.key, now, func(r *record) { r.count(now, a.began, n.limit.during(alert)) })
+	}
+	a.updateRecord(a.keys.service, now, func(r *record) { r.count(now, a.began, noLimit) })
 }
 
-func (a *Attempt) update(key string, change func(*record, time.Time)) {
-	if !a.charged {
-		return
+// Cancel takes the attempt back: PAM was not asked, unless Recheck has said that it may be.
+func (a *Attempt) Cancel() {
+	outcome := unknown
+	if a.asked {
+		outcome = unanswered
 	}
+	a.release()
+	a.flight.land(outcome, nil)
+}
+
+func (a *Attempt) release() {
+	a.update(func(r *record, _ limit, now time.Time) { r.cancel(a.keys.tag, a.owner, a.asked, now) })
+}
+
+// Unanswered ends an attempt that PAM was asked about and gave no answer to.
+func (a *Attempt) Unanswered() {
+	a.asked = true
+	a.Cancel()
+}
+
+// update changes the records of the user that know of the attempt. The user at the address is last: the next
+// attempt with this password waits for that record.
+func (a *Attempt) update(change func(*record, limit, time.Time)) {
 	now := a.throttle.now()
+	for i := a.counted - 1; i >= 0; i-- {
+		u := a.keys.users[i]
+		a.updateRecord(u.key, now, func(r *record) { change(r, u.limit, now) })
+	}
+	a.counted = 0
+}
+
+func (a *Attempt) updateRecord(key string, now time.Time, change func(*record)) {
 	err := a.throttle.Store.Update(key, func(old []byte) ([]byte, time.Time) {
 		r := decode(old)
 		r.advance(now)
-		change(&r, now)
+		change(&r)
 		return r.encode(), r.expires(now)
 	})
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,8 +22,15 @@ func newFixture(t *testing.T) *fixture {
 	clock := func() time.Time { return f.now }
 	memory := store.NewMemory(100_000)
 	memory.Now = clock
-	f.Throttle = &Throttle{Store: memory, Secret: []byte("of the tests"), Now: clock, Report: func(err error) { t.Error(err) }}
+	f.Throttle = &Throttle{
+		Store: memory, Secret: []byte("of the tests"), Timeout: 10 * time.Second, Now: clock, Report: func(err error) { t.Error(err) },
+	}
 	return f
+}
+
+// process is a throttle of another process that shares the store.
+func (f *fixture) process() *Throttle {
+	return &Throttle{Store: f.Store, Secret: f.Secret, Delay: f.Delay, Timeout: f.Timeout, Now: f.Now, Report: f.Report}
 }
 
 func (f *fixture) pass(d time.Duration) { f.now = f.now.Add(d) }
@@ -42,7 +47,7 @@ const (
 // try shows one password; only the right one is good. What comes back is what happened, or how long the lock is.
 func (f *fixture) try(user, password, remote string) string {
 	f.t.Helper()
-	attempt, err := f.Begin(user, password, remote)
+	attempt, err := f.Begin(f.t.Context(), user, password, remote)
 	var locked *Locked
 	switch {
 	case errors.As(err, &locked):
@@ -53,10 +58,10 @@ func (f *fixture) try(user, password, remote string) string {
 		f.t.Fatal(err)
 	}
 	if password == right {
-		attempt.Granted()
+		attempt.Succeed([]byte("the account"))
 		return granted
 	}
-	attempt.Refused()
+	attempt.Fail()
 	return refused
 }
 
@@ -141,7 +146,7 @@ func TestALoginEndsTheRowOfLocks(t *testing.T) {
 func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
 	f := newFixture(t)
 	f.want(refused, "alice", "stale", office)
-	for range repeats {
+	for range maxRepeats {
 		f.want(repeat, "alice", "stale", office)
 	}
 	f.want("1m0s", "alice", "stale", office) // a flood of it is answered without delay
@@ -152,11 +157,11 @@ func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
 	f.want(refused, "alice", "stale", office) // asked again: it may have been made the right one
 }
 
-// A job with a stale password and one with the right one, beside each other all day.
+// A job with a stale password and one with the right one, beside each other for four hours.
 func TestAStalePasswordBesideTheRightOneLocksNobody(t *testing.T) {
 	f := newFixture(t)
 	asked := 0
-	for range 24 * 60 * 20 {
+	for range 4 * 60 * 20 {
 		switch f.try("ci", "stale", office) {
 		case refused:
 			asked++
@@ -167,16 +172,16 @@ func TestAStalePasswordBesideTheRightOneLocksNobody(t *testing.T) {
 		f.want(granted, "ci", right, office)
 		f.pass(3 * time.Second)
 	}
-	if asked > 24*60+1 {
+	if asked > 4*60+1 {
 		t.Errorf("PAM was asked %d times about one password", asked)
 	}
 }
 
-func TestAnotherEpochForgetsPasswordsAndKeepsTheCount(t *testing.T) {
+func TestAnotherConfigurationForgetsPasswordsAndKeepsTheCount(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(3, "alice", office)
 	f.want(refused, "alice", "stale", office)
-	f.Epoch = "a changed configuration"
+	f.ConfigVersion = "a changed configuration"
 	f.want(refused, "alice", "stale", office)
 	f.want("30s", "alice", right, office)
 }
@@ -208,36 +213,6 @@ func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	f.want(granted, "sam", right, office)
 }
 
-// A password under way that is shown again and given up leaves the first one counted.
-func TestGivingUpDoesNotTakeBackWhatOthersBegan(t *testing.T) {
-	f := newFixture(t)
-	begin := func(password string) (*Attempt, error) { return f.Begin("alice", password, office) }
-	asked := 0
-	for i := range 100 {
-		if _, err := begin(fmt.Sprint("guess", i)); err != nil {
-			continue
-		}
-		asked++
-		again, err := begin(fmt.Sprint("guess", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		again.Void()
-	}
-	if asked != 5 {
-		t.Errorf("%d passwords are under way at once", asked)
-	}
-}
-
-func TestGivingUpDoesNotMakeARefusedPasswordForgotten(t *testing.T) {
-	f := newFixture(t)
-	one, _ := f.Begin("alice", "stale", office)
-	other, _ := f.Begin("alice", "stale", office)
-	one.Refused()
-	other.Void()
-	f.want(repeat, "alice", "stale", office)
-}
-
 // What is told of a lock is the same before and after PAM's answer, and so are the answers to a password that is shown again: else its time
 // would tell a name that nobody has from one whose password is hashed.
 func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
@@ -247,7 +222,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		began := f.now
 		var under []*Attempt
 		for i := range 5 {
-			a, err := f.Begin("alice", fmt.Sprint("guess", i), office)
+			a, err := f.Begin(t.Context(), "alice", fmt.Sprint("guess", i), office)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -256,7 +231,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		}
 		f.pass(took)
 		for _, a := range under {
-			a.Refused()
+			a.Fail()
 		}
 		for f.now.Before(began.Add(2 * time.Second)) {
 			locked := began.Add(4*time.Millisecond + 30*time.Second)
@@ -271,11 +246,11 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 	f := newFixture(t)
 	f.Delay = time.Second
 	f.want(refused, "alice", "stale", office)
-	for range 10 * repeats { // of one that is under way as many may be, and they count no more than these
+	for range 10 * maxRepeats { // of one that is under way as many may be, and they count no more than these
 		f.want(repeat, "alice", "stale", office)
 	}
 	f.pass(time.Second)
-	for range repeats {
+	for range maxRepeats {
 		f.want(repeat, "alice", "stale", office)
 	}
 	f.want("59s", "alice", "stale", office)
@@ -286,9 +261,9 @@ func TestALockMeetsThoseWhoWaitForTheirTurn(t *testing.T) {
 	f.want(granted, "carol", right, office)
 	var waiting []*Attempt
 	for _, user := range []string{"alice", "bob", "carol"} {
-		a, err := f.Begin(user, "one more", office)
-		if err != nil || a.Still() != nil {
-			t.Fatal(err, a.Still())
+		a, err := f.Begin(t.Context(), user, "one more", office)
+		if err != nil || a.Recheck() != nil {
+			t.Fatal(err, a.Recheck())
 		}
 		waiting = append(waiting, a)
 	}
@@ -296,20 +271,19 @@ func TestALockMeetsThoseWhoWaitForTheirTurn(t *testing.T) {
 		f.guesses(1, fmt.Sprint("user", i), office)
 	}
 	var locked *Locked
-	if err := waiting[0].Still(); !errors.As(err, &locked) || locked.After != 30*time.Second {
+	if err := waiting[0].Recheck(); !errors.As(err, &locked) || locked.After != 30*time.Second {
 		t.Errorf("got %v", err)
 	}
-	if err := waiting[2].Still(); err != nil {
+	if err := waiting[2].Recheck(); err != nil {
 		t.Errorf("one who has logged in from there got %v", err)
 	}
 	f.pass(30 * time.Second)
-	if err := waiting[1].Still(); err != nil {
+	if err := waiting[1].Recheck(); err != nil {
 		t.Errorf("after the lock: %v", err)
 	}
-	waiting[1].Void()
-	f.guesses(5, "bob", office)
-	if err := waiting[1].Still(); !errors.As(err, &locked) {
-		t.Errorf("a locked pair got %v", err)
+	f.guesses(4, "bob", office) // with the one in flight, which counts as dead by now, five
+	if err := waiting[1].Recheck(); !errors.As(err, &locked) {
+		t.Errorf("a locked user got %v", err)
 	}
 }
 
@@ -340,7 +314,7 @@ func TestLoginsDoNotClearEverything(t *testing.T) {
 		}
 		f.pass(time.Minute)
 	}
-	if guesses > 2*(pardons+15) {
+	if guesses > 2*(maxDistinctFailures+15) {
 		t.Errorf("%d guesses in two hours", guesses)
 	}
 	f.pass(2 * time.Hour)
@@ -349,11 +323,11 @@ func TestLoginsDoNotClearEverything(t *testing.T) {
 	f.want(granted, "ci", right, office)
 }
 
-// Whoever mistyped before the siege began has one more try, and no lock before it.
-func TestASiegeLocksNobodyWhoHasTriesLeft(t *testing.T) {
+// A user who mistyped before the alert has one more try, and no lock before it.
+func TestAnAlertLocksNobodyWhoHasTriesLeft(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(3, "alice", home)
-	for i := range siegeRefusals {
+	for i := range alertFailures {
 		f.guesses(1, fmt.Sprint("user", i), fmt.Sprintf("10.%d.%d.1", i/256, i%256))
 	}
 	f.want(refused, "alice", "another", home)
@@ -399,6 +373,29 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 	f.want("1m0s", "carol", right, office)
 }
 
+// pam_faillock counts for 15 minutes by default.
+func TestGuessingForAQuarterOfAnHourStaysBelowTwelve(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		from func(i int) string
+	}{
+		{"one IPv4 address", ipv4}, {"a /64", oneOfA64}, {"a /48", oneOfA48},
+	} {
+		f := newFixture(t)
+		f.try("alice", right, c.from(0)) // a user who is known there is no easier to guess
+		asked := 0
+		for i := range 15 * 60 {
+			if f.try("alice", fmt.Sprint("guess", i), c.from(i)) == refused {
+				asked++
+			}
+			f.pass(time.Second)
+		}
+		if asked < 5 || asked >= 12 {
+			t.Errorf("%s: PAM heard %d passwords", c.name, asked)
+		}
+	}
+}
+
 func TestAnUnknownAddressIsNotLocked(t *testing.T) {
 	f := newFixture(t)
 	for i := range 60 {
@@ -410,7 +407,7 @@ func TestAnUnknownAddressIsNotLocked(t *testing.T) {
 func TestWithAThousandRefusalsEverybodyHasFewerTriesAndNobodyIsLocked(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(1, "carol", home)
-	for i := range siegeRefusals - 1 {
+	for i := range alertFailures - 1 {
 		f.guesses(1, fmt.Sprint("user", i), fmt.Sprintf("10.%d.%d.1", i/256, i%256))
 	}
 	f.want(granted, "alice", right, office)
@@ -432,49 +429,18 @@ func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
 	f := newFixture(t)
 	var under []*Attempt
 	for i := range 5 {
-		a, err := f.Begin("alice", fmt.Sprint("guess", i), office)
+		a, err := f.Begin(t.Context(), "alice", fmt.Sprint("guess", i), office)
 		if err != nil {
 			t.Fatal(err)
 		}
 		under = append(under, a)
 	}
 	f.want("30s", "alice", "sixth", office) // as if all had been refused already
-	under[0].Void()
-	under[1].Refused()
+	under[0].Cancel()
+	under[1].Fail()
 	f.want(granted, "alice", right, office) // takes the place of the one that was taken back
-	under[2].Refused()
+	under[2].Fail()
 	f.guesses(1, "alice", office)
-}
-
-func TestTheSamePasswordMayBeUnderWayManyTimes(t *testing.T) {
-	f := newFixture(t)
-	var under []*Attempt
-	for range 20 { // as many pulls at once
-		a, err := f.Begin("alice", "stale", office)
-		if err != nil {
-			t.Fatal(err)
-		}
-		under = append(under, a)
-	}
-	for _, a := range under {
-		a.Refused()
-	}
-	f.guesses(3, "alice", office) // they counted once
-	f.want(granted, "alice", right, office)
-}
-
-func TestAnAttemptWhoseProcessDiedIsForgotten(t *testing.T) {
-	f := newFixture(t)
-	for i := range 5 {
-		if _, err := f.Begin("alice", fmt.Sprint("guess", i), office); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.want("30s", "alice", right, office)
-	f.pass(59 * time.Second)
-	f.want("2s", "alice", right, office)
-	f.pass(time.Second)
-	f.want(granted, "alice", right, office)
 }
 
 // The clock of the machine may be set by an hour either way: nobody is locked for longer than the longest lock after his next try.
@@ -554,47 +520,4 @@ func TestNothingReadableIsWritten(t *testing.T) {
 	if strings.Contains(seen[1], seen[0][:16]) {
 		t.Error("a key does not depend on the secret")
 	}
-}
-
-// However many guesses come at once, PAM is asked about no more than the limit.
-func TestAThousandGuessesAtOnce(t *testing.T) {
-	f := newFixture(t)
-	var asked atomic.Int32
-	var all sync.WaitGroup
-	for i := range 1000 {
-		all.Go(func() {
-			if attempt, err := f.Begin("alice", fmt.Sprint("guess", i), office); err == nil {
-				asked.Add(1)
-				attempt.Refused()
-			}
-		})
-	}
-	all.Wait()
-	if n := asked.Load(); n != 5 {
-		t.Errorf("PAM was asked %d times, want 5", n)
-	}
-}
-
-// The right password, shown by many at once among guesses, is never taken for a wrong one: it is let in or told to wait.
-func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
-	f := newFixture(t)
-	var all sync.WaitGroup
-	for i := range 500 {
-		all.Go(func() {
-			password := right
-			if i%5 == 0 {
-				password = fmt.Sprint("guess", i)
-			}
-			attempt, err := f.Begin("alice", password, office)
-			switch {
-			case errors.Is(err, ErrRepeated):
-				t.Errorf("%s: %v", password, err)
-			case err == nil && password == right:
-				attempt.Granted()
-			case err == nil:
-				attempt.Refused()
-			}
-		})
-	}
-	all.Wait()
 }

@@ -2,21 +2,24 @@ package gateway
 
 import "encoding/binary"
 
-// The FastCGI wire format (FastCGI 1.0 §3.3, §8), as far as it is read and written here.
+// The part of the wire format (FastCGI 1.0 §3.3, §8) that is in use.
 const (
-	typeBegin     = 1
-	typeAbort     = 2
-	typeEnd       = 3
-	typeParams    = 4
-	typeStdin     = 5
-	typeGetValues = 9
+	typeBegin  = 1
+	typeAbort  = 2
+	typeEnd    = 3
+	typeParams = 4
+	typeStdin  = 5
+	typeStdout = 6
+
+	typeGetValues       = 9
+	typeGetValuesResult = 10
 
 	roleResponder = 1
 	flagKeepConn  = 1
 
-	statusComplete    = 0
-	statusOverloaded  = 2
-	statusUnknownRole = 3
+	statusComplete        = 0
+	statusCannotMultiplex = 1
+	statusUnknownRole     = 3
 
 	wireVersion = 1
 	headerLen   = 8
@@ -35,7 +38,8 @@ func parseHeader(p []byte) recordHeader {
 	return recordHeader{p[0], p[1], binary.BigEndian.Uint16(p[2:]), int(binary.BigEndian.Uint16(p[4:])), int(p[6])}
 }
 
-// appendRecord appends one record without padding. content is at most maxContent long.
+// appendRecord appends one record with up to maxContent bytes of content. It has no padding, which
+// §3.3 recommends for speed and does not require.
 func appendRecord(out []byte, kind byte, id uint16, content []byte) []byte {
 	out = append(out, wireVersion, kind)
 	out = binary.BigEndian.AppendUint16(out, id)
@@ -44,7 +48,12 @@ func appendRecord(out []byte, kind byte, id uint16, content []byte) []byte {
 	return append(out, content...)
 }
 
-// appendStream appends content as records of one kind, and the empty record that ends it.
+// appendEnd appends the END_REQUEST record of request id.
+func appendEnd(out []byte, id uint16, status byte) []byte {
+	return appendRecord(out, typeEnd, id, []byte{0, 0, 0, 0, status, 0, 0, 0})
+}
+
+// appendStream appends content as records of one kind, then the empty record that ends the stream.
 func appendStream(out []byte, kind byte, id uint16, content []byte) []byte {
 	for len(content) > 0 {
 		n := min(len(content), maxContent)
@@ -71,8 +80,8 @@ func appendLength(out []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(out, uint32(n)|1<<31)
 }
 
-// parsePairs reads name-value pairs (§3.4). The last of a name counts, as in
-// php-fpm: nginx sends two when a configuration sets one again after the stock file.
+// parsePairs parses name-value pairs (§3.4). If a name comes twice, the last counts, as in php-fpm:
+// nginx sends both when a configuration repeats a variable of the stock file.
 func parsePairs(p []byte) (map[string]string, bool) {
 	pairs := map[string]string{}
 	for len(p) > 0 {

@@ -22,11 +22,11 @@ import (
 	"time"
 )
 
-// program is what the tests call themselves where SCRIPT_NAME is concerned.
+// program is the base name of the program in SCRIPT_NAME.
 const program = "dockerauth"
 
-// sighting is what a handler saw, told back to the test as its answer.
-type sighting struct {
+// echoed is the request that a handler saw; echo sends it as the response.
+type echoed struct {
 	Method, Path, Query, Host, Remote, Auth string
 	Length, Read                            int64
 	Error                                   string
@@ -34,13 +34,13 @@ type sighting struct {
 	Deadline                                bool
 }
 
-// teller answers with what it saw, and does odd things when the path asks for them.
-var teller = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// echo responds with the request that it sees. Some paths ask for something else.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/panic":
-		var nobody *sighting
+		var missing *echoed
 		w.Write([]byte("half an ans"))
-		nobody.Path = "pw-in-panic"
+		missing.Path = "pw-in-panic"
 	case "/panic/value":
 		panic("pw-in-panic: " + r.Header.Get("Authorization"))
 	case "/unread":
@@ -53,7 +53,7 @@ var teller = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := io.Copy(io.Discard, r.Body)
-	s := sighting{
+	s := echoed{
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Remote: r.RemoteAddr,
 		Auth: r.Header.Get("Authorization"), Length: r.ContentLength, Read: n, Header: r.Header,
 	}
@@ -72,22 +72,23 @@ type reply struct {
 	body   []byte
 }
 
-func (r reply) sighting(t testing.TB) sighting {
+func (r reply) echoed(t testing.TB) echoed {
 	t.Helper()
-	var s sighting
+	var s echoed
 	if err := json.Unmarshal(r.body, &s); err != nil {
 		t.Fatalf("status %d, body %q: %v", r.status, r.body, err)
 	}
 	return s
 }
 
-// checkJSON fails unless r is an answer in the registry's error format.
+// checkJSON fails unless r is in the registry's error format.
 func (r reply) checkJSON(t testing.TB) {
 	t.Helper()
 	var e struct {
 		Errors []struct{ Code, Message string }
 	}
-	if err := json.Unmarshal(r.body, &e); err != nil || len(e.Errors) != 1 || e.Errors[0].Code == "" || e.Errors[0].Message == "" {
+	if err := json.Unmarshal(r.body, &e); err != nil || len(e.Errors) != 1 || e.Errors[0].Code == "" ||
+		e.Errors[0].Message == "" {
 		t.Errorf("body %q is not an error in JSON: %v", r.body, err)
 	}
 	if got := r.header.Get("Content-Type"); got != "application/json" {
@@ -98,7 +99,7 @@ func (r reply) checkJSON(t testing.TB) {
 	}
 }
 
-// parseCGI takes a CGI document response apart. It must be one, and only one.
+// parseCGI parses a CGI document response. There must be exactly one.
 func parseCGI(out []byte) (reply, error) {
 	in := bufio.NewReader(bytes.NewReader(out))
 	line, err := in.ReadString('\n')
@@ -125,23 +126,22 @@ func parseCGI(out []byte) (reply, error) {
 	return reply{status, http.Header(header), body}, nil
 }
 
-// wish is a request, before a web server has put it into one of its forms.
-type wish struct {
+// testRequest is a request in the form that every front end's test client starts from.
+type testRequest struct {
 	method, target string
 	header         map[string]string
 	body           string
 	chunked        bool
 }
 
-// variables are the wish as Apache's mod_cgid would put it, with the program at /cgi-bin.
-func (w wish) variables() map[string]string {
-	uri := w.target
-	p, query, _ := strings.Cut(w.target, "?")
+// variables are those that Apache's mod_cgid would set, with the program at /cgi-bin.
+func (q testRequest) variables() map[string]string {
+	p, query, _ := strings.Cut(q.target, "?")
 	vars := map[string]string{
 		"GATEWAY_INTERFACE": "CGI/1.1",
 		"SERVER_PROTOCOL":   "HTTP/1.1",
-		"REQUEST_METHOD":    w.method,
-		"REQUEST_URI":       uri,
+		"REQUEST_METHOD":    q.method,
+		"REQUEST_URI":       q.target,
 		"SCRIPT_NAME":       "/cgi-bin/" + program,
 		"PATH_INFO":         p,
 		"QUERY_STRING":      query,
@@ -149,14 +149,14 @@ func (w wish) variables() map[string]string {
 		"REMOTE_PORT":       "4711",
 		"REMOTE_USER":       "forged",
 	}
-	for name, value := range w.header {
+	for name, value := range q.header {
 		vars["HTTP_"+strings.ReplaceAll(strings.ToUpper(name), "-", "_")] = value
 	}
 	switch {
-	case w.chunked:
+	case q.chunked:
 		vars["HTTP_TRANSFER_ENCODING"] = "chunked"
-	case w.body != "":
-		vars["CONTENT_LENGTH"] = strconv.Itoa(len(w.body))
+	case q.body != "":
+		vars["CONTENT_LENGTH"] = strconv.Itoa(len(q.body))
 	}
 	return vars
 }
@@ -169,26 +169,27 @@ func environ(vars map[string]string) []string {
 	return env
 }
 
-// theatre is a door with whatever stands before it.
-type theatre struct {
+// transport is a front end under test, with a client for it.
+type transport struct {
 	name string
-	play func(testing.TB, wish) reply
+	send func(testing.TB, testRequest) reply
 }
 
-// theatres opens every door for the time of a test, over real sockets and processes.
-func theatres(t *testing.T) []theatre {
-	return []theatre{
-		{"CGI", playCGI},
-		{"CGI as a process of its own", playProcess},
-		{"FastCGI", playFastCGI(t)},
-		{"HTTP", playHTTP(t)},
+// transports starts every front end for the time of a test, on real sockets and in real processes.
+func transports(t *testing.T) []transport {
+	return []transport{
+		{"CGI", sendCGI},
+		{"CGI in a process", sendCGIProcess},
+		{"FastCGI", sendFastCGI(t)},
+		{"HTTP", sendHTTP(t)},
 	}
 }
 
-func playCGI(t testing.TB, w wish) reply {
+func sendCGI(t testing.TB, w testRequest) reply {
 	t.Helper()
 	var out bytes.Buffer
-	err := CGI(context.Background(), teller, environ(w.variables()), strings.NewReader(w.body), &out, Options{Program: program})
+	err := CGI(context.Background(), echo, environ(w.variables()), strings.NewReader(w.body), &out,
+		Options{Program: program})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,15 +201,15 @@ func playCGI(t testing.TB, w wish) reply {
 }
 
 // The test binary becomes the CGI program when this variable is set; see TestMain.
-const childVariable = "GATEWAY_TEST_CHILD"
+const childEnv = "GATEWAY_TEST_CHILD"
 
-// noRaceNap spares a child of a -race build the second it waits at its end.
-const noRaceNap = "GORACE=atexit_sleep_ms=0"
+// noRaceDelay stops a child built with -race from waiting for a second at its end.
+const noRaceDelay = "GORACE=atexit_sleep_ms=0"
 
-func playProcess(t testing.TB, w wish) reply {
+func sendCGIProcess(t testing.TB, w testRequest) reply {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(environ(w.variables()), childVariable+"=cgi", noRaceNap)
+	cmd.Env = append(environ(w.variables()), childEnv+"=cgi", noRaceDelay)
 	cmd.Stdin = strings.NewReader(w.body)
 	out, err := cmd.Output()
 	if err != nil {
@@ -222,10 +223,10 @@ func playProcess(t testing.TB, w wish) reply {
 }
 
 func TestMain(m *testing.M) {
-	switch os.Getenv(childVariable) {
+	switch os.Getenv(childEnv) {
 	case "cgi":
 		o := Options{Program: program}
-		if err := CGI(context.Background(), teller, os.Environ(), os.Stdin, os.Stdout, o); err != nil {
+		if err := CGI(context.Background(), echo, os.Environ(), os.Stdin, os.Stdout, o); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -236,7 +237,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// socket is a fresh path for a unix socket, short enough for sun_path.
+// socket returns a new path for a unix socket, short enough for sun_path.
 func socket(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "gw")
 	if err != nil {
@@ -246,15 +247,15 @@ func socket(t testing.TB) string {
 	return filepath.Join(dir, "s")
 }
 
-type server func(context.Context, net.Listener, http.Handler, Options) error
+type serveFunc func(context.Context, net.Listener, http.Handler, Options) error
 
-// run serves on l until the test ends, and fails it when that goes wrong.
-func run(t testing.TB, serve server, l net.Listener, h http.Handler) {
+// run serves on l until the test ends, and fails the test if serve returns an error.
+func run(t testing.TB, serve serveFunc, l net.Listener, h http.Handler) {
 	t.Helper()
 	runWith(t, serve, l, h, Options{})
 }
 
-func runWith(t testing.TB, serve server, l net.Listener, h http.Handler, o Options) {
+func runWith(t testing.TB, serve serveFunc, l net.Listener, h http.Handler, o Options) {
 	t.Helper()
 	o.Program, o.Grace = program, 5*time.Second
 	ctx, stop := context.WithCancel(context.Background())
@@ -268,14 +269,14 @@ func runWith(t testing.TB, serve server, l net.Listener, h http.Handler, o Optio
 	})
 }
 
-func playFastCGI(t *testing.T) func(testing.TB, wish) reply {
+func sendFastCGI(t *testing.T) func(testing.TB, testRequest) reply {
 	path := socket(t)
 	l, err := Listen("unix:" + path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeFastCGI, l, teller)
-	return func(t testing.TB, w wish) reply {
+	run(t, ServeFastCGI, l, echo)
+	return func(t testing.TB, w testRequest) reply {
 		t.Helper()
 		nc, err := net.Dial("unix", path)
 		if err != nil {
@@ -290,15 +291,15 @@ func playFastCGI(t *testing.T) func(testing.TB, wish) reply {
 	}
 }
 
-func playHTTP(t *testing.T) func(testing.TB, wish) reply {
+func sendHTTP(t *testing.T) func(testing.TB, testRequest) reply {
 	l, err := Listen("tcp:127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, ServeHTTP, l, teller)
-	return func(t testing.TB, w wish) reply {
+	run(t, ServeHTTP, l, echo)
+	return func(t testing.TB, w testRequest) reply {
 		t.Helper()
-		return w.speakHTTP(t, dialTCP(t, l))
+		return w.sendHTTPOn(t, dialTCP(t, l))
 	}
 }
 
@@ -313,29 +314,29 @@ func dialTCP(t testing.TB, l net.Listener) net.Conn {
 	return c
 }
 
-// speakHTTP writes the request by hand: no client would send the hostile ones.
-func (w wish) speakHTTP(t testing.TB, c net.Conn) reply {
+// sendHTTPOn writes the request itself, because no client would send the hostile ones.
+func (q testRequest) sendHTTPOn(t testing.TB, c net.Conn) reply {
 	t.Helper()
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "%s %s HTTP/1.1\r\nConnection: close\r\n", w.method, w.target)
-	if _, ok := w.header["Host"]; !ok {
+	fmt.Fprintf(&out, "%s %s HTTP/1.1\r\nConnection: close\r\n", q.method, q.target)
+	if _, ok := q.header["Host"]; !ok {
 		out.WriteString("Host: registry.example\r\n")
 	}
-	for name, value := range w.header {
+	for name, value := range q.header {
 		fmt.Fprintf(&out, "%s: %s\r\n", name, value)
 	}
 	switch {
-	case w.chunked:
-		fmt.Fprintf(&out, "Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(w.body), w.body)
-	case w.body != "":
-		fmt.Fprintf(&out, "Content-Length: %d\r\n\r\n%s", len(w.body), w.body)
+	case q.chunked:
+		fmt.Fprintf(&out, "Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(q.body), q.body)
+	case q.body != "":
+		fmt.Fprintf(&out, "Content-Length: %d\r\n\r\n%s", len(q.body), q.body)
 	default:
 		out.WriteString("\r\n")
 	}
 	if _, err := c.Write(out.Bytes()); err != nil {
 		t.Fatalf("write request: %v", err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: w.method})
+	res, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: q.method})
 	if err != nil {
 		t.Fatalf("read response: %v", err)
 	}
@@ -345,4 +346,63 @@ func (w wish) speakHTTP(t testing.TB, c net.Conn) reply {
 		t.Fatalf("read response: %v", err)
 	}
 	return reply{res.StatusCode, res.Header, body}
+}
+
+// pipeListener is a listener without a network. Its connections work in a synctest bubble, where a
+// test fails if a goroutine is left.
+type pipeListener struct {
+	conns    chan net.Conn
+	failures chan error
+	closed   chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{make(chan net.Conn), make(chan error), make(chan struct{})}
+}
+
+func (p *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case err := <-p.failures:
+		return nil, &net.OpError{Op: "accept", Err: err}
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipeListener) Close() error {
+	close(p.closed)
+	return nil
+}
+
+func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
+
+// connect returns the client's end of a new connection, once the server has accepted it.
+func (p *pipeListener) connect() net.Conn {
+	here, there := net.Pipe()
+	p.conns <- there
+	return here
+}
+
+// blockingHandler is echo, except that a request to /held first waits, unread, until release is
+// closed or its context ends.
+type blockingHandler struct {
+	entered chan *http.Request
+	release chan struct{}
+}
+
+func newBlockingHandler() *blockingHandler {
+	return &blockingHandler{make(chan *http.Request), make(chan struct{})}
+}
+
+func (k *blockingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/held" {
+		k.entered <- r
+		select {
+		case <-k.release:
+		case <-r.Context().Done():
+		}
+	}
+	echo(w, r)
 }

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// client is the web server's end of a FastCGI connection. It reads all the time,
-// as web servers do.
+// client is the web server's end of a FastCGI connection. It reads at all times, as web servers do.
 type client struct {
 	net.Conn
 	t       testing.TB
@@ -19,7 +18,7 @@ type client struct {
 	mu      sync.Mutex
 	stdout  map[uint16]*bytes.Buffer
 	values  []byte // GET_VALUES_RESULT
-	garbled error  // what came was no stream of records
+	garbled error  // the server sent something else than records
 }
 
 type end struct {
@@ -28,7 +27,8 @@ type end struct {
 }
 
 func newClient(t testing.TB, nc net.Conn) *client {
-	c := &client{Conn: nc, t: t, ends: make(chan end, 1<<10), gone: make(chan struct{}), stdout: map[uint16]*bytes.Buffer{}}
+	c := &client{Conn: nc, t: t, ends: make(chan end, 1<<10), gone: make(chan struct{}),
+		stdout: map[uint16]*bytes.Buffer{}}
 	go c.read()
 	return c
 }
@@ -65,12 +65,12 @@ func (c *client) take(h recordHeader, content []byte) {
 	switch {
 	case h.version != wireVersion:
 		c.garbled = errors.New("record of another version")
-	case h.kind == 6: // STDOUT
+	case h.kind == typeStdout:
 		if c.stdout[h.id] == nil {
 			c.stdout[h.id] = &bytes.Buffer{}
 		}
 		c.stdout[h.id].Write(content)
-	case h.kind == 10: // GET_VALUES_RESULT
+	case h.kind == typeGetValuesResult:
 		c.values = append(c.values, content...)
 	case h.kind == typeEnd && len(content) == 8:
 		c.ends <- end{h.id, content[4]}
@@ -114,11 +114,11 @@ func (c *client) abort(id uint16) {
 	c.raw(appendRecord(nil, typeAbort, id, nil))
 }
 
-// get is a whole request without a body.
+// get sends a request without a body.
 func (c *client) get(id uint16, keep bool, target string) {
 	c.t.Helper()
 	c.begin(id, keep)
-	c.params(id, wish{method: "GET", target: target}.variables())
+	c.params(id, testRequest{method: "GET", target: target}.variables())
 	c.stdin(id, nil)
 }
 
@@ -139,7 +139,7 @@ func (c *client) ended() end {
 	}
 }
 
-// reply waits for the next END_REQUEST, which must be that of id and say that it is complete.
+// reply waits for the next END_REQUEST, which must be for id and say that the request is complete.
 func (c *client) reply(id uint16) reply {
 	c.t.Helper()
 	if e := c.ended(); e.id != id || e.status != statusComplete {
@@ -148,7 +148,7 @@ func (c *client) reply(id uint16) reply {
 	return c.answer(id)
 }
 
-// answer parses what came on id so far and forgets it.
+// answer parses what has come for id, and removes it.
 func (c *client) answer(id uint16) reply {
 	c.t.Helper()
 	c.mu.Lock()

@@ -12,56 +12,77 @@ import (
 	"time"
 )
 
-// notes stands in for the throttle, which is tested in its own room and in e2e: it writes down what it is told.
+// notes stands in for the throttle, which is tested in its own package and in e2e: it writes down what it is told.
 type notes struct {
-	lines []string
-	no    error // to Begin
-	later error // to Still
+	lines  []string
+	no     error    // from Begin
+	later  error    // from Recheck
+	answer *Account // of an equal login in flight
 }
 
-func (n *notes) Begin(user string, password Secret, remote string) (Attempt, error) {
+func (n *notes) Begin(_ context.Context, user string, _ Secret, remote string) (Attempt, error) {
 	n.lines = append(n.lines, "begin "+user+" "+remote)
 	return n, n.no
 }
 
-func (n *notes) Still() error { return n.later }
+func (n *notes) Answer() (Account, bool) {
+	if n.answer == nil {
+		return Account{}, false
+	}
+	return *n.answer, true
+}
 
-func (n *notes) Granted() { n.lines = append(n.lines, "granted") }
-func (n *notes) Refused() { n.lines = append(n.lines, "refused") }
-func (n *notes) Void()    { n.lines = append(n.lines, "void") }
+func (n *notes) Recheck() error { return n.later }
+
+func (n *notes) Succeed(a Account) { n.lines = append(n.lines, "succeed "+a.Name) }
+func (n *notes) Fail()             { n.lines = append(n.lines, "fail") }
+func (n *notes) Cancel()           { n.lines = append(n.lines, "cancel") }
+func (n *notes) Unanswered()       { n.lines = append(n.lines, "unanswered") }
+
+func TestTheAnswerOfAnEqualLoginIsTaken(t *testing.T) {
+	f, throttle := newFixture(), &notes{answer: &Account{Name: "alice"}}
+	f.handler.Endpoint.Throttle = throttle
+	w := f.do(get("", basic("ALICE", wonderland)))
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "access(alice|") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if len(f.people.asked) > 0 || !slices.Equal(throttle.lines, []string{"begin ALICE 192.0.2.1"}) {
+		t.Errorf("PAM was asked %q, the throttle heard %q", f.people.asked, throttle.lines)
+	}
+}
 
 func postPassword(user, password string) *http.Request {
 	return post(url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}}.Encode())
 }
 
-func TestTheGuardHearsHowEveryPasswordEnded(t *testing.T) {
+func TestTheThrottleHearsHowEveryPasswordEnded(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		user, password string
-		want           string // "" = the guard is not asked
+		want           string // "" = the throttle is not asked
 		asked          bool   // PAM is
 	}{
-		{"a right password", "alice", wonderland, "granted", true},
-		{"a wrong one", "alice", "wrong", "refused", true},
-		{"no password", "alice", "", "refused", false},
-		{"a name that nobody can have", "a/b", wonderland, "refused", false},
-		{"a blacklisted name", "mallory", wonderland, "refused", false},
-		{"a blacklisted account under another name", "ALIAS-OF-MALLORY", wonderland, "refused", true},
-		{"an account without a name", "nameless", wonderland, "refused", true},
-		{"too many at once", "busy", wonderland, "void", true},
-		{"a directory that is away", "broken", wonderland, "void", true},
-		{"an error that nobody mapped", "strange", wonderland, "void", true},
+		{"a right password", "alice", wonderland, "succeed alice", true},
+		{"a wrong one", "alice", "wrong", "fail", true},
+		{"no password", "alice", "", "fail", false},
+		{"a name that nobody can have", "a/b", wonderland, "fail", false},
+		{"a blacklisted name", "mallory", wonderland, "fail", false},
+		{"a blacklisted account under another name", "ALIAS-OF-MALLORY", wonderland, "fail", true},
+		{"an account without a name", "nameless", wonderland, "fail", true},
+		{"too many at once", "busy", wonderland, "cancel", true},
+		{"a directory that is away", "broken", wonderland, "unanswered", true},
+		{"an error that nobody mapped", "strange", wonderland, "unanswered", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, send := range []func() *http.Request{
 				func() *http.Request { return postPassword(c.user, c.password) },
 				func() *http.Request { return get("", basic(c.user, c.password)) },
 			} {
-				f, guard := newFixture(), &notes{}
-				f.handler.Endpoint.Guard = guard
+				f, throttle := newFixture(), &notes{}
+				f.handler.Endpoint.Throttle = throttle
 				f.do(send())
-				if want := []string{"begin " + c.user + " 192.0.2.1", c.want}; !slices.Equal(guard.lines, want) {
-					t.Errorf("the guard heard %q, want %q", guard.lines, want)
+				if want := []string{"begin " + c.user + " 192.0.2.1", c.want}; !slices.Equal(throttle.lines, want) {
+					t.Errorf("the throttle heard %q, want %q", throttle.lines, want)
 				}
 				if (len(f.people.asked) > 0) != c.asked {
 					t.Errorf("PAM was asked: %q", f.people.asked)
@@ -71,7 +92,7 @@ func TestTheGuardHearsHowEveryPasswordEnded(t *testing.T) {
 	}
 }
 
-func TestTheGuardIsAskedAboutPasswordsOnly(t *testing.T) {
+func TestTheThrottleIsAskedAboutPasswordsOnly(t *testing.T) {
 	for _, r := range []*http.Request{
 		get(""),
 		get("", basic("", genuine+"-of-alice")),
@@ -79,37 +100,37 @@ func TestTheGuardIsAskedAboutPasswordsOnly(t *testing.T) {
 		post("grant_type=refresh_token&refresh_token=" + genuine + "-of-alice"),
 		get("service=unknown", basic("alice", "wrong")),
 	} {
-		f, guard := newFixture(), &notes{}
-		f.handler.Endpoint.Guard = guard
+		f, throttle := newFixture(), &notes{}
+		f.handler.Endpoint.Throttle = throttle
 		f.do(r)
-		if len(guard.lines) > 0 {
-			t.Errorf("%s: the guard heard %q", r.URL, guard.lines)
+		if len(throttle.lines) > 0 {
+			t.Errorf("%s: the throttle heard %q", r.URL, throttle.lines)
 		}
 	}
 }
 
-func TestAPanicVoidsTheAttempt(t *testing.T) {
-	guard := &notes{}
-	e := &Endpoint{Guard: guard}
+func TestAPanicLeavesTheAttemptUnanswered(t *testing.T) {
+	throttle := &notes{}
+	e := &Endpoint{Throttle: throttle, Authenticator: nil} // which is a defect
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = e.attempt(Request{User: "alice"}, func(func() error) (Account, error) { panic("a defect") })
+		_, _ = e.checkPassword(t.Context(), Request{Grant: GrantPassword, User: "alice", Password: wonderland})
 	}()
-	if want := []string{"begin alice ", "void"}; !slices.Equal(guard.lines, want) {
-		t.Errorf("the guard heard %q, want %q", guard.lines, want)
+	if want := []string{"begin alice ", "unanswered"}; !slices.Equal(throttle.lines, want) {
+		t.Errorf("the throttle heard %q, want %q", throttle.lines, want)
 	}
 }
 
 // A lock that came while the login waited is answered as one that was there before, and the attempt is taken back.
 func TestWhoIsThrottledWhileWaitingIsToldSo(t *testing.T) {
-	f, guard := newFixture(), &notes{later: &Throttled{After: 30 * time.Second, Cause: "this address is locked"}}
-	f.handler.Endpoint.Guard = guard
+	f, throttle := newFixture(), &notes{later: &Throttled{After: 30 * time.Second, Cause: "this address is locked"}}
+	f.handler.Endpoint.Throttle = throttle
 	w := f.do(get("", basic("alice", wonderland)))
 	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "30" {
 		t.Errorf("%d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 	}
-	if want := []string{"begin alice 192.0.2.1", "void"}; !slices.Equal(guard.lines, want) {
-		t.Errorf("the guard heard %q", guard.lines)
+	if want := []string{"begin alice 192.0.2.1", "cancel"}; !slices.Equal(throttle.lines, want) {
+		t.Errorf("the throttle heard %q", throttle.lines)
 	}
 }
 
@@ -119,7 +140,7 @@ func TestWhoIsThrottledIsToldWhenToComeBack(t *testing.T) {
 		want  string
 	}{{time.Nanosecond, "1"}, {time.Second, "1"}, {1001 * time.Millisecond, "2"}, {15 * time.Minute, "900"}} {
 		f := newFixture()
-		f.handler.Endpoint.Guard = &notes{no: &Throttled{After: c.after, Cause: "five of them"}}
+		f.handler.Endpoint.Throttle = &notes{no: &Throttled{After: c.after, Cause: "five of them"}}
 		w := f.do(get("", basic("alice", wonderland)))
 		const body = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many failed logins, try again later"}]}` + "\n"
 		if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != c.want || w.Body.String() != body {
@@ -139,7 +160,7 @@ func TestWhoIsThrottledIsToldWhenToComeBack(t *testing.T) {
 
 func TestARepeatedPasswordIsRefusedLikeAWrongOne(t *testing.T) {
 	wrong, repeated := newFixture(), newFixture()
-	repeated.handler.Endpoint.Guard = &notes{no: fmt.Errorf("%w: a moment ago", ErrRefused)}
+	repeated.handler.Endpoint.Throttle = &notes{no: fmt.Errorf("%w: a moment ago", ErrRefused)}
 	a, b := wrong.do(get("", basic("alice", "wrong"))), repeated.do(get("", basic("alice", wonderland)))
 	if a.Code != b.Code || a.Body.String() != b.Body.String() || fmt.Sprint(a.Header()) != fmt.Sprint(b.Header()) {
 		t.Errorf("wrong: %d %v %s\nrepeated: %d %v %s", a.Code, a.Header(), a.Body, b.Code, b.Header(), b.Body)

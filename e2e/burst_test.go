@@ -1,0 +1,312 @@
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Many logins at once, to every front end. PAM's own count is the measure: a module writes down what it is asked, and a
+// real pam_faillock locks the account for everybody after twelve wrong passwords.
+
+const (
+	burstSize = 24
+
+	// faillockUser is an account of every Debian: pam_faillock counts for accounts that exist.
+	faillockUser = "games"
+	burstSecret  = "games-own-password"
+)
+
+var burstFrontends = []struct {
+	theatre theatre
+	config  string
+}{
+	{bareCGI, "state: state\n"},
+	{apacheCGI, "state: state\n"},
+	{nginxFcgiwrap, "state: state\n"},
+	{apacheFcgid, "state: state\n"},
+	{nginxFastCGI, ""},
+	{nginxHTTP, "state: state\n"},
+	{httpDoor, ""},
+}
+
+// fewAtOnce are front ends with so few processes that a burst comes to PAM in waves.
+var fewAtOnce = []string{nginxFcgiwrap.name, apacheFcgid.name}
+
+// burstLogin is one login of a burst.
+type burstLogin struct{ password, from string }
+
+// burst is many logins at once.
+type burst struct {
+	name   string
+	login  func(i int) burstLogin
+	hangUp bool // clients do; their status is not known then
+	heard  int  // how many passwords PAM hears at most
+	slow   bool // PAM takes seconds
+	status []int
+}
+
+var bursts = []burst{
+	{
+		name:  "one wrong password from one address",
+		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, heard: 1, status: []int{401},
+	}, {
+		name:  "one wrong password from a /64",
+		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, heard: 1, status: []int{401},
+	}, {
+		name: "different passwords from a /64",
+		login: func(i int) burstLogin {
+			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:3:1::%x", i+1)}
+		},
+		heard: 5, status: []int{401, 429},
+	}, {
+		name: "different passwords from a /48",
+		login: func(i int) burstLogin {
+			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:4:%x::1", i+1)}
+		},
+		heard: 7, status: []int{401, 429},
+	}, {
+		name:  "different passwords from one IPv4 address",
+		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.5"} },
+		heard: 5, status: []int{401, 429},
+	}, {
+		name:  "a wrong password from clients that hang up",
+		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, heard: 1,
+	}, {
+		name:  "different passwords from clients that hang up",
+		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true, heard: 5,
+	}, {
+		name:  "the right password from one address",
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, heard: 1, status: []int{200},
+	}, {
+		name:  "the right password, and PAM takes its time",
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, heard: 1, status: []int{200},
+	},
+}
+
+func TestBurstsOfLogins(t *testing.T) {
+	for _, c := range burstFrontends {
+		t.Run(c.theatre.name, func(t *testing.T) {
+			t.Parallel()
+			o := stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
+			p := newPlayer(openTheatre(t, c.theatre, o))
+			few := slices.Contains(fewAtOnce, c.theatre.name)
+			p.basic(faillockUser, burstSecret) // which must appear nowhere
+			for i, b := range bursts {
+				t.Run(b.name, func(t *testing.T) {
+					p.takeTime(b.slow)
+					before := len(p.heard(t))
+					var all sync.WaitGroup
+					size := burstSize
+					if few && b.slow {
+						size /= 3 // the last wave would time out
+					}
+					for i := range size {
+						all.Go(func() { p.sendOne(t, b.login(i), b.hangUp, b.status) })
+					}
+					// In the middle of it the owner logs in from elsewhere.
+					elsewhere := burstLogin{burstSecret, fmt.Sprintf("198.51.100.%d", i+1)}
+					p.sendOne(t, elsewhere, false, []int{http.StatusOK})
+					all.Wait()
+					p.awaitQuiet(t)
+					p.checkHeard(t, few, p.heard(t)[before:], elsewhere.from, b)
+					if b.hangUp {
+						p.guessUntilLocked(t, b.login(0).from, p.heard(t)[before:])
+					}
+					p.sendOne(t, elsewhere, false, []int{http.StatusOK}) // resets pam_faillock
+				})
+			}
+			p.checkSecrets(t)
+		})
+	}
+}
+
+// A lock of pam_faillock keeps the owner out everywhere. From one network nobody brings it about, in 15 minutes of guessing
+// compressed to what the throttle lets through at once: the locks in between only ever take tries away.
+func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
+	for _, c := range burstFrontends {
+		t.Run(c.theatre.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlayer(openTheatre(t, c.theatre, stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
+			p.takeTime(false)
+			for round := range 3 {
+				var all sync.WaitGroup
+				for i := range burstSize {
+					all.Go(func() {
+						// Each password is sent by several clients, of a few /64s of one /48.
+						l := burstLogin{fmt.Sprint("guess", round, i%8), fmt.Sprintf("2001:db8:9:%x::%x", i%4, i+1)}
+						p.sendOne(t, l, false, []int{401, 429})
+					})
+				}
+				all.Wait()
+			}
+			if n := p.faillockCount(t); n == 0 || n >= 12 {
+				t.Errorf("pam_faillock has counted %d failures, want 1 to 11", n)
+			}
+			p.sendOne(t, burstLogin{burstSecret, "198.51.100.1"}, false, []int{200})
+			if n := p.faillockCount(t); n != 0 {
+				t.Errorf("after a login pam_faillock has %d failures: the test does not see what it counts", n)
+			}
+		})
+	}
+}
+
+// faillockPAM asks a real pam_faillock, and a script that takes its time, writes down where each login came from, and knows
+// the password.
+func faillockPAM(s *stage) string {
+	for _, dir := range []string{"faillock", "heard"} {
+		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	script := s.write("ask", `#!/bin/sh
+cd `+s.path("heard")+`
+echo "$PAM_RHOST begin" >>log
+sleep $(cat seconds)
+echo "$PAM_RHOST end" >>log
+test "$(tr -d '\000')" = "`+burstSecret+`"
+`)
+	if err := os.Chmod(script, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.NewReplacer("DIR", s.path("faillock"), "SCRIPT", script).Replace(
+		`auth requisite pam_faillock.so preauth dir=DIR deny=12 silent nodelay
+auth [success=1 default=ignore] pam_exec.so quiet expose_authtok SCRIPT
+auth [default=die] pam_faillock.so authfail dir=DIR deny=12 silent nodelay
+auth required pam_faillock.so authsucc dir=DIR deny=12 silent
+account required pam_permit.so
+`)
+}
+
+// sendOne sends a login and expects one of some statuses, or hangs up before the answer.
+func (p *player) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
+	t.Helper()
+	request := p.burstRequest(l)
+	if hangUp {
+		c, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, request)
+		time.Sleep(150 * time.Millisecond)
+		return
+	}
+	answer, body, err := exchange("", p.address, request)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if !slices.Contains(status, answer.StatusCode) {
+		t.Errorf("%s: status %d, want %v: %s", l.from, answer.StatusCode, status, body)
+	}
+}
+
+// checkHeard looks at what PAM heard, but for one who logged in from elsewhere.
+func (p *player) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
+	t.Helper()
+	passwords, atOnce, now := 0, 0, 0
+	for _, line := range heard {
+		from, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case from == elsewhere:
+		case what == "begin":
+			passwords++
+			now++
+			atOnce = max(atOnce, now)
+		default:
+			now--
+		}
+	}
+	if b.login(0).password == b.login(1).password && atOnce > 1 {
+		t.Errorf("PAM heard one password %d times at once", atOnce)
+	}
+	most := b.heard
+	if few && b.login(0).password == burstSecret {
+		most = burstSize // in later waves the first answer is no news any longer
+	}
+	if passwords == 0 || passwords > most {
+		t.Errorf("PAM heard %d passwords, want at most %d: %q", passwords, most, heard)
+	}
+}
+
+// guessUntilLocked shows more passwords at once: clients that hung up before PAM was asked about theirs have left some
+// tries, and no more than there were.
+func (p *player) guessUntilLocked(t *testing.T, from string, before []string) {
+	t.Helper()
+	count := func(lines []string) int {
+		return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
+	}
+	already, all := len(p.heard(t)), sync.WaitGroup{}
+	for i := range 6 {
+		all.Go(func() {
+			p.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false, []int{http.StatusUnauthorized, http.StatusTooManyRequests})
+		})
+	}
+	all.Wait()
+	p.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
+	if n := count(before) + count(p.heard(t)[already:]); n != 5 {
+		t.Errorf("PAM heard %d passwords before the lock, want 5", n)
+	}
+}
+
+// takeTime sets how long PAM takes for an answer.
+func (p *player) takeTime(slow bool) {
+	seconds := "0.2"
+	if slow {
+		seconds = "2.5"
+	}
+	p.write("heard/seconds", seconds)
+}
+
+func (p *player) burstRequest(l burstLogin) string {
+	basic := base64.StdEncoding.EncodeToString([]byte(faillockUser + ":" + l.password))
+	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(p)
+}
+
+// heard has two lines for each password that PAM was asked about: the address that it came from, and "begin" or "end".
+func (p *player) heard(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(p.path("heard/log"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return slices.Collect(strings.Lines(string(b)))
+}
+
+// awaitQuiet waits until nothing of the burst is left: a client that has hung up leaves a conversation behind.
+func (p *player) awaitQuiet(t *testing.T) {
+	t.Helper()
+	eventually(t, answerWithin, "the end of all conversations", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
+		defer cancel()
+		return exec.CommandContext(ctx, "pgrep", "-f", p.path("ask")).Run() != nil
+	})
+}
+
+// faillockCount is what pam_faillock has counted of the user.
+func (p *player) faillockCount(t *testing.T) int {
+	t.Helper()
+	out, err := exec.Command("faillock", "--dir", p.path("faillock"), "--user", faillockUser).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n := 0
+	for line := range strings.Lines(string(out)) {
+		if strings.HasSuffix(strings.TrimSpace(line), " V") { // valid, in the last column
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/cgi"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Limits on what a web server may say about one request. Apache passes at most 100 header fields of
+// 8190 bytes, nginx 32 KiB of them, lighttpd 8 KiB.
+const (
+	maxHeaderFields = 256
+	maxHeaderBytes  = 128 << 10 // names and values together
+	maxMethodLen    = 32        // the longest registered method has 17 (UPDATEREDIRECTREF)
+)
+
+// maxRedirects is how many internal redirects Apache makes (LimitInternalRecursion). Each puts
+// REDIRECT_ before the names.
+const maxRedirects = 10
+
+// cgiRequest is a request from CGI variables, checked.
+type cgiRequest struct {
+	params map[string]string // the variables that cgi.RequestFromMap gets
+	url    *url.URL          // path below the mount point, original query
+	length int64             // of the body; -1 = not announced
+}
+
+// httpRequest is q as the handler sees it.
+func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http.Request, *errorResponse) {
+	r, err := cgi.RequestFromMap(q.params)
+	if err != nil {
+		return nil, badRequest("request makes no sense")
+	}
+	r.URL = q.url
+	r.Host = ""
+	r.ContentLength = q.length
+	r.Body = body
+	return r.WithContext(ctx), nil
+}
+
+// parseCGIEnv checks CGI variables (RFC 3875 §4.1). If SCRIPT_NAME ends in program, it is the mount
+// point.
+func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorResponse) {
+	method := vars["REQUEST_METHOD"]
+	if len(method) > maxMethodLen || !isToken(method) {
+		return nil, badRequest("no usable REQUEST_METHOD")
+	}
+	length, errResp := bodyLength(vars)
+	if errResp != nil {
+		return nil, errResp
+	}
+	target, errResp := requestTarget(vars, program)
+	if errResp != nil {
+		return nil, errResp
+	}
+	params, errResp := headerFields(vars)
+	if errResp != nil {
+		return nil, errResp
+	}
+	params["REQUEST_METHOD"] = method
+	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; httpRequest sets the real one
+	params["SERVER_PROTOCOL"] = serverProtocol(vars["SERVER_PROTOCOL"])
+	params["REMOTE_ADDR"], params["REMOTE_PORT"] = remoteAddr(vars)
+	if vars["HTTPS"] != "" {
+		params["HTTPS"] = vars["HTTPS"]
+	}
+	return &cgiRequest{params, target, length}, nil
+}
+
+// bodyLength reads CONTENT_LENGTH. If it is absent, empty (nginx with fcgiwrap) or "0", the body
+// may still be chunked: mod_cgid passes podman's POST without a length, and only the end of stdin
+// ends it. With an error the length is -1.
+func bodyLength(vars map[string]string) (int64, *errorResponse) {
+	text := vars["CONTENT_LENGTH"]
+	if text != "" {
+		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
+		if err != nil {
+			return -1, badRequest("CONTENT_LENGTH is not a number")
+		}
+		if n > 0 {
+			return int64(n), nil
+		}
+	}
+	if vars["HTTP_TRANSFER_ENCODING"] != "" {
+		return -1, nil
+	}
+	if text == "" && usuallyHasBody(vars["REQUEST_METHOD"]) {
+		return -1, nil
+	}
+	return 0, nil
+}
+
+func usuallyHasBody(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
+}
+
+// requestTarget takes path and query from REQUEST_URI, which is the client's own under every server
+// tried. Only if it is missing, SCRIPT_NAME and PATH_INFO count.
+func requestTarget(vars map[string]string, program string) (*url.URL, *errorResponse) {
+	uri := vars["REQUEST_URI"]
+	if uri == "" {
+		p := vars["SCRIPT_NAME"] + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
+		if p == "" {
+			p = "/"
+		}
+		return parseTarget(p, vars["QUERY_STRING"], vars["SCRIPT_NAME"], program)
+	}
+	raw, query, _ := strings.Cut(uri, "?")
+	p, err := url.PathUnescape(raw)
+	if err != nil {
+		return nil, badRequest("request path has a bad escape")
+	}
+	return parseTarget(p, query, vars["SCRIPT_NAME"], program)
+}
+
+// headerFields selects the variables that become header fields.
+func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
+	params := make(map[string]string, len(vars))
+	size := 0
+	for name, value := range vars {
+		if !isHeaderVariable(name) {
+			continue
+		}
+		if hasControl(value) {
+			return nil, badRequest("a header field has control bytes")
+		}
+		params[name] = value
+		size += len(name) + len(value)
+	}
+	if secret := authorization(vars); hasControl(secret) {
+		return nil, badRequest("a header field has control bytes")
+	} else if secret != "" {
+		params["HTTP_AUTHORIZATION"] = secret
+		size += len(secret)
+	}
+	if len(params) > maxHeaderFields || size > maxHeaderBytes {
+		return nil, tooLarge("too many or too large header fields")
+	}
+	return params, nil
+}
+
+// isHeaderVariable rejects fields that do harm or would come twice:
+//   - Host: RequestFromMap fails on hostile values;
+//   - Proxy: httpoxy, CVE-2016-5385;
+//   - Remote-User: a client may send it, and nginx's stock fastcgi_params sets it unverified;
+//   - Authorization: see authorization;
+//   - Content-Type and Content-Length: CGI has variables of their own for them;
+//   - Transfer-Encoding: it concerns the web server's connection.
+func isHeaderVariable(name string) bool {
+	switch name {
+	case "CONTENT_TYPE":
+		return true
+	case "HTTP_HOST", "HTTP_PROXY", "HTTP_REMOTE_USER", "HTTP_AUTHORIZATION",
+		"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING":
+		return false
+	}
+	field, found := strings.CutPrefix(name, "HTTP_")
+	return found && isVariableName(field)
+}
+
+// isVariableName accepts the names of RFC 3875 §4.1.18. Other spellings, such as HTTP_Host or
+// HTTP_REMOTE-USER, would bring back a field that isHeaderVariable rejects.
+func isVariableName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// authorization finds the field under the names that Apache gives it: HTTP_AUTHORIZATION, with one
+// REDIRECT_ for each internal redirect since a rewrite rule saved it. An E= rule sets an empty
+// variable when there is no such field, so an empty one is skipped.
+func authorization(vars map[string]string) string {
+	name := "HTTP_AUTHORIZATION"
+	for range maxRedirects + 1 {
+		if value := vars[name]; value != "" {
+			return value
+		}
+		name = "REDIRECT_" + name
+	}
+	return ""
+}
+
+// serverProtocol replaces what is no HTTP version: nothing depends on it, so no request fails for
+// it.
+func serverProtocol(text string) string {
+	if _, _, ok := http.ParseHTTPVersion(text); ok {
+		return text
+	}
+	return "HTTP/1.1"
+}
+
+// remoteAddr is empty for what is no address: nginx says "unix:" for a client of a unix socket.
+func remoteAddr(vars map[string]string) (addr, port string) {
+	ip, err := netip.ParseAddr(vars["REMOTE_ADDR"])
+	if err != nil {
+		return "", ""
+	}
+	n, err := strconv.ParseUint(vars["REMOTE_PORT"], 10, 16)
+	if err != nil {
+		return ip.String(), ""
+	}
+	return ip.String(), strconv.FormatUint(n, 10)
+}
+
+// isToken accepts a token of RFC 9110 §5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alnum := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,33 @@
+package gateway
+
+import "bytes"
+
+// responseCoalescer makes one write of a response that net/http writes in pieces of 4 KiB. The
+// kernel takes one write whole, since responses fit into the socket's buffer. A process killed
+// between two writes would leave half a response, and a proxy could not ask another machine.
+type responseCoalescer struct {
+	pending bool
+	bodyLen int // bytes after the header
+	buf     []byte
+}
+
+var endOfHeader = []byte("\r\n\r\n")
+
+// begin announces a response with bodyLen bytes after its header.
+func (c *responseCoalescer) begin(bodyLen int) { c.pending, c.bodyLen = true, bodyLen }
+
+// add takes the next piece and returns what is to be written now: nothing, or the whole response.
+// A piece that begin has not announced is returned as it is.
+func (c *responseCoalescer) add(piece []byte) []byte {
+	if !c.pending {
+		return piece
+	}
+	c.buf = append(c.buf, piece...)
+	end := bytes.Index(c.buf, endOfHeader)
+	if end < 0 || len(c.buf) < end+len(endOfHeader)+c.bodyLen {
+		return nil
+	}
+	complete := c.buf
+	c.pending, c.buf = false, nil
+	return complete
+}

@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEveryFrontendShowsTheSameRequest(t *testing.T) {
+	const form = "grant_type=refresh_token&service=registry"
+	cases := []struct {
+		name    string
+		request testRequest
+		want    echoed
+	}{
+		{
+			"a GET keeps its original query",
+			testRequest{method: "GET", target: "/docker/v2/token?service=a%20b&scope=repository:a/b:pull&scope="},
+			echoed{Method: "GET", Path: "/docker/v2/token", Query: "service=a%20b&scope=repository:a/b:pull&scope="},
+		},
+		{
+			"Authorization arrives",
+			testRequest{method: "GET", target: "/auth/token",
+				header: map[string]string{"Authorization": "Basic YWxpY2U6cHc="}},
+			echoed{Method: "GET", Path: "/auth/token", Auth: "Basic YWxpY2U6cHc="},
+		},
+		{
+			"a body with a length is read to its end",
+			testRequest{method: "POST", target: "/docker/v2/token", body: form},
+			echoed{Method: "POST", Path: "/docker/v2/token", Length: int64(len(form)), Read: int64(len(form))},
+		},
+		{
+			"a chunked body without a length is read to its end",
+			testRequest{method: "POST", target: "/docker/v2/token", body: form, chunked: true},
+			echoed{Method: "POST", Path: "/docker/v2/token", Length: -1, Read: int64(len(form))},
+		},
+		{
+			"a slash at the end is kept, double slashes and dots are cleaned",
+			testRequest{method: "GET", target: "//evil.example/../docker//v2/token/"},
+			echoed{Method: "GET", Path: "/docker/v2/token/"},
+		},
+		{
+			"an escaped path is decoded once",
+			testRequest{method: "GET", target: "/docker/v2/t%6fken%2525"},
+			echoed{Method: "GET", Path: "/docker/v2/token%25"},
+		},
+		{
+			"the query begins at the first question mark",
+			testRequest{method: "GET", target: "/docker/v2/token?a=?b"},
+			echoed{Method: "GET", Path: "/docker/v2/token", Query: "a=?b"},
+		},
+		{
+			"an unknown method is left to the handler",
+			testRequest{method: "BREW", target: "/docker/v2/token"},
+			echoed{Method: "BREW", Path: "/docker/v2/token"},
+		},
+		{
+			"Proxy, Remote-User and Host do not arrive",
+			testRequest{method: "GET", target: "/docker/v2/token", header: map[string]string{
+				"Host": "evil.example", "Proxy": "http://evil.example", "Remote-User": "root", "X-Other": "stays"}},
+			echoed{Method: "GET", Path: "/docker/v2/token"},
+		},
+	}
+	for _, tr := range transports(t) {
+		for _, c := range cases {
+			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
+				r := tr.send(t, c.request)
+				got := r.echoed(t)
+				checkSeen(t, got)
+				if got.Header.Get("X-Other") != c.request.header["X-Other"] {
+					t.Errorf("X-Other is %q", got.Header.Get("X-Other"))
+				}
+				if tr.name != "HTTP" && got.Remote != "192.0.2.7:4711" {
+					t.Errorf("remote address %q", got.Remote)
+				}
+				got.Header, got.Remote, got.Deadline = nil, "", false
+				if !equal(got, c.want) {
+					t.Errorf("the handler saw\n%+v, want\n%+v", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+func equal(a, b echoed) bool {
+	return a.Method == b.Method && a.Path == b.Path && a.Query == b.Query && a.Host == b.Host &&
+		a.Auth == b.Auth && a.Length == b.Length && a.Read == b.Read && a.Error == b.Error
+}
+
+// checkSeen checks what holds for every request that reaches a handler.
+func checkSeen(t testing.TB, s echoed) {
+	t.Helper()
+	if !strings.HasPrefix(s.Path, "/") || hasControl(s.Path+s.Query) {
+		t.Errorf("path %q, query %q", s.Path, s.Query)
+	}
+	if s.Host != "" {
+		t.Errorf("host %q", s.Host)
+	}
+	for _, name := range []string{"Proxy", "Remote-User", "Host"} {
+		if v, ok := s.Header[name]; ok {
+			t.Errorf("header %s: %q", name, v)
+		}
+	}
+	if len(s.Header["Content-Type"]) > 1 {
+		t.Errorf("Content-Type twice: %q", s.Header["Content-Type"])
+	}
+	if !s.Deadline {
+		t.Error("context without a deadline")
+	}
+}
+
+func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
+	cases := []struct {
+		name    string
+		request testRequest
+		status  int
+	}{
+		{"an absolute URI is rejected", testRequest{method: "GET", target: "http://evil.example/docker/v2/token"}, 400},
+		{"the asterisk is rejected", testRequest{method: "OPTIONS", target: "*"}, 400},
+		{"an escaped NUL is rejected", testRequest{method: "GET", target: "/docker/v2/token%00"}, 400},
+		{"an escaped newline is rejected", testRequest{method: "GET", target: "/docker/v2/token%0aSet-Cookie:x"}, 400},
+		{"a path that is not UTF-8 is rejected", testRequest{method: "GET", target: "/docker/%ff"}, 400},
+		{"a panic within the response is a complete 500", testRequest{method: "GET", target: "/panic"}, 500},
+		{"a panic with its own value is a complete 500", testRequest{method: "GET", target: "/panic/value"}, 500},
+		{"a panic with an unread body is a complete 500",
+			testRequest{method: "POST", target: "/panic", body: strings.Repeat("x", 100<<10)}, 500},
+	}
+	for _, tr := range transports(t) {
+		for _, c := range cases {
+			t.Run(tr.name+"/"+c.name, func(t *testing.T) {
+				r := tr.send(t, c.request)
+				if r.status != c.status {
+					t.Errorf("status %d, want %d", r.status, c.status)
+				}
+				r.checkJSON(t)
+				if strings.Contains(string(r.body), "pw-in-panic") {
+					t.Errorf("the client sees the panic's value: %q", r.body)
+				}
+			})
+		}
+	}
+}
+
+func TestEveryFrontendReceivesABodyThatIsNotRead(t *testing.T) {
+	body := strings.Repeat("x", 10<<20)
+	for _, tr := range transports(t) {
+		for _, chunked := range []bool{false, true} {
+			t.Run(tr.name, func(t *testing.T) {
+				if r := tr.send(t,
+					testRequest{method: "POST", target: "/unread", body: body, chunked: chunked}); r.status != 413 {
+					t.Errorf("status %d", r.status)
+				}
+			})
+		}
+	}
+}
+
+func TestEveryFrontendLimitsTheBodyItKeeps(t *testing.T) {
+	body := strings.Repeat("x", maxBody+1)
+	for _, tr := range transports(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			s := tr.send(t, testRequest{method: "POST", target: "/", body: body}).echoed(t)
+			if s.Read != maxBody || s.Error != "http: request body too large" {
+				t.Errorf("read %d bytes, then %q", s.Read, s.Error)
+			}
+		})
+	}
+}
+
+func TestEveryFrontendCompletesTheResponse(t *testing.T) {
+	for _, tr := range transports(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			r := tr.send(t, testRequest{method: "GET", target: "/nothing"})
+			if r.status != 200 || len(r.body) != 0 || r.header.Get("Content-Length") != "0" {
+				t.Errorf("empty response: %+v", r)
+			}
+			r = tr.send(t, testRequest{method: "GET", target: "/gone"})
+			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" {
+				t.Errorf("response without content: %+v", r)
+			}
+		})
+	}
+}

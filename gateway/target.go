@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"net/url"
+	"path"
+	"strings"
+	"unicode/utf8"
+)
+
+// parseTarget accepts a decoded path and a query. It rejects absolute URIs and "*", which do not
+// begin with a slash, and what is not printable text, which must not reach a log. Dots and double
+// slashes are cleaned, as web servers do before they set SCRIPT_NAME.
+func parseTarget(p, query, script, program string) (*url.URL, *errorResponse) {
+	if !strings.HasPrefix(p, "/") {
+		return nil, badRequest("request target is not a path")
+	}
+	if hasControl(p) || hasControl(query) || strings.Contains(p+query, "\t") || !utf8.ValidString(p) {
+		return nil, badRequest("request target is not printable text")
+	}
+	return &url.URL{Path: stripMount(cleanPath(p), script, program), RawQuery: query}, nil
+}
+
+// cleanPath is path.Clean, except that it keeps a slash at the end.
+func cleanPath(p string) string {
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
+// stripMount removes the mount point from p. SCRIPT_NAME is the mount point only if it ends in the
+// program's own name: nginx puts the whole path into it. A .htaccess rewrite leaves the program's
+// name out of the path, so the program's folder is "/". Any other path is kept; the handler looks
+// at its end.
+func stripMount(p, script, program string) string {
+	if program == "" || path.Base(script) != program {
+		return p
+	}
+	script = path.Clean(script)
+	if rest, found := strings.CutPrefix(p, script); found && (rest == "" || rest[0] == '/') {
+		if rest == "" {
+			return "/"
+		}
+		return rest
+	}
+	if strings.TrimSuffix(p, "/") == strings.TrimSuffix(path.Dir(script), "/") {
+		return "/"
+	}
+	return p
+}
+
+// hasControl reports control bytes other than tab, which header values may contain (RFC 9110 §5.5).
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,382 @@
+package throttle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dockerauth/store"
+)
+
+// burst is many logins at once, dealt out to processes that share a store.
+type burst struct {
+	t         *testing.T
+	processes []*Throttle
+	check     time.Duration // how long PAM takes
+	store     *spy
+
+	checks, atOnce, most atomic.Int32
+	mu                   sync.Mutex
+	outcomes             map[string]int
+}
+
+const theAccount = `{"Name":"alice"}`
+
+func newBurst(t *testing.T, processes int) *burst {
+	b := &burst{t: t, check: 50 * time.Millisecond, store: &spy{Store: store.NewMemory(1000)}, outcomes: map[string]int{}}
+	for range processes {
+		b.processes = append(b.processes, &Throttle{
+			Store: b.store, Secret: []byte("of the tests"), Delay: time.Second, Timeout: 10 * time.Second, Report: func(err error) { t.Error(err) },
+		})
+	}
+	return b
+}
+
+// login shows a password, of which the right one is good, and notes how it ended.
+func (b *burst) login(ctx context.Context, process int, user, password, remote string) string {
+	outcome := b.outcome(ctx, process, user, password, remote)
+	b.mu.Lock()
+	b.outcomes[outcome]++
+	b.mu.Unlock()
+	return outcome
+}
+
+func (b *burst) outcome(ctx context.Context, process int, user, password, remote string) string {
+	a, err := b.processes[process%len(b.processes)].Begin(ctx, user, password, remote)
+	switch {
+	case errors.As(err, new(*Locked)):
+		return "locked"
+	case err != nil:
+		return err.Error()
+	case a.Answer() != nil:
+		return "heard " + string(a.Answer())
+	}
+	if err := a.Recheck(); err != nil {
+		a.Cancel()
+		return "rechecked: " + err.Error()
+	}
+	b.checks.Add(1)
+	for most := b.most.Load(); !b.most.CompareAndSwap(most, max(most, b.atOnce.Load()+1)); most = b.most.Load() {
+	}
+	b.atOnce.Add(1)
+	time.Sleep(b.check)
+	b.atOnce.Add(-1)
+	if password == right {
+		a.Succeed([]byte(theAccount))
+		return granted
+	}
+	a.Fail()
+	return refused
+}
+
+// From one address of a /64, or from one of as many as are asked for.
+func oneAddress(int) string        { return "2001:db8:1:2::9" }
+func oneOfA64(i int) string        { return fmt.Sprintf("2001:db8:1:2::%x", i+1) }
+func oneOfA48(i int) string        { return fmt.Sprintf("2001:db8:1:%x::1", i+1) }
+func ipv4(int) string              { return office }
+func samePassword(int) string      { return "wrong" }
+func otherPassword(i int) string   { return fmt.Sprint("guess ", i) }
+func rightPassword(int) string     { return right }
+func twelvePasswords(i int) string { return fmt.Sprint("guess ", i%12) }
+
+func TestWhatPAMHearsOfABurst(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		password func(int) string
+		from     func(int) string
+		checks   int32 // how many passwords PAM hears
+		atOnce   int32 // of these at most
+	}{
+		{"one wrong password from one address", samePassword, oneAddress, 1, 1},
+		{"one wrong password from one IPv4 address", samePassword, ipv4, 1, 1},
+		{"one wrong password from a /64", samePassword, oneOfA64, 1, 1},
+		{"one wrong password from a /48", samePassword, oneOfA48, 7, 7},
+		{"different passwords from one address", otherPassword, oneAddress, 5, 5},
+		{"different passwords from a /64", otherPassword, oneOfA64, 5, 5},
+		{"different passwords from a /48", otherPassword, oneOfA48, 7, 7},
+		{"twelve passwords, each many times, from a /64", twelvePasswords, oneOfA64, 5, 5},
+		{"the right password from one address", rightPassword, oneAddress, 1, 1},
+		{"the right password from a /64", rightPassword, oneOfA64, 60, 1},
+	} {
+		for _, processes := range []int{1, 2, 60} {
+			t.Run(fmt.Sprint(c.name, " to ", processes, " processes"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBurst(t, processes)
+					var all sync.WaitGroup
+					for i := range 60 {
+						all.Go(func() { b.login(t.Context(), i, "alice", c.password(i), c.from(i)) })
+					}
+					all.Wait()
+					if b.checks.Load() != c.checks || b.most.Load() > c.atOnce {
+						t.Errorf("PAM heard %d passwords, %d at once, want %d and %d: %v", b.checks.Load(), b.most.Load(), c.checks, c.atOnce, b.outcomes)
+					}
+					if in := b.outcomes[granted] + b.outcomes["heard "+theAccount]; c.password(0) == right && in != 60 {
+						t.Errorf("%d of 60 were let in: %v", in, b.outcomes)
+					}
+					if got := b.login(t.Context(), 0, "alice", right, home); got != granted {
+						t.Errorf("from elsewhere alice is %s", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Equal logins are counted once, whatever their number.
+func TestABurstOfOneWrongPasswordUsesOneTry(t *testing.T) {
+	for _, processes := range []int{1, 60} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBurst(t, processes)
+			var all sync.WaitGroup
+			for i := range 60 {
+				all.Go(func() { b.login(t.Context(), i, "alice", "wrong", office) })
+			}
+			all.Wait()
+			for i := range 4 {
+				if got := b.login(t.Context(), i, "alice", fmt.Sprint("guess ", i), office); got != refused {
+					t.Errorf("guess %d is %s", i, got)
+				}
+			}
+			if got := b.login(t.Context(), 0, "alice", right, office); got != "locked" {
+				t.Errorf("after five passwords alice is %s", got)
+			}
+		})
+	}
+}
+
+// A client with six connections waits for one check, and hardly longer.
+func TestAnHonestClientWithSixConnectionsIsPrompt(t *testing.T) {
+	for _, processes := range []int{1, 6} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBurst(t, processes)
+			began := time.Now()
+			var all sync.WaitGroup
+			for i := range 6 {
+				all.Go(func() { b.login(t.Context(), i, "alice", right, office) })
+			}
+			all.Wait()
+			if took := time.Since(began); took > 2*b.check+lastPoll || b.checks.Load() != 1 {
+				t.Errorf("took %s and %d checks", took, b.checks.Load())
+			}
+		})
+	}
+}
+
+// An account is kept for other processes in a form that needs the password to be read.
+func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 2)
+		var all sync.WaitGroup
+		for i := range 2 {
+			all.Go(func() { b.login(t.Context(), i, "alice", right, office) })
+		}
+		all.Wait()
+		if b.outcomes["heard "+theAccount] != 1 {
+			t.Fatalf("nobody heard the answer: %v", b.outcomes)
+		}
+		if strings.Contains(b.store.written.String(), "alice") {
+			t.Error("the account is written")
+		}
+		k := b.processes[0].keysOf("alice", right, office)
+		sealed, _ := b.store.Get(k.answer)
+		for _, l := range [][3]string{{"alice", "wrong", office}, {"bob", right, office}, {"alice", right, home}} {
+			if open(b.processes[0].keysOf(l[0], l[1], l[2]).seal, sealed) != nil {
+				t.Errorf("%v opens it", l)
+			}
+		}
+		if open(k.seal, sealed) == nil {
+			t.Error("an equal login cannot open it")
+		}
+	})
+}
+
+func TestAnAnswerThatIsTooLongForTheStoreMakesOthersAskPAM(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 2)
+		first, err := b.processes[0].Begin(t.Context(), "alice", right, office)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string)
+		go func() { got <- b.login(t.Context(), 1, "alice", right, office) }()
+		synctest.Wait()
+		first.Succeed([]byte(strings.Repeat("group ", store.MaxRecord)))
+		if got := <-got; got != granted {
+			t.Errorf("the other is %s", got)
+		}
+	})
+}
+
+// The first of equal logins may end in every way while another waits, in its process or in a second one.
+func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
+	const locked, gone = "locked", "context canceled"
+	for _, c := range []struct {
+		name  string
+		end   func(a *Attempt)
+		after time.Duration
+		want  string
+		tries int // that are left
+	}{
+		{"it fails", (*Attempt).Fail, time.Second, ErrRepeated.Error(), 4},
+		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 4},
+		{"it gives up before PAM is asked", (*Attempt).Cancel, time.Second, granted, 5},
+		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second, ErrUnanswered.Error(), 4},
+		{"it takes longer than it may", func(*Attempt) {}, 10 * time.Second, locked, 4},
+	} {
+		for _, processes := range []int{1, 2} {
+			t.Run(fmt.Sprint(c.name, ", ", processes, " processes"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBurst(t, processes)
+					first, err := b.processes[0].Begin(t.Context(), "alice", right, office)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := make([]string, 3)
+					var all sync.WaitGroup
+					ctx, hangUp := context.WithCancel(t.Context())
+					for i := range got {
+						all.Go(func() {
+							if i == 2 {
+								got[i] = b.login(ctx, 1, "alice", right, office)
+								return
+							}
+							got[i] = b.login(t.Context(), 1, "alice", right, office)
+						})
+					}
+					time.Sleep(500 * time.Millisecond)
+					hangUp()
+					time.Sleep(c.after - 500*time.Millisecond)
+					c.end(first)
+					all.Wait()
+					slices.Sort(got[:2])
+					if heard := "heard " + theAccount; c.want == granted && !slices.Equal(got, []string{granted, heard, gone}) ||
+						c.want != granted && !slices.Equal(got, []string{c.want, c.want, gone}) {
+						t.Errorf("got %q, want %q", got, c.want)
+					}
+					if c.want == granted {
+						return
+					}
+					tries := 0
+					for i := range 6 {
+						if b.login(t.Context(), 0, "alice", fmt.Sprint("guess ", i), office) == refused {
+							tries++
+						}
+					}
+					if tries != c.tries {
+						t.Errorf("%d tries are left, want %d", tries, c.tries)
+					}
+				})
+			})
+		}
+	}
+}
+
+// PAM may have been asked when the process was killed, so that is a try, and an equal login does not wait for
+// the dead for ever.
+func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 1)
+		die := func(password string) error {
+			_, err := b.store.process().Begin(t.Context(), "alice", password, office)
+			return err
+		}
+		died := 0
+		for i := range 60 { // for ten minutes, with a clock that shows what was forgotten
+			if die(fmt.Sprint("guess ", i)) == nil {
+				died++
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if died > 5+4 {
+			t.Errorf("%d of 60 processes that were killed could ask PAM", died)
+		}
+		time.Sleep(longestLock)
+		if got := b.login(t.Context(), 0, "alice", right, office); got != granted {
+			t.Errorf("later alice is %s", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 1)
+		if _, err := b.store.process().Begin(t.Context(), "alice", right, office); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.login(t.Context(), 0, "alice", right, office); got != "locked" { // for it may be alive
+			t.Errorf("while it may live: %s", got)
+		}
+		time.Sleep(leaseMargin)
+		if got := b.login(t.Context(), 0, "alice", right, office); got != granted {
+			t.Errorf("after that: %s", got)
+		}
+	})
+}
+
+// process is one more that shares the store.
+func (s *spy) process() *Throttle {
+	return &Throttle{Store: s, Secret: []byte("of the tests"), Timeout: 10 * time.Second}
+}
+
+// A process that was stopped for so long that it counts as dead does not ask PAM when it goes on.
+func TestAProcessThatWasStoppedHearsThatItsPasswordFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 1)
+		stopped, err := b.store.process().Begin(t.Context(), "alice", "wrong", office)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10*time.Second + leaseMargin)
+		if got := b.login(t.Context(), 0, "alice", "wrong", office); got != refused {
+			t.Fatal(got)
+		}
+		if err := stopped.Recheck(); !errors.Is(err, ErrRepeated) {
+			t.Errorf("got %v", err)
+		}
+		stopped.Cancel()
+		if got := b.login(t.Context(), 0, "alice", "wrong", office); got != ErrRepeated.Error() {
+			t.Errorf("the failure is forgotten: %s", got)
+		}
+	})
+}
+
+// A store that fails counts nothing, and one process still checks one password once at a time.
+func TestEqualLoginsShareOneCheckWhenTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 1)
+		b.processes[0].Store, b.processes[0].Report = broken{}, nil
+		var all sync.WaitGroup
+		for i := range 60 {
+			all.Go(func() { b.login(t.Context(), 0, "alice", "wrong", oneOfA64(i)) })
+		}
+		all.Wait()
+		if b.checks.Load() != 1 {
+			t.Errorf("PAM heard %d", b.checks.Load())
+		}
+	})
+}
+
+// The right password, shown by many at once among guesses, is never taken for a wrong one: it is let in or
+// told to wait.
+func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
+	b := newBurst(t, 3)
+	b.check = time.Millisecond
+	var all sync.WaitGroup
+	for i := range 500 {
+		all.Go(func() {
+			password := right
+			if i%5 == 0 {
+				password = fmt.Sprint("guess", i)
+			}
+			got := b.login(t.Context(), i, "alice", password, office)
+			if password == right && !slices.Contains([]string{granted, "heard " + theAccount, "locked"}, got) && !strings.HasPrefix(got, "rechecked: too many") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	all.Wait()
+}
