@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -527,17 +526,6 @@ func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
 	}
 	if len(heard) > 0 {
 		t.Errorf("not in the list of outcomes: %v", heard)
-	}
-}
-
-func TestAUserNameCannotForgeALogLine(t *testing.T) {
-	f := newFixture()
-	f.do(get("account="+url.QueryEscape("x\ntime=now level=INFO msg=forged outcome=granted"), basic("a\noutcome=granted user=\"root\"", wonderland)))
-	if lines := strings.Count(f.log.String(), "\n"); lines != 1 {
-		t.Errorf("%d lines: %s", lines, f.log)
-	}
-	if strings.Contains(f.log.String(), " outcome=granted ") && !strings.Contains(f.log.String(), `\n`) {
-		t.Errorf("forged: %s", f.log)
 	}
 }
 
