@@ -63,7 +63,10 @@ func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, 
 	if user == "expired" {
 		return Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED", ErrRefused)
 	}
-	return Account{Name: user}, nil
+	if user == "ALIAS-OF-MALLORY" {
+		return Account{Name: "mallory"}, nil
+	}
+	return Account{Name: user, Groups: groups[user]}, nil
 }
 
 // pen stands in for jwtsign: its tokens are tested there and in e2e.
@@ -253,7 +256,9 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 		{"an empty user with an empty password", get("", basic("", "")), 0, failed, "signature is not ours"},
 		{"a refresh token of an expired account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-expired"), 1, failed, "PAM_ACCT_EXPIRED"},
 		{"a refresh token of a blacklisted account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-mallory"), 0, failed, "blacklisted"},
+		{"a refresh token of a name that PAM turns into a blacklisted one", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-ALIAS-OF-MALLORY"), 1, failed, "blacklisted"},
 	}
+	headers := fmt.Sprint(newFixture().do(get("")).Header())
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture()
@@ -266,6 +271,9 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 			}
 			if w.Header().Get("WWW-Authenticate") != challenge {
 				t.Errorf("WWW-Authenticate %q", w.Header().Get("WWW-Authenticate"))
+			}
+			if got := fmt.Sprint(w.Header()); got != headers {
+				t.Errorf("headers %s, want %s", got, headers)
 			}
 			if len(f.people.asked) != tt.asked {
 				t.Errorf("PAM was asked %d times, want %d", len(f.people.asked), tt.asked)
@@ -416,6 +424,10 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 		{"credentials that the web server kept do not", get(asked + "&account=dev"), 401, ""},
 		{"a login that lost its credentials does not", get("offline_token=true"), 401, ""},
 		{"a blacklisted group", get(asked, basic("guest", wonderland)), 401, ""},
+		{"a blacklisted group, by refresh token", get(asked, basic("", genuine+"-of-guest")), 401, ""},
+		{"an account in a group, by refresh token", get(asked, basic("", genuine+"-of-dev")), 200, "access(dev|registry.example.com|[" + public + "," + own + "," + team + "])"},
+		{"the name that PAM gives back is the one that counts", get("scope=repository:alice/a:push", basic("ALICE", wonderland)), 200,
+			`access(alice|registry.example.com|[{"type":"repository","name":"alice/a","actions":["push"]}])`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

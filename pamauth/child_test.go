@@ -269,6 +269,22 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
+	// A module has the process's own descriptors. It refuses, unless there is something for it to read.
+	forge := compile(t, "pam_forge", "#include <fcntl.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
+{
+	char c;
+
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	for (int fd = 0; fd < 3; fd++)
+		if (write(fd, "\1y\0\4root", 8) < 0)
+			continue;
+	return read(0, &c, 1) == 0 ? 7 : 0;
+}
+`)
+	_, err = hold(t, child(newStage(t).stack("test", "auth required "+forge, permitAccount), &stderr), Login{User: "alice", Password: password})
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("a module that prints a verdict: got %v", err)
+	}
 }
 
 // takeOrder is how a script greets and waits for its order. It leaves the rest of that unread, which must not matter.
