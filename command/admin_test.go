@@ -287,6 +287,12 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			for i, result := range playedResults {
 				s.login(result+"-"+person, secret, fmt.Sprint(network, i+1))
 			}
+			for range brokenMany {
+				s.login(talkBroken+"-"+person, secret, network+"9")
+			}
+			if reasons := s.health(time.Now()).Reasons; len(reasons) != 1 {
+				t.Errorf("it should be degraded for one reason: %q", reasons)
+			}
 			s.write(t, "config.yml", stageConfig+mistake)
 			if err := s.reload(); err == nil {
 				t.Fatalf("this is no mistake: %s", mistake)
