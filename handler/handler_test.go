@@ -551,9 +551,16 @@ func TestSecretsPrintAsStars(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := fmt.Sprintf("%v %+v %#v %s %q %x %v %s", req, req, req, req.Password, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
+	for _, verb := range []string{"%d", "%t", "%c", "%U", "%X", "% x", "%.3s", "%20s"} { // those included that make no sense for a string
+		printed += " " + fmt.Sprintf(verb+" "+verb, req, req.Password)
+	}
 	for what, text := range map[string]string{"fmt": printed, "slog": logged.String(), "json": string(marshalled)} {
-		if strings.Contains(text, wonderland) || strings.Contains(text, genuine) {
-			t.Errorf("%s shows a secret: %s", what, text)
+		for _, secret := range []string{wonderland, genuine} {
+			for _, form := range []string{secret, secret[:3], fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret)} {
+				if strings.Contains(text, form) {
+					t.Errorf("%s shows a secret: %s", what, text)
+				}
+			}
 		}
 		if !strings.Contains(text, stars) {
 			t.Errorf("%s shows no stars: %s", what, text)
