@@ -252,12 +252,19 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 		{"HEAD", "/healthz", 200, "application/json"},
 		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
-		{"POST", "/healthz", 405, "text/plain; charset=utf-8"},
-		{"DELETE", "/metrics", 405, "text/plain; charset=utf-8"},
 		{"GET", "/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/metrics/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/debug/pprof/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
+	}
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ANY"} {
+		for _, path := range []string{"/healthz", "/metrics"} {
+			tests = append(tests, struct {
+				method, path string
+				status       int
+				contentType  string
+			}{method, path, 405, "text/plain; charset=utf-8"})
+		}
 	}
 	for _, tt := range tests {
 		w := s.get(tt.method, tt.path)
