@@ -45,6 +45,8 @@ func TestRulesDecide(t *testing.T) {
 	elsewhere.Service = "other.example.com"
 	unknown := who("root2", "registry-admins")
 	unknown.Remote = netip.Addr{}
+	zoned := who("bob")
+	zoned.Remote = netip.MustParseAddr("fe80::1%eth0")
 	system := Who{Name: "alice", Groups: []Group{{"docker", 999}}}
 	tests := []struct {
 		name       string
@@ -68,6 +70,9 @@ func TestRulesDecide(t *testing.T) {
 		{"unless min_gid says so", []Rule{{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"alice"}, MinGID: new(int)}}, system, "repository:docker/app:push", "repository:docker/app:push"},
 		{"the catalog, for an admin", theRules, who("root2", "registry-admins"), "registry:catalog:*", "registry:catalog:*"},
 		{"the catalog needs exactly *", theRules, who("root2", "registry-admins"), "registry:catalog:pull", ""},
+		{"the catalog has no class", theRules, who("root2", "registry-admins"), "registry(plugin):catalog:*", ""},
+		{"an account in capitals is another", []Rule{{Allow: []string{"pull"}, To: []string{"bob", "@web"}}}, who("Bob", "Web"), "repository:a:pull", ""},
+		{"from an address with a zone", []Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{"fe80::/64"}}}, zoned, "repository:a:pull", "repository:a:pull"},
 		{"from an address within, written as IPv6", theRules, mapped, "registry:catalog:*", "registry:catalog:*"},
 		{"not from an address outside", theRules, far, "registry:catalog:*", ""},
 		{"not from an address nobody knows", theRules, unknown, "registry:catalog:*", ""},

@@ -444,6 +444,11 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 			}
 		})
 	}
+	f := newFixture()
+	f.handler.Endpoint.Policy, _ = access.NewPolicy(rules[1:])
+	if w := f.do(get(asked)); w.Code != http.StatusUnauthorized {
+		t.Errorf("without a rule for anyone, no credentials get status %d, want 401", w.Code)
+	}
 }
 
 func TestPathsAndMethods(t *testing.T) {
