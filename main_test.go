@@ -494,7 +494,12 @@ func hidden(t *testing.T, program string, env []string, args ...string) {
 		}
 		return err == nil && info.Sys().(*syscall.Stat_t).Uid == 0
 	})
-	if _, err := os.ReadFile(environ); os.Getuid() != 0 && err == nil {
+	if os.Getuid() == 0 { // root's own tools pass it on: a list of processes, a report of a crash
+		until(t, "environ is overwritten", func() bool {
+			text, err := os.ReadFile(environ)
+			return err == nil && !strings.Contains(string(text), "HTTP_AUTHORIZATION")
+		})
+	} else if _, err := os.ReadFile(environ); err == nil {
 		t.Error("environ can be read")
 	}
 	body.Close()
