@@ -464,7 +464,8 @@ func TestTheMemoryOfALongLivedServiceCannotBeReadByOthersOfTheSameUser(t *testin
 	hidden(t, program, nil, "http", "--config", config, "--listen", freeAddress(t))
 }
 
-// hidden starts the program and waits until the kernel hides it from its own user, which it does with memory and environment alike.
+// hidden starts the program and waits until the kernel hides it from its own user, which it does
+// with memory and environment alike.
 func hidden(t *testing.T, program string, env []string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(program, args...)

@@ -21,9 +21,9 @@ func Everything(requested []Scope) []Scope {
 	return granted
 }
 
-// explicit is what of a scope's actions can be granted at all. It spells "*" out. The catalog keeps it: a registry demands exactly
-// registry:catalog:* (distribution, registry/handlers/app.go). On a type that
-// we do not know "*" has no meaning that could be spelled out, so it is left out.
+// explicit is what of a scope's actions can be granted at all. It spells "*" out. The catalog keeps
+// it: a registry demands exactly registry:catalog:* (distribution, registry/handlers/app.go). On a
+// type that we do not know "*" has no meaning that could be spelled out, so it is left out.
 func explicit(s Scope) []string {
 	if !isPath(s.Name) {
 		return nil
@@ -43,8 +43,8 @@ func explicit(s Scope) []string {
 	return actions
 }
 
-// isPath reports whether every segment of a name is one. A registry or a proxy that cleans a path would take alice/../bob for bob,
-// which is not in alice's namespace.
+// isPath reports whether every segment of a name is one. A registry or a proxy that cleans a path
+// would take alice/../bob for bob, which is not in alice's namespace.
 func isPath(name string) bool {
 	for segment := range strings.SplitSeq(name, "/") {
 		if segment == "" || segment == "." || segment == ".." {

@@ -71,8 +71,11 @@ func TestRulesDecide(t *testing.T) {
 		{"the catalog, for an admin", theRules, who("root2", "registry-admins"), "registry:catalog:*", "registry:catalog:*"},
 		{"the catalog needs exactly *", theRules, who("root2", "registry-admins"), "registry:catalog:pull", ""},
 		{"the catalog has no class", theRules, who("root2", "registry-admins"), "registry(plugin):catalog:*", ""},
-		{"an account in capitals is another", []Rule{{Allow: []string{"pull"}, To: []string{"bob", "@web"}}}, who("Bob", "Web"), "repository:a:pull", ""},
-		{"from an address with a zone", []Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{"fe80::/64"}}}, zoned, "repository:a:pull", "repository:a:pull"},
+		{"an account in capitals is another", []Rule{{Allow: []string{"pull"}, To: []string{"bob", "@web"}}},
+			who("Bob", "Web"), "repository:a:pull", ""},
+		{"from an address with a zone",
+			[]Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{"fe80::/64"}}},
+			zoned, "repository:a:pull", "repository:a:pull"},
 		{"from an address within, written as IPv6", theRules, mapped, "registry:catalog:*", "registry:catalog:*"},
 		{"not from an address outside", theRules, far, "registry:catalog:*", ""},
 		{"not from an address nobody knows", theRules, unknown, "registry:catalog:*", ""},
@@ -91,12 +94,17 @@ func TestRulesDecide(t *testing.T) {
 		{"a star within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}}, who(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull", "repository:team/app-1:pull"},
 		{"a star is one segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"*/app"}, To: []string{"anyone"}}}, who(""), "repository:a/app:pull repository:a/b/app:pull repository:app:pull", "repository:a/app:pull"},
 		{"** in the middle", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a/**/z"}, To: []string{"anyone"}}}, who(""), "repository:a/z:pull repository:a/b/c/z:pull repository:a/z/b:pull", "repository:a/z:pull repository:a/b/c/z:pull"},
-		{"a way out of one's namespace, and the rest of the request", theRules[2:3], who("bob"), "repository:bob/../carol/app:push repository:bob/app:push", "repository:bob/app:push"},
-		{"a name with an empty part", theRules[2:3], who("bob"), "repository:bob//app:push repository:bob/:push repository:/bob:push repository:/:push", ""},
-		{"a name with a part that is a dot", theRules[2:3], who("bob"), "repository:bob/./app:push repository:bob/.:push repository:bob/..:push", ""},
-		{"such names, of every type and class", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"repository", "artifact"}, To: []string{"users"}}}, who("bob"),
-			"artifact:..:look repository(plugin):a/../b:pull repository:.:pull artifact:a/b:look", "artifact:a/b:look"},
-		{"dots that are part of a name, and a host with a port", theRules[1:2], who("bob"), "repository:a.b/..c/d..:pull repository:localhost:5000/a:pull repository:[::1]:5000/a:pull",
+		{"a way out of one's namespace, and the rest of the request", theRules[2:3], who("bob"),
+			"repository:bob/../carol/app:push repository:bob/app:push", "repository:bob/app:push"},
+		{"a name with an empty part", theRules[2:3], who("bob"),
+			"repository:bob//app:push repository:bob/:push repository:/bob:push repository:/:push", ""},
+		{"a name with a part that is a dot", theRules[2:3], who("bob"),
+			"repository:bob/./app:push repository:bob/.:push repository:bob/..:push", ""},
+		{"such names, of every type and class",
+			[]Rule{{Allow: []string{"pull", "look"}, Types: []string{"repository", "artifact"}, To: []string{"users"}}},
+			who("bob"), "artifact:..:look repository(plugin):a/../b:pull repository:.:pull artifact:a/b:look", "artifact:a/b:look"},
+		{"dots that are part of a name, and a host with a port", theRules[1:2], who("bob"),
+			"repository:a.b/..c/d..:pull repository:localhost:5000/a:pull repository:[::1]:5000/a:pull",
 			"repository:a.b/..c/d..:pull repository:localhost:5000/a:pull repository:[::1]:5000/a:pull"},
 		{"{user} within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"home-{user}/**"}, To: []string{"users"}}}, who("bob"), "repository:home-bob/a:pull repository:home-bobby/a:pull", "repository:home-bob/a:pull"},
 	}
@@ -176,7 +184,8 @@ func TestExplainNamesTheRuleOrTheNearestMiss(t *testing.T) {
 		{"granted by two rules", p, who("bob"), "repository:bob/app:pull,push", []string{"granted 5", "granted 7"}},
 		{"the wrong repository", p, who("bob"), "repository:carol/app:push", []string{"refused 5 it allows pull"}},
 		{"not in the group", p, who("bob"), "registry:catalog:*", []string{"refused 13 it is for @registry-admins"}},
-		{"nothing asked", p, who("bob"), "artifact:x:*", []string{"refused 0 nothing is asked for, or only what * cannot stand for on this type"}},
+		{"nothing asked", p, who("bob"), "artifact:x:*",
+			[]string{"refused 0 nothing is asked for, or only what * cannot stand for on this type"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -299,7 +308,9 @@ func TestDecisionsAreThoseOfASlowObviousOracle(t *testing.T) {
 		return list
 	}
 	name := func() string {
-		return strings.Join(some(1+r.IntN(4), func() string { return pick("a", "b", "ab", "alice", "web", pick("a", "a", "", ".", "..", "..a")) }), "/")
+		return strings.Join(some(1+r.IntN(4), func() string {
+			return pick("a", "b", "ab", "alice", "web", pick("a", "a", "", ".", "..", "..a"))
+		}), "/")
 	}
 	pattern := func() string {
 		return strings.Join(some(1+r.IntN(4), func() string { return pick("a", "b", "ab", "*", "**", "a*", "*b", "{user}", "{user}*", "a*b*") }), "/")

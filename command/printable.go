@@ -10,8 +10,9 @@ import (
 	"unicode/utf16"
 )
 
-// printableWriter takes lines of a log from slog's handlers and escapes what they let through that a terminal may act on: DEL
-// in both formats; C1 controls, bidirectional controls and all else that is not printable in JSON.
+// printableWriter takes lines of a log from slog's handlers and escapes what they let through that
+// a terminal may act on: DEL in both formats; C1 controls, bidirectional controls and all else that
+// is not printable in JSON.
 type printableWriter struct {
 	to     io.Writer
 	escape func(line string) string
@@ -49,8 +50,8 @@ func escapeJSON(line string) string {
 	return b.String()
 }
 
-// quoteText quotes each value in which one stands. Such a value has no quotes yet, or it would be escaped, so it holds neither
-// a space nor an equals sign.
+// quoteText quotes each value in which one stands. Such a value has no quotes yet, or it would be
+// escaped, so it holds neither a space nor an equals sign.
 func quoteText(line string) string {
 	for {
 		at := strings.IndexFunc(line, notPrintable)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -46,11 +45,12 @@ var hostileTexts = map[string]string{
 	"letters beyond ASCII":     "ünïcödé 名前 🦊",
 }
 
-// fieldsOf reads one line. It fails the test for what a terminal may act on, a field that is there twice, and all that is not of the format.
+// fieldsOf reads one line. It fails the test for what a terminal may act on, a field that is there
+// twice, and all that is not of the format.
 func fieldsOf(t *testing.T, format, line string) map[string]string {
 	t.Helper()
 	body, ended := strings.CutSuffix(line, "\n")
-	if !ended || !utf8.ValidString(body) || strings.ContainsFunc(body, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !ended || !utf8.ValidString(body) || strings.ContainsFunc(body, notPrintable) {
 		t.Errorf("no line of printable text: %q", line)
 	}
 	read := readText
@@ -104,7 +104,8 @@ func readText(t *testing.T, line string) (fields [][2]string) {
 	return fields
 }
 
-// Anything a client sends leaves one line, which a terminal shows as it is and in which each field reads as it was sent.
+// Anything a client sends leaves one line, which a terminal shows as it is and in which each field
+// reads as it was sent.
 func TestAUserNameCannotForgeALogLine(t *testing.T) {
 	requests := []struct{ outcome, field, form string }{ // the form ends with what the field holds
 		{"refused", "user", "grant_type=password&password=wrong&username="},
@@ -126,9 +127,12 @@ func TestAUserNameCannotForgeALogLine(t *testing.T) {
 				for _, request := range requests {
 					value := "refused" + text
 					client := fmt.Sprint(len(want), text)
-					want[shown(client)] = map[string]string{"outcome": request.outcome, "account": shown(text), request.field: shown(value)}
-					r := httptest.NewRequest(http.MethodPost, "/docker/v2/token", strings.NewReader(request.form+url.QueryEscape(value)+
-						"&account="+url.QueryEscape(text)+"&client_id="+url.QueryEscape(client)))
+					want[shown(client)] = map[string]string{
+						"outcome": request.outcome, "account": shown(text), request.field: shown(value),
+					}
+					form := request.form + url.QueryEscape(value) +
+						"&account=" + url.QueryEscape(text) + "&client_id=" + url.QueryEscape(client)
+					r := httptest.NewRequest(http.MethodPost, "/docker/v2/token", strings.NewReader(form))
 					r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", len(want)) // an address each: nobody is locked
 					if request.field == "remote" {
 						r.RemoteAddr = value
@@ -157,9 +161,12 @@ func TestAUserNameCannotForgeALogLine(t *testing.T) {
 	}
 }
 
-// Lines that are no request's go through the logger of the configuration, or through the one that there is without.
+// Lines that are no request's go through the logger of the configuration, or through the one that
+// there is without.
 func TestEveryLoggerEscapesWhatIsNotPrintable(t *testing.T) {
-	for format, config := range map[string]string{"text": "log: {format: text}\n", "json": "log: {format: json}\n", "none": ""} {
+	for format, config := range map[string]string{
+		"text": "log: {format: text}\n", "json": "log: {format: json}\n", "none": "",
+	} {
 		s := newAdminStage(t)
 		if config != "" {
 			s.write(t, "config.yml", stageConfig+config)

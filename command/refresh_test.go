@@ -9,11 +9,13 @@ import (
 	"testing"
 )
 
-// SECURITY.md says so: a refresh token is an account's, not a service's, and what it gets is what the account gets there.
+// SECURITY.md says so: a refresh token is an account's, not a service's, and what it gets is what
+// the account gets there.
 func TestARefreshTokenServesEveryAudienceByTheRulesOfThatOne(t *testing.T) {
 	s := newAdminStage(t)
 	s.write(t, "config.yml", strings.Replace(stageConfig, "audience: a", "audience: [one, two]", 1)+
-		"access:\n  - {allow: [push], to: [users], services: [one]}\n  - {allow: [delete], to: [users], services: [two]}\n")
+		"access:\n  - {allow: [push], to: [users], services: [one]}\n"+
+		"  - {allow: [delete], to: [users], services: [two]}\n")
 	s.mustReload(t)
 	ask := func(form url.Values) (answer struct {
 		Scope   string `json:"scope"`
@@ -29,7 +31,10 @@ func TestARefreshTokenServesEveryAudienceByTheRulesOfThatOne(t *testing.T) {
 		}
 		return answer
 	}
-	first := ask(url.Values{"grant_type": {"password"}, "username": {talkAccepted}, "password": {"x"}, "access_type": {"offline"}, "service": {"one"}})
+	first := ask(url.Values{
+		"grant_type": {"password"}, "username": {talkAccepted}, "password": {"x"}, "access_type": {"offline"},
+		"service": {"one"},
+	})
 	if first.Scope != "repository:x:push" || first.Refresh == "" {
 		t.Fatalf("with the password: %+v", first)
 	}

@@ -107,8 +107,9 @@ func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 		t.Errorf("exposure %s, want less than %v:\n%s", m[1], exposureLimit, o.stdout)
 	}
 	for _, setting := range []string{
-		"CapabilityBoundingSet", "NoNewPrivileges", "ProtectProc", "ProcSubset", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices",
-		"RestrictSUIDSGID", "RestrictNamespaces", "MemoryDenyWriteExecute", "SystemCallArchitectures", "UMask",
+		"CapabilityBoundingSet", "NoNewPrivileges", "ProtectProc", "ProcSubset", "ProtectSystem", "ProtectHome",
+		"PrivateTmp", "PrivateDevices", "RestrictSUIDSGID", "RestrictNamespaces", "MemoryDenyWriteExecute",
+		"SystemCallArchitectures", "UMask",
 	} {
 		if !strings.Contains(o.stdout, "✓ "+setting+"=") || strings.Contains(o.stdout, "✗ "+setting+"=") {
 			t.Errorf("%s is not as tight as it can be:\n%s", setting, o.stdout)

@@ -176,13 +176,17 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, registry)
-			s := newSite(t, siteOptions{certificate: true, audienceLine: `audience: ["` + audience + `", "` + otherAudience + `"]`})
+			s := newSite(t, siteOptions{
+				certificate:  true,
+				audienceLine: `audience: ["` + audience + `", "` + otherAudience + `"]`,
+			})
 			_, realm := s.serveHTTP(t)
 			r := startRegistry(t, registry, s, realm, trust{bundle: s.certFile})
-			elsewhere := fetchTokens(t, realm, url.Values{"service": {otherAudience}, "scope": {"registry:catalog:*"}}).Token
+			query := url.Values{"service": {otherAudience}, "scope": {"registry:catalog:*"}}
+			elsewhere := fetchTokens(t, realm, query).Token
 			for _, path := range []string{"/v2/", "/v2/_catalog"} {
 				if status, challenge := r.ask(t, http.MethodGet, path, elsewhere); status != http.StatusUnauthorized {
-					t.Errorf("GET %s with a token for another registry: status %d (%s), want 401", path, status, challenge)
+					t.Errorf("GET %s with another registry's token: status %d (%s), want 401", path, status, challenge)
 				}
 			}
 			for _, c := range cases {
@@ -216,7 +220,8 @@ func TestARefreshTokenOpensNoRegistry(t *testing.T) {
 			if status, challenge := r.ask(t, http.MethodGet, "/v2/", got.Token); status != http.StatusOK {
 				t.Errorf("GET /v2/ with the access token beside it: status %d (%s), want 200", status, challenge)
 			}
-			if status, challenge := r.ask(t, http.MethodGet, "/v2/", got.RefreshToken); status != http.StatusUnauthorized {
+			status, challenge := r.ask(t, http.MethodGet, "/v2/", got.RefreshToken)
+			if status != http.StatusUnauthorized {
 				t.Errorf("GET /v2/ with a refresh token: status %d (%s), want 401", status, challenge)
 			}
 		})

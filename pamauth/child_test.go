@@ -269,7 +269,8 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
-	// A module has the process's own descriptors. It refuses, unless there is something for it to read.
+	// A module has the process's own descriptors. It refuses, unless there is something for it to
+	// read.
 	forge := compile(t, "pam_forge", "#include <fcntl.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
 {
 	char c;
@@ -281,7 +282,8 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	return read(0, &c, 1) == 0 ? 7 : 0;
 }
 `)
-	_, err = hold(t, child(newStage(t).stack("test", "auth required "+forge, permitAccount), &stderr), Login{User: "alice", Password: password})
+	stack = newStage(t).stack("test", "auth required "+forge, permitAccount)
+	_, err = hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
 	if !errors.Is(err, ErrRefused) {
 		t.Errorf("a module that prints a verdict: got %v", err)
 	}
@@ -389,7 +391,8 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 }
 
-// hardenArgument makes the test binary harden itself and tell; greetArgument makes it the program that Child starts, which tells when it greets.
+// hardenArgument makes the test binary harden itself and tell; greetArgument makes it the program
+// that Child starts, which tells when it greets.
 const (
 	hardenArgument = "harden"
 	greetArgument  = "greet"
@@ -400,7 +403,8 @@ func hardenAndTell() int {
 	return 0
 }
 
-// hardness is whether this process is dumpable, its core limit, and whether a stray descriptor is closed on exec.
+// hardness is whether this process is dumpable, its core limit, and whether a stray descriptor is
+// closed on exec.
 func hardness() string {
 	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
 	var core syscall.Rlimit
@@ -419,7 +423,10 @@ func TestHardenedProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for argument, want := range map[string]string{hardenArgument: "<nil> 0 {0 0} 1", greetArgument: string(greeting) + " 0 {0 0} 1"} {
+	for argument, want := range map[string]string{
+		hardenArgument: "<nil> 0 {0 0} 1",
+		greetArgument:  string(greeting) + " 0 {0 0} 1",
+	} {
 		out, err := exec.Command("/bin/sh", "-c", `exec 7</dev/null; exec "$0" `+argument+" 2>&1", exe).Output()
 		if got, _, _ := strings.Cut(string(out), "\n"); got != want {
 			t.Errorf("%s: what was said, dumpable, core limit and close-on-exec: %s (%v)", argument, got, err)
