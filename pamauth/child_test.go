@@ -269,6 +269,24 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
+	// A module has the process's own descriptors. It refuses, unless there is something for it to
+	// read.
+	forge := compile(t, "pam_forge", "#include <fcntl.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
+{
+	char c;
+
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	for (int fd = 0; fd < 3; fd++)
+		if (write(fd, "\1y\0\4root", 8) < 0)
+			continue;
+	return read(0, &c, 1) == 0 ? 7 : 0;
+}
+`)
+	stack = newStage(t).stack("test", "auth required "+forge, permitAccount)
+	_, err = hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("a module that prints a verdict: got %v", err)
+	}
 }
 
 // takeOrder is how a script greets and waits for its order. It leaves the rest of that unread, which must not matter.
@@ -373,30 +391,46 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 }
 
-// hardenArgument makes the test binary harden itself and tell.
-const hardenArgument = "harden"
+// hardenArgument makes the test binary harden itself and tell; greetArgument makes it the program
+// that Child starts, which tells when it greets.
+const (
+	hardenArgument = "harden"
+	greetArgument  = "greet"
+)
 
 func hardenAndTell() int {
-	err := Harden()
+	fmt.Println(Harden(), hardness())
+	return 0
+}
+
+// hardness is whether this process is dumpable, its core limit, and whether a stray descriptor is
+// closed on exec.
+func hardness() string {
 	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
 	var core syscall.Rlimit
 	_ = syscall.Getrlimit(syscall.RLIMIT_CORE, &core)
 	flags, _, _ := syscall.RawSyscall(syscall.SYS_FCNTL, 7, syscall.F_GETFD, 0)
-	fmt.Println(err, dumpable, core, flags)
-	return 0
+	return fmt.Sprint(dumpable, " ", core, " ", flags)
 }
+
+// greeter is a standard output that tells what the process is like when something is written.
+type greeter struct{}
+
+func (greeter) Write(b []byte) (int, error) { return fmt.Printf("%s %s\n", b[:1], hardness()) }
 
 func TestHardenedProcess(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("/bin/sh", "-c", `exec 7</dev/null; exec "$0" `+hardenArgument, exe).CombinedOutput()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.TrimSpace(string(out)); got != "<nil> 0 {0 0} 1" {
-		t.Errorf("error, dumpable, core limit and close-on-exec of a stray descriptor: %s", got)
+	for argument, want := range map[string]string{
+		hardenArgument: "<nil> 0 {0 0} 1",
+		greetArgument:  string(greeting) + " 0 {0 0} 1",
+	} {
+		out, err := exec.Command("/bin/sh", "-c", `exec 7</dev/null; exec "$0" `+argument+" 2>&1", exe).Output()
+		if got, _, _ := strings.Cut(string(out), "\n"); got != want {
+			t.Errorf("%s: what was said, dumpable, core limit and close-on-exec: %s (%v)", argument, got, err)
+		}
 	}
 }
 

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {
 		exit(RunChild(os.Stdin, os.Stdout))
 	}
+	if len(os.Args) == 2 && os.Args[1] == greetArgument {
+		exit(RunChild(os.Stdin, greeter{}))
+	}
 	if len(os.Args) == 2 && os.Args[1] == hardenArgument {
 		exit(hardenAndTell())
 	}
