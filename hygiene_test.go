@@ -74,7 +74,11 @@ func TestModulesSeeNothingInTheCGIDoor(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(out), "Status: 200 OK\r\n") {
 		t.Fatalf("%v: %s", err, out)
 	}
-	bare(t, contents(t, told))
+	got := contents(t, told)
+	bare(t, got)
+	if strings.Contains(got, "stray") {
+		t.Errorf("the module's own process has the stray file:\n%s", got)
+	}
 }
 
 func TestModulesSeeNothingInALongLivedDoor(t *testing.T) {

@@ -20,7 +20,11 @@ func (p *Policy) Explain(who Who, s Scope) []Finding {
 	var findings []Finding
 	wanted := explicit(s)
 	if len(wanted) == 0 {
-		return []Finding{{Resource: s.resource(), Action: strings.Join(s.Actions, ","), Reason: "nothing is asked for, or only what * cannot stand for on this type"}}
+		reason := "nothing is asked for, or only what * cannot stand for on this type"
+		if !isPath(s.Name) {
+			reason = `nothing is granted on a name with a part that is empty, "." or ".."`
+		}
+		return []Finding{{Resource: s.resource(), Action: strings.Join(s.Actions, ","), Reason: reason}}
 	}
 	asks, res := newAsker(who), newResource(s)
 	for _, action := range wanted {

@@ -1,5 +1,7 @@
 package access
 
+import "strings"
+
 // repositoryActions is what "*" means on a repository. A token names the
 // actions one by one, since zot does not know "*".
 var repositoryActions = [...]string{"pull", "push", "delete"}
@@ -19,10 +21,13 @@ func Everything(requested []Scope) []Scope {
 	return granted
 }
 
-// explicit spells "*" out. The catalog keeps it: a registry demands exactly
-// registry:catalog:* (distribution, registry/handlers/app.go). On a type that
-// we do not know "*" has no meaning that could be spelled out, so it is left out.
+// explicit is what of a scope's actions can be granted at all. It spells "*" out. The catalog keeps
+// it: a registry demands exactly registry:catalog:* (distribution, registry/handlers/app.go). On a
+// type that we do not know "*" has no meaning that could be spelled out, so it is left out.
 func explicit(s Scope) []string {
+	if !isPath(s.Name) {
+		return nil
+	}
 	if s.Type == "registry" {
 		return s.Actions
 	}
@@ -36,4 +41,15 @@ func explicit(s Scope) []string {
 		}
 	}
 	return actions
+}
+
+// isPath reports whether every segment of a name is one. A registry or a proxy that cleans a path
+// would take alice/../bob for bob, which is not in alice's namespace.
+func isPath(name string) bool {
+	for segment := range strings.SplitSeq(name, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
 }

@@ -120,6 +120,9 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 		{"a star on a type nobody knows grants nothing", "thing:a:*", ""},
 		{"an explicit action on such a type is granted", "thing:a:look,*", "thing:a:look"},
 		{"a scope without actions is left out", "repository:a: repository:b:pull", "repository:b:pull"},
+		{"nothing on a name with a part that is empty or dots",
+			"repository:a//b:pull repository:/a:pull repository:a/:pull repository:../a:pull repository:a/.:* " +
+				"registry:catalog/../x:* repository:b:pull", "repository:b:pull"},
 		{"a class is kept", "repository(plugin):a:*", "repository(plugin):a:pull,push,delete"},
 	}
 	for _, tt := range tests {
@@ -142,10 +145,12 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 // scopeSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain run.
 var scopeSeeds = []string{
 	"repository:app:pull,push", "repository(plugin):host:5000/app:*", "registry:catalog:*",
-	"repository:a:pull repository:a:push", "repository:[::1]:5000/a:pull", ":::", "a:b:", " ",
+	"repository:a:pull repository:a:push", "repository:[::1]:5000/a:pull",
+	"repository:a/../b//c/.:pull", ":::", "a:b:", " ",
 }
 
-// A scope list that parses prints back to a list that parses to the same scopes.
+// A scope list that parses prints back to a list that parses to the same scopes. What is granted
+// has a name that no path cleaning changes.
 func FuzzParseScopes(f *testing.F) {
 	if len(scopeSeeds) == 0 {
 		f.Fatal("no seeds")
@@ -167,6 +172,11 @@ func FuzzParseScopes(f *testing.F) {
 		}
 		if !reflect.DeepEqual(scopes, again) {
 			t.Fatalf("%#v became %#v", scopes, again)
+		}
+		for _, s := range (*Policy)(nil).Grant(who("alice"), scopes) {
+			if !oraclePath(s.Name) {
+				t.Fatalf("%v is granted", s)
+			}
 		}
 	})
 }

@@ -106,6 +106,15 @@ func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 	if exposure, err := strconv.ParseFloat(m[1], 64); err != nil || exposure >= exposureLimit {
 		t.Errorf("exposure %s, want less than %v:\n%s", m[1], exposureLimit, o.stdout)
 	}
+	for _, setting := range []string{
+		"CapabilityBoundingSet", "NoNewPrivileges", "ProtectProc", "ProcSubset", "ProtectSystem", "ProtectHome",
+		"PrivateTmp", "PrivateDevices", "RestrictSUIDSGID", "RestrictNamespaces", "MemoryDenyWriteExecute",
+		"SystemCallArchitectures", "UMask",
+	} {
+		if !strings.Contains(o.stdout, "✓ "+setting+"=") || strings.Contains(o.stdout, "✗ "+setting+"=") {
+			t.Errorf("%s is not as tight as it can be:\n%s", setting, o.stdout)
+		}
+	}
 }
 
 // Nothing but the page itself is asked of its readers' tools: both formatters of Debian take it without a warning.

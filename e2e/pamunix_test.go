@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -287,6 +289,26 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a configuration of one's own, on a FastCGI socket", func(t *testing.T) {
+		l, err := net.Listen("unix", filepath.Join(s.dir, "fcgi"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		socket, err := l.(*net.UnixListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // one that serves does not end by itself
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, "fastcgi", "--config", s.configFile)
+		cmd.Env = []string{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+		if o := runOn(t, socket, cmd); o.status != 2 || !strings.Contains(o.stderr, "set-group-id program takes no arguments") {
+			t.Errorf("got %v", o)
+		}
+	})
 }
 
 // TestASetGroupIDProgramTakesOrdersFromItselfOnly tries what else the web user could do with that group: try passwords past configuration,

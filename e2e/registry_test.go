@@ -176,9 +176,19 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, registry)
-			s := newSite(t, siteOptions{certificate: true})
+			s := newSite(t, siteOptions{
+				certificate:  true,
+				audienceLine: `audience: ["` + audience + `", "` + otherAudience + `"]`,
+			})
 			_, realm := s.serveHTTP(t)
 			r := startRegistry(t, registry, s, realm, trust{bundle: s.certFile})
+			query := url.Values{"service": {otherAudience}, "scope": {"registry:catalog:*"}}
+			elsewhere := fetchTokens(t, realm, query).Token
+			for _, path := range []string{"/v2/", "/v2/_catalog"} {
+				if status, challenge := r.ask(t, http.MethodGet, path, elsewhere); status != http.StatusUnauthorized {
+					t.Errorf("GET %s with another registry's token: status %d (%s), want 401", path, status, challenge)
+				}
+			}
 			for _, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
 					query := url.Values{"service": {audience}}
@@ -203,11 +213,15 @@ func TestARefreshTokenOpensNoRegistry(t *testing.T) {
 			s := newSite(t, setup.site)
 			_, realm := s.serveHTTP(t)
 			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
-			refresh := fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken
-			if refresh == "" {
+			got := fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
+			if got.RefreshToken == "" {
 				t.Fatal("no refresh token")
 			}
-			if status, challenge := r.ask(t, http.MethodGet, "/v2/", refresh); status != http.StatusUnauthorized {
+			if status, challenge := r.ask(t, http.MethodGet, "/v2/", got.Token); status != http.StatusOK {
+				t.Errorf("GET /v2/ with the access token beside it: status %d (%s), want 200", status, challenge)
+			}
+			status, challenge := r.ask(t, http.MethodGet, "/v2/", got.RefreshToken)
+			if status != http.StatusUnauthorized {
 				t.Errorf("GET /v2/ with a refresh token: status %d (%s), want 401", status, challenge)
 			}
 		})

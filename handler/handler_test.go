@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -64,7 +63,10 @@ func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, 
 	if user == "expired" {
 		return Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED", ErrRefused)
 	}
-	return Account{Name: user}, nil
+	if user == "ALIAS-OF-MALLORY" {
+		return Account{Name: "mallory"}, nil
+	}
+	return Account{Name: user, Groups: groups[user]}, nil
 }
 
 // pen stands in for jwtsign: its tokens are tested there and in e2e.
@@ -254,7 +256,11 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 		{"an empty user with an empty password", get("", basic("", "")), 0, failed, "signature is not ours"},
 		{"a refresh token of an expired account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-expired"), 1, failed, "PAM_ACCT_EXPIRED"},
 		{"a refresh token of a blacklisted account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-mallory"), 0, failed, "blacklisted"},
+		{"a refresh token of a name that PAM turns into a blacklisted one",
+			post("grant_type=refresh_token&refresh_token=" + genuine + "-of-ALIAS-OF-MALLORY"),
+			1, failed, "blacklisted"},
 	}
+	headers := fmt.Sprint(newFixture().do(get("")).Header())
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture()
@@ -267,6 +273,9 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 			}
 			if w.Header().Get("WWW-Authenticate") != challenge {
 				t.Errorf("WWW-Authenticate %q", w.Header().Get("WWW-Authenticate"))
+			}
+			if got := fmt.Sprint(w.Header()); got != headers {
+				t.Errorf("headers %s, want %s", got, headers)
 			}
 			if len(f.people.asked) != tt.asked {
 				t.Errorf("PAM was asked %d times, want %d", len(f.people.asked), tt.asked)
@@ -417,6 +426,12 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 		{"credentials that the web server kept do not", get(asked + "&account=dev"), 401, ""},
 		{"a login that lost its credentials does not", get("offline_token=true"), 401, ""},
 		{"a blacklisted group", get(asked, basic("guest", wonderland)), 401, ""},
+		{"a blacklisted group, by refresh token", get(asked, basic("", genuine+"-of-guest")), 401, ""},
+		{"an account in a group, by refresh token", get(asked, basic("", genuine+"-of-dev")), 200,
+			"access(dev|registry.example.com|[" + public + "," + own + "," + team + "])"},
+		{"the name that PAM gives back is the one that counts",
+			get("scope=repository:alice/a:push", basic("ALICE", wonderland)), 200,
+			`access(alice|registry.example.com|[{"type":"repository","name":"alice/a","actions":["push"]}])`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -432,6 +447,11 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 				t.Errorf("status %d, token %q, want %d, %q", w.Code, body.Token, tt.status, tt.token)
 			}
 		})
+	}
+	f := newFixture()
+	f.handler.Endpoint.Policy, _ = access.NewPolicy(rules[1:])
+	if w := f.do(get(asked)); w.Code != http.StatusUnauthorized {
+		t.Errorf("without a rule for anyone, no credentials get status %d, want 401", w.Code)
 	}
 }
 
@@ -530,17 +550,6 @@ func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
 	}
 }
 
-func TestAUserNameCannotForgeALogLine(t *testing.T) {
-	f := newFixture()
-	f.do(get("account="+url.QueryEscape("x\ntime=now level=INFO msg=forged outcome=granted"), basic("a\noutcome=granted user=\"root\"", wonderland)))
-	if lines := strings.Count(f.log.String(), "\n"); lines != 1 {
-		t.Errorf("%d lines: %s", lines, f.log)
-	}
-	if strings.Contains(f.log.String(), " outcome=granted ") && !strings.Contains(f.log.String(), `\n`) {
-		t.Errorf("forged: %s", f.log)
-	}
-}
-
 func TestSecretsPrintAsStars(t *testing.T) {
 	req := Request{User: "alice", Password: wonderland, RefreshToken: genuine}
 	var logged bytes.Buffer
@@ -551,9 +560,16 @@ func TestSecretsPrintAsStars(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := fmt.Sprintf("%v %+v %#v %s %q %x %v %s", req, req, req, req.Password, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
+	for _, verb := range []string{"%d", "%t", "%c", "%U", "%X", "% x", "%.3s", "%20s"} { // any verb
+		printed += " " + fmt.Sprintf(verb+" "+verb, req, req.Password)
+	}
 	for what, text := range map[string]string{"fmt": printed, "slog": logged.String(), "json": string(marshalled)} {
-		if strings.Contains(text, wonderland) || strings.Contains(text, genuine) {
-			t.Errorf("%s shows a secret: %s", what, text)
+		for _, secret := range []string{wonderland, genuine} {
+			for _, form := range []string{"%s", "%.3s", "%x", "%X", "% x"} {
+				if strings.Contains(text, fmt.Sprintf(form, secret)) {
+					t.Errorf("%s shows a secret: %s", what, text)
+				}
+			}
 		}
 		if !strings.Contains(text, stars) {
 			t.Errorf("%s shows no stars: %s", what, text)

@@ -2,6 +2,9 @@ package jwtsign
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/x509"
 	"testing"
 )
 
@@ -15,8 +18,19 @@ func TestDerivedSecretsDifferByKeyAndPurpose(t *testing.T) {
 		if bytes.Equal(secret, other) {
 			t.Errorf("%s: one secret for two purposes", one.name)
 		}
+		// HKDF by hand, from the private key: a secret made of the public one would be no secret.
+		extracted := mac(make([]byte, 32), must(x509.MarshalPKCS8PrivateKey(one.key)))
+		if want := mac(extracted, []byte("dockerauth throttle\x01")); !bytes.Equal(secret, want) {
+			t.Errorf("%s: it is not derived from the private key", one.name)
+		}
 	}
 	if bytes.Equal(must(load(t, newEd25519(), KeyIDUnset).Derive("throttle")), must(load(t, newEd25519(), KeyIDUnset).Derive("throttle"))) {
 		t.Error("two keys have one secret")
 	}
+}
+
+func mac(key, text []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(text)
+	return h.Sum(nil)
 }

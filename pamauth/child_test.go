@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -268,6 +269,24 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
+	// A module has the process's own descriptors. It refuses, unless there is something for it to
+	// read.
+	forge := compile(t, "pam_forge", "#include <fcntl.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
+{
+	char c;
+
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	for (int fd = 0; fd < 3; fd++)
+		if (write(fd, "\1y\0\4root", 8) < 0)
+			continue;
+	return read(0, &c, 1) == 0 ? 7 : 0;
+}
+`)
+	stack = newStage(t).stack("test", "auth required "+forge, permitAccount)
+	_, err = hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("a module that prints a verdict: got %v", err)
+	}
 }
 
 // takeOrder is how a script greets and waits for its order. It leaves the rest of that unread, which must not matter.
@@ -369,6 +388,29 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 	if strings.Contains(stderr.String(), password) {
 		t.Error("the password is among them")
+	}
+}
+
+// greetArgument makes the test binary the program that Child starts, which prints whether it is
+// hidden when it greets.
+const greetArgument = "greet"
+
+// greeter is a standard output that prints whether the process is dumpable when something is written.
+type greeter struct{}
+
+func (greeter) Write(b []byte) (int, error) {
+	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
+	return fmt.Printf("%s %d\n", b[:1], dumpable)
+}
+
+func TestAChildHidesBeforeItGreets(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(exe, greetArgument).Output()
+	if got, _, _ := strings.Cut(string(out), "\n"); got != string(greeting)+" 0" {
+		t.Errorf("greeting and dumpable: %s (%v)", got, err)
 	}
 }
 

@@ -16,6 +16,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {
 		exit(RunChild(os.Stdin, os.Stdout, hide))
 	}
+	if len(os.Args) == 2 && os.Args[1] == greetArgument {
+		exit(RunChild(os.Stdin, greeter{}, hide))
+	}
 	if len(os.Args) == 4 && os.Args[1] == holdArgument {
 		exit(holdAndTell(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}

@@ -21,7 +21,7 @@ func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, folder := range []string{"root", "theirs", "open", "sticky"} {
+	for _, folder := range []string{"root", "theirs", "open", "shared", "sticky"} {
 		must(os.Mkdir(at(folder), 0o755))
 		must(os.WriteFile(at(folder+"/file"), nil, 0o644))
 		must(os.Symlink("../root/file", at(folder+"/link")))
@@ -32,9 +32,13 @@ func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
 	must(os.Symlink("round", at("round")))
 	must(os.Symlink("file", at("sticky/taken")))
 	must(os.Lchown(at("sticky/taken"), somebody, somebody))
-	must(os.WriteFile(at("root/theirs"), nil, 0o644))
+	for name, mode := range map[string]os.FileMode{"root/theirs": 0o644, "root/groups": 0o664, "root/anybodys": 0o646} {
+		must(os.WriteFile(at(name), nil, 0o600))
+		must(os.Chmod(at(name), mode)) // whatever the umask
+	}
 	must(os.Chown(at("root/theirs"), somebody, somebody))
 	must(os.Chmod(at("open"), 0o777))
+	must(os.Chmod(at("shared"), 0o775))
 	must(os.Chmod(at("sticky"), os.ModeSticky|0o777))
 	must(os.Chown(at("theirs"), somebody, somebody))
 	tests := []struct {
@@ -54,6 +58,9 @@ func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
 		{"somebody's link in a sticky folder", "sticky/taken", "does not belong to root"},
 		{"a folder where anybody may write", "open/file", "others than root may write"},
 		{"a link in a folder where anybody may write", "open/link", "others than root may write"},
+		{"a folder where its group may write", "shared/file", "others than root may write"},
+		{"a file that its group may write", "root/groups", "others than root may write"},
+		{"a file that anybody may write", "root/anybodys", "others than root may write"},
 		{"a link to itself", "round", "symbolic links"},
 		{"nothing", "root/nothing", "no such file"},
 	}

@@ -272,12 +272,19 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 		{"HEAD", "/healthz", 200, "application/json"},
 		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
-		{"POST", "/healthz", 405, "text/plain; charset=utf-8"},
-		{"DELETE", "/metrics", 405, "text/plain; charset=utf-8"},
 		{"GET", "/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/metrics/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/debug/pprof/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
+	}
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ANY"} {
+		for _, path := range []string{"/healthz", "/metrics"} {
+			tests = append(tests, struct {
+				method, path string
+				status       int
+				contentType  string
+			}{method, path, 405, "text/plain; charset=utf-8"})
+		}
 	}
 	for _, tt := range tests {
 		w := s.get(tt.method, tt.path)
@@ -309,6 +316,12 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			s.mustReload(t)
 			for i, result := range playedResults {
 				s.login(result+"-"+person, secret, fmt.Sprint(network, i+1))
+			}
+			for range brokenMany {
+				s.login(resultBroken+"-"+person, secret, network+"9")
+			}
+			if reasons := checkHealth(s.reloader, time.Now()).Reasons; len(reasons) != 1 {
+				t.Errorf("it should be degraded for one reason: %q", reasons)
 			}
 			s.write(t, "config.yml", stageConfig+mistake)
 			if err := s.reload(); err == nil {

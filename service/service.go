@@ -128,12 +128,12 @@ func RemedyForLog(err error) string {
 func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Log.Level}
 	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options))
+		return slog.New(slog.NewJSONHandler(printableWriter{out, escapeJSON}, options))
 	}
-	return slog.New(slog.NewTextHandler(out, options))
+	return slog.New(slog.NewTextHandler(printableWriter{out, quoteText}, options))
 }
 
 // plainLogger is for what happens without a configuration.
 func plainLogger(stderr io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(stderr, nil))
+	return slog.New(slog.NewTextHandler(printableWriter{stderr, quoteText}, nil))
 }
