@@ -21,9 +21,10 @@ func look(t *testing.T, address, path string) (status int, text string) {
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}}}
 	answer, err := client.Get("http://admin" + path)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,8 @@ func TestTheAdminListenerTellsHowAServiceFares(t *testing.T) {
 			}
 			until(t, "the login is counted", func() bool {
 				status, page := look(t, address, "/metrics")
-				return status == http.StatusOK && strings.Contains(page, `dockerauth_requests_total{outcome="granted"} 1`+"\n")
+				return status == http.StatusOK &&
+					strings.Contains(page, `dockerauth_requests_total{outcome="granted"} 1`+"\n")
 			})
 			health := func() (status int, state any) {
 				var h map[string]any
@@ -107,8 +109,10 @@ func TestAnAdminAddressThatIsTakenEndsTheStart(t *testing.T) {
 	}
 	defer l.Close()
 	socket := filepath.Join(t.TempDir(), "s")
-	got := play(t, program, nil, "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin", l.Addr().String())
-	if got.status != 1 || !strings.Contains(got.stderr, "--admin: listen on") || !strings.Contains(got.stderr, "address already in use") {
+	got := play(t, program, nil, "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin",
+		l.Addr().String())
+	if got.status != 1 || !strings.Contains(got.stderr, "--admin: listen on") ||
+		!strings.Contains(got.stderr, "address already in use") {
 		t.Errorf("%+v", got)
 	}
 	if _, err := os.Stat(socket); err == nil {
@@ -151,7 +155,8 @@ func TestASocketOnStandardInputHasNoAdminListener(t *testing.T) {
 	cmd := exec.Command(program, "fastcgi", "--config", config, "--admin", "127.0.0.1:0")
 	cmd.Stdin = socket
 	said, err := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(said), "--admin cannot be had on a FastCGI socket") {
+	if cmd.ProcessState.ExitCode() != 2 ||
+		!strings.Contains(string(said), "--admin cannot be had on a FastCGI socket") {
 		t.Errorf("%v: %s", err, said)
 	}
 }

@@ -9,16 +9,20 @@ import (
 	"testing"
 )
 
-// module compiles the PAM module that tells what it sees, installs it in the stack of the program, and returns where it writes.
+// module compiles the PAM module that tells what it sees, installs it in the stack of the program,
+// and returns where it writes.
 func module(t *testing.T, program string) (told string) {
 	t.Helper()
 	dir := filepath.Dir(program)
 	so := filepath.Join(dir, "pam_tell.so")
-	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", so, "pamauth/testdata/pam_tell.c").CombinedOutput(); err != nil {
+	if out,
+		err := exec.Command("gcc", "-shared", "-fPIC", "-o", so,
+		"pamauth/testdata/pam_tell.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	told = filepath.Join(dir, "told")
-	write(t, filepath.Join(dir, "pam.d", "dockerauth"), "auth required "+so+" "+told+"\naccount required pam_permit.so\n")
+	write(t, filepath.Join(dir, "pam.d", "dockerauth"), "auth required "+so+" "+told+
+		"\naccount required pam_permit.so\n")
 	return told
 }
 
@@ -45,7 +49,8 @@ func contents(t *testing.T, path string) string {
 // bare looks for what must reach neither a module nor what it starts.
 func bare(t *testing.T, told string) {
 	t.Helper()
-	for _, secret := range []string{"YWxpY2U6d29uZGVybGFuZA", "wonderland", "HTTP_AUTHORIZATION", "REQUEST_METHOD", "variable: "} {
+	for _, secret := range []string{"YWxpY2U6d29uZGVybGFuZA", "wonderland", "HTTP_AUTHORIZATION", "REQUEST_METHOD",
+		"variable: "} {
 		if strings.Contains(told, secret) {
 			t.Errorf("%q is there", secret)
 		}

@@ -13,11 +13,13 @@ func BenchmarkCGIRequest(b *testing.B) {
 		var rules strings.Builder
 		rules.WriteString(goodConfig + "access:\n")
 		for i := range n {
-			fmt.Fprintf(&rules, "  - allow: [pull, push]\n    repositories: [\"team%d/**\"]\n    to: [alice, \"@team%d\"]\n", i, i)
+			fmt.Fprintf(&rules,
+				"  - allow: [pull, push]\n    repositories: [\"team%d/**\"]\n    to: [alice, \"@team%d\"]\n", i, i)
 		}
 		return rules.String()
 	}
-	for name, config := range map[string]string{"0 rules": goodConfig, "20 rules": rulesFor(20), "200 rules": rulesFor(200), "10000 rules": rulesFor(10000)} {
+	for name, config := range map[string]string{"0 rules": goodConfig, "20 rules": rulesFor(20),
+		"200 rules": rulesFor(200), "10000 rules": rulesFor(10000)} {
 		b.Run(name, func(b *testing.B) {
 			program, _ := install(b, config)
 			for b.Loop() {

@@ -155,15 +155,24 @@ func TestWhatAPersonTypes(t *testing.T) {
 		{"what does not exist", []string{"nonsense"}, 2, "", `unknown command "nonsense"`},
 		{"http without an address", []string{"http", "--config", config}, 2, "", "--listen HOST:PORT"},
 		{"fastcgi without an address", []string{"fastcgi", "--config", config}, 2, "", "--listen unix:PATH"},
-		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "", "dockerauth http: flag provided but not defined: -port\n  see dockerauth http --help\n"},
-		{"a flag that check does not have", []string{"check", "--port", "1"}, 2, "", "-port\n  see dockerauth check --help\n"},
-		{"a flag that explain does not have", []string{"explain", "--port", "1"}, 2, "", "-port\n  see dockerauth explain --help\n"},
-		{"a flag that init does not have", []string{"init", "--port", "1"}, 2, "", "dockerauth init: flag provided but not defined: -port\n  see dockerauth init --help\n"},
+		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "",
+			"dockerauth http: flag provided but not defined: -port\n  see dockerauth http --help\n"},
+		{"a flag that check does not have", []string{"check", "--port", "1"}, 2, "",
+			"-port\n  see dockerauth check --help\n"},
+		{"a flag that explain does not have", []string{"explain", "--port", "1"}, 2, "",
+			"-port\n  see dockerauth explain --help\n"},
+		{"a flag that init does not have", []string{"init", "--port", "1"}, 2, "",
+			"dockerauth init: flag provided but not defined: -port\n  see dockerauth init --help\n"},
 		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
 		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
-		{"an admin address without a host", []string{"http", "--config", config, "--listen", "127.0.0.1:0", "--admin", ":9190"}, 1, "", "--admin: listen on \":9190\": no host"},
-		{"a configuration that is not there", []string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "", "/nonexistent/config.yml"},
-		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad + ":5: isuer: unknown key"},
+		{"an admin address without a host",
+			[]string{"http", "--config", config, "--listen", "127.0.0.1:0", "--admin", ":9190"}, 1, "",
+			"--admin: listen on \":9190\": no host"},
+		{"a configuration that is not there",
+			[]string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "",
+			"/nonexistent/config.yml"},
+		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad +
+			":5: isuer: unknown key"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -187,7 +196,8 @@ func holds(t *testing.T, what, text, part string) {
 const login = "HTTP_AUTHORIZATION=Basic YWxpY2U6d29uZGVybGFuZA==" // alice:wonderland
 
 func cgiEnv(more ...string) []string {
-	return append([]string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "REMOTE_ADDR=192.0.2.7"}, more...)
+	return append([]string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token",
+		"REMOTE_ADDR=192.0.2.7"}, more...)
 }
 
 func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
@@ -205,7 +215,8 @@ func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 // without "=" (RFC 3875 §4.4): they are the client's.
 func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	for _, args := range [][]string{{"version"}, {"pam-conversation"}, {"http", "--listen", "127.0.0.1:0"}, {"--config=/etc/passwd"}} {
+	for _, args := range [][]string{{"version"}, {"pam-conversation"}, {"http", "--listen", "127.0.0.1:0"},
+		{"--config=/etc/passwd"}} {
 		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), args...)
 		if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 			t.Errorf("%q: stdout %q", args, got.stdout)
@@ -219,14 +230,16 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 		name, log string
 		breakIt   func()
 	}{
-		{"no PAM service", "pam.d/dockerauth", func() { os.Remove(filepath.Join(filepath.Dir(config), "pam.d", "dockerauth")) }},
+		{"no PAM service", "pam.d/dockerauth",
+			func() { os.Remove(filepath.Join(filepath.Dir(config), "pam.d", "dockerauth")) }},
 		{"a broken configuration", config + ":1: ", func() { write(t, config, "isuer: typo\n") }},
 		{"no configuration", "config.yml", func() { os.Remove(config) }},
 	}
 	for _, tt := range tests { // in this order: each breaks more
 		tt.breakIt()
 		got := play(t, program, cgiEnv(login))
-		if !strings.HasPrefix(got.stdout, "Status: 503 ") || !strings.Contains(got.stdout, `"UNAVAILABLE"`) || !strings.Contains(got.stdout, "Retry-After: ") {
+		if !strings.HasPrefix(got.stdout, "Status: 503 ") || !strings.Contains(got.stdout, `"UNAVAILABLE"`) ||
+			!strings.Contains(got.stdout, "Retry-After: ") {
 			t.Errorf("%s: stdout %q", tt.name, got.stdout)
 		}
 		if !strings.Contains(got.stderr, tt.log) || strings.Contains(got.stdout, tt.log) {
@@ -235,7 +248,8 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 	}
 }
 
-// Nobody watches a CGI program start: people must be able to log in although a log folder has the wrong owner, and the operator to read why.
+// Nobody watches a CGI program start: people must be able to log in although a log folder has the
+// wrong owner, and the operator to read why.
 func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
 	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
 	got := play(t, program, cgiEnv(login))
@@ -255,14 +269,16 @@ func serve(t *testing.T, program string, inherited ...*os.File) (url string, log
 	return serveWith(t, program, nil, inherited...)
 }
 
-func serveWith(t *testing.T, program string, args []string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
+func serveWith(t *testing.T, program string, args []string, inherited ...*os.File) (url string, log *os.File,
+	cmd *exec.Cmd) {
 	t.Helper()
 	address := freeAddress(t)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram), append([]string{"http", "--listen", address}, args...)...)
+	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram),
+		append([]string{"http", "--listen", address}, args...)...)
 	cmd.Stderr, cmd.ExtraFiles = log, inherited
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -346,7 +362,8 @@ func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
 		t.Errorf("the last good configuration did not stay: expires_in %v", got)
 	}
 
-	// By rename: the signal may be answered at this very moment, and half of a file would be one complaint more.
+	// By rename: the signal may be answered at this very moment, and half of a file would be one
+	// complaint more.
 	write(t, config+".new", goodConfig+"access_token_ttl: 5m\n")
 	if err := os.Rename(config+".new", config); err != nil {
 		t.Fatal(err)
@@ -357,7 +374,8 @@ func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
 	}
 }
 
-// handedOver starts a front end that inherits its socket as systemd hands it over (sd_listen_fds(3)), and returns its URL and what it logs.
+// handedOver starts a front end that inherits its socket as systemd hands it over
+// (sd_listen_fds(3)), and returns its URL and what it logs.
 func handedOver(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -433,7 +451,8 @@ func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
 func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	_, log, cmd := handedOver(t, program, "http", "--listen", "127.0.0.1:0")
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 || !strings.Contains(read(t, log), "both --listen and a socket from systemd") {
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 ||
+		!strings.Contains(read(t, log), "both --listen and a socket from systemd") {
 		t.Errorf("%v: %s", err, read(t, log))
 	}
 }
@@ -578,7 +597,8 @@ func TestExplain(t *testing.T) {
 		{"an address", []string{"--groups", "root", "--from", "10.0.0.1", "alice", "registry:catalog:*"}, 0,
 			"registry:catalog  *  granted  by the rule at DIR/config.yml:17\n"},
 		{"no address", []string{"--groups", "root", "alice", "registry:catalog:*"}, 1,
-			"registry:catalog  *  refused  nearest is the rule at DIR/config.yml:17, but it is for clients from 10.0.0.0/8\n"},
+			"registry:catalog  *  refused  nearest is the rule at DIR/config.yml:17, but it is for clients from " +
+				"10.0.0.0/8\n"},
 		{"a blacklisted account", []string{"mallory", "repository:public/app:pull"}, 1,
 			"repository:public/app  pull  refused  blacklisted_users has \"mallory\", which comes before every rule\n"},
 		{"a blacklisted group", []string{"--groups", "banned", "alice", "repository:alice/app:pull"}, 1,
@@ -592,7 +612,8 @@ func TestExplain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := play(t, program, nil, append([]string{"explain", "--config", config}, tt.args...)...)
 			if want := strings.ReplaceAll(tt.stdout, "DIR", dir); got.status != tt.status || got.stdout != want {
-				t.Errorf("status %d, stdout\n%s\nstderr\n%s\nwant %d and\n%s", got.status, got.stdout, got.stderr, tt.status, want)
+				t.Errorf("status %d, stdout\n%s\nstderr\n%s\nwant %d and\n%s", got.status, got.stdout, got.stderr,
+					tt.status, want)
 			}
 			if tt.status == 2 && got.stderr == "" {
 				t.Error("nothing on stderr")

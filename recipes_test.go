@@ -39,7 +39,8 @@ func TestRecipesDoWhatTheySay(t *testing.T) {
 				commands++
 				args := append([]string{"explain", "--config", config}, strings.Fields(c[1])[1:]...)
 				got := play(t, program, nil, args...)
-				want := strings.ReplaceAll(strings.ReplaceAll(c[2], "    repo", "repo"), "/etc/dockerauth", filepath.Dir(config))
+				want := strings.ReplaceAll(strings.ReplaceAll(c[2], "    repo", "repo"), "/etc/dockerauth",
+					filepath.Dir(config))
 				if got.stdout != want {
 					t.Errorf("%s\nprints\n%s%s\nwant\n%s", c[1], got.stdout, got.stderr, want)
 				}

@@ -11,7 +11,8 @@ import (
 
 const rulesHint = `write a list of rules: - {allow: [pull], repositories: ["public/**"], to: [anyone]}`
 
-// access reads the rules. A section without any grants nothing to anyone, which is not the same as no section.
+// access reads the rules. A section without any grants nothing to anyone, which is not the same as
+// no section.
 func (r *reader) access(key string, v node) *access.Policy {
 	if v.kind == kindNull {
 		v = node{line: v.line, kind: kindList}
@@ -59,7 +60,8 @@ func (r *reader) rule(section string, v *node) access.Rule {
 			continue
 		}
 		if slices.ContainsFunc(v.fields[:min(i, len(ruleKeys))], func(g field) bool { return g.key == f.key }) {
-			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is there already, on line %d", v.lineOf(f.key)), "keep one of them")
+			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is there already, on line %d", v.lineOf(f.key)),
+				"keep one of them")
 			continue
 		}
 		r.ruleKey(&rule, f)

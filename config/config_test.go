@@ -37,7 +37,8 @@ const (
 	certName = "path/to/certificate.pem"
 )
 
-// folder is a new folder with a key and its certificate where the examples name them, and text as config.yml.
+// folder is a new folder with a key and its certificate where the examples name them, and text as
+// config.yml.
 func folder(t testing.TB, text string) (dir, path string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -51,7 +52,8 @@ func folder(t testing.TB, text string) (dir, path string) {
 
 func put(t testing.TB, path string, data []byte, mode os.FileMode) {
 	t.Helper()
-	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o600), os.Chmod(path, mode)} {
+	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o600),
+		os.Chmod(path, mode)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +78,8 @@ func newKey(t testing.TB) (key, cert []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certDER})
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certDER})
 }
 
 func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
@@ -94,7 +97,8 @@ func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
 		Path: path, Issuer: "myAuthService.com", Audience: []string{"myDockerRegistry.com"},
 		BlacklistedUsers: []string{"userNameYouDoNotWantToGiveRegistryAccess"},
 		AccessTokenTTL:   15 * time.Minute, RefreshTokenTTL: 90 * 24 * time.Hour,
-		PAM:   PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0), Cache: 30 * time.Second},
+		PAM: PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0),
+			Cache: 30 * time.Second},
 		State: DefaultState,
 		Log:   Log{Format: "text", Level: slog.LevelInfo},
 		Files: []string{path, filepath.Join(dir, keyName)},
@@ -130,9 +134,11 @@ log:
 	}
 	c.Key, c.source = nil, source{}
 	want := &Config{
-		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"}, BlacklistedUsers: []string{"root", "web master"},
-		AccessTokenTTL: 90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
-		PAM:            PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"), Timeout: 14 * time.Second, Concurrency: 3},
+		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"},
+		BlacklistedUsers: []string{"root", "web master"},
+		AccessTokenTTL:   90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
+		PAM: PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"),
+			Timeout: 14 * time.Second, Concurrency: 3},
 		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {}},
 		State:          filepath.Join(dir, "var/state"),
 		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
@@ -156,8 +162,12 @@ func TestOtherSpellings(t *testing.T) {
 		{"single quotes", strings.ReplaceAll(php, `"`, `'`)},
 		{"no quotes", strings.ReplaceAll(php, `"`, ``)},
 		{"quoted keys", strings.ReplaceAll(php, `issuer:`, `"issuer":`)},
-		{"lists with dashes", strings.NewReplacer(`"myDockerRegistry.com"`, "\n  - myDockerRegistry.com", ` : ["userNameYouDoNotWantToGiveRegistryAccess"]`, ":\n- userNameYouDoNotWantToGiveRegistryAccess").Replace(php)},
-		{"all on one line", `{private_key: ` + keyName + `, issuer: myAuthService.com, audience: myDockerRegistry.com, blacklisted_users: [userNameYouDoNotWantToGiveRegistryAccess]}`},
+		{"lists with dashes",
+			strings.NewReplacer(`"myDockerRegistry.com"`, "\n  - myDockerRegistry.com",
+				` : ["userNameYouDoNotWantToGiveRegistryAccess"]`,
+				":\n- userNameYouDoNotWantToGiveRegistryAccess").Replace(php)},
+		{"all on one line", `{private_key: ` + keyName +
+			`, issuer: myAuthService.com, audience: myDockerRegistry.com, blacklisted_users: [userNameYouDoNotWantToGiveRegistryAccess]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, path := folder(t, c.text)
@@ -166,7 +176,8 @@ func TestOtherSpellings(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.Issuer != "myAuthService.com" || !slices.Equal(got.Audience, []string{"myDockerRegistry.com"}) ||
-				!slices.Equal(got.BlacklistedUsers, []string{"userNameYouDoNotWantToGiveRegistryAccess"}) || got.PAM.Service != "dockerauth" {
+				!slices.Equal(got.BlacklistedUsers, []string{"userNameYouDoNotWantToGiveRegistryAccess"}) ||
+				got.PAM.Service != "dockerauth" {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -184,7 +195,8 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{filepath.Join(dir, "config.yml"), filepath.Join(dir, keyName)}; !slices.Equal(c.Files, want) || c.Path != want[0] {
+	if want := []string{filepath.Join(dir, "config.yml"), filepath.Join(dir, keyName)}; !slices.Equal(c.Files, want) ||
+		c.Path != want[0] {
 		t.Errorf("files %q, path %q, want %q", c.Files, c.Path, want)
 	}
 }
@@ -196,7 +208,8 @@ func dist(t testing.TB) (asShipped, allSet string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Settings are commented out without a space, or with the two of their section (in a rule: four, or a dash among them); sentences with one.
+	// Settings are commented out without a space, or with the two of their section (in a rule:
+	// four, or a dash among them); sentences with one.
 	return string(data), regexp.MustCompile(`(?m)^#((?:  |  - |    )?[a-z_]+:)`).ReplaceAllString(string(data), "$1")
 }
 
@@ -220,10 +233,12 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 	set.Access = nil
 	for _, c := range []*Config{shipped, set} {
-		c.Key, c.Path, c.Files, c.source = nil, "", nil, source{} // they differ by folder, and by the certificate, which has no default
+		// they differ by folder, and by the certificate, which has no default
+		c.Key, c.Path, c.Files, c.source = nil, "", nil, source{}
 	}
 	if !reflect.DeepEqual(shipped, set) {
-		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set, shipped)
+		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set,
+			shipped)
 	}
 
 	r := &reader{settings: defaults()}
@@ -252,7 +267,8 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 }
 
-// Every field of Config is filled from a key of config.yml: a new one without a key, or a key without a field, is noticed here.
+// Every field of Config is filled from a key of config.yml: a new one without a key, or a key
+// without a field, is noticed here.
 func TestEveryFieldHasAKey(t *testing.T) {
 	const derived = 4 // Path, Files, source and Key: the last from private_key, certificate and key_id
 	count := func(v any) int { return reflect.TypeOf(v).NumField() }
@@ -382,8 +398,10 @@ func TestFind(t *testing.T) {
 		{"beside the program", program, []string{beside, systemFile}, beside, ""},
 		{"beside what a link points at", link, []string{beside, besideLink}, beside, ""},
 		{"in /etc", program, []string{systemFile}, systemFile, ""},
-		{"a program that is gone, replaced by a newer one", filepath.Join(dir, "gone", "dockerauth"), []string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
-		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside + `" nor "/etc/dockerauth/config.yml" is there` + "\n" +
+		{"a program that is gone, replaced by a newer one", filepath.Join(dir, "gone", "dockerauth"),
+			[]string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
+		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside +
+			`" nor "/etc/dockerauth/config.yml" is there` + "\n" +
 			"  copy config.yml.dist to one of them, or name another with --config"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -401,7 +419,8 @@ func TestFind(t *testing.T) {
 
 func BenchmarkLoad(b *testing.B) {
 	asShipped, allSet := dist(b)
-	for _, c := range []struct{ name, text string }{{"four keys", php}, {"config.yml.dist", asShipped}, {"every key", allSet}} {
+	for _, c := range []struct{ name, text string }{{"four keys", php}, {"config.yml.dist", asShipped},
+		{"every key", allSet}} {
 		_, path := folder(b, c.text)
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -14,13 +14,15 @@ const (
 	week = 7 * day
 )
 
-// units from the largest. time.ParseDuration stops at hours, and reads parts of seconds, which tokens do not have.
+// units from the largest. time.ParseDuration stops at hours, and reads parts of seconds, which
+// tokens do not have.
 var units = [...]struct {
 	letter byte
 	length time.Duration
 }{{'w', week}, {'d', day}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 
-// parseDuration reads whole numbers with units, the larger first, each at most once: 15m, 90d, 1h30m.
+// parseDuration reads whole numbers with units, the larger first, each at most once: 15m, 90d,
+// 1h30m.
 func parseDuration(s string) (time.Duration, error) {
 	var total time.Duration
 	next := 0 // units before this one have been there
@@ -53,7 +55,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// formatDuration writes whole seconds as parseDuration reads them. Days are the largest: 90d says more than 12w6d.
+// formatDuration writes whole seconds as parseDuration reads them. Days are the largest: 90d says
+// more than 12w6d.
 func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"

@@ -46,7 +46,8 @@ func TestParseDuration(t *testing.T) {
 
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", day: "1d", 90 * day: "90d", 25*time.Hour + 5*time.Second: "1d1h5s",
+		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", day: "1d", 90 * day: "90d", 25*time.Hour +
+			5*time.Second: "1d1h5s",
 	} {
 		if got := formatDuration(d); got != want {
 			t.Errorf("%v: got %s, want %s", d, got, want)

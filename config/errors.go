@@ -74,8 +74,8 @@ func quote(v string) string {
 	return strconv.Quote(v)
 }
 
-// isPlainName holds for keys that an error may repeat. A line of a key file or a password is longer, or has other letters, than any name
-// that could have been meant.
+// isPlainName holds for keys that an error may repeat. A line of a key file or a password is
+// longer, or has other letters, than any name that could have been meant.
 func isPlainName(key string) bool {
 	if key == "" || len(key) > 32 {
 		return false
@@ -85,8 +85,9 @@ func isPlainName(key string) bool {
 	})
 }
 
-// isKeyMaterial holds for a PEM file, or the base64 in one, pasted where its path belongs. Every DER key is a SEQUENCE, whose first byte
-// is 0x30, and so its base64 begins with M and one of A to P.
+// isKeyMaterial holds for a PEM file, or the base64 in one, pasted where its path belongs. Every
+// DER key is a SEQUENCE, whose first byte is 0x30, and so its base64 begins with M and one of A to
+// P.
 func isKeyMaterial(v string) bool {
 	if strings.Contains(v, "-----") {
 		return true

@@ -10,8 +10,9 @@ import (
 
 const systemFile = "/etc/dockerauth/config.yml"
 
-// Find is where the configuration is: beside the program, as with the PHP service, else in /etc. The program's own symbolic links are
-// followed, so that a link in cgi-bin finds what is beside the binary. exists may be nil; a file that is there but cannot be read counts.
+// Find is where the configuration is: beside the program, as with the PHP service, else in /etc.
+// The program's own symbolic links are followed, so that a link in cgi-bin finds what is beside the
+// binary. exists may be nil; a file that is there but cannot be read counts.
 func Find(executable string, exists func(path string) bool) (string, error) {
 	if exists == nil {
 		exists = isThere
@@ -25,7 +26,9 @@ func Find(executable string, exists func(path string) bool) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("find configuration: neither %q nor %q is there\n  copy config.yml.dist to one of them, or name another with --config", beside, systemFile)
+	return "",
+		fmt.Errorf("find configuration: neither %q nor %q is there\n  copy config.yml.dist to one of them, or name "+
+			"another with --config", beside, systemFile)
 }
 
 func isThere(path string) bool {

@@ -12,15 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// Whatever is accepted keeps every bound and, written out in full, is read back as the same; whatever is refused is refused on a line
-// that the file has, in the promised form, without repeating a key.
+// Whatever is accepted keeps every bound and, written out in full, is read back as the same;
+// whatever is refused is refused on a line that the file has, in the promised form, without
+// repeating a key.
 func FuzzConfig(f *testing.F) {
 	asShipped, allSet := dist(f)
 	seeds := []string{
 		php, asShipped, allSet, head, "",
 		head + "pam:\n  service: x\n  timeout: 14s\nlog: {level: debug, format: json, file: ''}\n",
-		head + "audience: [b]\n", head + "key_id: |\n  thumbprint\n", head + "access_token_ttl: 1h30m\nrefresh_token_ttl: 2w\n",
-		"private_key: |\n  -----BEGIN PRIVATE KEY-----\n  MIIE\n", head + "a: &b [*b]\n", head + "---\n", "{" + strings.ReplaceAll(head, "\n", ",") + "}",
+		head + "audience: [b]\n", head + "key_id: |\n  thumbprint\n", head +
+			"access_token_ttl: 1h30m\nrefresh_token_ttl: 2w\n",
+		"private_key: |\n  -----BEGIN PRIVATE KEY-----\n  MIIE\n", head + "a: &b [*b]\n", head + "---\n", "{" +
+			strings.ReplaceAll(head, "\n", ",") + "}",
 		"\ufeff" + strings.ReplaceAll(head, "\n", "\r\n"), "audience: >-\n  a\n  b\n" + head,
 	}
 	accepted := 0
@@ -42,7 +45,8 @@ func FuzzConfig(f *testing.F) {
 		if len(errs) > 0 {
 			lines := 1 + strings.Count(strings.ReplaceAll(string(data), "\r", "\n"), "\n")
 			for _, e := range errs {
-				if text := e.Error(); !promised.MatchString(text) || e.Line > lines || !utf8.ValidString(text) || strings.Contains(text, "-----BEGIN") {
+				if text := e.Error(); !promised.MatchString(text) || e.Line > lines || !utf8.ValidString(text) ||
+					strings.Contains(text, "-----BEGIN") {
 					t.Fatalf("bad error %q", text)
 				}
 			}
@@ -69,7 +73,8 @@ func checkBounds(t *testing.T, s settings) {
 		seen[a] = true
 	}
 	for _, n := range names {
-		if n == "" || len(n) > 255 || strings.ContainsAny(n, "\x00\n\r\t") || strings.TrimSpace(n) != n || !utf8.ValidString(n) {
+		if n == "" || len(n) > 255 || strings.ContainsAny(n, "\x00\n\r\t") || strings.TrimSpace(n) != n ||
+			!utf8.ValidString(n) {
 			t.Fatalf("name %q", n)
 		}
 	}
@@ -84,11 +89,14 @@ func checkBounds(t *testing.T, s settings) {
 			t.Fatalf("path %q", p)
 		}
 	}
-	if len(c.Audience) == 0 || c.AccessTokenTTL < time.Minute || c.AccessTokenTTL > 24*time.Hour || c.RefreshTokenTTL < c.AccessTokenTTL ||
+	if len(c.Audience) == 0 || c.AccessTokenTTL < time.Minute || c.AccessTokenTTL > 24*time.Hour ||
+		c.RefreshTokenTTL < c.AccessTokenTTL ||
 		c.AccessTokenTTL%time.Second != 0 || c.RefreshTokenTTL%time.Second != 0 ||
-		c.PAM.Timeout < time.Second || c.PAM.Timeout > 14*time.Second || c.PAM.Concurrency < 1 || c.PAM.Concurrency > 256 || c.PAM.Cache < 0 || c.PAM.Cache > 5*time.Minute ||
+		c.PAM.Timeout < time.Second || c.PAM.Timeout > 14*time.Second || c.PAM.Concurrency < 1 ||
+		c.PAM.Concurrency > 256 || c.PAM.Cache < 0 || c.PAM.Cache > 5*time.Minute ||
 		c.PAM.Service == "other" || strings.ContainsAny(c.PAM.Service, "/ ") || c.PAM.Service[0] == '.' ||
-		c.Log.Format != "text" && c.Log.Format != "json" || s.keyID != "" && s.keyID != "libtrust" && s.keyID != "thumbprint" {
+		c.Log.Format != "text" && c.Log.Format != "json" || s.keyID != "" && s.keyID != "libtrust" &&
+		s.keyID != "thumbprint" {
 		t.Fatalf("out of bounds: %+v", s)
 	}
 }

@@ -7,7 +7,8 @@ import (
 // unixPeer is how trusted_proxies names whoever connects to a Unix socket.
 const unixPeer = "unix"
 
-// Proxies are those whose X-Forwarded-For is believed. The zero Prefix stands for the peers of a Unix socket.
+// Proxies are those whose X-Forwarded-For is believed. The zero Prefix stands for the peers of a
+// Unix socket.
 type Proxies []netip.Prefix
 
 // Trust reports whether peer is one of them; the zero Addr is the peer of a Unix socket.

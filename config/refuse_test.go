@@ -10,8 +10,9 @@ import (
 const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
-	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, refresh_token_ttl, trusted_proxies, state, pam, log, access"
-	form    = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
+	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, " +
+		"refresh_token_ttl, trusted_proxies, state, pam, log, access"
+	form = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
 )
 
 func TestRefused(t *testing.T) {
@@ -25,102 +26,186 @@ func TestRefused(t *testing.T) {
 		{"Latin-1", head + "# caf\xe9\n", "f:4: is not UTF-8\n  save the file as UTF-8"},
 		{"a tab before a key", head + "pam:\n\tservice: x\n", "f:5: has a tab\n  indent with spaces"},
 		{"a tab in a value", head + "key_id: \"lib\ttrust\"\n", "f:4: has a tab\n  indent with spaces"},
-		{"a second document", head + "---\n" + head, "f:4: a second document begins\n  keep one, and delete the line ---"},
-		{"text after the end of the document", head + "...\nx: y\n", "f:5: a second document begins\n  keep one, and delete the line ---"},
-		{"a directive", "%YAML 1.2\n---\n" + head, "f:1: directives are not read here\n  a text that begins with % goes in quotes"},
-		{"an anchor", head + "key_id: &x libtrust\n", "f:4: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with & or * goes in quotes"},
-		{"an alias", "blacklisted_users: [*]\n", "f:1: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with & or * goes in quotes"},
-		{"a merge key", head + "<<: {key_id: libtrust}\n", "f:4: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with & or * goes in quotes"},
-		{"a tag", head + "key_id: !!str libtrust\n", "f:4: tags are not read here\n  a text that begins with ! goes in quotes"},
-		{"a key that is not a word", "? issuer\n: x\n", "f:1: keys are plain words here\n  a text that begins with ? goes in quotes"},
-		{"ten thousand brackets", "audience: " + strings.Repeat("[", 10_000), "f:1: is nested too deeply\n  no key takes a list in a list"},
-		{"ten thousand dashes", strings.Repeat("- ", 10_000), "f:1: is nested too deeply\n  no key takes a list in a list"},
-		{"a colon in a value", "issuer: a: b\n", "f:1: cannot be read as YAML: mapping value is not allowed in this context\n  a text with a colon and a space in it goes in quotes; keys of one section begin in the same column"},
-		{"a quote left open", "issuer: \"x\n", "f:1: cannot be read as YAML: could not find end character of double-quoted text\n  a quote is not closed"},
-		{"a bracket left open", "issuer: x\naudience: [a, b\n", "f:2: cannot be read as YAML: sequence end token ']' not found\n  a bracket is not closed"},
-		{"a word without a colon", "issuer: x\nissuer\n", "f:2: cannot be read as YAML: non-map value is specified\n  see config.yml.dist for the form"},
-		{"half an indentation", head + "pam:\n  service: x\n log: y\n", "f:6: cannot be read as YAML: value is not allowed in this context\n  see config.yml.dist for the form"},
+		{"a second document", head + "---\n" + head,
+			"f:4: a second document begins\n  keep one, and delete the line ---"},
+		{"text after the end of the document", head + "...\nx: y\n",
+			"f:5: a second document begins\n  keep one, and delete the line ---"},
+		{"a directive", "%YAML 1.2\n---\n" + head,
+			"f:1: directives are not read here\n  a text that begins with % goes in quotes"},
+		{"an anchor", head + "key_id: &x libtrust\n",
+			"f:4: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with " +
+				"& or * goes in quotes"},
+		{"an alias", "blacklisted_users: [*]\n",
+			"f:1: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with " +
+				"& or * goes in quotes"},
+		{"a merge key", head + "<<: {key_id: libtrust}\n",
+			"f:4: anchors, aliases and merge keys are not read here\n  write the value out; a text that begins with " +
+				"& or * goes in quotes"},
+		{"a tag", head + "key_id: !!str libtrust\n",
+			"f:4: tags are not read here\n  a text that begins with ! goes in quotes"},
+		{"a key that is not a word", "? issuer\n: x\n",
+			"f:1: keys are plain words here\n  a text that begins with ? goes in quotes"},
+		{"ten thousand brackets", "audience: " + strings.Repeat("[", 10_000),
+			"f:1: is nested too deeply\n  no key takes a list in a list"},
+		{"ten thousand dashes", strings.Repeat("- ", 10_000),
+			"f:1: is nested too deeply\n  no key takes a list in a list"},
+		{"a colon in a value", "issuer: a: b\n",
+			"f:1: cannot be read as YAML: mapping value is not allowed in this context\n  a text with a colon and a " +
+				"space in it goes in quotes; keys of one section begin in the same column"},
+		{"a quote left open", "issuer: \"x\n",
+			"f:1: cannot be read as YAML: could not find end character of double-quoted text\n  a quote is not closed"},
+		{"a bracket left open", "issuer: x\naudience: [a, b\n",
+			"f:2: cannot be read as YAML: sequence end token ']' not found\n  a bracket is not closed"},
+		{"a word without a colon", "issuer: x\nissuer\n",
+			"f:2: cannot be read as YAML: non-map value is specified\n  see config.yml.dist for the form"},
+		{"half an indentation", head + "pam:\n  service: x\n log: y\n",
+			"f:6: cannot be read as YAML: value is not allowed in this context\n  see config.yml.dist for the form"},
 
 		// keys
 		{"no key at all", "{}\n", "f: private_key: is missing\n  name the file that holds the signing key\n" +
 			"f: issuer: is missing\n  write the issuer that the registry's auth.token section has\n" +
 			"f: audience: is missing\n  write the service that the registry's auth.token section has"},
 		{"a key twice", head + "issuer: b\n", "f:4: issuer: is there already, on line 2\n  keep one of them"},
-		{"a key of a section twice", head + "log:\n  level: info\n  level: info\n", "f:6: log.level: is there already, on line 5\n  keep one of them"},
-		{"a section twice", head + "log: {level: info}\nlog: {format: text}\n", "f:5: log: is there already, on line 4\n  keep one of them"},
-		{"a letter missing", head + "acess_token_ttl: 15m\n", "f:4: acess_token_ttl: unknown key\n  did you mean access_token_ttl?"},
+		{"a key of a section twice", head + "log:\n  level: info\n  level: info\n",
+			"f:6: log.level: is there already, on line 5\n  keep one of them"},
+		{"a section twice", head + "log: {level: info}\nlog: {format: text}\n",
+			"f:5: log: is there already, on line 4\n  keep one of them"},
+		{"a letter missing", head + "acess_token_ttl: 15m\n",
+			"f:4: acess_token_ttl: unknown key\n  did you mean access_token_ttl?"},
 		{"a capital", head + "Key-ID: libtrust\n", "f:4: Key-ID: unknown key\n  did you mean key_id?"},
-		{"a key of a section outside it", head + "service: x\n", "f:4: service: unknown key\n  service is in pam: write it below that, indented"},
-		{"a key in a section that is not in it", head + "log:\n  issuer: x\n", "f:5: log.issuer: unknown key\n  issuer is not in log: begin its line in the first column"},
-		{"a key that resembles none", head + "pam: {zzz: 1}\n", "f:4: pam.zzz: unknown key\n  known are service, confdir, timeout, concurrency, cache"},
+		{"a key of a section outside it", head + "service: x\n",
+			"f:4: service: unknown key\n  service is in pam: write it below that, indented"},
+		{"a key in a section that is not in it", head + "log:\n  issuer: x\n",
+			"f:5: log.issuer: unknown key\n  issuer is not in log: begin its line in the first column"},
+		{"a key that resembles none", head + "pam: {zzz: 1}\n",
+			"f:4: pam.zzz: unknown key\n  known are service, confdir, timeout, concurrency, cache"},
 		{"a number for a key", head + "1: 2\n", "f:4: 1: unknown key\n  known are " + fullTop},
 		{"a password for a key", head + "hunter2!: x\n", "f:4: unknown key of 8 bytes\n  known are " + fullTop},
-		{"a line of a key file for a key", head + strings.Repeat("A", 64) + ": x\n", "f:4: unknown key of 64 bytes\n  known are " + fullTop},
+		{"a line of a key file for a key", head + strings.Repeat("A", 64) + ": x\n",
+			"f:4: unknown key of 64 bytes\n  known are " + fullTop},
 
 		// secrets in the wrong place
-		{"a key in place of its path", "issuer: i\naudience: a\nprivate_key: |\n  " + fmt.Sprintf(pem, "  "), "f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
-		{"a key in quotes in place of its path", "issuer: i\naudience: a\nprivate_key: \"" + strings.TrimSpace(fmt.Sprintf(pem, "  ")) + "\"\n", "f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
-		{"a key in place of its path, without quotes", head + "certificate: " + fmt.Sprintf(pem, ""), "f:4: holds a key or certificate\n  " + pathHint},
-		{"a key's base64 in place of its path", "issuer: i\naudience: a\nprivate_key: MHcCAQEEIOBqoAoGCCqGSM49AwEHoUQDQgAEm7zUpx3bzmVE5c\n", "f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
-		{"a key in place of the issuer", "private_key: k\nissuer: >\n  " + fmt.Sprintf(pem, "  ") + "audience: a\n", "f:2: issuer: holds a key or certificate\n  " + pathHint},
-		{"a key in a comment, and an error elsewhere", "# -----BEGIN\nissuer: [\n", "f:2: cannot be read as YAML: sequence end token ']' not found\n  a bracket is not closed"},
+		{"a key in place of its path", "issuer: i\naudience: a\nprivate_key: |\n  " + fmt.Sprintf(pem, "  "),
+			"f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
+		{"a key in quotes in place of its path", "issuer: i\naudience: a\nprivate_key: \"" +
+			strings.TrimSpace(fmt.Sprintf(pem, "  ")) + "\"\n",
+			"f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
+		{"a key in place of its path, without quotes", head + "certificate: " + fmt.Sprintf(pem, ""),
+			"f:4: holds a key or certificate\n  " + pathHint},
+		{"a key's base64 in place of its path",
+			"issuer: i\naudience: a\nprivate_key: MHcCAQEEIOBqoAoGCCqGSM49AwEHoUQDQgAEm7zUpx3bzmVE5c\n",
+			"f:3: private_key: holds a key or certificate, not the path of one\n  " + pathHint},
+		{"a key in place of the issuer", "private_key: k\nissuer: >\n  " + fmt.Sprintf(pem, "  ") + "audience: a\n",
+			"f:2: issuer: holds a key or certificate\n  " + pathHint},
+		{"a key in a comment, and an error elsewhere", "# -----BEGIN\nissuer: [\n",
+			"f:2: cannot be read as YAML: sequence end token ']' not found\n  a bracket is not closed"},
 
 		// texts
-		{"nothing", "private_key:\nissuer: ~\naudience: null\n", "f:1: private_key: has no value\n  write one, or delete the line\n" +
-			"f:2: issuer: has no value\n  write one, or delete the line\nf:3: audience: has no value\n  write one, or delete the line"},
-		{"empty texts", "private_key: ''\nissuer: \"\"\naudience: ''\n", "f:1: private_key: is empty\n  write a value, or delete the line\n" +
-			"f:2: issuer: is empty\n  write a value, or delete the line\nf:3: audience: is empty\n  write a value, or delete the line"},
-		{"other types", "private_key: 7\nissuer: true\naudience: {a: b}\nblacklisted_users: bob\n", "f:1: private_key: is a number, not a text\n  put it in quotes\n" +
-			"f:2: issuer: is true or false, not a text\n  put it in quotes\nf:3: audience: is a section, not a text\n  write one value on one line\n" +
-			"f:4: blacklisted_users: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
-		{"a line break", head + "log:\n  file: \"a\\nb\"\n", "f:5: log.file: has a line break or another control character\n  write it on one line"},
-		{"a NUL", "private_key: k\nissuer: x\x00y\naudience: a\n", "f:2: issuer: has a line break or another control character\n  write it on one line"},
-		{"a letter of no width", "private_key: k\nissuer: \"x\\u200b\"\naudience: a\n", "f:2: issuer: has a line break or another control character\n  write it on one line"},
-		{"spaces around", "private_key: ' k'\nissuer: 'i '\naudience: a\n", "f:1: private_key: begins or ends with a space\n  take the space away\nf:2: issuer: begins or ends with a space\n  take the space away"},
-		{"too long", "private_key: k\nissuer: " + strings.Repeat("i", 256) + "\naudience: a\n", "f:2: issuer: has 256 bytes, the most is 255\n  shorten it"},
+		{"nothing", "private_key:\nissuer: ~\naudience: null\n",
+			"f:1: private_key: has no value\n  write one, or delete the line\n" +
+				"f:2: issuer: has no value\n  write one, or delete the line\nf:3: audience: has no value\n  write " +
+				"one, or delete the line"},
+		{"empty texts", "private_key: ''\nissuer: \"\"\naudience: ''\n",
+			"f:1: private_key: is empty\n  write a value, or delete the line\n" +
+				"f:2: issuer: is empty\n  write a value, or delete the line\nf:3: audience: is empty\n  write a " +
+				"value, or delete the line"},
+		{"other types", "private_key: 7\nissuer: true\naudience: {a: b}\nblacklisted_users: bob\n",
+			"f:1: private_key: is a number, not a text\n  put it in quotes\n" +
+				"f:2: issuer: is true or false, not a text\n  put it in quotes\nf:3: audience: is a section, not a " +
+				"text\n  write one value on one line\n" +
+				"f:4: blacklisted_users: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
+		{"a line break", head + "log:\n  file: \"a\\nb\"\n",
+			"f:5: log.file: has a line break or another control character\n  write it on one line"},
+		{"a NUL", "private_key: k\nissuer: x\x00y\naudience: a\n",
+			"f:2: issuer: has a line break or another control character\n  write it on one line"},
+		{"a letter of no width", "private_key: k\nissuer: \"x\\u200b\"\naudience: a\n",
+			"f:2: issuer: has a line break or another control character\n  write it on one line"},
+		{"spaces around", "private_key: ' k'\nissuer: 'i '\naudience: a\n",
+			"f:1: private_key: begins or ends with a space\n  take the space away\nf:2: issuer: begins or ends with " +
+				"a space\n  take the space away"},
+		{"too long", "private_key: k\nissuer: " + strings.Repeat("i", 256) + "\naudience: a\n",
+			"f:2: issuer: has 256 bytes, the most is 255\n  shorten it"},
 
 		// lists
-		{"no audience", "private_key: k\nissuer: i\naudience: []\n", "f:3: audience: is an empty list\n  write the service that the registry's auth.token section has"},
-		{"an audience twice", "private_key: k\nissuer: i\naudience:\n  - a\n  - b\n  - a\n", "f:6: audience: \"a\" is there twice\n  keep one of them"},
-		{"the audience of refresh tokens", "private_key: k\nissuer: i\naudience: [a, 'dockerauth:refresh']\n", "f:3: audience: \"dockerauth:refresh\" is that of refresh tokens\n  give the registry another service name"},
-		{"an audience that is a number", "private_key: k\nissuer: i\naudience: [a, 3]\n", "f:3: audience: is a number, not a text\n  put it in quotes"},
-		{"bad names in the blacklist", head + "blacklisted_users:\n- ''\n- [x]\n- 1000\n", "f:5: blacklisted_users: is empty\n  write a value, or delete the line\n" +
-			"f:6: blacklisted_users: is a list, not a text\n  write one value on one line\nf:7: blacklisted_users: is a number, not a text\n  put it in quotes"},
-		{"a blacklist without a value", head + "blacklisted_users:\n", "f:4: blacklisted_users: is nothing, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
+		{"no audience", "private_key: k\nissuer: i\naudience: []\n",
+			"f:3: audience: is an empty list\n  write the service that the registry's auth.token section has"},
+		{"an audience twice", "private_key: k\nissuer: i\naudience:\n  - a\n  - b\n  - a\n",
+			"f:6: audience: \"a\" is there twice\n  keep one of them"},
+		{"the audience of refresh tokens", "private_key: k\nissuer: i\naudience: [a, 'dockerauth:refresh']\n",
+			"f:3: audience: \"dockerauth:refresh\" is that of refresh tokens\n  give the registry another service name"},
+		{"an audience that is a number", "private_key: k\nissuer: i\naudience: [a, 3]\n",
+			"f:3: audience: is a number, not a text\n  put it in quotes"},
+		{"bad names in the blacklist", head + "blacklisted_users:\n- ''\n- [x]\n- 1000\n",
+			"f:5: blacklisted_users: is empty\n  write a value, or delete the line\n" +
+				"f:6: blacklisted_users: is a list, not a text\n  write one value on one line\nf:7: " +
+				"blacklisted_users: is a number, not a text\n  put it in quotes"},
+		{"a blacklist without a value", head + "blacklisted_users:\n",
+			"f:4: blacklisted_users: is nothing, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
 
 		// lifetimes
-		{"a lifetime without a unit", head + "access_token_ttl: 900\n", "f:4: access_token_ttl: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
-		{"a lifetime without a unit, in quotes", head + "access_token_ttl: '900'\n", "f:4: access_token_ttl: \"900\": has no unit\n  " + form},
-		{"a lifetime under a minute", head + "access_token_ttl: 59s\n", "f:4: access_token_ttl: \"59s\" is less than 1m\n  write 1m or more"},
-		{"a lifetime over a day", head + "access_token_ttl: 24h1s\n", "f:4: access_token_ttl: \"24h1s\" is more than 1d\n  it cannot be taken back before it ends"},
-		{"a login that ends before its tokens", head + "refresh_token_ttl: 14m\n", "f:4: refresh_token_ttl: 14m is less than access_token_ttl, 15m\n  a refresh token is there to fetch access tokens: it lasts at least as long"},
-		{"a login for eleven years", head + "refresh_token_ttl: 4015d\n", "f:4: refresh_token_ttl: \"4015d\" is more than 3650d\n  logins that never end outlive the account"},
-		{"a lifetime beyond counting", head + "refresh_token_ttl: 99999999999999999999w\n", "f:4: refresh_token_ttl: \"99999999999999999999w\": too long\n  " + form},
+		{"a lifetime without a unit", head + "access_token_ttl: 900\n",
+			"f:4: access_token_ttl: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
+		{"a lifetime without a unit, in quotes", head + "access_token_ttl: '900'\n",
+			"f:4: access_token_ttl: \"900\": has no unit\n  " + form},
+		{"a lifetime under a minute", head + "access_token_ttl: 59s\n",
+			"f:4: access_token_ttl: \"59s\" is less than 1m\n  write 1m or more"},
+		{"a lifetime over a day", head + "access_token_ttl: 24h1s\n",
+			"f:4: access_token_ttl: \"24h1s\" is more than 1d\n  it cannot be taken back before it ends"},
+		{"a login that ends before its tokens", head + "refresh_token_ttl: 14m\n",
+			"f:4: refresh_token_ttl: 14m is less than access_token_ttl, 15m\n  a refresh token is there to fetch " +
+				"access tokens: it lasts at least as long"},
+		{"a login for eleven years", head + "refresh_token_ttl: 4015d\n",
+			"f:4: refresh_token_ttl: \"4015d\" is more than 3650d\n  logins that never end outlive the account"},
+		{"a lifetime beyond counting", head + "refresh_token_ttl: 99999999999999999999w\n",
+			"f:4: refresh_token_ttl: \"99999999999999999999w\": too long\n  " + form},
 
 		// choices
-		{"a rule for key ids that nobody knows", head + "key_id: sha1\n", "f:4: key_id: \"sha1\" is unknown\n  write one of: libtrust, thumbprint"},
-		{"a log format that nobody knows", head + "log: {format: xml}\n", "f:4: log.format: \"xml\" is unknown\n  write one of: text, json"},
-		{"a log level in capitals", head + "log: {level: INFO}\n", "f:4: log.level: \"INFO\" is unknown\n  write one of: debug, info, warn, error"},
+		{"a rule for key ids that nobody knows", head + "key_id: sha1\n",
+			"f:4: key_id: \"sha1\" is unknown\n  write one of: libtrust, thumbprint"},
+		{"a log format that nobody knows", head + "log: {format: xml}\n",
+			"f:4: log.format: \"xml\" is unknown\n  write one of: text, json"},
+		{"a log level in capitals", head + "log: {level: INFO}\n",
+			"f:4: log.level: \"INFO\" is unknown\n  write one of: debug, info, warn, error"},
 
 		// PAM
-		{"a section that is a text", head + "pam: dockerauth\n", "f:4: pam: is a text, not a section\n  write its keys below it, indented: service, confdir, timeout, concurrency, cache"},
-		{"the service that lets everyone in", head + "pam: {service: other}\n", "f:4: pam.service: \"other\" answers for services that have no file\n  make a file of its own for this service, /etc/pam.d/dockerauth"},
-		{"a service outside its folder", head + "pam: {service: ../x}\n", "f:4: pam.service: \"../x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
-		{"a service that begins with a dot", head + "pam: {service: .x}\n", "f:4: pam.service: \".x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
-		{"a service that begins with a dash", head + "pam: {service: '-x'}\n", "f:4: pam.service: \"-x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
-		{"a service in capitals", head + "pam: {service: SSHD}\n", "f:4: pam.service: \"SSHD\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
-		{"no service", head + "pam: {service: ''}\n", "f:4: pam.service: is empty\n  write a value, or delete the line"},
-		{"longer than docker waits", head + "pam: {timeout: 15s}\n", "f:4: pam.timeout: \"15s\" is more than 14s\n  docker login gives up after 15s"},
-		{"no time at all", head + "pam: {timeout: 0s}\n", "f:4: pam.timeout: \"0s\" is less than 1s\n  write 1s or more"},
-		{"minus one at once", head + "pam: {concurrency: -1}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
-		{"half a conversation", head + "pam: {concurrency: 4.5}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
-		{"octal", head + "pam: {concurrency: 010}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
-		{"more than memory allows", head + "pam: {concurrency: 257}\n", "f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
-		{"a proxy by its name", head + "trusted_proxies: [proxy.example]\n", "f:4: trusted_proxies: \"proxy.example\" is neither an address nor a prefix\n  " + proxiesHint},
-		{"everybody a proxy", head + "trusted_proxies: [0.0.0.0/0]\n", "f:4: trusted_proxies: \"0.0.0.0/0\" is everybody: any client could choose its address\n  " + proxiesHint},
-		{"a cache without unit", head + "pam: {cache: 30}\n", "f:4: pam.cache: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
-		{"a cache for a day", head + "pam: {cache: 1d}\n", "f:4: pam.cache: \"1d\" is more than 5m\n  an account that is locked must not stay open for longer"},
-		{"a text for a number", head + "pam: {concurrency: '4'}\n", "f:4: pam.concurrency: is a text, not a number\n  write 0 for the number of processor cores"},
+		{"a section that is a text", head + "pam: dockerauth\n",
+			"f:4: pam: is a text, not a section\n  write its keys below it, indented: service, confdir, timeout, " +
+				"concurrency, cache"},
+		{"the service that lets everyone in", head + "pam: {service: other}\n",
+			"f:4: pam.service: \"other\" answers for services that have no file\n  make a file of its own for this " +
+				"service, /etc/pam.d/dockerauth"},
+		{"a service outside its folder", head + "pam: {service: ../x}\n",
+			"f:4: pam.service: \"../x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
+		{"a service that begins with a dot", head + "pam: {service: .x}\n",
+			"f:4: pam.service: \".x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
+		{"a service that begins with a dash", head + "pam: {service: '-x'}\n",
+			"f:4: pam.service: \"-x\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
+		{"a service in capitals", head + "pam: {service: SSHD}\n",
+			"f:4: pam.service: \"SSHD\" cannot name a service\n  use a to z, 0 to 9, and . _ - except at the start"},
+		{"no service", head + "pam: {service: ''}\n",
+			"f:4: pam.service: is empty\n  write a value, or delete the line"},
+		{"longer than docker waits", head + "pam: {timeout: 15s}\n",
+			"f:4: pam.timeout: \"15s\" is more than 14s\n  docker login gives up after 15s"},
+		{"no time at all", head + "pam: {timeout: 0s}\n",
+			"f:4: pam.timeout: \"0s\" is less than 1s\n  write 1s or more"},
+		{"minus one at once", head + "pam: {concurrency: -1}\n",
+			"f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
+		{"half a conversation", head + "pam: {concurrency: 4.5}\n",
+			"f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
+		{"octal", head + "pam: {concurrency: 010}\n",
+			"f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
+		{"more than memory allows", head + "pam: {concurrency: 257}\n",
+			"f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
+		{"a proxy by its name", head + "trusted_proxies: [proxy.example]\n",
+			"f:4: trusted_proxies: \"proxy.example\" is neither an address nor a prefix\n  " + proxiesHint},
+		{"everybody a proxy", head + "trusted_proxies: [0.0.0.0/0]\n",
+			"f:4: trusted_proxies: \"0.0.0.0/0\" is everybody: any client could choose its address\n  " + proxiesHint},
+		{"a cache without unit", head + "pam: {cache: 30}\n",
+			"f:4: pam.cache: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
+		{"a cache for a day", head + "pam: {cache: 1d}\n",
+			"f:4: pam.cache: \"1d\" is more than 5m\n  an account that is locked must not stay open for longer"},
+		{"a text for a number", head + "pam: {concurrency: '4'}\n",
+			"f:4: pam.concurrency: is a text, not a number\n  write 0 for the number of processor cores"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, errs := parse("f", "/etc/d", []byte(c.text))

@@ -39,7 +39,8 @@ func meant(prefix, key string, known []string) string {
 	return "known are " + strings.Join(known, ", ")
 }
 
-// closest is the known key that takes the fewest changes of a letter, at most two and fewer than half of its letters; "" if there is none.
+// closest is the known key that takes the fewest changes of a letter, at most two and fewer than
+// half of its letters; "" if there is none.
 func closest(key string, known []string) string {
 	key = strings.ReplaceAll(strings.ToLower(key), "-", "_")
 	if len(key) > 64 {

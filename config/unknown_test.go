@@ -4,8 +4,10 @@ import "testing"
 
 func TestClosest(t *testing.T) {
 	for key, want := range map[string]string{
-		"privatekey": "private_key", "private-key": "private_key", "PRIVATE_KEY": "private_key", "private_keys": "private_key",
-		"audiance": "audience", "blacklisted_user": "blacklisted_users", "acces_tokn_ttl": "access_token_ttl", "logs": "log", "key_ids": "key_id",
+		"privatekey": "private_key", "private-key": "private_key", "PRIVATE_KEY": "private_key",
+		"private_keys": "private_key",
+		"audiance":     "audience", "blacklisted_user": "blacklisted_users", "acces_tokn_ttl": "access_token_ttl",
+		"logs": "log", "key_ids": "key_id",
 		"x": "", "": "", "lo": "log", "pem": "pam", "realm": "", "acces": "access", "ttl": "",
 	} {
 		if got := closest(key, topKeys); got != want {

@@ -81,15 +81,21 @@ func answerTo(err error) answer {
 	case errors.As(err, &bad):
 		return bad.answer()
 	case errors.As(err, &throttled):
-		return answer{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins, try again later", retryAfter: seconds(throttled.After)}
+		return answer{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS",
+			message: "too many failed logins, try again later", retryAfter: seconds(throttled.After)}
 	case errors.Is(err, errNoCredentials):
-		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required", challenge: true}
+		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required",
+			challenge: true}
 	case errors.Is(err, ErrRefused):
-		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication failed", challenge: true}
+		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication failed",
+			challenge: true}
 	case errors.Is(err, ErrBusy):
-		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins at once, try again", retryAfter: retryBusy}
+		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
+			message: "too many logins at once, try again", retryAfter: retryBusy}
 	default:
-		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "the authentication service is out of order, its administrator finds the cause in its log", retryAfter: retryBroken}
+		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
+			message:    "the authentication service is out of order, its administrator finds the cause in its log",
+			retryAfter: retryBroken}
 	}
 }
 
@@ -133,3 +139,11 @@ func outcome(err error) string {
 // maxTokenSize is what fits in a header line together with
 // "Authorization: Bearer ": Apache reads 8190 bytes of one, nginx 8 KiB.
 const maxTokenSize = 8000
+
+// Throttled says that there were too many wrong passwords.
+type Throttled struct {
+	After time.Duration // when to try again
+	Cause string        // for the operator
+}
+
+func (e *Throttled) Error() string { return e.Cause }

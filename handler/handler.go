@@ -29,7 +29,8 @@ type Handler struct {
 	Endpoint *Endpoint
 	Log      *slog.Logger
 	Now      func() time.Time // nil = time.Now
-	// Observe is called for each token request with the outcome in its log line, whatever the log's level. nil = nothing to do.
+	// Observe is called for each token request with the outcome in its log line, whatever the log's
+	// level. nil = nothing to do.
 	Observe func(outcome string, took time.Duration)
 }
 
@@ -42,7 +43,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/" || r.URL.Path == "":
 		servePage(w, r)
 	default:
-		writeAnswer(w, answer{status: http.StatusNotFound, code: "NOT_FOUND", message: "there is nothing here: the token endpoint is " + tokenPath}, false)
+		writeAnswer(w,
+			answer{status: http.StatusNotFound, code: "NOT_FOUND",
+				message: "there is nothing here: the token endpoint is " + tokenPath}, false)
 	}
 }
 
@@ -82,7 +85,9 @@ func servePage(w http.ResponseWriter, r *http.Request) {
 
 func refuseMethod(w http.ResponseWriter, allow string) {
 	w.Header().Set("Allow", allow)
-	writeAnswer(w, answer{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "only " + allow + " is answered here"}, false)
+	writeAnswer(w,
+		answer{status: http.StatusMethodNotAllowed, code: "METHOD_NOT_ALLOWED", message: "only " + allow +
+			" is answered here"}, false)
 }
 
 func (h *Handler) now() time.Time {

@@ -17,7 +17,8 @@ const (
 )
 
 // stripped is said where a client meant to log in and no credentials arrived.
-const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization header to itself; " +
+const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization " +
+	"header to itself; " +
 	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
 
 // Outcomes are the words for how a token request ended, in the log and for Observe.
@@ -64,7 +65,8 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 
 // reason is the operator's half of an error: the cause in full.
 func reason(req Request, err error) string {
-	if err == errNoCredentials && req.hasCredentials() { //nolint:errorlint // what wraps it: an Authorization header of another kind did arrive
+	// nolint:errorlint // what wraps it: an Authorization header of another kind did arrive
+	if err == errNoCredentials && req.hasCredentials() {
 		return stripped
 	}
 	return err.Error()

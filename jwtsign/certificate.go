@@ -10,18 +10,22 @@ import (
 	"time"
 )
 
-// maxHeader bounds the encoded header of a token. A token travels in a header of every request to the registry, for which Apache has
-// 8190 bytes and nginx 8 KiB; what a chain takes is lost to scopes.
+// maxHeader bounds the encoded header of a token. A token travels in a header of every request to
+// the registry, for which Apache has 8190 bytes and nginx 8 KiB; what a chain takes is lost to
+// scopes.
 const maxHeader = 5 << 10
 
-// makeCertificate is the advice for those who have none that fits. Self-signed and no CA: every certificate in a registry's rootcertbundle
-// is a root for x5c, so anybody with a certificate from a CA in there signs tokens for that registry.
-const makeCertificate = "openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
+// makeCertificate is the advice for those who have none that fits. Self-signed and no CA: every
+// certificate in a registry's rootcertbundle is a root for x5c, so anybody with a certificate from
+// a CA in there signs tokens for that registry.
+const makeCertificate = "openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext " +
+	"basicConstraints=critical,CA:FALSE -out FILE"
 
 // loadCertificate reads the key's certificate and makes it what tokens carry.
 //
-// A public CA's certificate is taken as it is here: that the registry must not have that CA in its bundle is advice, which belongs to
-// whoever looks at the whole set-up. IsCA of Chain()[0] and a Chain() longer than one are the signs.
+// A public CA's certificate is taken as it is here: that the registry must not have that CA in its
+// bundle is advice, which belongs to whoever looks at the whole set-up. IsCA of Chain()[0] and a
+// Chain() longer than one are the signs.
 func (k *Key) loadCertificate(path string, now time.Time) error {
 	data, err := readRegular(path, isRegular)
 	if err != nil {
@@ -55,7 +59,9 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 
 func parseCertificate(b *pem.Block) (*x509.Certificate, error) {
 	if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-		return nil, problemf("a certificate file may be read by anyone: keep the key in the file that private_key names", "holds a private key")
+		return nil,
+			problemf("a certificate file may be read by anyone: keep the key in the file that private_key names",
+				"holds a private key")
 	}
 	if b.Type != "CERTIFICATE" {
 		return nil, problemf("make one with: "+makeCertificate, "holds %q, not a certificate", b.Type)
@@ -77,7 +83,8 @@ func checkChain(chain []*x509.Certificate, public crypto.PublicKey, now time.Tim
 			return err
 		}
 		if i > 0 && (!bytes.Equal(chain[i-1].RawIssuer, c.RawSubject) || chain[i-1].CheckSignatureFrom(c) != nil) {
-			return problemf("each certificate must be followed by the one that signed it (RFC 7515 §4.1.6)", "certificate %d did not sign certificate %d", i+1, i)
+			return problemf("each certificate must be followed by the one that signed it (RFC 7515 §4.1.6)",
+				"certificate %d did not sign certificate %d", i+1, i)
 		}
 	}
 	return nil
@@ -91,25 +98,30 @@ func certifies(c *x509.Certificate, public crypto.PublicKey) bool {
 func wrongCertificate(chain []*x509.Certificate, public crypto.PublicKey) error {
 	for i, c := range chain[1:] {
 		if certifies(c, public) {
-			return problemf("move it to the top of the file", "the certificate of private_key is number %d, it must be the first", i+2)
+			return problemf("move it to the top of the file",
+				"the certificate of private_key is number %d, it must be the first", i+2)
 		}
 	}
 	return problemf("make one with: "+makeCertificate, "certificate is not for the key in private_key")
 }
 
-// checkValidity matters at load only: a registry looks at the dates again with every token (x509.Verify).
+// checkValidity matters at load only: a registry looks at the dates again with every token
+// (x509.Verify).
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	const day = "2006-01-02 15:04:05 MST"
 	if now.After(c.NotAfter) {
-		return problemf("registries refuse its tokens; make a new one with: "+makeCertificate, "certificate expired on %s", c.NotAfter.UTC().Format(day))
+		return problemf("registries refuse its tokens; make a new one with: "+makeCertificate,
+			"certificate expired on %s", c.NotAfter.UTC().Format(day))
 	}
 	if now.Before(c.NotBefore) {
-		return problemf("wait, or look at the clock of this machine", "certificate is not valid before %s", c.NotBefore.UTC().Format(day))
+		return problemf("wait, or look at the clock of this machine", "certificate is not valid before %s",
+			c.NotBefore.UTC().Format(day))
 	}
 	return nil
 }
 
-// withoutRoot drops a root at the end of a chain: a registry that trusts it has it, for any other it is a kilobyte of nothing.
+// withoutRoot drops a root at the end of a chain: a registry that trusts it has it, for any other
+// it is a kilobyte of nothing.
 func withoutRoot(chain []*x509.Certificate) []*x509.Certificate {
 	last := chain[len(chain)-1]
 	if len(chain) > 1 && bytes.Equal(last.RawIssuer, last.RawSubject) {
@@ -124,7 +136,8 @@ func (k *Key) checkHeader() error {
 		return err
 	}
 	if n := encodedLen(len(h)); n > maxHeader {
-		return problemf("keep the first certificate only, and the intermediates only where the registry lacks them", "%s make a token header of %d bytes, the most is %d", plural(len(k.chain), "certificate"), n, maxHeader)
+		return problemf("keep the first certificate only, and the intermediates only where the registry lacks them",
+			"%s make a token header of %d bytes, the most is %d", plural(len(k.chain), "certificate"), n, maxHeader)
 	}
 	return nil
 }

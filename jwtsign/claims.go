@@ -7,8 +7,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claims are those of both kinds of token. A type of our own rather than jwt.RegisteredClaims, because that writes aud as a list, which
-// registry 2.8 cannot read, unless a variable shared by the whole process says otherwise; and because dates must be integers.
+// claims are those of both kinds of token. A type of our own rather than jwt.RegisteredClaims,
+// because that writes aud as a list, which registry 2.8 cannot read, unless a variable shared by
+// the whole process says otherwise; and because dates must be integers.
 type claims struct {
 	Issuer    string          `json:"iss"`
 	Subject   string          `json:"sub"`

@@ -24,7 +24,8 @@ func TestDerivedSecretsDifferByKeyAndPurpose(t *testing.T) {
 			t.Errorf("%s: it is not derived from the private key", one.name)
 		}
 	}
-	if bytes.Equal(must(load(t, newEd25519(), KeyIDUnset).Derive("throttle")), must(load(t, newEd25519(), KeyIDUnset).Derive("throttle"))) {
+	if bytes.Equal(must(load(t, newEd25519(), KeyIDUnset).Derive("throttle")),
+		must(load(t, newEd25519(), KeyIDUnset).Derive("throttle"))) {
 		t.Error("two keys have one secret")
 	}
 }

@@ -12,7 +12,8 @@ import (
 // maxKeyFile bounds what is read as a key or a chain of certificates: an 8192-bit RSA key is 6 KiB.
 const maxKeyFile = 64 << 10
 
-// makeKey is the advice for those who have no usable key. P-256 is read by every registry since 2.8, and its signature costs a tenth of RSA's.
+// makeKey is the advice for those who have no usable key. P-256 is read by every registry since
+// 2.8, and its signature costs a tenth of RSA's.
 const makeKey = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE"
 
 // FileError is what is wrong with a file that the configuration names.
@@ -55,7 +56,8 @@ func fileError(setting, path string, err error) error {
 	return &FileError{Path: path, Setting: setting, Err: err}
 }
 
-// readRegular reads a whole file after check has approved of it; check sees the file that is read, not one that took its place.
+// readRegular reads a whole file after check has approved of it; check sees the file that is read,
+// not one that took its place.
 func readRegular(path string, check func(fs.FileInfo) error) ([]byte, error) {
 	// A named pipe would otherwise hold the open, and so the start, until somebody writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -86,7 +88,8 @@ func openProblem(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return problemf("name a file that exists; a new key is made by: "+makeKey, "%w", cause)
 	case errors.Is(err, fs.ErrPermission):
-		return problemf("let its group read it: chgrp to a group of that user, chmod 640", "%w for uid %d", cause, os.Geteuid())
+		return problemf("let its group read it: chgrp to a group of that user, chmod 640", "%w for uid %d", cause,
+			os.Geteuid())
 	}
 	return cause
 }
@@ -110,15 +113,16 @@ func isRegular(info fs.FileInfo) error {
 	return nil
 }
 
-// isPrivate holds for a file that only its owner can change and that only its owner and group can read: whoever reads the key signs
-// tokens for everyone, whoever writes it chooses the key.
+// isPrivate holds for a file that only its owner can change and that only its owner and group can
+// read: whoever reads the key signs tokens for everyone, whoever writes it chooses the key.
 func isPrivate(info fs.FileInfo) error {
 	if err := isRegular(info); err != nil {
 		return err
 	}
 	mode := info.Mode().Perm()
 	if mode&0o007 != 0 {
-		return problemf("chmod 640 and give it to the group of the user that this program runs as", "mode %#o lets every user at the key", mode)
+		return problemf("chmod 640 and give it to the group of the user that this program runs as",
+			"mode %#o lets every user at the key", mode)
 	}
 	if mode&0o020 != 0 {
 		return problemf("chmod g-w", "mode %#o lets the group change the key", mode)

@@ -26,11 +26,14 @@ const (
 )
 
 const (
-	// rsaBits is what is advised beyond 2030 (NIST SP 800-57 part 1, table 4), for which a certificate of ten years is made.
+	// rsaBits is what is advised beyond 2030 (NIST SP 800-57 part 1, table 4), for which a
+	// certificate of ten years is made.
 	rsaBits = 3072
-	// certificateYears: nobody but the registry sees the certificate, and to change it is work on two machines.
+	// certificateYears: nobody but the registry sees the certificate, and to change it is work on
+	// two machines.
 	certificateYears = 10
-	// clockSkew: a registry whose clock is behind must not refuse a certificate that was made just now.
+	// clockSkew: a registry whose clock is behind must not refuse a certificate that was made just
+	// now.
 	clockSkew = time.Hour
 	// maxCommonName is ub-common-name of RFC 5280, appendix A.1, in characters.
 	maxCommonName = 64
@@ -38,7 +41,8 @@ const (
 	plainCommonName = "dockerauth"
 )
 
-// GenerateKey makes a key that has no certificate and no id yet: it is for writing to files, not for signing.
+// GenerateKey makes a key that has no certificate and no id yet: it is for writing to files, not
+// for signing.
 func GenerateKey(kind Kind) (*Key, error) {
 	private, err := generate(kind)
 	if err != nil {
@@ -83,8 +87,9 @@ func (k *Key) PrivatePEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// SelfSigned makes a certificate for the key, as a file for certificate and for a registry's rootcertbundle. It is no CA: in the bundle it
-// vouches for this one key and for nothing that the key's holder might sign. issuer becomes its common name, where it has room.
+// SelfSigned makes a certificate for the key, as a file for certificate and for a registry's
+// rootcertbundle. It is no CA: in the bundle it vouches for this one key and for nothing that the
+// key's holder might sign. issuer becomes its common name, where it has room.
 func (k *Key) SelfSigned(issuer string, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {

@@ -40,7 +40,8 @@ func TestARegistryAcceptsWhatAGeneratedKeySigns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := (registry{issuer: "auth.example.com", service: "registry.example.com", now: when, roots: roots}).accept(token); err != nil {
+			if err := (registry{issuer: "auth.example.com", service: "registry.example.com", now: when,
+				roots: roots}).accept(token); err != nil {
 				t.Errorf("%s at %s: %v", kind, when, err)
 			}
 			if len(token) > 4<<10 { // half of what a web server takes as a header
@@ -59,7 +60,8 @@ func TestAGeneratedCertificateVouchesForOneKeyOnly(t *testing.T) {
 			critical = critical || e.Id.Equal(basicConstraints) && e.Critical
 		}
 		if c.IsCA || !c.BasicConstraintsValid || !critical || c.KeyUsage != x509.KeyUsageDigitalSignature {
-			t.Errorf("%s: CA %v, basic constraints %v, critical %v, key usage %v", kind, c.IsCA, c.BasicConstraintsValid, critical, c.KeyUsage)
+			t.Errorf("%s: CA %v, basic constraints %v, critical %v, key usage %v", kind, c.IsCA,
+				c.BasicConstraintsValid, critical, c.KeyUsage)
 		}
 		if want := noon.AddDate(10, 0, 0); !c.NotAfter.Equal(want) {
 			t.Errorf("%s: expires %s, want %s", kind, c.NotAfter, want)
@@ -67,7 +69,8 @@ func TestAGeneratedCertificateVouchesForOneKeyOnly(t *testing.T) {
 		if want := noon.Add(-time.Hour); !c.NotBefore.Equal(want) {
 			t.Errorf("%s: begins %s, want %s", kind, c.NotBefore, want)
 		}
-		if again := generated(t, kind, "auth.example.com").Chain()[0]; c.SerialNumber.Sign() <= 0 || c.SerialNumber.Cmp(again.SerialNumber) == 0 {
+		if again := generated(t, kind, "auth.example.com").Chain()[0]; c.SerialNumber.Sign() <= 0 ||
+			c.SerialNumber.Cmp(again.SerialNumber) == 0 {
 			t.Errorf("%s: serial %v, and then %v", kind, c.SerialNumber, again.SerialNumber)
 		}
 	}
@@ -75,7 +78,8 @@ func TestAGeneratedCertificateVouchesForOneKeyOnly(t *testing.T) {
 
 func TestACertificateIsNamedForItsIssuerWhereThatHasRoom(t *testing.T) {
 	long := strings.Repeat("ü", 64)
-	for issuer, want := range map[string]string{"auth.example.com": "auth.example.com", "Docker registry: \"ours\"": "Docker registry: \"ours\"", long: long, long + "x": "dockerauth"} {
+	for issuer, want := range map[string]string{"auth.example.com": "auth.example.com",
+		"Docker registry: \"ours\"": "Docker registry: \"ours\"", long: long, long + "x": "dockerauth"} {
 		if got := generated(t, P256, issuer).Chain()[0].Subject.CommonName; got != want {
 			t.Errorf("%q: %q, want %q", issuer, got, want)
 		}

@@ -1,5 +1,6 @@
-// Package jwtsign signs the tokens that registries verify, and signs and verifies the refresh tokens that only this service
-// reads. It knows keys, certificates and claims; it knows no users and no HTTP.
+// Package jwtsign signs the tokens that registries verify, and signs and verifies the refresh
+// tokens that only this service reads. It knows keys, certificates and claims; it knows no users
+// and no HTTP.
 package jwtsign
 
 import (
@@ -17,10 +18,12 @@ import (
 // minRSABits is what RFC 7518 §3.3 asks of RS256.
 const minRSABits = 2048
 
-// maxRSABits bounds the price of a signature: doubling the size makes it six times dearer, and each token is signed while a client waits.
+// maxRSABits bounds the price of a signature: doubling the size makes it six times dearer, and each
+// token is signed while a client waits.
 const maxRSABits = 8192
 
-// Key is a private key with what its tokens' headers say about it. It does not change once loaded and is safe for concurrent use.
+// Key is a private key with what its tokens' headers say about it. It does not change once loaded
+// and is safe for concurrent use.
 type Key struct {
 	private crypto.Signer
 	method  jwt.SigningMethod
@@ -38,11 +41,13 @@ func (k *Key) Public() crypto.PublicKey { return k.private.Public() }
 // KeyID is the kid of this key's tokens, "" when they carry a certificate instead.
 func (k *Key) KeyID() string { return k.kid }
 
-// Chain is what this key's tokens carry as x5c: its certificate, then intermediates; nil when they bear a kid.
+// Chain is what this key's tokens carry as x5c: its certificate, then intermediates; nil when they
+// bear a kid.
 func (k *Key) Chain() []*x509.Certificate { return append([]*x509.Certificate(nil), k.chain...) }
 
-// methodFor chooses the one algorithm that registries accept for a key: RS256 and the curve's own ECDSA since 2.8, EdDSA since 3.0
-// (distribution registry/auth/token/token.go, defaultSigningAlgorithms). It refuses keys for which there is none.
+// methodFor chooses the one algorithm that registries accept for a key: RS256 and the curve's own
+// ECDSA since 2.8, EdDSA since 3.0 (distribution registry/auth/token/token.go,
+// defaultSigningAlgorithms). It refuses keys for which there is none.
 func methodFor(public crypto.PublicKey) (jwt.SigningMethod, error) {
 	switch pub := public.(type) {
 	case *rsa.PublicKey:
@@ -75,11 +80,13 @@ func ecMethod(pub *ecdsa.PublicKey) (jwt.SigningMethod, error) {
 	case elliptic.P521():
 		return jwt.SigningMethodES512, nil
 	}
-	return nil, problemf("make a key with: "+makeKey, "curve %s has no JWS algorithm, use P-256, P-384 or P-521", pub.Params().Name)
+	return nil,
+		problemf("make a key with: "+makeKey, "curve %s has no JWS algorithm, use P-256, P-384 or P-521",
+			pub.Params().Name)
 }
 
-// signedHeader is the header of a token for registries. The first of x5c, jwk and kid that a registry finds decides, without a second
-// chance, so only one is ever there.
+// signedHeader is the header of a token for registries. The first of x5c, jwk and kid that a
+// registry finds decides, without a second chance, so only one is ever there.
 func (k *Key) signedHeader() map[string]any {
 	h := map[string]any{"typ": "JWT", "alg": k.method.Alg()}
 	if len(k.x5c) > 0 {
@@ -90,7 +97,8 @@ func (k *Key) signedHeader() map[string]any {
 	return h
 }
 
-// encodeChain is x5c as RFC 7515 §4.1.6 spells it: standard base64 with padding, unlike every other part of a token.
+// encodeChain is x5c as RFC 7515 §4.1.6 spells it: standard base64 with padding, unlike every other
+// part of a token.
 func encodeChain(chain []*x509.Certificate) []string {
 	x5c := make([]string, len(chain))
 	for i, c := range chain {

@@ -1,4 +1,5 @@
-// The standard library guards against making a short key by accident; reading one is what is tested.
+// The standard library guards against making a short key by accident; reading one is what is
+// tested.
 //go:debug rsa1024min=0
 
 package jwtsign
@@ -41,7 +42,8 @@ func TestLoadKeyReads(t *testing.T) {
 		{"P-384", pkcs8(p384), "ES384"},
 		{"P-521", pkcs8(p521), "ES512"},
 		{"Ed25519", pkcs8(newEd25519()), "EdDSA"},
-		{"a key below openssl's attributes", join([]byte("Bag Attributes\n    friendlyName: x\n"), pkcs8(p256)), "ES256"},
+		{"a key below openssl's attributes", join([]byte("Bag Attributes\n    friendlyName: x\n"), pkcs8(p256)),
+			"ES256"},
 		{"a key with Windows line ends", []byte(strings.ReplaceAll(string(pkcs8(p256)), "\n", "\r\n")), "ES256"},
 		{"a key with empty lines below", join(pkcs8(p256), []byte("\n \n")), "ES256"},
 	} {
@@ -51,7 +53,8 @@ func TestLoadKeyReads(t *testing.T) {
 				t.Fatal(err)
 			}
 			if k.Algorithm() != c.alg || k.KeyID() == "" || k.Chain() != nil {
-				t.Errorf("algorithm %q, kid %q, chain %v; want %q, some kid, no chain", k.Algorithm(), k.KeyID(), k.Chain(), c.alg)
+				t.Errorf("algorithm %q, kid %q, chain %v; want %q, some kid, no chain", k.Algorithm(), k.KeyID(),
+					k.Chain(), c.alg)
 			}
 		})
 	}
@@ -61,7 +64,8 @@ func TestLoadKeyRefuses(t *testing.T) {
 	p256 := newEC(elliptic.P256(), false)
 	good := pkcs8(p256)
 	pub := must(x509.MarshalPKIXPublicKey(p256.Public()))
-	request := must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "x"}}, p256))
+	request := must(x509.CreateCertificateRequest(rand.Reader,
+		&x509.CertificateRequest{Subject: pkix.Name{CommonName: "x"}}, p256))
 	for _, c := range []struct {
 		name string
 		file []byte
@@ -69,29 +73,41 @@ func TestLoadKeyRefuses(t *testing.T) {
 	}{
 		{"an empty file", []byte(" \n"), "file is empty"},
 		{"a file that is no PEM", []byte("hello"), "is not PEM"},
-		{"a key as bare DER", must(x509.MarshalPKCS8PrivateKey(p256)), "is not PEM: no line says -----BEGIN\n  a DER file becomes PEM with: openssl pkey -inform DER"},
+		{"a key as bare DER", must(x509.MarshalPKCS8PrivateKey(p256)),
+			"is not PEM: no line says -----BEGIN\n  a DER file becomes PEM with: openssl pkey -inform DER"},
 		{"a key cut off", good[:len(good)-40], "is damaged: PEM begins 1 time, 0 can be read"},
-		{"a damaged key before a good one", join(good[:60], []byte("\n"), good), "is damaged: PEM begins 2 times, 1 can be read"},
-		{"an RSA key of 1024 bits", pkcs8(rsaOf(1024)), "RSA key has 1024 bits, the least is 2048\n  make a key with: openssl"},
-		{"a P-224 key", pkcs8(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))), "curve P-224 has no JWS algorithm, use P-256, P-384 or P-521"},
+		{"a damaged key before a good one", join(good[:60], []byte("\n"), good),
+			"is damaged: PEM begins 2 times, 1 can be read"},
+		{"an RSA key of 1024 bits", pkcs8(rsaOf(1024)),
+			"RSA key has 1024 bits, the least is 2048\n  make a key with: openssl"},
+		{"a P-224 key", pkcs8(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))),
+			"curve P-224 has no JWS algorithm, use P-256, P-384 or P-521"},
 		{"a secp256k1 key", pemOf("EC PRIVATE KEY", secp256k1()), "curve has no JWS algorithm"},
-		{"an X25519 key, which agrees on secrets but signs nothing", pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader))), "cannot sign tokens (*ecdh.PrivateKey)"},
+		{"an X25519 key, which agrees on secrets but signs nothing",
+			pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader))), "cannot sign tokens (*ecdh.PrivateKey)"},
 		{"a DSA key", pemOf("DSA PRIVATE KEY", []byte("x")), `holds "DSA PRIVATE KEY", not a private key`},
 		{"an Ed448 key", pemOf("PRIVATE KEY", ed448()), "key is not RSA, EC or Ed25519\n  make a key with: openssl"},
-		{"an encrypted PKCS#8 key", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")), "key is encrypted\n  nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out NEWFILE"},
+		{"an encrypted PKCS#8 key", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")),
+			"key is encrypted\n  nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out " +
+				"NEWFILE"},
 		{"an encrypted PKCS#1 key", encryptedPKCS1(), "key is encrypted\n"},
-		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")), "is in OpenSSH's own format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one with: openssl"},
+		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")),
+			"is in OpenSSH's own format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in " +
+				"place of another make one with: openssl"},
 		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  private_key wants"},
 		{"a certificate", certify("x", p256, nil, nil).pem, "holds a certificate, not a private key"},
-		{"two certificates", join(certify("x", p256, nil, nil).pem, certify("x", p256, nil, nil).pem), "holds a certificate, not a private key"},
-		{"a certificate request", pemOf("CERTIFICATE REQUEST", request), "holds a certificate request, not a private key"},
+		{"two certificates", join(certify("x", p256, nil, nil).pem, certify("x", p256, nil, nil).pem),
+			"holds a certificate, not a private key"},
+		{"a certificate request", pemOf("CERTIFICATE REQUEST", request),
+			"holds a certificate request, not a private key"},
 		{"something else in PEM", pemOf("PGP MESSAGE", []byte("x")), `holds "PGP MESSAGE", not a private key`},
 		{"two keys", join(good, good), "holds 2 private keys\n  keep the one that signs"},
 		{"a key with its certificate", join(good, certify("x", p256, nil, nil).pem), "holds more than a private key\n"},
 		{"a key with text below", join(good, []byte("see above\n")), "has text after its last PEM block\n"},
 		{"EC parameters alone", pemOf("EC PARAMETERS", []byte{6, 1, 1}), "holds EC parameters only"},
 		{"garbage called a key", pemOf("PRIVATE KEY", []byte("garbage")), "parse PRIVATE KEY: "},
-		{"a PKCS#8 key called PKCS#1", pemOf("RSA PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(rsa2048()))), "parse RSA PRIVATE KEY: "},
+		{"a PKCS#8 key called PKCS#1", pemOf("RSA PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(rsa2048()))),
+			"parse RSA PRIVATE KEY: "},
 		{"a file of 65 KiB", make([]byte, maxKeyFile+1), "file is larger than 65536 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,7 +143,8 @@ func wantFileError(t *testing.T, err error, setting, path, want string) {
 	}
 	data, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); len(line) > 20 && !strings.HasPrefix(line, "-----") && strings.Contains(err.Error(), line) {
+		if line = strings.TrimSpace(line); len(line) > 20 && !strings.HasPrefix(line, "-----") &&
+			strings.Contains(err.Error(), line) {
 			t.Errorf("error repeats a line of the file: %v", err)
 		}
 	}
@@ -181,7 +198,8 @@ func TestKeyFilesMustBeFiles(t *testing.T) {
 	wantFileError(t, err, "private_key", dir, "is a directory")
 	missing := filepath.Join(dir, "missing")
 	_, err = LoadKey(missing, "", "")
-	wantFileError(t, err, "private_key", missing, "no such file or directory\n  name a file that exists; a new key is made by: openssl genpkey")
+	wantFileError(t, err, "private_key", missing,
+		"no such file or directory\n  name a file that exists; a new key is made by: openssl genpkey")
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Error("not fs.ErrNotExist")
 	}
@@ -191,7 +209,8 @@ func TestKeyFileThatTheUserMayNotRead(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Log("root reads everything: looking at the words only")
 		err := openProblem(&fs.PathError{Op: "open", Path: "/secret", Err: syscall.EACCES})
-		wantFileError(t, fileError("private_key", "k", err), "private_key", "k", "permission denied for uid 0\n  let its group read it")
+		wantFileError(t, fileError("private_key", "k", err), "private_key", "k",
+			"permission denied for uid 0\n  let its group read it")
 		return
 	}
 	path := write(t, nil, 0o000)
@@ -217,16 +236,25 @@ func TestCertificates(t *testing.T) {
 		{"the key's own", self.pem, "", []*authority{self}},
 		{"one that is a CA: check warns of it, a registry takes it", certify("ca", key, nil, isCA).pem, "", nil},
 		{"a leaf and what signed it", join(leaf.pem, middle.pem), "", []*authority{leaf, middle}},
-		{"a chain with its root, which does not travel", join(leaf.pem, middle.pem, root.pem), "", []*authority{leaf, middle}},
-		{"another key's", certify("other", other, nil, nil).pem, "certificate is not for the key in private_key\n  make one with: openssl req -x509", nil},
-		{"the leaf not first", join(middle.pem, leaf.pem), "the certificate of private_key is number 2, it must be the first\n", nil},
+		{"a chain with its root, which does not travel", join(leaf.pem, middle.pem, root.pem), "",
+			[]*authority{leaf, middle}},
+		{"another key's", certify("other", other, nil, nil).pem,
+			"certificate is not for the key in private_key\n  make one with: openssl req -x509", nil},
+		{"the leaf not first", join(middle.pem, leaf.pem),
+			"the certificate of private_key is number 2, it must be the first\n", nil},
 		{"a chain with a gap", join(leaf.pem, root.pem), "certificate 2 did not sign certificate 1\n", nil},
 		{"a chain with a namesake", join(leaf.pem, imposter.pem), "certificate 2 did not sign certificate 1\n", nil},
-		{"expired", certify("old", key, nil, ended).pem, "certificate expired on 2030-01-02 11:59:59 UTC\n  registries refuse its tokens", nil},
-		{"not valid yet", certify("new", key, nil, notBegun).pem, "certificate is not valid before 2030-01-02 12:00:01 UTC\n", nil},
-		{"a leaf below an expired one", join(certify("leaf", key, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }), nil).pem, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }).pem), "certificate expired on", nil},
+		{"expired", certify("old", key, nil, ended).pem,
+			"certificate expired on 2030-01-02 11:59:59 UTC\n  registries refuse its tokens", nil},
+		{"not valid yet", certify("new", key, nil, notBegun).pem,
+			"certificate is not valid before 2030-01-02 12:00:01 UTC\n", nil},
+		{"a leaf below an expired one",
+			join(certify("leaf", key, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }),
+				nil).pem, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }).pem),
+			"certificate expired on", nil},
 		{"the key in its place", pkcs8(key), "holds a private key\n  a certificate file may be read by anyone", nil},
-		{"a public key in its place", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key.Public()))), `holds "PUBLIC KEY", not a certificate`, nil},
+		{"a public key in its place", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key.Public()))),
+			`holds "PUBLIC KEY", not a certificate`, nil},
 		{"garbage", pemOf("CERTIFICATE", []byte("x")), "parse certificate: ", nil},
 		{"an empty file", nil, "file is empty", nil},
 		{"too large to travel", big.pem, "1 certificate make a token header of", nil},
@@ -273,9 +301,10 @@ func rsaOf(bits int) *rsa.PrivateKey {
 
 func encryptedPKCS1() []byte {
 	return pem.EncodeToMemory(&pem.Block{
-		Type:    "RSA PRIVATE KEY",
-		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00112233445566778899AABBCCDDEEFF"},
-		Bytes:   []byte("0123456789abcdef"),
+		Type: "RSA PRIVATE KEY",
+		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED",
+			"DEK-Info": "AES-128-CBC,00112233445566778899AABBCCDDEEFF"},
+		Bytes: []byte("0123456789abcdef"),
 	})
 }
 

@@ -14,13 +14,16 @@ import (
 	"strings"
 )
 
-// KeyID is the rule by which a registry finds the public key of a token that carries no certificate.
+// KeyID is the rule by which a registry finds the public key of a token that carries no
+// certificate.
 type KeyID string
 
 const (
-	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries that know thumbprints can read.
+	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries
+	// that know thumbprints can read.
 	KeyIDUnset KeyID = ""
-	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle, and the PHP service's.
+	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle,
+	// and the PHP service's.
 	KeyIDLibtrust KeyID = "libtrust"
 	// KeyIDThumbprint is RFC 7638, which registry 3.x computes in place of the former.
 	KeyIDThumbprint KeyID = "thumbprint"
@@ -36,7 +39,8 @@ func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	}
 	switch id {
 	case KeyIDLibtrust:
-		// Also for Ed25519, when asked for: no registry computes it, but one with a JWKS file looks for whatever kid is listed there.
+		// Also for Ed25519, when asked for: no registry computes it, but one with a JWKS file looks
+		// for whatever kid is listed there.
 		return LibtrustID(public)
 	case KeyIDThumbprint:
 		if err := checkCoordinates(public); err != nil {
@@ -47,8 +51,9 @@ func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	return "", problemf(`write "libtrust" (registry 2.8) or "thumbprint" (registry 3.x)`, "unknown key id rule")
 }
 
-// LibtrustID is the id that registry 2.8 gives a key: base32 of the first 30 bytes of SHA-256 over its PKIX DER, in twelve groups of four
-// joined by colons (docker/libtrust util.go, keyIDFromCryptoKey).
+// LibtrustID is the id that registry 2.8 gives a key: base32 of the first 30 bytes of SHA-256 over
+// its PKIX DER, in twelve groups of four joined by colons (docker/libtrust util.go,
+// keyIDFromCryptoKey).
 func LibtrustID(public crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
@@ -63,13 +68,14 @@ func LibtrustID(public crypto.PublicKey) (string, error) {
 	return strings.Join(groups, ":"), nil
 }
 
-// Thumbprint is the SHA-256 JWK thumbprint of RFC 7638, base64url: the hash of the key's required members in alphabetical order,
-// without white space.
+// Thumbprint is the SHA-256 JWK thumbprint of RFC 7638, base64url: the hash of the key's required
+// members in alphabetical order, without white space.
 func Thumbprint(public crypto.PublicKey) (string, error) {
 	var jwk string
 	switch pub := public.(type) {
 	case *rsa.PublicKey:
-		jwk = fmt.Sprintf(`{"e":"%s","kty":"RSA","n":"%s"}`, encode(big.NewInt(int64(pub.E)).Bytes()), encode(pub.N.Bytes()))
+		jwk = fmt.Sprintf(`{"e":"%s","kty":"RSA","n":"%s"}`, encode(big.NewInt(int64(pub.E)).Bytes()),
+			encode(pub.N.Bytes()))
 	case *ecdsa.PublicKey:
 		x, y, err := coordinates(pub)
 		if err != nil {
@@ -86,9 +92,9 @@ func Thumbprint(public crypto.PublicKey) (string, error) {
 	return encode(sum[:]), nil
 }
 
-// checkCoordinates refuses the EC keys on whose thumbprint registry 3.1 and RFC 7638 disagree: 3.1 computes it from big.Int.Bytes, which
-// drops leading zero bytes that RFC 7518 §6.2.1.2 keeps. One P-256 key in 128 is such a key, and of P-521, whose first byte holds a
-// single bit, three in four.
+// checkCoordinates refuses the EC keys on whose thumbprint registry 3.1 and RFC 7638 disagree: 3.1
+// computes it from big.Int.Bytes, which drops leading zero bytes that RFC 7518 §6.2.1.2 keeps. One
+// P-256 key in 128 is such a key, and of P-521, whose first byte holds a single bit, three in four.
 func checkCoordinates(public crypto.PublicKey) error {
 	pub, ok := public.(*ecdsa.PublicKey)
 	if !ok {

@@ -24,9 +24,10 @@ func specP256() crypto.PublicKey {
 
 // rfc7638RSA is the public key of RFC 7638 §3.1.
 func rfc7638RSA() crypto.PublicKey {
-	n := new(big.Int).SetBytes(b64("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs" +
-		"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbIS" +
-		"D08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"))
+	n := new(big.Int).SetBytes(
+		b64("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs" +
+			"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbIS" +
+			"D08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"))
 	return &rsa.PublicKey{N: n, E: 65537}
 }
 
@@ -46,9 +47,11 @@ func TestLibtrustID(t *testing.T) {
 		key  crypto.PublicKey
 		want string
 	}{
-		{"P-256, distribution's specification", specP256(), "PYYO:TEWU:V7JH:26JV:AQTZ:LJC3:SXVJ:XGHA:34F2:2LAQ:ZRMK:Z7Q6"},
+		{"P-256, distribution's specification", specP256(),
+			"PYYO:TEWU:V7JH:26JV:AQTZ:LJC3:SXVJ:XGHA:34F2:2LAQ:ZRMK:Z7Q6"},
 		{"RSA, the key of RFC 7638", rfc7638RSA(), "VUZD:EDHW:YWLN:RBFQ:KOA3:UVZ2:XKG5:2V2J:WTPI:6SRD:U6PZ:VCO5"},
-		{"Ed25519, the key of RFC 8037", rfc8037Ed25519(), "A3R7:3D62:FG5W:BK2Z:KV66:MHW3:BLWN:WIYR:GS7D:BZ23:IVPY:4G3Z"},
+		{"Ed25519, the key of RFC 8037", rfc8037Ed25519(),
+			"A3R7:3D62:FG5W:BK2Z:KV66:MHW3:BLWN:WIYR:GS7D:BZ23:IVPY:4G3Z"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, err := LibtrustID(c.key); err != nil || got != c.want {
@@ -94,7 +97,8 @@ func TestThumbprintKeepsLeadingZeros(t *testing.T) {
 }
 
 func TestKeyIDRules(t *testing.T) {
-	ec, zero, wide, ed := newEC(elliptic.P256(), false), newEC(elliptic.P256(), true), newEC(elliptic.P521(), true), newEd25519()
+	ec, zero, wide, ed := newEC(elliptic.P256(), false), newEC(elliptic.P256(), true), newEC(elliptic.P521(), true),
+		newEd25519()
 	libtrust := func(k crypto.Signer) string { return must(LibtrustID(k.Public())) }
 	thumbprint := func(k crypto.Signer) string { return must(Thumbprint(k.Public())) }
 	const disagree = "registries compute another thumbprint for this key: a coordinate begins with a zero byte\n" +
@@ -140,7 +144,8 @@ func TestCertificateMakesKeyIDNeedless(t *testing.T) {
 	if err != nil || k.KeyID() != "" || len(k.Chain()) != 1 {
 		t.Errorf("got %v; want the certificate in place of a thumbprint on which nobody agrees", err)
 	}
-	if h := k.signedHeader(); h["kid"] != nil || !strings.HasPrefix(h["x5c"].([]string)[0], "MII") && !strings.HasPrefix(h["x5c"].([]string)[0], "MIH") {
+	if h := k.signedHeader(); h["kid"] != nil || !strings.HasPrefix(h["x5c"].([]string)[0], "MII") &&
+		!strings.HasPrefix(h["x5c"].([]string)[0], "MIH") {
 		t.Errorf("header %v, want x5c alone", h)
 	}
 }

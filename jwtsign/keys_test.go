@@ -30,7 +30,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// newEC makes a key whose coordinates both begin with a byte other than zero, or one of whose coordinates does not.
+// newEC makes a key whose coordinates both begin with a byte other than zero, or one of whose
+// coordinates does not.
 func newEC(curve elliptic.Curve, leadingZero bool) *ecdsa.PrivateKey {
 	for {
 		k := must(ecdsa.GenerateKey(curve, rand.Reader))
@@ -99,7 +100,8 @@ type authority struct {
 	pem  []byte
 }
 
-// certify makes a certificate for public, by itself when by is nil. Its dates are an hour around noon unless change says otherwise.
+// certify makes a certificate for public, by itself when by is nil. Its dates are an hour around
+// noon unless change says otherwise.
 func certify(name string, key crypto.Signer, by *authority, change func(*x509.Certificate)) *authority {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),

@@ -32,15 +32,18 @@ func parsePrivateKey(data []byte) (crypto.Signer, error) {
 	return parseKeyBlock(blocks[0])
 }
 
-// pemBlocks splits a PEM file. encoding/pem passes over whatever it cannot read; here that is an error, because what was passed over
-// may be the key that was meant. Text before a block is allowed, as in RFC 7468 §2: openssl writes it.
+// pemBlocks splits a PEM file. encoding/pem passes over whatever it cannot read; here that is an
+// error, because what was passed over may be the key that was meant. Text before a block is
+// allowed, as in RFC 7468 §2: openssl writes it.
 func pemBlocks(data []byte) ([]*pem.Block, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, problemf("make a key with: "+makeKey, "file is empty")
 	}
 	begun := bytes.Count(data, []byte("-----BEGIN"))
 	if begun == 0 {
-		return nil, problemf("a DER file becomes PEM with: openssl pkey -inform DER -in FILE -out NEWFILE", "is not PEM: no line says -----BEGIN")
+		return nil,
+			problemf("a DER file becomes PEM with: openssl pkey -inform DER -in FILE -out NEWFILE",
+				"is not PEM: no line says -----BEGIN")
 	}
 	var blocks []*pem.Block
 	rest := data
@@ -52,7 +55,9 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 		blocks, rest = append(blocks, b), after
 	}
 	if len(blocks) != begun {
-		return nil, problemf("copy the file again, from -----BEGIN to the end of the line with -----END", "is damaged: PEM begins %s, %d can be read", plural(begun, "time"), len(blocks))
+		return nil,
+			problemf("copy the file again, from -----BEGIN to the end of the line with -----END",
+				"is damaged: PEM begins %s, %d can be read", plural(begun, "time"), len(blocks))
 	}
 	if len(bytes.TrimSpace(rest)) != 0 {
 		return nil, problemf("delete what follows -----END", "has text after its last PEM block")
@@ -60,7 +65,8 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 	return blocks, nil
 }
 
-// withoutParameters drops the EC PARAMETERS block that `openssl ecparam -genkey` writes before a key: the key names its curve itself.
+// withoutParameters drops the EC PARAMETERS block that `openssl ecparam -genkey` writes before a
+// key: the key names its curve itself.
 func withoutParameters(blocks []*pem.Block) []*pem.Block {
 	if blocks[0].Type == "EC PARAMETERS" {
 		return blocks[1:]
@@ -82,14 +88,17 @@ func onlyOneKey(blocks []*pem.Block) error {
 	case keys > 1:
 		return problemf("keep the one that signs", "holds %d private keys", keys)
 	case keys == 1:
-		return problemf("keep the private key alone in it; a certificate goes into a file of its own, named by certificate", "holds more than a private key")
+		return problemf("keep the private key alone in it; a certificate goes into a file of its own, named by "+
+			"certificate", "holds more than a private key")
 	}
 	return notPrivate(blocks[0].Type)
 }
 
 func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, problemf("nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out NEWFILE", "key is encrypted")
+		return nil,
+			problemf("nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out NEWFILE",
+				"key is encrypted")
 	}
 	var key any
 	var err error
@@ -101,7 +110,9 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
 	case "OPENSSH PRIVATE KEY":
-		return nil, problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one with: "+makeKey, "is in OpenSSH's own format")
+		return nil,
+			problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one "+
+				"with: "+makeKey, "is in OpenSSH's own format")
 	default:
 		return nil, notPrivate(b.Type)
 	}
@@ -115,7 +126,8 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// unreadableKey reports a failed parse. The parser's words name structures and curves and never repeat key material.
+// unreadableKey reports a failed parse. The parser's words name structures and curves and never
+// repeat key material.
 func unreadableKey(kind string, err error) error {
 	if strings.Contains(err.Error(), "unknown elliptic curve") {
 		return problemf("make a key with: "+makeKey, "curve has no JWS algorithm, use P-256, P-384 or P-521")

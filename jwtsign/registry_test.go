@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// This file is the other side: what a registry does with a token, written from the RFCs with the standard library alone. It shares no
-// line with the signer.
+// This file is the other side: what a registry does with a token, written from the RFCs with the
+// standard library alone. It shares no line with the signer.
 
 var digests = map[string]func(string) (crypto.Hash, []byte){
 	"RS256": sum256, "ES256": sum256, "HS256": sum256,
@@ -95,7 +95,8 @@ func split(token string) (header, claims, signature []byte, err error) {
 	return out[0], out[1], out[2], nil
 }
 
-// registry verifies as distribution's token.go does: one source of the key, in its order, no second chance; then iss, aud, dates.
+// registry verifies as distribution's token.go does: one source of the key, in its order, no second
+// chance; then iss, aud, dates.
 type registry struct {
 	issuer, service string
 	now             time.Time
@@ -178,6 +179,8 @@ func (r registry) certified(x5c []string) (crypto.PublicKey, error) {
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{Roots: r.roots, Intermediates: intermediates, CurrentTime: r.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	_, err := chain[0].Verify(
+		x509.VerifyOptions{Roots: r.roots, Intermediates: intermediates, CurrentTime: r.now,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return chain[0].PublicKey, err
 }

@@ -18,11 +18,13 @@ const backdate = 30 * time.Second
 const (
 	// RefreshAudience is the aud of refresh tokens. No registry may be configured with it.
 	RefreshAudience = "dockerauth:refresh"
-	// refreshType keeps the two kinds of token apart by their header already, as RFC 8725 §3.11 advises.
+	// refreshType keeps the two kinds of token apart by their header already, as RFC 8725 §3.11
+	// advises.
 	refreshType = "refresh+jwt"
 )
 
-// maxRefreshToken bounds what is looked at: ours have 500 to 1,800 bytes, by the size of key, issuer and subject.
+// maxRefreshToken bounds what is looked at: ours have 500 to 1,800 bytes, by the size of key,
+// issuer and subject.
 const maxRefreshToken = 4 << 10
 
 // Signer makes tokens. It is safe for concurrent use as long as its fields are left alone.
@@ -33,8 +35,9 @@ type Signer struct {
 	NewID  func() string    // nil: at least 128 random bits
 }
 
-// AccessToken is a token for the registry that calls itself audience. access is marshalled as it is, a nil one as the empty list;
-// subject may be empty, for nobody in particular. ttl counts from now, in whole seconds.
+// AccessToken is a token for the registry that calls itself audience. access is marshalled as it
+// is, a nil one as the empty list; subject may be empty, for nobody in particular. ttl counts from
+// now, in whole seconds.
 func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access any) (token, id string, err error) {
 	if audience == "" {
 		return "", "", errors.New("sign access token: no audience")
@@ -66,12 +69,14 @@ func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id stri
 		return "", "", fmt.Errorf("sign refresh token: %w", err)
 	}
 	if len(token) > maxRefreshToken {
-		return "", "", fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token), maxRefreshToken)
+		return "", "",
+			fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token), maxRefreshToken)
 	}
 	return token, id, nil
 }
 
-func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.Duration, access json.RawMessage) (token, id string, err error) {
+func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.Duration,
+	access json.RawMessage) (token, id string, err error) {
 	if err := s.check(subject, audience, ttl); err != nil {
 		return "", "", err
 	}
@@ -93,8 +98,8 @@ func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.
 	return token, c.ID, err
 }
 
-// check refuses what would be signed as something else than was asked for: JSON has no invalid UTF-8, encoding/json writes U+FFFD
-// in its place, and two names would become one.
+// check refuses what would be signed as something else than was asked for: JSON has no invalid
+// UTF-8, encoding/json writes U+FFFD in its place, and two names would become one.
 func (s *Signer) check(subject, audience string, ttl time.Duration) error {
 	if s.Issuer == "" {
 		return errors.New("no issuer")
@@ -124,8 +129,9 @@ func (s *Signer) newID() string {
 	return rand.Text()
 }
 
-// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to verify it with
-// (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable to get token signing key").
+// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to
+// verify it with (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable
+// to get token signing key").
 func (k *Key) refreshHeader() map[string]any {
 	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
 }

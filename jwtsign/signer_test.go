@@ -19,7 +19,8 @@ const (
 	service = "myDockerRegistry.com"
 )
 
-// grant is the registry's access entry (distribution registry/auth/token/token.go, ResourceActions).
+// grant is the registry's access entry (distribution registry/auth/token/token.go,
+// ResourceActions).
 type grant struct {
 	Type    string   `json:"type"`
 	Name    string   `json:"name"`
@@ -49,8 +50,9 @@ func everyKey() []namedKey {
 
 func TestAccessTokenByteForByte(t *testing.T) {
 	access := []grant{{"repository", "a/b", []string{"pull", "push"}}}
-	wantClaims := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1",`+
-		`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]}]}`, noon.Unix()+900, noon.Unix()-30)
+	wantClaims := fmt.Sprintf(
+		`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1",`+
+			`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]}]}`, noon.Unix()+900, noon.Unix()-30)
 	for _, c := range everyKey() {
 		t.Run(c.name, func(t *testing.T) {
 			k := load(t, c.key, "")
@@ -68,7 +70,8 @@ func TestAccessTokenByteForByte(t *testing.T) {
 			if string(claims) != wantClaims {
 				t.Errorf("claims\n got %s\nwant %s", claims, wantClaims)
 			}
-			r := registry{issuer: issuer, service: service, now: noon, byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
+			r := registry{issuer: issuer, service: service, now: noon,
+				byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
 			if err := r.accept(token); err != nil {
 				t.Errorf("a registry says %v", err)
 			}
@@ -99,12 +102,14 @@ func TestAccessTokenCarriesItsCertificate(t *testing.T) {
 					t.Fatal(err)
 				}
 				header, _, _, err := split(token)
-				if err != nil || strings.Contains(string(header), "kid") || strings.Count(string(header), "MII")+strings.Count(string(header), "MIH") < set.length {
+				if err != nil || strings.Contains(string(header), "kid") || strings.Count(string(header), "MII")+
+					strings.Count(string(header), "MIH") < set.length {
 					t.Errorf("%s: header %s, %v", set.name, header, err)
 				}
 				roots := x509.NewCertPool()
 				roots.AddCert(set.bundle.cert)
-				if err := (registry{issuer: issuer, service: service, now: noon, roots: roots}).accept(token); err != nil {
+				if err := (registry{issuer: issuer, service: service, now: noon,
+					roots: roots}).accept(token); err != nil {
 					t.Errorf("%s: a registry says %v", set.name, err)
 				}
 			}
@@ -127,7 +132,8 @@ func TestAccessIsNeverNull(t *testing.T) {
 	}
 }
 
-// A registry must find nothing in a refresh token's header to verify it with, and what it would find behind it is for nobody it knows.
+// A registry must find nothing in a refresh token's header to verify it with, and what it would
+// find behind it is for nobody it knows.
 func TestRefreshTokenByteForByte(t *testing.T) {
 	for _, c := range everyKey() {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +150,8 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 			if want := fmt.Sprintf(`{"alg":"%s","typ":"refresh+jwt"}`, c.alg); string(header) != want {
 				t.Errorf("header\n got %s\nwant %s", header, want)
 			}
-			want := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
+			want := fmt.Sprintf(
+				`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
 				noon.Unix()+90*86400, noon.Unix()-30)
 			if string(claims) != want {
 				t.Errorf("claims\n got %s\nwant %s", claims, want)
@@ -155,7 +162,8 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 			if sub, id, err := s.VerifyRefresh(token); sub != "alice" || id != "id1" || err != nil {
 				t.Errorf("verified as %q, %q, %v", sub, id, err)
 			}
-			r := registry{issuer: issuer, service: service, now: noon, byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
+			r := registry{issuer: issuer, service: service, now: noon,
+				byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
 			if r.accept(token) == nil {
 				t.Error("a registry took it")
 			}
@@ -163,7 +171,8 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 	}
 }
 
-// A certificate must not leak into refresh tokens: with x5c a registry would have a key to verify them with.
+// A certificate must not leak into refresh tokens: with x5c a registry would have a key to verify
+// them with.
 func TestRefreshTokenCarriesNoCertificate(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(loadWith(t, key, certify("self", key, nil, nil).pem))
@@ -194,15 +203,19 @@ func TestSignerRefuses(t *testing.T) {
 		want string
 	}{
 		{"no audience", access(s, "alice", "", time.Minute, nil), "sign access token: no audience"},
-		{"the audience of refresh tokens", access(s, "alice", RefreshAudience, time.Minute, nil), `audience "dockerauth:refresh" is that of refresh tokens`},
+		{"the audience of refresh tokens", access(s, "alice", RefreshAudience, time.Minute, nil),
+			`audience "dockerauth:refresh" is that of refresh tokens`},
 		{"no issuer", access(nobody, "alice", service, time.Minute, nil), "sign access token: no issuer"},
 		{"no issuer to refresh at", refresh(nobody, "alice", time.Minute), "sign refresh token: no issuer"},
 		{"a refresh token for nobody", refresh(s, "", time.Minute), "sign refresh token: no subject"},
-		{"a subject that JSON cannot hold", access(s, "al\xffice", service, time.Minute, nil), `"al\xffice" is not UTF-8`},
+		{"a subject that JSON cannot hold", access(s, "al\xffice", service, time.Minute, nil),
+			`"al\xffice" is not UTF-8`},
 		{"no lifetime", access(s, "alice", service, 0, nil), "lifetime 0s is under a second"},
 		{"a lifetime in the past", refresh(s, "alice", -time.Hour), "lifetime -1h0m0s is under a second"},
-		{"access that JSON cannot hold", access(s, "alice", service, time.Minute, math.NaN()), "sign access token: encode access: "},
-		{"a refresh token that VerifyRefresh would not read", refresh(s, strings.Repeat("x", maxRefreshToken), time.Hour), "the most is 4096"},
+		{"access that JSON cannot hold", access(s, "alice", service, time.Minute, math.NaN()),
+			"sign access token: encode access: "},
+		{"a refresh token that VerifyRefresh would not read",
+			refresh(s, strings.Repeat("x", maxRefreshToken), time.Hour), "the most is 4096"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("%s: got %v, want … %s …", c.name, c.err, c.want)
@@ -213,12 +226,14 @@ func TestSignerRefuses(t *testing.T) {
 	}
 }
 
-// golang-jwt writes aud as its package variable says; nothing another package does to it may reach our tokens.
+// golang-jwt writes aud as its package variable says; nothing another package does to it may reach
+// our tokens.
 func TestAudienceIsAStringWhateverTheLibraryIsToldTo(t *testing.T) {
 	for _, list := range []bool{true, false} {
 		was := jwt.MarshalSingleStringAsArray
 		jwt.MarshalSingleStringAsArray = list
-		token, _, err := fixed(load(t, newEC(elliptic.P256(), false), "")).AccessToken("alice", service, time.Minute, nil)
+		token, _,
+			err := fixed(load(t, newEC(elliptic.P256(), false), "")).AccessToken("alice", service, time.Minute, nil)
 		jwt.MarshalSingleStringAsArray = was
 		if err != nil {
 			t.Fatal(err)
@@ -243,7 +258,8 @@ func TestDefaultClockAndID(t *testing.T) {
 		t.Errorf("verified as %q, %q, %v", sub, got, err)
 	}
 	_, claims, _, _ := split(token)
-	if !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3600)) && !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3601)) {
+	if !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3600)) &&
+		!strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3601)) {
 		t.Errorf("claims %s, want exp an hour after %d", claims, before)
 	}
 }
@@ -300,7 +316,9 @@ func BenchmarkAccessToken(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := s.AccessToken("alice", service, time.Minute, []grant{{"repository", "a/b", []string{"pull"}}}); err != nil {
+				if _, _,
+					err := s.AccessToken("alice", service, time.Minute,
+					[]grant{{"repository", "a/b", []string{"pull"}}}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -9,10 +9,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// VerifyRefresh takes a refresh token that a Signer with this key and issuer made and whose time has not passed, and nothing else. Every
-// error means no; its text is for the operator and repeats nothing of the token.
+// VerifyRefresh takes a refresh token that a Signer with this key and issuer made and whose time
+// has not passed, and nothing else. Every error means no; its text is for the operator and repeats
+// nothing of the token.
 //
-// When it was made does not matter: one from the future is from before the clock was set back, and whoever has it is who he was then.
+// When it was made does not matter: one from the future is from before the clock was set back, and
+// whoever has it is who he was then.
 func (s *Signer) VerifyRefresh(token string) (subject, id string, err error) {
 	subject, id, err = s.verifyRefresh(token)
 	if err != nil {
@@ -32,7 +34,9 @@ func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
 		return "", "", err
 	}
 	var c claims
-	parsed, err := s.refreshParser().ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.Key.Public(), nil })
+	parsed,
+		err := s.refreshParser().ParseWithClaims(token, &c,
+		func(*jwt.Token) (any, error) { return s.Key.Public(), nil })
 	if err != nil {
 		return "", "", plainError(err)
 	}
@@ -45,8 +49,8 @@ func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
 	return c.Subject, c.ID, nil
 }
 
-// checkRefreshHeader compares the whole header with the only one this service writes, before anything is decoded: that settles alg, typ,
-// crit and every header nobody thought of.
+// checkRefreshHeader compares the whole header with the only one this service writes, before
+// anything is decoded: that settles alg, typ, crit and every header nobody thought of.
 func (s *Signer) checkRefreshHeader(token string) error {
 	got, _, _ := strings.Cut(token, ".")
 	h, err := json.Marshal(s.Key.refreshHeader())
@@ -54,7 +58,8 @@ func (s *Signer) checkRefreshHeader(token string) error {
 		return err
 	}
 	if got != encode(h) {
-		return fmt.Errorf("its header is not that of a refresh token signed with this service's %s key", s.Key.Algorithm())
+		return fmt.Errorf("its header is not that of a refresh token signed with this service's %s key",
+			s.Key.Algorithm())
 	}
 	return nil
 }
@@ -86,9 +91,10 @@ func plainError(err error) error {
 	return errors.New("it is no token")
 }
 
-// canonical holds for tokens spelled as sign spells them: the same claims, each once, in the same order, and nothing else. What is
-// signed with this key by another program, an access token under a refresh token's header, a claim given twice or in other letters (which
-// encoding/json takes) end here, and so do line breaks in base64, which Go's decoder passes over.
+// canonical holds for tokens spelled as sign spells them: the same claims, each once, in the same
+// order, and nothing else. What is signed with this key by another program, an access token under a
+// refresh token's header, a claim given twice or in other letters (which encoding/json takes) end
+// here, and so do line breaks in base64, which Go's decoder passes over.
 func canonical(t *jwt.Token, c *claims) bool {
 	if c.Access != nil || c.NotBefore != 0 {
 		return false

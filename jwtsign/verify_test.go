@@ -18,9 +18,11 @@ import (
 	"time"
 )
 
-// body is the claims of a refresh token, spelled as this service spells them unless edit changes that.
+// body is the claims of a refresh token, spelled as this service spells them unless edit changes
+// that.
 func body(edits ...string) string {
-	s := fmt.Sprintf(`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
+	s := fmt.Sprintf(
+		`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
 		noon.Unix()+3600, noon.Unix()-30)
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(s, edits[i]) {
@@ -65,7 +67,8 @@ func refuseAll(t *testing.T, c namedKey) {
 	foreign, _, _ := elsewhere.RefreshToken("alice", time.Hour)
 	der := must(x509.MarshalPKIXPublicKey(c.key.Public()))
 	at := func(claim string, offset int64) string { return fmt.Sprintf(`"%s":%d`, claim, noon.Unix()+offset) }
-	const wrongHead, unspelled = "its header is not that of a refresh token", "it is not spelled as this service spells it"
+	const wrongHead, unspelled = "its header is not that of a refresh token",
+		"it is not spelled as this service spells it"
 
 	for _, r := range []struct{ name, token, want string }{
 		{"nothing", "", wrongHead},
@@ -78,23 +81,31 @@ func refuseAll(t *testing.T, c namedKey) {
 
 		{"alg none, unsigned", encodeSegment([]byte(refreshHead("none"))) + "." + parts[1] + ".", wrongHead},
 		{"alg None", encodeSegment([]byte(refreshHead("None"))) + "." + parts[1] + ".", wrongHead},
-		{"a good one without its signature", parts[0] + "." + parts[1] + ".", "its signature is not by this service's key"},
-		{"HS256 with the public key's PEM as secret", hs256(pemOf("PUBLIC KEY", der), refreshHead("HS256"), body()), wrongHead},
+		{"a good one without its signature", parts[0] + "." + parts[1] + ".",
+			"its signature is not by this service's key"},
+		{"HS256 with the public key's PEM as secret", hs256(pemOf("PUBLIC KEY", der), refreshHead("HS256"), body()),
+			wrongHead},
 		{"HS256 with the public key's DER as secret", hs256(der, refreshHead("HS256"), body()), wrongHead},
 		{"HS256 under the right header", hs256(der, head, body()), "its signature is not by this service's key"},
 		{"another algorithm", forge(c.key, refreshHead("RS512"), body()), wrongHead},
 		{"a stranger's key, same issuer", forge(stranger, head, body()), "its signature is not by this service's key"},
-		{"a stranger's signature under good claims", parts[0] + "." + parts[1] + "." + strings.Split(forge(stranger, head, body()), ".")[2], "its signature is not by this service's key"},
-		{"other claims under a good signature", parts[0] + "." + encodeSegment([]byte(body("alice", "root1"))) + "." + parts[2], "its signature is not by this service's key"},
+		{"a stranger's signature under good claims", parts[0] + "." + parts[1] + "." +
+			strings.Split(forge(stranger, head, body()), ".")[2], "its signature is not by this service's key"},
+		{"other claims under a good signature", parts[0] + "." + encodeSegment([]byte(body("alice", "root1"))) + "." +
+			parts[2], "its signature is not by this service's key"},
 
 		{"an access token", accessToken, wrongHead},
-		{"an access token under a refresh token's header", forge(c.key, head, body(`"jti":"id1"`, `"jti":"id1","access":[]`)), unspelled},
-		{"a refresh token of the PHP service: kid, typ JWT, no exp", forge(c.key, `{"typ":"JWT","alg":"`+c.alg+`","kid":"`+k.KeyID()+`"}`, `{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com"}`), wrongHead},
+		{"an access token under a refresh token's header",
+			forge(c.key, head, body(`"jti":"id1"`, `"jti":"id1","access":[]`)), unspelled},
+		{"a refresh token of the PHP service: kid, typ JWT, no exp",
+			forge(c.key, `{"typ":"JWT","alg":"`+c.alg+`","kid":"`+k.KeyID()+`"}`,
+				`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com"}`), wrongHead},
 		{"another service's refresh token", foreign, "it is from another issuer"},
 
 		{"typ JWT", forge(c.key, `{"alg":"`+c.alg+`","typ":"JWT"}`, body()), wrongHead},
 		{"typ in capitals", forge(c.key, `{"alg":"`+c.alg+`","typ":"REFRESH+JWT"}`, body()), wrongHead},
-		{"typ with its media type", forge(c.key, `{"alg":"`+c.alg+`","typ":"application/refresh+jwt"}`, body()), wrongHead},
+		{"typ with its media type", forge(c.key, `{"alg":"`+c.alg+`","typ":"application/refresh+jwt"}`, body()),
+			wrongHead},
 		{"no typ", forge(c.key, `{"alg":"`+c.alg+`"}`, body()), wrongHead},
 		{"typ twice", forge(c.key, `{"alg":"`+c.alg+`","typ":"JWT","typ":"refresh+jwt"}`, body()), wrongHead},
 		{"a kid", forge(c.key, `{"alg":"`+c.alg+`","kid":"`+k.KeyID()+`","typ":"refresh+jwt"}`, body()), wrongHead},
@@ -102,11 +113,14 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"a header with a space", forge(c.key, `{"alg":"`+c.alg+`", "typ":"refresh+jwt"}`, body()), wrongHead},
 		{"a header that is a list", forge(c.key, `[]`, body()), wrongHead},
 
-		{"the registry's audience", forge(c.key, head, body("dockerauth:refresh", service)), "its audience is not that of refresh tokens"},
-		{"a list of audiences", forge(c.key, head, body(`"dockerauth:refresh"`, `["dockerauth:refresh"]`)), "it is no token"},
+		{"the registry's audience", forge(c.key, head, body("dockerauth:refresh", service)),
+			"its audience is not that of refresh tokens"},
+		{"a list of audiences", forge(c.key, head, body(`"dockerauth:refresh"`, `["dockerauth:refresh"]`)),
+			"it is no token"},
 		{"no audience", forge(c.key, head, body(`"aud":"dockerauth:refresh",`, "")), "it lacks a claim"},
 		{"another issuer", forge(c.key, head, body("myAuthService.com", "evil.example")), "it is from another issuer"},
-		{"an issuer in other letters", forge(c.key, head, body("myAuthService.com", "myauthservice.com")), "it is from another issuer"},
+		{"an issuer in other letters", forge(c.key, head, body("myAuthService.com", "myauthservice.com")),
+			"it is from another issuer"},
 		{"no issuer", forge(c.key, head, body(`"iss":"myAuthService.com",`, "")), "it lacks a claim"},
 		{"an empty subject", forge(c.key, head, body(`"alice"`, `""`)), "it lacks sub or jti"},
 		{"no subject", forge(c.key, head, body(`"sub":"alice",`, "")), "it lacks sub or jti"},
@@ -118,12 +132,14 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"no id", forge(c.key, head, body(`,"jti":"id1"`, "")), "it lacks sub or jti"},
 
 		{"expired a second ago", forge(c.key, head, body(at("exp", 3600), at("exp", -1))), "it has expired"},
-		{"expiring now: exp is the first second it is refused", forge(c.key, head, body(at("exp", 3600), at("exp", 0))), "it has expired"},
+		{"expiring now: exp is the first second it is refused", forge(c.key, head, body(at("exp", 3600), at("exp", 0))),
+			"it has expired"},
 		{"no exp", forge(c.key, head, body(at("exp", 3600)+",", "")), "it lacks a claim"},
 		{"exp null", forge(c.key, head, body(at("exp", 3600), `"exp":null`)), "it lacks a claim"},
 		{"exp as a string", forge(c.key, head, body(at("exp", 3600), `"exp":"9999999999"`)), "it is no token"},
 		{"exp with a fraction", forge(c.key, head, body(at("exp", 3600), at("exp", 3600)+".5")), "it is no token"},
-		{"exp beyond 64 bits", forge(c.key, head, body(at("exp", 3600), `"exp":99999999999999999999`)), "it is no token"},
+		{"exp beyond 64 bits", forge(c.key, head, body(at("exp", 3600), `"exp":99999999999999999999`)),
+			"it is no token"},
 		{"an nbf", forge(c.key, head, body(at("iat", -30), at("nbf", -30)+","+at("iat", -30))), unspelled},
 		{"an nbf of 0", forge(c.key, head, body(at("iat", -30), `"nbf":0,`+at("iat", -30))), unspelled},
 		{"no iat", forge(c.key, head, body(at("iat", -30)+",", "")), unspelled},
@@ -133,7 +149,8 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"a claim nobody knows", forge(c.key, head, body(`"jti"`, `"adm":1,"jti"`)), unspelled},
 		{"a letter escaped", forge(c.key, head, body("alice", `\u0061lice`)), unspelled},
 		{"a space between claims", forge(c.key, head, body(",", ", ")), unspelled},
-		{"claims in another order", forge(c.key, head, body(`"sub":"alice",`, "", `,"jti"`, `,"sub":"alice","jti"`)), unspelled},
+		{"claims in another order", forge(c.key, head, body(`"sub":"alice",`, "", `,"jti"`, `,"sub":"alice","jti"`)),
+			unspelled},
 		{"text after the claims", forge(c.key, head, body()+"{}"), "it is no token"},
 		{"claims that are null", forge(c.key, head, "null"), "it lacks a claim"},
 		{"claims that are no JSON", forge(c.key, head, "x"), "it is no token"},
@@ -166,16 +183,19 @@ func refuseAll(t *testing.T, c namedKey) {
 	}
 }
 
-// standard spells base64url with the letters of standard base64; a signature with neither - nor _ has no such spelling.
+// standard spells base64url with the letters of standard base64; a signature with neither - nor _
+// has no such spelling.
 func standard(s string) string { return strings.NewReplacer("-", "+", "_", "/").Replace(s) }
 
-// sameBytes changes bits of the last letter that a lax decoder throws away. Not every length leaves such bits.
+// sameBytes changes bits of the last letter that a lax decoder throws away. Not every length leaves
+// such bits.
 func sameBytes(token string) string {
 	last := token[len(token)-1]
 	sig := token[strings.LastIndexByte(token, '.')+1:]
 	want := must(base64.RawURLEncoding.DecodeString(sig))
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
-		if got, err := base64.RawURLEncoding.DecodeString(sig[:len(sig)-1] + string(c)); err == nil && bytes.Equal(got, want) && c != last {
+		if got, err := base64.RawURLEncoding.DecodeString(sig[:len(sig)-1] + string(c)); err == nil &&
+			bytes.Equal(got, want) && c != last {
 			return token[:len(token)-1] + string(c)
 		}
 	}
@@ -217,8 +237,8 @@ func TestVerifyRefreshOverTime(t *testing.T) {
 	}
 }
 
-// An ECDSA signature (r, s) has a twin (r, n-s), which anyone can compute. It is another token with the same claims, so nothing may tell
-// tokens apart by their bytes: the id is what counts.
+// An ECDSA signature (r, s) has a twin (r, n-s), which anyone can compute. It is another token with
+// the same claims, so nothing may tell tokens apart by their bytes: the id is what counts.
 func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(load(t, key, ""))
@@ -228,14 +248,16 @@ func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	}
 	_, _, sig, _ := split(token)
 	twin := new(big.Int).Sub(key.Params().N, new(big.Int).SetBytes(sig[32:]))
-	token = token[:strings.LastIndexByte(token, '.')+1] + encodeSegment(append(sig[:32:32], twin.FillBytes(make([]byte, 32))...))
+	token = token[:strings.LastIndexByte(token, '.')+1] +
+		encodeSegment(append(sig[:32:32], twin.FillBytes(make([]byte, 32))...))
 	if _, got, err := s.VerifyRefresh(token); err != nil || got != id {
 		t.Errorf("id %q, %v, want %q", got, err, id)
 	}
 }
 
-// What verifies is exactly what RefreshToken writes for those claims, for this issuer and within its dates: whatever the header, whatever
-// the claims, even when the service's own key signed them; and nothing else verifies at all.
+// What verifies is exactly what RefreshToken writes for those claims, for this issuer and within
+// its dates: whatever the header, whatever the claims, even when the service's own key signed them;
+// and nothing else verifies at all.
 func FuzzVerifyRefresh(f *testing.F) {
 	key := newEd25519() // signatures do not depend on chance
 	s := fixed(load(f, key, ""))
@@ -245,10 +267,13 @@ func FuzzVerifyRefresh(f *testing.F) {
 	}
 	header, claims, _, _ := split(genuine)
 	seeds := []string{
-		string(claims), body(), body("alice", "bob"), body("alice", `<\u003e&`), body(`"alice"`, `null`), body(",", ", "), body("alice", "é\u2028"),
-		body(`"iat"`, `"IAT"`), body(`"jti":"id1"`, `"jti":"id1","access":null`), body(`"sub"`, `"sub":"x","sub"`), `{}`, `null`, `[]`, "",
+		string(claims), body(), body("alice", "bob"), body("alice", `<\u003e&`), body(`"alice"`, `null`),
+		body(",", ", "), body("alice", "é\u2028"),
+		body(`"iat"`, `"IAT"`), body(`"jti":"id1"`, `"jti":"id1","access":null`), body(`"sub"`, `"sub":"x","sub"`),
+		`{}`, `null`, `[]`, "",
 	}
-	heads := []string{string(header), refreshHead("none"), refreshHead("HS256"), `{"typ":"refresh+jwt","alg":"EdDSA"}`, `{"alg":"EdDSA","typ":"JWT"}`}
+	heads := []string{string(header), refreshHead("none"), refreshHead("HS256"), `{"typ":"refresh+jwt","alg":"EdDSA"}`,
+		`{"alg":"EdDSA","typ":"JWT"}`}
 	if len(seeds) == 0 || len(heads) == 0 {
 		f.Fatal("no seeds")
 	}

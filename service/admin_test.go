@@ -28,8 +28,8 @@ import (
 	"dockerauth/pamauth"
 )
 
-// adminStage is a long-lived service without a front end. Its PAM is played, since conversations are
-// tested in pamauth and e2e: the user's name says what comes of it.
+// adminStage is a long-lived service without a front end. Its PAM is played, since conversations
+// are tested in pamauth and e2e: the user's name says what comes of it.
 type adminStage struct {
 	*reloader
 	dir, config string
@@ -53,7 +53,7 @@ func newAdminStage(t *testing.T) *adminStage {
 	f := newMetricSet()
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
-	d := runtimeOptions{stderr: stderr, mustLog: true, tallies: inMemory(), observe: f.requestEnded,
+	d := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), observe: f.requestEnded,
 		converse: func(cfg *config.Config) pamauth.Conversation {
 			return inFrontOf(s, cfg, f)
 		}}

@@ -9,15 +9,16 @@ import (
 	"dockerauth/pamauth"
 )
 
-// authenticator speaks handler's language towards the handler and pamauth's
-// towards PAM, so that neither room has to know the other.
+// authenticator translates between handler and pamauth.
 type authenticator struct {
 	conversation pamauth.Conversation
-	groups       bool // somebody wants to know them
+	groups       bool // rules or the blacklist name groups
 }
 
 func (a authenticator) Authenticate(ctx context.Context, l handler.Login) (handler.Account, error) {
-	return a.hold(ctx, pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote, Recheck: l.Recheck})
+	return a.hold(ctx,
+		pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote,
+			Recheck: l.Recheck})
 }
 
 func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (handler.Account, error) {
@@ -50,7 +51,7 @@ func Groups(known []pamauth.Group) []access.Group {
 	return list
 }
 
-// verdict is pamauth's error in its own words, of the kind that handler knows.
+// verdict is pamauth's or throttle's error, of a kind that handler knows.
 type verdict struct {
 	kind error
 	error

@@ -38,9 +38,10 @@ func CGI(streams cli.Streams) int {
 	debug.SetMemoryLimit(cgiMemory)
 	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
 	log := plainLogger(stderr)
-	o := runtimeOptions{stderr: stderr, tallies: inFolder, converse: func(cfg *config.Config) pamauth.Conversation {
-		return OneConversation(cfg, stderr)
-	}}
+	o := runtimeOptions{stderr: stderr, openStore: folderStore,
+		converse: func(cfg *config.Config) pamauth.Conversation {
+			return OneConversation(cfg, stderr)
+		}}
 	r := &reloader{load: func() (*service, error) { return loadFrom("", o) }, stderr: stderr}
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
@@ -162,7 +163,7 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	m := newMetricSet()
 	stderr := newStderrWriter(standardError, &m.droppedLines)
 	o := runtimeOptions{
-		stderr: stderr, mustLog: mustLog, tallies: inMemory(), observe: m.requestEnded,
+		stderr: stderr, mustLog: mustLog, openStore: memoryStore(), observe: m.requestEnded,
 		converse: func(cfg *config.Config) pamauth.Conversation {
 			cfg.Access.Index()
 			return inFrontOf(child(cfg, "", stderr), cfg, m)

@@ -56,10 +56,10 @@ type service struct {
 
 // runtimeOptions are what differs between a process for one request and one that stays.
 type runtimeOptions struct {
-	stderr   *logWriter
-	converse func(*config.Config) pamauth.Conversation
-	tallies  tallies
-	observe  func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
+	stderr    *logWriter
+	converse  func(*config.Config) pamauth.Conversation
+	openStore storeOpener
+	observe   func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
 	// mustLog makes a log file that cannot be opened an error, for a start with a person watching.
 	// Without it the log goes to stderr, a web server's error log.
 	mustLog bool
@@ -84,7 +84,7 @@ func load(path string, o runtimeOptions) (*service, error) {
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
-	guard, err := newGuard(cfg, log, o.tallies)
+	guard, err := newThrottle(cfg, log, o.openStore)
 	if err != nil {
 		return nil, err
 	}

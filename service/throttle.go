@@ -16,17 +16,19 @@ import (
 	"dockerauth/throttle"
 )
 
-// maxTallies is how many records of refused passwords a process keeps: 30 to 60 MB when somebody has gone to the trouble of filling it.
-const maxTallies = 100_000
+// maxRecords is how many records of failed logins a process keeps: 30 to 60 MB for an attacker who
+// fills it.
+const maxRecords = 100_000
 
 // failureDelay is longer than a wrong password takes in all but the slowest directories, and no
 // longer than a person minds.
 const failureDelay = time.Second
 
-// guard translates between handler and throttle.
-type guard struct{ *throttle.Throttle }
+// throttleAdapter translates between handler and throttle.
+type throttleAdapter struct{ *throttle.Throttle }
 
-func (g guard) Begin(ctx context.Context, user string, password handler.Secret, remote string) (handler.Attempt, error) {
+func (g throttleAdapter) Begin(ctx context.Context, user string, password handler.Secret,
+	remote string) (handler.Attempt, error) {
 	a, err := g.Throttle.Begin(ctx, user, password.Reveal(), remote)
 	if err != nil {
 		return nil, throttleError(err)
@@ -69,11 +71,12 @@ func throttleError(err error) error {
 	}
 }
 
-// tallies are where a door keeps count of refused passwords.
-type tallies func(*config.Config, *slog.Logger) (store.Store, error)
+// storeOpener opens the store for failed logins.
+type storeOpener func(*config.Config, *slog.Logger) (store.Store, error)
 
-// inFolder is for the CGI door, whose processes remember nothing: without a folder there is no count, and the store is nil.
-func inFolder(cfg *config.Config, log *slog.Logger) (store.Store, error) {
+// folderStore is for a CGI program, which remembers nothing. Without a folder nothing is counted,
+// and the store is nil.
+func folderStore(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 	folder, err := openState(cfg, log)
 	if folder == nil {
 		return nil, err
@@ -81,9 +84,10 @@ func inFolder(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 	return folder, nil
 }
 
-// inMemory is for the long-lived doors. What is in memory outlives a changed configuration; the folder, if there is one, comes first.
-func inMemory() tallies {
-	memory := store.NewMemory(maxTallies)
+// memoryStore is for a process that stays. Its memory outlives a changed configuration; the folder,
+// if there is one, comes first.
+func memoryStore() storeOpener {
+	memory := store.NewMemory(maxRecords)
 	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 		folder, err := openState(cfg, log)
 		if folder == nil {
@@ -95,8 +99,9 @@ func inMemory() tallies {
 	}
 }
 
-// openState returns nil where there is no folder. The one that is used when it exists may not be meant for this program's user: then it
-// is said and not used. One that the configuration names is meant.
+// openState returns nil where there is no folder. A default folder that is not usable may not be
+// meant for this program's user: that is logged. One that the configuration names is meant, so its
+// fault is an error.
 func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	if cfg.State == "" {
 		return nil, nil
@@ -104,12 +109,16 @@ func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	folder, err := store.OpenFolder(cfg.State)
 	switch {
 	case err == nil:
-		folder.Report = func(err error) { log.Error("state is damaged, what was counted in it is lost", "reason", err.Error()) }
+		folder.Report = func(err error) {
+			log.Error("state is damaged, what was counted in it is lost", "reason",
+				err.Error())
+		}
 		return folder, nil
 	case cfg.State != config.DefaultState:
 		cause, hint := cli.SplitHint(err)
 		if hint == "" {
-			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being whoever this program runs as", cfg.State)
+			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being the user of this program",
+				cfg.State)
 		}
 		return nil, cfg.Wrong(errors.New(cause), hint, "state")
 	case !errors.Is(err, fs.ErrNotExist):
@@ -132,8 +141,8 @@ func reportState(log *slog.Logger, err error) {
 	log.Error("state folder is not usable, refused passwords are counted in memory", "reason", err.Error())
 }
 
-// newGuard is nil where there is nowhere to count.
-func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Throttle, error) {
+// newThrottle is nil where there is no store to count in.
+func newThrottle(cfg *config.Config, log *slog.Logger, where storeOpener) (handler.Throttle, error) {
 	records, err := where(cfg, log)
 	if records == nil || err != nil {
 		return nil, err
@@ -145,7 +154,8 @@ func newGuard(cfg *config.Config, log *slog.Logger, where tallies) (handler.Thro
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
 	file := stateOf(cfg.Path)
 	version := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
-	return guard{&throttle.Throttle{
-		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout, Report: report,
+	return throttleAdapter{&throttle.Throttle{
+		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout,
+		Report: report,
 	}}, nil
 }

@@ -1,0 +1,157 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The bounds of a login. Whatever breaks them is refused like a wrong
+// password, and PAM is not asked.
+const (
+	maxUserLen     = 256 // bytes; LOGIN_NAME_MAX, the terminating NUL included, is 256
+	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
+)
+
+// authenticate never takes a client for anonymous that showed credentials or
+// has some: whoever means to log in must hear that it did not work.
+func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, error) {
+	if req.Grant == GrantNone {
+		if req.hasCredentials() || !e.Policy.AllowsAnyone() {
+			return Account{}, errNoCredentials
+		}
+		return Account{}, nil
+	}
+	if req.Grant == GrantPassword {
+		return e.checkPassword(ctx, req)
+	}
+	return e.decide(ctx, req, nil)
+}
+
+// checkPassword holds a refusal back, so that the time it takes does not tell its cause.
+func (e *Endpoint) checkPassword(ctx context.Context, req Request) (Account, error) {
+	began := time.Now()
+	account, err := e.checkThrottled(ctx, req)
+	if errors.Is(err, ErrRefused) {
+		holdBack(ctx, began, e.FailureDelay)
+	}
+	return account, err
+}
+
+func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, error) {
+	if e.Throttle == nil {
+		return e.decide(ctx, req, nil)
+	}
+	attempt, err := e.Throttle.Begin(ctx, req.User, req.Password, req.Remote)
+	if err != nil {
+		return Account{}, err
+	}
+	if account, ok := attempt.Answer(); ok {
+		return account, nil
+	}
+	end := attempt.Unanswered // a panic is no answer
+	defer func() { end() }()
+	account, err := e.decide(ctx, req, attempt.Recheck)
+	switch {
+	case err == nil:
+		end = func() { attempt.Succeed(account) }
+	case errors.Is(err, ErrRefused):
+		end = attempt.Fail
+	case errors.Is(err, ErrBusy), errors.As(err, new(*Throttled)):
+		end = attempt.Cancel
+	}
+	return account, err
+}
+
+// decide asks whether the credentials are good and the account may come in.
+func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error) (Account, error) {
+	account, err := e.ask(ctx, req, recheck)
+	if err != nil {
+		return Account{}, err
+	}
+	if !validUser(account.Name) {
+		return Account{}, refuse("PAM gave back an account name that cannot be one")
+	}
+	// Again, since a module may have turned one name into another.
+	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
+		return Account{}, refuse("%q is blacklisted, by the entry %q", account.Name, entry)
+	}
+	return account, nil
+}
+
+func (e *Endpoint) ask(ctx context.Context, req Request, recheck func() error) (Account, error) {
+	if req.Grant == GrantRefresh {
+		return e.askRefresh(ctx, req)
+	}
+	if err := e.admissible(req.User); err != nil {
+		return Account{}, err
+	}
+	if !validPassword(req.Password.Reveal()) {
+		return Account{}, refuse("the password is empty, too long or holds a NUL")
+	}
+	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
+}
+
+// askRefresh lets the bearer of a refresh token in if the account would still
+// be let in.
+func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error) {
+	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
+	if err != nil {
+		return Account{}, refuse("refresh token: %v", err)
+	}
+	if err := e.admissible(subject); err != nil {
+		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
+	}
+	account, err := e.Authenticator.CheckAccount(ctx, subject, req.Remote)
+	if err != nil {
+		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
+	}
+	return account, nil
+}
+
+func (e *Endpoint) admissible(user string) error {
+	if !validUser(user) {
+		return refuse("the user name is empty, too long or holds a character that no user name holds")
+	}
+	if entry := e.Blacklist.Find(user, nil); entry != "" {
+		return refuse("%q is blacklisted, by the entry %q", user, entry)
+	}
+	return nil
+}
+
+// validUser refuses what could be taken for another name on the way to PAM and
+// its modules: NUL ends a C string, a slash leaves the folder of a module that
+// keeps a file for each user, control characters forge lines, and directories
+// overlook a space at either end.
+func validUser(name string) bool {
+	if name == "" || len(name) > maxUserLen || name == "." || name == ".." {
+		return false
+	}
+	if !utf8.ValidString(name) || strings.Contains(name, "/") || strings.TrimSpace(name) != name {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func validPassword(password string) bool {
+	return password != "" && len(password) <= maxPasswordLen && !strings.Contains(password, "\x00")
+}
+
+// holdBack returns when a whole number of delays has passed since began. Whatever takes less than
+// one delay takes the same time: a name that no directory knows, and a password whose hash takes
+// fifty milliseconds.
+func holdBack(ctx context.Context, began time.Time, delay time.Duration) {
+	if delay <= 0 {
+		return
+	}
+	timer := time.NewTimer(delay - time.Since(began)%delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
