@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -43,10 +44,14 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	image, err := os.ReadFile(".dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := 0
 	for packages := json.NewDecoder(strings.NewReader(string(out))); packages.More(); seen++ {
 		var p struct {
-			ImportPath, Dir                    string
+			ImportPath                         string
 			Imports, TestImports, XTestImports []string
 		}
 		if err := packages.Decode(&p); err != nil {
@@ -56,6 +61,9 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 		may, known := arrows[name]
 		if !known {
 			t.Errorf("package %s is not in the layout", name)
+		}
+		if name != "dockerauth" && !strings.Contains(string(image), "\n!"+name+"\n") {
+			t.Errorf(".dockerignore keeps package %s out of the container's build", name)
 		}
 		check := func(imports, may []string, where string) {
 			for _, path := range imports {
