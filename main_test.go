@@ -215,7 +215,7 @@ func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 // without "=" (RFC 3875 §4.4): they are the client's.
 func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	for _, args := range [][]string{{"version"}, {"pam-conversation"}, {"http", "--listen", "127.0.0.1:0"},
+	for _, args := range [][]string{{"version"}, {"internal-pam-worker"}, {"http", "--listen", "127.0.0.1:0"},
 		{"--config=/etc/passwd"}} {
 		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), args...)
 		if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {

@@ -20,8 +20,8 @@ import (
 // the process and nothing else, so a set-group-id install does it for everybody. The second opens
 // and loads files, so such an install refuses it: command.Run does, and Probe again.
 const (
-	IdentityArg = "say-who-i-am"
-	ProbeArg    = "look-at-files"
+	IdentityArg = "internal-whoami"
+	ProbeArg    = "internal-probe"
 )
 
 // maxAttempts bounds a list of attempts, in bytes: a few dozen paths.

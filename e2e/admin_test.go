@@ -227,7 +227,7 @@ func (p *player) hangUp(t *testing.T) {
 	}
 	eventually(t, answerWithin, "the conversation", func() bool {
 		for _, pid := range childrenOf(p.service.cmd.Process.Pid) {
-			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "pam-conversation") {
+			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
 				return true
 			}
 		}

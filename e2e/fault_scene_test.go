@@ -188,7 +188,7 @@ func (s *scene) signedBy(key crypto.PublicKey) string {
 // conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.
 func (s *scene) conversations() (pids []int) {
 	for _, pid := range processesOf(s.program) {
-		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "pam-conversation") {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
 			pids = append(pids, pid)
 		}
 	}

@@ -345,7 +345,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
-				cmd := exec.Command(c.program, "pam-conversation")
+				cmd := exec.Command(c.program, "internal-pam-worker")
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(c.gid)}}
 				here, there := c.line(t)
 				if _, err := here.WriteString(orderFor(stack[0], stack[1], name, unixPassword)); err != nil {
@@ -359,7 +359,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 		})
 	}
 	t.Run("a stack of the web user's own, whoever orders it", func(t *testing.T) {
-		cmd := exec.Command(borrowing, "pam-conversation")
+		cmd := exec.Command(borrowing, "internal-pam-worker")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
 		here, there := pairOf(web.uid, shadow)(t)
 		if _, err := here.WriteString(orderFor("dockerauth", own, name, unixPassword)); err != nil {

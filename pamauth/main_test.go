@@ -10,7 +10,7 @@ import (
 )
 
 // childArgument makes the test binary the program that Child starts.
-const childArgument = "pam-conversation"
+const childArgument = "internal-pam-worker"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {

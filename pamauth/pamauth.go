@@ -3,7 +3,7 @@
 //
 // Everything that stands before the conversation implements Conversation too, so that they can be put on like the skins of an onion:
 //
-//	child := pamauth.Child{Args: []string{"pam-conversation"}, Stack: stack}
+//	child := pamauth.Child{Args: []string{"internal-pam-worker"}, Stack: stack}
 //	gate := pamauth.Gate(2, child, observer)
 //	share := pamauth.Share(pamauth.Deadline(10*time.Second, gate), observer)
 //	pamauth.Cache(30*time.Second, share, observer)

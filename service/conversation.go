@@ -12,7 +12,7 @@ import (
 
 // ConversationArg is the argument with which the program starts itself to hold one PAM
 // conversation.
-const ConversationArg = "pam-conversation"
+const ConversationArg = "internal-pam-worker"
 
 // HoldConversation is what the program does that was started with ConversationArg.
 func HoldConversation(streams cli.Streams) int {

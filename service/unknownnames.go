@@ -18,7 +18,7 @@ import (
 )
 
 // NamesArg is the argument with which the program starts itself to look names up.
-const NamesArg = "look-up-names"
+const NamesArg = "internal-lookup"
 
 // The bounds of looking names up: the service does not depend on it.
 const (
