@@ -373,6 +373,32 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 	f.want("1m0s", "carol", right, office)
 }
 
+// Accounts whose names share a record are not each other's: one's logins do not clear what is guessed at the other.
+func TestALoginOfAnotherAccountClearsNothing(t *testing.T) {
+	for _, names := range [][2]string{{"jürgen", "mällory"}, {"alice@corp", "alice@students"}, {"alice@corp", "alice"}, {"alice", "Alice"}} {
+		f := newFixture(t)
+		asked := 0
+		for i := range 15 * 60 {
+			if f.try(names[0], fmt.Sprint("guess", i), office) == refused {
+				asked++
+			}
+			f.try(names[1], right, office)
+			f.pass(time.Second)
+		}
+		if asked < 5 || asked >= 12 {
+			t.Errorf("%q beside logins of %q: PAM heard %d wrong passwords in 15 minutes", names[0], names[1], asked)
+		}
+	}
+}
+
+func TestANetworkDoesNotTakeAllNamesBeyondASCIIForOne(t *testing.T) {
+	f := newFixture(t)
+	for i := range 20 {
+		f.try("ü", fmt.Sprint("guess", i), oneOfA48(i))
+	}
+	f.want(granted, "müller", right, "2001:db8:1:fff::1")
+}
+
 // pam_faillock counts for 15 minutes by default.
 func TestGuessingForAQuarterOfAnHourStaysBelowTwelve(t *testing.T) {
 	for _, c := range []struct {
