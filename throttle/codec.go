@@ -23,7 +23,9 @@ const (
 
 // encode returns nil for a record that says nothing.
 func (r *record) encode() []byte {
-	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unanswered == 0 && r.distinctFailures == 0 && len(r.recent) == 0 {
+	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unanswered == 0 &&
+		r.distinctFailures == 0 &&
+		len(r.recent) == 0 {
 		return nil
 	}
 	r.trim()

@@ -31,7 +31,13 @@ type burst struct {
 const theAccount = `{"Name":"alice"}`
 
 func newBurst(t *testing.T, processes int) *burst {
-	b := &burst{t: t, check: 50 * time.Millisecond, account: theAccount, store: &spy{Store: state.NewMemory(1000)}, outcomes: map[string]int{}}
+	b := &burst{
+		t:        t,
+		check:    50 * time.Millisecond,
+		account:  theAccount,
+		store:    &spy{Store: state.NewMemory(1000)},
+		outcomes: map[string]int{},
+	}
 	for range processes {
 		b.processes = append(b.processes, &Throttle{
 			Store: b.store, Secret: []byte("of the tests"), Delay: time.Second, Timeout: 10 * time.Second, Report: func(err error) { t.Error(err) },
@@ -117,7 +123,14 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 					}
 					all.Wait()
 					if b.checks.Load() != c.checks || b.most.Load() > c.atOnce {
-						t.Errorf("PAM heard %d passwords, %d at once, want %d and %d: %v", b.checks.Load(), b.most.Load(), c.checks, c.atOnce, b.outcomes)
+						t.Errorf(
+							"PAM heard %d passwords, %d at once, want %d and %d: %v",
+							b.checks.Load(),
+							b.most.Load(),
+							c.checks,
+							c.atOnce,
+							b.outcomes,
+						)
 					}
 					if in := b.outcomes[granted] + b.outcomes["heard "+theAccount]; c.password(0) == right && in != 60 {
 						t.Errorf("%d of 60 were let in: %v", in, b.outcomes)
@@ -216,7 +229,8 @@ func TestAnAnswerThatIsTooLongForTheStoreMakesOthersAskPAM(t *testing.T) {
 	})
 }
 
-// The first of equal logins may end in every way while another waits, in its process or in a second one.
+// The first of equal logins may end in every way while another waits, in its process or in a second
+// one.
 func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 	const locked, gone = "locked", "context canceled"
 	for _, c := range []struct {
@@ -258,7 +272,8 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 					c.end(first)
 					all.Wait()
 					slices.Sort(got[:2])
-					if heard := "heard " + theAccount; c.want == granted && !slices.Equal(got, []string{granted, heard, gone}) ||
+					if heard := "heard " + theAccount; c.want == granted &&
+						!slices.Equal(got, []string{granted, heard, gone}) ||
 						c.want != granted && !slices.Equal(got, []string{c.want, c.want, gone}) {
 						t.Errorf("got %q, want %q", got, c.want)
 					}
@@ -280,8 +295,8 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 	}
 }
 
-// PAM may have been asked when the process was killed, so that is a try, and an equal login does not wait for
-// the dead for ever.
+// PAM may have been asked when the process was killed, so that is a try, and an equal login does
+// not wait for the dead for ever.
 func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 1)
@@ -396,7 +411,8 @@ func TestARightPasswordFromManyMachinesWaitsForOneCheckOnly(t *testing.T) {
 	}
 }
 
-// An answer that is too long to be kept, as that of an account in many groups, makes the others ask PAM at once.
+// An answer that is too long to be kept, as that of an account in many groups, makes the others ask
+// PAM at once.
 func TestAnAccountInManyGroupsIsLetInOnAllConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 24)
@@ -412,7 +428,8 @@ func TestAnAccountInManyGroupsIsLetInOnAllConnections(t *testing.T) {
 	})
 }
 
-// A password that failed, shown again beside one in flight, must not tell when PAM answers that one.
+// A password that failed, shown again beside one in flight, must not tell when PAM answers that
+// one.
 func TestARepeatedPasswordDoesNotTellWhenPAMAnswersAnother(t *testing.T) {
 	var after []time.Duration
 	for _, check := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond} {
@@ -475,8 +492,8 @@ func TestEqualLoginsShareOneCheckWhenTheStoreFails(t *testing.T) {
 	})
 }
 
-// The right password, shown by many at once among guesses, is never taken for a wrong one: it is let in or
-// told to wait.
+// The right password, shown by many at once among guesses, is never taken for a wrong one: it is
+// let in or told to wait.
 func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 	b := newBurst(t, 3)
 	b.check = time.Millisecond
@@ -488,7 +505,8 @@ func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 				password = fmt.Sprint("guess", i)
 			}
 			got := b.login(t.Context(), i, "alice", password, office)
-			if password == right && !slices.Contains([]string{granted, "heard " + theAccount, "locked"}, got) && !strings.HasPrefix(got, "rechecked: too many") {
+			if password == right && !slices.Contains([]string{granted, "heard " + theAccount, "locked"}, got) &&
+				!strings.HasPrefix(got, "rechecked: too many") {
 				t.Errorf("got %s", got)
 			}
 		})

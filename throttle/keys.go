@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// keys name the records of one attempt, and its password. All are keyed hashes: the store knows neither
-// users nor addresses, and without the secret no guess can be tried on it.
+// keys name the records of one attempt, and its password. All are keyed hashes: the store knows
+// neither users nor addresses, and without the secret no guess can be tried on it.
 type keys struct {
 	users   []userKey    // the user in the address's network, if it has one, and at the address
 	around  []networkKey // the address and its network; none = the address is unknown
@@ -98,7 +98,8 @@ func (t *Throttle) mac(words ...string) []byte {
 	return h.Sum(nil)
 }
 
-// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that many.
+// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that
+// many.
 func addressOf(remote string) string {
 	addr, ok := parse(remote)
 	switch {

@@ -75,9 +75,9 @@ const (
 	unansweredPause  = 30 * time.Second
 	unansweredWindow = 10 * time.Minute
 
-	// leaseMargin is how much longer than its deadline a login in flight may take to report its end:
-	// a conversation's child may have to be killed, and the store may be slow. After that its process
-	// counts as dead.
+	// leaseMargin is how much longer than its deadline a login in flight may take to report its
+	// end: a conversation's child may have to be killed, and the store may be slow. After that its
+	// process counts as dead.
 	leaseMargin = 5 * time.Second
 )
 

@@ -87,8 +87,8 @@ func (r *record) advance(now time.Time) {
 	r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.isOver(now) })
 }
 
-// isOver keeps a password that is being checked until the end of that check has been counted. Processes
-// read the clock before they update a record, so a time shortly ahead is no future.
+// isOver keeps a password that is being checked until the end of that check has been counted.
+// Processes read the clock before they update a record, so a time shortly ahead is no future.
 func (p *password) isOver(now time.Time) bool {
 	switch {
 	case p.owner != 0:
@@ -117,8 +117,8 @@ func (r *record) claim(a claim, lim limit) error {
 		return errWait
 	}
 	tries := r.tries(a.tag, lim)
-	// A failure is told from a password that PAM is still checking only after the delay, and only while
-	// nothing in flight decides whether a lock comes.
+	// A failure is told from a password that PAM is still checking only after the delay, and only
+	// while nothing in flight decides whether a lock comes.
 	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) && tries > 0 || a.now.Sub(p.at) < a.delay) {
 		return r.repeat(p, a)
 	}
@@ -149,7 +149,8 @@ type claim struct {
 	address time.Time     // until when the address or its network is locked
 }
 
-// locked says whether the user is locked at this address, or the address for a user not known there.
+// locked says whether the user is locked at this address, or the address for a user not known
+// there.
 func (r *record) locked(now, address time.Time) error {
 	if r.lockedUntil.After(now) {
 		return &Locked{r.lockedUntil.Sub(now), "too many refused passwords: this user at this address is locked"}
@@ -173,8 +174,8 @@ func (r *record) repeat(p *password, a claim) error {
 }
 
 // tries is how many more passwords may be checked, should all others in flight fail. With none in
-// flight it is at least one: a user who has used up all tries is locked, and a limit that has become lower
-// locks with the next failure.
+// flight it is at least one: a user who has used up all tries is locked, and a limit that has
+// become lower locks with the next failure.
 func (r *record) tries(tag passwordTag, l limit) int {
 	left := max(1, l.threshold(r.lockLevel)-r.failures())
 	for i := range r.recent {
@@ -211,8 +212,8 @@ func (r *record) lastShown(at time.Time) time.Time {
 	return at
 }
 
-// bury ends the checks whose process has died, and counts each as a failure: PAM may have been asked.
-// It returns how many there were.
+// bury ends the checks whose process has died, and counts each as a failure: PAM may have been
+// asked. It returns how many there were.
 func (r *record) bury(now time.Time, l limit) int {
 	n := 0
 	for i := range r.recent {
@@ -227,8 +228,8 @@ func (r *record) bury(now time.Time, l limit) int {
 	return n
 }
 
-// succeed ends a check and clears the failures of that name, but for other passwords: they are as wrong
-// as before. It reports whether other processes wait for the answer.
+// succeed ends a check and clears the failures of that name, but for other passwords: they are as
+// wrong as before. It reports whether other processes wait for the answer.
 func (r *record) succeed(tag passwordTag, name nameTag, now time.Time) (awaited bool) {
 	if p := r.find(tag); p != nil {
 		awaited = p.awaited
@@ -265,8 +266,8 @@ func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool 
 	return true
 }
 
-// failDistinct counts what no success clears. A job with a stale password, which fails once a minute,
-// is no guesser.
+// failDistinct counts what no success clears. A job with a stale password, which fails once a
+// minute, is no guesser.
 func (r *record) failDistinct(tag passwordTag, began time.Time) {
 	if tag == r.lastFailedTag {
 		return
@@ -303,8 +304,8 @@ func (p *password) end(o outcome, now time.Time) {
 	p.owner, p.awaited, p.outcome, p.ended = 0, false, o, now
 }
 
-// count adds a failure, and locks as of a moment when there are too many. What was in flight when the
-// lock came is not held against it a second time.
+// count adds a failure, and locks as of a moment when there are too many. What was in flight when
+// the lock came is not held against it a second time.
 func (r *record) count(now, from time.Time, l limit) {
 	if r.lockedUntil.After(now) {
 		return
@@ -322,7 +323,8 @@ func (r *record) count(now, from time.Time, l limit) {
 	r.counts = [buckets]uint16{} // after the lock the count starts at zero
 }
 
-// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses there.
+// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses
+// there.
 func (r *record) isTrusted() bool {
 	return !r.lastSuccess.IsZero() && r.distinctFailures <= maxDistinctFailures
 }

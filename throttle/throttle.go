@@ -1,14 +1,14 @@
 // Package throttle slows down password guessing, and nothing else.
 //
-// Failed passwords count against the user at the client's address; more slowly, against the address and
-// its IPv6 network; and for the service as a whole. A user, an address or a network with too many
-// of them is locked for a while that grows. The service as a whole is never locked: anyone could then
-// keep everybody out. When it sees very many failures, everybody gets fewer tries.
+// Failed passwords count against the user at the client's address; more slowly, against the address
+// and its IPv6 network; and for the service as a whole. A user, an address or a network with too
+// many of them is locked for a while that grows. The service as a whole is never locked: anyone
+// could then keep everybody out. When it sees very many failures, everybody gets fewer tries.
 //
-// One password of one user from one address is checked once at a time, in all processes that share the
-// store. Equal logins wait for that check and get its answer. A password that failed a moment ago is refused
-// again from memory: containerd asks by POST and then by GET, and a job with a stale password asks
-// for ever. It counts once, here and in what counts behind PAM (pam_faillock).
+// One password of one user from one address is checked once at a time, in all processes that share
+// the store. Equal logins wait for that check and get its answer. A password that failed a moment
+// ago is refused again from memory: containerd asks by POST and then by GET, and a job with a stale
+// password asks for ever. It counts once, here and in what counts behind PAM (pam_faillock).
 package throttle
 
 import (
@@ -22,12 +22,12 @@ import (
 )
 
 var (
-	// ErrRepeated says that the same password of the same user at the same address failed less than a
-	// minute ago.
+	// ErrRepeated says that the same password of the same user at the same address failed less than
+	// a minute ago.
 	ErrRepeated = errors.New("the same password failed a moment ago, PAM is not asked again")
 
-	// ErrUnanswered says that PAM is not asked so soon again: it gave no answer to the equal login that
-	// this one waited for, or to the last five of this user.
+	// ErrUnanswered says that PAM is not asked so soon again: it gave no answer to the equal login
+	// that this one waited for, or to the last five of this user.
 	ErrUnanswered = errors.New("pam gave no answer to the last logins of this user, and is not asked again so soon")
 
 	errWait = errors.New("another attempt checks this password")
@@ -55,7 +55,8 @@ type Throttle struct {
 	// Delay is for how long, from the start of an attempt, its client does not hear of a failure.
 	Delay time.Duration
 
-	// Timeout is the longest time that a check takes, and the longest wait for another attempt's check.
+	// Timeout is the longest time that a check takes, and the longest wait for another attempt's
+	// check.
 	Timeout time.Duration
 
 	Now    func() time.Time // nil = time.Now
@@ -64,11 +65,11 @@ type Throttle struct {
 	flights flights
 }
 
-// Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail, Cancel and
-// Unanswered is to be called when the check has ended.
+// Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,
+// Cancel and Unanswered is to be called when the check has ended.
 //
-// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure would
-// tell when PAM answered.
+// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure
+// would tell when PAM answered.
 type Attempt struct {
 	throttle *Throttle
 	keys     keys
@@ -87,7 +88,11 @@ type Attempt struct {
 // is not to be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
 	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: t.now(), owner: rand.Uint64() | 1}
-	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout, &Locked{minRetryAfter, "the same login is still in flight: it is locked"})
+	ctx, cancel := context.WithTimeoutCause(
+		ctx,
+		t.Timeout,
+		&Locked{minRetryAfter, "the same login is still in flight: it is locked"},
+	)
 	defer cancel()
 	for {
 		f, first := t.flights.join(a.keys.tag, remote)
@@ -225,13 +230,13 @@ func (a *Attempt) poll() error {
 	return nil
 }
 
-// Answer is what Succeed was given by the equal login that this one waited for, nil if there was none. A login
-// from another address of the network asks PAM itself, since PAM's rules may depend on the address; it
-// need not wait any longer, for its password is right.
+// Answer is what Succeed was given by the equal login that this one waited for, nil if there was
+// none. A login from another address of the network asks PAM itself, since PAM's rules may depend
+// on the address; it need not wait any longer, for its password is right.
 func (a *Attempt) Answer() []byte { return a.answer }
 
-// Recheck says whether the password may still be checked, for a login that has waited for its turn. The
-// error is a *Locked. Without one PAM counts as asked from here on.
+// Recheck says whether the password may still be checked, for a login that has waited for its turn.
+// The error is a *Locked. Without one PAM counts as asked from here on.
 func (a *Attempt) Recheck() error {
 	t, now := a.throttle, a.throttle.now()
 	around, err := t.lookAround(a.keys, now)
@@ -262,7 +267,10 @@ func (a *Attempt) recheckUsers(now time.Time, around around) error {
 			return err
 		}
 		if p := r.find(a.keys.tag); p == nil || p.owner != a.owner {
-			return &Locked{minRetryAfter, "this attempt took so long that it counts as dead: the user at this address is locked"}
+			return &Locked{
+				minRetryAfter,
+				"this attempt took so long that it counts as dead: the user at this address is locked",
+			}
 		}
 	}
 	return nil
@@ -299,8 +307,8 @@ func (t *Throttle) get(key string, now time.Time) (record, error) {
 	return r, err
 }
 
-// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be empty, and it
-// is not kept in readable form.
+// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be
+// empty, and it is not kept in readable form.
 func (a *Attempt) Succeed(answer []byte) {
 	defer a.flight.land(succeeded, answer)
 	awaited := false
@@ -315,7 +323,10 @@ func (a *Attempt) Succeed(answer []byte) {
 // keep leaves the answer for other processes. One that the store does not take makes them ask PAM.
 func (a *Attempt) keep(answer []byte) {
 	until := a.throttle.now().Add(answerWindow)
-	err := a.throttle.Store.Update(a.keys.answer, func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until })
+	err := a.throttle.Store.Update(
+		a.keys.answer,
+		func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until },
+	)
 	if err != nil && !errors.Is(err, state.ErrTooLong) {
 		a.throttle.report(err)
 	}
@@ -370,8 +381,8 @@ func (a *Attempt) Unanswered() {
 	a.Cancel()
 }
 
-// update changes the records of the user that know of the attempt, the first one last: there the next attempt
-// with this password waits.
+// update changes the records of the user that know of the attempt, the first one last: there the
+// next attempt with this password waits.
 func (a *Attempt) update(change func(*record, limit, time.Time)) {
 	now := a.throttle.now()
 	for i := a.counted - 1; i >= 0; i-- {
