@@ -9,21 +9,23 @@ import (
 // A record in the store:
 //
 //	version (1 byte) minute (8) counts (2 each) lockLevel (1) lockedUntil (8) lastSuccess (8)
-//	distinctSince (8) distinctFailures (1) lastFailedTag (16)
+//	failedName (8) unanswered (1) lastUnanswered (8) distinctSince (8) distinctFailures (1) lastFailedTag (16)
 //	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
 // where times are milliseconds since 1970, 0 = never.
 
 const (
 	codecVersion = 4
-	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 16
+	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 8 + 8 + 1 + 16
 	passwordLen  = 16 + 8 + 8 + 8 + 1 + 1 + 8 + 1
 	maxRecent    = 16 // more than may be in flight
 )
 
 // encode returns nil for a record that says nothing.
 func (r *record) encode() []byte {
-	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.distinctFailures == 0 && len(r.recent) == 0 {
+	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unanswered == 0 &&
+		r.distinctFailures == 0 &&
+		len(r.recent) == 0 {
 		return nil
 	}
 	r.trim()
@@ -36,6 +38,8 @@ func (r *record) encode() []byte {
 	b = append(b, r.lockLevel)
 	b = appendTime(b, r.lockedUntil)
 	b = appendTime(b, r.lastSuccess)
+	b = append(append(b, r.failedName[:]...), r.unanswered)
+	b = appendTime(b, r.lastUnanswered)
 	b = append(appendTime(b, r.distinctSince), r.distinctFailures)
 	b = append(b, r.lastFailedTag[:]...)
 	for _, p := range r.recent {
@@ -69,6 +73,8 @@ func decode(b []byte) record {
 		b = b[2:]
 	}
 	r.lockLevel, r.lockedUntil, r.lastSuccess = b[0], timeOf(b[1:]), timeOf(b[9:])
+	b = b[17:]
+	r.failedName, r.unanswered, r.lastUnanswered = nameTag(b), b[8], timeOf(b[9:])
 	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b[17:]), b[25], passwordTag(b[26:]), b[42:]
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.recent = append(r.recent, password{
@@ -95,6 +101,9 @@ func (r *record) expires(now time.Time) time.Time {
 	}
 	if !r.lastSuccess.IsZero() {
 		after(r.lastSuccess, trustWindow)
+	}
+	if r.unanswered > 0 {
+		after(r.lastUnanswered, unansweredWindow)
 	}
 	if r.distinctFailures > 0 {
 		after(r.distinctSince, distinctWindow)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Any bytes: what is read is what would be written again, and advancing never leaves a lock or a count beyond the bounds.
+// Any bytes: what is read is what would be written again, and advancing never leaves a lock or a
+// count beyond the bounds.
 func FuzzRecord(f *testing.F) {
 	now := time.UnixMilli(1_767_323_045_678)
 	full := record{

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// flights are the passwords that this process is checking. Equal logins of one process wait here, so that
-// only one of them polls the store.
+// flights are the passwords that this process is checking. Equal logins of one process wait here,
+// so that only one of them polls the store.
 type flights struct {
 	mu       sync.Mutex
 	inFlight map[passwordTag]*flight
@@ -38,8 +38,8 @@ func (f *flights) join(tag passwordTag, remote string) (*flight, bool) {
 	return started, true
 }
 
-// land gives the answer to all who wait. Only the first call counts. An attempt with somebody else's answer
-// has no flight.
+// land gives the answer to all who wait. Only the first call counts. An attempt with somebody
+// else's answer has no flight.
 func (f *flight) land(o outcome, answer []byte) {
 	if f == nil {
 		return

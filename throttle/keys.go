@@ -5,15 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// keys name the records of one attempt, and its password. All are keyed hashes: the store knows neither
-// users nor addresses, and without the secret no guess can be tried on it.
+// keys name the records of one attempt, and its password. All are keyed hashes: the store knows
+// neither users nor addresses, and without the secret no guess can be tried on it.
 type keys struct {
-	users   []userKey    // the user at the address, and in the address's network
+	users   []userKey    // the user in the address's network, if it has one, and at the address
 	around  []networkKey // the address and its network; none = the address is unknown
 	service string
+	name    nameTag
 	tag     passwordTag
 	answer  string // where a success is kept for other processes
 	seal    []byte // encrypts that answer
@@ -31,7 +33,10 @@ type networkKey struct {
 	limit limit
 }
 
-// passwordTag stands for a password of a user at an address. It has 128 bits: a password taken for
+// nameTag stands for a name as sent. Names that share a record may be those of different accounts.
+type nameTag [8]byte
+
+// passwordTag stands for a password of a user in a network. It has 128 bits: a password taken for
 // another would be refused although it is right.
 type passwordTag [16]byte
 
@@ -42,12 +47,18 @@ func (t *Throttle) keysOf(user, password, remote string) keys {
 	if address != "" {
 		k.around = append(k.around, networkKey{t.keyed("address", address), addressLimit})
 	}
+	within := address
 	if network != "" {
-		k.users = append(k.users, userKey{t.keyed("user in network", name, network), userNetworkLimit})
+		within = network
+		if name == nonASCII { // a network is too large for all of them to share their tries
+			name = strings.ToLower(user)
+		}
+		k.users = slices.Insert(k.users, 0, userKey{t.keyed("user in network", name, network), userNetworkLimit})
 		k.around = append(k.around, networkKey{t.keyed("network", network), networkLimit})
 	}
+	copy(k.name[:], t.keyed("name", user))
 	// The name goes in as sent: what failed for "Alice" may be right for "alice".
-	copy(k.tag[:], t.keyed("password", t.ConfigVersion, user, address, password))
+	copy(k.tag[:], t.keyed("password", t.ConfigVersion, user, within, password))
 	k.answer = t.keyed("answer", string(k.tag[:]))
 	k.seal = t.mac("seal", user, remote, password)
 	return k
@@ -56,7 +67,7 @@ func (t *Throttle) keysOf(user, password, remote string) keys {
 // canonicalUser is the same for all spellings that a directory might take for one name, so that no
 // spelling has tries of its own: case, spaces, a domain before or behind the name. LDAP ignores
 // more (RFC 4518: wide letters, invisible ones, ligatures), and undoing that takes tables. So all
-// names with non-ASCII letters are one here: they share their tries, at one address only.
+// names with non-ASCII letters are one here: they share their tries at one address.
 func canonicalUser(user string) string {
 	name := user[strings.LastIndexByte(user, '\\')+1:]
 	if bare, _, _ := strings.Cut(name, "@"); bare != "" {
@@ -64,11 +75,13 @@ func canonicalUser(user string) string {
 	}
 	for i := range len(name) {
 		if name[i] >= 0x80 {
-			return "\x80"
+			return nonASCII
 		}
 	}
 	return strings.ToLower(strings.Join(strings.Fields(name), " "))
 }
+
+const nonASCII = "\x80"
 
 // keyed is 16 bytes that stand for the words.
 func (t *Throttle) keyed(words ...string) string { return string(t.mac(words...)[:16]) }
@@ -85,7 +98,8 @@ func (t *Throttle) mac(words ...string) []byte {
 	return h.Sum(nil)
 }
 
-// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that many.
+// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that
+// many.
 func addressOf(remote string) string {
 	addr, ok := parse(remote)
 	switch {

@@ -69,9 +69,16 @@ const (
 	maxDistinctFailures = 20
 	distinctWindow      = time.Hour
 
-	// leaseMargin is how much longer than its deadline a login in flight may take to report its end.
-	// After that its process counts as dead.
-	leaseMargin = 2 * time.Second
+	// After maxUnanswered checks of a user that PAM gave no answer to, within ten minutes, one more
+	// is made every unansweredPause: a module may have counted them.
+	maxUnanswered    = 5
+	unansweredPause  = 30 * time.Second
+	unansweredWindow = 10 * time.Minute
+
+	// leaseMargin is how much longer than its deadline a login in flight may take to report its
+	// end: a conversation's child may have to be killed, and the store may be slow. After that its
+	// process counts as dead.
+	leaseMargin = 5 * time.Second
 )
 
 // during is the limit in force.

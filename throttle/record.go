@@ -15,11 +15,16 @@ type record struct {
 	lastSuccess time.Time
 
 	// Only records of a user have the rest. No success clears the distinct failures.
-	distinctSince    time.Time // the first of them
+	failedName       nameTag   // of the failures and locks; mixedNames = of several
+	unanswered       uint8     // checks without an answer
+	lastUnanswered   time.Time // when the last of them ended
+	distinctSince    time.Time // the first of the distinct failures
 	distinctFailures uint8     // failures since then, each with another password than the one before
 	lastFailedTag    passwordTag
 	recent           []password // shown in the last minute
 }
+
+var mixedNames = nameTag{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // password is one that was shown.
 type password struct {
@@ -70,14 +75,20 @@ func (r *record) advance(now time.Time) {
 	if now.Sub(r.lastSuccess) > trustWindow {
 		r.lastSuccess = time.Time{}
 	}
+	if now.Sub(r.lastUnanswered).Abs() >= unansweredWindow {
+		r.unanswered, r.lastUnanswered = 0, time.Time{}
+	}
+	if r.failures() == 0 && r.lockLevel == 0 {
+		r.failedName = nameTag{}
+	}
 	if now.Sub(r.distinctSince).Abs() >= distinctWindow {
 		r.distinctSince, r.distinctFailures, r.lastFailedTag = time.Time{}, 0, passwordTag{}
 	}
 	r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.isOver(now) })
 }
 
-// isOver keeps a password that is being checked until the end of that check has been counted. Processes
-// read the clock before they update a record, so a time shortly ahead is no future.
+// isOver keeps a password that is being checked until the end of that check has been counted.
+// Processes read the clock before they update a record, so a time shortly ahead is no future.
 func (p *password) isOver(now time.Time) bool {
 	switch {
 	case p.owner != 0:
@@ -105,15 +116,20 @@ func (r *record) claim(a claim, lim limit) error {
 		p.awaited = true
 		return errWait
 	}
-	// Before its delay is over, a failure must look like a password that PAM is still checking.
-	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) || a.now.Sub(p.at) < a.delay) {
+	tries := r.tries(a.tag, lim)
+	// A failure is told from a password that PAM is still checking only after the delay, and only
+	// while nothing in flight decides whether a lock comes.
+	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) && tries > 0 || a.now.Sub(p.at) < a.delay) {
 		return r.repeat(p, a)
 	}
 	if err := r.locked(a.now, a.address); err != nil {
 		return err
 	}
-	if r.tries(a.tag, lim) <= 0 {
+	if tries <= 0 {
 		return &Locked{r.pending(a.now), "too many passwords in flight: this user at this address is locked"}
+	}
+	if r.unanswered >= maxUnanswered && (a.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0) {
+		return ErrUnanswered
 	}
 	if p == nil {
 		r.recent = append(r.recent, password{tag: a.tag})
@@ -133,7 +149,8 @@ type claim struct {
 	address time.Time     // until when the address or its network is locked
 }
 
-// locked says whether the user is locked at this address, or the address for a user not known there.
+// locked says whether the user is locked at this address, or the address for a user not known
+// there.
 func (r *record) locked(now, address time.Time) error {
 	if r.lockedUntil.After(now) {
 		return &Locked{r.lockedUntil.Sub(now), "too many refused passwords: this user at this address is locked"}
@@ -157,8 +174,8 @@ func (r *record) repeat(p *password, a claim) error {
 }
 
 // tries is how many more passwords may be checked, should all others in flight fail. With none in
-// flight it is at least one: a user who has used up all tries is locked, and a limit that has become lower
-// locks with the next failure.
+// flight it is at least one: a user who has used up all tries is locked, and a limit that has
+// become lower locks with the next failure.
 func (r *record) tries(tag passwordTag, l limit) int {
 	left := max(1, l.threshold(r.lockLevel)-r.failures())
 	for i := range r.recent {
@@ -167,6 +184,16 @@ func (r *record) tries(tag passwordTag, l limit) int {
 		}
 	}
 	return left
+}
+
+func (r *record) inFlight() int {
+	n := 0
+	for i := range r.recent {
+		if r.recent[i].owner != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // pending is how long to wait for what is in flight: as long as if it had failed already.
@@ -185,8 +212,8 @@ func (r *record) lastShown(at time.Time) time.Time {
 	return at
 }
 
-// bury ends the checks whose process has died, and counts each as a failure: PAM may have been asked.
-// It returns how many there were.
+// bury ends the checks whose process has died, and counts each as a failure: PAM may have been
+// asked. It returns how many there were.
 func (r *record) bury(now time.Time, l limit) int {
 	n := 0
 	for i := range r.recent {
@@ -201,22 +228,23 @@ func (r *record) bury(now time.Time, l limit) int {
 	return n
 }
 
-// succeed ends a check and clears the failures, but for other passwords: they are as wrong as before.
-// It reports whether other processes wait for the answer.
-func (r *record) succeed(tag passwordTag, now time.Time) (awaited bool) {
+// succeed ends a check and clears the failures of that name, but for other passwords: they are as
+// wrong as before. It reports whether other processes wait for the answer.
+func (r *record) succeed(tag passwordTag, name nameTag, now time.Time) (awaited bool) {
 	if p := r.find(tag); p != nil {
 		awaited = p.awaited
 		p.end(succeeded, now)
 	}
 	r.lastSuccess = now
-	if r.distinctFailures <= maxDistinctFailures {
+	r.unanswered, r.lastUnanswered = 0, time.Time{}
+	if r.distinctFailures <= maxDistinctFailures && (r.failedName == name || r.failedName == nameTag{}) {
 		r.counts, r.lockLevel, r.lockedUntil = [buckets]uint16{}, 0, time.Time{}
 	}
 	return awaited
 }
 
 // fail ends a check; false when the password's failure has been counted.
-func (r *record) fail(tag passwordTag, began, now time.Time) bool {
+func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool {
 	p := r.find(tag)
 	if p == nil { // so long ago that it has been forgotten
 		r.recent = append(r.recent, password{tag: tag, at: began})
@@ -228,12 +256,18 @@ func (r *record) fail(tag passwordTag, began, now time.Time) bool {
 		return false
 	}
 	p.repeats = 0
+	if r.failedName != name {
+		if r.failedName != (nameTag{}) {
+			name = mixedNames
+		}
+		r.failedName = name
+	}
 	r.failDistinct(tag, began)
 	return true
 }
 
-// failDistinct counts what no success clears. A job with a stale password, which fails once a minute,
-// is no guesser.
+// failDistinct counts what no success clears. A job with a stale password, which fails once a
+// minute, is no guesser.
 func (r *record) failDistinct(tag passwordTag, began time.Time) {
 	if tag == r.lastFailedTag {
 		return
@@ -255,6 +289,10 @@ func (r *record) cancel(tag passwordTag, owner uint64, asked bool, now time.Time
 	case p == nil || p.owner != owner:
 	case asked:
 		p.end(unanswered, now)
+		r.lastUnanswered = now
+		if r.unanswered < math.MaxUint8 {
+			r.unanswered++
+		}
 	case p.outcome == unknown:
 		r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.tag == tag })
 	default:
@@ -266,8 +304,8 @@ func (p *password) end(o outcome, now time.Time) {
 	p.owner, p.awaited, p.outcome, p.ended = 0, false, o, now
 }
 
-// count adds a failure, and locks as of a moment when there are too many. What was in flight when the
-// lock came is not held against it a second time.
+// count adds a failure, and locks as of a moment when there are too many. What was in flight when
+// the lock came is not held against it a second time.
 func (r *record) count(now, from time.Time, l limit) {
 	if r.lockedUntil.After(now) {
 		return
@@ -285,7 +323,8 @@ func (r *record) count(now, from time.Time, l limit) {
 	r.counts = [buckets]uint16{} // after the lock the count starts at zero
 }
 
-// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses there.
+// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses
+// there.
 func (r *record) isTrusted() bool {
 	return !r.lastSuccess.IsZero() && r.distinctFailures <= maxDistinctFailures
 }

@@ -1,14 +1,14 @@
 // Package throttle slows down password guessing, and nothing else.
 //
-// Failed passwords count against the user at the client's address; more slowly, against the address and
-// its IPv6 network; and for the service as a whole. A user, an address or a network with too many
-// of them is locked for a while that grows. The service as a whole is never locked: anyone could then
-// keep everybody out. When it sees very many failures, everybody gets fewer tries.
+// Failed passwords count against the user at the client's address; more slowly, against the address
+// and its IPv6 network; and for the service as a whole. A user, an address or a network with too
+// many of them is locked for a while that grows. The service as a whole is never locked: anyone
+// could then keep everybody out. When it sees very many failures, everybody gets fewer tries.
 //
-// One password of one user from one address is checked once at a time, in all processes that share the
-// store. Equal logins wait for that check and get its answer. A password that failed a moment ago is refused
-// again from memory: containerd asks by POST and then by GET, and a job with a stale password asks
-// for ever. It counts once, here and in what counts behind PAM (pam_faillock).
+// One password of one user from one address is checked once at a time, in all processes that share
+// the store. Equal logins wait for that check and get its answer. A password that failed a moment
+// ago is refused again from memory: containerd asks by POST and then by GET, and a job with a stale
+// password asks for ever. It counts once, here and in what counts behind PAM (pam_faillock).
 package throttle
 
 import (
@@ -22,12 +22,13 @@ import (
 )
 
 var (
-	// ErrRepeated says that the same password of the same user at the same address failed less than a
-	// minute ago.
+	// ErrRepeated says that the same password of the same user at the same address failed less than
+	// a minute ago.
 	ErrRepeated = errors.New("the same password failed a moment ago, PAM is not asked again")
 
-	// ErrUnanswered says that the login waited for an equal one, and that one got no answer.
-	ErrUnanswered = errors.New("the same login was in flight, and PAM gave no answer to it")
+	// ErrUnanswered says that PAM is not asked so soon again: it gave no answer to the equal login
+	// that this one waited for, or to the last five of this user.
+	ErrUnanswered = errors.New("pam gave no answer to the last logins of this user, and is not asked again so soon")
 
 	errWait = errors.New("another attempt checks this password")
 )
@@ -54,7 +55,8 @@ type Throttle struct {
 	// Delay is for how long, from the start of an attempt, its client does not hear of a failure.
 	Delay time.Duration
 
-	// Timeout is the longest time that a check takes, and the longest wait for another attempt's check.
+	// Timeout is the longest time that a check takes, and the longest wait for another attempt's
+	// check.
 	Timeout time.Duration
 
 	Now    func() time.Time // nil = time.Now
@@ -63,11 +65,11 @@ type Throttle struct {
 	flights flights
 }
 
-// Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail, Cancel and
-// Unanswered is to be called when the check has ended.
+// Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,
+// Cancel and Unanswered is to be called when the check has ended.
 //
-// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure would
-// tell when PAM answered.
+// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure
+// would tell when PAM answered.
 type Attempt struct {
 	throttle *Throttle
 	keys     keys
@@ -77,6 +79,7 @@ type Attempt struct {
 	began    time.Time
 	counted  int  // in how many of keys.users the store knows of it
 	asked    bool // PAM may have been asked
+	known    bool // the password was right a moment ago, for another address
 }
 
 // Begin registers a password that is about to be checked; remote is the client's IP address, "" =
@@ -85,7 +88,11 @@ type Attempt struct {
 // is not to be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
 	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: t.now(), owner: rand.Uint64() | 1}
-	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout, &Locked{minRetryAfter, "the same login is still in flight: it is locked"})
+	ctx, cancel := context.WithTimeoutCause(
+		ctx,
+		t.Timeout,
+		&Locked{minRetryAfter, "the same login is still in flight: it is locked"},
+	)
 	defer cancel()
 	for {
 		f, first := t.flights.join(a.keys.tag, remote)
@@ -103,8 +110,11 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 			return nil, ErrRepeated
 		case f.outcome == unanswered:
 			return nil, ErrUnanswered
-		case f.answer != nil && f.remote == remote: // PAM's rules may depend on the address
-			a.answer = f.answer
+		case f.outcome == succeeded:
+			if f.remote == remote { // PAM's rules may depend on the address
+				a.answer = f.answer
+			}
+			a.known = true
 			return a, nil
 		}
 	}
@@ -112,6 +122,13 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 
 // lead is Begin for the only attempt of this process that has this password.
 func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
+	leads, result := false, unknown
+	defer func() { // a panic must not leave the others waiting
+		if !leads {
+			a.flight.land(result, a.answer)
+			a.flight = nil
+		}
+	}()
 	err := a.claim()
 	for pause := firstPoll; errors.Is(err, errWait); pause = min(2*pause, lastPoll) {
 		select {
@@ -123,14 +140,13 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 	}
 	switch {
 	case errors.Is(err, ErrRepeated):
-		a.flight.land(failed, nil)
+		result = failed
 	case errors.Is(err, ErrUnanswered):
-		a.flight.land(unanswered, nil)
-	case err != nil:
-		a.flight.land(unknown, nil)
-	case a.answer != nil:
-		a.flight.land(succeeded, a.answer)
-		a.flight = nil
+		result = unanswered
+	case err == nil && a.known:
+		result = succeeded
+	case err == nil:
+		leads = true
 	}
 	if err != nil {
 		return nil, err
@@ -151,8 +167,12 @@ func (a *Attempt) claim() error {
 	if err != nil {
 		t.report(err)
 	}
-	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: t.Timeout + leaseMargin, delay: t.Delay, address: around.lockedUntil}
-	for _, u := range a.keys.users {
+	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: t.Timeout + leaseMargin, delay: t.Delay}
+	for i, u := range a.keys.users {
+		c.address = time.Time{}
+		if i == len(a.keys.users)-1 {
+			c.address = around.lockedUntil
+		}
 		var refusal error
 		dead := 0
 		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
@@ -177,7 +197,6 @@ func (a *Attempt) claim() error {
 			return refusal
 		}
 		a.counted++
-		c.address = time.Time{} // the first record has answered for it
 	}
 	return nil
 }
@@ -194,10 +213,10 @@ func (a *Attempt) poll() error {
 	case p == nil:
 		return a.claim()
 	case p.ended.Before(a.began.Truncate(time.Millisecond)) || p.outcome == unknown:
-		if p.owner != 0 && p.lease.After(now) {
+		if p.owner != 0 && p.lease.After(now) && p.awaited {
 			return errWait
 		}
-		return a.claim()
+		return a.claim() // which says again that an answer is awaited, if another attempt was quicker
 	case p.outcome == failed:
 		return ErrRepeated
 	case p.outcome == unanswered:
@@ -207,24 +226,24 @@ func (a *Attempt) poll() error {
 	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
 		return errWait // it is about to be written
 	}
-	if a.answer = open(a.keys.seal, sealed); a.answer != nil {
-		return nil
-	}
-	return a.claim() // it was an answer for another address, or too long to keep
+	a.known, a.answer = true, open(a.keys.seal, sealed) // nil for another address, or if it was too long to keep
+	return nil
 }
 
-// Answer is what Succeed was given by the equal login that this one waited for, nil if there was none.
+// Answer is what Succeed was given by the equal login that this one waited for, nil if there was
+// none. A login from another address of the network asks PAM itself, since PAM's rules may depend
+// on the address; it need not wait any longer, for its password is right.
 func (a *Attempt) Answer() []byte { return a.answer }
 
-// Recheck says whether the password may still be checked, for a login that has waited for its turn. The
-// error is a *Locked or ErrRepeated. After it PAM counts as asked.
+// Recheck says whether the password may still be checked, for a login that has waited for its turn.
+// The error is a *Locked. Without one PAM counts as asked from here on.
 func (a *Attempt) Recheck() error {
 	t, now := a.throttle, a.throttle.now()
 	around, err := t.lookAround(a.keys, now)
 	if err == nil && a.counted > 0 {
 		err = a.recheckUsers(now, around)
 	}
-	if refused := new(Locked); errors.Is(err, ErrRepeated) || errors.As(err, &refused) {
+	if errors.As(err, new(*Locked)) {
 		return err
 	}
 	if err != nil {
@@ -235,18 +254,24 @@ func (a *Attempt) Recheck() error {
 }
 
 func (a *Attempt) recheckUsers(now time.Time, around around) error {
-	for _, u := range a.keys.users {
+	for i, u := range a.keys.users {
 		r, err := a.throttle.get(u.key, now)
 		if err != nil {
 			return err
 		}
-		if p := r.find(a.keys.tag); p != nil && p.owner != a.owner && p.outcome == failed {
-			return ErrRepeated // this attempt took so long that it counted as dead
+		address := time.Time{}
+		if i == len(a.keys.users)-1 {
+			address = around.lockedUntil
 		}
-		if err := r.locked(now, around.lockedUntil); err != nil {
+		if err := r.locked(now, address); err != nil {
 			return err
 		}
-		around.lockedUntil = time.Time{} // the first record has answered for it
+		if p := r.find(a.keys.tag); p == nil || p.owner != a.owner {
+			return &Locked{
+				minRetryAfter,
+				"this attempt took so long that it counts as dead: the user at this address is locked",
+			}
+		}
 	}
 	return nil
 }
@@ -282,23 +307,26 @@ func (t *Throttle) get(key string, now time.Time) (record, error) {
 	return r, err
 }
 
-// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be empty, and it
-// is not kept in readable form.
+// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be
+// empty, and it is not kept in readable form.
 func (a *Attempt) Succeed(answer []byte) {
+	defer a.flight.land(succeeded, answer)
 	awaited := false
 	a.update(func(r *record, _ limit, now time.Time) {
-		awaited = r.succeed(a.keys.tag, now) || awaited
+		awaited = r.succeed(a.keys.tag, a.keys.name, now) || awaited
 	})
 	if awaited {
 		a.keep(answer)
 	}
-	a.flight.land(succeeded, answer)
 }
 
 // keep leaves the answer for other processes. One that the store does not take makes them ask PAM.
 func (a *Attempt) keep(answer []byte) {
 	until := a.throttle.now().Add(answerWindow)
-	err := a.throttle.Store.Update(a.keys.answer, func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until })
+	err := a.throttle.Store.Update(
+		a.keys.answer,
+		func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until },
+	)
 	if err != nil && !errors.Is(err, store.ErrTooLong) {
 		a.throttle.report(err)
 	}
@@ -312,8 +340,11 @@ func (a *Attempt) Fail() {
 		a.throttle.report(err)
 	}
 	counted := false
+	if a.known { // what is right for others must not be remembered as wrong
+		a.counted = len(a.keys.users)
+	}
 	a.update(func(r *record, l limit, now time.Time) {
-		if counted = r.fail(a.keys.tag, a.began, now); counted {
+		if counted = a.known || r.fail(a.keys.tag, a.keys.name, a.began, now); counted {
 			r.count(now, r.lastShown(a.began), l.during(around.alert))
 		}
 	})
@@ -336,8 +367,8 @@ func (a *Attempt) Cancel() {
 	if a.asked {
 		outcome = unanswered
 	}
+	defer a.flight.land(outcome, nil)
 	a.release()
-	a.flight.land(outcome, nil)
 }
 
 func (a *Attempt) release() {
@@ -350,8 +381,8 @@ func (a *Attempt) Unanswered() {
 	a.Cancel()
 }
 
-// update changes the records of the user that know of the attempt. The user at the address is last: the next
-// attempt with this password waits for that record.
+// update changes the records of the user that know of the attempt, the first one last: there the
+// next attempt with this password waits.
 func (a *Attempt) update(change func(*record, limit, time.Time)) {
 	now := a.throttle.now()
 	for i := a.counted - 1; i >= 0; i-- {

@@ -44,7 +44,8 @@ const (
 	repeat  = "repeated"
 )
 
-// try shows one password; only the right one is good. What comes back is what happened, or how long the lock is.
+// try shows one password; only the right one is good. What comes back is what happened, or how long
+// the lock is.
 func (f *fixture) try(user, password, remote string) string {
 	f.t.Helper()
 	attempt, err := f.Begin(f.t.Context(), user, password, remote)
@@ -213,8 +214,9 @@ func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	f.want(granted, "sam", right, office)
 }
 
-// What is told of a lock is the same before and after PAM's answer, and so are the answers to a password that is shown again: else its time
-// would tell a name that nobody has from one whose password is hashed.
+// What is told of a lock is the same before and after PAM's answer, and so are the answers to a
+// password that is shown again: else its time would tell a name that nobody has from one whose
+// password is hashed.
 func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 	for _, took := range []time.Duration{0, 5 * time.Millisecond, 900 * time.Millisecond} {
 		f := newFixture(t)
@@ -236,7 +238,9 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		for f.now.Before(began.Add(2 * time.Second)) {
 			locked := began.Add(4*time.Millisecond + 30*time.Second)
 			f.want(locked.Sub(f.now).String(), "alice", "another", office)
-			if f.now.Before(began.Add(time.Second)) { // one that is under way is asked about together with the first, and refused with it
+			if f.now.Before(
+				began.Add(time.Second),
+			) { // one that is under way is asked about together with the first, and refused with it
 				f.want(repeat, "alice", "guess0", office)
 			}
 			f.pass(100 * time.Millisecond)
@@ -373,6 +377,33 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 	f.want("1m0s", "carol", right, office)
 }
 
+// Accounts whose names share a record are not each other's: one's logins do not clear what is
+// guessed at the other.
+func TestALoginOfAnotherAccountClearsNothing(t *testing.T) {
+	for _, names := range [][2]string{{"jürgen", "mällory"}, {"alice@corp", "alice@students"}, {"alice@corp", "alice"}, {"alice", "Alice"}} {
+		f := newFixture(t)
+		asked := 0
+		for i := range 15 * 60 {
+			if f.try(names[0], fmt.Sprint("guess", i), office) == refused {
+				asked++
+			}
+			f.try(names[1], right, office)
+			f.pass(time.Second)
+		}
+		if asked < 5 || asked >= 12 {
+			t.Errorf("%q beside logins of %q: PAM heard %d wrong passwords in 15 minutes", names[0], names[1], asked)
+		}
+	}
+}
+
+func TestANetworkDoesNotTakeAllNamesBeyondASCIIForOne(t *testing.T) {
+	f := newFixture(t)
+	for i := range 20 {
+		f.try("ü", fmt.Sprint("guess", i), oneOfA48(i))
+	}
+	f.want(granted, "müller", right, "2001:db8:1:fff::1")
+}
+
 // pam_faillock counts for 15 minutes by default.
 func TestGuessingForAQuarterOfAnHourStaysBelowTwelve(t *testing.T) {
 	for _, c := range []struct {
@@ -443,7 +474,8 @@ func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
 	f.guesses(1, "alice", office)
 }
 
-// The clock of the machine may be set by an hour either way: nobody is locked for longer than the longest lock after his next try.
+// The clock of the machine may be set by an hour either way: nobody is locked for longer than the
+// longest lock after his next try.
 func TestAClockThatJumps(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, -time.Hour, -time.Minute, -time.Second} {
 		t.Run(jump.String(), func(t *testing.T) {
