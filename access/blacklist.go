@@ -5,13 +5,12 @@ import (
 	"strings"
 )
 
-// Blacklist holds accounts, and "@name" for Unix groups of them, that get
-// nothing whatever the rules say.
+// Blacklist holds the accounts, and "@name" for Unix groups, that get nothing, independent of the
+// rules.
 type Blacklist []string
 
-// Find returns the entry that an account falls under, "" if there is none.
-// Account names are compared without regard to case: a directory that does so
-// would otherwise let a blacklisted account in under another spelling.
+// Find returns the entry that matches an account, "" if there is none. It ignores the case of
+// account names: a directory that ignores case would otherwise accept another spelling.
 func (b Blacklist) Find(name string, groups []Group) (entry string) {
 	for _, entry := range b {
 		if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
@@ -25,7 +24,7 @@ func (b Blacklist) Find(name string, groups []Group) (entry string) {
 	return ""
 }
 
-// NamesGroups reports whether the groups given to Find matter at all.
+// NamesGroups reports whether an entry is a group, so that Find needs the groups of the account.
 func (b Blacklist) NamesGroups() bool {
 	return slices.ContainsFunc(b, func(entry string) bool { return strings.HasPrefix(entry, "@") })
 }

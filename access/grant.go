@@ -2,18 +2,16 @@ package access
 
 import "strings"
 
-// repositoryActions is what "*" means on a repository. A token names the
-// actions one by one, since zot does not know "*".
+// repositoryActions are what "*" means on a repository. A token lists them one by one, because zot
+// does not know "*".
 var repositoryActions = [...]string{"pull", "push", "delete"}
 
-// Everything grants all that is asked, as a configuration without access rules
-// does: each account may do everything, but gets only what it asked for, the
-// catalog included. A scope of which nothing is granted is left out; the order
-// is that of the request.
-func Everything(requested []Scope) []Scope {
+// grantAll grants everything requested, the catalog included, as a configuration without access
+// rules does. It keeps the order of the request and leaves out a scope without a granted action.
+func grantAll(requested []Scope) []Scope {
 	granted := make([]Scope, 0, len(requested))
 	for _, s := range requested {
-		s.Actions = explicit(s)
+		s.Actions = grantable(s)
 		if len(s.Actions) > 0 {
 			granted = append(granted, s)
 		}
@@ -21,10 +19,10 @@ func Everything(requested []Scope) []Scope {
 	return granted
 }
 
-// explicit is what of a scope's actions can be granted at all. It spells "*" out. The catalog keeps
-// it: a registry demands exactly registry:catalog:* (distribution, registry/handlers/app.go). On a
-// type that we do not know "*" has no meaning that could be spelled out, so it is left out.
-func explicit(s Scope) []string {
+// grantable returns the actions of a scope that can be granted, with "*" expanded. The catalog
+// keeps it, because a registry demands exactly registry:catalog:* (distribution,
+// registry/handlers/app.go). On an unknown type "*" has no known meaning and is left out.
+func grantable(s Scope) []string {
 	if !isPath(s.Name) {
 		return nil
 	}
@@ -43,8 +41,8 @@ func explicit(s Scope) []string {
 	return actions
 }
 
-// isPath reports whether every segment of a name is one. A registry or a proxy that cleans a path
-// would take alice/../bob for bob, which is not in alice's namespace.
+// isPath reports whether no segment of a name is empty, "." or "..". A registry or proxy that
+// cleans paths would read alice/../bob as bob, which is not in the namespace of alice.
 func isPath(name string) bool {
 	for segment := range strings.SplitSeq(name, "/") {
 		if segment == "" || segment == "." || segment == ".." {

@@ -12,22 +12,21 @@ const (
 	maxSegments   = 32  // between slashes, in a pattern
 )
 
-// Pattern stands for repository names. It is compared with whole names,
-// segment by segment: ** is any number of segments, none included; * is one
-// segment, or any run of characters within one; {user} and {group} are the
-// account's name and one of its groups, taken literally.
+// Pattern matches whole repository names, segment by segment. ** is any number of segments, also
+// none. * is one segment, or any run of characters within one. {user} and {group} are the account's
+// name and one of its groups, taken literally.
 type Pattern struct {
 	text     string
 	segments []segment
-	groups   bool // {group} is in it
+	groups   bool // it contains {group}
 }
 
-// segment is what stands between two slashes: pieces one after the other.
+// segment is the part between two slashes: a sequence of pieces.
 type segment struct {
-	literal string  // the whole segment, when it is nothing else
-	pieces  []piece // nil for a literal
-	any     bool    // **
-	one     bool    // *
+	literal    string  // the whole segment, when it is nothing else
+	pieces     []piece // nil for a literal
+	doubleStar bool    // **
+	star       bool    // *
 }
 
 type piece struct {
@@ -46,7 +45,7 @@ const (
 
 func (p Pattern) String() string { return p.text }
 
-// ParsePattern reads a pattern. The error names what is wrong in it.
+// ParsePattern parses a pattern. The error names the fault.
 func ParsePattern(text string) (Pattern, error) {
 	if err := checkPattern(text); err != nil {
 		return Pattern{}, err
@@ -62,13 +61,13 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, nil
 }
 
-// checkPattern is ParsePattern for those who only want to know whether it is one.
+// checkPattern is ParsePattern without the result.
 func checkPattern(text string) error {
 	if text == "" || len(text) > maxPatternLen {
-		return fmt.Errorf("pattern %q is empty or longer than %d bytes", clipped(text), maxPatternLen)
+		return fmt.Errorf("pattern %q is empty or longer than %d bytes", truncated(text), maxPatternLen)
 	}
 	if strings.Count(text, "/") >= maxSegments {
-		return fmt.Errorf("pattern %q has more than %d segments", clipped(text), maxSegments)
+		return fmt.Errorf("pattern %q has more than %d segments", truncated(text), maxSegments)
 	}
 	for part := range strings.SplitSeq(text, "/") {
 		if _, err := parseSegment(part); err != nil {
@@ -78,14 +77,14 @@ func checkPattern(text string) error {
 	return nil
 }
 
-// mayMatch is false for most of the names that a pattern does not match, and
-// looks only at what stands before the first glob.
+// mayMatch is a cheap test, false for most names that a pattern does not match. It compares only
+// the text before the first glob.
 func mayMatch(pattern, name string) bool {
 	end := strings.IndexAny(pattern, "*{")
 	if end < 0 {
 		return pattern == name
 	}
-	literal := strings.TrimSuffix(pattern[:end], "/") // ** may be no segment at all
+	literal := strings.TrimSuffix(pattern[:end], "/") // ** may match no segment
 	return strings.HasPrefix(name, literal)
 }
 
@@ -94,11 +93,11 @@ func parseSegment(text string) (segment, error) {
 	case text == "":
 		return segment{}, errors.New("a segment is empty")
 	case text == "**":
-		return segment{any: true}, nil
+		return segment{doubleStar: true}, nil
 	case isLiteral(text):
 		return segment{literal: text}, nil
 	case text == "*":
-		return segment{one: true}, nil
+		return segment{star: true}, nil
 	case strings.Contains(text, "**"):
 		return segment{}, fmt.Errorf("** stands alone between slashes, not as in %q", text)
 	case !strings.ContainsAny(text, "*{}"):
@@ -141,18 +140,18 @@ func parsePieces(text string) ([]piece, error) {
 	return pieces, nil
 }
 
-// match compares a name, cut at its slashes, with the pattern. user and group
-// are what {user} and {group} stand for; an empty one matches nothing.
+// match compares a name, split at its slashes, with the pattern. user and group replace {user} and
+// {group}; an empty one matches nothing.
 //
-// Only the last ** is ever gone back to: what an earlier one matched can stay,
-// since the later one matches all that a longer match of the earlier could
-// have left to it. So the time is bounded by the product of the two lengths.
+// It backtracks only to the last **. An earlier ** need not match more, because the last one
+// matches everything that this would leave. So the time is bounded by the product of the two
+// lengths.
 func (p *Pattern) match(name []string, user, group string) bool {
 	at, backPattern, backName := 0, -1, 0
 	i := 0
 	for i < len(name) {
 		switch {
-		case at < len(p.segments) && p.segments[at].any:
+		case at < len(p.segments) && p.segments[at].doubleStar:
 			backPattern, backName = at, i
 			at++
 		case at < len(p.segments) && p.segments[at].matches(name[i], user, group):
@@ -165,7 +164,7 @@ func (p *Pattern) match(name []string, user, group string) bool {
 			return false
 		}
 	}
-	for at < len(p.segments) && p.segments[at].any {
+	for at < len(p.segments) && p.segments[at].doubleStar {
 		at++
 	}
 	return at == len(p.segments)
@@ -173,12 +172,12 @@ func (p *Pattern) match(name []string, user, group string) bool {
 
 func (s *segment) matches(text, user, group string) bool {
 	if s.pieces == nil {
-		return s.one || s.literal == text
+		return s.star || s.literal == text
 	}
 	return s.matchPieces(text, user, group)
 }
 
-// matchPieces goes through one segment in the same way as Pattern.match through a name.
+// matchPieces matches one segment in the same way as Pattern.match matches a name.
 func (s *segment) matchPieces(text, user, group string) bool {
 	at, backPiece, backText := 0, -1, 0
 	i := 0
@@ -217,8 +216,8 @@ func (p piece) value(user, group string) string {
 	}
 }
 
-// clipped keeps an error short.
-func clipped(text string) string {
+// truncated keeps an error short.
+func truncated(text string) string {
 	if len(text) > 64 {
 		return text[:64] + "…"
 	}

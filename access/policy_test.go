@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// theRules are those of the README's first example.
-var theRules = []Rule{
+// readmeRules are those of the README's first example.
+var readmeRules = []Rule{
 	{Allow: []string{"pull"}, Repositories: []string{"public/**"}, To: []string{"anyone"}, Line: 2},
 	{Allow: []string{"pull"}, To: []string{"users"}, Line: 5},
 	{Allow: []string{"pull", "push", "delete"}, Repositories: []string{"{user}/**"}, To: []string{"users"}, Line: 7},
 	{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"@developers", "alice"}, Line: 10},
-	{Allow: []string{"catalog"}, To: []string{"@registry-admins"}, From: []string{"10.0.0.0/8", "2001:db8::/32"}, Services: []string{"registry.example.com"}, Line: 13},
+	{Allow: []string{"catalog"}, To: []string{"@registry-admins"}, From: []string{"10.0.0.0/8", "2001:db8::/32"},
+		Services: []string{"registry.example.com"}, Line: 13},
 }
 
 func mustPolicy(t testing.TB, rules []Rule) *Policy {
@@ -28,85 +29,121 @@ func mustPolicy(t testing.TB, rules []Rule) *Policy {
 	return p
 }
 
-func who(name string, groups ...string) Who {
-	w := Who{Name: name, Service: "registry.example.com", Remote: netip.MustParseAddr("10.1.2.3")}
+func clientOf(name string, groups ...string) Client {
+	c := Client{Name: name, Service: "registry.example.com", Remote: netip.MustParseAddr("10.1.2.3")}
 	for i, g := range groups {
-		w.Groups = append(w.Groups, Group{Name: g, ID: 1000 + i})
+		c.Groups = append(c.Groups, Group{Name: g, ID: 1000 + i})
 	}
-	return w
+	return c
 }
 
 func TestRulesDecide(t *testing.T) {
-	far := who("root2", "registry-admins")
-	far.Remote = netip.MustParseAddr("192.0.2.1")
-	mapped := who("root2", "registry-admins")
+	outside := clientOf("root2", "registry-admins")
+	outside.Remote = netip.MustParseAddr("192.0.2.1")
+	mapped := clientOf("root2", "registry-admins")
 	mapped.Remote = netip.MustParseAddr("::ffff:10.1.2.3")
-	elsewhere := who("root2", "registry-admins")
+	elsewhere := clientOf("root2", "registry-admins")
 	elsewhere.Service = "other.example.com"
-	unknown := who("root2", "registry-admins")
+	unknown := clientOf("root2", "registry-admins")
 	unknown.Remote = netip.Addr{}
-	zoned := who("bob")
+	zoned := clientOf("bob")
 	zoned.Remote = netip.MustParseAddr("fe80::1%eth0")
-	system := Who{Name: "alice", Groups: []Group{{"docker", 999}}}
+	system := Client{Name: "alice", Groups: []Group{{"docker", 999}}}
 	tests := []struct {
 		name       string
 		rules      []Rule
-		who        Who
+		who        Client
 		asked, got string
 	}{
-		{"anyone pulls what is public", theRules, who(""), "repository:public/app:pull,push", "repository:public/app:pull"},
-		{"** is no segment too", theRules, who(""), "repository:public:pull", "repository:public:pull"},
-		{"a pattern matches whole names", theRules, who(""), "repository:publicity/app:pull", ""},
-		{"anyone gets nothing else", theRules, who(""), "repository:alice/app:pull registry:catalog:*", ""},
-		{"anyone includes those who are logged in", theRules[:1], who("bob"), "repository:public/app:pull", "repository:public/app:pull"},
-		{"every account pulls everything", theRules, who("bob"), "repository:x/y/z:pull,push", "repository:x/y/z:pull"},
-		{"one's own namespace", theRules, who("bob"), "repository:bob/app:pull,push,delete", "repository:bob/app:pull,push,delete"},
-		{"a star is spelled out and cut down", theRules, who("bob"), "repository:carol/app:*", "repository:carol/app:pull"},
-		{"the namespace of a group one is in", theRules, who("bob", "developers", "web"), "repository:web/app:push,pull", "repository:web/app:push,pull"},
-		{"not that of another group", theRules, who("bob", "developers"), "repository:web/app:push", ""},
-		{"not without being named", theRules, who("carol", "web"), "repository:web/app:push", ""},
-		{"named by account", theRules, who("alice", "web"), "repository:web/app:push", "repository:web/app:push"},
-		{"system groups are no namespaces", theRules, system, "repository:docker/app:push", ""},
-		{"unless min_gid says so", []Rule{{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"alice"}, MinGID: new(int)}}, system, "repository:docker/app:push", "repository:docker/app:push"},
-		{"the catalog, for an admin", theRules, who("root2", "registry-admins"), "registry:catalog:*", "registry:catalog:*"},
-		{"the catalog needs exactly *", theRules, who("root2", "registry-admins"), "registry:catalog:pull", ""},
-		{"the catalog has no class", theRules, who("root2", "registry-admins"), "registry(plugin):catalog:*", ""},
+		{"anyone pulls what is public", readmeRules, clientOf(""), "repository:public/app:pull,push",
+			"repository:public/app:pull"},
+		{"** matches no segment too", readmeRules, clientOf(""), "repository:public:pull", "repository:public:pull"},
+		{"a pattern matches whole names", readmeRules, clientOf(""), "repository:publicity/app:pull", ""},
+		{"anyone gets nothing else", readmeRules, clientOf(""), "repository:alice/app:pull registry:catalog:*", ""},
+		{"anyone includes logged-in accounts", readmeRules[:1], clientOf("bob"), "repository:public/app:pull",
+			"repository:public/app:pull"},
+		{"every account pulls everything", readmeRules, clientOf("bob"), "repository:x/y/z:pull,push",
+			"repository:x/y/z:pull"},
+		{"the account's own namespace", readmeRules, clientOf("bob"), "repository:bob/app:pull,push,delete",
+			"repository:bob/app:pull,push,delete"},
+		{"a star is expanded and reduced", readmeRules, clientOf("bob"), "repository:carol/app:*",
+			"repository:carol/app:pull"},
+		{"the namespace of a group of the account", readmeRules, clientOf("bob", "developers", "web"),
+			"repository:web/app:push,pull", "repository:web/app:push,pull"},
+		{"not that of another group", readmeRules, clientOf("bob", "developers"), "repository:web/app:push", ""},
+		{"not without being named", readmeRules, clientOf("carol", "web"), "repository:web/app:push", ""},
+		{"named by account", readmeRules, clientOf("alice", "web"), "repository:web/app:push",
+			"repository:web/app:push"},
+		{"system groups are no namespaces", readmeRules, system, "repository:docker/app:push", ""},
+		{"unless min_gid says so",
+			[]Rule{{Allow: []string{"push"}, Repositories: []string{"{group}/**"}, To: []string{"alice"},
+				MinGID: new(int)}}, system, "repository:docker/app:push", "repository:docker/app:push"},
+		{"the catalog, for an admin", readmeRules, clientOf("root2", "registry-admins"), "registry:catalog:*",
+			"registry:catalog:*"},
+		{"the catalog needs exactly *", readmeRules, clientOf("root2", "registry-admins"), "registry:catalog:pull", ""},
+		{"the catalog has no class", readmeRules, clientOf("root2", "registry-admins"), "registry(plugin):catalog:*",
+			""},
 		{"an account in capitals is another", []Rule{{Allow: []string{"pull"}, To: []string{"bob", "@web"}}},
-			who("Bob", "Web"), "repository:a:pull", ""},
+			clientOf("Bob", "Web"), "repository:a:pull", ""},
 		{"from an address with a zone",
 			[]Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{"fe80::/64"}}},
 			zoned, "repository:a:pull", "repository:a:pull"},
-		{"from an address within, written as IPv6", theRules, mapped, "registry:catalog:*", "registry:catalog:*"},
-		{"not from an address outside", theRules, far, "registry:catalog:*", ""},
-		{"not from an address nobody knows", theRules, unknown, "registry:catalog:*", ""},
-		{"not for another service", theRules, elsewhere, "registry:catalog:*", ""},
-		{"less is answered in the order asked", theRules, who("bob"), "repository:z:push,pull repository:bob/a:push,pull repository:a:pull", "repository:z:pull repository:bob/a:push,pull repository:a:pull"},
-		{"push brings pull", []Rule{{Allow: []string{"push"}, To: []string{"users"}}}, who("bob"), "repository:a:pull,push", "repository:a:pull,push"},
-		{"the union of two rules", []Rule{{Allow: []string{"pull"}, To: []string{"bob"}}, {Allow: []string{"delete"}, To: []string{"users"}}}, who("bob"), "repository:a:delete,pull,push", "repository:a:delete,pull"},
-		{"no rules grant nothing", []Rule{}, who("bob"), "repository:a:pull registry:catalog:*", ""},
-		{"another type is not a repository", []Rule{{Allow: []string{"*"}, To: []string{"users"}}}, who("bob"), "artifact:a:pull registry:other:*", ""},
-		{"a class makes no difference, since registries do not look at it", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a"}, To: []string{"users"}}}, who("bob"), "repository(plugin):a:pull repository(plugin):b:pull", "repository(plugin):a:pull"},
-		{"unless a rule says so", []Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact"}, To: []string{"users"}}}, who("bob"), "artifact:a:look repository:a:pull", "artifact:a:look"},
-		{"a name that is no path gets no namespace", theRules[2:3], who("Bob"), "repository:Bob/app:push repository:bob/app:push", ""},
-		{"a name with a glob in it gets no namespace", theRules[2:3], who("*"), "repository:x/app:push", ""},
-		{"an account called like a group with its @ is not in it", theRules[4:], who("@registry-admins"), "registry:catalog:*", ""},
-		{"an account called anyone is nobody else", []Rule{{Allow: []string{"pull"}, To: []string{"anyone"}}}, who("anyone"), "repository:a:pull", "repository:a:pull"},
-		{"a star within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}}, who(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull", "repository:team/app-1:pull"},
-		{"a star is one segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"*/app"}, To: []string{"anyone"}}}, who(""), "repository:a/app:pull repository:a/b/app:pull repository:app:pull", "repository:a/app:pull"},
-		{"** in the middle", []Rule{{Allow: []string{"pull"}, Repositories: []string{"a/**/z"}, To: []string{"anyone"}}}, who(""), "repository:a/z:pull repository:a/b/c/z:pull repository:a/z/b:pull", "repository:a/z:pull repository:a/b/c/z:pull"},
-		{"a way out of one's namespace, and the rest of the request", theRules[2:3], who("bob"),
+		{"from an address within, written as IPv6", readmeRules, mapped, "registry:catalog:*", "registry:catalog:*"},
+		{"not from an address outside", readmeRules, outside, "registry:catalog:*", ""},
+		{"not from an unknown address", readmeRules, unknown, "registry:catalog:*", ""},
+		{"not for another service", readmeRules, elsewhere, "registry:catalog:*", ""},
+		{"the order of the request stays", readmeRules, clientOf("bob"),
+			"repository:z:push,pull repository:bob/a:push,pull repository:a:pull",
+			"repository:z:pull repository:bob/a:push,pull repository:a:pull"},
+		{"push includes pull", []Rule{{Allow: []string{"push"}, To: []string{"users"}}}, clientOf("bob"),
+			"repository:a:pull,push", "repository:a:pull,push"},
+		{"the union of two rules", []Rule{{Allow: []string{"pull"}, To: []string{"bob"}},
+			{Allow: []string{"delete"}, To: []string{"users"}}}, clientOf("bob"), "repository:a:delete,pull,push",
+			"repository:a:delete,pull"},
+		{"no rules grant nothing", []Rule{}, clientOf("bob"), "repository:a:pull registry:catalog:*", ""},
+		{"another type is not a repository", []Rule{{Allow: []string{"*"}, To: []string{"users"}}}, clientOf("bob"),
+			"artifact:a:pull registry:other:*", ""},
+		{"a class makes no difference, because registries ignore it",
+			[]Rule{{Allow: []string{"pull"}, Repositories: []string{"a"}, To: []string{"users"}}}, clientOf("bob"),
+			"repository(plugin):a:pull repository(plugin):b:pull", "repository(plugin):a:pull"},
+		{"unless a rule says so",
+			[]Rule{{Allow: []string{"pull", "look"}, Types: []string{"artifact"}, To: []string{"users"}}},
+			clientOf("bob"), "artifact:a:look repository:a:pull", "artifact:a:look"},
+		{"a name that cannot be a path component gets no namespace", readmeRules[2:3], clientOf("Bob"),
+			"repository:Bob/app:push repository:bob/app:push", ""},
+		{"a name with a glob in it gets no namespace", readmeRules[2:3], clientOf("*"), "repository:x/app:push", ""},
+		{"an account with the name of a group and its @ is not in it", readmeRules[4:], clientOf("@registry-admins"),
+			"registry:catalog:*", ""},
+		{"an account named anyone has only the rules for anyone",
+			[]Rule{{Allow: []string{"pull"}, To: []string{"anyone"}}}, clientOf("anyone"), "repository:a:pull",
+			"repository:a:pull"},
+		{"a star within a segment",
+			[]Rule{{Allow: []string{"pull"}, Repositories: []string{"team/app-*"}, To: []string{"anyone"}}},
+			clientOf(""), "repository:team/app-1:pull repository:team/app:pull repository:team/app-1/x:pull",
+			"repository:team/app-1:pull"},
+		{"a star is one segment",
+			[]Rule{{Allow: []string{"pull"}, Repositories: []string{"*/app"}, To: []string{"anyone"}}}, clientOf(""),
+			"repository:a/app:pull repository:a/b/app:pull repository:app:pull", "repository:a/app:pull"},
+		{"** in the middle",
+			[]Rule{{Allow: []string{"pull"}, Repositories: []string{"a/**/z"}, To: []string{"anyone"}}}, clientOf(""),
+			"repository:a/z:pull repository:a/b/c/z:pull repository:a/z/b:pull",
+			"repository:a/z:pull repository:a/b/c/z:pull"},
+		{"a path out of the namespace, and the rest of the request", readmeRules[2:3], clientOf("bob"),
 			"repository:bob/../carol/app:push repository:bob/app:push", "repository:bob/app:push"},
-		{"a name with an empty part", theRules[2:3], who("bob"),
+		{"a name with an empty part", readmeRules[2:3], clientOf("bob"),
 			"repository:bob//app:push repository:bob/:push repository:/bob:push repository:/:push", ""},
-		{"a name with a part that is a dot", theRules[2:3], who("bob"),
+		{"a name with a part that is a dot", readmeRules[2:3], clientOf("bob"),
 			"repository:bob/./app:push repository:bob/.:push repository:bob/..:push", ""},
 		{"such names, of every type and class",
 			[]Rule{{Allow: []string{"pull", "look"}, Types: []string{"repository", "artifact"}, To: []string{"users"}}},
-			who("bob"), "artifact:..:look repository(plugin):a/../b:pull repository:.:pull artifact:a/b:look", "artifact:a/b:look"},
-		{"dots that are part of a name, and a host with a port", theRules[1:2], who("bob"),
+			clientOf("bob"), "artifact:..:look repository(plugin):a/../b:pull repository:.:pull artifact:a/b:look",
+			"artifact:a/b:look"},
+		{"dots that are part of a name, and a host with a port", readmeRules[1:2], clientOf("bob"),
 			"repository:a.b/..c/d..:pull repository:localhost:5000/a:pull repository:[::1]:5000/a:pull",
 			"repository:a.b/..c/d..:pull repository:localhost:5000/a:pull repository:[::1]:5000/a:pull"},
-		{"{user} within a segment", []Rule{{Allow: []string{"pull"}, Repositories: []string{"home-{user}/**"}, To: []string{"users"}}}, who("bob"), "repository:home-bob/a:pull repository:home-bobby/a:pull", "repository:home-bob/a:pull"},
+		{"{user} within a segment",
+			[]Rule{{Allow: []string{"pull"}, Repositories: []string{"home-{user}/**"}, To: []string{"users"}}},
+			clientOf("bob"), "repository:home-bob/a:pull repository:home-bobby/a:pull", "repository:home-bob/a:pull"},
 	}
 	for _, tt := range tests {
 		for _, indexed := range []bool{false, true} {
@@ -141,21 +178,28 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 	}{
 		{"no action", with(func(r *Rule) { r.Allow = nil }), "allow: nothing is in it"},
 		{"an unknown action", with(func(r *Rule) { r.Allow = []string{"pul"} }), `allow: unknown action "pul"`},
-		{"nobody named", with(func(r *Rule) { r.To = nil }), "to: nothing is in it"},
+		{"no principal", with(func(r *Rule) { r.To = nil }), "to: nothing is in it"},
 		{"an empty name", with(func(r *Rule) { r.To = []string{""} }), "to: an entry is empty"},
 		{"a group without a name", with(func(r *Rule) { r.To = []string{"@"} }), `to: "@" is neither`},
 		{"a star for a name", with(func(r *Rule) { r.To = []string{"*"} }), `to: "*" is neither`},
 		{"an empty segment", with(func(r *Rule) { r.Repositories = []string{"a//b"} }), "a segment is empty"},
 		{"a slash at the end", with(func(r *Rule) { r.Repositories = []string{"a/"} }), "a segment is empty"},
-		{"** glued to text", with(func(r *Rule) { r.Repositories = []string{"a**"} }), "** stands alone"},
-		{"an unknown placeholder", with(func(r *Rule) { r.Repositories = []string{"{usr}/**"} }), "neither {user} nor {group}"},
-		{"a regular expression", with(func(r *Rule) { r.Repositories = []string{"a(b|c)"} }), "character that no repository name holds"},
-		{"an address that is none", with(func(r *Rule) { r.From = []string{"10.0.0.300"} }), "neither an address nor a prefix"},
-		{"a prefix with host bits", with(func(r *Rule) { r.From = []string{"10.0.0.1/8"} }), "bits beyond the prefix: 10.0.0.0/8 or 10.0.0.1"},
-		{"the catalog of some repositories", with(func(r *Rule) { r.Allow, r.Repositories = []string{"catalog"}, []string{"a"} }), "lists all repositories"},
-		{"{group} for everybody", with(func(r *Rule) { r.Repositories = []string{"{group}/**"} }), "cannot be for anyone or users"},
-		{"a type that is none", with(func(r *Rule) { r.Types = []string{"Repo"} }), "no resource type"},
-		{"a type with a class", with(func(r *Rule) { r.Types = []string{"repository(plugin)"} }), "registries do not look at"},
+		{"** joined to text", with(func(r *Rule) { r.Repositories = []string{"a**"} }), "** stands alone"},
+		{"an unknown placeholder", with(func(r *Rule) { r.Repositories = []string{"{usr}/**"} }),
+			"neither {user} nor {group}"},
+		{"a regular expression", with(func(r *Rule) { r.Repositories = []string{"a(b|c)"} }),
+			"character that no repository name holds"},
+		{"an invalid address", with(func(r *Rule) { r.From = []string{"10.0.0.300"} }),
+			"neither an address nor a prefix"},
+		{"a prefix with host bits", with(func(r *Rule) { r.From = []string{"10.0.0.1/8"} }),
+			"bits beyond the prefix: 10.0.0.0/8 or 10.0.0.1"},
+		{"the catalog of some repositories",
+			with(func(r *Rule) { r.Allow, r.Repositories = []string{"catalog"}, []string{"a"} }),
+			"lists all repositories"},
+		{"{group} for all users", with(func(r *Rule) { r.Repositories = []string{"{group}/**"} }),
+			"cannot be for anyone or users"},
+		{"an invalid type", with(func(r *Rule) { r.Types = []string{"Repo"} }), "not a resource type"},
+		{"a type with a class", with(func(r *Rule) { r.Types = []string{"repository(plugin)"} }), "registries ignore"},
 		{"a negative id", with(func(r *Rule) { r.MinGID = &negative }), "min_gid: -1"},
 	}
 	for _, tt := range tests {
@@ -169,22 +213,24 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 }
 
 func TestExplainNamesTheRuleOrTheNearestMiss(t *testing.T) {
-	p := mustPolicy(t, theRules)
+	p := mustPolicy(t, readmeRules)
 	const noPath = `refused 0 nothing is granted on a name with a part that is empty, "." or ".."`
 	tests := []struct {
 		name   string
 		policy *Policy
-		who    Who
+		who    Client
 		ask    string
 		want   []string // "granted LINE" or "refused LINE reason"
 	}{
-		{"a way out of one's namespace", p, who("bob"), "repository:bob/../carol:push,pull", []string{noPath}},
-		{"the same without rules", nil, who("bob"), "repository:bob//carol:push,pull", []string{noPath}},
-		{"without rules", nil, who("bob"), "repository:carol:pull", []string{"granted 0"}},
-		{"granted by two rules", p, who("bob"), "repository:bob/app:pull,push", []string{"granted 5", "granted 7"}},
-		{"the wrong repository", p, who("bob"), "repository:carol/app:push", []string{"refused 5 it allows pull"}},
-		{"not in the group", p, who("bob"), "registry:catalog:*", []string{"refused 13 it is for @registry-admins"}},
-		{"nothing asked", p, who("bob"), "artifact:x:*",
+		{"a way out of one's namespace", p, clientOf("bob"), "repository:bob/../carol:push,pull", []string{noPath}},
+		{"the same without rules", nil, clientOf("bob"), "repository:bob//carol:push,pull", []string{noPath}},
+		{"without rules", nil, clientOf("bob"), "repository:carol:pull", []string{"granted 0"}},
+		{"granted by two rules", p, clientOf("bob"), "repository:bob/app:pull,push",
+			[]string{"granted 5", "granted 7"}},
+		{"the wrong repository", p, clientOf("bob"), "repository:carol/app:push", []string{"refused 5 it allows pull"}},
+		{"not in the group", p, clientOf("bob"), "registry:catalog:*",
+			[]string{"refused 13 it is for @registry-admins"}},
+		{"nothing asked", p, clientOf("bob"), "artifact:x:*",
 			[]string{"refused 0 nothing is asked for, or only what * cannot stand for on this type"}},
 	}
 	for _, tt := range tests {
@@ -211,7 +257,7 @@ func TestExplainNamesTheRuleOrTheNearestMiss(t *testing.T) {
 // The oracle decides as the documentation reads, slowly: every rule, every
 // pattern, every way in which a pattern could be laid over a name.
 
-func oracleGrant(rules []Rule, w Who, s Scope, action string) bool {
+func oracleGrant(rules []Rule, w Client, s Scope, action string) bool {
 	if !oraclePath(s.Name) {
 		return false
 	}
@@ -219,17 +265,19 @@ func oracleGrant(rules []Rule, w Who, s Scope, action string) bool {
 		if !oracleFor(r, w) || len(r.Services) > 0 && !slices.Contains(r.Services, w.Service) {
 			return false
 		}
-		if !slices.Contains(r.Allow, action) && !slices.Contains(r.Allow, "*") && !(action == "pull" && slices.Contains(r.Allow, "push")) {
+		if !slices.Contains(r.Allow, action) && !slices.Contains(r.Allow, "*") &&
+			!(action == "pull" && slices.Contains(r.Allow, "push")) {
 			return false
 		}
-		return len(r.Repositories) == 0 || slices.ContainsFunc(r.Repositories, func(p string) bool { return oracleOn(p, w, s.Name) })
+		return len(r.Repositories) == 0 || slices.ContainsFunc(r.Repositories,
+			func(p string) bool { return oracleOn(p, w, s.Name) })
 	})
 }
 
-// oraclePath: what the name of a file would not change, a repository's may not.
+// oraclePath reports whether cleaning a path leaves the name as it is.
 func oraclePath(name string) bool { return name != "" && path.Clean("/"+name) == "/"+name }
 
-func oracleFor(r Rule, w Who) bool {
+func oracleFor(r Rule, w Client) bool {
 	for _, to := range r.To {
 		inGroup := slices.ContainsFunc(w.Groups, func(g Group) bool { return to == "@"+g.Name })
 		if to == "anyone" || w.Name != "" && (to == "users" || to == w.Name || inGroup) {
@@ -239,11 +287,14 @@ func oracleFor(r Rule, w Who) bool {
 	return false
 }
 
-func oracleOn(pattern string, w Who, name string) bool {
+func oracleOn(pattern string, w Client, name string) bool {
 	if !strings.Contains(pattern, "{group}") {
 		return oracleMatch(pattern, w.Name, "", name)
 	}
-	return slices.ContainsFunc(w.Groups, func(g Group) bool { return g.ID >= 1000 && oracleMatch(pattern, w.Name, g.Name, name) })
+	return slices.ContainsFunc(w.Groups, func(g Group) bool {
+		return g.ID >= 1000 &&
+			oracleMatch(pattern, w.Name, g.Name, name)
+	})
 }
 
 func oracleMatch(pattern, user, group, name string) bool {
@@ -276,7 +327,7 @@ func oracleMatch(pattern, user, group, name string) bool {
 	return !moreName
 }
 
-// oracleEmpty: nothing of the name is left.
+// oracleEmpty reports whether a pattern matches an empty rest.
 func oracleEmpty(pattern string) bool {
 	return strings.Trim(strings.ReplaceAll(pattern, "**", ""), "/") == ""
 }
@@ -292,7 +343,8 @@ func oracleSegment(pattern, user, group, text string) bool {
 	case pattern == "":
 		return text == ""
 	case pattern[0] == '*':
-		return oracleSegment(pattern[1:], user, group, text) || text != "" && oracleSegment(pattern, user, group, text[1:])
+		return oracleSegment(pattern[1:], user, group, text) || text != "" &&
+			oracleSegment(pattern, user, group, text[1:])
 	}
 	return text != "" && text[0] == pattern[0] && oracleSegment(pattern[1:], user, group, text[1:])
 }
@@ -313,23 +365,26 @@ func TestDecisionsAreThoseOfASlowObviousOracle(t *testing.T) {
 		}), "/")
 	}
 	pattern := func() string {
-		return strings.Join(some(1+r.IntN(4), func() string { return pick("a", "b", "ab", "*", "**", "a*", "*b", "{user}", "{user}*", "a*b*") }), "/")
+		return strings.Join(some(1+r.IntN(4),
+			func() string { return pick("a", "b", "ab", "*", "**", "a*", "*b", "{user}", "{user}*", "a*b*") }), "/")
 	}
 	granted := 0
 	for range 20000 {
 		rules := make([]Rule, r.IntN(4))
 		for i := range rules {
-			rules[i] = Rule{Allow: []string{pick("pull", "push", "delete", "*")}, To: []string{pick("anyone", "users", "alice", "@web", "@db")}, Repositories: some(r.IntN(3), pattern)}
-			if len(rules[i].Repositories) > 0 && rules[i].To[0] != "anyone" && rules[i].To[0] != "users" && r.IntN(3) == 0 {
+			rules[i] = Rule{Allow: []string{pick("pull", "push", "delete", "*")},
+				To: []string{pick("anyone", "users", "alice", "@web", "@db")}, Repositories: some(r.IntN(3), pattern)}
+			if len(rules[i].Repositories) > 0 && rules[i].To[0] != "anyone" && rules[i].To[0] != "users" &&
+				r.IntN(3) == 0 {
 				rules[i].Repositories[0] = pick("{group}/**", "*/{group}", "x{group}/*")
 			}
 		}
-		w := Who{Name: pick("", "alice", "b", "Alice")}
+		w := Client{Name: pick("", "alice", "b", "Alice")}
 		if w.Name != "" {
 			w.Groups = []Group{{pick("web", "a"), 999 + r.IntN(2)}, {"ab", 2000}}[:r.IntN(3)]
 		}
 		if w.Name == "Alice" {
-			w.Name = "alice" // the oracle knows no names that are not paths
+			w.Name = "alice" // the oracle supports only names that are path components
 		}
 		s := Scope{Type: "repository", Name: name(), Actions: []string{"push", "pull", "delete"}}
 		var want []string
@@ -361,11 +416,11 @@ func TestDecisionsAreThoseOfASlowObviousOracle(t *testing.T) {
 	}
 }
 
-// A pattern that parses prints back to itself, and matches a name exactly when
-// the oracle says so.
+// A pattern that parses prints as itself, and matches exactly the names that the oracle matches.
 func FuzzPattern(f *testing.F) {
 	seeds := []struct{ pattern, name string }{
-		{"public/**", "public/a/b"}, {"{user}/**", "alice/x"}, {"*/{group}-x/**", "a/web-x"}, {"a*b*c", "abbc"}, {"**/a/**/b", "a/a/b/b"}, {"a**", "a"}, {"", ""},
+		{"public/**", "public/a/b"}, {"{user}/**", "alice/x"}, {"*/{group}-x/**", "a/web-x"}, {"a*b*c", "abbc"},
+		{"**/a/**/b", "a/a/b/b"}, {"a**", "a"}, {"", ""},
 	}
 	if len(seeds) == 0 {
 		f.Fatal("no seeds")
@@ -381,17 +436,19 @@ func FuzzPattern(f *testing.F) {
 		if p.String() != text {
 			t.Fatalf("%q prints as %q", text, p)
 		}
-		if name == "" || strings.ContainsFunc(name, notInName) || len(name) > 40 || len(text) > 40 || strings.Contains("/"+name+"/", "//") {
-			return // no scope has such a name, or the oracle would take for ever
+		if name == "" || strings.ContainsFunc(name, notInName) || len(name) > 40 || len(text) > 40 ||
+			strings.Contains("/"+name+"/", "//") {
+			return // no scope has such a name, or the oracle would take too long
 		}
-		if got, want := p.match(strings.Split(name, "/"), "alice", "web"), oracleMatch(text, "alice", "web", name); got != want {
+		if got, want := p.match(strings.Split(name, "/"), "alice", "web"),
+			oracleMatch(text, "alice", "web", name); got != want {
 			t.Fatalf("%q on %q: %v, want %v", text, name, got, want)
 		}
 	})
 }
 
-// What a decision costs among ten thousand rules, in the shapes that are worst
-// for the index: all for everybody, all below one folder, all with a glob in front.
+// The cost of a decision among ten thousand rules, in the worst shapes for the index: all for
+// everybody, all below one folder, all with a glob in front.
 func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
 	shapes := map[string]func(i int) Rule{
 		"a group's folder": func(i int) Rule {
@@ -400,7 +457,10 @@ func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
 		"an account's": func(i int) Rule {
 			return Rule{Repositories: []string{fmt.Sprintf("{user}/t%d/**", i)}, To: []string{"users"}}
 		},
-		"any folder": func(i int) Rule { return Rule{Repositories: []string{fmt.Sprintf("**/t%d", i)}, To: []string{"users"}} },
+		"any folder": func(i int) Rule {
+			return Rule{Repositories: []string{fmt.Sprintf("**/t%d", i)},
+				To: []string{"users"}}
+		},
 		"part of a name": func(i int) Rule {
 			return Rule{Repositories: []string{fmt.Sprintf("team%d-*/**", i)}, To: []string{"users"}}
 		},
@@ -429,7 +489,7 @@ func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
 				if indexed {
 					p.Index()
 				}
-				w := who("alice", "team1", "team2", "team9999", "staff")
+				w := clientOf("alice", "team1", "team2", "team9999", "staff")
 				asked := []Scope{{Type: "repository", Name: "teams/none/app", Actions: []string{"pull", "push"}}}
 				for b.Loop() {
 					p.Grant(w, asked)

@@ -9,43 +9,43 @@ import (
 	"unicode"
 )
 
-// Rule is one entry of the access section as it was written. Rules only allow:
-// what a request gets is the union of all that match, so their order never matters.
+// Rule is one entry of the access section as written. Rules only allow, and a request gets the
+// union of those that match. Their order does not matter.
 type Rule struct {
-	Allow        []string // pull, push (brings pull with it), delete, * (these three), catalog
+	Allow        []string // pull, push (includes pull), delete, * (these three), catalog
 	Types        []string // resource types without a class; empty = repository
 	Repositories []string // patterns; empty = all
 	To           []string // anyone, users, @group, account; never empty
-	From         []string // addresses and prefixes; empty = from everywhere
+	From         []string // addresses and prefixes; empty = all
 	Services     []string // audiences; empty = all
-	MinGID       *int     // the least id of a group that {group} stands for; nil = defaultMinGID
-	Line         int      // where it stands
+	MinGID       *int     // the smallest group id that {group} stands for; nil = defaultMinGID
+	Line         int      // in the configuration file
 }
 
-// defaultMinGID keeps system groups from becoming namespaces: GID_MIN of
-// Debian's /etc/login.defs.
+// defaultMinGID keeps system groups from becoming namespaces. It is GID_MIN in /etc/login.defs of
+// Debian.
 const defaultMinGID = 1000
 
 const maxEntries = 1000 // in each list of a rule
 
-// RuleError is what is wrong with one field of one rule.
+// RuleError is an error in one field of one rule.
 type RuleError struct {
-	Rule  int    // which one, from 0
+	Rule  int    // its index, from 0
 	Field string // allow, repositories, …
 	Err   error
-	Hint  string // what to do about it; "" when the cause says it
+	Hint  string // what to do; "" if the cause says it
 }
 
 func (e *RuleError) Error() string { return e.Field + ": " + e.Err.Error() }
 
-// The words in "to" that are no names.
+// The keywords in "to".
 const (
 	anyone = "anyone"
 	users  = "users"
 )
 
-// rule is a Rule made ready for decisions.
-type rule struct {
+// compiledRule is a Rule prepared for decisions.
+type compiledRule struct {
 	actions  []string
 	catalog  bool
 	types    []string
@@ -60,28 +60,30 @@ var repositoryType = []string{"repository"}
 
 const catalogAction = "catalog"
 
-// check says everything that is wrong with a rule. It builds nothing: the CGI
-// door checks ten thousand rules to use one.
+// check returns all errors of a rule. It builds nothing: the CGI front end checks ten thousand
+// rules to use one.
 func (s *Rule) check(index int) []*RuleError {
 	var errs []*RuleError
-	note := func(field, hint string, err error) {
+	add := func(field, hint string, err error) {
 		if err != nil {
 			errs = append(errs, &RuleError{Rule: index, Field: field, Err: err, Hint: hint})
 		}
 	}
-	note("allow", "it is a list of pull, push, delete, catalog", s.checkActions())
-	note("types", "", s.checkTypes())
-	note("repositories", "", s.checkPatterns())
-	note("to", "it is a list of anyone, users, \"@group\" and account names", s.checkPrincipals())
-	note("from", "write addresses such as 192.0.2.7, or prefixes such as 10.0.0.0/8 and \"2001:db8::/32\"", s.checkPrefixes())
-	note("services", "", checkList(s.Services, false))
+	add("allow", "it is a list of pull, push, delete, catalog", s.checkActions())
+	add("types", "", s.checkTypes())
+	add("repositories", "", s.checkPatterns())
+	add("to", "it is a list of anyone, users, \"@group\" and account names", s.checkPrincipals())
+	add("from", "write addresses such as 192.0.2.7, or prefixes such as 10.0.0.0/8 and \"2001:db8::/32\"",
+		s.checkPrefixes())
+	add("services", "", checkList(s.Services, false))
 	if s.MinGID != nil && *s.MinGID < 0 {
-		note("min_gid", "", fmt.Errorf("%d is no group id", *s.MinGID))
+		add("min_gid", "", fmt.Errorf("%d is not a group id", *s.MinGID))
 	}
-	if s.namesGroup() && (slices.Contains(s.To, anyone) || slices.Contains(s.To, users)) {
-		// On Debian everybody is in a group of their own, and a namespace for
-		// each group of each account is more than anybody means.
-		note("to", "name the groups or accounts whose members get a namespace", errors.New("a rule with {group} cannot be for anyone or users"))
+	if s.uses("{group}") && (slices.Contains(s.To, anyone) || slices.Contains(s.To, users)) {
+		// On Debian every account has a group of its own, so this would be a namespace for every
+		// group of every account.
+		add("to", "name the groups or accounts whose members get a namespace",
+			errors.New("a rule with {group} cannot be for anyone or users"))
 	}
 	return errs
 }
@@ -93,7 +95,7 @@ func (s *Rule) checkActions() error {
 	for _, a := range s.Allow {
 		known := a == catalogAction || a == "*" || slices.Contains(repositoryActions[:], a)
 		if !known && (len(s.Types) == 0 || strings.ContainsFunc(a, notLower)) { // other types have actions of their own
-			return fmt.Errorf("unknown action %q", clipped(a))
+			return fmt.Errorf("unknown action %q", truncated(a))
 		}
 	}
 	if len(s.Repositories) > 0 && !slices.ContainsFunc(s.Allow, func(a string) bool { return a != catalogAction }) {
@@ -105,12 +107,13 @@ func (s *Rule) checkActions() error {
 func (s *Rule) checkTypes() error {
 	for _, t := range s.Types {
 		if strings.Contains(t, "(") {
-			// distribution, registry/auth/token/accesscontroller.go: access is
-			// looked up by type and name alone.
-			return fmt.Errorf("%q has a class, which registries do not look at: what is granted on it opens the repository of that name", clipped(t))
+			// Registries look access up by type and name (distribution,
+			// registry/auth/token/accesscontroller.go).
+			return fmt.Errorf("%q has a class, which registries ignore: it would open the repository of that name",
+				truncated(t))
 		}
 		if !isWord(t) || t == "registry" {
-			return fmt.Errorf("%q is no resource type", clipped(t))
+			return fmt.Errorf("%q is not a resource type", truncated(t))
 		}
 	}
 	return checkList(s.Types, false)
@@ -129,16 +132,17 @@ func (s *Rule) checkPrincipals() error {
 	if err := checkList(s.To, true); err != nil {
 		return err
 	}
-	for _, who := range s.To {
-		if who == "@" || strings.ContainsFunc(who, notInPrincipal) {
-			return fmt.Errorf("%q is neither a group nor an account", clipped(who))
+	for _, name := range s.To {
+		if name == "@" || strings.ContainsFunc(name, notInPrincipal) {
+			return fmt.Errorf("%q is neither a group nor an account", truncated(name))
 		}
 	}
 	return nil
 }
 
-// notInPrincipal leaves out what no account's or group's name holds, globs
-// among them: somebody who writes * means users or anyone.
+// notInPrincipal reports the characters that no account or group name contains. Globs are among
+// them:
+// * is written for users or anyone.
 func notInPrincipal(r rune) bool {
 	if !notLower(r) || isDigit(r) {
 		return false
@@ -155,7 +159,8 @@ func (s *Rule) checkPrefixes() error {
 	return checkList(s.From, false)
 }
 
-// ParsePrefix reads an address or a prefix. It refuses 10.0.0.1/8: it is not clear whether the host or the network was meant.
+// ParsePrefix parses an address or a prefix. It refuses 10.0.0.1/8, which may mean the host or the
+// network.
 func ParsePrefix(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		addr = addr.Unmap()
@@ -163,7 +168,7 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", clipped(text))
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", truncated(text))
 	}
 	if p != p.Masked() {
 		return netip.Prefix{}, fmt.Errorf("%q has bits beyond the prefix: %s or %s", text, p.Masked(), p.Addr())
@@ -171,14 +176,14 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// namesGroup reports whether {group} is in a pattern.
-func (s *Rule) namesGroup() bool {
-	return slices.ContainsFunc(s.Repositories, func(text string) bool { return strings.Contains(text, "{group}") })
+// uses reports whether a pattern contains a placeholder.
+func (s *Rule) uses(placeholder string) bool {
+	return slices.ContainsFunc(s.Repositories, func(text string) bool { return strings.Contains(text, placeholder) })
 }
 
-// compile makes a rule ready that check has found nothing wrong with.
-func (s *Rule) compile() rule {
-	r := rule{source: s, types: s.Types, services: s.Services, minGID: defaultMinGID}
+// compile prepares a rule that check has accepted.
+func (s *Rule) compile() compiledRule {
+	r := compiledRule{source: s, types: s.Types, services: s.Services, minGID: defaultMinGID}
 	if len(r.types) == 0 {
 		r.types = repositoryType
 	}
@@ -192,7 +197,7 @@ func (s *Rule) compile() rule {
 		case "*":
 			r.actions = appendNew(r.actions, repositoryActions[:])
 		case "push":
-			// A registry asks for both when something is pushed (distribution, registry/handlers/app.go).
+			// A registry demands both for a push (distribution, registry/handlers/app.go).
 			r.actions = appendNew(r.actions, []string{"pull", "push"})
 		default:
 			r.actions = appendNew(r.actions, []string{a})

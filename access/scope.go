@@ -1,6 +1,9 @@
-// Package access holds the vocabulary of access: scopes, what may stand in
-// them, and what of a request is granted. It is pure: no clock, no file, no
-// network.
+// Package access parses the scopes of a request and decides which part of them an account is
+// granted.
+//
+// A [Policy] is made of [Rule] values, which only allow. A request gets the union of all rules that
+// match the [Client], its address, the service and the resource. The package is pure: it uses no
+// clock, no file and no network.
 package access
 
 import (
@@ -10,22 +13,21 @@ import (
 	"strings"
 )
 
-// The bounds of one request's scopes. The granted scopes travel inside the
-// token, in a header of every later request, and web servers stop reading a
-// header line at 8 KiB.
+// The bounds of the scopes of one request. The token carries the granted ones in a header, and web
+// servers read at most 8 KiB of a header line.
 const (
 	maxScopes     = 100 // different resources; a push with many mounts asks for a dozen
-	maxScopeLen   = 512 // bytes; a repository name is at most 255, a host and the actions come on top
+	maxScopeLen   = 512 // bytes; a repository name has at most 255, host and actions are added
 	maxActionsLen = 128 // bytes of the action list
-	maxActions    = 16  // on one resource, all its scopes taken together; there are four
+	maxActions    = 16  // on one resource in all its scopes; four exist
 )
 
 // ErrScope marks every error that ParseScopes returns.
 var ErrScope = errors.New("invalid scope")
 
-// Scope is one resource and the actions asked for or granted on it. Its JSON
-// form is one entry of a registry token's "access" claim (distribution,
-// registry/auth/token/types.go, ResourceActions).
+// Scope is one resource with the actions requested or granted on it. Its JSON form is one entry of
+// the "access" claim of a registry token (distribution, registry/auth/token/types.go,
+// ResourceActions).
 type Scope struct {
 	Type    string   `json:"type"`
 	Class   string   `json:"class,omitempty"`
@@ -45,8 +47,7 @@ func (s Scope) resource() string {
 	return s.Type + "(" + s.Class + "):" + s.Name
 }
 
-// Format prints scopes the way they are sent in one parameter: with a space
-// between them (RFC 6749 §3.3).
+// Format joins scopes with spaces, as one parameter holds them (RFC 6749 §3.3).
 func Format(scopes []Scope) string {
 	texts := make([]string, len(scopes))
 	for i, s := range scopes {
@@ -55,11 +56,10 @@ func Format(scopes []Scope) string {
 	return strings.Join(texts, " ")
 }
 
-// ParseScopes reads the scope parameters of one request. Clients repeat the
-// parameter, join several scopes with spaces, do both at once, send empty
-// values and ask for the same resource twice; the result has each resource
-// once, in the order in which they were first named. Every error is an
-// ErrScope and fit to be shown to the client.
+// ParseScopes parses the scope parameters of one request. Clients repeat the parameter, join scopes
+// with spaces, send empty values and name the same resource twice. The result has each resource
+// once, in the order of the first mention. Every error is an ErrScope and may be shown to the
+// client.
 func ParseScopes(params []string) ([]Scope, error) {
 	var scopes []Scope
 	seen := make(map[string]int)
@@ -86,8 +86,8 @@ func ParseScopes(params []string) ([]Scope, error) {
 	return scopes, nil
 }
 
-// parseScope reads one scope. A name may hold colons ("host:5000/app"), so
-// the type ends at the first colon and the actions begin after the last.
+// parseScope parses one scope. A name may contain colons ("host:5000/app"), so the type ends at the
+// first colon and the actions start after the last.
 func parseScope(text string) (Scope, error) {
 	if len(text) > maxScopeLen {
 		return Scope{}, fmt.Errorf("%w: %q… is longer than %d bytes", ErrScope, text[:32], maxScopeLen)
@@ -102,7 +102,11 @@ func parseScope(text string) (Scope, error) {
 	}
 	name := text[first+1 : last]
 	if name == "" || strings.ContainsFunc(name, notInName) {
-		return Scope{}, fmt.Errorf("%w %q: the name is empty or holds a character that no name may hold", ErrScope, text)
+		return Scope{}, fmt.Errorf(
+			"%w %q: the name is empty or holds a character that no name may hold",
+			ErrScope,
+			text,
+		)
 	}
 	actions, ok := splitActions(text[last+1:])
 	if !ok {
@@ -111,8 +115,7 @@ func parseScope(text string) (Scope, error) {
 	return Scope{Type: kind, Class: class, Name: name, Actions: actions}, nil
 }
 
-// splitClass takes "repository(plugin)" apart (distribution,
-// docs/spec/auth/scope.md, resourcetype).
+// splitClass splits "repository(plugin)" (distribution, docs/spec/auth/scope.md, resourcetype).
 func splitClass(text string) (kind, class string, ok bool) {
 	kind, rest, hasClass := strings.Cut(text, "(")
 	if !isWord(kind) {
@@ -163,8 +166,8 @@ func isWord(s string) bool {
 func notLower(r rune) bool { return r < 'a' || r > 'z' }
 func isDigit(r rune) bool  { return r >= '0' && r <= '9' }
 
-// notInName allows what repository names and the host in front of them are
-// made of, an IPv6 address in brackets included.
+// notInName reports the characters that neither a repository name nor the host in front of it
+// contains. The host may be an IPv6 address in brackets.
 func notInName(r rune) bool {
 	if isDigit(r) || !notLower(r) || (r >= 'A' && r <= 'Z') {
 		return false

@@ -17,14 +17,21 @@ func TestScopesAreReadAsClientsSendThem(t *testing.T) {
 		{"no parameter at all", nil, ""},
 		{"an empty parameter, as docker login sends it", []string{""}, ""},
 		{"one scope", []string{"repository:app:pull,push"}, "repository:app:pull,push"},
-		{"repeated parameters", []string{"repository:a:pull", "repository:b:pull"}, "repository:a:pull repository:b:pull"},
-		{"a list joined by spaces", []string{"repository:a:pull repository:b:pull"}, "repository:a:pull repository:b:pull"},
-		{"both at once, with empty ones between", []string{"repository:a:pull  repository:b:pull", "", " ", "repository:c:push"}, "repository:a:pull repository:b:pull repository:c:push"},
-		{"the same resource twice is one resource with the actions of both", []string{"repository:a:pull", "repository:b:pull", "repository:a:push,pull"}, "repository:a:pull,push repository:b:pull"},
-		{"a name with host and port", []string{"repository:localhost:5000/team/app:pull"}, "repository:localhost:5000/team/app:pull"},
+		{"repeated parameters", []string{"repository:a:pull", "repository:b:pull"},
+			"repository:a:pull repository:b:pull"},
+		{"a list joined by spaces", []string{"repository:a:pull repository:b:pull"},
+			"repository:a:pull repository:b:pull"},
+		{"both at once, with empty ones between", []string{"repository:a:pull  repository:b:pull", "", " ",
+			"repository:c:push"}, "repository:a:pull repository:b:pull repository:c:push"},
+		{"the same resource twice is one resource with the actions of both",
+			[]string{"repository:a:pull", "repository:b:pull", "repository:a:push,pull"},
+			"repository:a:pull,push repository:b:pull"},
+		{"a name with host and port", []string{"repository:localhost:5000/team/app:pull"},
+			"repository:localhost:5000/team/app:pull"},
 		{"a name with an IPv6 host", []string{"repository:[::1]:5000/app:pull"}, "repository:[::1]:5000/app:pull"},
 		{"a class", []string{"repository(plugin):app:pull"}, "repository(plugin):app:pull"},
-		{"a class makes it another resource", []string{"repository(plugin):app:pull", "repository:app:push"}, "repository(plugin):app:pull repository:app:push"},
+		{"a class makes it another resource", []string{"repository(plugin):app:pull", "repository:app:push"},
+			"repository(plugin):app:pull repository:app:push"},
 		{"the catalog", []string{"registry:catalog:*"}, "registry:catalog:*"},
 		{"an empty action among others", []string{"repository:app:pull,,push,"}, "repository:app:pull,push"},
 		{"no action", []string{"repository:app:"}, "repository:app:"},
@@ -57,7 +64,7 @@ func TestAScopeThatDoesNotParseIsRefusedByName(t *testing.T) {
 		{"a glob in the name", "repository:team/*:pull", "name"},
 		{"a letter that is not ASCII in the name", "repository:ärger:pull", "name"},
 		{"an upper-case action", "repository:app:PULL", "actions"},
-		{"a star glued to an action", "repository:app:pull*", "actions"},
+		{"a star joined to an action", "repository:app:pull*", "actions"},
 		{"a scope that is too long", "repository:" + strings.Repeat("a", maxScopeLen) + ":pull", "longer than"},
 		{"an action list that is too long", "repository:a:" + strings.Repeat("a", maxActionsLen+1), "actions"},
 	}
@@ -105,7 +112,8 @@ func TestTheNumberOfActionsOnOneResourceIsBounded(t *testing.T) {
 	if _, err := ParseScopes(params); !errors.Is(err, ErrScope) {
 		t.Errorf("600 actions in as many scopes: got %v, want an ErrScope", err)
 	}
-	if _, err := ParseScopes([]string{"r:a:" + strings.TrimPrefix(strings.Join(params[:20], ","), "r:a:")}); !errors.Is(err, ErrScope) {
+	if _, err := ParseScopes([]string{"r:a:" + strings.TrimPrefix(strings.Join(params[:20], ","),
+		"r:a:")}); !errors.Is(err, ErrScope) {
 		t.Errorf("20 actions in one scope: got %v, want an ErrScope", err)
 	}
 }
@@ -113,12 +121,13 @@ func TestTheNumberOfActionsOnOneResourceIsBounded(t *testing.T) {
 func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 	tests := []struct{ name, asked, want string }{
 		{"nothing asked, nothing granted: not even the catalog", "", ""},
-		{"what was asked, in the order asked", "repository:b:push,pull repository:a:pull", "repository:b:push,pull repository:a:pull"},
-		{"a star on a repository is spelled out", "repository:a:*", "repository:a:pull,push,delete"},
+		{"what was asked, in the order asked", "repository:b:push,pull repository:a:pull",
+			"repository:b:push,pull repository:a:pull"},
+		{"a star on a repository is expanded", "repository:a:*", "repository:a:pull,push,delete"},
 		{"a star among others adds what is missing", "repository:a:push,*", "repository:a:push,pull,delete"},
 		{"the catalog keeps its star", "registry:catalog:*", "registry:catalog:*"},
-		{"a star on a type nobody knows grants nothing", "thing:a:*", ""},
-		{"an explicit action on such a type is granted", "thing:a:look,*", "thing:a:look"},
+		{"a star on an unknown type grants nothing", "thing:a:*", ""},
+		{"an grantable action on such a type is granted", "thing:a:look,*", "thing:a:look"},
 		{"a scope without actions is left out", "repository:a: repository:b:pull", "repository:b:pull"},
 		{"nothing on a name with a part that is empty or dots",
 			"repository:a//b:pull repository:/a:pull repository:a/:pull repository:../a:pull repository:a/.:* " +
@@ -132,7 +141,7 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := Format(asked)
-			if got := Format(Everything(asked)); got != tt.want {
+			if got := Format(grantAll(asked)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if Format(asked) != before {
@@ -173,7 +182,7 @@ func FuzzParseScopes(f *testing.F) {
 		if !reflect.DeepEqual(scopes, again) {
 			t.Fatalf("%#v became %#v", scopes, again)
 		}
-		for _, s := range (*Policy)(nil).Grant(who("alice"), scopes) {
+		for _, s := range (*Policy)(nil).Grant(clientOf("alice"), scopes) {
 			if !oraclePath(s.Name) {
 				t.Fatalf("%v is granted", s)
 			}

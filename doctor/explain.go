@@ -23,7 +23,7 @@ const anonymous = "anyone"
 // evaluation is a question with its configuration and its account.
 type evaluation struct {
 	config  *config.Config
-	who     access.Who
+	who     access.Client
 	scopes  []access.Scope
 	unknown []string // warnings: what could not be found out
 }
@@ -148,19 +148,19 @@ func (q *evaluation) answer(out io.Writer) int {
 }
 
 // explain puts the blacklist before the rules, as the service does.
-func (q *evaluation) explain(scope access.Scope) []access.Finding {
-	findings := q.config.Access.Explain(q.who, scope)
+func (q *evaluation) explain(scope access.Scope) []access.Decision {
+	decisions := q.config.Access.Explain(q.who, scope)
 	entry := access.Blacklist(q.config.BlacklistedUsers).Find(q.who.Name, q.who.Groups)
-	for i := range findings {
+	for i := range decisions {
 		if entry != "" {
-			findings[i].Granted, findings[i].Line, findings[i].Reason = false, 0,
+			decisions[i].Granted, decisions[i].Line, decisions[i].Reason = false, 0,
 				fmt.Sprintf("blacklisted_users has %q, which comes before every rule", entry)
 		}
 	}
-	return findings
+	return decisions
 }
 
-func (q *evaluation) reason(f access.Finding) string {
+func (q *evaluation) reason(f access.Decision) string {
 	place := fmt.Sprintf("%s:%d", q.config.Path, f.Line)
 	switch {
 	case f.Line == 0:

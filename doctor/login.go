@@ -57,7 +57,7 @@ func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Pass
 		c.ok("login.name", "PAM calls the account %q, and so do tokens, rules and the blacklist", account.Name)
 	}
 	c.showGroups(account.Groups)
-	c.showRules(access.Who{Name: account.Name, Groups: service.Groups(account.Groups), Service: c.audience()})
+	c.showRules(access.Client{Name: account.Name, Groups: service.Groups(account.Groups), Service: c.audience()})
 }
 
 // audience is the service to ask for: the registry's, or the first.
@@ -108,10 +108,10 @@ func (c *checkup) showGroups(groups []pamauth.Group) {
 
 // showRules says what the rules grant and why, for a repository in the account's own namespace and
 // for samples of what the rules name.
-func (c *checkup) showRules(who access.Who) {
+func (c *checkup) showRules(who access.Client) {
 	q := evaluation{config: c.config, who: who}
 	granted := false
-	for _, scope := range c.config.Access.Examples(who) {
+	for _, scope := range c.config.Access.SampleScopes(who) {
 		for _, f := range q.explain(scope) {
 			verdict := "refused"
 			if f.Granted {

@@ -53,8 +53,8 @@ func (e *Endpoint) audience(service string) (string, error) {
 	return service, nil
 }
 
-func who(account Account, remote, audience string) access.Who {
-	w := access.Who{Name: account.Name, Groups: account.Groups, Service: audience}
+func who(account Account, remote, audience string) access.Client {
+	w := access.Client{Name: account.Name, Groups: account.Groups, Service: audience}
 	w.Remote, _ = netip.ParseAddr(remote) // the zero Addr is in no prefix
 	return w
 }

@@ -5,35 +5,36 @@ import (
 	"strings"
 )
 
-// maxExamples is what a person reads.
-const maxExamples = 12
+// maxSamples is as many as a person reads.
+const maxSamples = 12
 
-// Examples are scopes that an account may wish for: a repository in its own namespace, and one for each pattern and the catalog that the
-// rules speak of. They are for showing what rules give, and cover not all that could be asked for.
-func (p *Policy) Examples(who Who) []Scope {
-	texts := []string{"repository:" + who.Name + "/app:pull,push"}
+// SampleScopes returns scopes that show what the rules give to an account: a repository in its own
+// namespace, one for each pattern, and the catalog if a rule allows it. They are examples, not a
+// complete list.
+func (p *Policy) SampleScopes(c Client) []Scope {
+	texts := []string{"repository:" + c.Name + "/app:pull,push"}
 	if p != nil {
-		for i := range p.sources {
-			texts = append(texts, p.sources[i].examples(who)...)
+		for i := range p.rules {
+			texts = append(texts, p.rules[i].sampleScopes(c)...)
 		}
 	}
 	var list []Scope
 	for _, text := range texts {
 		parsed, err := ParseScopes([]string{text})
-		if err != nil || len(parsed) != 1 { // a name that cannot be part of a repository's
+		if err != nil || len(parsed) != 1 { // the name cannot be part of a repository name
 			continue
 		}
 		known := func(s Scope) bool { return s.resource() == parsed[0].resource() }
 		if at := slices.IndexFunc(list, known); at >= 0 {
 			list[at].Actions = appendNew(list[at].Actions, parsed[0].Actions)
-		} else if len(list) < maxExamples {
+		} else if len(list) < maxSamples {
 			list = append(list, parsed[0])
 		}
 	}
 	return list
 }
 
-func (s *Rule) examples(who Who) []string {
+func (s *Rule) sampleScopes(c Client) []string {
 	var texts, actions []string
 	for _, action := range s.Allow {
 		switch action {
@@ -55,20 +56,20 @@ func (s *Rule) examples(who Who) []string {
 	if len(patterns) == 0 {
 		patterns = []string{"**"}
 	}
-	names := strings.NewReplacer("{user}", who.Name, "{group}", s.exampleGroup(who), "**", "app", "*", "app")
+	names := strings.NewReplacer("{user}", c.Name, "{group}", s.sampleGroup(c), "**", "app", "*", "app")
 	for _, pattern := range patterns {
 		texts = append(texts, kind+":"+names.Replace(pattern)+":"+strings.Join(actions, ","))
 	}
 	return texts
 }
 
-// exampleGroup is the first that {group} can stand for, or a word where there is none.
-func (s *Rule) exampleGroup(who Who) string {
+// sampleGroup returns the first group that {group} can stand for, or a placeholder.
+func (s *Rule) sampleGroup(c Client) string {
 	least := defaultMinGID
 	if s.MinGID != nil {
 		least = *s.MinGID
 	}
-	for _, group := range who.Groups {
+	for _, group := range c.Groups {
 		if group.ID >= least {
 			return group.Name
 		}
