@@ -37,7 +37,7 @@ func look(t *testing.T, address, path string) (status int, text string) {
 	return answer.StatusCode, string(body)
 }
 
-func TestTheAdminListenerTellsHowAServiceFares(t *testing.T) {
+func TestTheAdminListenerServesMetricsAndHealth(t *testing.T) {
 	for _, where := range []string{"tcp", "unix"} {
 		t.Run(where, func(t *testing.T) {
 			program, config := install(t, goodConfig)
@@ -121,7 +121,7 @@ func TestAnAdminAddressThatIsTakenEndsTheStart(t *testing.T) {
 }
 
 // Nobody who holds all its connections keeps a probe, or a login, waiting.
-func TestSilentConnectionsKeepNobodyFromTheAdminListener(t *testing.T) {
+func TestIdleConnectionsDoNotBlockTheAdminListener(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	address := freeAddress(t)
 	url, _, _ := serveWith(t, program, []string{"--admin", address})

@@ -134,7 +134,7 @@ func play(t *testing.T, program string, env []string, args ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-func TestWhatAPersonTypes(t *testing.T) {
+func TestCommandLine(t *testing.T) {
 	program, config := install(t, goodConfig)
 	bad := filepath.Join(filepath.Dir(config), "bad.yml")
 	write(t, bad, goodConfig+"isuer: typo\n")
@@ -200,7 +200,7 @@ func cgiEnv(more ...string) []string {
 		"REMOTE_ADDR=192.0.2.7"}, more...)
 }
 
-func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
+func TestTheCGIFrontEndReadsConfigYmlBesideTheProgram(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
@@ -213,7 +213,7 @@ func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 
 // A web server makes the arguments of a CGI program out of a query string
 // without "=" (RFC 3875 §4.4): they are the client's.
-func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
+func TestTheCGIFrontEndIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	for _, args := range [][]string{{"version"}, {"internal-pam-worker"}, {"http", "--listen", "127.0.0.1:0"},
 		{"--config=/etc/passwd"}} {
@@ -224,7 +224,7 @@ func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	}
 }
 
-func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
+func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	tests := []struct {
 		name, log string
@@ -250,7 +250,7 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 
 // Nobody watches a CGI program start: people must be able to log in although a log folder has the
 // wrong owner, and the operator to read why.
-func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
+func TestTheCGIFrontEndLogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {
 	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
 	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
@@ -336,7 +336,7 @@ func ask(t *testing.T, url string) (status int, body map[string]any) {
 	return resp.StatusCode, body
 }
 
-func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
+func TestALongLivedFrontEndReloadsItsConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	url, log, cmd := serve(t, program)
 	lifetime := func() any {
@@ -407,7 +407,7 @@ func handedOver(t *testing.T, program string, args ...string) (url string, log *
 }
 
 // A service that ends again and again makes systemd close its socket for good.
-func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
+func TestAServiceBehindASystemdSocketWaitsForItsConfiguration(t *testing.T) {
 	tests := []struct {
 		name, config, reason string
 	}{
@@ -448,7 +448,7 @@ func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
 	}
 }
 
-func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
+func TestASystemdSocketAndAListenAddressConflict(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	_, log, cmd := handedOver(t, program, "http", "--listen", "127.0.0.1:0")
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 ||
@@ -457,7 +457,7 @@ func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
 	}
 }
 
-func TestSIGTERMEndsALongLivedDoorWithStatus0(t *testing.T) {
+func TestSIGTERMEndsALongLivedFrontEndWithStatus0(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	url, _, cmd := serve(t, program)
 	if status, _ := ask(t, url); status != http.StatusOK {

@@ -212,7 +212,7 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 	}
 }
 
-func TestExplainNamesTheRuleOrTheNearestMiss(t *testing.T) {
+func TestExplainNamesTheRuleOrTheClosestOne(t *testing.T) {
 	p := mustPolicy(t, readmeRules)
 	const noPath = `refused 0 nothing is granted on a name with a part that is empty, "." or ".."`
 	tests := []struct {
@@ -349,7 +349,7 @@ func oracleSegment(pattern, user, group, text string) bool {
 	return text != "" && text[0] == pattern[0] && oracleSegment(pattern[1:], user, group, text[1:])
 }
 
-func TestDecisionsAreThoseOfASlowObviousOracle(t *testing.T) {
+func TestDecisionsEqualThoseOfASimpleOracle(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }

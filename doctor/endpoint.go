@@ -118,7 +118,7 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		p.examineHeaders(r)
 		return true
 	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
-		p.fail("url.get", "the service is out of order: "+quoteShort(r.answer.message()), "nobody can log in",
+		p.fail("url.get", "the service is unavailable: "+quoteShort(r.answer.message()), "nobody can log in",
 			p.whereLog()+"; with the message \"the service is not running\", start it")
 	default:
 		p.fail("url.get",

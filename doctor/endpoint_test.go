@@ -272,7 +272,7 @@ var mistakes = []struct {
 	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get",
 		"another program answers"},
 	{"a service without a usable configuration", where(always, handler.Unavailable), "error url.get",
-		"the service is out of order"},
+		"the service is unavailable"},
 	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil),
 		"error url.authorization", "CGIPassAuth On"},
 	{"Authorization arrives without its value", change(func(r *http.Request) {
@@ -358,7 +358,7 @@ var mistakes = []struct {
 	{"an empty answer", where(always, serve200("")), "error url.get", "an empty page"},
 	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.Unavailable),
 		"error url.anonymous, error url.authorization", "it answers 503"},
-	{"a service that goes out of order when it sees credentials", where(hasCredentials, handler.Unavailable),
+	{"a service that is unavailable to a request with credentials", where(hasCredentials, handler.Unavailable),
 		"error url.authorization", "credentials are answered with 503"},
 	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token",
 		"is no token"},

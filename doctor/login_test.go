@@ -60,7 +60,7 @@ func TestALoginIsShownWithWhatItGives(t *testing.T) {
 		{"that is answered by nobody", loginConfig, "broken", alicesPassword, "error login",
 			[]string{"PAM_AUTHINFO_UNAVAIL (9)", "the service says 503; give the program the right"}},
 		{"with a name that is none", loginConfig, "alice ", alicesPassword, "error login",
-			[]string{"no user name holds"}},
+			[]string{"invalid character"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, test.config)

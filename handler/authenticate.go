@@ -10,15 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of a login. Whatever breaks them is refused like a wrong
-// password, and PAM is not asked.
+// The bounds of a login. A login outside them is refused like a wrong password, without asking PAM.
 const (
-	maxUserLen     = 256 // bytes; LOGIN_NAME_MAX, the terminating NUL included, is 256
+	maxUserLen     = 256 // bytes; LOGIN_NAME_MAX is 256 with the terminating NUL
 	maxPasswordLen = 512 // bytes; PAM_MAX_RESP_SIZE
 )
 
-// authenticate never takes a client for anonymous that showed credentials or
-// has some: whoever means to log in must hear that it did not work.
+// authenticate treats a client as anonymous only if it neither sent nor has credentials: a failed
+// login must not look like a success.
 func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, error) {
 	if req.Grant == GrantNone {
 		if req.hasCredentials() || !e.Policy.AllowsAnyone() {
@@ -32,7 +31,7 @@ func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, erro
 	return e.decide(ctx, req, nil)
 }
 
-// checkPassword holds a refusal back, so that the time it takes does not tell its cause.
+// checkPassword delays a refusal, so that its time does not reveal its cause.
 func (e *Endpoint) checkPassword(ctx context.Context, req Request) (Account, error) {
 	began := time.Now()
 	account, err := e.checkThrottled(ctx, req)
@@ -53,7 +52,7 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 	if account, ok := attempt.Answer(); ok {
 		return account, nil
 	}
-	end := attempt.Unanswered // a panic is no answer
+	end := attempt.Unanswered // also after a panic
 	defer func() { end() }()
 	account, err := e.decide(ctx, req, attempt.Recheck)
 	switch {
@@ -67,16 +66,16 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 	return account, err
 }
 
-// decide asks whether the credentials are good and the account may come in.
+// decide checks the credentials and the blacklist.
 func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error) (Account, error) {
 	account, err := e.ask(ctx, req, recheck)
 	if err != nil {
 		return Account{}, err
 	}
 	if !validUser(account.Name) {
-		return Account{}, refuse("PAM gave back an account name that cannot be one")
+		return Account{}, refuse("PAM returned an invalid account name")
 	}
-	// Again, since a module may have turned one name into another.
+	// Checked again: a PAM module may have changed the name.
 	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
 		return Account{}, refuse("%q is blacklisted, by the entry %q", account.Name, entry)
 	}
@@ -87,23 +86,22 @@ func (e *Endpoint) ask(ctx context.Context, req Request, recheck func() error) (
 	if req.Grant == GrantRefresh {
 		return e.askRefresh(ctx, req)
 	}
-	if err := e.admissible(req.User); err != nil {
+	if err := e.checkUser(req.User); err != nil {
 		return Account{}, err
 	}
 	if !validPassword(req.Password.Reveal()) {
-		return Account{}, refuse("the password is empty, too long or holds a NUL")
+		return Account{}, refuse("the password is empty, too long or contains a NUL")
 	}
 	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
 }
 
-// askRefresh lets the bearer of a refresh token in if the account would still
-// be let in.
+// askRefresh accepts a refresh token if its account is still in order.
 func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error) {
 	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
 	if err != nil {
 		return Account{}, refuse("refresh token: %v", err)
 	}
-	if err := e.admissible(subject); err != nil {
+	if err := e.checkUser(subject); err != nil {
 		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
 	}
 	account, err := e.Authenticator.CheckAccount(ctx, subject, req.Remote)
@@ -113,9 +111,9 @@ func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error)
 	return account, nil
 }
 
-func (e *Endpoint) admissible(user string) error {
+func (e *Endpoint) checkUser(user string) error {
 	if !validUser(user) {
-		return refuse("the user name is empty, too long or holds a character that no user name holds")
+		return refuse("the user name is empty, too long or contains an invalid character")
 	}
 	if entry := e.Blacklist.Find(user, nil); entry != "" {
 		return refuse("%q is blacklisted, by the entry %q", user, entry)
@@ -123,10 +121,9 @@ func (e *Endpoint) admissible(user string) error {
 	return nil
 }
 
-// validUser refuses what could be taken for another name on the way to PAM and
-// its modules: NUL ends a C string, a slash leaves the folder of a module that
-// keeps a file for each user, control characters forge lines, and directories
-// overlook a space at either end.
+// validUser refuses names that PAM or a module could read as another name. NUL ends a C string, a
+// slash leaves the directory of a module with a file for each user, control characters forge log
+// lines, and directories ignore a space at either end.
 func validUser(name string) bool {
 	if name == "" || len(name) > maxUserLen || name == "." || name == ".." {
 		return false
@@ -141,9 +138,8 @@ func validPassword(password string) bool {
 	return password != "" && len(password) <= maxPasswordLen && !strings.Contains(password, "\x00")
 }
 
-// holdBack returns when a whole number of delays has passed since began. Whatever takes less than
-// one delay takes the same time: a name that no directory knows, and a password whose hash takes
-// fifty milliseconds.
+// holdBack returns when a whole number of delays has passed since began. All refusals within one
+// delay take the same time: that of an unknown name, and that of a password whose hash takes 50 ms.
 func holdBack(ctx context.Context, began time.Time, delay time.Duration) {
 	if delay <= 0 {
 		return

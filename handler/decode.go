@@ -17,14 +17,13 @@ import (
 
 // The bounds of one request.
 const (
-	maxBody    = 64 << 10 // bytes; the longest honest form is a push with many mounts, a few KiB
+	maxBody    = 64 << 10 // bytes; the longest real form is a push with many mounts, a few KiB
 	maxQuery   = 64 << 10 // bytes; the same request by GET
 	maxService = 256      // bytes
 )
 
-// decode reads a request to the token endpoint. What it returns is parsed for
-// good; an error is a *badRequest, or errNoCredentials for credentials of a
-// kind that is not known here.
+// decode parses a request to the token endpoint. Its error is a *badRequest, or errNoCredentials
+// for an unknown authentication scheme.
 func decode(r *http.Request) (Request, error) {
 	req := Request{Remote: remoteHost(r.RemoteAddr), Form: r.Method == http.MethodPost}
 	params, err := parameters(r)
@@ -40,8 +39,8 @@ func decode(r *http.Request) (Request, error) {
 	return req, readBasic(&req, r.Header.Values("Authorization"), params)
 }
 
-// parameters returns the query of a GET and the body of a POST. Credentials in
-// the query of a POST are not looked at: query strings end up in access logs.
+// parameters returns the query of a GET or the body of a POST. It ignores the query of a POST,
+// because access logs hold query strings.
 func parameters(r *http.Request) (url.Values, error) {
 	text := r.URL.RawQuery
 	if r.Method == http.MethodPost {
@@ -56,7 +55,7 @@ func parameters(r *http.Request) (url.Values, error) {
 	}
 	params, err := url.ParseQuery(text)
 	if err != nil {
-		// The cause quotes the parameter, which may be a password.
+		// The cause would quote the parameter, which may be a password.
 		return nil, &badRequest{text: "the parameters are not URL-encoded"}
 	}
 	return params, nil
@@ -72,7 +71,8 @@ func readBody(r *http.Request) (string, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return "", &badRequest{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is longer than %d bytes", maxBody)}
+		return "", &badRequest{status: http.StatusRequestEntityTooLarge,
+			text: fmt.Sprintf("the body is longer than %d bytes", maxBody)}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", &badRequest{status: http.StatusRequestTimeout, text: "the body took too long to arrive"}
@@ -83,7 +83,7 @@ func readBody(r *http.Request) (string, error) {
 	return string(body), nil
 }
 
-// readCommon reads what GET and POST share.
+// readCommon reads the parameters of both GET and POST.
 func readCommon(req *Request, params url.Values) error {
 	req.Account = params.Get("account")
 	req.ClientID = params.Get("client_id")
@@ -102,8 +102,8 @@ func readCommon(req *Request, params url.Values) error {
 	return nil
 }
 
-// single returns a parameter that may be sent once only (RFC 6749 §3.2). The
-// value is not part of the error: it may be a password.
+// single returns a parameter that may occur only once (RFC 6749 §3.2). The error omits the value,
+// which may be a password.
 func single(params url.Values, name string) (string, error) {
 	values := params[name]
 	if len(values) > 1 {
@@ -112,8 +112,8 @@ func single(params url.Values, name string) (string, error) {
 	return params.Get(name), nil
 }
 
-// readForm reads the credentials of a POST (distribution,
-// docs/spec/auth/oauth.md; RFC 6749 §4.3 and §6).
+// readForm reads the credentials of a POST (distribution, docs/spec/auth/oauth.md; RFC 6749 §4.3
+// and §6).
 func readForm(req *Request, params url.Values) error {
 	values := make(map[string]string)
 	for _, name := range []string{"grant_type", "username", "password", "refresh_token", "access_type"} {
@@ -125,7 +125,7 @@ func readForm(req *Request, params url.Values) error {
 	}
 	grant := values["grant_type"]
 	if grant == "" && values["refresh_token"] != "" {
-		grant = string(GrantRefresh) // what the PHP service's clients send
+		grant = string(GrantRefresh) // clients of the PHP service send this
 	}
 	switch Grant(grant) {
 	case GrantPassword:
@@ -133,7 +133,7 @@ func readForm(req *Request, params url.Values) error {
 		req.Offline = values["access_type"] == "offline"
 	case GrantRefresh:
 		req.Grant, req.RefreshToken = GrantRefresh, Secret(values["refresh_token"])
-		req.Offline = true // the same refresh token goes back: distribution's client insists on one
+		req.Offline = true // the answer repeats the refresh token: distribution's client requires one
 	case GrantNone:
 		return &badRequest{text: "grant_type is missing: it is password or refresh_token"}
 	default:
@@ -142,9 +142,8 @@ func readForm(req *Request, params url.Values) error {
 	return nil
 }
 
-// readBasic reads the credentials of a GET (RFC 7617). An empty user name
-// means that the password is a refresh token: so does containerd's docker
-// resolver hand one over.
+// readBasic reads the credentials of a GET (RFC 7617). With an empty user name the password is a
+// refresh token, as containerd's docker resolver sends it.
 func readBasic(req *Request, headers []string, params url.Values) error {
 	offline := params.Get("offline_token")
 	req.Offline = offline == "true" || offline == "1"
@@ -164,7 +163,7 @@ func readBasic(req *Request, headers []string, params url.Values) error {
 	}
 	user, secret, found := strings.Cut(string(plain), ":")
 	if !found {
-		return &badRequest{text: "the Authorization header holds no colon between user name and password"}
+		return &badRequest{text: "the Authorization header has no colon between user name and password"}
 	}
 	if user == "" {
 		req.Grant, req.RefreshToken = GrantRefresh, Secret(secret)

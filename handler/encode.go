@@ -11,8 +11,8 @@ import (
 // challenge is sent with every 401 (RFC 7617 §2).
 const challenge = `Basic realm="dockerauth", charset="UTF-8"`
 
-// tokenBody is the answer to a granted request. Clients read token or
-// access_token, some only the one, some only the other, so both are there.
+// tokenBody is the answer to a granted request. Some clients read only token, others only
+// access_token, so it has both.
 type tokenBody struct {
 	Token        string  `json:"token"`
 	AccessToken  string  `json:"access_token"`
@@ -22,8 +22,8 @@ type tokenBody struct {
 	RefreshToken string  `json:"refresh_token,omitempty"`
 }
 
-// errorBody is the answer to every other request: the registry's error list,
-// and on POST the two fields of RFC 6749 §5.2 beside it.
+// errorBody is the answer to every other request: the error list of registries, and for POST also
+// the two fields of RFC 6749 §5.2.
 type errorBody struct {
 	Errors      []errorItem `json:"errors"`
 	Error       string      `json:"error,omitempty"`
@@ -50,33 +50,33 @@ func writeResponse(w http.ResponseWriter, req Request, resp Response, ttl time.D
 	writeJSON(w, http.StatusOK, body)
 }
 
-func writeAnswer(w http.ResponseWriter, a answer, form bool) {
-	body := errorBody{Errors: []errorItem{{Code: a.code, Message: a.message}}}
-	if form && a.oauth != "" {
-		body.Error, body.Description = a.oauth, a.message
+func writeError(w http.ResponseWriter, e errorResponse, form bool) {
+	body := errorBody{Errors: []errorItem{{Code: e.code, Message: e.message}}}
+	if form && e.oauth != "" {
+		body.Error, body.Description = e.oauth, e.message
 	}
-	if a.challenge {
+	if e.challenge {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
-	if a.retryAfter != "" {
-		w.Header().Set("Retry-After", a.retryAfter)
+	if e.retryAfter != "" {
+		w.Header().Set("Retry-After", e.retryAfter)
 	}
-	writeJSON(w, a.status, body)
+	writeJSON(w, e.status, body)
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // strings and numbers only: cannot happen
+		panic(err) // cannot happen: strings and numbers only
 	}
 	setHeaders(w.Header(), "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer
+	_, _ = w.Write(append(text, '\n')) // the client may have disconnected
 }
 
 func setHeaders(h http.Header, contentType string) {
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
-	h.Set("Pragma", "no-cache") // RFC 6749 §5.1 asks for both
+	h.Set("Pragma", "no-cache") // RFC 6749 §5.1 requires both
 	h.Set("X-Content-Type-Options", "nosniff")
 }

@@ -9,22 +9,21 @@ import (
 	"time"
 )
 
-// The ways in which a request ends without a token. An Authenticator's errors
-// are one of the first three (errors.Is); their text is for the operator's log,
-// the client never sees it.
+// The errors that end a request without a token. Those of an Authenticator match one of the first
+// three (errors.Is). Their text is for the operator's log; the client never sees it.
 var (
-	// ErrRefused says that the answer is no: a wrong password, an unknown,
-	// expired or blacklisted account, a bad refresh token.
+	// ErrRefused is a wrong password, an unknown, expired or blacklisted account, or an invalid
+	// refresh token.
 	ErrRefused = errors.New("refused")
-	// ErrUnavailable says that there is no answer, because something of ours is broken.
+	// ErrUnavailable means that the credentials could not be checked, because of a failure.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrBusy says that there is no answer, because too many others are waiting for theirs.
+	// ErrBusy means that they were not checked, because too many logins wait.
 	ErrBusy = errors.New("too busy")
 
 	errNoCredentials = errors.New("no credentials")
 )
 
-// refusal is an ErrRefused in words for the operator.
+// refusal is an ErrRefused with a cause for the operator.
 type refusal struct{ text string }
 
 func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
@@ -32,10 +31,10 @@ func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(form
 func (e *refusal) Error() string        { return e.text }
 func (e *refusal) Is(target error) bool { return target == ErrRefused }
 
-// How long a client is asked to stay away, in seconds.
+// Values of Retry-After, in seconds.
 const (
-	retryBusy   = "5"
-	retryBroken = "10"
+	retryBusy        = "5"
+	retryUnavailable = "10"
 )
 
 // The error codes of RFC 6749 §5.2 that this endpoint uses.
@@ -45,8 +44,7 @@ const (
 	oauthUnsupportedGrant = "unsupported_grant_type"
 )
 
-// badRequest is a request that no credentials could make good. Its text names
-// the parameter and what is wrong with it, and is meant for the client.
+// badRequest is an invalid request. Its text names the parameter and the fault, for the client.
 type badRequest struct {
 	status int    // 0 = 400
 	oauth  string // RFC 6749 §5.2; "" = invalid_request
@@ -55,9 +53,9 @@ type badRequest struct {
 
 func (e *badRequest) Error() string { return e.text }
 
-// answer is what an error looks like from outside. The texts are fixed: what
-// the client learns of a refusal must not depend on its cause.
-type answer struct {
+// errorResponse is what the client sees of an error. The texts are fixed, so that a refusal does
+// not reveal its cause.
+type errorResponse struct {
 	status     int
 	code       string // of the registry's error list (distribution, registry/api/errcode)
 	message    string
@@ -66,54 +64,52 @@ type answer struct {
 	challenge  bool
 }
 
-// seconds is for Retry-After: whole ones, and never fewer than it takes.
+// seconds formats a Retry-After, rounded up.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64(max(1, math.Ceil(d.Seconds()))), 10)
 }
 
-// answerTo maps an error to its answer: the one place where errors become
-// status codes. 403 is never among them, since containerd and buildkit give up
-// for good on it.
-func answerTo(err error) answer {
+// responseTo maps errors to status codes; no other place does. It never uses 403, after which
+// containerd and buildkit do not try again.
+func responseTo(err error) errorResponse {
 	var bad *badRequest
 	var throttled *Throttled
 	switch {
 	case errors.As(err, &bad):
-		return bad.answer()
+		return bad.response()
 	case errors.As(err, &throttled):
-		return answer{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS",
+		return errorResponse{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS",
 			message: "too many failed logins, try again later", retryAfter: seconds(throttled.After)}
 	case errors.Is(err, errNoCredentials):
-		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required",
+		return errorResponse{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication required",
 			challenge: true}
 	case errors.Is(err, ErrRefused):
-		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication failed",
+		return errorResponse{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "authentication failed",
 			challenge: true}
 	case errors.Is(err, ErrBusy):
-		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
+		return errorResponse{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
 			message: "too many logins at once, try again", retryAfter: retryBusy}
 	default:
-		return answer{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
-			message:    "the authentication service is out of order, its administrator finds the cause in its log",
-			retryAfter: retryBroken}
+		return errorResponse{status: http.StatusServiceUnavailable, code: "UNAVAILABLE",
+			message: "authentication service unavailable; see the server's log", retryAfter: retryUnavailable}
 	}
 }
 
-func (e *badRequest) answer() answer {
-	a := answer{status: http.StatusBadRequest, code: "BAD_REQUEST", message: e.text, oauth: oauthInvalidRequest}
+func (e *badRequest) response() errorResponse {
+	r := errorResponse{status: http.StatusBadRequest, code: "BAD_REQUEST", message: e.text, oauth: oauthInvalidRequest}
 	if e.oauth != "" {
-		a.oauth = e.oauth
+		r.oauth = e.oauth
 	}
 	if e.status != 0 {
-		a.status = e.status
+		r.status = e.status
 	}
-	switch a.status {
+	switch r.status {
 	case http.StatusRequestEntityTooLarge:
-		a.code = "TOO_LARGE"
+		r.code = "TOO_LARGE"
 	case http.StatusRequestTimeout:
-		a.code = "TIMEOUT"
+		r.code = "TIMEOUT"
 	}
-	return a
+	return r
 }
 
 // outcome is the word for an error in the log.
@@ -136,11 +132,11 @@ func outcome(err error) string {
 	}
 }
 
-// maxTokenSize is what fits in a header line together with
-// "Authorization: Bearer ": Apache reads 8190 bytes of one, nginx 8 KiB.
+// maxTokenSize fits in a header line behind "Authorization: Bearer ". Apache reads 8190 bytes of a
+// line, nginx 8 KiB.
 const maxTokenSize = 8000
 
-// Throttled says that there were too many wrong passwords.
+// Throttled means that there were too many wrong passwords.
 type Throttled struct {
 	After time.Duration // when to try again
 	Cause string        // for the operator

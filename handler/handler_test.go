@@ -22,13 +22,13 @@ import (
 const (
 	wonderland = "wonderland-password"
 	genuine    = "genuine-refresh-token"
-	theDay     = "2026-01-02T03:04:05Z"
+	fixedTime  = "2026-01-02T03:04:05Z"
 )
 
-// people stands in for PAM: its conversations are tested in pamauth and e2e.
-type people struct{ asked []string }
+// fakePAM stands in for PAM, whose conversations are tested in pamauth and e2e.
+type fakePAM struct{ asked []string }
 
-func (p *people) Authenticate(_ context.Context, l Login) (Account, error) {
+func (p *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
 	user := l.User
 	p.asked = append(p.asked, "password "+user+" "+l.Remote)
 	if l.Recheck != nil {
@@ -38,11 +38,11 @@ func (p *people) Authenticate(_ context.Context, l Login) (Account, error) {
 	}
 	switch user {
 	case "busy":
-		return Account{}, fmt.Errorf("%w: 2 conversations under way", ErrBusy)
+		return Account{}, fmt.Errorf("%w: 2 conversations running", ErrBusy)
 	case "broken":
-		return Account{}, fmt.Errorf("%w: the directory is away", ErrUnavailable)
+		return Account{}, fmt.Errorf("%w: the directory is unreachable", ErrUnavailable)
 	case "strange":
-		return Account{}, errors.New("an error nobody mapped")
+		return Account{}, errors.New("an unmapped error")
 	case "ALIAS-OF-MALLORY":
 		return Account{Name: "mallory"}, nil
 	case "nameless":
@@ -58,7 +58,7 @@ func (p *people) Authenticate(_ context.Context, l Login) (Account, error) {
 
 var groups = map[string][]access.Group{"dev": {{Name: "developers", ID: 1000}}, "guest": {{Name: "guests", ID: 1001}}}
 
-func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, error) {
+func (p *fakePAM) CheckAccount(_ context.Context, user, remote string) (Account, error) {
 	p.asked = append(p.asked, "account "+user+" "+remote)
 	if user == "expired" {
 		return Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED", ErrRefused)
@@ -69,48 +69,48 @@ func (p *people) CheckAccount(_ context.Context, user, remote string) (Account, 
 	return Account{Name: user, Groups: groups[user]}, nil
 }
 
-// pen stands in for jwtsign: its tokens are tested there and in e2e.
-type pen struct{ size int }
+// fakeSigner stands in for jwtsign, whose tokens are tested there and in e2e.
+type fakeSigner struct{ padding int }
 
-func (p pen) AccessToken(subject, audience string, _ time.Duration, entries any) (string, string, error) {
+func (s fakeSigner) AccessToken(subject, audience string, _ time.Duration, entries any) (string, string, error) {
 	text, err := json.Marshal(entries)
-	return fmt.Sprintf("access(%s|%s|%s)%s", subject, audience, text, strings.Repeat("x", p.size)), "id-1", err
+	return fmt.Sprintf("access(%s|%s|%s)%s", subject, audience, text, strings.Repeat("x", s.padding)), "id-1", err
 }
 
-func (pen) RefreshToken(subject string, _ time.Duration) (string, string, error) {
+func (fakeSigner) RefreshToken(subject string, _ time.Duration) (string, string, error) {
 	return "refresh(" + subject + ")", "id-2", nil
 }
 
-func (pen) VerifyRefresh(token string) (string, string, error) {
+func (fakeSigner) VerifyRefresh(token string) (string, string, error) {
 	subject, ok := strings.CutPrefix(token, genuine+"-of-")
 	if !ok {
-		return "", "", errors.New("signature is not ours")
+		return "", "", errors.New("signature is not by this service")
 	}
 	return subject, "id-3", nil
 }
 
 type fixture struct {
 	handler *Handler
-	people  *people
+	pam     *fakePAM
 	log     *bytes.Buffer
 }
 
 func newFixture() fixture {
-	p, buf := &people{}, &bytes.Buffer{}
+	p, buf := &fakePAM{}, &bytes.Buffer{}
 	return fixture{
-		people: p,
-		log:    buf,
+		pam: p,
+		log: buf,
 		handler: &Handler{
 			Endpoint: &Endpoint{
 				Authenticator: p,
-				Signer:        pen{},
+				Signer:        fakeSigner{},
 				Audiences:     []string{"registry.example.com"},
 				Blacklist:     []string{"mallory"},
 				AccessTTL:     15 * time.Minute,
 				RefreshTTL:    90 * 24 * time.Hour,
 			},
 			Log: slog.New(slog.NewTextHandler(buf, nil)),
-			Now: func() time.Time { t, _ := time.Parse(time.RFC3339, theDay); return t },
+			Now: func() time.Time { t, _ := time.Parse(time.RFC3339, fixedTime); return t },
 		},
 	}
 }
@@ -144,7 +144,7 @@ const (
 	claimsApp = `[{"type":"repository","name":"app","actions":["pull","push"]}]`
 )
 
-func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
+func TestGoodCredentialsGetAToken(t *testing.T) {
 	tests := []struct {
 		name    string
 		request *http.Request
@@ -159,7 +159,8 @@ func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
 			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "password alice 192.0.2.1"},
 		{"no service: the only audience", get(scopeApp, basic("alice", wonderland)),
 			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "password alice 192.0.2.1"},
-		{"no scope: docker login", get("account=alice&client_id=docker&service=registry.example.com", basic("alice", wonderland)),
+		{"no scope: docker login", get("account=alice&client_id=docker&service=registry.example.com",
+			basic("alice", wonderland)),
 			"access(alice|registry.example.com|[])", "", "", "password alice 192.0.2.1"},
 		{"offline_token asks for a refresh token", get("offline_token=true", basic("alice", wonderland)),
 			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password alice 192.0.2.1"},
@@ -169,13 +170,20 @@ func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
 			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password ALICE 192.0.2.1"},
 		{"a refresh token as Basic with an empty user", get(scopeApp, basic("", genuine+"-of-alice")),
 			"access(alice|registry.example.com|" + claimsApp + ")", "", "", "account alice 192.0.2.1"},
-		{"POST password", post("grant_type=password&username=alice&password=" + wonderland + "&service=registry.example.com&" + scopeApp),
-			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", "", "password alice 192.0.2.1"},
-		{"POST password, offline", post("grant_type=password&access_type=offline&username=alice&password=" + wonderland + "&scope="),
+		{"POST password",
+			post("grant_type=password&username=alice&password=" + wonderland + "&service=registry.example.com&" +
+				scopeApp),
+			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", "",
+			"password alice 192.0.2.1"},
+		{"POST password, offline",
+			post("grant_type=password&access_type=offline&username=alice&password=" + wonderland + "&scope="),
 			"access(alice|registry.example.com|[])", "", "refresh(alice)", "password alice 192.0.2.1"},
-		{"POST refresh gives the same refresh token back", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-alice&" + scopeApp),
-			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", genuine + "-of-alice", "account alice 192.0.2.1"},
-		{"POST refresh without a grant type, as the PHP service's clients send it", post("refresh_token=" + genuine + "-of-alice"),
+		{"POST refresh gives the same refresh token back",
+			post("grant_type=refresh_token&refresh_token=" + genuine + "-of-alice&" + scopeApp),
+			"access(alice|registry.example.com|" + claimsApp + ")", "repository:app:pull,push", genuine + "-of-alice",
+			"account alice 192.0.2.1"},
+		{"POST refresh without a grant type, as the PHP service's clients send it",
+			post("refresh_token=" + genuine + "-of-alice"),
 			"access(alice|registry.example.com|[])", "", genuine + "-of-alice", "account alice 192.0.2.1"},
 	}
 	for _, tt := range tests {
@@ -192,7 +200,7 @@ func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
 			if got["token"] != tt.token || got["access_token"] != tt.token {
 				t.Errorf("token %v, access_token %v, want both %q", got["token"], got["access_token"], tt.token)
 			}
-			if got["expires_in"] != float64(900) || got["issued_at"] != theDay {
+			if got["expires_in"] != float64(900) || got["issued_at"] != fixedTime {
 				t.Errorf("expires_in %v, issued_at %v", got["expires_in"], got["issued_at"])
 			}
 			scope, present := got["scope"]
@@ -205,7 +213,7 @@ func TestWhoShowsGoodCredentialsGetsAToken(t *testing.T) {
 			if refresh, _ := got["refresh_token"].(string); refresh != tt.refresh {
 				t.Errorf("refresh_token %q, want %q", refresh, tt.refresh)
 			}
-			if asked := strings.Join(f.people.asked, ", "); asked != tt.asked {
+			if asked := strings.Join(f.pam.asked, ", "); asked != tt.asked {
 				t.Errorf("asked %q, want %q", asked, tt.asked)
 			}
 			checkHeaders(t, w)
@@ -233,29 +241,38 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 		{"an empty header", get("offline_token=true", ""), 0, required, "CGIPassAuth On"},
 		{"another scheme", get("", "Bearer abc"), 0, required, "another scheme"},
 		{"a wrong password", get("", basic("alice", "guess")), 1, failed, "PAM_AUTH_ERR"},
-		{"a wrong password by POST", post("grant_type=password&username=alice&password=guess"), 1, failed, "PAM_AUTH_ERR"},
+		{"a wrong password by POST", post("grant_type=password&username=alice&password=guess"), 1, failed,
+			"PAM_AUTH_ERR"},
 		{"an empty password", get("", basic("alice", "")), 0, failed, "password is empty"},
-		{"an empty password by POST", post("grant_type=password&username=alice&password="), 0, failed, "password is empty"},
+		{"an empty password by POST", post("grant_type=password&username=alice&password="), 0, failed,
+			"password is empty"},
 		{"no user by POST", post("grant_type=password&password=" + wonderland), 0, failed, "user name is empty"},
 		{"a NUL in the password", get("", basic("alice", wonderland+"\x00junk")), 0, failed, "NUL"},
-		{"a NUL in the name", get("", basic("alice\x00x", wonderland)), 0, failed, "character"},
-		{"a newline in the name", get("", basic("alice\nx", wonderland)), 0, failed, "character"},
-		{"a slash in the name", get("", basic("../alice", wonderland)), 0, failed, "character"},
-		{"a name that is a folder", get("", basic("..", wonderland)), 0, failed, "character"},
-		{"a space at the end of the name", get("", basic("alice ", wonderland)), 0, failed, "character"},
-		{"a name that is not UTF-8", get("", basic("alice\xff", wonderland)), 0, failed, "character"},
+		{"a NUL in the name", get("", basic("alice\x00x", wonderland)), 0, failed, "invalid character"},
+		{"a newline in the name", get("", basic("alice\nx", wonderland)), 0, failed, "invalid character"},
+		{"a slash in the name", get("", basic("../alice", wonderland)), 0, failed, "invalid character"},
+		{"a name that is a folder", get("", basic("..", wonderland)), 0, failed, "invalid character"},
+		{"a space at the end of the name", get("", basic("alice ", wonderland)), 0, failed, "invalid character"},
+		{"a name that is not UTF-8", get("", basic("alice\xff", wonderland)), 0, failed, "invalid character"},
 		{"a name that is too long", get("", basic(long, wonderland)), 0, failed, "too long"},
-		{"a password that is too long", get("", basic("alice", strings.Repeat("p", maxPasswordLen+1))), 0, failed, "too long"},
+		{"a password that is too long", get("", basic("alice", strings.Repeat("p", maxPasswordLen+1))), 0, failed,
+			"too long"},
 		{"a blacklisted name", get("", basic("mallory", wonderland)), 0, failed, "blacklisted"},
 		{"a blacklisted name in capitals", get("", basic("MALLORY", wonderland)), 0, failed, "blacklisted"},
-		{"a name that PAM turns into a blacklisted one", get("", basic("ALIAS-OF-MALLORY", wonderland)), 1, failed, "blacklisted"},
-		{"PAM gives no name back", get("", basic("nameless", wonderland)), 1, failed, "cannot be one"},
-		{"a refresh token that is not ours", post("grant_type=refresh_token&refresh_token=guess"), 0, failed, "signature is not ours"},
-		{"an empty refresh token", post("grant_type=refresh_token&refresh_token="), 0, failed, "signature is not ours"},
-		{"a bad refresh token as Basic is no anonymous client", get("", basic("", "guess")), 0, failed, "signature is not ours"},
-		{"an empty user with an empty password", get("", basic("", "")), 0, failed, "signature is not ours"},
-		{"a refresh token of an expired account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-expired"), 1, failed, "PAM_ACCT_EXPIRED"},
-		{"a refresh token of a blacklisted account", post("grant_type=refresh_token&refresh_token=" + genuine + "-of-mallory"), 0, failed, "blacklisted"},
+		{"a name that PAM turns into a blacklisted one", get("", basic("ALIAS-OF-MALLORY", wonderland)), 1, failed,
+			"blacklisted"},
+		{"PAM gives no name back", get("", basic("nameless", wonderland)), 1, failed, "invalid account name"},
+		{"a refresh token of another signer", post("grant_type=refresh_token&refresh_token=guess"), 0, failed,
+			"signature is not by this service"},
+		{"an empty refresh token", post("grant_type=refresh_token&refresh_token="), 0, failed,
+			"signature is not by this service"},
+		{"a bad refresh token as Basic is no anonymous client", get("", basic("", "guess")), 0, failed,
+			"signature is not by this service"},
+		{"an empty user with an empty password", get("", basic("", "")), 0, failed, "signature is not by this service"},
+		{"a refresh token of an expired account",
+			post("grant_type=refresh_token&refresh_token=" + genuine + "-of-expired"), 1, failed, "PAM_ACCT_EXPIRED"},
+		{"a refresh token of a blacklisted account",
+			post("grant_type=refresh_token&refresh_token=" + genuine + "-of-mallory"), 0, failed, "blacklisted"},
 		{"a refresh token of a name that PAM turns into a blacklisted one",
 			post("grant_type=refresh_token&refresh_token=" + genuine + "-of-ALIAS-OF-MALLORY"),
 			1, failed, "blacklisted"},
@@ -277,8 +294,8 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 			if got := fmt.Sprint(w.Header()); got != headers {
 				t.Errorf("headers %s, want %s", got, headers)
 			}
-			if len(f.people.asked) != tt.asked {
-				t.Errorf("PAM was asked %d times, want %d", len(f.people.asked), tt.asked)
+			if len(f.pam.asked) != tt.asked {
+				t.Errorf("PAM was asked %d times, want %d", len(f.pam.asked), tt.asked)
 			}
 			if !strings.Contains(f.log.String(), tt.reason) || !strings.Contains(f.log.String(), "outcome=refused") {
 				t.Errorf("the log does not give the reason %q: %s", tt.reason, f.log)
@@ -289,7 +306,7 @@ func TestEveryRefusedLoginHasTheSameAnswer(t *testing.T) {
 	}
 }
 
-func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
+func TestTheAnswerToABadRequestNamesTheFault(t *testing.T) {
 	login := basic("alice", wonderland)
 	tests := []struct {
 		name    string
@@ -299,25 +316,38 @@ func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
 		oauth   string // "" = not by POST
 	}{
 		{"truncated base64", get("", login[:len(login)-1]), 400, "not valid Base64", ""},
-		{"base64 twice", get("", "Basic "+base64.StdEncoding.EncodeToString([]byte(strings.TrimPrefix(login, "Basic ")))), 400, "no colon", ""},
+		{"base64 twice", get("",
+			"Basic "+base64.StdEncoding.EncodeToString([]byte(strings.TrimPrefix(login, "Basic ")))), 400, "no colon",
+			""},
 		{"no colon", get("", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice"))), 400, "no colon", ""},
 		{"two Authorization headers", get("", login, login), 400, "more than once", ""},
 		{"an unknown service is named", get("service=other.example.com", login), 400, `other.example.com`, ""},
-		{"a service that is too long", get("service="+strings.Repeat("s", maxService+1), login), 400, "service is longer", ""},
+		{"a service that is too long", get("service="+strings.Repeat("s", maxService+1), login), 400,
+			"service is longer", ""},
 		{"two services", get("service=a&service=b", login), 400, "service was sent more than once", ""},
 		{"a scope that does not parse is named", get("scope=nonsense", login), 400, "nonsense", ""},
 		{"ten thousand scopes", get(manyScopes(9000), login), 400, "more than 100", ""},
 		{"a bad escape", get("scope=%zz", login), 400, "URL-encoded", ""},
-		{"a scope that does not parse, by POST", post("grant_type=password&username=alice&password=" + wonderland + "&scope=nonsense"), 400, "nonsense", "invalid_scope"},
+		{"a scope that does not parse, by POST",
+			post("grant_type=password&username=alice&password=" + wonderland + "&scope=nonsense"), 400, "nonsense",
+			"invalid_scope"},
 		{"another grant", post("grant_type=authorization_code&code=1"), 400, "grant_type", "unsupported_grant_type"},
 		{"no grant", post("service=registry.example.com"), 400, "grant_type is missing", "invalid_request"},
-		{"credentials in the query of a POST", postTo("/docker/v2/token?grant_type=password&username=alice&password="+wonderland, ""), 400, "grant_type is missing", "invalid_request"},
-		{"two passwords", post("grant_type=password&username=alice&password=a&password=b"), 400, "password was sent more than once", "invalid_request"},
-		{"two refresh tokens", post("grant_type=refresh_token&refresh_token=a&refresh_token=b"), 400, "refresh_token was sent more than once", "invalid_request"},
-		{"another media type", typed(post(`{"grant_type":"password"}`), "application/json"), 400, "application/x-www-form-urlencoded", "invalid_request"},
-		{"a body of 65 KiB", post("grant_type=password&password=" + strings.Repeat("x", maxBody)), 413, "longer than 65536 bytes", "invalid_request"},
-		{"a body that breaks off", withBody(post(""), brokenReader{io.ErrUnexpectedEOF}), 400, "ended early", "invalid_request"},
-		{"a body that does not end", withBody(post(""), brokenReader{os.ErrDeadlineExceeded}), 408, "too long to arrive", "invalid_request"},
+		{"credentials in the query of a POST",
+			postTo("/docker/v2/token?grant_type=password&username=alice&password="+wonderland, ""), 400,
+			"grant_type is missing", "invalid_request"},
+		{"two passwords", post("grant_type=password&username=alice&password=a&password=b"), 400,
+			"password was sent more than once", "invalid_request"},
+		{"two refresh tokens", post("grant_type=refresh_token&refresh_token=a&refresh_token=b"), 400,
+			"refresh_token was sent more than once", "invalid_request"},
+		{"another media type", typed(post(`{"grant_type":"password"}`), "application/json"), 400,
+			"application/x-www-form-urlencoded", "invalid_request"},
+		{"a body of 65 KiB", post("grant_type=password&password=" + strings.Repeat("x", maxBody)), 413,
+			"longer than 65536 bytes", "invalid_request"},
+		{"a body that breaks off", withBody(post(""), brokenReader{io.ErrUnexpectedEOF}), 400, "ended early",
+			"invalid_request"},
+		{"a body that does not end", withBody(post(""), brokenReader{os.ErrDeadlineExceeded}), 408,
+			"too long to arrive", "invalid_request"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -336,8 +366,8 @@ func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
 			if body.Error != tt.oauth {
 				t.Errorf("error %q, want %q", body.Error, tt.oauth)
 			}
-			if len(f.people.asked) != 0 {
-				t.Errorf("PAM was asked: %q", f.people.asked)
+			if len(f.pam.asked) != 0 {
+				t.Errorf("PAM was asked: %q", f.pam.asked)
 			}
 			if !strings.Contains(f.log.String(), "outcome=invalid") {
 				t.Errorf("log: %s", f.log)
@@ -348,11 +378,11 @@ func TestABadRequestIsToldWhatIsWrongWithIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsBrokenIsNotTheUsersFault(t *testing.T) {
+func TestAFailureOfTheServiceIsAnsweredWith503(t *testing.T) {
 	tests := []struct{ user, outcome, reason string }{
-		{"busy", "busy", "2 conversations under way"},
-		{"broken", "broken", "the directory is away"},
-		{"strange", "broken", "an error nobody mapped"},
+		{"busy", "busy", "2 conversations running"},
+		{"broken", "broken", "the directory is unreachable"},
+		{"strange", "broken", "an unmapped error"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.user, func(t *testing.T) {
@@ -374,9 +404,9 @@ func TestWhatIsBrokenIsNotTheUsersFault(t *testing.T) {
 	}
 }
 
-func TestATokenThatFitsInNoHeaderIsNotHandedOut(t *testing.T) {
+func TestATokenTooLongForAHeaderIsNotIssued(t *testing.T) {
 	f := newFixture()
-	f.handler.Endpoint.Signer = pen{size: maxTokenSize}
+	f.handler.Endpoint.Signer = fakeSigner{padding: maxTokenSize}
 	w := f.do(get(scopeApp, basic("alice", wonderland)))
 	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "ask for fewer") {
 		t.Errorf("status %d: %s", w.Code, w.Body)
@@ -386,10 +416,12 @@ func TestATokenThatFitsInNoHeaderIsNotHandedOut(t *testing.T) {
 func TestWithSeveralAudiencesTheServiceMustBeNamed(t *testing.T) {
 	f := newFixture()
 	f.handler.Endpoint.Audiences = []string{"one.example.com", "two.example.com"}
-	if w := f.do(get("", basic("alice", wonderland))); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "service is missing") {
+	if w := f.do(get("", basic("alice", wonderland))); w.Code != http.StatusBadRequest ||
+		!strings.Contains(w.Body.String(), "service is missing") {
 		t.Errorf("without a service: status %d: %s", w.Code, w.Body)
 	}
-	if w := f.do(get("service=two.example.com", basic("alice", wonderland))); !strings.Contains(w.Body.String(), "|two.example.com|") {
+	if w := f.do(get("service=two.example.com", basic("alice", wonderland))); !strings.Contains(w.Body.String(),
+		"|two.example.com|") {
 		t.Errorf("with a service: status %d: %s", w.Code, w.Body)
 	}
 }
@@ -398,14 +430,17 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 	rules := []access.Rule{
 		{Allow: []string{"pull"}, Repositories: []string{"public/**"}, To: []string{"anyone"}},
 		{Allow: []string{"push"}, Repositories: []string{"{user}/**"}, To: []string{"users"}},
-		{Allow: []string{"push"}, Repositories: []string{"team/**"}, To: []string{"@developers"}, From: []string{"192.0.2.0/24"}, Services: []string{"registry.example.com"}},
+		{Allow: []string{"push"}, Repositories: []string{"team/**"}, To: []string{"@developers"},
+			From: []string{"192.0.2.0/24"}, Services: []string{"registry.example.com"}},
 	}
 	policy, errs := access.NewPolicy(rules)
 	if len(errs) > 0 {
 		t.Fatal(errs[0])
 	}
 	const asked = "scope=repository:public/a:pull+repository:dev/a:push+repository:team/a:push"
-	public, own, team := `{"type":"repository","name":"public/a","actions":["pull"]}`, `{"type":"repository","name":"dev/a","actions":["push"]}`, `{"type":"repository","name":"team/a","actions":["push"]}`
+	public, own, team := `{"type":"repository","name":"public/a","actions":["pull"]}`,
+		`{"type":"repository","name":"dev/a","actions":["push"]}`,
+		`{"type":"repository","name":"team/a","actions":["push"]}`
 	elsewhere := get(asked, basic("dev", wonderland))
 	elsewhere.RemoteAddr = "198.51.100.1:4711"
 	tests := []struct {
@@ -415,15 +450,18 @@ func TestRulesDecideWhatATokenHolds(t *testing.T) {
 		token   string
 	}{
 		{"no credentials: what anyone may", get(asked), 200, "access(|registry.example.com|[" + public + "])"},
-		{"no credentials, and nothing that anyone may: less, not 401", get("scope=repository:team/a:push"), 200, "access(|registry.example.com|[])"},
-		{"an account in a group", get(asked, basic("dev", wonderland)), 200, "access(dev|registry.example.com|[" + public + "," + own + "," + team + "])"},
+		{"no credentials, and nothing that anyone may: less, not 401", get("scope=repository:team/a:push"), 200,
+			"access(|registry.example.com|[])"},
+		{"an account in a group", get(asked, basic("dev", wonderland)), 200,
+			"access(dev|registry.example.com|[" + public + "," + own + "," + team + "])"},
 		{"the same from elsewhere", elsewhere, 200, "access(dev|registry.example.com|[" + public + "," + own + "])"},
-		{"an account in none", get(asked, basic("bob", wonderland)), 200, "access(bob|registry.example.com|[" + public + "])"},
+		{"an account in none", get(asked, basic("bob", wonderland)), 200,
+			"access(bob|registry.example.com|[" + public + "])"},
 		{"wrong credentials do not fall back to anyone", get(asked, basic("dev", "guess")), 401, ""},
 		{"a bad refresh token does not", get(asked, basic("", "guess")), 401, ""},
 		{"another scheme does not", get(asked, "Bearer abc"), 401, ""},
 		{"an empty password does not", get(asked, basic("dev", "")), 401, ""},
-		{"credentials that the web server kept do not", get(asked + "&account=dev"), 401, ""},
+		{"credentials that the web server removed do not", get(asked + "&account=dev"), 401, ""},
 		{"a login that lost its credentials does not", get("offline_token=true"), 401, ""},
 		{"a blacklisted group", get(asked, basic("guest", wonderland)), 401, ""},
 		{"a blacklisted group, by refresh token", get(asked, basic("", genuine+"-of-guest")), 401, ""},
@@ -494,23 +532,25 @@ func TestTheLogHasOneLineWithTheseFields(t *testing.T) {
 	f := newFixture()
 	f.do(get("account=someone&client_id=docker&service=registry.example.com&"+scopeApp, basic("ALICE", wonderland)))
 	got := f.log.String()
-	want := ` level=INFO msg="token request" outcome=granted grant=password user=ALICE subject=alice service=registry.example.com` +
-		` scope=repository:app:pull,push granted=repository:app:pull,push client=docker account=someone remote=192.0.2.1 token=id-1 duration=0s` + "\n"
+	want := ` level=INFO msg="token request" outcome=granted grant=password user=ALICE subject=alice` +
+		` service=registry.example.com` +
+		` scope=repository:app:pull,push granted=repository:app:pull,push client=docker` +
+		` account=someone remote=192.0.2.1 token=id-1 duration=0s` + "\n"
 	if _, rest, _ := strings.Cut(got, " "); " "+rest != want {
 		t.Errorf("got  %q\nwant %q", " "+rest, want)
 	}
 }
 
-func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
-	hungUp := func(r *http.Request) *http.Request {
+func TestTheObservedOutcomeIsTheLoggedOne(t *testing.T) {
+	canceled := func(r *http.Request) *http.Request {
 		ctx, cancel := context.WithCancel(r.Context())
 		cancel()
 		return r.WithContext(ctx)
 	}
 	tests := []struct {
-		outcome string
-		request *http.Request
-		no      error // the guard's
+		outcome  string
+		request  *http.Request
+		beginErr error // of the throttle
 	}{
 		{"granted", get("", basic("alice", wonderland)), nil},
 		{"refused", get("", basic("alice", "wrong")), nil},
@@ -519,34 +559,38 @@ func TestWhoKeepsCountHearsTheOutcomeThatIsLogged(t *testing.T) {
 		{"invalid", get("service=other", basic("alice", wonderland)), nil},
 		{"busy", get("", basic("busy", wonderland)), nil},
 		{"broken", get("", basic("broken", wonderland)), nil},
-		{"abandoned", hungUp(get("", basic("broken", wonderland))), nil},
+		{"abandoned", canceled(get("", basic("broken", wonderland))), nil},
 	}
-	heard := map[string]bool{}
+	seen := map[string]bool{}
 	for _, tt := range tests {
-		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelError + 1} { // what is not logged counts all the same
+		for _, level := range []slog.Level{slog.LevelInfo, slog.LevelError + 1} { // unlogged requests are observed too
 			f := newFixture()
 			var all []string
-			f.handler.Observe = func(outcome string, took time.Duration) { all = append(all, fmt.Sprint(outcome, " ", took)) }
-			f.handler.Endpoint.Throttle = &notes{no: tt.no}
+			f.handler.Observe = func(outcome string,
+				took time.Duration) {
+				all = append(all, fmt.Sprint(outcome, " ", took))
+			}
+			f.handler.Endpoint.Throttle = &fakeThrottle{beginErr: tt.beginErr}
 			f.handler.Log = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: level}))
 			f.do(tt.request.Clone(tt.request.Context()))
 			if len(all) != 1 || all[0] != tt.outcome+" 0s" {
-				t.Errorf("%s: heard %q", tt.outcome, all)
+				t.Errorf("%s: observed %q", tt.outcome, all)
 			}
-			if logged := strings.Contains(f.log.String(), "outcome="+tt.outcome+" "); logged != (level == slog.LevelInfo) {
+			if logged := strings.Contains(f.log.String(),
+				"outcome="+tt.outcome+" "); logged != (level == slog.LevelInfo) {
 				t.Errorf("%s: the log at level %v: %s", tt.outcome, level, f.log)
 			}
 		}
-		heard[tt.outcome] = true
+		seen[tt.outcome] = true
 	}
 	for _, outcome := range Outcomes() {
-		if !heard[outcome] {
+		if !seen[outcome] {
 			t.Errorf("no request ended as %s", outcome)
 		}
-		delete(heard, outcome)
+		delete(seen, outcome)
 	}
-	if len(heard) > 0 {
-		t.Errorf("not in the list of outcomes: %v", heard)
+	if len(seen) > 0 {
+		t.Errorf("not in the list of outcomes: %v", seen)
 	}
 }
 
@@ -559,7 +603,8 @@ func TestSecretsPrintAsStars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %#v %s %q %x %v %s", req, req, req, req.Password, req.Password, req.Password, &req, error(fmt.Errorf("x: %v", req.RefreshToken)))
+	printed := fmt.Sprintf("%v %+v %#v %s %q %x %v %s", req, req, req, req.Password, req.Password, req.Password, &req,
+		error(fmt.Errorf("x: %v", req.RefreshToken)))
 	for _, verb := range []string{"%d", "%t", "%c", "%U", "%X", "% x", "%.3s", "%20s"} { // any verb
 		printed += " " + fmt.Sprintf(verb+" "+verb, req, req.Password)
 	}
@@ -579,7 +624,8 @@ func TestSecretsPrintAsStars(t *testing.T) {
 
 func checkHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
-	for key, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+	for key, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store",
+		"X-Content-Type-Options": "nosniff"} {
 		if got := w.Header().Get(key); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
@@ -591,7 +637,8 @@ func checkHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 
 func checkSecrets(t *testing.T, text string) {
 	t.Helper()
-	for _, secret := range []string{wonderland, genuine, "access(", "refresh(", base64.StdEncoding.EncodeToString([]byte("alice:"))[:6]} {
+	for _, secret := range []string{wonderland, genuine, "access(", "refresh(",
+		base64.StdEncoding.EncodeToString([]byte("alice:"))[:6]} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q shows: %s", secret, text)
 		}
@@ -626,13 +673,14 @@ type brokenReader struct{ err error }
 
 func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 
-// credentialSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain run.
+// credentialSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain
+// run.
 var credentialSeeds = []string{
-	basic("alice", "pw"), basic("", "token"), basic("a:b", "c"), "Basic", "Basic ", "Bearer x", "basic QQ==", "Basic QTpi\n", basic("a\x00", "b"),
+	basic("alice", "pw"), basic("", "token"), basic("a:b", "c"), "Basic", "Basic ", "Bearer x", "basic QQ==",
+	"Basic QTpi\n", basic("a\x00", "b"),
 }
 
-// Whatever the header: either there is an error and no grant, or what was read
-// encodes back to the same credentials.
+// For any header: either an error and no grant, or the decoded credentials encode back to the same.
 func FuzzBasicCredentials(f *testing.F) {
 	if len(credentialSeeds) == 0 {
 		f.Fatal("no seeds")
@@ -642,7 +690,7 @@ func FuzzBasicCredentials(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header string) {
 		if header == "" {
-			return // no credentials, which is no error
+			return // no credentials are no error
 		}
 		var req Request
 		err := readBasic(&req, []string{header}, nil)
@@ -660,17 +708,19 @@ func FuzzBasicCredentials(f *testing.F) {
 		if err := readBasic(&again, []string{basic(req.User, secret.Reveal())}, nil); err != nil {
 			t.Fatalf("%q was read, its own print is not: %v", header, err)
 		}
-		if again.User != req.User || again.Password != req.Password || again.RefreshToken != req.RefreshToken || again.Grant != req.Grant {
+		if again.User != req.User || again.Password != req.Password || again.RefreshToken != req.RefreshToken ||
+			again.Grant != req.Grant {
 			t.Fatalf("%q changed on the way", header)
 		}
 	})
 }
 
-// A form that is read for a grant yields what a strict reader of forms yields,
-// and nothing of it gets past the bounds of a login.
+// For any form: one JSON answer, one log line, and no user name outside the bounds of a login
+// reaches PAM.
 func FuzzForm(f *testing.F) {
 	seeds := []string{
-		"grant_type=password&username=a&password=b", "refresh_token=x", "grant_type=refresh_token&refresh_token=x&scope=a:b:c&scope=d:e:f",
+		"grant_type=password&username=a&password=b", "refresh_token=x",
+		"grant_type=refresh_token&refresh_token=x&scope=a:b:c&scope=d:e:f",
 		"grant_type=password&grant_type=x", "a=%zz", "grant_type=password;username=a", "&&&", "password=%00",
 	}
 	if len(seeds) == 0 {
@@ -682,7 +732,7 @@ func FuzzForm(f *testing.F) {
 	f.Fuzz(func(t *testing.T, form string) {
 		fx := newFixture()
 		w := fx.do(post(form))
-		for _, asked := range fx.people.asked {
+		for _, asked := range fx.pam.asked {
 			if strings.ContainsAny(asked, "\x00\n\r/") {
 				t.Fatalf("PAM was asked about %q", asked)
 			}
@@ -693,7 +743,7 @@ func FuzzForm(f *testing.F) {
 		if strings.Count(fx.log.String(), "\n") != 1 {
 			t.Fatalf("not one line: %q", fx.log)
 		}
-		if w.Code == http.StatusOK && len(fx.people.asked) != 1 {
+		if w.Code == http.StatusOK && len(fx.pam.asked) != 1 {
 			t.Fatalf("granted without asking: %q", form)
 		}
 	})

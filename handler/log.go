@@ -9,25 +9,25 @@ import (
 	"dockerauth/access"
 )
 
-// How much of one field goes into the log, in bytes: one request must not fill
-// a disk. A reason is ours and ends with what to do, so it gets more room.
+// The longest field in the log, in bytes: one request must not fill a disk. A reason is the
+// program's own text and ends with the remedy, so it may be longer.
 const (
 	maxLogged = 256
 	maxReason = 2048
 )
 
-// stripped is said where a client meant to log in and no credentials arrived.
-const stripped = "no credentials arrived, although the client has some: the web server keeps the Authorization " +
-	"header to itself; " +
-	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
+// headerMissing is the reason if a client has credentials and none arrived.
+const headerMissing = "no credentials arrived, although the client has some: the web server removes the " +
+	"Authorization header; " +
+	"in Apache set \"CGIPassAuth On\" for this directory (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
 
-// Outcomes are the words for how a token request ended, in the log and for Observe.
+// Outcomes are the possible outcomes of a token request, in the log and for Observe.
 func Outcomes() []string {
 	return []string{"granted", "refused", "throttled", "invalid", "busy", "broken", "abandoned"}
 }
 
-// logRequest writes the one line of a request, from a list of fields that may be seen. Passwords,
-// tokens and headers are not among them.
+// logRequest writes the log line of a request from an allow-list of fields. Passwords, tokens and
+// headers are not among them.
 func logRequest(log *slog.Logger, r *http.Request, result string, req Request, resp Response, err error,
 	took time.Duration) {
 	level := slog.LevelInfo
@@ -63,16 +63,16 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	log.LogAttrs(r.Context(), level, "token request", attrs...)
 }
 
-// reason is the operator's half of an error: the cause in full.
+// reason is the full cause of an error, for the operator.
 func reason(req Request, err error) string {
-	// nolint:errorlint // what wraps it: an Authorization header of another kind did arrive
+	// nolint:errorlint // a wrapped one means that an Authorization header did arrive
 	if err == errNoCredentials && req.hasCredentials() {
-		return stripped
+		return headerMissing
 	}
 	return err.Error()
 }
 
-// clip shortens a text and makes it valid UTF-8; quoting is the log handler's.
+// clip shortens a text and makes it valid UTF-8. The log handler quotes it.
 func clip(text string, limit int) string {
 	if len(text) > limit {
 		text = text[:limit] + "…"

@@ -1,10 +1,8 @@
 package handler
 
-import (
-	"dockerauth/access"
-)
+import "dockerauth/access"
 
-// Grant is what a request wants to be let in by.
+// Grant is the kind of credentials that a request has.
 type Grant string
 
 // The grants of the token endpoint (distribution, docs/spec/auth/oauth.md).
@@ -14,8 +12,8 @@ const (
 	GrantRefresh  Grant = "refresh_token" // a refresh token, in the form or as Basic with an empty user
 )
 
-// Request is one token request, decoded. Nothing after decode looks at a query
-// string, a form or a header again.
+// Request is one decoded token request. Nothing after decode reads a query string, a form or a
+// header.
 type Request struct {
 	Grant        Grant
 	User         string // as the client sent it
@@ -24,14 +22,14 @@ type Request struct {
 	Offline      bool   // a refresh token is wanted
 	Service      string // "" = the only configured audience
 	Scopes       []access.Scope
-	Form         bool   // it came by POST: the answer names the granted scope and an OAuth error code
-	Account      string // what the client says of itself: for the log, never for a decision
+	Form         bool   // sent by POST: the answer has the granted scope or an OAuth error code
+	Account      string // claimed by the client: for the log, never for a decision
 	ClientID     string // likewise
 	Remote       string // the client's address
 }
 
-// hasCredentials reports whether the client has some, whether or not they
-// arrived: it sends account and offline_token only then.
+// hasCredentials reports whether the client has credentials, even if none arrived: clients send
+// account and offline_token only then.
 func (r Request) hasCredentials() bool {
 	return r.Account != "" || r.Offline
 }
@@ -41,22 +39,23 @@ type Login struct {
 	User     string
 	Password Secret
 	Remote   string // the client's address
-	// Recheck is called before PAM is asked, after the login has waited: its error ends the login. nil = nothing to check.
+	// Recheck is called after the login has waited and before PAM is asked. Its error ends the
+	// login. nil = nothing to check.
 	Recheck func() error
 }
 
-// Response is what a granted request is answered with.
+// Response is the answer to a granted request.
 type Response struct {
 	Token        string
 	TokenID      string
 	RefreshToken string // "" = none wanted
-	Subject      string // the account, under the name that PAM gave back; "" = the anonymous client
+	Subject      string // the account name that PAM returned; "" = the anonymous client
 	Service      string
 	Granted      []access.Scope
 }
 
-// Account is who an Authenticator found.
+// Account is an account that an Authenticator accepted.
 type Account struct {
-	Name   string         // the name that PAM gave back; a module may have changed case or domain; "" = the anonymous client
-	Groups []access.Group // primary and supplementary, where rules or the blacklist name any
+	Name   string         // as PAM returned it, maybe in other case; "" = the anonymous client
+	Groups []access.Group // primary and supplementary, if rules or the blacklist name any
 }

@@ -12,42 +12,43 @@ import (
 	"time"
 )
 
-// notes stands in for the throttle, which is tested in its own package and in e2e: it writes down what it is told.
-type notes struct {
-	lines  []string
-	no     error    // from Begin
-	later  error    // from Recheck
-	answer *Account // of an equal login in flight
+// fakeThrottle stands in for the throttle, which is tested in its own package and in e2e. It
+// records its calls.
+type fakeThrottle struct {
+	calls      []string
+	beginErr   error
+	recheckErr error
+	answer     *Account // of an equal login in flight
 }
 
-func (n *notes) Begin(_ context.Context, user string, _ Secret, remote string) (Attempt, error) {
-	n.lines = append(n.lines, "begin "+user+" "+remote)
-	return n, n.no
+func (t *fakeThrottle) Begin(_ context.Context, user string, _ Secret, remote string) (Attempt, error) {
+	t.calls = append(t.calls, "begin "+user+" "+remote)
+	return t, t.beginErr
 }
 
-func (n *notes) Answer() (Account, bool) {
-	if n.answer == nil {
+func (t *fakeThrottle) Answer() (Account, bool) {
+	if t.answer == nil {
 		return Account{}, false
 	}
-	return *n.answer, true
+	return *t.answer, true
 }
 
-func (n *notes) Recheck() error { return n.later }
+func (t *fakeThrottle) Recheck() error { return t.recheckErr }
 
-func (n *notes) Succeed(a Account) { n.lines = append(n.lines, "succeed "+a.Name) }
-func (n *notes) Fail()             { n.lines = append(n.lines, "fail") }
-func (n *notes) Cancel()           { n.lines = append(n.lines, "cancel") }
-func (n *notes) Unanswered()       { n.lines = append(n.lines, "unanswered") }
+func (t *fakeThrottle) Succeed(a Account) { t.calls = append(t.calls, "succeed "+a.Name) }
+func (t *fakeThrottle) Fail()             { t.calls = append(t.calls, "fail") }
+func (t *fakeThrottle) Cancel()           { t.calls = append(t.calls, "cancel") }
+func (t *fakeThrottle) Unanswered()       { t.calls = append(t.calls, "unanswered") }
 
 func TestTheAnswerOfAnEqualLoginIsTaken(t *testing.T) {
-	f, throttle := newFixture(), &notes{answer: &Account{Name: "alice"}}
+	f, throttle := newFixture(), &fakeThrottle{answer: &Account{Name: "alice"}}
 	f.handler.Endpoint.Throttle = throttle
 	w := f.do(get("", basic("ALICE", wonderland)))
 	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "access(alice|") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if len(f.people.asked) > 0 || !slices.Equal(throttle.lines, []string{"begin ALICE 192.0.2.1"}) {
-		t.Errorf("PAM was asked %q, the throttle heard %q", f.people.asked, throttle.lines)
+	if len(f.pam.asked) > 0 || !slices.Equal(throttle.calls, []string{"begin ALICE 192.0.2.1"}) {
+		t.Errorf("PAM was asked %q, the throttle was told %q", f.pam.asked, throttle.calls)
 	}
 }
 
@@ -55,7 +56,7 @@ func postPassword(user, password string) *http.Request {
 	return post(url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}}.Encode())
 }
 
-func TestTheThrottleHearsHowEveryPasswordEnded(t *testing.T) {
+func TestTheThrottleLearnsTheResultOfEveryPassword(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		user, password string
@@ -65,27 +66,27 @@ func TestTheThrottleHearsHowEveryPasswordEnded(t *testing.T) {
 		{"a right password", "alice", wonderland, "succeed alice", true},
 		{"a wrong one", "alice", "wrong", "fail", true},
 		{"no password", "alice", "", "fail", false},
-		{"a name that nobody can have", "a/b", wonderland, "fail", false},
+		{"an impossible name", "a/b", wonderland, "fail", false},
 		{"a blacklisted name", "mallory", wonderland, "fail", false},
 		{"a blacklisted account under another name", "ALIAS-OF-MALLORY", wonderland, "fail", true},
 		{"an account without a name", "nameless", wonderland, "fail", true},
-		{"too many at once", "busy", wonderland, "cancel", true},
-		{"a directory that is away", "broken", wonderland, "unanswered", true},
-		{"an error that nobody mapped", "strange", wonderland, "unanswered", true},
+		{"PAM is busy", "busy", wonderland, "cancel", true},
+		{"an unreachable directory", "broken", wonderland, "unanswered", true},
+		{"an unmapped error", "strange", wonderland, "unanswered", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, send := range []func() *http.Request{
 				func() *http.Request { return postPassword(c.user, c.password) },
 				func() *http.Request { return get("", basic(c.user, c.password)) },
 			} {
-				f, throttle := newFixture(), &notes{}
+				f, throttle := newFixture(), &fakeThrottle{}
 				f.handler.Endpoint.Throttle = throttle
 				f.do(send())
-				if want := []string{"begin " + c.user + " 192.0.2.1", c.want}; !slices.Equal(throttle.lines, want) {
-					t.Errorf("the throttle heard %q, want %q", throttle.lines, want)
+				if want := []string{"begin " + c.user + " 192.0.2.1", c.want}; !slices.Equal(throttle.calls, want) {
+					t.Errorf("the throttle was told %q, want %q", throttle.calls, want)
 				}
-				if (len(f.people.asked) > 0) != c.asked {
-					t.Errorf("PAM was asked: %q", f.people.asked)
+				if (len(f.pam.asked) > 0) != c.asked {
+					t.Errorf("PAM was asked: %q", f.pam.asked)
 				}
 			}
 		})
@@ -100,59 +101,63 @@ func TestTheThrottleIsAskedAboutPasswordsOnly(t *testing.T) {
 		post("grant_type=refresh_token&refresh_token=" + genuine + "-of-alice"),
 		get("service=unknown", basic("alice", "wrong")),
 	} {
-		f, throttle := newFixture(), &notes{}
+		f, throttle := newFixture(), &fakeThrottle{}
 		f.handler.Endpoint.Throttle = throttle
 		f.do(r)
-		if len(throttle.lines) > 0 {
-			t.Errorf("%s: the throttle heard %q", r.URL, throttle.lines)
+		if len(throttle.calls) > 0 {
+			t.Errorf("%s: the throttle was told %q", r.URL, throttle.calls)
 		}
 	}
 }
 
 func TestAPanicLeavesTheAttemptUnanswered(t *testing.T) {
-	throttle := &notes{}
-	e := &Endpoint{Throttle: throttle, Authenticator: nil} // which is a defect
+	throttle := &fakeThrottle{}
+	e := &Endpoint{Throttle: throttle, Authenticator: nil} // panics
 	func() {
 		defer func() { _ = recover() }()
 		_, _ = e.checkPassword(t.Context(), Request{Grant: GrantPassword, User: "alice", Password: wonderland})
 	}()
-	if want := []string{"begin alice ", "unanswered"}; !slices.Equal(throttle.lines, want) {
-		t.Errorf("the throttle heard %q, want %q", throttle.lines, want)
+	if want := []string{"begin alice ", "unanswered"}; !slices.Equal(throttle.calls, want) {
+		t.Errorf("the throttle was told %q, want %q", throttle.calls, want)
 	}
 }
 
-// A lock that came while the login waited is answered as one that was there before, and the attempt is taken back.
-func TestWhoIsThrottledWhileWaitingIsToldSo(t *testing.T) {
-	f, throttle := newFixture(), &notes{later: &Throttled{After: 30 * time.Second, Cause: "this address is locked"}}
+// A lock that came while the login waited is answered like an earlier one, and the attempt is
+// cancelled.
+func TestALoginThrottledWhileWaitingIsAnsweredSo(t *testing.T) {
+	f, throttle := newFixture(),
+		&fakeThrottle{recheckErr: &Throttled{After: 30 * time.Second, Cause: "this address is locked"}}
 	f.handler.Endpoint.Throttle = throttle
 	w := f.do(get("", basic("alice", wonderland)))
 	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "30" {
 		t.Errorf("%d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 	}
-	if want := []string{"begin alice 192.0.2.1", "cancel"}; !slices.Equal(throttle.lines, want) {
-		t.Errorf("the throttle heard %q", throttle.lines)
+	if want := []string{"begin alice 192.0.2.1", "cancel"}; !slices.Equal(throttle.calls, want) {
+		t.Errorf("the throttle was told %q", throttle.calls)
 	}
 }
 
-func TestWhoIsThrottledIsToldWhenToComeBack(t *testing.T) {
+func TestAThrottledAnswerHasRetryAfter(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  string
 	}{{time.Nanosecond, "1"}, {time.Second, "1"}, {1001 * time.Millisecond, "2"}, {15 * time.Minute, "900"}} {
 		f := newFixture()
-		f.handler.Endpoint.Throttle = &notes{no: &Throttled{After: c.after, Cause: "five of them"}}
+		f.handler.Endpoint.Throttle = &fakeThrottle{beginErr: &Throttled{After: c.after, Cause: "five of them"}}
 		w := f.do(get("", basic("alice", wonderland)))
-		const body = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many failed logins, try again later"}]}` + "\n"
+		const body = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many failed logins, try again later"}]}` +
+			"\n"
 		if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != c.want || w.Body.String() != body {
 			t.Errorf("after %s: %d, Retry-After %q, %s", c.after, w.Code, w.Header().Get("Retry-After"), w.Body)
 		}
 		if w.Header().Get("WWW-Authenticate") != "" {
 			t.Error("a challenge asks for another try at once")
 		}
-		if len(f.people.asked) > 0 {
-			t.Errorf("PAM was asked: %q", f.people.asked)
+		if len(f.pam.asked) > 0 {
+			t.Errorf("PAM was asked: %q", f.pam.asked)
 		}
-		if line := f.log.String(); !strings.Contains(line, "outcome=throttled") || !strings.Contains(line, "five of them") || !strings.Contains(line, "level=WARN") {
+		if line := f.log.String(); !strings.Contains(line, "outcome=throttled") ||
+			!strings.Contains(line, "five of them") || !strings.Contains(line, "level=WARN") {
 			t.Errorf("logged %s", line)
 		}
 	}
@@ -160,25 +165,25 @@ func TestWhoIsThrottledIsToldWhenToComeBack(t *testing.T) {
 
 func TestARepeatedPasswordIsRefusedLikeAWrongOne(t *testing.T) {
 	wrong, repeated := newFixture(), newFixture()
-	repeated.handler.Endpoint.Throttle = &notes{no: fmt.Errorf("%w: a moment ago", ErrRefused)}
+	repeated.handler.Endpoint.Throttle = &fakeThrottle{beginErr: fmt.Errorf("%w: a moment ago", ErrRefused)}
 	a, b := wrong.do(get("", basic("alice", "wrong"))), repeated.do(get("", basic("alice", wonderland)))
 	if a.Code != b.Code || a.Body.String() != b.Body.String() || fmt.Sprint(a.Header()) != fmt.Sprint(b.Header()) {
 		t.Errorf("wrong: %d %v %s\nrepeated: %d %v %s", a.Code, a.Header(), a.Body, b.Code, b.Header(), b.Body)
 	}
-	if len(repeated.people.asked) > 0 {
-		t.Errorf("PAM was asked: %q", repeated.people.asked)
+	if len(repeated.pam.asked) > 0 {
+		t.Errorf("PAM was asked: %q", repeated.pam.asked)
 	}
 }
 
-// slow takes as long for an answer as it is told.
-type slow struct {
-	*people
+// slowPAM answers after a set time.
+type slowPAM struct {
+	*fakePAM
 	takes time.Duration
 }
 
-func (s slow) Authenticate(ctx context.Context, l Login) (Account, error) {
+func (s slowPAM) Authenticate(ctx context.Context, l Login) (Account, error) {
 	time.Sleep(s.takes)
-	return s.people.Authenticate(ctx, l)
+	return s.fakePAM.Authenticate(ctx, l)
 }
 
 func TestRefusedPasswordsTakeAWholeNumberOfDelays(t *testing.T) {
@@ -187,19 +192,19 @@ func TestRefusedPasswordsTakeAWholeNumberOfDelays(t *testing.T) {
 		user, password string
 		takes, want    time.Duration
 	}{
-		{"a name that nobody can have", "a/b", "x", 0, time.Second},
+		{"an impossible name", "a/b", "x", 0, time.Second},
 		{"a blacklisted one", "mallory", "x", 0, time.Second},
 		{"a wrong password", "alice", "wrong", 50 * time.Millisecond, time.Second},
 		{"one that takes nearly all of it", "alice", "wrong", 999 * time.Millisecond, time.Second},
 		{"one that takes longer", "alice", "wrong", 2001 * time.Millisecond, 3 * time.Second},
 		{"a right password", "alice", wonderland, 50 * time.Millisecond, 50 * time.Millisecond},
-		{"a directory that is away", "broken", wonderland, 50 * time.Millisecond, 50 * time.Millisecond},
+		{"an unreachable directory", "broken", wonderland, 50 * time.Millisecond, 50 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture()
 				f.handler.Endpoint.FailureDelay = time.Second
-				f.handler.Endpoint.Authenticator = slow{f.people, c.takes}
+				f.handler.Endpoint.Authenticator = slowPAM{f.pam, c.takes}
 				began := time.Now()
 				f.do(get("", basic(c.user, c.password)))
 				if took := time.Since(began); took != c.want {
@@ -223,12 +228,12 @@ func TestARefusedRefreshTokenIsNotHeldBack(t *testing.T) {
 	})
 }
 
-func TestNobodyIsHeldBackWhoHasGone(t *testing.T) {
+func TestTheDelayEndsWhenTheClientDisconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
 		f.handler.Endpoint.FailureDelay = time.Second
-		ctx, leave := context.WithCancel(t.Context())
-		time.AfterFunc(time.Millisecond, leave)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
 		began := time.Now()
 		f.do(get("", basic("alice", "wrong")).WithContext(ctx))
 		if took := time.Since(began); took != time.Millisecond {
@@ -237,13 +242,14 @@ func TestNobodyIsHeldBackWhoHasGone(t *testing.T) {
 	})
 }
 
-func TestAClientThatHangsUpIsNoFault(t *testing.T) {
+func TestAClientThatDisconnectsIsNotAnError(t *testing.T) {
 	for _, user := range []string{"busy", "broken"} {
 		f := newFixture()
-		ctx, leave := context.WithCancel(t.Context())
-		leave()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
 		f.do(get("", basic(user, wonderland)).WithContext(ctx))
-		if line := f.log.String(); !strings.Contains(line, "outcome=abandoned") || !strings.Contains(line, "level=INFO") {
+		if line := f.log.String(); !strings.Contains(line, "outcome=abandoned") ||
+			!strings.Contains(line, "level=INFO") {
 			t.Errorf("logged %s", line)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"dockerauth/access"
 )
 
-// Token answers one request: cheap refusals first, then the credentials, then
-// what the account may do, then the signature.
+// Token answers one request. It makes the cheap checks first, then checks the credentials, applies
+// the access rules and signs.
 func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 	audience, err := e.audience(req.Service)
 	if err != nil {
@@ -20,7 +20,7 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	granted := e.Policy.Grant(who(account, req.Remote, audience), req.Scopes)
+	granted := e.Policy.Grant(clientOf(account, req.Remote, audience), req.Scopes)
 	token, id, err := e.Signer.AccessToken(account.Name, audience, e.AccessTTL, granted)
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
@@ -53,14 +53,14 @@ func (e *Endpoint) audience(service string) (string, error) {
 	return service, nil
 }
 
-func who(account Account, remote, audience string) access.Client {
-	w := access.Client{Name: account.Name, Groups: account.Groups, Service: audience}
-	w.Remote, _ = netip.ParseAddr(remote) // the zero Addr is in no prefix
-	return w
+func clientOf(account Account, remote, audience string) access.Client {
+	c := access.Client{Name: account.Name, Groups: account.Groups, Service: audience}
+	c.Remote, _ = netip.ParseAddr(remote) // the zero Addr is in no prefix
+	return c
 }
 
-// refreshToken gives a refresh token back as it came, and a new one to those
-// who showed a password and asked for one.
+// refreshToken repeats the refresh token of the request, or makes one for a password login that
+// asks for it.
 func (e *Endpoint) refreshToken(req Request, account Account) (string, error) {
 	if !req.Offline {
 		return "", nil

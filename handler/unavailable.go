@@ -2,8 +2,8 @@ package handler
 
 import "net/http"
 
-// Unavailable answers every request as a service without a usable
-// configuration does. The cause is in the server's log.
+// Unavailable answers every request with 503, for a service without a usable configuration. The
+// cause is in the server's log.
 func Unavailable(w http.ResponseWriter, _ *http.Request) {
-	writeAnswer(w, answerTo(ErrUnavailable), false)
+	writeError(w, responseTo(ErrUnavailable), false)
 }

@@ -76,7 +76,7 @@ func TestAGeneratedCertificateVouchesForOneKeyOnly(t *testing.T) {
 	}
 }
 
-func TestACertificateIsNamedForItsIssuerWhereThatHasRoom(t *testing.T) {
+func TestTheCommonNameOfACertificateIsTheIssuerIfItFits(t *testing.T) {
 	long := strings.Repeat("ü", 64)
 	for issuer, want := range map[string]string{"auth.example.com": "auth.example.com",
 		"Docker registry: \"ours\"": "Docker registry: \"ours\"", long: long, long + "x": "dockerauth"} {
@@ -96,7 +96,7 @@ func TestEveryGeneratedKeyHasOneThumbprint(t *testing.T) {
 	}
 }
 
-func TestAGeneratedKeyIsPKCS8AndNoSmallOne(t *testing.T) {
+func TestAGeneratedKeyIsPKCS8AndLargeEnough(t *testing.T) {
 	k := must(GenerateKey(RSA))
 	if bits := k.Public().(*rsa.PublicKey).N.BitLen(); bits != 3072 {
 		t.Errorf("%d bits", bits)

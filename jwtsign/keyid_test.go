@@ -137,7 +137,7 @@ func TestKeyIDRules(t *testing.T) {
 	}
 }
 
-func TestCertificateMakesKeyIDNeedless(t *testing.T) {
+func TestACertificateReplacesTheKeyID(t *testing.T) {
 	zero := newEC(elliptic.P256(), true)
 	cert := write(t, certify("x", zero, nil, nil).pem, 0o644)
 	k, err := loadKey(write(t, pkcs8(zero), 0o600), cert, KeyIDThumbprint, noon)

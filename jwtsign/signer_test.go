@@ -228,7 +228,7 @@ func TestSignerRefuses(t *testing.T) {
 
 // golang-jwt writes aud as its package variable says; nothing another package does to it may reach
 // our tokens.
-func TestAudienceIsAStringWhateverTheLibraryIsToldTo(t *testing.T) {
+func TestAudienceIsAStringWithAnySettingOfTheLibrary(t *testing.T) {
 	for _, list := range []bool{true, false} {
 		was := jwt.MarshalSingleStringAsArray
 		jwt.MarshalSingleStringAsArray = list

@@ -203,7 +203,7 @@ func sameBytes(token string) string {
 }
 
 // The verifier of a Signer without an issuer must not take every issuer.
-func TestVerifyRefreshWantsAnIssuer(t *testing.T) {
+func TestVerifyRefreshNeedsAnIssuer(t *testing.T) {
 	key := newEd25519()
 	s := fixed(load(t, key, ""))
 	token := forge(key, refreshHead("EdDSA"), body())

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestAPageIsWrittenAsTheFormatWantsIt(t *testing.T) {
+func TestAPageFollowsTheFormat(t *testing.T) {
 	var p Page
 	outcomes := NewCounts("granted", "refused")
 	outcomes.Add("refused")
@@ -52,7 +52,7 @@ timestamp_seconds 1.80000000025e+09
 }
 
 // Whoever reads while others count must never see a histogram that contradicts itself, or a number that shrinks.
-func TestAPageAgreesWithItselfWhileOthersCount(t *testing.T) {
+func TestAPageIsConsistentDuringUpdates(t *testing.T) {
 	took, words := NewHistogram(time.Millisecond, time.Second), NewCounts("one", "other")
 	var counting sync.WaitGroup
 	const each = 5000

@@ -81,7 +81,7 @@ func (f *fixture) guesses(n int, user, remote string) {
 	}
 }
 
-func TestFiveRefusalsLockThePair(t *testing.T) {
+func TestFiveRefusalsLockTheUserAtTheAddress(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(5, "alice", office)
 	f.want("30s", "alice", "another", office)
@@ -135,7 +135,7 @@ func TestLocksGrowToFifteenMinutesAndShrinkAfterAQuietHour(t *testing.T) {
 	f.want("30s", "alice", right, office)
 }
 
-func TestALoginEndsTheRowOfLocks(t *testing.T) {
+func TestASuccessEndsTheSeriesOfLocks(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(5, "alice", office)
 	f.pass(30 * time.Second)
@@ -260,7 +260,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 	f.want("59s", "alice", "stale", office)
 }
 
-func TestALockMeetsThoseWhoWaitForTheirTurn(t *testing.T) {
+func TestALockStopsQueuedLogins(t *testing.T) {
 	f := newFixture(t)
 	f.want(granted, "carol", right, office)
 	var waiting []*Attempt
@@ -340,7 +340,7 @@ func TestAnAlertLocksNobodyWhoHasTriesLeft(t *testing.T) {
 	f.want(granted, "alice", right, home)
 }
 
-func TestAddressesOfOneHouseCountAsOne(t *testing.T) {
+func TestAddressesOfOneNetworkCountAsOne(t *testing.T) {
 	for _, c := range []struct{ one, other string }{
 		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9"},
 		{"2001:db8::1%eth0", "2001:db8::1"},
@@ -456,7 +456,7 @@ func TestWithAThousandRefusalsEverybodyHasFewerTriesAndNobodyIsLocked(t *testing
 	f.want(granted, "erin", right, home)
 }
 
-func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
+func TestLoginsInFlightCountAsRefused(t *testing.T) {
 	f := newFixture(t)
 	var under []*Attempt
 	for i := range 5 {
@@ -476,7 +476,7 @@ func TestWhatIsUnderWayCountsAsRefused(t *testing.T) {
 
 // The clock of the machine may be set by an hour either way: nobody is locked for longer than the
 // longest lock after his next try.
-func TestAClockThatJumps(t *testing.T) {
+func TestTheClockMayJump(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, -time.Hour, -time.Minute, -time.Second} {
 		t.Run(jump.String(), func(t *testing.T) {
 			f := newFixture(t)
@@ -509,7 +509,7 @@ func (broken) Update(string, store.Change) error {
 	return errFull
 }
 
-func TestAStoreThatFailsKeepsNobodyOutAndIsReported(t *testing.T) {
+func TestAFailingStoreLocksNobodyOutAndIsReported(t *testing.T) {
 	f := newFixture(t)
 	var said []string
 	f.Store, f.Report = broken{}, func(err error) { said = append(said, err.Error()) }
