@@ -176,9 +176,9 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 		rule Rule
 		want string
 	}{
-		{"no action", with(func(r *Rule) { r.Allow = nil }), "allow: nothing is in it"},
+		{"no action", with(func(r *Rule) { r.Allow = nil }), "allow: the list is empty"},
 		{"an unknown action", with(func(r *Rule) { r.Allow = []string{"pul"} }), `allow: unknown action "pul"`},
-		{"no principal", with(func(r *Rule) { r.To = nil }), "to: nothing is in it"},
+		{"no principal", with(func(r *Rule) { r.To = nil }), "to: the list is empty"},
 		{"an empty name", with(func(r *Rule) { r.To = []string{""} }), "to: an entry is empty"},
 		{"a group without a name", with(func(r *Rule) { r.To = []string{"@"} }), `to: "@" is neither`},
 		{"a star for a name", with(func(r *Rule) { r.To = []string{"*"} }), `to: "*" is neither`},

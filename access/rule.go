@@ -216,7 +216,7 @@ func (s *Rule) compile() compiledRule {
 
 func checkList(list []string, needed bool) error {
 	if needed && len(list) == 0 {
-		return errors.New("nothing is in it")
+		return errors.New("the list is empty")
 	}
 	if len(list) > maxEntries {
 		return fmt.Errorf("more than %d entries", maxEntries)

@@ -11,8 +11,8 @@ import (
 
 const rulesHint = `write a list of rules: - {allow: [pull], repositories: ["public/**"], to: [anyone]}`
 
-// access reads the rules. A section without any grants nothing to anyone, which is not the same as
-// no section.
+// access reads the rules. A section without rules grants nothing. Without the section, everything
+// is granted.
 func (r *reader) access(key string, v node) *access.Policy {
 	if v.kind == kindNull {
 		v = node{line: v.line, kind: kindList}
@@ -36,7 +36,7 @@ func (r *reader) access(key string, v node) *access.Policy {
 	return policy
 }
 
-// lineOf is where a key of a section stands, or the section where it does not.
+// lineOf returns the line of a key of a section, or that of the section if the key is missing.
 func (n *node) lineOf(key string) int {
 	for _, f := range n.fields {
 		if f.key == key {
@@ -46,8 +46,8 @@ func (n *node) lineOf(key string) int {
 	return n.line
 }
 
-// rule reads one rule. There may be thousands of them, so it does not go through section, which
-// makes a text and a map entry of every key.
+// rule reads one rule. It does not use section, which makes a string and a map entry for every key:
+// there may be thousands of rules.
 func (r *reader) rule(section string, v *node) access.Rule {
 	rule := access.Rule{Line: v.line}
 	if v.kind != kindSection {
@@ -56,11 +56,11 @@ func (r *reader) rule(section string, v *node) access.Rule {
 	}
 	for i, f := range v.fields {
 		if !slices.Contains(ruleKeys, f.key) {
-			r.unknown(section, f, ruleKeys)
+			r.unknownKey(section, f, ruleKeys)
 			continue
 		}
 		if slices.ContainsFunc(v.fields[:min(i, len(ruleKeys))], func(g field) bool { return g.key == f.key }) {
-			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is there already, on line %d", v.lineOf(f.key)),
+			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is already set on line %d", v.lineOf(f.key)),
 				"keep one of them")
 			continue
 		}
@@ -74,15 +74,15 @@ func (r *reader) ruleKey(rule *access.Rule, f field) {
 	case "allow":
 		rule.Allow = r.list("access.allow", v)
 	case "repositories":
-		rule.Repositories = r.filled("access.repositories", v)
+		rule.Repositories = r.nonEmptyList("access.repositories", v)
 	case "to":
 		rule.To = r.list("access.to", v)
 	case "from":
-		rule.From = r.filled("access.from", v)
+		rule.From = r.nonEmptyList("access.from", v)
 	case "services":
-		rule.Services = r.filled("access.services", v)
+		rule.Services = r.nonEmptyList("access.services", v)
 	case "types":
-		rule.Types = r.filled("access.types", v)
+		rule.Types = r.nonEmptyList("access.types", v)
 	case "min_gid":
 		rule.MinGID = r.groupID("access.min_gid", v)
 	}

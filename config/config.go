@@ -1,5 +1,6 @@
-// Package config turns config.yml into a Config: strict, with every default filled in and every
-// bound checked. It knows YAML and key files; it knows no HTTP and no PAM.
+// Package config reads config.yml into a [Config]. It is strict: an unknown key, a wrong type or a
+// value out of bounds is an error with file, line and key. All defaults are filled in, and the key
+// files are loaded. The package knows no HTTP and no PAM.
 package config
 
 import (
@@ -10,35 +11,34 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// Config is a configuration that can be worked with: whatever could be checked without asking
-// anybody has been.
+// Config is a valid configuration. Everything that needs no other program has been checked.
 type Config struct {
 	Path             string       // config.yml itself, absolute
-	Key              *jwtsign.Key // never nil
+	Key              *jwtsign.Key // never nil after Load
 	Issuer           string
-	Audience         []string // the registries' service names; at least one, no two alike
+	Audience         []string // the registries' service names; at least one, all different
 	BlacklistedUsers []string
-	AccessTokenTTL   time.Duration // whole seconds, as the next two
+	AccessTokenTTL   time.Duration // whole seconds, like the next one
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
-	TrustedProxies   Proxies       // of the HTTP door
-	State            string        // folder, absolute; "" = none. DefaultState need not exist, any other must
+	TrustedProxies   Proxies       // of the HTTP front end
+	State            string        // directory, absolute; "" = none. Only DefaultState may be missing
 	PAM              PAM
 	Log              Log
-	Access           *access.Policy // nil = there is no such section
-	Files            []string       // config.yml, key and certificate, absolute: what to watch for changes
+	Access           *access.Policy // nil = no such section
+	Files            []string       // config.yml, key and certificate, absolute: to watch for changes
 
 	source source
 }
 
-// source is where the keys stand.
+// source says where the keys are.
 type source struct {
-	file  string         // config.yml as it was given to Load
-	lines map[string]int // of each key that is there
+	file  string         // the path given to Load
+	lines map[string]int // of each key in the file
 }
 
-// Wrong is an error about what a key names, such as "log.file", found where that is used: it has
-// the place, as those of Load have. Of several keys it is the first that is there, or the first.
-func (c *Config) Wrong(err error, hint string, keys ...string) error {
+// ErrorAt adds the place of a key, such as "log.file", to an error found when its value is used. Of
+// several keys it takes the first that is in the file, else the first.
+func (c *Config) ErrorAt(err error, hint string, keys ...string) error {
 	key := keys[0]
 	for _, k := range keys {
 		if c.source.lines[k] > 0 {
@@ -49,19 +49,19 @@ func (c *Config) Wrong(err error, hint string, keys ...string) error {
 	return Errors{{File: c.source.file, Line: c.source.lines[key], Key: key, Cause: err.Error(), Hint: hint}}
 }
 
-// PAM is how accounts are asked for.
+// PAM is the section of that name.
 type PAM struct {
 	Service     string        // name of the service file
-	Confdir     string        // folder of service files, absolute; "" is the system's
+	Confdir     string        // directory of service files, absolute; "" = that of the system
 	Timeout     time.Duration // of one conversation
 	Concurrency int           // conversations at once, at least 1
-	Cache       time.Duration // for how long a login is good without asking again; 0 = not at all
+	Cache       time.Duration // how long a login is valid without asking again; 0 = none
 }
 
-// DefaultState is the folder that is used when it exists.
+// DefaultState is the state directory that is used if it exists.
 const DefaultState = "/var/lib/dockerauth"
 
-// Log is where the log goes.
+// Log is the section of that name.
 type Log struct {
 	File   string // absolute; "" is stderr
 	Format string // "text" or "json"

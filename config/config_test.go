@@ -25,8 +25,8 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// php is the PHP service's own config.yml.dist.
-const php = `private_key: "path/to/private/key/privkey.pem"
+// phpConfig is the PHP service's own config.yml.dist.
+const phpConfig = `private_key: "path/to/private/key/privkey.pem"
 issuer: "myAuthService.com"
 audience: "myDockerRegistry.com"
 blacklisted_users : ["userNameYouDoNotWantToGiveRegistryAccess"]
@@ -83,7 +83,7 @@ func newKey(t testing.TB) (key, cert []byte) {
 }
 
 func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
-	dir, path := folder(t, php)
+	dir, path := folder(t, phpConfig)
 	c, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -152,22 +152,23 @@ log:
 // Ways of writing that mean what the PHP service's file means.
 func TestOtherSpellings(t *testing.T) {
 	for _, c := range []struct{ name, text string }{
-		{"Windows line ends", strings.ReplaceAll(php, "\n", "\r\n")},
-		{"a byte order mark", "\ufeff" + php},
-		{"no line end at the end", strings.TrimSuffix(php, "\n")},
-		{"comments, with tabs", "#\tours\n" + strings.ReplaceAll(php, "\n", "\t# comment\twith tabs\n")},
-		{"a line that opens the document", "---\n" + php},
-		{"a line that ends it", php + "...\n"},
-		{"sections without keys", php + "pam:\nlog: {}\n"},
-		{"single quotes", strings.ReplaceAll(php, `"`, `'`)},
-		{"no quotes", strings.ReplaceAll(php, `"`, ``)},
-		{"quoted keys", strings.ReplaceAll(php, `issuer:`, `"issuer":`)},
+		{"Windows line ends", strings.ReplaceAll(phpConfig, "\n", "\r\n")},
+		{"a byte order mark", "\ufeff" + phpConfig},
+		{"no line end at the end", strings.TrimSuffix(phpConfig, "\n")},
+		{"comments, with tabs", "#\tours\n" + strings.ReplaceAll(phpConfig, "\n", "\t# comment\twith tabs\n")},
+		{"a line that opens the document", "---\n" + phpConfig},
+		{"a line that ends it", phpConfig + "...\n"},
+		{"sections without keys", phpConfig + "pam:\nlog: {}\n"},
+		{"single quotes", strings.ReplaceAll(phpConfig, `"`, `'`)},
+		{"no quotes", strings.ReplaceAll(phpConfig, `"`, ``)},
+		{"quoted keys", strings.ReplaceAll(phpConfig, `issuer:`, `"issuer":`)},
 		{"lists with dashes",
 			strings.NewReplacer(`"myDockerRegistry.com"`, "\n  - myDockerRegistry.com",
 				` : ["userNameYouDoNotWantToGiveRegistryAccess"]`,
-				":\n- userNameYouDoNotWantToGiveRegistryAccess").Replace(php)},
+				":\n- userNameYouDoNotWantToGiveRegistryAccess").Replace(phpConfig)},
 		{"all on one line", `{private_key: ` + keyName +
-			`, issuer: myAuthService.com, audience: myDockerRegistry.com, blacklisted_users: [userNameYouDoNotWantToGiveRegistryAccess]}`},
+			`, issuer: myAuthService.com, audience: myDockerRegistry.com, blacklisted_users: ` +
+			`[userNameYouDoNotWantToGiveRegistryAccess]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, path := folder(t, c.text)
@@ -185,7 +186,7 @@ func TestOtherSpellings(t *testing.T) {
 }
 
 func TestRelativePathsStartAtTheFile(t *testing.T) {
-	dir, _ := folder(t, php)
+	dir, _ := folder(t, phpConfig)
 	t.Chdir(filepath.Join(dir, "path"))
 	c, err := Load("../config.yml")
 	if err != nil {
@@ -307,16 +308,16 @@ func TestLoadRefusesTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(dir, "missing.yml")
-	_, open := folder(t, php)
+	_, open := folder(t, phpConfig)
 	if err := os.Chmod(open, 0o646); err != nil {
 		t.Fatal(err)
 	}
-	_, large := folder(t, php+strings.Repeat("#", maxFile))
+	_, large := folder(t, phpConfig+strings.Repeat("#", maxFile))
 	for _, c := range []struct{ name, path, want string }{
-		{"not there", missing, missing + ": no such file\n  copy config.yml.dist to it and write in what is yours"},
+		{"not there", missing, missing + ": no such file\n  copy config.yml.dist to it and edit it"},
 		{"a folder", dir, dir + ": is not a regular file\n  name the file config.yml"},
 		{"a pipe", pipe, pipe + ": is not a regular file\n  name the file config.yml"},
-		{"everyone may write it", open, open + ": every user may change it\n  chmod o-w"},
+		{"everyone may write it", open, open + ": every user can change it\n  chmod o-w"},
 		{"too large", large, large + ": is larger than 1048576 bytes\n  name the file config.yml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -338,22 +339,26 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 		want       string // DIR stands for the folder
 	}{
 		{
-			"the PHP service's example before anything was written in", php,
+			"the PHP service's example before anything was written in", phpConfig,
 			func(t *testing.T, dir string) { remove(t, filepath.Join(dir, keyName)) },
 			`DIR/config.yml:1: private_key: "DIR/path/to/private/key/privkey.pem": no such file or directory` + "\n" +
-				`  name a file that exists; a new key is made by: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE`,
+				`  name a file that exists; a new key is made by: openssl genpkey -algorithm EC -pkeyopt ` +
+				`ec_paramgen_curve:P-256 -out FILE`,
 		},
 		{
-			"a key that everyone may read", "\n" + php,
+			"a key that everyone may read", "\n" + phpConfig,
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, keyName), key, 0o644) },
-			`DIR/config.yml:2: private_key: "DIR/path/to/private/key/privkey.pem": mode 0644 lets every user at the key` + "\n" +
+			`DIR/config.yml:2: private_key: "DIR/path/to/private/key/privkey.pem": mode 0644 gives every user ` +
+				`access to the key` + "\n" +
 				`  chmod 640 and give it to the group of the user that this program runs as`,
 		},
 		{
-			"another key's certificate, and an unknown key", php + "certificate: " + certName + "\nlogs: x\n",
+			"another key's certificate, and an unknown key", phpConfig + "certificate: " + certName + "\nlogs: x\n",
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, certName), cert, 0o644) },
-			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in private_key` + "\n" +
-				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
+			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in ` +
+				`private_key` + "\n" +
+				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext ` +
+				`basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
 				`DIR/config.yml:6: logs: unknown key` + "\n  did you mean log?",
 		},
 	} {
@@ -401,7 +406,7 @@ func TestFind(t *testing.T) {
 		{"a program that is gone, replaced by a newer one", filepath.Join(dir, "gone", "dockerauth"),
 			[]string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
 		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside +
-			`" nor "/etc/dockerauth/config.yml" is there` + "\n" +
+			`" nor "/etc/dockerauth/config.yml" exists` + "\n" +
 			"  copy config.yml.dist to one of them, or name another with --config"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -419,7 +424,7 @@ func TestFind(t *testing.T) {
 
 func BenchmarkLoad(b *testing.B) {
 	asShipped, allSet := dist(b)
-	for _, c := range []struct{ name, text string }{{"four keys", php}, {"config.yml.dist", asShipped},
+	for _, c := range []struct{ name, text string }{{"four keys", phpConfig}, {"config.yml.dist", asShipped},
 		{"every key", allSet}} {
 		_, path := folder(b, c.text)
 		b.Run(c.name, func(b *testing.B) {

@@ -14,18 +14,18 @@ const (
 	week = 7 * day
 )
 
-// units from the largest. time.ParseDuration stops at hours, and reads parts of seconds, which
-// tokens do not have.
+// units, the largest first. time.ParseDuration has no days, and reads fractions of seconds, which
+// tokens cannot express.
 var units = [...]struct {
 	letter byte
 	length time.Duration
 }{{'w', week}, {'d', day}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 
-// parseDuration reads whole numbers with units, the larger first, each at most once: 15m, 90d,
+// parseDuration parses whole numbers with units, the larger first, each at most once: 15m, 90d,
 // 1h30m.
 func parseDuration(s string) (time.Duration, error) {
 	var total time.Duration
-	next := 0 // units before this one have been there
+	next := 0 // index of the next unit allowed
 	for rest := s; rest != ""; {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		if digits == 0 {
@@ -43,7 +43,7 @@ func parseDuration(s string) (time.Duration, error) {
 			u++
 		}
 		if u == len(units) {
-			return 0, fmt.Errorf("%q is no unit that can stand here", rest[digits:digits+1])
+			return 0, fmt.Errorf("unexpected unit %q", rest[digits:digits+1])
 		}
 		length := units[u].length
 		if n > int64((math.MaxInt64-total)/length) {
@@ -55,8 +55,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// formatDuration writes whole seconds as parseDuration reads them. Days are the largest: 90d says
-// more than 12w6d.
+// formatDuration writes whole seconds in the form of parseDuration. The largest unit is the day:
+// 90d is clearer than 12w6d.
 func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"

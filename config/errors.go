@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Error is one thing wrong with a configuration.
+// Error is one fault in a configuration.
 type Error struct {
 	File  string // as it was given to Load
-	Line  int    // 0: no particular one
+	Line  int    // 0 = none in particular
 	Key   string // with its section: "pam.timeout"; "" for the file as a whole
 	Cause string
-	Hint  string // what to do; "" where the cause says it
+	Hint  string // what to do; "" if the cause says it
 }
 
 // Error is FILE:LINE: KEY: cause, and the hint on a line of its own.
@@ -36,10 +36,10 @@ func (e Error) Error() string {
 	return b.String()
 }
 
-// Errors is everything wrong with a configuration, from its first line to its last.
+// Errors are all faults of a configuration, in the order of its lines.
 type Errors []Error
 
-// Error is every error, each beginning a line.
+// Error joins the errors with line breaks.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -48,7 +48,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted puts what has no line of its own last: it is about something that is missing.
+// sorted puts errors without a line last: they are about missing keys.
 func (e Errors) sorted() Errors {
 	slices.SortStableFunc(e, func(a, b Error) int { return order(a) - order(b) })
 	return e
@@ -63,10 +63,10 @@ func order(e Error) int {
 
 const pathHint = "write the path of the file, and keep the key out of config.yml"
 
-// maxQuoted bounds what an error repeats of a file.
+// maxQuoted bounds the values that an error repeats.
 const maxQuoted = 256
 
-// quote repeats a value in an error, except one that may be a secret pasted into the wrong place.
+// quote quotes a value for an error, unless it may be a secret pasted into the wrong place.
 func quote(v string) string {
 	if isKeyMaterial(v) || len(v) > maxQuoted {
 		return fmt.Sprintf("a value of %d bytes", len(v))
@@ -74,8 +74,8 @@ func quote(v string) string {
 	return strconv.Quote(v)
 }
 
-// isPlainName holds for keys that an error may repeat. A line of a key file or a password is
-// longer, or has other letters, than any name that could have been meant.
+// isPlainName reports names that an error may repeat. A line of a key file or a password is longer
+// than a key of config.yml or has other characters.
 func isPlainName(key string) bool {
 	if key == "" || len(key) > 32 {
 		return false
@@ -85,9 +85,8 @@ func isPlainName(key string) bool {
 	})
 }
 
-// isKeyMaterial holds for a PEM file, or the base64 in one, pasted where its path belongs. Every
-// DER key is a SEQUENCE, whose first byte is 0x30, and so its base64 begins with M and one of A to
-// P.
+// isKeyMaterial reports a PEM file, or its base64, pasted in place of its path. A DER key is a
+// SEQUENCE and starts with 0x30, so its base64 starts with M and one of A to P.
 func isKeyMaterial(v string) bool {
 	if strings.Contains(v, "-----") {
 		return true

@@ -10,9 +10,9 @@ import (
 
 const systemFile = "/etc/dockerauth/config.yml"
 
-// Find is where the configuration is: beside the program, as with the PHP service, else in /etc.
-// The program's own symbolic links are followed, so that a link in cgi-bin finds what is beside the
-// binary. exists may be nil; a file that is there but cannot be read counts.
+// Find returns the path of the configuration: beside the program, as with the PHP service, else in
+// /etc. It follows symbolic links to the program, such as one in cgi-bin. exists may be nil; it
+// also reports files that cannot be read.
 func Find(executable string, exists func(path string) bool) (string, error) {
 	if exists == nil {
 		exists = isThere
@@ -27,7 +27,7 @@ func Find(executable string, exists func(path string) bool) (string, error) {
 		}
 	}
 	return "",
-		fmt.Errorf("find configuration: neither %q nor %q is there\n  copy config.yml.dist to one of them, or name "+
+		fmt.Errorf("find configuration: neither %q nor %q exists\n  copy config.yml.dist to one of them, or name "+
 			"another with --config", beside, systemFile)
 }
 

@@ -18,7 +18,7 @@ import (
 func FuzzConfig(f *testing.F) {
 	asShipped, allSet := dist(f)
 	seeds := []string{
-		php, asShipped, allSet, head, "",
+		phpConfig, asShipped, allSet, head, "",
 		head + "pam:\n  service: x\n  timeout: 14s\nlog: {level: debug, format: json, file: ''}\n",
 		head + "audience: [b]\n", head + "key_id: |\n  thumbprint\n", head +
 			"access_token_ttl: 1h30m\nrefresh_token_ttl: 2w\n",

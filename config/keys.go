@@ -8,5 +8,5 @@ var (
 	logKeys = []string{"file", "format", "level"}
 )
 
-// ruleKeys are those of one rule in the section access.
+// ruleKeys are the keys of one rule in the section access.
 var ruleKeys = []string{"allow", "repositories", "to", "from", "services", "types", "min_gid"}

@@ -7,19 +7,19 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// Load reads path and the key files it names. The error is an Errors that lists everything found
-// wrong.
+// Load reads the configuration at path and the key files it names. The error is an Errors with all
+// faults.
 func Load(path string) (*Config, error) {
-	c, err := Survey(path)
+	c, err := LoadTolerant(path)
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// Survey is Load for those who go on looking when something is wrong. With an error, the Config is
-// nil unless only the key files are at fault: then it has all but the key.
-func Survey(path string) (*Config, error) {
+// LoadTolerant is like Load, but if only the key files are at fault, it returns a Config without a
+// key beside the error.
+func LoadTolerant(path string) (*Config, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func Survey(path string) (*Config, error) {
 		return nil, Errors{{File: path, Cause: err.Error()}}
 	}
 	s, errs := parse(path, filepath.Dir(absolute), data)
-	legible := len(errs) == 0
+	parsed := len(errs) == 0
 	c := s.config
 	c.Path = absolute
 	c.Files = []string{absolute}
@@ -44,13 +44,13 @@ func Survey(path string) (*Config, error) {
 	switch {
 	case len(errs) == 0:
 		return &c, nil
-	case legible:
+	case parsed:
 		return &c, errs
 	}
 	return nil, errs.sorted()
 }
 
-// loadKey reports what is wrong with a key file on the line that names it.
+// loadKey reports errors of a key file at the line that names it.
 func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
 	key, err := jwtsign.LoadKey(s.privateKey, s.certificate, s.keyID)
 	if err == nil {

@@ -19,8 +19,8 @@ func TestRefused(t *testing.T) {
 	pem := "-----BEGIN PRIVATE KEY-----\n%[1]sMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n%[1]s-----END PRIVATE KEY-----\n"
 	for _, c := range []struct{ name, text, want string }{
 		// the file
-		{"an empty file", "", "f: is empty\n  copy config.yml.dist to it and write in what is yours"},
-		{"comments only", "# later\n", "f: is empty\n  copy config.yml.dist to it and write in what is yours"},
+		{"an empty file", "", "f: is empty\n  copy config.yml.dist to it and edit it"},
+		{"comments only", "# later\n", "f: is empty\n  copy config.yml.dist to it and edit it"},
 		{"a text", "x\n", "f:1: is a text, not a list of keys and values\n  write one KEY: VALUE a line"},
 		{"a list", "\n- a\n", "f:2: is a list, not a list of keys and values\n  write one KEY: VALUE a line"},
 		{"Latin-1", head + "# caf\xe9\n", "f:4: is not UTF-8\n  save the file as UTF-8"},
@@ -65,11 +65,11 @@ func TestRefused(t *testing.T) {
 		{"no key at all", "{}\n", "f: private_key: is missing\n  name the file that holds the signing key\n" +
 			"f: issuer: is missing\n  write the issuer that the registry's auth.token section has\n" +
 			"f: audience: is missing\n  write the service that the registry's auth.token section has"},
-		{"a key twice", head + "issuer: b\n", "f:4: issuer: is there already, on line 2\n  keep one of them"},
+		{"a key twice", head + "issuer: b\n", "f:4: issuer: is already set on line 2\n  keep one of them"},
 		{"a key of a section twice", head + "log:\n  level: info\n  level: info\n",
-			"f:6: log.level: is there already, on line 5\n  keep one of them"},
+			"f:6: log.level: is already set on line 5\n  keep one of them"},
 		{"a section twice", head + "log: {level: info}\nlog: {format: text}\n",
-			"f:5: log: is there already, on line 4\n  keep one of them"},
+			"f:5: log: is already set on line 4\n  keep one of them"},
 		{"a letter missing", head + "acess_token_ttl: 15m\n",
 			"f:4: acess_token_ttl: unknown key\n  did you mean access_token_ttl?"},
 		{"a capital", head + "Key-ID: libtrust\n", "f:4: Key-ID: unknown key\n  did you mean key_id?"},
@@ -113,7 +113,8 @@ func TestRefused(t *testing.T) {
 			"f:1: private_key: is a number, not a text\n  put it in quotes\n" +
 				"f:2: issuer: is true or false, not a text\n  put it in quotes\nf:3: audience: is a section, not a " +
 				"text\n  write one value on one line\n" +
-				"f:4: blacklisted_users: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
+				"f:4: blacklisted_users: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is " +
+				"[]"},
 		{"a line break", head + "log:\n  file: \"a\\nb\"\n",
 			"f:5: log.file: has a line break or another control character\n  write it on one line"},
 		{"a NUL", "private_key: k\nissuer: x\x00y\naudience: a\n",
@@ -121,8 +122,8 @@ func TestRefused(t *testing.T) {
 		{"a letter of no width", "private_key: k\nissuer: \"x\\u200b\"\naudience: a\n",
 			"f:2: issuer: has a line break or another control character\n  write it on one line"},
 		{"spaces around", "private_key: ' k'\nissuer: 'i '\naudience: a\n",
-			"f:1: private_key: begins or ends with a space\n  take the space away\nf:2: issuer: begins or ends with " +
-				"a space\n  take the space away"},
+			"f:1: private_key: begins or ends with a space\n  remove the space\nf:2: issuer: begins or ends with " +
+				"a space\n  remove the space"},
 		{"too long", "private_key: k\nissuer: " + strings.Repeat("i", 256) + "\naudience: a\n",
 			"f:2: issuer: has 256 bytes, the most is 255\n  shorten it"},
 
@@ -130,9 +131,10 @@ func TestRefused(t *testing.T) {
 		{"no audience", "private_key: k\nissuer: i\naudience: []\n",
 			"f:3: audience: is an empty list\n  write the service that the registry's auth.token section has"},
 		{"an audience twice", "private_key: k\nissuer: i\naudience:\n  - a\n  - b\n  - a\n",
-			"f:6: audience: \"a\" is there twice\n  keep one of them"},
+			"f:6: audience: \"a\" is listed twice\n  keep one of them"},
 		{"the audience of refresh tokens", "private_key: k\nissuer: i\naudience: [a, 'dockerauth:refresh']\n",
-			"f:3: audience: \"dockerauth:refresh\" is that of refresh tokens\n  give the registry another service name"},
+			"f:3: audience: \"dockerauth:refresh\" is reserved for refresh tokens\n  give the registry another " +
+				"service name"},
 		{"an audience that is a number", "private_key: k\nissuer: i\naudience: [a, 3]\n",
 			"f:3: audience: is a number, not a text\n  put it in quotes"},
 		{"bad names in the blacklist", head + "blacklisted_users:\n- ''\n- [x]\n- 1000\n",
@@ -150,12 +152,12 @@ func TestRefused(t *testing.T) {
 		{"a lifetime under a minute", head + "access_token_ttl: 59s\n",
 			"f:4: access_token_ttl: \"59s\" is less than 1m\n  write 1m or more"},
 		{"a lifetime over a day", head + "access_token_ttl: 24h1s\n",
-			"f:4: access_token_ttl: \"24h1s\" is more than 1d\n  it cannot be taken back before it ends"},
+			"f:4: access_token_ttl: \"24h1s\" is more than 1d\n  it cannot be revoked before it expires"},
 		{"a login that ends before its tokens", head + "refresh_token_ttl: 14m\n",
-			"f:4: refresh_token_ttl: 14m is less than access_token_ttl, 15m\n  a refresh token is there to fetch " +
-				"access tokens: it lasts at least as long"},
+			"f:4: refresh_token_ttl: 14m is less than access_token_ttl, 15m\n  make " +
+				"refresh_token_ttl at least as long as access_token_ttl"},
 		{"a login for eleven years", head + "refresh_token_ttl: 4015d\n",
-			"f:4: refresh_token_ttl: \"4015d\" is more than 3650d\n  logins that never end outlive the account"},
+			"f:4: refresh_token_ttl: \"4015d\" is more than 3650d\n  a login without end outlives the account"},
 		{"a lifetime beyond counting", head + "refresh_token_ttl: 99999999999999999999w\n",
 			"f:4: refresh_token_ttl: \"99999999999999999999w\": too long\n  " + form},
 
@@ -199,11 +201,12 @@ func TestRefused(t *testing.T) {
 		{"a proxy by its name", head + "trusted_proxies: [proxy.example]\n",
 			"f:4: trusted_proxies: \"proxy.example\" is neither an address nor a prefix\n  " + proxiesHint},
 		{"everybody a proxy", head + "trusted_proxies: [0.0.0.0/0]\n",
-			"f:4: trusted_proxies: \"0.0.0.0/0\" is everybody: any client could choose its address\n  " + proxiesHint},
+			"f:4: trusted_proxies: \"0.0.0.0/0\" means everyone: any client could choose its address\n  " +
+				proxiesHint},
 		{"a cache without unit", head + "pam: {cache: 30}\n",
 			"f:4: pam.cache: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
 		{"a cache for a day", head + "pam: {cache: 1d}\n",
-			"f:4: pam.cache: \"1d\" is more than 5m\n  an account that is locked must not stay open for longer"},
+			"f:4: pam.cache: \"1d\" is more than 5m\n  a locked account stays usable for that long"},
 		{"a text for a number", head + "pam: {concurrency: '4'}\n",
 			"f:4: pam.concurrency: is a text, not a number\n  write 0 for the number of processor cores"},
 	} {

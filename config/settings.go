@@ -27,7 +27,7 @@ func defaults() settings {
 	}
 }
 
-// parse reads a file's content. The settings are worth something only without errors.
+// parse parses the text of a file. The settings are valid only without errors.
 func parse(file, dir string, data []byte) (settings, Errors) {
 	data, errs := plainText(file, data)
 	if len(errs) > 0 {
@@ -67,9 +67,9 @@ func (r *reader) top(key string, v node) {
 	case "blacklisted_users":
 		c.BlacklistedUsers = r.names(key, v)
 	case "access_token_ttl":
-		c.AccessTokenTTL = r.duration(key, v, minAccessTTL, maxAccessTTL, "it cannot be taken back before it ends")
+		c.AccessTokenTTL = r.duration(key, v, minAccessTTL, maxAccessTTL, "it cannot be revoked before it expires")
 	case "refresh_token_ttl":
-		c.RefreshTokenTTL = r.duration(key, v, minAccessTTL, maxRefreshTTL, "logins that never end outlive the account")
+		c.RefreshTokenTTL = r.duration(key, v, minAccessTTL, maxRefreshTTL, "a login without end outlives the account")
 	case "trusted_proxies":
 		c.TrustedProxies = r.proxies(key, v)
 	case "state":
@@ -95,7 +95,7 @@ func (r *reader) pam(key string, v node) {
 	case "pam.concurrency":
 		p.Concurrency = r.concurrency(key, v)
 	case "pam.cache":
-		p.Cache = r.durationOrNone(key, v, maxCache, "an account that is locked must not stay open for longer")
+		p.Cache = r.durationOrNone(key, v, maxCache, "a locked account stays usable for that long")
 	}
 }
 
@@ -111,8 +111,8 @@ func (r *reader) log(key string, v node) {
 	}
 }
 
-// section reads a section, each key once, each key known. One with nothing in it is one whose keys
-// are all commented out.
+// section reads a section and refuses unknown and repeated keys. It may be empty, with all its keys
+// commented out.
 func (r *reader) section(prefix string, v node, known []string, read func(key string, v node)) {
 	if v.kind == kindNull {
 		return
@@ -128,11 +128,11 @@ func (r *reader) section(prefix string, v node, known []string, read func(key st
 			key = prefix + "." + f.key
 		}
 		if !slices.Contains(known, f.key) {
-			r.unknown(prefix, f, known)
+			r.unknownKey(prefix, f, known)
 			continue
 		}
 		if first, again := r.lines[key]; again {
-			r.fail(f.line, key, fmt.Sprintf("is there already, on line %d", first), "keep one of them")
+			r.fail(f.line, key, fmt.Sprintf("is already set on line %d", first), "keep one of them")
 			continue
 		}
 		r.lines[key] = f.line
@@ -146,19 +146,19 @@ func (r *reader) required(key, hint string) {
 	}
 }
 
-// lifetimes: a login that ends before what it was exchanged for is a mistake in one of the two.
+// lifetimes refuses refresh tokens that expire before their access tokens.
 func (r *reader) lifetimes() {
 	access, refresh := r.config.AccessTokenTTL, r.config.RefreshTokenTTL
 	if access == 0 || refresh == 0 || refresh >= access {
-		return // a lifetime of 0 has been reported
+		return // a lifetime of 0 is an error already reported
 	}
 	r.fail(r.lines["refresh_token_ttl"], "refresh_token_ttl",
 		fmt.Sprintf("%s is less than access_token_ttl, %s", formatDuration(refresh), formatDuration(access)),
-		"a refresh token is there to fetch access tokens: it lasts at least as long")
+		"make refresh_token_ttl at least as long as access_token_ttl")
 }
 
 const proxiesHint = "write addresses such as 127.0.0.1, prefixes such as 10.0.0.0/8, " +
-	"or unix for the peers of a Unix socket"
+	"or unix for the clients of a Unix socket"
 
 func (r *reader) proxies(key string, v node) Proxies {
 	var proxies Proxies
@@ -173,7 +173,7 @@ func (r *reader) proxies(key string, v node) Proxies {
 			continue
 		}
 		if prefix.Bits() == 0 {
-			r.fail(v.line, key, quote(text)+" is everybody: any client could choose its address", proxiesHint)
+			r.fail(v.line, key, quote(text)+" means everyone: any client could choose its address", proxiesHint)
 			continue
 		}
 		proxies = append(proxies, prefix)

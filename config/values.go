@@ -15,42 +15,42 @@ import (
 )
 
 const (
-	// docker takes any expires_in below 60 for 60 (distribution auth/session.go,
-	// minimumTokenLifetimeSeconds)
+	// docker raises an expires_in below 60 to 60 (distribution auth/session.go,
+	// minimumTokenLifetimeSeconds).
 	minAccessTTL = time.Minute
-	// An access token cannot be called back: for so long a person who has left may still push.
+	// An access token cannot be revoked: for this long a removed account may still push.
 	maxAccessTTL = 24 * time.Hour
-	// Refresh tokens that outlive everything are what the PHP service had.
+	// The refresh tokens of the PHP service did not expire at all.
 	maxRefreshTTL = 3650 * day
 
 	minPAMTimeout = time.Second
 	maxPAMTimeout = 14 * time.Second // docker login gives up after 15
 
-	// For so long a password that was changed, or an account that was locked, goes on being good.
+	// For this long a changed password or a locked account is still accepted.
 	maxCache = 5 * time.Minute
 
 	// One yescrypt check takes 16 MiB: this many take 4 GiB.
 	maxConcurrency = 256
 
-	// maxName bounds what travels in a token, in a header for which web servers have 8 KiB.
+	// maxName bounds values that go into a token, and so into a header of at most 8 KiB.
 	maxName = 255
 	maxPath = 4095 // Linux, PATH_MAX less its NUL
 )
 
-// settings is config.yml after reading, before any file that it names is looked at.
+// settings is a parsed config.yml. The files that it names have not been read.
 type settings struct {
 	config      Config
-	privateKey  string // absolute, as certificate
+	privateKey  string // absolute, like certificate
 	certificate string
 	keyID       jwtsign.KeyID
-	lines       map[string]int // of each key that is there
+	lines       map[string]int // of each key in the file
 }
 
-// reader reads the nodes of one file into settings and collects what is wrong with them.
+// reader reads the nodes of one file into settings and collects all errors.
 type reader struct {
 	settings
 	file string
-	dir  string // that relative paths start from
+	dir  string // of relative paths
 	errs Errors
 }
 
@@ -58,8 +58,8 @@ func (r *reader) fail(line int, key, cause, hint string) {
 	r.errs = append(r.errs, Error{File: r.file, Line: line, Key: key, Cause: cause, Hint: hint})
 }
 
-// text takes a text that can stand in a log line and a token: not empty, no control characters, no
-// spaces around it. ok is false when it has been refused.
+// text reads a text for log lines and tokens: not empty, without control characters, without spaces
+// around it. ok is false after an error.
 func (r *reader) text(key string, v node, most int) (text string, ok bool) {
 	if v.kind == kindNull {
 		r.fail(v.line, key, "has no value", "write one, or delete the line")
@@ -82,7 +82,7 @@ func (r *reader) text(key string, v node, most int) (text string, ok bool) {
 
 func badText(s string, most int) (cause, hint string) {
 	if isShortWord(s) && len(s) <= most {
-		return "", "" // nearly every text is one, and there may be a hundred thousand
+		return "", "" // the common case: there may be a hundred thousand texts
 	}
 	switch {
 	case s == "":
@@ -94,13 +94,13 @@ func badText(s string, most int) (cause, hint string) {
 	case strings.ContainsFunc(s, isControl):
 		return "has a line break or another control character", "write it on one line"
 	case strings.TrimSpace(s) != s:
-		return "begins or ends with a space", "take the space away"
+		return "begins or ends with a space", "remove the space"
 	}
 	return "", ""
 }
 
-// isShortWord holds for what is short, printable ASCII without spaces and dashes: never a key, nor
-// anything else that is refused.
+// isShortWord reports short, printable ASCII without spaces and dashes. Such a text is never
+// refused.
 func isShortWord(s string) bool {
 	if s == "" || len(s) >= 40 {
 		return false
@@ -113,7 +113,7 @@ func isShortWord(s string) bool {
 	return true
 }
 
-// isControl counts in what ends a line in some program or other, and what no one sees.
+// isControl includes invisible characters and those that end a line in some programs.
 func isControl(c rune) bool {
 	return unicode.IsControl(c) || unicode.In(c, unicode.Zl, unicode.Zp, unicode.Cf)
 }
@@ -138,8 +138,8 @@ func (r *reader) names(key string, v node) []string {
 	return names
 }
 
-// audience takes one name or several. Names with a space are real ("Docker registry") and compared
-// as they are.
+// audience reads one name or several. Names may contain a space ("Docker registry"). They are
+// compared unchanged.
 func (r *reader) audience(key string, v node) []string {
 	if v.kind != kindList {
 		v = node{line: v.line, kind: kindList, items: []node{v}}
@@ -154,9 +154,9 @@ func (r *reader) audience(key string, v node) []string {
 		switch {
 		case !ok:
 		case s == jwtsign.RefreshAudience:
-			r.fail(item.line, key, quote(s)+" is that of refresh tokens", "give the registry another service name")
+			r.fail(item.line, key, quote(s)+" is reserved for refresh tokens", "give the registry another service name")
 		case slices.Contains(names, s):
-			r.fail(item.line, key, quote(s)+" is there twice", "keep one of them")
+			r.fail(item.line, key, quote(s)+" is listed twice", "keep one of them")
 		}
 		names = append(names, s)
 	}
@@ -175,7 +175,7 @@ func (r *reader) path(key string, v node) string {
 	return filepath.Join(r.dir, s)
 }
 
-// pathOrNone takes "" for the default.
+// pathOrNone reads a path; "" is allowed.
 func (r *reader) pathOrNone(key string, v node) string {
 	if v.kind == kindText && v.text == "" {
 		return ""
@@ -203,8 +203,8 @@ func (r *reader) level(key string, v node) slog.Level {
 	return slog.LevelInfo
 }
 
-// service takes what can be the name of a file in /etc/pam.d and nothing beside it, and not the one
-// that answers for services without a file (pam.conf(5)): on Debian it lets everybody in.
+// service reads the name of a file in /etc/pam.d. It refuses "other", which PAM uses for services
+// without a file (pam.conf(5)).
 func (r *reader) service(key string, v node) string {
 	s, ok := r.text(key, v, maxName)
 	if !ok {
@@ -235,12 +235,12 @@ func (r *reader) concurrency(key string, v node) int {
 		return 0
 	}
 	if n == 0 {
-		return runtime.GOMAXPROCS(0) // cores, or the share of them that a container has
+		return runtime.GOMAXPROCS(0) // cores, or the CPU limit of a container
 	}
 	return n
 }
 
-// durationOrNone takes 0, which needs no unit, for none.
+// durationOrNone reads a duration; 0 needs no unit.
 func (r *reader) durationOrNone(key string, v node, most time.Duration, why string) time.Duration {
 	if v.kind == kindNumber && v.text == "0" {
 		return 0
@@ -274,7 +274,7 @@ func (r *reader) duration(key string, v node, least, most time.Duration, why str
 	return d
 }
 
-// list takes one text or several.
+// list reads one text or several.
 func (r *reader) list(key string, v node) []string {
 	if v.kind == kindText {
 		v = node{line: v.line, kind: kindList, items: []node{v}}
@@ -282,9 +282,9 @@ func (r *reader) list(key string, v node) []string {
 	return r.names(key, v)
 }
 
-// filled refuses an empty list where leaving the key out means "all": the two are too easily taken
-// for each other.
-func (r *reader) filled(key string, v node) []string {
+// nonEmptyList refuses an empty list for a key whose absence means "all": the two are easily
+// confused.
+func (r *reader) nonEmptyList(key string, v node) []string {
 	if v.kind == kindList && len(v.items) == 0 {
 		r.fail(v.line, key, "is an empty list", "leave the key out if there is no restriction")
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// node is a value of the part of YAML that a configuration needs: texts, numbers, lists and
+// node is a value in the subset of YAML that a configuration uses: texts, numbers, lists and
 // sections.
 type node struct {
 	line   int
@@ -38,29 +38,30 @@ const (
 	kindSection
 )
 
-// String says what stands there in place of what should.
+// String names the kind in an error.
 func (k kind) String() string {
 	return [...]string{"a text", "a number", "true or false", "nothing", "a list", "a section"}[k]
 }
 
-// maxNesting is two more than any key needs. The parser's work grows with the square of the depth.
+// maxNesting is two more than any key needs. The time of the parser grows with the square of the
+// depth.
 const maxNesting = 4
 
-// readYAML reads one document with a section at its top. Errors bear the parser's words, which name
-// what it looked for, never its picture of the place, which would put a pasted key on the screen.
+// readYAML reads one document with a section at its top. Errors contain the message of the parser,
+// but not its excerpt of the file, which could show a pasted key.
 func readYAML(file string, data []byte) (node, Errors) {
 	tokens := lexer.Tokenize(string(data))
 	if e := checkTokens(tokens); e != nil {
 		return node{}, Errors{e.in(file, data)}
 	}
-	// Duplicates are reported by the reader of the section, with the line of the first.
+	// Reading the section reports duplicates, with the line of the first.
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return node{}, Errors{parserError(err).in(file, data)}
 	}
 	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
 		return node{},
-			Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and write in what is yours"}}
+			Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and edit it"}}
 	}
 	if len(f.Docs) > 1 {
 		return node{}, Errors{{File: file, Cause: "holds several documents", Hint: "keep one"}}
@@ -77,9 +78,9 @@ func readYAML(file string, data []byte) (node, Errors) {
 	return root, nil
 }
 
-// plainText takes a byte order mark and other systems' line ends away and refuses what is no text.
-// Tabs are no indentation in YAML (1.2.2 §6.1), and none of our values has one, so a tab may only
-// stand where a comment or nothing follows.
+// plainText removes a byte order mark, normalises line ends and refuses what is not UTF-8. YAML
+// does not allow tabs as indentation (1.2.2 §6.1) and no value needs one, so a tab may only precede
+// a comment or the end of the line.
 func plainText(file string, data []byte) ([]byte, Errors) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if bytes.ContainsRune(data, '\r') {
@@ -106,15 +107,15 @@ func plainText(file string, data []byte) ([]byte, Errors) {
 	return out, nil
 }
 
-// yamlError is an error of the language rather than of a key.
+// yamlError is an error of the YAML text rather than of a key.
 type yamlError struct {
 	line  int
 	cause string
 	hint  string
 }
 
-// in prefers to speak of a pasted key, if there is one: it is why the file cannot be read, and
-// where it begins is a better place than wherever it stopped making sense.
+// in adds the file to the error. If the file contains a pasted key, that is reported instead: it is
+// the cause, and its first line is the better place.
 func (e *yamlError) in(file string, data []byte) Error {
 	number := 0
 	for line := range bytes.Lines(data) {
@@ -126,9 +127,8 @@ func (e *yamlError) in(file string, data []byte) Error {
 	return Error{File: file, Line: min(max(e.line, 1), max(number, 1)), Cause: e.cause, Hint: e.hint}
 }
 
-// checkTokens refuses what a configuration has no use for, before anything is built from it:
-// anchors and aliases (a few lines of which stand for gigabytes), merge keys, tags, directives,
-// further documents, deep nesting.
+// checkTokens refuses unneeded parts of YAML before a tree is built: anchors and aliases (a few
+// lines can expand to gigabytes), merge keys, tags, directives, further documents and deep nesting.
 func checkTokens(tokens token.Tokens) *yamlError {
 	depth, dashes := 0, 0
 	begun, ended := false, false
@@ -174,8 +174,8 @@ func checkTokens(tokens token.Tokens) *yamlError {
 	return nil
 }
 
-// ReadYAML reads the YAML of another program within the bounds of config.yml; nil = the file is
-// empty. A key may stand there twice. The error is an Errors.
+// ReadYAML reads the YAML of another program within the bounds of config.yml. It returns nil for an
+// empty file and allows repeated keys. The error is an Errors.
 func ReadYAML(path string) (ast.Node, error) {
 	data, err := read(path)
 	if err != nil {
@@ -208,7 +208,7 @@ func parserError(err error) *yamlError {
 
 func words(message string) string { return "cannot be read as YAML: " + message }
 
-// hintFor answers the mistakes that people make.
+// hintFor returns the remedy for common mistakes.
 func hintFor(message string) string {
 	switch {
 	case strings.Contains(message, "mapping value is not allowed"):
@@ -225,8 +225,8 @@ func hintFor(message string) string {
 	return "see config.yml.dist for the form"
 }
 
-// convert makes nodes of the parser's tree. Its depth is bounded: by checkTokens, and where lines
-// are indented, by the length of the file.
+// convert turns the tree of the parser into nodes. Its depth is bounded by checkTokens, and for
+// indented lines by the length of the file.
 func convert(n ast.Node) (node, *yamlError) {
 	out := node{line: n.GetToken().Position.Line}
 	switch v := n.(type) {

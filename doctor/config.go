@@ -24,7 +24,7 @@ func (c *checkup) examineConfig() {
 		}
 		c.path = path
 	}
-	cfg, err := config.Survey(c.path)
+	cfg, err := config.LoadTolerant(c.path)
 	c.settings = cfg
 	if err != nil {
 		c.configErrors(err)

@@ -259,7 +259,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			want: wanted{levelError, "config", "no such file: "}},
 		{name: "everybody may change it",
 			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) },
-			want: wanted{levelError, "config", "every user may change it"}},
+			want: wanted{levelError, "config", "every user can change it"}},
 		{name: "everybody may put another PAM service in its place",
 			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.path("pam.d")) },
 			want: wanted{levelError, "pam", "anyone may put another file in its place"}},
@@ -287,7 +287,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		// key and certificate
 		{name: "a key that others may read",
 			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0644", p.path("privkey.pem")) },
-			want: wanted{levelError, "private_key", "lets every user at the key"}},
+			want: wanted{levelError, "private_key", "gives every user access to the key"}},
 		{name: "a weak key", make: func(t *testing.T, p *patient) { p.rekey(t, newRSA(1024)) },
 			want: wanted{levelError, "private_key", "RSA key has 1024 bits"}},
 		{name: "another key's certificate", make: func(t *testing.T, p *patient) {

@@ -10,22 +10,20 @@ import (
 	"time"
 )
 
-// maxHeader bounds the encoded header of a token. A token travels in a header of every request to
-// the registry, for which Apache has 8190 bytes and nginx 8 KiB; what a chain takes is lost to
-// scopes.
+// maxHeader bounds the encoded header of a token. The token is sent in an HTTP header, for which
+// Apache allows 8190 bytes and nginx 8 KiB. A longer chain leaves less for scopes.
 const maxHeader = 5 << 10
 
-// makeCertificate is the advice for those who have none that fits. Self-signed and no CA: every
-// certificate in a registry's rootcertbundle is a root for x5c, so anybody with a certificate from
-// a CA in there signs tokens for that registry.
-const makeCertificate = "openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext " +
+// certificateCommand makes a suitable certificate: self-signed and no CA. Every certificate in the
+// rootcertbundle of a registry is a root for x5c, so with a CA in it every certificate of that CA
+// could sign tokens.
+const certificateCommand = "openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext " +
 	"basicConstraints=critical,CA:FALSE -out FILE"
 
-// loadCertificate reads the key's certificate and makes it what tokens carry.
+// loadCertificate reads the certificate of the key, for the header of tokens.
 //
-// A public CA's certificate is taken as it is here: that the registry must not have that CA in its
-// bundle is advice, which belongs to whoever looks at the whole set-up. IsCA of Chain()[0] and a
-// Chain() longer than one are the signs.
+// It accepts a certificate from a public CA. That the registry must not trust this CA is for the
+// check command to say, which sees IsCA of Chain()[0] and a Chain() longer than one.
 func (k *Key) loadCertificate(path string, now time.Time) error {
 	data, err := readRegular(path, isRegular)
 	if err != nil {
@@ -59,12 +57,11 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 
 func parseCertificate(b *pem.Block) (*x509.Certificate, error) {
 	if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-		return nil,
-			problemf("a certificate file may be read by anyone: keep the key in the file that private_key names",
-				"holds a private key")
+		return nil, problemf("every user may read a certificate file: keep the key in the file that private_key names",
+			"holds a private key")
 	}
 	if b.Type != "CERTIFICATE" {
-		return nil, problemf("make one with: "+makeCertificate, "holds %q, not a certificate", b.Type)
+		return nil, problemf("make one with: "+certificateCommand, "holds %q, not a certificate", b.Type)
 	}
 	c, err := x509.ParseCertificate(b.Bytes)
 	if err != nil {
@@ -73,7 +70,7 @@ func parseCertificate(b *pem.Block) (*x509.Certificate, error) {
 	return c, nil
 }
 
-// checkChain refuses here what a registry would refuse at every request, where nobody sees why.
+// checkChain refuses what a registry would refuse at every request without a visible cause.
 func checkChain(chain []*x509.Certificate, public crypto.PublicKey, now time.Time) error {
 	if !certifies(chain[0], public) {
 		return wrongCertificate(chain, public)
@@ -102,26 +99,25 @@ func wrongCertificate(chain []*x509.Certificate, public crypto.PublicKey) error 
 				"the certificate of private_key is number %d, it must be the first", i+2)
 		}
 	}
-	return problemf("make one with: "+makeCertificate, "certificate is not for the key in private_key")
+	return problemf("make one with: "+certificateCommand, "certificate is not for the key in private_key")
 }
 
-// checkValidity matters at load only: a registry looks at the dates again with every token
-// (x509.Verify).
+// checkValidity checks the dates when the certificate is loaded. Registries check them for every
+// token (x509.Verify).
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	const day = "2006-01-02 15:04:05 MST"
 	if now.After(c.NotAfter) {
-		return problemf("registries refuse its tokens; make a new one with: "+makeCertificate,
+		return problemf("registries refuse its tokens; make a new one with: "+certificateCommand,
 			"certificate expired on %s", c.NotAfter.UTC().Format(day))
 	}
 	if now.Before(c.NotBefore) {
-		return problemf("wait, or look at the clock of this machine", "certificate is not valid before %s",
+		return problemf("wait, or correct the clock of this machine", "certificate is not valid before %s",
 			c.NotBefore.UTC().Format(day))
 	}
 	return nil
 }
 
-// withoutRoot drops a root at the end of a chain: a registry that trusts it has it, for any other
-// it is a kilobyte of nothing.
+// withoutRoot drops a root at the end of a chain. A registry that trusts it has it already.
 func withoutRoot(chain []*x509.Certificate) []*x509.Certificate {
 	last := chain[len(chain)-1]
 	if len(chain) > 1 && bytes.Equal(last.RawIssuer, last.RawSubject) {

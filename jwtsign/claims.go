@@ -7,9 +7,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// claims are those of both kinds of token. A type of our own rather than jwt.RegisteredClaims,
-// because that writes aud as a list, which registry 2.8 cannot read, unless a variable shared by
-// the whole process says otherwise; and because dates must be integers.
+// claims are the claims of both kinds of token. jwt.RegisteredClaims does not fit: unless a global
+// variable is set it writes aud as a list, which registry 2.8 cannot read, and dates must be
+// integers.
 type claims struct {
 	Issuer    string          `json:"iss"`
 	Subject   string          `json:"sub"`
@@ -21,7 +21,7 @@ type claims struct {
 	Access    json.RawMessage `json:"access,omitempty"` // absent from refresh tokens
 }
 
-// A date of 0 is an absent one: no token of ours is from 1970.
+// date returns nil for 0, which stands for an absent date.
 func date(unix int64) (*jwt.NumericDate, error) {
 	if unix == 0 {
 		return nil, nil

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// Derive returns 32 secret bytes that only the holders of this key can make, others for each
-// purpose (RFC 5869). They tell nothing of the key.
+// Derive returns 32 secret bytes for a purpose (RFC 5869). Only holders of the key can compute
+// them, and they reveal nothing of the key.
 func (k *Key) Derive(purpose string) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {

@@ -9,22 +9,22 @@ import (
 	"syscall"
 )
 
-// maxKeyFile bounds what is read as a key or a chain of certificates: an 8192-bit RSA key is 6 KiB.
+// maxKeyFile bounds a key file or a chain of certificates. An 8192-bit RSA key has 6 KiB.
 const maxKeyFile = 64 << 10
 
-// makeKey is the advice for those who have no usable key. P-256 is read by every registry since
-// 2.8, and its signature costs a tenth of RSA's.
-const makeKey = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE"
+// keyCommand makes a suitable key. Every registry since 2.8 reads P-256, and its signature costs a
+// tenth of that of RSA.
+const keyCommand = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE"
 
-// FileError is what is wrong with a file that the configuration names.
+// FileError is a fault of a file that the configuration names.
 type FileError struct {
 	Path    string // the file
 	Setting string // the key of config.yml at fault: "private_key", "certificate" or "key_id"
 	Err     error  // the cause, one line
-	Hint    string // what to do about it, one line; "" when the cause says it
+	Hint    string // what to do, one line; "" if the cause says it
 }
 
-// Error is the cause and, on a line of its own, the hint.
+// Error returns the cause and, on the next line, the hint.
 func (e *FileError) Error() string {
 	s := fmt.Sprintf("load %s %q: %v", e.Setting, e.Path, e.Err)
 	if e.Hint != "" {
@@ -33,10 +33,10 @@ func (e *FileError) Error() string {
 	return s
 }
 
-// Unwrap lets callers ask for fs.ErrNotExist and fs.ErrPermission.
+// Unwrap allows errors.Is with fs.ErrNotExist and fs.ErrPermission.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// problem is a cause with its remedy. It never holds anything read from a key file.
+// problem is a cause with its remedy. It never contains data from a key file.
 type problem struct {
 	cause error
 	hint  string
@@ -56,10 +56,9 @@ func fileError(setting, path string, err error) error {
 	return &FileError{Path: path, Setting: setting, Err: err}
 }
 
-// readRegular reads a whole file after check has approved of it; check sees the file that is read,
-// not one that took its place.
+// readRegular reads a file if check accepts it. check sees the open file, not one that replaced it.
 func readRegular(path string, check func(fs.FileInfo) error) ([]byte, error) {
-	// A named pipe would otherwise hold the open, and so the start, until somebody writes to it.
+	// Without O_NONBLOCK, opening a named pipe would block until something writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, openProblem(err)
@@ -86,7 +85,7 @@ func openProblem(err error) error {
 	cause := withoutPath(err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return problemf("name a file that exists; a new key is made by: "+makeKey, "%w", cause)
+		return problemf("name a file that exists; a new key is made by: "+keyCommand, "%w", cause)
 	case errors.Is(err, fs.ErrPermission):
 		return problemf("let its group read it: chgrp to a group of that user, chmod 640", "%w for uid %d", cause,
 			os.Geteuid())
@@ -94,7 +93,7 @@ func openProblem(err error) error {
 	return cause
 }
 
-// withoutPath drops the path from an error whose reader is told it already.
+// withoutPath drops the path, which the message has already.
 func withoutPath(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -113,8 +112,8 @@ func isRegular(info fs.FileInfo) error {
 	return nil
 }
 
-// isPrivate holds for a file that only its owner can change and that only its owner and group can
-// read: whoever reads the key signs tokens for everyone, whoever writes it chooses the key.
+// isPrivate refuses a key file that others can read or that its group can write. Who can read it
+// can sign tokens for every account.
 func isPrivate(info fs.FileInfo) error {
 	if err := isRegular(info); err != nil {
 		return err
@@ -122,7 +121,7 @@ func isPrivate(info fs.FileInfo) error {
 	mode := info.Mode().Perm()
 	if mode&0o007 != 0 {
 		return problemf("chmod 640 and give it to the group of the user that this program runs as",
-			"mode %#o lets every user at the key", mode)
+			"mode %#o gives every user access to the key", mode)
 	}
 	if mode&0o020 != 0 {
 		return problemf("chmod g-w", "mode %#o lets the group change the key", mode)

@@ -20,29 +20,26 @@ import (
 type Kind string
 
 const (
-	P256    Kind = "p256"    // every registry since 2.8 reads it, and its signature costs a tenth of RSA's
+	P256    Kind = "p256"    // read by every registry since 2.8; its signature costs a tenth of that of RSA
 	RSA     Kind = "rsa"     // 3072 bits
-	Ed25519 Kind = "ed25519" // stops a 2.8 registry from starting
+	Ed25519 Kind = "ed25519" // registry 2.8 does not start with it
 )
 
 const (
-	// rsaBits is what is advised beyond 2030 (NIST SP 800-57 part 1, table 4), for which a
-	// certificate of ten years is made.
+	// rsaBits is the size recommended beyond 2030 (NIST SP 800-57 part 1, table 4).
 	rsaBits = 3072
-	// certificateYears: nobody but the registry sees the certificate, and to change it is work on
-	// two machines.
+	// certificateYears is long because a change is work on two machines.
 	certificateYears = 10
-	// clockSkew: a registry whose clock is behind must not refuse a certificate that was made just
-	// now.
+	// clockSkew backdates certificates, for registries whose clock is behind.
 	clockSkew = time.Hour
 	// maxCommonName is ub-common-name of RFC 5280, appendix A.1, in characters.
 	maxCommonName = 64
-	// plainCommonName is for an issuer that is longer.
+	// plainCommonName replaces a longer issuer.
 	plainCommonName = "dockerauth"
 )
 
-// GenerateKey makes a key that has no certificate and no id yet: it is for writing to files, not
-// for signing.
+// GenerateKey makes a key without certificate and id. It cannot sign until it is written to a file
+// and loaded.
 func GenerateKey(kind Kind) (*Key, error) {
 	private, err := generate(kind)
 	if err != nil {
@@ -68,7 +65,7 @@ func generate(kind Kind) (crypto.Signer, error) {
 	return nil, fmt.Errorf("unknown kind %q", kind)
 }
 
-// generateEC makes keys until there is one whose thumbprint all registries agree on.
+// generateEC makes keys until all registries agree on the thumbprint of one.
 func generateEC(curve elliptic.Curve) (crypto.Signer, error) {
 	for {
 		private, err := ecdsa.GenerateKey(curve, rand.Reader)
@@ -78,7 +75,7 @@ func generateEC(curve elliptic.Curve) (crypto.Signer, error) {
 	}
 }
 
-// PrivatePEM is the key as a file for private_key (PKCS#8). It is the secret itself.
+// PrivatePEM returns the secret key in PKCS#8, for the file that private_key names.
 func (k *Key) PrivatePEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
@@ -87,9 +84,9 @@ func (k *Key) PrivatePEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// SelfSigned makes a certificate for the key, as a file for certificate and for a registry's
-// rootcertbundle. It is no CA: in the bundle it vouches for this one key and for nothing that the
-// key's holder might sign. issuer becomes its common name, where it has room.
+// SelfSigned makes a certificate for the key, for the file that certificate names and for the
+// rootcertbundle of a registry. It is no CA, so the registry trusts this key only. Its common name
+// is the issuer if that fits.
 func (k *Key) SelfSigned(issuer string, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -113,7 +110,7 @@ func (k *Key) SelfSigned(issuer string, now time.Time) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// newSerial is positive and of 128 random bits (RFC 5280 §4.1.2.2 allows 159).
+// newSerial is a positive number of 128 random bits (RFC 5280 §4.1.2.2 allows 159).
 func newSerial() (*big.Int, error) {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 128))
 	if err != nil {

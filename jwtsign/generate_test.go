@@ -44,7 +44,7 @@ func TestARegistryAcceptsWhatAGeneratedKeySigns(t *testing.T) {
 				roots: roots}).accept(token); err != nil {
 				t.Errorf("%s at %s: %v", kind, when, err)
 			}
-			if len(token) > 4<<10 { // half of what a web server takes as a header
+			if len(token) > 4<<10 { // half of what web servers accept as a header
 				t.Errorf("%s: a token of one scope has %d bytes", kind, len(token))
 			}
 		}
@@ -79,14 +79,14 @@ func TestAGeneratedCertificateVouchesForOneKeyOnly(t *testing.T) {
 func TestTheCommonNameOfACertificateIsTheIssuerIfItFits(t *testing.T) {
 	long := strings.Repeat("ü", 64)
 	for issuer, want := range map[string]string{"auth.example.com": "auth.example.com",
-		"Docker registry: \"ours\"": "Docker registry: \"ours\"", long: long, long + "x": "dockerauth"} {
+		"Docker registry: \"main\"": "Docker registry: \"main\"", long: long, long + "x": "dockerauth"} {
 		if got := generated(t, P256, issuer).Chain()[0].Subject.CommonName; got != want {
 			t.Errorf("%q: %q, want %q", issuer, got, want)
 		}
 	}
 }
 
-// Of a thousand keys that are not chosen so, eight have a short coordinate.
+// Of a thousand random keys, eight have a short coordinate.
 func TestEveryGeneratedKeyHasOneThumbprint(t *testing.T) {
 	for range 1000 {
 		x, y, err := coordinates(must(GenerateKey(P256)).Public().(*ecdsa.PublicKey))

@@ -1,6 +1,9 @@
-// Package jwtsign signs the tokens that registries verify, and signs and verifies the refresh
-// tokens that only this service reads. It knows keys, certificates and claims; it knows no users
-// and no HTTP.
+// Package jwtsign signs tokens for Docker registries, and signs and verifies refresh tokens.
+//
+// [LoadKey] reads a private key and its certificate, and a [Signer] makes tokens with it.
+// Registries find the public key by the certificate or the key id in the header of the token. Only
+// a Signer with the same key and issuer accepts a refresh token. The package knows no users and no
+// HTTP.
 package jwtsign
 
 import (
@@ -15,19 +18,19 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// minRSABits is what RFC 7518 §3.3 asks of RS256.
+// minRSABits is the minimum for RS256 (RFC 7518 §3.3).
 const minRSABits = 2048
 
-// maxRSABits bounds the price of a signature: doubling the size makes it six times dearer, and each
-// token is signed while a client waits.
+// maxRSABits bounds the time of a signature, for which a client waits. Twice the size takes six
+// times as long.
 const maxRSABits = 8192
 
-// Key is a private key with what its tokens' headers say about it. It does not change once loaded
-// and is safe for concurrent use.
+// Key is a private key with the header fields of its tokens. It does not change and is safe for
+// concurrent use.
 type Key struct {
 	private crypto.Signer
 	method  jwt.SigningMethod
-	kid     string              // "" when a certificate goes before
+	kid     string              // "" with a certificate
 	x5c     []string            // RFC 7515 §4.1.6: standard base64 of DER, the key's own certificate first
 	chain   []*x509.Certificate // what x5c encodes
 }
@@ -38,16 +41,16 @@ func (k *Key) Algorithm() string { return k.method.Alg() }
 // Public is the key that verifies what this one signed.
 func (k *Key) Public() crypto.PublicKey { return k.private.Public() }
 
-// KeyID is the kid of this key's tokens, "" when they carry a certificate instead.
+// KeyID is the kid of the tokens of this key, "" if they carry a certificate.
 func (k *Key) KeyID() string { return k.kid }
 
-// Chain is what this key's tokens carry as x5c: its certificate, then intermediates; nil when they
-// bear a kid.
+// Chain is the x5c of the tokens of this key: its certificate, then intermediates. It is nil if
+// they have a kid.
 func (k *Key) Chain() []*x509.Certificate { return append([]*x509.Certificate(nil), k.chain...) }
 
-// methodFor chooses the one algorithm that registries accept for a key: RS256 and the curve's own
-// ECDSA since 2.8, EdDSA since 3.0 (distribution registry/auth/token/token.go,
-// defaultSigningAlgorithms). It refuses keys for which there is none.
+// methodFor returns the algorithm that registries accept for a key: RS256 and the ECDSA of the
+// curve since 2.8, EdDSA since 3.0 (distribution registry/auth/token/token.go,
+// defaultSigningAlgorithms). It refuses other keys.
 func methodFor(public crypto.PublicKey) (jwt.SigningMethod, error) {
 	switch pub := public.(type) {
 	case *rsa.PublicKey:
@@ -57,16 +60,16 @@ func methodFor(public crypto.PublicKey) (jwt.SigningMethod, error) {
 	case ed25519.PublicKey:
 		return jwt.SigningMethodEdDSA, nil
 	}
-	return nil, problemf("make a key with: "+makeKey, "keys of this kind cannot sign tokens (%T)", public)
+	return nil, problemf("make a key with: "+keyCommand, "keys of this kind cannot sign tokens (%T)", public)
 }
 
 func rsaMethod(pub *rsa.PublicKey) (jwt.SigningMethod, error) {
 	bits := pub.N.BitLen()
 	if bits < minRSABits {
-		return nil, problemf("make a key with: "+makeKey, "RSA key has %d bits, the least is %d", bits, minRSABits)
+		return nil, problemf("make a key with: "+keyCommand, "RSA key has %d bits, the least is %d", bits, minRSABits)
 	}
 	if bits > maxRSABits {
-		return nil, problemf("make a key with: "+makeKey, "RSA key has %d bits, the most is %d", bits, maxRSABits)
+		return nil, problemf("make a key with: "+keyCommand, "RSA key has %d bits, the most is %d", bits, maxRSABits)
 	}
 	return jwt.SigningMethodRS256, nil
 }
@@ -80,13 +83,12 @@ func ecMethod(pub *ecdsa.PublicKey) (jwt.SigningMethod, error) {
 	case elliptic.P521():
 		return jwt.SigningMethodES512, nil
 	}
-	return nil,
-		problemf("make a key with: "+makeKey, "curve %s has no JWS algorithm, use P-256, P-384 or P-521",
-			pub.Params().Name)
+	return nil, problemf("make a key with: "+keyCommand, "curve %s has no JWS algorithm, use P-256, P-384 or P-521",
+		pub.Params().Name)
 }
 
-// signedHeader is the header of a token for registries. The first of x5c, jwk and kid that a
-// registry finds decides, without a second chance, so only one is ever there.
+// signedHeader is the header of a token for registries. A registry uses only the first of x5c, jwk
+// and kid, so the header has one of them.
 func (k *Key) signedHeader() map[string]any {
 	h := map[string]any{"typ": "JWT", "alg": k.method.Alg()}
 	if len(k.x5c) > 0 {
@@ -97,8 +99,8 @@ func (k *Key) signedHeader() map[string]any {
 	return h
 }
 
-// encodeChain is x5c as RFC 7515 §4.1.6 spells it: standard base64 with padding, unlike every other
-// part of a token.
+// encodeChain encodes x5c in standard base64 with padding (RFC 7515 §4.1.6), unlike all other parts
+// of a token.
 func encodeChain(chain []*x509.Certificate) []string {
 	x5c := make([]string, len(chain))
 	for i, c := range chain {

@@ -88,13 +88,13 @@ func TestLoadKeyRefuses(t *testing.T) {
 		{"a DSA key", pemOf("DSA PRIVATE KEY", []byte("x")), `holds "DSA PRIVATE KEY", not a private key`},
 		{"an Ed448 key", pemOf("PRIVATE KEY", ed448()), "key is not RSA, EC or Ed25519\n  make a key with: openssl"},
 		{"an encrypted PKCS#8 key", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")),
-			"key is encrypted\n  nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out " +
+			"key is encrypted\n  decrypt it with: openssl pkey -in FILE -out " +
 				"NEWFILE"},
 		{"an encrypted PKCS#1 key", encryptedPKCS1(), "key is encrypted\n"},
 		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")),
-			"is in OpenSSH's own format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in " +
+			"is in the OpenSSH format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in " +
 				"place of another make one with: openssl"},
-		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  private_key wants"},
+		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  private_key needs"},
 		{"a certificate", certify("x", p256, nil, nil).pem, "holds a certificate, not a private key"},
 		{"two certificates", join(certify("x", p256, nil, nil).pem, certify("x", p256, nil, nil).pem),
 			"holds a certificate, not a private key"},
@@ -160,8 +160,8 @@ func TestKeyFilesAreGuarded(t *testing.T) {
 		{"its owner alone", 0o600, ""},
 		{"read-only", 0o400, ""},
 		{"its group may read it", 0o640, ""},
-		{"everyone may read it", 0o644, "mode 0644 lets every user at the key\n  chmod 640"},
-		{"everyone may write it", 0o602, "mode 0602 lets every user at the key"},
+		{"everyone may read it", 0o644, "mode 0644 gives every user access to the key\n  chmod 640"},
+		{"everyone may write it", 0o602, "mode 0602 gives every user access to the key"},
 		{"its group may write it", 0o660, "mode 0660 lets the group change the key\n  chmod g-w"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestCertificates(t *testing.T) {
 			join(certify("leaf", key, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }),
 				nil).pem, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }).pem),
 			"certificate expired on", nil},
-		{"the key in its place", pkcs8(key), "holds a private key\n  a certificate file may be read by anyone", nil},
+		{"the key in its place", pkcs8(key), "holds a private key\n  every user may read a certificate file", nil},
 		{"a public key in its place", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key.Public()))),
 			`holds "PUBLIC KEY", not a certificate`, nil},
 		{"garbage", pemOf("CERTIFICATE", []byte("x")), "parse certificate: ", nil},

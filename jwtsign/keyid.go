@@ -14,22 +14,20 @@ import (
 	"strings"
 )
 
-// KeyID is the rule by which a registry finds the public key of a token that carries no
-// certificate.
+// KeyID is the rule by which a registry finds the public key of a token without a certificate.
 type KeyID string
 
 const (
-	// KeyIDUnset leaves the choice to the key: libtrust, except for Ed25519, which only registries
-	// that know thumbprints can read.
+	// KeyIDUnset is libtrust, except for Ed25519, which only registries with thumbprints can read.
 	KeyIDUnset KeyID = ""
-	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle,
-	// and the PHP service's.
+	// KeyIDLibtrust is the id that registry 2.8 computes for every certificate in rootcertbundle.
+	// The PHP service used it.
 	KeyIDLibtrust KeyID = "libtrust"
-	// KeyIDThumbprint is RFC 7638, which registry 3.x computes in place of the former.
+	// KeyIDThumbprint is the thumbprint of RFC 7638, which registry 3.x computes instead.
 	KeyIDThumbprint KeyID = "thumbprint"
 )
 
-// keyID is the kid of a key that has no certificate.
+// keyID returns the kid of a key without a certificate.
 func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	if id == KeyIDUnset {
 		id = KeyIDLibtrust
@@ -39,8 +37,8 @@ func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	}
 	switch id {
 	case KeyIDLibtrust:
-		// Also for Ed25519, when asked for: no registry computes it, but one with a JWKS file looks
-		// for whatever kid is listed there.
+		// Also for Ed25519, if configured: no registry computes it, but it may be listed in a JWKS
+		// file.
 		return LibtrustID(public)
 	case KeyIDThumbprint:
 		if err := checkCoordinates(public); err != nil {
@@ -51,7 +49,7 @@ func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 	return "", problemf(`write "libtrust" (registry 2.8) or "thumbprint" (registry 3.x)`, "unknown key id rule")
 }
 
-// LibtrustID is the id that registry 2.8 gives a key: base32 of the first 30 bytes of SHA-256 over
+// LibtrustID returns the id of a key in registry 2.8: base32 of the first 30 bytes of SHA-256 over
 // its PKIX DER, in twelve groups of four joined by colons (docker/libtrust util.go,
 // keyIDFromCryptoKey).
 func LibtrustID(public crypto.PublicKey) (string, error) {
@@ -68,8 +66,7 @@ func LibtrustID(public crypto.PublicKey) (string, error) {
 	return strings.Join(groups, ":"), nil
 }
 
-// Thumbprint is the SHA-256 JWK thumbprint of RFC 7638, base64url: the hash of the key's required
-// members in alphabetical order, without white space.
+// Thumbprint returns the SHA-256 JWK thumbprint of a key (RFC 7638) in base64url.
 func Thumbprint(public crypto.PublicKey) (string, error) {
 	var jwk string
 	switch pub := public.(type) {
@@ -92,9 +89,9 @@ func Thumbprint(public crypto.PublicKey) (string, error) {
 	return encode(sum[:]), nil
 }
 
-// checkCoordinates refuses the EC keys on whose thumbprint registry 3.1 and RFC 7638 disagree: 3.1
-// computes it from big.Int.Bytes, which drops leading zero bytes that RFC 7518 §6.2.1.2 keeps. One
-// P-256 key in 128 is such a key, and of P-521, whose first byte holds a single bit, three in four.
+// checkCoordinates refuses EC keys on whose thumbprint registry 3.1 and RFC 7638 disagree. 3.1 uses
+// big.Int.Bytes, which drops leading zero bytes that RFC 7518 §6.2.1.2 keeps. This concerns one
+// P-256 key in 128, and three in four of P-521, whose first byte has a single bit.
 func checkCoordinates(public crypto.PublicKey) error {
 	pub, ok := public.(*ecdsa.PublicKey)
 	if !ok {
@@ -111,7 +108,7 @@ func checkCoordinates(public crypto.PublicKey) error {
 		"registries compute another thumbprint for this key: a coordinate begins with a zero byte")
 }
 
-// coordinates are of full length, as RFC 7518 §6.2.1.2 writes them.
+// coordinates returns X and Y in full length (RFC 7518 §6.2.1.2).
 func coordinates(pub *ecdsa.PublicKey) (x, y []byte, err error) {
 	point, err := pub.Bytes()
 	if err != nil {

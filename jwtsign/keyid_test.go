@@ -25,8 +25,10 @@ func specP256() crypto.PublicKey {
 // rfc7638RSA is the public key of RFC 7638 §3.1.
 func rfc7638RSA() crypto.PublicKey {
 	n := new(big.Int).SetBytes(
-		b64("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs" +
-			"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbIS" +
+		b64("0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_" +
+			"BJECPebWKRXjBZCiFV4n3oknjhMs" +
+			"tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJ" +
+			"ZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbIS" +
 			"D08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"))
 	return &rsa.PublicKey{N: n, E: 65537}
 }
@@ -38,7 +40,8 @@ func rfc8037Ed25519() crypto.PublicKey {
 
 // The ids of the last two were computed with
 //
-//	openssl pkey -pubin -in KEY -outform DER | openssl dgst -sha256 -binary | head -c 30 | base32 | sed 's/..../&:/g; s/:$//'
+//	openssl pkey -pubin -in KEY -outform DER | openssl dgst -sha256 -binary | head -c 30 |
+//	  base32 | sed 's/..../&:/g; s/:$//'
 //
 // the first stands in the specification itself.
 func TestLibtrustID(t *testing.T) {
@@ -63,7 +66,8 @@ func TestLibtrustID(t *testing.T) {
 
 // The thumbprint of the EC key was computed with
 //
-//	printf '{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}' X Y | openssl dgst -sha256 -binary | basenc --base64url | tr -d =
+//	printf '{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}' X Y |
+//	  openssl dgst -sha256 -binary | basenc --base64url | tr -d =
 //
 // the others stand in their RFCs.
 func TestThumbprint(t *testing.T) {
@@ -112,7 +116,7 @@ func TestKeyIDRules(t *testing.T) {
 	}{
 		{"RSA, no rule: libtrust", rsa2048(), "", libtrust(rsa2048()), ""},
 		{"EC, no rule: libtrust", ec, "", libtrust(ec), ""},
-		{"Ed25519, no rule: thumbprint, for 2.8 cannot read it anyway", ed, "", thumbprint(ed), ""},
+		{"Ed25519, no rule: thumbprint, since 2.8 cannot read it", ed, "", thumbprint(ed), ""},
 		{"RSA, libtrust", rsa2048(), KeyIDLibtrust, libtrust(rsa2048()), ""},
 		{"Ed25519, libtrust: for a JWKS that lists it", ed, KeyIDLibtrust, libtrust(ed), ""},
 		{"RSA, thumbprint", rsa2048(), KeyIDThumbprint, thumbprint(rsa2048()), ""},
@@ -121,7 +125,7 @@ func TestKeyIDRules(t *testing.T) {
 		{"P-521 with a leading zero, thumbprint", wide, KeyIDThumbprint, "", disagree},
 		{"P-256 with a leading zero, libtrust", zero, KeyIDLibtrust, libtrust(zero), ""},
 		{"P-256 with a leading zero, no rule", zero, "", libtrust(zero), ""},
-		{"a rule nobody knows", ec, "sha1", "", "unknown key id rule\n"},
+		{"an unknown rule", ec, "sha1", "", "unknown key id rule\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, pkcs8(c.key), 0o600)
@@ -142,7 +146,7 @@ func TestACertificateReplacesTheKeyID(t *testing.T) {
 	cert := write(t, certify("x", zero, nil, nil).pem, 0o644)
 	k, err := loadKey(write(t, pkcs8(zero), 0o600), cert, KeyIDThumbprint, noon)
 	if err != nil || k.KeyID() != "" || len(k.Chain()) != 1 {
-		t.Errorf("got %v; want the certificate in place of a thumbprint on which nobody agrees", err)
+		t.Errorf("got %v; want the certificate in place of a thumbprint on which registries disagree", err)
 	}
 	if h := k.signedHeader(); h["kid"] != nil || !strings.HasPrefix(h["x5c"].([]string)[0], "MII") &&
 		!strings.HasPrefix(h["x5c"].([]string)[0], "MIH") {

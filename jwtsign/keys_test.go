@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// noon is the present of every test.
+// noon is the current time in every test.
 var noon = time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 
 var rsa2048 = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
@@ -30,8 +30,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// newEC makes a key whose coordinates both begin with a byte other than zero, or one of whose
-// coordinates does not.
+// newEC makes a key with or without a coordinate that begins with a zero byte.
 func newEC(curve elliptic.Curve, leadingZero bool) *ecdsa.PrivateKey {
 	for {
 		k := must(ecdsa.GenerateKey(curve, rand.Reader))
@@ -55,14 +54,14 @@ func pemOf(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// write puts data in a file of a folder of the test's own.
+// write puts data into a file in a new directory.
 func write(t testing.TB, data []byte, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, mode); err != nil { // the umask has no say
+	if err := os.Chmod(path, mode); err != nil { // independent of the umask
 		t.Fatal(err)
 	}
 	return path

@@ -2,9 +2,9 @@ package jwtsign
 
 import "time"
 
-// LoadKey reads a private key (PEM: PKCS#1, SEC 1 or PKCS#8) and, unless certificate is "", the
-// certificate made for it, which may be followed by intermediates. With a certificate tokens carry
-// it (x5c) and id is not used. Every error is a *FileError.
+// LoadKey reads a private key (PEM: PKCS#1, SEC 1 or PKCS#8) and, unless certificate is "", its
+// certificate, which intermediates may follow. Tokens then carry the certificate (x5c), and id is
+// not used. Every error is a *FileError.
 func LoadKey(privateKey, certificate string, id KeyID) (*Key, error) {
 	return loadKey(privateKey, certificate, id, time.Now())
 }

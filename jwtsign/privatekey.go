@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// readPrivateKey reads the one private key that a file holds.
+// readPrivateKey reads a file with one private key.
 func readPrivateKey(path string) (crypto.Signer, error) {
 	data, err := readRegular(path, isPrivate)
 	if err != nil {
@@ -24,7 +24,7 @@ func parsePrivateKey(data []byte) (crypto.Signer, error) {
 	}
 	blocks = withoutParameters(blocks)
 	if len(blocks) == 0 {
-		return nil, problemf("the key itself is missing; make one with: "+makeKey, "holds EC parameters only")
+		return nil, problemf("the key itself is missing; make one with: "+keyCommand, "holds EC parameters only")
 	}
 	if err := onlyOneKey(blocks); err != nil {
 		return nil, err
@@ -32,18 +32,17 @@ func parsePrivateKey(data []byte) (crypto.Signer, error) {
 	return parseKeyBlock(blocks[0])
 }
 
-// pemBlocks splits a PEM file. encoding/pem passes over whatever it cannot read; here that is an
-// error, because what was passed over may be the key that was meant. Text before a block is
-// allowed, as in RFC 7468 §2: openssl writes it.
+// pemBlocks splits a PEM file. encoding/pem skips damaged blocks; here they are an error, because
+// the skipped block may be the intended key. Text before a block is allowed (RFC 7468 §2): openssl
+// writes it.
 func pemBlocks(data []byte) ([]*pem.Block, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, problemf("make a key with: "+makeKey, "file is empty")
+		return nil, problemf("make a key with: "+keyCommand, "file is empty")
 	}
 	begun := bytes.Count(data, []byte("-----BEGIN"))
 	if begun == 0 {
-		return nil,
-			problemf("a DER file becomes PEM with: openssl pkey -inform DER -in FILE -out NEWFILE",
-				"is not PEM: no line says -----BEGIN")
+		return nil, problemf("a DER file becomes PEM with: openssl pkey -inform DER -in FILE -out NEWFILE",
+			"is not PEM: no line says -----BEGIN")
 	}
 	var blocks []*pem.Block
 	rest := data
@@ -55,9 +54,8 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 		blocks, rest = append(blocks, b), after
 	}
 	if len(blocks) != begun {
-		return nil,
-			problemf("copy the file again, from -----BEGIN to the end of the line with -----END",
-				"is damaged: PEM begins %s, %d can be read", plural(begun, "time"), len(blocks))
+		return nil, problemf("copy the file again, from -----BEGIN to the end of the line with -----END",
+			"is damaged: PEM begins %s, %d can be read", plural(begun, "time"), len(blocks))
 	}
 	if len(bytes.TrimSpace(rest)) != 0 {
 		return nil, problemf("delete what follows -----END", "has text after its last PEM block")
@@ -66,7 +64,7 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 }
 
 // withoutParameters drops the EC PARAMETERS block that `openssl ecparam -genkey` writes before a
-// key: the key names its curve itself.
+// key. The key itself names its curve.
 func withoutParameters(blocks []*pem.Block) []*pem.Block {
 	if blocks[0].Type == "EC PARAMETERS" {
 		return blocks[1:]
@@ -96,9 +94,8 @@ func onlyOneKey(blocks []*pem.Block) error {
 
 func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil,
-			problemf("nobody is there to type its passphrase; decrypt it with: openssl pkey -in FILE -out NEWFILE",
-				"key is encrypted")
+		return nil, problemf("decrypt it with: openssl pkey -in FILE -out NEWFILE",
+			"key is encrypted")
 	}
 	var key any
 	var err error
@@ -110,9 +107,9 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
 	case "OPENSSH PRIVATE KEY":
-		return nil,
-			problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another make one "+
-				"with: "+makeKey, "is in OpenSSH's own format")
+		return nil, problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another "+
+			"make one "+
+			"with: "+keyCommand, "is in the OpenSSH format")
 	default:
 		return nil, notPrivate(b.Type)
 	}
@@ -121,25 +118,25 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, problemf("make a key with: "+makeKey, "keys of this kind cannot sign tokens (%T)", key)
+		return nil, problemf("make a key with: "+keyCommand, "keys of this kind cannot sign tokens (%T)", key)
 	}
 	return signer, nil
 }
 
-// unreadableKey reports a failed parse. The parser's words name structures and curves and never
-// repeat key material.
+// unreadableKey reports a failed parse. The message of the parser names structures and curves, and
+// never repeats key material.
 func unreadableKey(kind string, err error) error {
 	if strings.Contains(err.Error(), "unknown elliptic curve") {
-		return problemf("make a key with: "+makeKey, "curve has no JWS algorithm, use P-256, P-384 or P-521")
+		return problemf("make a key with: "+keyCommand, "curve has no JWS algorithm, use P-256, P-384 or P-521")
 	}
 	if strings.Contains(err.Error(), "unknown algorithm") {
-		return problemf("make a key with: "+makeKey, "key is not RSA, EC or Ed25519")
+		return problemf("make a key with: "+keyCommand, "key is not RSA, EC or Ed25519")
 	}
 	return problemf("check it with: openssl pkey -check -noout -in FILE", "parse %s: %w", kind, err)
 }
 
 func notPrivate(kind string) error {
-	const hint = "private_key wants the private key, the one that only this service has"
+	const hint = "private_key needs the private key, which only this service has"
 	switch kind {
 	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 		return problemf(hint, "holds a certificate, not a private key")

@@ -12,22 +12,21 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// backdate is taken off nbf and iat: zot allows no leeway at all, and no two clocks agree.
+// backdate is subtracted from nbf and iat, because clocks differ and zot allows no leeway.
 const backdate = 30 * time.Second
 
 const (
-	// RefreshAudience is the aud of refresh tokens. No registry may be configured with it.
+	// RefreshAudience is the aud of refresh tokens. No registry may have it as its service.
 	RefreshAudience = "dockerauth:refresh"
-	// refreshType keeps the two kinds of token apart by their header already, as RFC 8725 §3.11
-	// advises.
+	// refreshType separates the two kinds of token by their header, as RFC 8725 §3.11 recommends.
 	refreshType = "refresh+jwt"
 )
 
-// maxRefreshToken bounds what is looked at: ours have 500 to 1,800 bytes, by the size of key,
+// maxRefreshToken bounds refresh tokens. Real ones have 500 to 1,800 bytes, depending on key,
 // issuer and subject.
 const maxRefreshToken = 4 << 10
 
-// Signer makes tokens. It is safe for concurrent use as long as its fields are left alone.
+// Signer makes tokens. It is safe for concurrent use if its fields do not change.
 type Signer struct {
 	Key    *Key
 	Issuer string           // iss of every token; compared exactly by registries
@@ -35,15 +34,15 @@ type Signer struct {
 	NewID  func() string    // nil: at least 128 random bits
 }
 
-// AccessToken is a token for the registry that calls itself audience. access is marshalled as it
-// is, a nil one as the empty list; subject may be empty, for nobody in particular. ttl counts from
-// now, in whole seconds.
+// AccessToken makes a token for the registry whose service is audience. access is marshalled to
+// JSON, nil as the empty list. subject is empty for the anonymous client. ttl is in whole seconds
+// from now.
 func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access any) (token, id string, err error) {
 	if audience == "" {
 		return "", "", errors.New("sign access token: no audience")
 	}
 	if audience == RefreshAudience {
-		return "", "", fmt.Errorf("sign access token: audience %q is that of refresh tokens", audience)
+		return "", "", fmt.Errorf("sign access token: audience %q is reserved for refresh tokens", audience)
 	}
 	list, err := json.Marshal(access)
 	if err != nil {
@@ -59,7 +58,8 @@ func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access
 	return token, id, nil
 }
 
-// RefreshToken is a token that only VerifyRefresh of a Signer with the same key and issuer takes.
+// RefreshToken makes a token that only VerifyRefresh of a Signer with the same key and issuer
+// accepts.
 func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id string, err error) {
 	if subject == "" {
 		return "", "", errors.New("sign refresh token: no subject")
@@ -69,8 +69,8 @@ func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id stri
 		return "", "", fmt.Errorf("sign refresh token: %w", err)
 	}
 	if len(token) > maxRefreshToken {
-		return "", "",
-			fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token), maxRefreshToken)
+		return "", "", fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token),
+			maxRefreshToken)
 	}
 	return token, id, nil
 }
@@ -98,8 +98,8 @@ func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.
 	return token, c.ID, err
 }
 
-// check refuses what would be signed as something else than was asked for: JSON has no invalid
-// UTF-8, encoding/json writes U+FFFD in its place, and two names would become one.
+// check refuses values that would be signed differently. encoding/json writes U+FFFD for invalid
+// UTF-8, so two names could become one.
 func (s *Signer) check(subject, audience string, ttl time.Duration) error {
 	if s.Issuer == "" {
 		return errors.New("no issuer")
@@ -129,9 +129,8 @@ func (s *Signer) newID() string {
 	return rand.Text()
 }
 
-// refreshHeader names no key at all: a registry that is handed a refresh token finds nothing to
-// verify it with (distribution registry/auth/token/token.go: neither x5c nor jwk nor kid is "unable
-// to get token signing key").
+// refreshHeader names no key, so that a registry finds none to verify a refresh token with
+// (distribution registry/auth/token/token.go: "unable to get token signing key").
 func (k *Key) refreshHeader() map[string]any {
 	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
 }

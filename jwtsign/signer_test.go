@@ -51,7 +51,8 @@ func everyKey() []namedKey {
 func TestAccessTokenByteForByte(t *testing.T) {
 	access := []grant{{"repository", "a/b", []string{"pull", "push"}}}
 	wantClaims := fmt.Sprintf(
-		`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com","exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1",`+
+		`{"iss":"myAuthService.com","sub":"alice","aud":"myDockerRegistry.com",`+
+			`"exp":%d,"nbf":%d,"iat":%[2]d,"jti":"id1",`+
 			`"access":[{"type":"repository","name":"a/b","actions":["pull","push"]}]}`, noon.Unix()+900, noon.Unix()-30)
 	for _, c := range everyKey() {
 		t.Run(c.name, func(t *testing.T) {
@@ -204,7 +205,7 @@ func TestSignerRefuses(t *testing.T) {
 	}{
 		{"no audience", access(s, "alice", "", time.Minute, nil), "sign access token: no audience"},
 		{"the audience of refresh tokens", access(s, "alice", RefreshAudience, time.Minute, nil),
-			`audience "dockerauth:refresh" is that of refresh tokens`},
+			`audience "dockerauth:refresh" is reserved for refresh tokens`},
 		{"no issuer", access(nobody, "alice", service, time.Minute, nil), "sign access token: no issuer"},
 		{"no issuer to refresh at", refresh(nobody, "alice", time.Minute), "sign refresh token: no issuer"},
 		{"a refresh token for nobody", refresh(s, "", time.Minute), "sign refresh token: no subject"},

@@ -9,12 +9,11 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// VerifyRefresh takes a refresh token that a Signer with this key and issuer made and whose time
-// has not passed, and nothing else. Every error means no; its text is for the operator and repeats
-// nothing of the token.
+// VerifyRefresh accepts only a refresh token that a Signer with this key and issuer made and that
+// has not expired. Every error means no. Its text is for the operator and repeats nothing of the
+// token.
 //
-// When it was made does not matter: one from the future is from before the clock was set back, and
-// whoever has it is who he was then.
+// The time of issue is not checked: a token from the future was made before the clock was set back.
 func (s *Signer) VerifyRefresh(token string) (subject, id string, err error) {
 	subject, id, err = s.verifyRefresh(token)
 	if err != nil {
@@ -25,7 +24,7 @@ func (s *Signer) VerifyRefresh(token string) (subject, id string, err error) {
 
 func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
 	if s.Issuer == "" {
-		return "", "", errors.New("no issuer") // the parser would take it for "any issuer"
+		return "", "", errors.New("no issuer") // the parser would accept any issuer
 	}
 	if len(token) > maxRefreshToken {
 		return "", "", fmt.Errorf("it has %d bytes, the most is %d", len(token), maxRefreshToken)
@@ -34,9 +33,8 @@ func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
 		return "", "", err
 	}
 	var c claims
-	parsed,
-		err := s.refreshParser().ParseWithClaims(token, &c,
-		func(*jwt.Token) (any, error) { return s.Key.Public(), nil })
+	key := func(*jwt.Token) (any, error) { return s.Key.Public(), nil }
+	parsed, err := s.refreshParser().ParseWithClaims(token, &c, key)
 	if err != nil {
 		return "", "", plainError(err)
 	}
@@ -44,13 +42,13 @@ func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
 		return "", "", errors.New("it lacks sub or jti")
 	}
 	if !canonical(parsed, &c) {
-		return "", "", errors.New("it is not spelled as this service spells it")
+		return "", "", errors.New("it is not in the exact form of this service")
 	}
 	return c.Subject, c.ID, nil
 }
 
 // checkRefreshHeader compares the whole header with the only one this service writes, before
-// anything is decoded: that settles alg, typ, crit and every header nobody thought of.
+// anything is decoded. This covers alg, typ, crit and every other field.
 func (s *Signer) checkRefreshHeader(token string) error {
 	got, _, _ := strings.Cut(token, ".")
 	h, err := json.Marshal(s.Key.refreshHeader())
@@ -75,7 +73,7 @@ func (s *Signer) refreshParser() *jwt.Parser {
 	)
 }
 
-// plainError puts the parser's errors in fixed words: its own quote what stands in the token.
+// plainError replaces the errors of the parser, which quote the token, by fixed texts.
 func plainError(err error) error {
 	for _, known := range []struct{ is, say error }{
 		{jwt.ErrTokenSignatureInvalid, errors.New("its signature is not by this service's key")},
@@ -91,10 +89,10 @@ func plainError(err error) error {
 	return errors.New("it is no token")
 }
 
-// canonical holds for tokens spelled as sign spells them: the same claims, each once, in the same
-// order, and nothing else. What is signed with this key by another program, an access token under a
-// refresh token's header, a claim given twice or in other letters (which encoding/json takes) end
-// here, and so do line breaks in base64, which Go's decoder passes over.
+// canonical reports whether a token is byte for byte what sign writes: the same claims, once each,
+// in the same order. It refuses tokens that another program signed with this key, access tokens
+// under the header of a refresh token, and claims repeated or in other case, which encoding/json
+// accepts. It also refuses line breaks in base64, which Go's decoder skips.
 func canonical(t *jwt.Token, c *claims) bool {
 	if c.Access != nil || c.NotBefore != 0 {
 		return false

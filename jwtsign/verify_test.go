@@ -51,14 +51,14 @@ func TestVerifyRefreshRefuses(t *testing.T) {
 func refuseAll(t *testing.T, c namedKey) {
 	k := load(t, c.key, "")
 	s := fixed(k)
-	stranger := map[string]crypto.Signer{"RS256": newEC(elliptic.P256(), false), "EdDSA": newEd25519()}[c.alg]
+	foreignKey := map[string]crypto.Signer{"RS256": newEC(elliptic.P256(), false), "EdDSA": newEd25519()}[c.alg]
 	if ec, ok := c.key.(*ecdsa.PrivateKey); ok {
-		stranger = newEC(ec.Curve, false)
+		foreignKey = newEC(ec.Curve, false)
 	}
 	head := refreshHead(c.alg)
 	good := forge(c.key, head, body())
 	if sub, id, err := s.VerifyRefresh(good); sub != "alice" || id != "id1" || err != nil {
-		t.Fatalf("the forger cannot even make a good one: %q, %q, %v", sub, id, err)
+		t.Fatalf("the forged good token is refused: %q, %q, %v", sub, id, err)
 	}
 	parts := strings.Split(good, ".")
 	accessToken, _, _ := s.AccessToken("alice", service, time.Hour, nil)
@@ -68,7 +68,7 @@ func refuseAll(t *testing.T, c namedKey) {
 	der := must(x509.MarshalPKIXPublicKey(c.key.Public()))
 	at := func(claim string, offset int64) string { return fmt.Sprintf(`"%s":%d`, claim, noon.Unix()+offset) }
 	const wrongHead, unspelled = "its header is not that of a refresh token",
-		"it is not spelled as this service spells it"
+		"it is not in the exact form of this service"
 
 	for _, r := range []struct{ name, token, want string }{
 		{"nothing", "", wrongHead},
@@ -88,9 +88,9 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"HS256 with the public key's DER as secret", hs256(der, refreshHead("HS256"), body()), wrongHead},
 		{"HS256 under the right header", hs256(der, head, body()), "its signature is not by this service's key"},
 		{"another algorithm", forge(c.key, refreshHead("RS512"), body()), wrongHead},
-		{"a stranger's key, same issuer", forge(stranger, head, body()), "its signature is not by this service's key"},
-		{"a stranger's signature under good claims", parts[0] + "." + parts[1] + "." +
-			strings.Split(forge(stranger, head, body()), ".")[2], "its signature is not by this service's key"},
+		{"another key, same issuer", forge(foreignKey, head, body()), "its signature is not by this service's key"},
+		{"a signature of another key under good claims", parts[0] + "." + parts[1] + "." +
+			strings.Split(forge(foreignKey, head, body()), ".")[2], "its signature is not by this service's key"},
 		{"other claims under a good signature", parts[0] + "." + encodeSegment([]byte(body("alice", "root1"))) + "." +
 			parts[2], "its signature is not by this service's key"},
 

@@ -74,7 +74,7 @@ func load(path string, o runtimeOptions) (*service, error) {
 	}
 	if err := Stack(cfg).Check(); err != nil {
 		cause, hint := cli.SplitHint(err)
-		return nil, cfg.Wrong(errors.New(cause), hint, "pam.service", "pam.confdir")
+		return nil, cfg.ErrorAt(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
 	out, err := logOf(cfg, o.stderr)
 	if err != nil && o.mustLog {
@@ -107,7 +107,7 @@ func logOf(cfg *config.Config, stderr *logWriter) (*logWriter, error) {
 	}
 	file, err := openLog(cfg.Log.File, stderr, stderr.dropped)
 	if err != nil {
-		return stderr, cfg.Wrong(err, RemedyForLog(err), "log.file")
+		return stderr, cfg.ErrorAt(err, RemedyForLog(err), "log.file")
 	}
 	return file, nil
 }

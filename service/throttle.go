@@ -120,7 +120,7 @@ func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being the user of this program",
 				cfg.State)
 		}
-		return nil, cfg.Wrong(errors.New(cause), hint, "state")
+		return nil, cfg.ErrorAt(errors.New(cause), hint, "state")
 	case !errors.Is(err, fs.ErrNotExist):
 		log.Warn("state folder is not used", "reason", err.Error())
 	}

@@ -17,23 +17,23 @@ import (
 
 // plan looks at what is there and decides what to make.
 func (s *installer) plan() error {
-	draft, err := s.planConfig()
+	partial, err := s.planConfig()
 	if err != nil {
 		return err
 	}
-	if err := s.planKey(draft); err != nil {
+	if err := s.planKey(partial); err != nil {
 		return err
 	}
-	if err := s.planCertificate(draft); err != nil {
+	if err := s.planCertificate(partial); err != nil {
 		return err
 	}
 	if s.pam,
-		err = plannedFileAt(filepath.Join(cmp.Or(draft.PAM.Confdir, systemPAMDir), draft.PAM.Service)); err != nil {
+		err = plannedFileAt(filepath.Join(cmp.Or(partial.PAM.Confdir, systemPAMDir), partial.PAM.Service)); err != nil {
 		return err
 	}
 	if s.pam.found == nil {
 		s.pam.content = []byte(packaging.PAMService)
-	} else if err := s.checkPAM(draft.PAM.Service, draft.PAM.Confdir); err != nil {
+	} else if err := s.checkPAM(partial.PAM.Service, partial.PAM.Confdir); err != nil {
 		s.notes = append(s.notes, "the service will not start: "+err.Error())
 	}
 	return nil
@@ -41,13 +41,13 @@ func (s *installer) plan() error {
 
 // planConfig reads the configuration, or drafts a new one where there is none, or the one that
 // packages install, which lacks two values.
-func (s *installer) planConfig() (*config.Draft, error) {
+func (s *installer) planConfig() (*config.Partial, error) {
 	var err error
 	if s.config, err = plannedFileAt(filepath.Join(s.dir, "config.yml")); err != nil {
 		return nil, err
 	}
 	if s.config.found == nil {
-		return s.draftConfig()
+		return s.parseConfig()
 	}
 	text, err := config.ReadFile(s.config.path)
 	if err != nil {
@@ -61,10 +61,10 @@ func (s *installer) planConfig() (*config.Draft, error) {
 			fmt.Errorf("fill in %s: it is a symbolic link, and would become a file\n  give --dir the folder of the "+
 				"file that it leads to, or put a copy in its place", s.config.path)
 	}
-	return s.draftConfig()
+	return s.parseConfig()
 }
 
-func (s *installer) draftConfig() (*config.Draft, error) {
+func (s *installer) parseConfig() (*config.Partial, error) {
 	if s.issuer == "" || s.audience == "" {
 		return nil,
 			misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, " +
@@ -72,17 +72,17 @@ func (s *installer) draftConfig() (*config.Draft, error) {
 				"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
 	}
 	s.config.content = []byte(configText(s.issuer, s.audience, s.confdir()))
-	draft, err := config.ParseDraft(s.config.path, s.config.content)
+	partial, err := config.ParsePartial(s.config.path, s.config.content)
 	var errs config.Errors
 	if errors.As(err, &errs) {
 		return nil, badValue(errs[0])
 	}
 	// Quoting may change a value: compare.
-	if err == nil && (draft.Issuer != s.issuer || !slices.Equal(draft.Audience, []string{s.audience})) {
+	if err == nil && (partial.Issuer != s.issuer || !slices.Equal(partial.Audience, []string{s.audience})) {
 		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names",
 			s.issuer, s.audience)}
 	}
-	return draft, err
+	return partial, err
 }
 
 // badValue turns config's error about a drafted line into one about the flag.
@@ -127,52 +127,52 @@ func yamlText(s string) string {
 }
 
 // keepConfig refuses a configuration that contradicts the flags: one of the two is a mistake.
-func (s *installer) keepConfig(text []byte) (*config.Draft, error) {
-	draft, err := config.ParseDraft(s.config.path, text)
+func (s *installer) keepConfig(text []byte) (*config.Partial, error) {
+	partial, err := config.ParsePartial(s.config.path, text)
 	if err != nil {
 		return nil, err
 	}
-	wrong := func(key, cause, hint string) (*config.Draft, error) {
-		return nil, config.Error{File: s.config.path, Line: draft.Line(key), Key: key, Cause: cause, Hint: hint}
+	wrong := func(key, cause, hint string) (*config.Partial, error) {
+		return nil, config.Error{File: s.config.path, Line: partial.Line(key), Key: key, Cause: cause, Hint: hint}
 	}
 	switch {
-	case s.issuer != "" && s.issuer != draft.Issuer:
-		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", draft.Issuer, s.issuer),
+	case s.issuer != "" && s.issuer != partial.Issuer:
+		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", partial.Issuer, s.issuer),
 			"leave --issuer out, or edit that line: a file that has been edited is left as it is")
-	case s.audience != "" && !slices.Contains(draft.Audience, s.audience):
+	case s.audience != "" && !slices.Contains(partial.Audience, s.audience):
 		return wrong("audience",
-			fmt.Sprintf("is %q, and --audience is %q", strings.Join(draft.Audience, ", "), s.audience),
+			fmt.Sprintf("is %q, and --audience is %q", strings.Join(partial.Audience, ", "), s.audience),
 			"leave --audience out, or edit that line: a file that has been edited is left as it is")
-	case s.pamDir != "" && s.pamDir != cmp.Or(draft.PAM.Confdir, systemPAMDir):
+	case s.pamDir != "" && s.pamDir != cmp.Or(partial.PAM.Confdir, systemPAMDir):
 		return wrong("pam.confdir",
-			fmt.Sprintf("is %q, and --pam-dir is %q", cmp.Or(draft.PAM.Confdir, systemPAMDir), s.pamDir),
+			fmt.Sprintf("is %q, and --pam-dir is %q", cmp.Or(partial.PAM.Confdir, systemPAMDir), s.pamDir),
 			"leave --pam-dir out, or edit the file: one that has been edited is left as it is")
-	case draft.Certificate == "":
+	case partial.Certificate == "":
 		return wrong("certificate",
 			"is missing, and the registry's section that is printed here is for tokens that carry their certificate",
 			"write: certificate: cert.pem")
 	}
-	s.issuer, s.audience = draft.Issuer, cmp.Or(s.audience, draft.Audience[0])
-	return draft, nil
+	s.issuer, s.audience = partial.Issuer, cmp.Or(s.audience, partial.Audience[0])
+	return partial, nil
 }
 
 // plannedFileFor is the file that config.yml names under a key. A new one must lie in the folder of
 // init.
-func (s *installer) plannedFileFor(draft *config.Draft, key, path string) (plannedFile, error) {
+func (s *installer) plannedFileFor(partial *config.Partial, key, path string) (plannedFile, error) {
 	t, err := plannedFileAt(path)
 	if err == nil && t.found == nil && filepath.Dir(path) != s.dir {
-		err = config.Error{File: s.config.path, Line: draft.Line(key), Key: key,
+		err = config.Error{File: s.config.path, Line: partial.Line(key), Key: key,
 			Cause: fmt.Sprintf("there is no %s, and files are made in %s only", path, s.dir),
 			Hint:  "put the file there, or write the name of one in the folder of config.yml"}
 	}
 	return t, err
 }
 
-func (s *installer) planKey(draft *config.Draft) (err error) {
-	if s.key, err = s.plannedFileFor(draft, "private_key", draft.PrivateKey); err != nil {
+func (s *installer) planKey(partial *config.Partial) (err error) {
+	if s.key, err = s.plannedFileFor(partial, "private_key", partial.PrivateKey); err != nil {
 		return err
 	}
-	if s.certificate, err = s.plannedFileFor(draft, "certificate", draft.Certificate); err != nil {
+	if s.certificate, err = s.plannedFileFor(partial, "certificate", partial.Certificate); err != nil {
 		return err
 	}
 	switch {
@@ -217,9 +217,9 @@ func (s *installer) keepKey() (err error) {
 	return nil
 }
 
-func (s *installer) planCertificate(draft *config.Draft) (err error) {
+func (s *installer) planCertificate(partial *config.Partial) (err error) {
 	if s.certificate.found == nil {
-		s.certificate.content, err = s.signing.SelfSigned(draft.Issuer, s.now())
+		s.certificate.content, err = s.signing.SelfSigned(partial.Issuer, s.now())
 		return err
 	}
 	key, err := jwtsign.LoadKey(s.key.path, s.certificate.path, jwtsign.KeyIDUnset)

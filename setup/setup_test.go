@@ -325,7 +325,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, cli.ExitError, []string{"privkey.pem", "lets every user at the key", "chmod 640"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod 640"}},
 		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
 			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
@@ -353,7 +353,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			edit("config.yml", "private_key: privkey.pem", "private_key: /srv/other.pem"), named, cli.ExitError,
 			[]string{"config.yml:5: private_key: there is no /srv/other.pem"}},
 		{"a configuration that everybody can change", write("config.yml", packaging.Config, 0o646), named,
-			cli.ExitError, []string{"config.yml: every user may change it"}},
+			cli.ExitError, []string{"config.yml: every user can change it"}},
 		{"the packaged configuration behind a link", func(t *testing.T, dir string) {
 			put(t, filepath.Join(dir, "elsewhere.yml"), packaging.Config, 0o644)
 			if err := os.Symlink("elsewhere.yml", filepath.Join(dir, "config.yml")); err != nil {

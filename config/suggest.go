@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// unknown reports a key that nobody knows, with the one that may have been meant.
-func (r *reader) unknown(prefix string, f field, known []string) {
+// unknownKey reports an unknown key and suggests the one that may be meant.
+func (r *reader) unknownKey(prefix string, f field, known []string) {
 	key, cause := prefix, "unknown key"
 	switch {
 	case !isPlainName(f.key):
@@ -17,10 +17,10 @@ func (r *reader) unknown(prefix string, f field, known []string) {
 	default:
 		key = prefix + "." + f.key
 	}
-	r.fail(f.line, key, cause, meant(prefix, f.key, known))
+	r.fail(f.line, key, cause, suggest(prefix, f.key, known))
 }
 
-func meant(prefix, key string, known []string) string {
+func suggest(prefix, key string, known []string) string {
 	if best := closest(key, known); best != "" {
 		return "did you mean " + best + "?"
 	}
@@ -39,8 +39,8 @@ func meant(prefix, key string, known []string) string {
 	return "known are " + strings.Join(known, ", ")
 }
 
-// closest is the known key that takes the fewest changes of a letter, at most two and fewer than
-// half of its letters; "" if there is none.
+// closest returns the known key with the smallest distance, which is at most two and less than half
+// its length; "" if there is none.
 func closest(key string, known []string) string {
 	key = strings.ReplaceAll(strings.ToLower(key), "-", "_")
 	if len(key) > 64 {
@@ -55,7 +55,7 @@ func closest(key string, known []string) string {
 	return best
 }
 
-// distance is Levenshtein's: letters put in, taken out or changed.
+// distance is the Levenshtein distance of two words.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
