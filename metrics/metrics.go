@@ -1,6 +1,6 @@
-// Package metrics counts what happens, without a lock, and writes it in the text format of Prometheus, version 0.0.4
-// (prometheus.io/docs/instrumenting/exposition_formats). It knows no registry of metrics and starts nothing: whoever counts holds the
-// counters, and whoever is asked writes a Page of them.
+// Package metrics counts events without locks and writes them in the text format of Prometheus,
+// version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). It has no registry and
+// starts nothing: the program holds its counters and writes a [Page] of them for each scrape.
 package metrics
 
 import (
@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// Counts is a counter for each of a few words that are known beforehand: what comes from outside must not make the list longer.
+// Counts is a counter for each word of a fixed list, so that input cannot make the list longer.
 type Counts struct {
 	words []string
 	n     []atomic.Uint64
 }
 
-// NewCounts counts these words.
+// NewCounts returns counters for these words.
 func NewCounts(words ...string) *Counts {
 	return &Counts{words: words, n: make([]atomic.Uint64, len(words))}
 }
 
-// Add counts a word once more. One that is not in the list is not counted.
+// Add increments the counter of a word. It ignores words that are not in the list.
 func (c *Counts) Add(word string) {
 	if i := slices.Index(c.words, word); i >= 0 {
 		c.n[i].Add(1)
 	}
 }
 
-// Of is how often a word was counted.
+// Of returns the count of a word.
 func (c *Counts) Of(word string) uint64 {
 	if i := slices.Index(c.words, word); i >= 0 {
 		return c.n[i].Load()
@@ -35,22 +35,24 @@ func (c *Counts) Of(word string) uint64 {
 	return 0
 }
 
-// Histogram counts durations by how long they are.
+// Histogram counts durations by length.
 type Histogram struct {
-	bounds []time.Duration // the longest that a bucket takes in, ascending
-	n      []atomic.Uint64 // one more than bounds: the last takes in the rest
-	sum    atomic.Int64    // nanoseconds: enough for three centuries of waiting
+	bounds []time.Duration // upper bound of each bucket, ascending
+	n      []atomic.Uint64 // one more than bounds, for longer ones
+	sum    atomic.Int64    // nanoseconds, enough for three centuries
 }
 
-// NewHistogram has a bucket up to each bound, and one for what is longer.
+// NewHistogram returns a histogram with a bucket for each upper bound, and one for longer
+// durations.
 func NewHistogram(bounds ...time.Duration) *Histogram {
 	return &Histogram{bounds: bounds, n: make([]atomic.Uint64, len(bounds)+1)}
 }
 
-// Observe counts one duration. One below nought, by a clock that was set, is nought: a sum that shrinks would look like a restart.
+// Observe counts one duration. A negative one, after a change of the clock, counts as zero: a
+// smaller sum would look like a restart.
 func (h *Histogram) Observe(d time.Duration) {
 	d = max(d, 0)
-	i, _ := slices.BinarySearch(h.bounds, d) // the first bound that is not below d
+	i, _ := slices.BinarySearch(h.bounds, d) // the first bound >= d
 	h.n[i].Add(1)
 	h.sum.Add(int64(d))
 }

@@ -19,7 +19,8 @@ func TestAPageFollowsTheFormat(t *testing.T) {
 	p.Counts("requests_total", "Requests by outcome.", "outcome", outcomes)
 	p.Counter("hits_total", `A \ and`+"\n"+`a line.`, 1<<63)
 	took := NewHistogram(5*time.Millisecond, time.Second)
-	for _, d := range []time.Duration{-time.Second, 0, 5 * time.Millisecond, 6 * time.Millisecond, time.Second, time.Minute} {
+	for _, d := range []time.Duration{-time.Second, 0, 5 * time.Millisecond, 6 * time.Millisecond, time.Second,
+		time.Minute} {
 		took.Observe(d)
 	}
 	p.Histogram("duration_seconds", "How long.", took)
@@ -51,7 +52,7 @@ timestamp_seconds 1.80000000025e+09
 	}
 }
 
-// Whoever reads while others count must never see a histogram that contradicts itself, or a number that shrinks.
+// During updates a page never contains an inconsistent histogram or a number that shrinks.
 func TestAPageIsConsistentDuringUpdates(t *testing.T) {
 	took, words := NewHistogram(time.Millisecond, time.Second), NewCounts("one", "other")
 	var counting sync.WaitGroup

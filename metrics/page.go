@@ -6,30 +6,31 @@ import (
 	"time"
 )
 
-// ContentType is what a Page is sent as.
+// ContentType is the media type of a Page.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// Page is an exposition. Each metric is written by one call, with its help: the format wants all lines of one together.
+// Page is the text of one scrape. One call writes one metric, because the format needs all its
+// lines together.
 type Page struct {
 	text []byte
 }
 
-// Bytes is the whole page.
+// Bytes returns the text.
 func (p *Page) Bytes() []byte { return p.text }
 
-// Counter is a number that only grows, until the process starts anew. Its name ends in _total.
+// Counter writes a number that only grows until the process restarts. Its name ends in _total.
 func (p *Page) Counter(name, help string, value uint64) {
 	p.head(name, help, "counter")
 	p.line(name, "", strconv.FormatUint(value, 10))
 }
 
-// Gauge is a number that goes up and down. labels are names and values by turns.
+// Gauge writes a number that goes up and down. labels are alternating names and values.
 func (p *Page) Gauge(name, help string, value float64, labels ...string) {
 	p.head(name, help, "gauge")
 	p.line(name, pairs(labels), float(value))
 }
 
-// Counts is a counter for each word, which becomes the value of a label.
+// Counts writes a counter for each word, with the word as the value of a label.
 func (p *Page) Counts(name, help, label string, c *Counts) {
 	p.head(name, help, "counter")
 	for i, word := range c.words {
@@ -37,32 +38,33 @@ func (p *Page) Counts(name, help, label string, c *Counts) {
 	}
 }
 
-// Histogram is in seconds, which its name should end with. The number of all is that of the last bucket, so that they agree although others
-// go on counting.
+// Histogram writes durations in seconds; the name ends in _seconds. The total count is that of the
+// last bucket, so that both agree while counting goes on.
 func (p *Page) Histogram(name, help string, h *Histogram) {
 	p.head(name, help, "histogram")
-	sum, sofar := h.sum.Load(), uint64(0)
+	sum, total := h.sum.Load(), uint64(0)
 	for i := range h.n {
 		le := "+Inf"
 		if i < len(h.bounds) {
 			le = float(h.bounds[i].Seconds())
 		}
-		sofar += h.n[i].Load()
-		p.line(name+"_bucket", pairs([]string{"le", le}), strconv.FormatUint(sofar, 10))
+		total += h.n[i].Load()
+		p.line(name+"_bucket", pairs([]string{"le", le}), strconv.FormatUint(total, 10))
 	}
 	p.line(name+"_sum", "", float(time.Duration(sum).Seconds()))
-	p.line(name+"_count", "", strconv.FormatUint(sofar, 10))
+	p.line(name+"_count", "", strconv.FormatUint(total, 10))
 }
 
 func (p *Page) head(name, help, kind string) {
-	p.text = append(p.text, "# HELP "+name+" "+strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(help)+"\n# TYPE "+name+" "+kind+"\n"...)
+	p.text = append(p.text, "# HELP "+name+" "+strings.NewReplacer(`\`, `\\`, "\n",
+		`\n`).Replace(help)+"\n# TYPE "+name+" "+kind+"\n"...)
 }
 
 func (p *Page) line(name, labels, value string) {
 	p.text = append(p.text, name+labels+" "+value+"\n"...)
 }
 
-// pairs are labels as they are written.
+// pairs formats labels.
 func pairs(labels []string) string {
 	if len(labels) == 0 {
 		return ""

@@ -9,7 +9,8 @@ import (
 // A record in the store:
 //
 //	version (1 byte) minute (8) counts (2 each) lockLevel (1) lockedUntil (8) lastSuccess (8)
-//	failedName (8) unanswered (1) lastUnanswered (8) distinctSince (8) distinctFailures (1) lastFailedTag (16)
+//	failedName (8) unanswered (1) lastUnanswered (8) distinctSince (8) distinctFailures (1)
+//	lastFailedTag (16)
 //	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
 // where times are milliseconds since 1970, 0 = never.
@@ -18,14 +19,13 @@ const (
 	codecVersion = 4
 	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 8 + 8 + 1 + 16
 	passwordLen  = 16 + 8 + 8 + 8 + 1 + 1 + 8 + 1
-	maxRecent    = 16 // more than may be in flight
+	maxRecent    = 16 // more than can be in flight
 )
 
-// encode returns nil for a record that says nothing.
+// encode returns nil for an empty record.
 func (r *record) encode() []byte {
 	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unanswered == 0 &&
-		r.distinctFailures == 0 &&
-		len(r.recent) == 0 {
+		r.distinctFailures == 0 && len(r.recent) == 0 {
 		return nil
 	}
 	r.trim()
@@ -53,7 +53,7 @@ func (r *record) encode() []byte {
 	return b
 }
 
-// trim drops the oldest passwords that nobody checks when there are too many.
+// trim drops the oldest passwords that are not being checked if there are too many.
 func (r *record) trim() {
 	for len(r.recent) > maxRecent {
 		i := max(0, slices.IndexFunc(r.recent, func(p password) bool { return p.owner == 0 }))
@@ -61,7 +61,7 @@ func (r *record) trim() {
 	}
 }
 
-// decode takes anything but a record of this version for none. Its count starts again at zero.
+// decode returns an empty record for anything but a record of this version.
 func decode(b []byte) record {
 	if len(b) < headLen || b[0] != codecVersion || (len(b)-headLen)%passwordLen != 0 {
 		return record{}
@@ -85,7 +85,7 @@ func decode(b []byte) record {
 	return r
 }
 
-// expires is when nothing of r matters any longer.
+// expires returns when nothing of r is needed any more.
 func (r *record) expires(now time.Time) time.Time {
 	latest := now
 	after := func(t time.Time, d time.Duration) {

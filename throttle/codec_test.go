@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Any bytes: what is read is what would be written again, and advancing never leaves a lock or a
+// For any bytes: a decoded record encodes and decodes to the same, and advance leaves no lock or
 // count beyond the bounds.
 func FuzzRecord(f *testing.F) {
 	now := time.UnixMilli(1_767_323_045_678)

@@ -38,8 +38,8 @@ func (f *flights) join(tag passwordTag, remote string) (*flight, bool) {
 	return started, true
 }
 
-// land gives the answer to all who wait. Only the first call counts. An attempt with somebody
-// else's answer has no flight.
+// land gives the answer to all waiting logins. Only the first call has an effect. f is nil for an
+// attempt that took the answer of another.
 func (f *flight) land(o outcome, answer []byte) {
 	if f == nil {
 		return
@@ -59,7 +59,7 @@ func seal(key, answer []byte) []byte {
 	return gcm(key).Seal(nil, nil, answer, nil)
 }
 
-// open returns nil for what was not sealed with the key.
+// open returns nil for data that was not sealed with the key.
 func open(key, sealed []byte) []byte {
 	answer, err := gcm(key).Open(nil, nil, sealed, nil)
 	if err != nil {

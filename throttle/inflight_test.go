@@ -15,13 +15,13 @@ import (
 	"dockerauth/store"
 )
 
-// burst is many logins at once, dealt out to processes that share a store.
+// burst is many logins at once, spread over processes that share a store.
 type burst struct {
 	t         *testing.T
 	processes []*Throttle
 	check     time.Duration // how long PAM takes
 	account   string
-	store     *spy
+	store     *recordingStore
 
 	checks, atOnce, most atomic.Int32
 	mu                   sync.Mutex
@@ -35,18 +35,19 @@ func newBurst(t *testing.T, processes int) *burst {
 		t:        t,
 		check:    50 * time.Millisecond,
 		account:  theAccount,
-		store:    &spy{Store: store.NewMemory(1000)},
+		store:    &recordingStore{Store: store.NewMemory(1000)},
 		outcomes: map[string]int{},
 	}
 	for range processes {
 		b.processes = append(b.processes, &Throttle{
-			Store: b.store, Secret: []byte("of the tests"), Delay: time.Second, Timeout: 10 * time.Second, Report: func(err error) { t.Error(err) },
+			Store: b.store, Secret: []byte("test secret"), Delay: time.Second, Timeout: 10 * time.Second,
+			Report: func(err error) { t.Error(err) },
 		})
 	}
 	return b
 }
 
-// login shows a password, of which the right one is good, and notes how it ended.
+// login sends a password, of which only the right one succeeds, and records the outcome.
 func (b *burst) login(ctx context.Context, process int, user, password, remote string) string {
 	outcome := b.outcome(ctx, process, user, password, remote)
 	b.mu.Lock()
@@ -83,7 +84,7 @@ func (b *burst) outcome(ctx context.Context, process int, user, password, remote
 	return refused
 }
 
-// From one address of a /64, or from one of as many as are asked for.
+// The clients of a burst have one address, or different ones of a network.
 func oneAddress(int) string        { return "2001:db8:1:2::9" }
 func oneOfA64(i int) string        { return fmt.Sprintf("2001:db8:1:2::%x", i+1) }
 func oneOfA48(i int) string        { return fmt.Sprintf("2001:db8:1:%x::1", i+1) }
@@ -98,8 +99,8 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 		name     string
 		password func(int) string
 		from     func(int) string
-		checks   int32 // how many passwords PAM hears
-		atOnce   int32 // of these at most
+		checks   int32 // passwords that PAM gets
+		atOnce   int32 // at most
 	}{
 		{"one wrong password from one address", samePassword, oneAddress, 1, 1},
 		{"one wrong password from one IPv4 address", samePassword, ipv4, 1, 1},
@@ -144,7 +145,7 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 	}
 }
 
-// Equal logins are counted once, whatever their number.
+// Any number of equal logins counts once.
 func TestABurstOfOneWrongPasswordUsesOneTry(t *testing.T) {
 	for _, processes := range []int{1, 60} {
 		synctest.Test(t, func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestABurstOfOneWrongPasswordUsesOneTry(t *testing.T) {
 	}
 }
 
-// A client with six connections waits for one check, and hardly longer.
+// A client with six connections waits for one check only.
 func TestAnHonestClientWithSixConnectionsIsPrompt(t *testing.T) {
 	for _, processes := range []int{1, 6} {
 		synctest.Test(t, func(t *testing.T) {
@@ -184,7 +185,7 @@ func TestAnHonestClientWithSixConnectionsIsPrompt(t *testing.T) {
 	}
 }
 
-// An account is kept for other processes in a form that needs the password to be read.
+// An account is stored for other processes, encrypted with a key that needs the password.
 func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 2)
@@ -194,15 +195,16 @@ func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
 		}
 		all.Wait()
 		if b.outcomes["heard "+theAccount] != 1 {
-			t.Fatalf("nobody heard the answer: %v", b.outcomes)
+			t.Fatalf("no login got the answer: %v", b.outcomes)
 		}
 		if strings.Contains(b.store.written.String(), "alice") {
 			t.Error("the account is written")
 		}
-		k := b.processes[0].keysOf("alice", right, office)
+		p := b.processes[0]
+		k := keysOf(p.Secret, p.ConfigVersion, "alice", right, office)
 		sealed, _ := b.store.Get(k.answer)
 		for _, l := range [][3]string{{"alice", "wrong", office}, {"bob", right, office}, {"alice", right, home}} {
-			if open(b.processes[0].keysOf(l[0], l[1], l[2]).seal, sealed) != nil {
+			if open(keysOf(p.Secret, p.ConfigVersion, l[0], l[1], l[2]).seal, sealed) != nil {
 				t.Errorf("%v opens it", l)
 			}
 		}
@@ -229,8 +231,8 @@ func TestAnAnswerThatIsTooLongForTheStoreMakesOthersAskPAM(t *testing.T) {
 	})
 }
 
-// The first of equal logins may end in every way while another waits, in its process or in a second
-// one.
+// The first of two equal logins ends in every possible way while the other waits, in the same or in
+// another process.
 func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 	const locked, gone = "locked", "context canceled"
 	for _, c := range []struct {
@@ -243,7 +245,8 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 		{"it fails", (*Attempt).Fail, time.Second, ErrRepeated.Error(), 4},
 		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 4},
 		{"it gives up before PAM is asked", (*Attempt).Cancel, time.Second, granted, 5},
-		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second, ErrUnanswered.Error(), 4},
+		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second,
+			ErrUnanswered.Error(), 4},
 		{"it takes longer than it may", func(*Attempt) {}, 10 * time.Second, locked, 4},
 	} {
 		for _, processes := range []int{1, 2} {
@@ -295,8 +298,8 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 	}
 }
 
-// PAM may have been asked when the process was killed, so that is a try, and an equal login does
-// not wait for the dead for ever.
+// A killed process may have asked PAM, so its login uses a try. An equal login does not wait for it
+// without end.
 func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 1)
@@ -305,7 +308,7 @@ func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 			return err
 		}
 		died := 0
-		for i := range 60 { // for ten minutes, with a clock that shows what was forgotten
+		for i := range 60 { // for ten minutes, so that records expire
 			if die(fmt.Sprint("guess ", i)) == nil {
 				died++
 			}
@@ -324,7 +327,7 @@ func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 		if _, err := b.store.process().Begin(t.Context(), "alice", right, office); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.login(t.Context(), 0, "alice", right, office); got != "locked" { // for it may be alive
+		if got := b.login(t.Context(), 0, "alice", right, office); got != "locked" { // it may be alive
 			t.Errorf("while it may live: %s", got)
 		}
 		time.Sleep(leaseMargin)
@@ -334,9 +337,9 @@ func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 	})
 }
 
-// process is one more that shares the store.
-func (s *spy) process() *Throttle {
-	return &Throttle{Store: s, Secret: []byte("of the tests"), Timeout: 10 * time.Second}
+// process returns another process that shares the store.
+func (s *recordingStore) process() *Throttle {
+	return &Throttle{Store: s, Secret: []byte("test secret"), Timeout: 10 * time.Second}
 }
 
 func TestAProcessThatWasStoppedDoesNotAskPAMWhenItGoesOn(t *testing.T) {
@@ -360,9 +363,10 @@ func TestAProcessThatWasStoppedDoesNotAskPAMWhenItGoesOn(t *testing.T) {
 	})
 }
 
-// A directory that is away must not make a counter behind PAM lock the account.
+// An unreachable directory must not make a counter behind PAM lock the account.
 func TestPAMThatGivesNoAnswerIsAskedLessOften(t *testing.T) {
-	for name, password := range map[string]func(int) string{"one password": rightPassword, "different passwords": otherPassword} {
+	for name, password := range map[string]func(int) string{"one password": rightPassword,
+		"different passwords": otherPassword} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBurst(t, 1)
@@ -411,8 +415,8 @@ func TestARightPasswordFromManyMachinesWaitsForOneCheckOnly(t *testing.T) {
 	}
 }
 
-// An answer that is too long to be kept, as that of an account in many groups, makes the others ask
-// PAM at once.
+// If an answer is too long for the store, as that of an account in many groups, the others ask PAM
+// at once.
 func TestAnAccountInManyGroupsIsLetInOnAllConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 24)
@@ -428,8 +432,7 @@ func TestAnAccountInManyGroupsIsLetInOnAllConnections(t *testing.T) {
 	})
 }
 
-// A password that failed, shown again beside one in flight, must not tell when PAM answers that
-// one.
+// A repeated failed password must not reveal when PAM answers another one in flight.
 func TestARepeatedPasswordDoesNotTellWhenPAMAnswersAnother(t *testing.T) {
 	var after []time.Duration
 	for _, check := range []time.Duration{10 * time.Millisecond, 300 * time.Millisecond} {
@@ -457,7 +460,7 @@ func TestARepeatedPasswordDoesNotTellWhenPAMAnswersAnother(t *testing.T) {
 	}
 }
 
-// An attempt that panics, as one whose store does, leaves nobody waiting.
+// After a panic, such as one in the store, no login keeps waiting.
 func TestAPanicLeavesNobodyWaiting(t *testing.T) {
 	b := newBurst(t, 1)
 	b.processes[0].Store = nil
@@ -476,11 +479,11 @@ func TestAPanicLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
-// A store that fails counts nothing, and one process still checks one password once at a time.
+// With a failing store nothing is counted, but one process checks one password only once at a time.
 func TestEqualLoginsShareOneCheckWhenTheStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 1)
-		b.processes[0].Store, b.processes[0].Report = broken{}, nil
+		b.processes[0].Store, b.processes[0].Report = fullStore{}, nil
 		var all sync.WaitGroup
 		for i := range 60 {
 			all.Go(func() { b.login(t.Context(), 0, "alice", "wrong", oneOfA64(i)) })
@@ -492,8 +495,8 @@ func TestEqualLoginsShareOneCheckWhenTheStoreFails(t *testing.T) {
 	})
 }
 
-// The right password, shown by many at once among guesses, is never taken for a wrong one: it is
-// let in or told to wait.
+// The right password, sent many times among guesses, is never treated as wrong. It succeeds or has
+// to wait.
 func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 	b := newBurst(t, 3)
 	b.check = time.Millisecond

@@ -9,65 +9,60 @@ import (
 	"strings"
 )
 
-// keys name the records of one attempt, and its password. All are keyed hashes: the store knows
-// neither users nor addresses, and without the secret no guess can be tried on it.
+// keys identify the records of one attempt and its password. All are keyed hashes: the store
+// reveals neither users nor addresses, and without the secret no guess can be tested on it.
 type keys struct {
-	users   []userKey    // the user in the address's network, if it has one, and at the address
-	around  []networkKey // the address and its network; none = the address is unknown
+	users   []recordKey // the user in the network of the address, if any, and at the address
+	around  []recordKey // the address and its network; none = the address is unknown
 	service string
 	name    nameTag
 	tag     passwordTag
-	answer  string // where a success is kept for other processes
+	answer  string // key of a success, for other processes
 	seal    []byte // encrypts that answer
 }
 
-// userKey is a record of the user, and how many failures are too many in it.
-type userKey struct {
+// recordKey is the key of a record, with its limit.
+type recordKey struct {
 	key   string
 	limit limit
 }
 
-// networkKey is a record of an address or a network, and how many failures are too many from there.
-type networkKey struct {
-	key   string
-	limit limit
-}
-
-// nameTag stands for a name as sent. Names that share a record may be those of different accounts.
+// nameTag identifies a name as sent. Names that share a record may belong to different accounts.
 type nameTag [8]byte
 
-// passwordTag stands for a password of a user in a network. It has 128 bits: a password taken for
-// another would be refused although it is right.
+// passwordTag identifies a password of a user in a network. It has 128 bits, because a collision
+// would refuse a right password.
 type passwordTag [16]byte
 
-func (t *Throttle) keysOf(user, password, remote string) keys {
+func keysOf(secret []byte, configVersion, user, password, remote string) keys {
+	h := hasher(secret)
 	address, network := addressOf(remote), networkOf(remote)
 	name := canonicalUser(user)
-	k := keys{service: t.keyed("service"), users: []userKey{{t.keyed("user", name, address), userAddrLimit}}}
+	k := keys{service: h.hash("service"), users: []recordKey{{h.hash("user", name, address), userAddrLimit}}}
 	if address != "" {
-		k.around = append(k.around, networkKey{t.keyed("address", address), addressLimit})
+		k.around = append(k.around, recordKey{h.hash("address", address), addressLimit})
 	}
 	within := address
 	if network != "" {
 		within = network
-		if name == nonASCII { // a network is too large for all of them to share their tries
+		if name == nonASCII { // a network is too large for all of them to share one limit
 			name = strings.ToLower(user)
 		}
-		k.users = slices.Insert(k.users, 0, userKey{t.keyed("user in network", name, network), userNetworkLimit})
-		k.around = append(k.around, networkKey{t.keyed("network", network), networkLimit})
+		k.users = slices.Insert(k.users, 0, recordKey{h.hash("user in network", name, network), userNetworkLimit})
+		k.around = append(k.around, recordKey{h.hash("network", network), networkLimit})
 	}
-	copy(k.name[:], t.keyed("name", user))
-	// The name goes in as sent: what failed for "Alice" may be right for "alice".
-	copy(k.tag[:], t.keyed("password", t.ConfigVersion, user, within, password))
-	k.answer = t.keyed("answer", string(k.tag[:]))
-	k.seal = t.mac("seal", user, remote, password)
+	copy(k.name[:], h.hash("name", user))
+	// With the name as sent: a password that failed for "Alice" may be right for "alice".
+	copy(k.tag[:], h.hash("password", configVersion, user, within, password))
+	k.answer = h.hash("answer", string(k.tag[:]))
+	k.seal = h.mac("seal", user, remote, password)
 	return k
 }
 
-// canonicalUser is the same for all spellings that a directory might take for one name, so that no
-// spelling has tries of its own: case, spaces, a domain before or behind the name. LDAP ignores
-// more (RFC 4518: wide letters, invisible ones, ligatures), and undoing that takes tables. So all
-// names with non-ASCII letters are one here: they share their tries at one address.
+// canonicalUser is equal for all spellings that a directory may accept for one name, so that they
+// share one limit: case, spaces, a domain before or after the name. LDAP ignores more (RFC 4518:
+// wide and invisible letters, ligatures), which would need tables. So all names with non-ASCII
+// letters share one limit at an address.
 func canonicalUser(user string) string {
 	name := user[strings.LastIndexByte(user, '\\')+1:]
 	if bare, _, _ := strings.Cut(name, "@"); bare != "" {
@@ -83,28 +78,30 @@ func canonicalUser(user string) string {
 
 const nonASCII = "\x80"
 
-// keyed is 16 bytes that stand for the words.
-func (t *Throttle) keyed(words ...string) string { return string(t.mac(words...)[:16]) }
+// hasher makes keyed hashes with a secret.
+type hasher []byte
 
-// mac is unambiguous whatever the words hold: each goes in behind its length.
-func (t *Throttle) mac(words ...string) []byte {
-	h := hmac.New(sha256.New, t.Secret)
+// hash returns 16 bytes that stand for the words.
+func (h hasher) hash(words ...string) string { return string(h.mac(words...)[:16]) }
+
+// mac is unambiguous for any words, because the length of each precedes it.
+func (h hasher) mac(words ...string) []byte {
+	mac := hmac.New(sha256.New, h)
 	for _, w := range words {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(w)))
-		h.Write(length[:])
-		h.Write([]byte(w))
+		mac.Write(length[:])
+		mac.Write([]byte(w))
 	}
-	return h.Sum(nil)
+	return mac.Sum(nil)
 }
 
-// addressOf is what counts as one address: in IPv6 a /64, since every client has at least that
-// many.
+// addressOf returns the address or, for IPv6, its /64, which every client has at least.
 func addressOf(remote string) string {
 	addr, ok := parse(remote)
 	switch {
 	case !ok:
-		return remote // as the web server names it
+		return remote // as the web server sends it
 	case addr.Is4():
 		return addr.String()
 	}
@@ -112,7 +109,7 @@ func addressOf(remote string) string {
 	return prefix.String()
 }
 
-// networkOf is the /48 that one customer may have; "" for IPv4, where that is a single address.
+// networkOf returns the /48 of an IPv6 address, which one customer may have; "" for IPv4.
 func networkOf(remote string) string {
 	addr, ok := parse(remote)
 	if !ok || addr.Is4() {
@@ -135,5 +132,5 @@ func parse(remote string) (netip.Addr, bool) {
 	return addr, true
 }
 
-// nat64 holds clients with IPv4 behind a translator (RFC 6052 §2.1), all of them in one /64.
+// nat64 is the prefix of IPv4 clients behind a translator (RFC 6052 §2.1), all in one /64.
 var nat64 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x00, 0x64, 0xff, 0x9b}), 96)

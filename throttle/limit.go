@@ -8,7 +8,7 @@ const (
 	buckets = 11
 )
 
-// limit is how many failures lock, and how many do under special conditions.
+// limit is how many failures cause a lock.
 type limit struct {
 	failures int // in ten minutes
 	again    int // likewise, after an earlier lock that has not decayed
@@ -23,49 +23,48 @@ var (
 	// passwords through in 15 minutes, one less than a pam_faillock with deny=12 needs.
 	userNetworkLimit = limit{failures: 7, again: 1, alert: 4}
 
-	// addressLimit has room for a lecture hall behind one address. A user who has logged in from
-	// there lately is not held up by it.
+	// addressLimit allows for many users behind one address. It does not hold up a user who has
+	// logged in from there lately.
 	addressLimit = limit{failures: 50, again: 25, alert: 10}
 
-	// networkLimit is for an IPv6 /48, which one customer may have (RFC 6177). Without it that
-	// customer would be 65,536 addresses.
+	// networkLimit is for an IPv6 /48, which one customer may have (RFC 6177). Otherwise that
+	// customer would have 65,536 addresses.
 	networkLimit = limit{failures: 200, again: 100, alert: 40}
 
 	// noLimit counts only.
 	noLimit = limit{}
 )
 
-// alertFailures in ten minutes, from anywhere, are no accident in an institution of a few
-// thousand people.
+// alertFailures in ten minutes, from anywhere, mean an attack even with a few thousand users.
 const alertFailures = 1000
 
 const (
-	// The first lock is over before a person has looked the password up. From the sixth on,
-	// a guesser has a hundred tries a day.
+	// The first lock is over before a user has looked the password up. From the sixth on, a guesser
+	// has a hundred tries a day.
 	firstLock   = 30 * time.Second
 	longestLock = 15 * time.Minute
 
-	// lockDecay is how long after a lock nothing must fail for the next lock to be a first one.
+	// lockDecay is the time without failure after a lock, after which the next lock is a first one.
 	lockDecay = time.Hour
 
 	// repeatWindow is how long a failed password is refused again without asking PAM.
 	repeatWindow = time.Minute
 
-	// maxRepeats in that time are answered like a failure; further ones as locked.
+	// maxRepeats in that time are answered like a failure, further ones as locked.
 	maxRepeats = 20
 
-	// answerWindow is how long a success is kept for those who waited for it.
+	// answerWindow is how long a success is kept for waiting logins.
 	answerWindow = 5 * time.Second
 
-	// minRetryAfter is the wait for logins in flight whose own lock would be over already.
+	// minRetryAfter is the least Retry-After while logins are in flight.
 	minRetryAfter = 2 * time.Second
 
-	// trustWindow is how long a user who has logged in is not held up by the address's lock.
+	// trustWindow is how long a user who has logged in is exempt from locks of the address.
 	trustWindow = 7 * 24 * time.Hour
 
 	// After more than maxDistinctFailures with different passwords in distinctWindow, a success no
-	// longer resets the counters: beside a job that logs in every minute, a guesser would otherwise
-	// have four tries a minute for ever.
+	// longer resets the counters. Otherwise a job that logs in every minute would give a guesser
+	// four tries a minute without end.
 	maxDistinctFailures = 20
 	distinctWindow      = time.Hour
 
@@ -75,9 +74,9 @@ const (
 	unansweredPause  = 30 * time.Second
 	unansweredWindow = 10 * time.Minute
 
-	// leaseMargin is how much longer than its deadline a login in flight may take to report its
-	// end: a conversation's child may have to be killed, and the store may be slow. After that its
-	// process counts as dead.
+	// leaseMargin is how long after its deadline a login in flight may report its end: its PAM
+	// process may have to be killed, and the store may be slow. After that its process counts as
+	// dead.
 	leaseMargin = 5 * time.Second
 )
 

@@ -6,39 +6,39 @@ import (
 	"time"
 )
 
-// record is what is known of a user at an address, an address, a network or the service.
+// record is the state of a user at an address, an address, a network or the service.
 type record struct {
-	minute      int64           // since 1970: that of counts[0]
+	minute      int64           // of counts[0], since 1970
 	counts      [buckets]uint16 // failures in that minute, in the one before it, …
 	lockLevel   uint8           // locks in a row
-	lockedUntil time.Time       // kept after its end, to tell how long ago that was
+	lockedUntil time.Time       // kept after its end, for lockDecay
 	lastSuccess time.Time
 
-	// Only records of a user have the rest. No success clears the distinct failures.
-	failedName       nameTag   // of the failures and locks; mixedNames = of several
-	unanswered       uint8     // checks without an answer
+	// Only records of a user use the rest. A success does not clear the distinct failures.
+	failedName       nameTag   // with failures or locks; mixedNames = several
+	unanswered       uint8     // checks without answer
 	lastUnanswered   time.Time // when the last of them ended
 	distinctSince    time.Time // the first of the distinct failures
-	distinctFailures uint8     // failures since then, each with another password than the one before
+	distinctFailures uint8     // failures since then, each with a password other than the last
 	lastFailedTag    passwordTag
-	recent           []password // shown in the last minute
+	recent           []password // of the last minute
 }
 
 var mixedNames = nameTag{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// password is one that was shown.
+// password is a password of a recent login.
 type password struct {
 	tag     passwordTag
-	at      time.Time // when it was first shown
-	owner   uint64    // the attempt that checks it now; 0 = none
+	at      time.Time // of its first login
+	owner   uint64    // the attempt that is checking it; 0 = none
 	lease   time.Time // when that attempt counts as dead
 	awaited bool      // attempts of other processes wait for the answer
 	outcome outcome   // of the last check
-	ended   time.Time // when that was known
-	repeats uint8     // how often it was shown since it failed
+	ended   time.Time // when the last check ended
+	repeats uint8     // logins with it since it failed
 }
 
-// outcome is how a check of a password ended.
+// outcome is the result of a check.
 type outcome uint8
 
 const (
@@ -48,8 +48,8 @@ const (
 	unanswered // PAM was asked, and gave no answer
 )
 
-// advance brings r to the present: what is long enough ago is forgotten. The clock of the machine
-// may be set: what comes from the future is forgotten too, and no lock exceeds the longest.
+// advance removes what has expired. Since the clock may be set back, it also removes what comes
+// from the future, and no lock exceeds the longest one.
 func (r *record) advance(now time.Time) {
 	minute := now.Unix() / 60
 	past := minute - r.minute
@@ -60,7 +60,7 @@ func (r *record) advance(now time.Time) {
 		copy(r.counts[past:], r.counts[:])
 		clear(r.counts[:past])
 	}
-	if past != -1 || r.failures() == 0 { // a clock that was set back a little continues its minute
+	if past != -1 || r.failures() == 0 { // a clock set back a little continues its minute
 		r.minute = minute
 	}
 	if latest := now.Add(longestLock); r.lockedUntil.After(latest) {
@@ -84,12 +84,12 @@ func (r *record) advance(now time.Time) {
 	if now.Sub(r.distinctSince).Abs() >= distinctWindow {
 		r.distinctSince, r.distinctFailures, r.lastFailedTag = time.Time{}, 0, passwordTag{}
 	}
-	r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.isOver(now) })
+	r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.isExpired(now) })
 }
 
-// isOver keeps a password that is being checked until the end of that check has been counted.
-// Processes read the clock before they update a record, so a time shortly ahead is no future.
-func (p *password) isOver(now time.Time) bool {
+// isExpired keeps a password that is being checked until its result has been counted. It accepts
+// times slightly in the future, since processes read the clock before they update a record.
+func (p *password) isExpired(now time.Time) bool {
 	switch {
 	case p.owner != 0:
 		return now.Sub(p.at).Abs() >= buckets*bucket
@@ -107,9 +107,9 @@ func (r *record) failures() int {
 	return n
 }
 
-// claim makes an attempt the owner of a password's check, if no other attempt owns it and the limit
-// leaves a try. What is in flight counts as failed: a thousand guesses at once would otherwise all
-// find the count at zero.
+// claim makes an attempt the owner of a check, if no other attempt owns it and a try is left.
+// Logins in flight count as failed: otherwise a thousand guesses at once would all find a count of
+// zero.
 func (r *record) claim(a claim, lim limit) error {
 	p := r.find(a.tag)
 	if p != nil && p.owner != 0 {
@@ -117,8 +117,8 @@ func (r *record) claim(a claim, lim limit) error {
 		return errWait
 	}
 	tries := r.tries(a.tag, lim)
-	// A failure is told from a password that PAM is still checking only after the delay, and only
-	// while nothing in flight decides whether a lock comes.
+	// A failure may be distinguished from a password in flight only after the delay, and only while
+	// nothing in flight decides about a lock.
 	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) && tries > 0 || a.now.Sub(p.at) < a.delay) {
 		return r.repeat(p, a)
 	}
@@ -139,18 +139,18 @@ func (r *record) claim(a claim, lim limit) error {
 	return nil
 }
 
-// claim is one attempt's wish to check a password.
+// claim is the request of an attempt to check a password.
 type claim struct {
 	tag     passwordTag
 	owner   uint64
 	now     time.Time
 	lease   time.Duration
-	delay   time.Duration // for how long the client does not hear of a failure
+	delay   time.Duration // until the client is told of a failure
 	address time.Time     // until when the address or its network is locked
 }
 
-// locked says whether the user is locked at this address, or the address for a user not known
-// there.
+// locked returns a *Locked if the user is locked at this address, or if the address is locked for a
+// user not trusted there.
 func (r *record) locked(now, address time.Time) error {
 	if r.lockedUntil.After(now) {
 		return &Locked{r.lockedUntil.Sub(now), "too many refused passwords: this user at this address is locked"}
@@ -161,10 +161,10 @@ func (r *record) locked(now, address time.Time) error {
 	return nil
 }
 
-// repeat answers for a password that failed a moment ago.
+// repeat answers a login with a password that has just failed.
 func (r *record) repeat(p *password, a claim) error {
 	switch {
-	case a.now.Sub(p.at) < a.delay: // counts nothing: the client cannot know yet that it failed
+	case a.now.Sub(p.at) < a.delay: // not counted: the client cannot know yet that it failed
 	case p.repeats < maxRepeats:
 		p.repeats++
 	default:
@@ -173,9 +173,9 @@ func (r *record) repeat(p *password, a claim) error {
 	return ErrRepeated
 }
 
-// tries is how many more passwords may be checked, should all others in flight fail. With none in
-// flight it is at least one: a user who has used up all tries is locked, and a limit that has
-// become lower locks with the next failure.
+// tries returns how many more passwords may be checked if all others in flight fail. With none in
+// flight it is at least one: a user without tries is locked, and a lowered limit locks with the
+// next failure.
 func (r *record) tries(tag passwordTag, l limit) int {
 	left := max(1, l.threshold(r.lockLevel)-r.failures())
 	for i := range r.recent {
@@ -196,14 +196,14 @@ func (r *record) inFlight() int {
 	return n
 }
 
-// pending is how long to wait for what is in flight: as long as if it had failed already.
+// pending is the wait for logins in flight: the same as if they had failed already.
 func (r *record) pending(now time.Time) time.Duration {
-	until := r.lastShown(time.Time{}).Add(lockTime(int(r.lockLevel) + 1))
+	until := r.lastLogin(time.Time{}).Add(lockTime(int(r.lockLevel) + 1))
 	return max(minRetryAfter, until.Sub(now))
 }
 
-// lastShown is when the last of the recent passwords was shown, or at if that is later.
-func (r *record) lastShown(at time.Time) time.Time {
+// lastLogin returns the time of the last login with a recent password, or at if that is later.
+func (r *record) lastLogin(at time.Time) time.Time {
 	for i := range r.recent {
 		if r.recent[i].at.After(at) {
 			at = r.recent[i].at
@@ -212,9 +212,9 @@ func (r *record) lastShown(at time.Time) time.Time {
 	return at
 }
 
-// bury ends the checks whose process has died, and counts each as a failure: PAM may have been
-// asked. It returns how many there were.
-func (r *record) bury(now time.Time, l limit) int {
+// expireLeases ends the checks of dead processes and counts each as a failure, because PAM may have
+// been asked. It returns how many there were.
+func (r *record) expireLeases(now time.Time, l limit) int {
 	n := 0
 	for i := range r.recent {
 		p := &r.recent[i]
@@ -228,8 +228,8 @@ func (r *record) bury(now time.Time, l limit) int {
 	return n
 }
 
-// succeed ends a check and clears the failures of that name, but for other passwords: they are as
-// wrong as before. It reports whether other processes wait for the answer.
+// succeed ends a check and clears the failures of the name. It keeps other recent passwords, which
+// are still wrong. It reports whether other processes wait for the answer.
 func (r *record) succeed(tag passwordTag, name nameTag, now time.Time) (awaited bool) {
 	if p := r.find(tag); p != nil {
 		awaited = p.awaited
@@ -243,10 +243,10 @@ func (r *record) succeed(tag passwordTag, name nameTag, now time.Time) (awaited 
 	return awaited
 }
 
-// fail ends a check; false when the password's failure has been counted.
+// fail ends a check. It returns false if this failure has been counted already.
 func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool {
 	p := r.find(tag)
-	if p == nil { // so long ago that it has been forgotten
+	if p == nil { // expired
 		r.recent = append(r.recent, password{tag: tag, at: began})
 		p = &r.recent[len(r.recent)-1]
 	}
@@ -266,8 +266,8 @@ func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool 
 	return true
 }
 
-// failDistinct counts what no success clears. A job with a stale password, which fails once a
-// minute, is no guesser.
+// failDistinct counts failures that a success does not clear. A job that repeats one stale password
+// is not counted as a guesser.
 func (r *record) failDistinct(tag passwordTag, began time.Time) {
 	if tag == r.lastFailedTag {
 		return
@@ -281,8 +281,8 @@ func (r *record) failDistinct(tag passwordTag, began time.Time) {
 	}
 }
 
-// cancel ends a check without an answer. A password that PAM was asked about uses up its try for a
-// minute: a module may have counted it.
+// cancel ends a check without an answer. If PAM was asked, the try stays used for a minute, because
+// a module may have counted it.
 func (r *record) cancel(tag passwordTag, owner uint64, asked bool, now time.Time) {
 	p := r.find(tag)
 	switch {
@@ -304,8 +304,8 @@ func (p *password) end(o outcome, now time.Time) {
 	p.owner, p.awaited, p.outcome, p.ended = 0, false, o, now
 }
 
-// count adds a failure, and locks as of a moment when there are too many. What was in flight when
-// the lock came is not held against it a second time.
+// count adds a failure and, if there are too many, locks from a given time. Failures of logins that
+// were in flight when the lock started are not counted again.
 func (r *record) count(now, from time.Time, l limit) {
 	if r.lockedUntil.After(now) {
 		return
@@ -320,11 +320,10 @@ func (r *record) count(now, from time.Time, l limit) {
 		r.lockLevel++
 	}
 	r.lockedUntil = from.Add(lockTime(int(r.lockLevel)))
-	r.counts = [buckets]uint16{} // after the lock the count starts at zero
+	r.counts = [buckets]uint16{} // the count starts at zero after the lock
 }
 
-// isTrusted is true of a user who has logged in lately at this address, unless somebody guesses
-// there.
+// isTrusted reports whether the user has logged in lately at this address, without guesses there.
 func (r *record) isTrusted() bool {
 	return !r.lastSuccess.IsZero() && r.distinctFailures <= maxDistinctFailures
 }

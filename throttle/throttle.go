@@ -1,14 +1,14 @@
-// Package throttle slows down password guessing, and nothing else.
+// Package throttle slows down password guessing.
 //
-// Failed passwords count against the user at the client's address; more slowly, against the address
-// and its IPv6 network; and for the service as a whole. A user, an address or a network with too
-// many of them is locked for a while that grows. The service as a whole is never locked: anyone
-// could then keep everybody out. When it sees very many failures, everybody gets fewer tries.
+// Failed passwords count against the user at the address of the client, and with higher limits
+// against the address, its IPv6 network and the whole service. A user, an address or a network with
+// too many failures is locked, each time for longer. The whole service is never locked, because
+// anyone could then lock out all users. After very many failures all limits are lower.
 //
 // One password of one user from one address is checked once at a time, in all processes that share
-// the store. Equal logins wait for that check and get its answer. A password that failed a moment
-// ago is refused again from memory: containerd asks by POST and then by GET, and a job with a stale
-// password asks for ever. It counts once, here and in what counts behind PAM (pam_faillock).
+// the store. Equal logins wait for that check and get its answer. A password that has just failed
+// is refused again from memory, because containerd sends it by POST and then by GET, and a job with
+// a stale password repeats it without end. It counts once, here and behind PAM (pam_faillock).
 package throttle
 
 import (
@@ -21,46 +21,23 @@ import (
 	"dockerauth/store"
 )
 
-var (
-	// ErrRepeated says that the same password of the same user at the same address failed less than
-	// a minute ago.
-	ErrRepeated = errors.New("the same password failed a moment ago, PAM is not asked again")
-
-	// ErrUnanswered says that PAM is not asked so soon again: it gave no answer to the equal login
-	// that this one waited for, or to the last five of this user.
-	ErrUnanswered = errors.New("pam gave no answer to the last logins of this user, and is not asked again so soon")
-
-	errWait = errors.New("another attempt checks this password")
-)
-
-// Locked says that a password is not checked before a time has passed.
-type Locked struct {
-	After time.Duration // more than 0
-	Cause string        // for the operator
-}
-
-func (l *Locked) Error() string {
-	return fmt.Sprintf("%s for another %s", l.Cause, l.After.Round(time.Second))
-}
-
-// Throttle keeps count. Store, Secret and Timeout must be set.
+// Throttle counts failures in a store. Store, Secret and Timeout must be set.
 type Throttle struct {
 	Store  store.Store
-	Secret []byte // keys what is written to the store: names, addresses and passwords cannot be read back
+	Secret []byte // of the hashes that replace names, addresses and passwords in the store
 
-	// ConfigVersion: a password that failed under another one is checked again, since a setting may
-	// have refused it.
+	// ConfigVersion identifies the configuration. A password that failed under another version is
+	// checked again, since a setting may have refused it.
 	ConfigVersion string
 
-	// Delay is for how long, from the start of an attempt, its client does not hear of a failure.
+	// Delay is the time from the start of an attempt until its client is told of a failure.
 	Delay time.Duration
 
-	// Timeout is the longest time that a check takes, and the longest wait for another attempt's
-	// check.
+	// Timeout is the longest duration of a check, and of the wait for the check of another attempt.
 	Timeout time.Duration
 
 	Now    func() time.Time // nil = time.Now
-	Report func(error)      // told when the store fails, and so nothing is counted; nil = nobody
+	Report func(error)      // called when the store fails, and nothing is counted; nil = none
 
 	flights flights
 }
@@ -68,8 +45,8 @@ type Throttle struct {
 // Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,
 // Cancel and Unanswered is to be called when the check has ended.
 //
-// Everything is counted as of the attempt's start: a lock that ran from the moment of a failure
-// would tell when PAM answered.
+// Failures and locks count from the start of the attempt: a lock that started with the failure
+// would reveal when PAM answered.
 type Attempt struct {
 	throttle *Throttle
 	keys     keys
@@ -77,22 +54,20 @@ type Attempt struct {
 	answer   []byte
 	owner    uint64
 	began    time.Time
-	counted  int  // in how many of keys.users the store knows of it
+	counted  int  // how many records of keys.users have the attempt
 	asked    bool // PAM may have been asked
-	known    bool // the password was right a moment ago, for another address
+	known    bool // the password was just right, for another address
 }
 
 // Begin registers a password that is about to be checked; remote is the client's IP address, "" =
-// unknown. While another attempt checks the same password, it waits and returns that attempt's
-// answer. The error is ErrRepeated, ErrUnanswered, a *Locked or the context's; then the password
-// is not to be checked.
+// unknown. While another attempt checks the same password, Begin waits and returns the answer of
+// that attempt. The error is ErrRepeated, ErrUnanswered, a *Locked or that of the context; then the
+// password must not be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
-	a := &Attempt{throttle: t, keys: t.keysOf(user, password, remote), began: t.now(), owner: rand.Uint64() | 1}
-	ctx, cancel := context.WithTimeoutCause(
-		ctx,
-		t.Timeout,
-		&Locked{minRetryAfter, "the same login is still in flight: it is locked"},
-	)
+	a := &Attempt{throttle: t, keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote), began: t.now(),
+		owner: rand.Uint64() | 1}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout,
+		&Locked{minRetryAfter, "the same login is still in flight: it is locked"})
 	defer cancel()
 	for {
 		f, first := t.flights.join(a.keys.tag, remote)
@@ -120,10 +95,10 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 	}
 }
 
-// lead is Begin for the only attempt of this process that has this password.
+// lead is Begin for the first attempt of this process with this password.
 func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 	leads, result := false, unknown
-	defer func() { // a panic must not leave the others waiting
+	defer func() { // also after a panic: others wait
 		if !leads {
 			a.flight.land(result, a.answer)
 			a.flight = nil
@@ -154,13 +129,13 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 	return a, nil
 }
 
-// Answers of other processes are polled for, at growing intervals.
+// Answers of other processes are polled at growing intervals.
 const (
 	firstPoll = 5 * time.Millisecond
 	lastPoll  = 100 * time.Millisecond
 )
 
-// claim asks the store whether this attempt may check the password.
+// claim registers this attempt in the store as the one that checks the password.
 func (a *Attempt) claim() error {
 	t, now := a.throttle, a.throttle.now()
 	around, err := t.lookAround(a.keys, now)
@@ -179,13 +154,13 @@ func (a *Attempt) claim() error {
 			r := decode(old)
 			r.advance(now)
 			limit := u.limit.during(around.alert)
-			dead = r.bury(now, limit)
+			dead = r.expireLeases(now, limit)
 			refusal = r.claim(c, limit)
 			return r.encode(), r.expires(now)
 		})
 		if err != nil {
 			t.report(err)
-			return nil // accounts must be reachable with a full disk
+			return nil // logins must work with a full disk
 		}
 		if a.counted == 0 {
 			for range dead {
@@ -216,7 +191,7 @@ func (a *Attempt) poll() error {
 		if p.owner != 0 && p.lease.After(now) && p.awaited {
 			return errWait
 		}
-		return a.claim() // which says again that an answer is awaited, if another attempt was quicker
+		return a.claim() // marks the answer as awaited if another attempt has claimed first
 	case p.outcome == failed:
 		return ErrRepeated
 	case p.outcome == unanswered:
@@ -224,19 +199,19 @@ func (a *Attempt) poll() error {
 	}
 	sealed, _ := t.Store.Get(a.keys.answer)
 	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
-		return errWait // it is about to be written
+		return errWait // not yet written
 	}
-	a.known, a.answer = true, open(a.keys.seal, sealed) // nil for another address, or if it was too long to keep
+	a.known, a.answer = true, open(a.keys.seal, sealed) // nil for another address, or if too long to keep
 	return nil
 }
 
-// Answer is what Succeed was given by the equal login that this one waited for, nil if there was
-// none. A login from another address of the network asks PAM itself, since PAM's rules may depend
-// on the address; it need not wait any longer, for its password is right.
+// Answer is the argument of Succeed of the equal login that this one waited for, nil if there was
+// none. A login from another address of the network asks PAM itself, since PAM rules may depend on
+// the address. It does not wait any longer, because its password is right.
 func (a *Attempt) Answer() []byte { return a.answer }
 
-// Recheck says whether the password may still be checked, for a login that has waited for its turn.
-// The error is a *Locked. Without one PAM counts as asked from here on.
+// Recheck reports whether the password may still be checked after the login has waited. The error
+// is a *Locked. After nil, PAM counts as asked.
 func (a *Attempt) Recheck() error {
 	t, now := a.throttle, a.throttle.now()
 	around, err := t.lookAround(a.keys, now)
@@ -267,16 +242,14 @@ func (a *Attempt) recheckUsers(now time.Time, around around) error {
 			return err
 		}
 		if p := r.find(a.keys.tag); p == nil || p.owner != a.owner {
-			return &Locked{
-				minRetryAfter,
-				"this attempt took so long that it counts as dead: the user at this address is locked",
-			}
+			return &Locked{minRetryAfter,
+				"this attempt took so long that it counts as dead: the user at this address is locked"}
 		}
 	}
 	return nil
 }
 
-// around is what is known beyond the user.
+// around is the state of the service and of the address.
 type around struct {
 	alert       bool      // very many failures in the whole service
 	lockedUntil time.Time // of the address or its network
@@ -307,8 +280,8 @@ func (t *Throttle) get(key string, now time.Time) (record, error) {
 	return r, err
 }
 
-// Succeed clears the user's failures. The answer goes to equal logins that wait: it must not be
-// empty, and it is not kept in readable form.
+// Succeed clears the failures of the user. Equal logins that wait get the answer, which must not be
+// empty and is stored encrypted.
 func (a *Attempt) Succeed(answer []byte) {
 	defer a.flight.land(succeeded, answer)
 	awaited := false
@@ -320,13 +293,11 @@ func (a *Attempt) Succeed(answer []byte) {
 	}
 }
 
-// keep leaves the answer for other processes. One that the store does not take makes them ask PAM.
+// keep stores the answer for other processes. Without it they ask PAM themselves.
 func (a *Attempt) keep(answer []byte) {
 	until := a.throttle.now().Add(answerWindow)
-	err := a.throttle.Store.Update(
-		a.keys.answer,
-		func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until },
-	)
+	err := a.throttle.Store.Update(a.keys.answer,
+		func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until })
 	if err != nil && !errors.Is(err, store.ErrTooLong) {
 		a.throttle.report(err)
 	}
@@ -340,12 +311,12 @@ func (a *Attempt) Fail() {
 		a.throttle.report(err)
 	}
 	counted := false
-	if a.known { // what is right for others must not be remembered as wrong
+	if a.known { // a password that is right elsewhere must not be remembered as wrong
 		a.counted = len(a.keys.users)
 	}
 	a.update(func(r *record, l limit, now time.Time) {
 		if counted = a.known || r.fail(a.keys.tag, a.keys.name, a.began, now); counted {
-			r.count(now, r.lastShown(a.began), l.during(around.alert))
+			r.count(now, r.lastLogin(a.began), l.during(around.alert))
 		}
 	})
 	if counted {
@@ -361,7 +332,7 @@ func (a *Attempt) countAround(now time.Time, alert bool) {
 	a.updateRecord(a.keys.service, now, func(r *record) { r.count(now, a.began, noLimit) })
 }
 
-// Cancel takes the attempt back: PAM was not asked, unless Recheck has said that it may be.
+// Cancel withdraws the attempt. PAM counts as asked only after Recheck.
 func (a *Attempt) Cancel() {
 	outcome := unknown
 	if a.asked {
@@ -375,14 +346,14 @@ func (a *Attempt) release() {
 	a.update(func(r *record, _ limit, now time.Time) { r.cancel(a.keys.tag, a.owner, a.asked, now) })
 }
 
-// Unanswered ends an attempt that PAM was asked about and gave no answer to.
+// Unanswered ends an attempt for which PAM was asked and gave no answer.
 func (a *Attempt) Unanswered() {
 	a.asked = true
 	a.Cancel()
 }
 
-// update changes the records of the user that know of the attempt, the first one last: there the
-// next attempt with this password waits.
+// update changes the records of the user that have the attempt. The first one is last, because the
+// next attempt with this password waits for it.
 func (a *Attempt) update(change func(*record, limit, time.Time)) {
 	now := a.throttle.now()
 	for i := a.counted - 1; i >= 0; i-- {

@@ -10,7 +10,7 @@ import (
 	"dockerauth/store"
 )
 
-// fixture is a throttle whose clock is set by hand.
+// fixture is a throttle with a manual clock.
 type fixture struct {
 	*Throttle
 	t   *testing.T
@@ -23,7 +23,8 @@ func newFixture(t *testing.T) *fixture {
 	memory := store.NewMemory(100_000)
 	memory.Now = clock
 	f.Throttle = &Throttle{
-		Store: memory, Secret: []byte("of the tests"), Timeout: 10 * time.Second, Now: clock, Report: func(err error) { t.Error(err) },
+		Store: memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
+		Report: func(err error) { t.Error(err) },
 	}
 	return f
 }
@@ -44,8 +45,8 @@ const (
 	repeat  = "repeated"
 )
 
-// try shows one password; only the right one is good. What comes back is what happened, or how long
-// the lock is.
+// try sends one password, of which only the right one succeeds. It returns the outcome or the
+// length of the lock.
 func (f *fixture) try(user, password, remote string) string {
 	f.t.Helper()
 	attempt, err := f.Begin(f.t.Context(), user, password, remote)
@@ -73,7 +74,7 @@ func (f *fixture) want(want, user, password, remote string) {
 	}
 }
 
-// guesses shows so many wrong passwords, no two alike.
+// guesses sends n different wrong passwords.
 func (f *fixture) guesses(n int, user, remote string) {
 	f.t.Helper()
 	for i := range n {
@@ -85,7 +86,7 @@ func TestFiveRefusalsLockTheUserAtTheAddress(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(5, "alice", office)
 	f.want("30s", "alice", "another", office)
-	f.want("30s", "alice", right, office) // else the answer would tell
+	f.want("30s", "alice", right, office) // otherwise the answer would reveal the password
 	f.pass(29 * time.Second)
 	f.want("1s", "alice", right, office)
 	f.pass(time.Second)
@@ -96,7 +97,7 @@ func TestARightPasswordFromAnotherAddressIsNeverLockedOut(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(5, "alice", office)
 	f.want(granted, "alice", right, home)
-	f.want("30s", "alice", right, office) // and does not open the other one
+	f.want("30s", "alice", right, office) // and does not unlock the first address
 }
 
 func TestFourRefusalsAndALoginCountNothing(t *testing.T) {
@@ -125,7 +126,8 @@ func TestRefusalsAreForgottenAfterElevenMinutes(t *testing.T) {
 func TestLocksGrowToFifteenMinutesAndShrinkAfterAQuietHour(t *testing.T) {
 	f := newFixture(t)
 	f.guesses(5, "alice", office)
-	for _, d := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
+	for _, d := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute,
+		15 * time.Minute, 15 * time.Minute} {
 		f.want(d.String(), "alice", right, office)
 		f.pass(d)
 		f.guesses(1, "alice", office) // one is enough now
@@ -150,15 +152,15 @@ func TestOneWrongPasswordCountsOnceAMinute(t *testing.T) {
 	for range maxRepeats {
 		f.want(repeat, "alice", "stale", office)
 	}
-	f.want("1m0s", "alice", "stale", office) // a flood of it is answered without delay
+	f.want("1m0s", "alice", "stale", office) // further repeats are locked
 	f.want(refused, "alice", "another", office)
 	f.want(granted, "alice", right, office)
-	f.want(repeat, "alice", "another", office) // it is as wrong as before
+	f.want(repeat, "alice", "another", office) // still wrong
 	f.pass(time.Minute)
-	f.want(refused, "alice", "stale", office) // asked again: it may have been made the right one
+	f.want(refused, "alice", "stale", office) // asked again: it may be right by now
 }
 
-// A job with a stale password and one with the right one, beside each other for four hours.
+// One job with a stale password and one with the right password run for four hours.
 func TestAStalePasswordBesideTheRightOneLocksNobody(t *testing.T) {
 	f := newFixture(t)
 	asked := 0
@@ -190,7 +192,7 @@ func TestAnotherConfigurationForgetsPasswordsAndKeepsTheCount(t *testing.T) {
 func TestAPasswordIsRememberedForItsOwnNameAndAddress(t *testing.T) {
 	f := newFixture(t)
 	f.want(refused, "alice", "stale", office)
-	f.want(refused, "alice", "stale", home) // a rule of PAM's may be about addresses
+	f.want(refused, "alice", "stale", home) // PAM rules may depend on the address
 	f.want(refused, "Alice", "stale", office)
 	f.want(refused, "bob", "stale", office)
 	f.want(repeat, "alice", "stale", office)
@@ -205,7 +207,7 @@ func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	f.want(granted, "bob@example.com", right, office)
 	f.want("30s", "alice ", right, office)
 
-	// Directories take wide letters, long s and invisible signs for what they look like.
+	// Directories ignore wide letters, long s and invisible characters.
 	f = newFixture(t)
 	for _, name := range []string{"ſam", "ｓam", "sa\u034fm", "ｓａｍ@example.com", `EXAMPLE\ѕam`} {
 		f.guesses(1, name, office)
@@ -214,9 +216,8 @@ func TestSpellingsOfANameShareTheirTries(t *testing.T) {
 	f.want(granted, "sam", right, office)
 }
 
-// What is told of a lock is the same before and after PAM's answer, and so are the answers to a
-// password that is shown again: else its time would tell a name that nobody has from one whose
-// password is hashed.
+// The answers about a lock and to a repeated password are the same before and after the answer of
+// PAM. Otherwise its time would distinguish unknown names from those whose password is hashed.
 func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 	for _, took := range []time.Duration{0, 5 * time.Millisecond, 900 * time.Millisecond} {
 		f := newFixture(t)
@@ -291,7 +292,7 @@ func TestALockStopsQueuedLogins(t *testing.T) {
 	}
 }
 
-// A customer with a /48 is not 65,536 addresses.
+// A customer with a /48 does not get the tries of 65,536 addresses.
 func TestANetworkIsLockedAfterTwoHundredRefusals(t *testing.T) {
 	f := newFixture(t)
 	for i := range 200 {
@@ -302,7 +303,7 @@ func TestANetworkIsLockedAfterTwoHundredRefusals(t *testing.T) {
 	f.want(granted, "alice", right, office)
 }
 
-// Behind one address with a job that logs in every minute a guesser has no tries for ever.
+// A job that logs in every minute does not give a guesser at its address tries without end.
 func TestLoginsDoNotClearEverything(t *testing.T) {
 	f := newFixture(t)
 	guesses := 0
@@ -353,7 +354,8 @@ func TestAddressesOfOneNetworkCountAsOne(t *testing.T) {
 		f.guesses(5, "alice", c.one)
 		f.want("30s", "alice", right, c.other)
 	}
-	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"}, {"64:ff9b::c000:207", "64:ff9b::c000:208"}, {"", "192.0.2.8"}} {
+	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"},
+		{"64:ff9b::c000:207", "64:ff9b::c000:208"}, {"", "192.0.2.8"}} {
 		f := newFixture(t)
 		f.guesses(5, "alice", c.one)
 		f.want(granted, "alice", right, c.other)
@@ -367,7 +369,7 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 		f.guesses(1, fmt.Sprint("user", i), office)
 	}
 	f.want("30s", "bob", right, office)
-	f.want(granted, "alice", right, office) // whoever has logged in from there lately may go on
+	f.want(granted, "alice", right, office) // a user who has logged in from there lately is not locked
 	f.want(granted, "bob", right, home)
 	f.pass(30 * time.Second)
 	f.want(granted, "bob", right, office)
@@ -377,10 +379,11 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 	f.want("1m0s", "carol", right, office)
 }
 
-// Accounts whose names share a record are not each other's: one's logins do not clear what is
-// guessed at the other.
+// Accounts whose names share a record are separate: a login of one does not clear guesses at the
+// other.
 func TestALoginOfAnotherAccountClearsNothing(t *testing.T) {
-	for _, names := range [][2]string{{"jürgen", "mällory"}, {"alice@corp", "alice@students"}, {"alice@corp", "alice"}, {"alice", "Alice"}} {
+	for _, names := range [][2]string{{"jürgen", "mällory"}, {"alice@corp", "alice@students"}, {"alice@corp", "alice"},
+		{"alice", "Alice"}} {
 		f := newFixture(t)
 		asked := 0
 		for i := range 15 * 60 {
@@ -413,7 +416,7 @@ func TestGuessingForAQuarterOfAnHourStaysBelowTwelve(t *testing.T) {
 		{"one IPv4 address", ipv4}, {"a /64", oneOfA64}, {"a /48", oneOfA48},
 	} {
 		f := newFixture(t)
-		f.try("alice", right, c.from(0)) // a user who is known there is no easier to guess
+		f.try("alice", right, c.from(0)) // a user who is trusted there is no easier to guess
 		asked := 0
 		for i := range 15 * 60 {
 			if f.try("alice", fmt.Sprint("guess", i), c.from(i)) == refused {
@@ -432,7 +435,7 @@ func TestAnUnknownAddressIsNotLocked(t *testing.T) {
 	for i := range 60 {
 		f.guesses(1, fmt.Sprint("user", i), "")
 	}
-	f.want(granted, "bob", right, "") // it is everybody's
+	f.want(granted, "bob", right, "") // it stands for all clients
 }
 
 func TestWithAThousandRefusalsEverybodyHasFewerTriesAndNobodyIsLocked(t *testing.T) {
@@ -469,13 +472,13 @@ func TestLoginsInFlightCountAsRefused(t *testing.T) {
 	f.want("30s", "alice", "sixth", office) // as if all had been refused already
 	under[0].Cancel()
 	under[1].Fail()
-	f.want(granted, "alice", right, office) // takes the place of the one that was taken back
+	f.want(granted, "alice", right, office) // uses the try of the cancelled one
 	under[2].Fail()
 	f.guesses(1, "alice", office)
 }
 
-// The clock of the machine may be set by an hour either way: nobody is locked for longer than the
-// longest lock after his next try.
+// The clock may be set by an hour either way: after the next login, no lock is longer than the
+// longest.
 func TestTheClockMayJump(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, -time.Hour, -time.Minute, -time.Second} {
 		t.Run(jump.String(), func(t *testing.T) {
@@ -499,20 +502,20 @@ func TestTheClockMayJump(t *testing.T) {
 	}
 }
 
-// broken is a store whose disk is full.
-type broken struct{}
+// fullStore is a store with a full disk.
+type fullStore struct{}
 
 var errFull = errors.New("no space left on device")
 
-func (broken) Get(string) ([]byte, error) { return nil, errFull }
-func (broken) Update(string, store.Change) error {
+func (fullStore) Get(string) ([]byte, error) { return nil, errFull }
+func (fullStore) Update(string, store.Change) error {
 	return errFull
 }
 
 func TestAFailingStoreLocksNobodyOutAndIsReported(t *testing.T) {
 	f := newFixture(t)
 	var said []string
-	f.Store, f.Report = broken{}, func(err error) { said = append(said, err.Error()) }
+	f.Store, f.Report = fullStore{}, func(err error) { said = append(said, err.Error()) }
 	f.guesses(10, "alice", office)
 	f.want(granted, "alice", right, office)
 	if len(said) == 0 || !strings.Contains(said[0], "count refused passwords: no space left") {
@@ -520,13 +523,13 @@ func TestAFailingStoreLocksNobodyOutAndIsReported(t *testing.T) {
 	}
 }
 
-// spy keeps what is written.
-type spy struct {
+// recordingStore records all writes.
+type recordingStore struct {
 	store.Store
 	written strings.Builder
 }
 
-func (s *spy) Update(key string, change store.Change) error {
+func (s *recordingStore) Update(key string, change store.Change) error {
 	return s.Store.Update(key, func(old []byte) ([]byte, time.Time) {
 		record, until := change(old)
 		s.written.WriteString(key + string(record))
@@ -539,7 +542,7 @@ func TestNothingReadableIsWritten(t *testing.T) {
 	other.Secret = []byte("another")
 	seen := make([]string, 2)
 	for i, f := range []*fixture{one, other} {
-		s := &spy{Store: f.Store}
+		s := &recordingStore{Store: f.Store}
 		f.Store = s
 		f.want(refused, "alice", "hunter2", office)
 		seen[i] = s.written.String()
