@@ -12,13 +12,13 @@ import (
 // keys identify the records of one attempt and its password. All are keyed hashes: the store
 // reveals neither users nor addresses, and without the secret no guess can be tested on it.
 type keys struct {
-	users   []recordKey // the user in the network of the address, if any, and at the address
-	around  []recordKey // the address and its network; none = the address is unknown
-	service string
-	name    nameTag
-	tag     passwordTag
-	answer  string // key of a success, for other processes
-	seal    []byte // encrypts that answer
+	users    []recordKey // the user in the network of the address, if any, and at the address
+	networks []recordKey // the address and its network; none = the address is unknown
+	service  string
+	name     nameTag
+	tag      passwordTag
+	answer   string // key of a success, for other processes
+	seal     []byte // encrypts that answer
 }
 
 // recordKey is the key of a record, with its limit.
@@ -40,7 +40,7 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 	name := canonicalUser(user)
 	k := keys{service: h.hash("service"), users: []recordKey{{h.hash("user", name, address), userAddrLimit}}}
 	if address != "" {
-		k.around = append(k.around, recordKey{h.hash("address", address), addressLimit})
+		k.networks = append(k.networks, recordKey{h.hash("address", address), addressLimit})
 	}
 	within := address
 	if network != "" {
@@ -49,7 +49,7 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 			name = strings.ToLower(user)
 		}
 		k.users = slices.Insert(k.users, 0, recordKey{h.hash("user in network", name, network), userNetworkLimit})
-		k.around = append(k.around, recordKey{h.hash("network", network), networkLimit})
+		k.networks = append(k.networks, recordKey{h.hash("network", network), networkLimit})
 	}
 	copy(k.name[:], h.hash("name", user))
 	// With the name as sent: a password that failed for "Alice" may be right for "alice".

@@ -138,7 +138,7 @@ const (
 // claim registers this attempt in the store as the one that checks the password.
 func (a *Attempt) claim() error {
 	t, now := a.throttle, a.throttle.now()
-	around, err := t.lookAround(a.keys, now)
+	scope, err := t.readScope(a.keys, now)
 	if err != nil {
 		t.report(err)
 	}
@@ -146,14 +146,14 @@ func (a *Attempt) claim() error {
 	for i, u := range a.keys.users {
 		c.address = time.Time{}
 		if i == len(a.keys.users)-1 {
-			c.address = around.lockedUntil
+			c.address = scope.lockedUntil
 		}
 		var refusal error
 		dead := 0
 		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
 			r := decode(old)
 			r.advance(now)
-			limit := u.limit.during(around.alert)
+			limit := u.limit.during(scope.alert)
 			dead = r.expireLeases(now, limit)
 			refusal = r.claim(c, limit)
 			return r.encode(), r.expires(now)
@@ -164,7 +164,7 @@ func (a *Attempt) claim() error {
 		}
 		if a.counted == 0 {
 			for range dead {
-				a.countAround(now, around.alert)
+				a.countScope(now, scope.alert)
 			}
 		}
 		if refusal != nil {
@@ -214,9 +214,9 @@ func (a *Attempt) Answer() []byte { return a.answer }
 // is a *Locked. After nil, PAM counts as asked.
 func (a *Attempt) Recheck() error {
 	t, now := a.throttle, a.throttle.now()
-	around, err := t.lookAround(a.keys, now)
+	scope, err := t.readScope(a.keys, now)
 	if err == nil && a.counted > 0 {
-		err = a.recheckUsers(now, around)
+		err = a.recheckUsers(now, scope)
 	}
 	if errors.As(err, new(*Locked)) {
 		return err
@@ -228,7 +228,7 @@ func (a *Attempt) Recheck() error {
 	return nil
 }
 
-func (a *Attempt) recheckUsers(now time.Time, around around) error {
+func (a *Attempt) recheckUsers(now time.Time, scope scope) error {
 	for i, u := range a.keys.users {
 		r, err := a.throttle.get(u.key, now)
 		if err != nil {
@@ -236,7 +236,7 @@ func (a *Attempt) recheckUsers(now time.Time, around around) error {
 		}
 		address := time.Time{}
 		if i == len(a.keys.users)-1 {
-			address = around.lockedUntil
+			address = scope.lockedUntil
 		}
 		if err := r.locked(now, address); err != nil {
 			return err
@@ -249,19 +249,19 @@ func (a *Attempt) recheckUsers(now time.Time, around around) error {
 	return nil
 }
 
-// around is the state of the service and of the address.
-type around struct {
+// scope is the state of the whole service and of the address.
+type scope struct {
 	alert       bool      // very many failures in the whole service
 	lockedUntil time.Time // of the address or its network
 }
 
-func (t *Throttle) lookAround(k keys, now time.Time) (a around, err error) {
+func (t *Throttle) readScope(k keys, now time.Time) (a scope, err error) {
 	whole, err := t.get(k.service, now)
 	if err != nil {
 		return a, err
 	}
 	a.alert = whole.failures() >= alertFailures
-	for _, n := range k.around {
+	for _, n := range k.networks {
 		r, err := t.get(n.key, now)
 		if err != nil {
 			return a, err
@@ -306,7 +306,7 @@ func (a *Attempt) keep(answer []byte) {
 // Fail counts the password, once.
 func (a *Attempt) Fail() {
 	defer a.flight.land(failed, nil)
-	around, err := a.throttle.lookAround(a.keys, a.throttle.now())
+	scope, err := a.throttle.readScope(a.keys, a.throttle.now())
 	if err != nil {
 		a.throttle.report(err)
 	}
@@ -316,23 +316,23 @@ func (a *Attempt) Fail() {
 	}
 	a.update(func(r *record, l limit, now time.Time) {
 		if counted = a.known || r.fail(a.keys.tag, a.keys.name, a.began, now); counted {
-			r.count(now, r.lastLogin(a.began), l.during(around.alert))
+			r.count(now, r.lastLogin(a.began), l.during(scope.alert))
 		}
 	})
 	if counted {
-		a.countAround(a.throttle.now(), around.alert)
+		a.countScope(a.throttle.now(), scope.alert)
 	}
 }
 
-// countAround counts a failure against the address, its network and the service.
-func (a *Attempt) countAround(now time.Time, alert bool) {
-	for _, n := range a.keys.around {
+// countScope counts a failure against the address, its network and the service.
+func (a *Attempt) countScope(now time.Time, alert bool) {
+	for _, n := range a.keys.networks {
 		a.updateRecord(n.key, now, func(r *record) { r.count(now, a.began, n.limit.during(alert)) })
 	}
 	a.updateRecord(a.keys.service, now, func(r *record) { r.count(now, a.began, noLimit) })
 }
 
-// Cancel withdraws the attempt. PAM counts as asked only after Recheck.
+// Cancel withdraws the attempt. It counts as unanswered if Recheck has allowed it.
 func (a *Attempt) Cancel() {
 	outcome := unknown
 	if a.asked {
