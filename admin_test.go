@@ -10,12 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
-// look asks the admin listener, at a TCP address or a unix socket.
-func look(t *testing.T, address, path string) (status int, text string) {
+// adminGet asks the admin listener, at a TCP address or a unix socket.
+func adminGet(t *testing.T, address, path string) (status int, text string) {
 	t.Helper()
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
@@ -52,18 +51,18 @@ func TestTheAdminListenerServesMetricsAndHealth(t *testing.T) {
 				address = filepath.Join(dir, "s")
 				spec = "unix:" + address
 			}
-			url, log, cmd := serveWith(t, program, []string{"--admin", spec})
-			if status, body := ask(t, url); status != http.StatusOK {
+			url, _, cmd := serveWith(t, program, []string{"--admin", spec})
+			if status, body := requestToken(t, url); status != http.StatusOK {
 				t.Fatalf("status %d: %v", status, body)
 			}
 			until(t, "the login is counted", func() bool {
-				status, page := look(t, address, "/metrics")
+				status, page := adminGet(t, address, "/metrics")
 				return status == http.StatusOK &&
 					strings.Contains(page, `dockerauth_requests_total{outcome="granted"} 1`+"\n")
 			})
 			health := func() (status int, state any) {
 				var h map[string]any
-				status, text := look(t, address, "/healthz")
+				status, text := adminGet(t, address, "/healthz")
 				if err := json.Unmarshal([]byte(text), &h); err != nil {
 					t.Fatalf("%v: %s", err, text)
 				}
@@ -78,22 +77,17 @@ func TestTheAdminListenerServesMetricsAndHealth(t *testing.T) {
 				return status == http.StatusOK && state == "degraded"
 			})
 			write(t, config, goodConfig)
-			until(t, "it is well again, and has not forgotten", func() bool {
+			until(t, "it is ok again and has kept its counters", func() bool {
 				_, state := health()
-				_, page := look(t, address, "/metrics")
+				_, page := adminGet(t, address, "/metrics")
 				return state == "ok" && strings.Contains(page, `dockerauth_requests_total{outcome="granted"} 1`+"\n")
 			})
 			silent, err := net.Dial(map[bool]string{true: "unix", false: "tcp"}[where == "unix"], address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer silent.Close() // it must not keep the service from ending
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("it ended with %v: %s", err, read(t, log))
-			}
+			defer silent.Close() // it must not block the shutdown
+			terminate(t, cmd)
 			if _, err := os.Stat(address); where == "unix" && err == nil {
 				t.Error("the socket is left over")
 			}
@@ -109,7 +103,7 @@ func TestAnAdminAddressThatIsTakenEndsTheStart(t *testing.T) {
 	}
 	defer l.Close()
 	socket := filepath.Join(t.TempDir(), "s")
-	got := play(t, program, nil, "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin",
+	got := runProgram(t, program, nil, "fastcgi", "--config", config, "--listen", "unix:"+socket, "--admin",
 		l.Addr().String())
 	if got.status != 1 || !strings.Contains(got.stderr, "--admin: listen on") ||
 		!strings.Contains(got.stderr, "address already in use") {
@@ -120,7 +114,7 @@ func TestAnAdminAddressThatIsTakenEndsTheStart(t *testing.T) {
 	}
 }
 
-// Nobody who holds all its connections keeps a probe, or a login, waiting.
+// Idle connections up to the limit do not block a probe or a login.
 func TestIdleConnectionsDoNotBlockTheAdminListener(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	address := freeAddress(t)
@@ -132,31 +126,22 @@ func TestIdleConnectionsDoNotBlockTheAdminListener(t *testing.T) {
 		}
 		defer c.Close()
 	}
-	if status, text := look(t, address, "/healthz"); status != http.StatusOK {
+	if status, text := adminGet(t, address, "/healthz"); status != http.StatusOK {
 		t.Errorf("status %d: %s", status, text)
 	}
-	if status, body := ask(t, url); status != http.StatusOK {
+	if status, body := requestToken(t, url); status != http.StatusOK {
 		t.Errorf("status %d: %v", status, body)
 	}
 }
 
 func TestASocketOnStandardInputHasNoAdminListener(t *testing.T) {
 	program, config := install(t, goodConfig)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	socket, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	socket, _ := listeningSocket(t)
 	cmd := exec.Command(program, "fastcgi", "--config", config, "--admin", "127.0.0.1:0")
 	cmd.Stdin = socket
-	said, err := cmd.CombinedOutput()
+	output, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 2 ||
-		!strings.Contains(string(said), "--admin cannot be had on a FastCGI socket") {
-		t.Errorf("%v: %s", err, said)
+		!strings.Contains(string(output), "--admin cannot be had on a FastCGI socket") {
+		t.Errorf("%v: %s", err, output)
 	}
 }

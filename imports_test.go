@@ -67,7 +67,8 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 		}
 		check := func(imports, may []string, where string) {
 			for _, path := range imports {
-				if other, internal := strings.CutPrefix(path, "dockerauth/"); internal && other != name && !slices.Contains(may, other) {
+				if other, internal := strings.CutPrefix(path, "dockerauth/"); internal && other != name &&
+					!slices.Contains(may, other) {
 					t.Errorf("%s%s imports %s", where, name, other)
 				}
 			}

@@ -1,4 +1,6 @@
-// Dockerauth issues Docker registry tokens to people who have a Unix account.
+// Dockerauth issues Docker registry tokens to users with a Unix account.
+//
+// See dockerauth help for its commands.
 package main
 
 import (
@@ -13,8 +15,8 @@ func main() {
 	os.Exit(run(os.Args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
-// run chooses the front end. What a web server says by its socket or its variables
-// comes before what the arguments say.
+// run chooses between a front end and the command line. A socket or variables from a web server
+// take precedence over arguments.
 func run(args []string, streams command.Streams) int {
 	if serve := command.FrontEnd(streams.In); serve != nil {
 		return serve(args[1:], streams)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What one CGI request costs, process and all, and what rules add to it.
+// The cost of one CGI request with its process, and of the rules.
 func BenchmarkCGIRequest(b *testing.B) {
 	rulesFor := func(n int) string {
 		var rules strings.Builder

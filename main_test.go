@@ -23,34 +23,34 @@ import (
 	"time"
 )
 
-// beTheProgram is the name under which the test binary is the program: so the
-// long-lived front ends run under the race detector. (A variable cannot do it, since
-// the program starts itself with none.)
-const beTheProgram = "dockerauth-of-the-tests"
+// programName makes the test binary behave as the program, so that long-lived front ends run under
+// the race detector. A variable cannot do this, since the program starts itself with an empty
+// environment.
+const programName = "dockerauth-of-the-tests"
 
-// scratch lives as long as the tests.
-var scratch string
+// scratchDir exists until all tests have ended.
+var scratchDir string
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == beTheProgram {
+	if filepath.Base(os.Args[0]) == programName {
 		main()
 	}
 	if os.Args[0] == "/proc/self/exe" {
-		panic("the program started itself under another name, and would run its tests without end")
+		panic("the program started itself under another name and would run its tests without end")
 	}
 	var err error
-	if scratch, err = os.MkdirTemp("", "dockerauth-"); err != nil {
+	if scratchDir, err = os.MkdirTemp("", "dockerauth-"); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	_ = os.RemoveAll(scratch)
+	_ = os.RemoveAll(scratchDir)
 	os.Exit(code)
 }
 
-// build makes the real program, once: it starts a hundred times faster than a
-// test binary with the race detector in it.
+// build builds the real program once. It starts a hundred times faster than a test binary with the
+// race detector.
 var build = sync.OnceValues(func() (string, error) {
-	program := filepath.Join(scratch, "dockerauth")
+	program := filepath.Join(scratchDir, "dockerauth")
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
@@ -58,8 +58,7 @@ var build = sync.OnceValues(func() (string, error) {
 	return program, err
 })
 
-// install puts the program and a configuration into a folder, as a person
-// would, and returns both paths.
+// install puts the program and a configuration into a new directory and returns both paths.
 func install(t testing.TB, config string) (program, configFile string) {
 	t.Helper()
 	built, err := build()
@@ -73,7 +72,7 @@ func install(t testing.TB, config string) (program, configFile string) {
 	dir := t.TempDir()
 	program = filepath.Join(dir, "dockerauth")
 	link(t, built, program)
-	link(t, self, filepath.Join(dir, beTheProgram))
+	link(t, self, filepath.Join(dir, programName))
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +98,7 @@ func link(t testing.TB, from, to string) {
 	if os.Link(from, to) == nil {
 		return
 	}
-	content, err := os.ReadFile(from) // on another file system
+	content, err := os.ReadFile(from) // another file system
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +119,8 @@ type result struct {
 	status         int
 }
 
-// play runs the program to its end. An environment of nil is an empty one.
-func play(t *testing.T, program string, env []string, args ...string) result {
+// runProgram runs the program to its end. A nil environment is an empty one.
+func runProgram(t *testing.T, program string, env []string, args ...string) result {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = append([]string{}, env...)
@@ -142,17 +141,17 @@ func TestCommandLine(t *testing.T) {
 		name           string
 		args           []string
 		status         int
-		stdout, stderr string // parts of them; "" = nothing at all
+		stdout, stderr string // parts of them; "" = no output
 	}{
-		{"nothing: the help", nil, 0, "Example:\n\n  dockerauth http", ""},
+		{"no argument: the help", nil, 0, "Example:\n\n  dockerauth http", ""},
 		{"help", []string{"help"}, 0, "dockerauth issues Docker registry tokens", ""},
 		{"--help", []string{"--help"}, 0, "dockerauth issues Docker registry tokens", ""},
 		{"help on a command", []string{"help", "http"}, 0, "--listen HOST:PORT", ""},
 		{"a command's own --help", []string{"fastcgi", "--help"}, 0, "unix:PATH", ""},
 		{"explain's own --help", []string{"explain", "--help"}, 0, "dockerauth explain --groups developers", ""},
-		{"help on what does not exist", []string{"help", "nonsense"}, 2, "", `unknown command "nonsense"`},
+		{"help on an unknown command", []string{"help", "nonsense"}, 2, "", `unknown command "nonsense"`},
 		{"version", []string{"version"}, 0, "dockerauth ", ""},
-		{"what does not exist", []string{"nonsense"}, 2, "", `unknown command "nonsense"`},
+		{"an unknown command", []string{"nonsense"}, 2, "", `unknown command "nonsense"`},
 		{"http without an address", []string{"http", "--config", config}, 2, "", "--listen HOST:PORT"},
 		{"fastcgi without an address", []string{"fastcgi", "--config", config}, 2, "", "--listen unix:PATH"},
 		{"a flag that does not exist", []string{"http", "--port", "1"}, 2, "",
@@ -163,12 +162,12 @@ func TestCommandLine(t *testing.T) {
 			"-port\n  see dockerauth explain --help\n"},
 		{"a flag that init does not have", []string{"init", "--port", "1"}, 2, "",
 			"dockerauth init: flag provided but not defined: -port\n  see dockerauth init --help\n"},
-		{"a word too many", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
+		{"an unexpected argument", []string{"http", "now"}, 2, "", `unexpected argument "now"`},
 		{"an address without a host", []string{"http", "--config", config, "--listen", ":5002"}, 1, "", ":5002"},
 		{"an admin address without a host",
 			[]string{"http", "--config", config, "--listen", "127.0.0.1:0", "--admin", ":9190"}, 1, "",
 			"--admin: listen on \":9190\": no host"},
-		{"a configuration that is not there",
+		{"a missing configuration",
 			[]string{"http", "--config", "/nonexistent/config.yml", "--listen", "127.0.0.1:0"}, 1, "",
 			"/nonexistent/config.yml"},
 		{"a configuration with a typo", []string{"http", "--config", bad, "--listen", "127.0.0.1:0"}, 1, "", bad +
@@ -176,17 +175,17 @@ func TestCommandLine(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := play(t, program, nil, tt.args...)
+			got := runProgram(t, program, nil, tt.args...)
 			if got.status != tt.status {
 				t.Errorf("status %d, want %d", got.status, tt.status)
 			}
-			holds(t, "stdout", got.stdout, tt.stdout)
-			holds(t, "stderr", got.stderr, tt.stderr)
+			checkContains(t, "stdout", got.stdout, tt.stdout)
+			checkContains(t, "stderr", got.stderr, tt.stderr)
 		})
 	}
 }
 
-func holds(t *testing.T, what, text, part string) {
+func checkContains(t *testing.T, what, text, part string) {
 	t.Helper()
 	if part == "" && text != "" || !strings.Contains(text, part) {
 		t.Errorf("%s is %q, want %q in it", what, text, part)
@@ -202,7 +201,7 @@ func cgiEnv(more ...string) []string {
 
 func TestTheCGIFrontEndReadsConfigYmlBesideTheProgram(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	got := play(t, program, cgiEnv(login))
+	got := runProgram(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
 		t.Errorf("stdout %q, stderr %q", got.stdout, got.stderr)
 	}
@@ -211,13 +210,13 @@ func TestTheCGIFrontEndReadsConfigYmlBesideTheProgram(t *testing.T) {
 	}
 }
 
-// A web server makes the arguments of a CGI program out of a query string
-// without "=" (RFC 3875 §4.4): they are the client's.
+// A web server passes a query string without "=" as arguments to a CGI program (RFC 3875 §4.4), so
+// they are under the control of the client.
 func TestTheCGIFrontEndIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	for _, args := range [][]string{{"version"}, {"internal-pam-worker"}, {"http", "--listen", "127.0.0.1:0"},
 		{"--config=/etc/passwd"}} {
-		got := play(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), args...)
+		got := runProgram(t, program, cgiEnv(login, "DOCKERAUTH_CONFIG=/etc/passwd"), args...)
 		if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 			t.Errorf("%q: stdout %q", args, got.stdout)
 		}
@@ -235,9 +234,9 @@ func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
 		{"a broken configuration", config + ":1: ", func() { write(t, config, "isuer: typo\n") }},
 		{"no configuration", "config.yml", func() { os.Remove(config) }},
 	}
-	for _, tt := range tests { // in this order: each breaks more
+	for _, tt := range tests { // in this order: each one breaks more
 		tt.breakIt()
-		got := play(t, program, cgiEnv(login))
+		got := runProgram(t, program, cgiEnv(login))
 		if !strings.HasPrefix(got.stdout, "Status: 503 ") || !strings.Contains(got.stdout, `"UNAVAILABLE"`) ||
 			!strings.Contains(got.stdout, "Retry-After: ") {
 			t.Errorf("%s: stdout %q", tt.name, got.stdout)
@@ -248,11 +247,11 @@ func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
 	}
 }
 
-// Nobody watches a CGI program start: people must be able to log in although a log folder has the
-// wrong owner, and the operator to read why.
+// If a log directory has the wrong owner, logins must work, and the web server's log must say why
+// the file is not used.
 func TestTheCGIFrontEndLogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {
-	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
-	got := play(t, program, cgiEnv(login))
+	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a directory
+	got := runProgram(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 		t.Errorf("stdout %q", got.stdout)
 	}
@@ -263,7 +262,7 @@ func TestTheCGIFrontEndLogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T
 	}
 }
 
-// serve starts the HTTP front end and returns its URL and what it logs.
+// serve starts the HTTP front end and returns its URL and log.
 func serve(t *testing.T, program string, inherited ...*os.File) (url string, log *os.File, cmd *exec.Cmd) {
 	t.Helper()
 	return serveWith(t, program, nil, inherited...)
@@ -273,21 +272,9 @@ func serveWith(t *testing.T, program string, args []string, inherited ...*os.Fil
 	cmd *exec.Cmd) {
 	t.Helper()
 	address := freeAddress(t)
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(filepath.Join(filepath.Dir(program), beTheProgram),
+	cmd = exec.Command(filepath.Join(filepath.Dir(program), programName),
 		append([]string{"http", "--listen", address}, args...)...)
-	cmd.Stderr, cmd.ExtraFiles = log, inherited
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		log.Close()
-	})
+	log = start(t, cmd, inherited...)
 	until(t, "it listens", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
@@ -308,17 +295,17 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// until polls: another process gives no event to wait for.
+// until polls, because another process gives no event to wait for.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
 
-func ask(t *testing.T, url string) (status int, body map[string]any) {
+func requestToken(t *testing.T, url string) (status int, body map[string]any) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -340,7 +327,7 @@ func TestALongLivedFrontEndReloadsItsConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	url, log, cmd := serve(t, program)
 	lifetime := func() any {
-		status, body := ask(t, url)
+		status, body := requestToken(t, url)
 		if status != http.StatusOK {
 			t.Fatalf("status %d: %v", status, body)
 		}
@@ -353,48 +340,61 @@ func TestALongLivedFrontEndReloadsItsConfiguration(t *testing.T) {
 	until(t, "the new lifetime holds", func() bool { return lifetime() == float64(120) })
 
 	write(t, config, goodConfig+"access_token_ttl: 3 fortnights\n")
-	complaints := func() int { return strings.Count(read(t, log), "configuration is not usable") }
-	until(t, "it complains", func() bool { return complaints() == 1 })
+	warnings := func() int { return strings.Count(read(t, log), "configuration is not usable") }
+	until(t, "it warns", func() bool { return warnings() == 1 })
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	if got := lifetime(); got != float64(120) {
-		t.Errorf("the last good configuration did not stay: expires_in %v", got)
+		t.Errorf("the last good configuration is not in force: expires_in %v", got)
 	}
 
-	// By rename: the signal may be answered at this very moment, and half of a file would be one
-	// complaint more.
+	// By rename: the signal may be handled at this moment, and a partial file would cause another
+	// warning.
 	write(t, config+".new", goodConfig+"access_token_ttl: 5m\n")
 	if err := os.Rename(config+".new", config); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the repaired one holds", func() bool { return lifetime() == float64(300) })
-	if complaints() != 1 {
-		t.Errorf("it complained %d times:\n%s", complaints(), read(t, log))
+	if warnings() != 1 {
+		t.Errorf("it warned %d times:\n%s", warnings(), read(t, log))
 	}
 }
 
-// handedOver starts a front end that inherits its socket as systemd hands it over
-// (sd_listen_fds(3)), and returns its URL and what it logs.
-func handedOver(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
+// serveOnSystemdSocket starts a front end with an inherited socket, as systemd does
+// (sd_listen_fds(3)), and returns its URL and log.
+func serveOnSystemdSocket(t *testing.T, program string, args ...string) (url string, log *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	socket, address := listeningSocket(t)
+	program = filepath.Join(filepath.Dir(program), programName)
+	cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1")
+	return "http://" + address + "/docker/v2/token", start(t, cmd, socket), cmd
+}
+
+// listeningSocket returns a socket for a program to inherit, and its address.
+func listeningSocket(t *testing.T) (socket *os.File, address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	socket, err := l.(*net.TCPListener).File()
+	if socket, err = l.(*net.TCPListener).File(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return socket, l.Addr().String()
+}
+
+// start starts a program, kills it at the end of the test, and returns its log.
+func start(t *testing.T, cmd *exec.Cmd, inherited ...*os.File) (log *os.File) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
-	if log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
-		t.Fatal(err)
-	}
-	program = filepath.Join(filepath.Dir(program), beTheProgram)
-	cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program}, args...)...)
-	cmd.Env = append(os.Environ(), "LISTEN_FDS=1")
-	cmd.Stderr, cmd.ExtraFiles = log, []*os.File{socket}
+	cmd.Stderr, cmd.ExtraFiles = log, inherited
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -403,16 +403,16 @@ func handedOver(t *testing.T, program string, args ...string) (url string, log *
 		_ = cmd.Wait()
 		log.Close()
 	})
-	return "http://" + l.Addr().String() + "/docker/v2/token", log, cmd
+	return log
 }
 
-// A service that ends again and again makes systemd close its socket for good.
+// If a service keeps ending, systemd closes its socket for good.
 func TestAServiceBehindASystemdSocketWaitsForItsConfiguration(t *testing.T) {
 	tests := []struct {
 		name, config, reason string
 	}{
-		{"none is there", "", "config.yml"},
-		{"one with a mistake", "isuer: typo\n", "config.yml:1: isuer: unknown key"},
+		{"no configuration", "", "config.yml"},
+		{"a configuration with a mistake", "isuer: typo\n", "config.yml:1: isuer: unknown key"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -423,34 +423,30 @@ func TestAServiceBehindASystemdSocketWaitsForItsConfiguration(t *testing.T) {
 			if tt.config != "" {
 				write(t, config, tt.config)
 			}
-			url, log, cmd := handedOver(t, program, "http")
+			url, log, cmd := serveOnSystemdSocket(t, program, "http")
 			for range 3 {
-				if status, body := ask(t, url); status != http.StatusServiceUnavailable {
+				if status, body := requestToken(t, url); status != http.StatusServiceUnavailable {
 					t.Fatalf("status %d: %v", status, body)
 				}
 			}
 			write(t, config, goodConfig)
 			until(t, "the configuration holds", func() bool {
-				status, _ := ask(t, url)
+				status, _ := requestToken(t, url)
 				return status == http.StatusOK
 			})
-			said := read(t, log)
-			if strings.Count(said, "every request is answered with 503") != 1 || !strings.Contains(said, tt.reason) {
-				t.Errorf("want the cause, once: %s", said)
+			output := read(t, log)
+			if strings.Count(output, "every request is answered with 503") != 1 ||
+				!strings.Contains(output, tt.reason) {
+				t.Errorf("want the cause, once: %s", output)
 			}
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("it ended with %v", err)
-			}
+			terminate(t, cmd)
 		})
 	}
 }
 
 func TestASystemdSocketAndAListenAddressConflict(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	_, log, cmd := handedOver(t, program, "http", "--listen", "127.0.0.1:0")
+	_, log, cmd := serveOnSystemdSocket(t, program, "http", "--listen", "127.0.0.1:0")
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 2 ||
 		!strings.Contains(read(t, log), "both --listen and a socket from systemd") {
 		t.Errorf("%v: %s", err, read(t, log))
@@ -460,9 +456,15 @@ func TestASystemdSocketAndAListenAddressConflict(t *testing.T) {
 func TestSIGTERMEndsALongLivedFrontEndWithStatus0(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	url, _, cmd := serve(t, program)
-	if status, _ := ask(t, url); status != http.StatusOK {
+	if status, _ := requestToken(t, url); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
+	terminate(t, cmd)
+}
+
+// terminate sends SIGTERM and expects status 0.
+func terminate(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -471,21 +473,20 @@ func TestSIGTERMEndsALongLivedFrontEndWithStatus0(t *testing.T) {
 	}
 }
 
-// The files in /proc of a process that is not dumpable belong to root
-// (proc(5)).
+// The files in /proc of a process that is not dumpable belong to root (proc(5)).
 func TestThePasswordInACGIEnvironmentCannotBeReadByOthersOfTheSameUser(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	hidden(t, program, cgiEnv(login, "CONTENT_LENGTH=1"))
+	checkHidden(t, program, cgiEnv(login, "CONTENT_LENGTH=1"))
 }
 
 func TestTheMemoryOfALongLivedServiceCannotBeReadByOthersOfTheSameUser(t *testing.T) {
 	program, config := install(t, goodConfig)
-	hidden(t, program, nil, "http", "--config", config, "--listen", freeAddress(t))
+	checkHidden(t, program, nil, "http", "--config", config, "--listen", freeAddress(t))
 }
 
-// hidden starts the program and waits until the kernel hides it from its own user, which it does
-// with memory and environment alike.
-func hidden(t *testing.T, program string, env []string, args ...string) {
+// checkHidden starts the program and waits until the kernel hides its memory and environment from
+// its own user.
+func checkHidden(t *testing.T, program string, env []string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = env
@@ -514,7 +515,7 @@ func hidden(t *testing.T, program string, env []string, args ...string) {
 		}
 		return err == nil && info.Sys().(*syscall.Stat_t).Uid == 0
 	})
-	if os.Getuid() == 0 { // root's own tools pass it on: a list of processes, a report of a crash
+	if os.Getuid() == 0 { // root's tools copy it: process lists, crash reports
 		until(t, "environ is overwritten", func() bool {
 			text, err := os.ReadFile(environ)
 			return err == nil && !strings.Contains(string(text), "HTTP_AUTHORIZATION")
@@ -524,17 +525,16 @@ func hidden(t *testing.T, program string, env []string, args ...string) {
 	}
 	body.Close()
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait() // what it answers is not what this is about
+	_ = cmd.Wait() // the answer does not matter
 }
 
-// isAlive is false for a process that has ended and waits to be collected: its
-// files are root's whatever it did.
+// isAlive returns false for a zombie, whose files always belong to root.
 func isAlive(pid int) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
-// makeReachable lets everybody start the program; t.TempDir is the owner's alone.
+// makeReachable lets every user start the program. Only the owner can enter t.TempDir.
 func makeReachable(t *testing.T, program string) {
 	t.Helper()
 	if err := os.Chmod(program, 0o755); err != nil {
@@ -580,7 +580,7 @@ func TestExplain(t *testing.T) {
 		name   string
 		args   []string
 		status int
-		stdout string // DIR stands for the folder
+		stdout string // DIR = the directory
 	}{
 		{"all granted", []string{"alice", "repository:alice/app:pull,push"}, 0,
 			"repository:alice/app  pull  granted  by the rule at DIR/config.yml:10\n" +
@@ -604,13 +604,13 @@ func TestExplain(t *testing.T) {
 		{"a blacklisted group", []string{"--groups", "banned", "alice", "repository:alice/app:pull"}, 1,
 			"repository:alice/app  pull  refused  blacklisted_users has \"@banned\", which comes before every rule\n"},
 		{"another service", []string{"--service", "other", "alice", "repository:alice/app:pull"}, 2, ""},
-		{"a scope that is none", []string{"alice", "alice/app"}, 2, ""},
-		{"an address that is none", []string{"--from", "here", "alice", "repository:alice/app:pull"}, 2, ""},
+		{"an invalid scope", []string{"alice", "alice/app"}, 2, ""},
+		{"an invalid address", []string{"--from", "here", "alice", "repository:alice/app:pull"}, 2, ""},
 		{"no scope", []string{"alice"}, 2, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := play(t, program, nil, append([]string{"explain", "--config", config}, tt.args...)...)
+			got := runProgram(t, program, nil, append([]string{"explain", "--config", config}, tt.args...)...)
 			if want := strings.ReplaceAll(tt.stdout, "DIR", dir); got.status != tt.status || got.stdout != want {
 				t.Errorf("status %d, stdout\n%s\nstderr\n%s\nwant %d and\n%s", got.status, got.stdout, got.stderr,
 					tt.status, want)
@@ -624,7 +624,7 @@ func TestExplain(t *testing.T) {
 
 func TestExplainWarnsOfNamesThatDoNotExist(t *testing.T) {
 	program, config := install(t, strings.ReplaceAll(rules, `["@root"]`, `["@no-such-group", no-such-account, root]`))
-	got := play(t, program, nil, "explain", "--config", config, "anyone", "repository:public/app:pull")
+	got := runProgram(t, program, nil, "explain", "--config", config, "anyone", "repository:public/app:pull")
 	want := "warning: " + config + ": blacklisted_users: there is no account \"mallory\" on this machine\n" +
 		"warning: " + config + ": blacklisted_users: there is no group \"banned\" on this machine\n" +
 		"warning: " + config + ":13: access.to: there is no account \"no-such-account\" on this machine\n" +

@@ -13,7 +13,7 @@ var (
 	transcriptPattern = regexp.MustCompile(`(?m)^    \$ dockerauth (explain .*)\n((?:    [^$\n].*\n)+)`)
 )
 
-// Every recipe is loaded, and every command below it played.
+// Every recipe is loaded, and every command below it is run.
 func TestRecipesDoWhatTheySay(t *testing.T) {
 	text, err := os.ReadFile("RECIPES.md")
 	if err != nil {
@@ -29,7 +29,7 @@ func TestRecipesDoWhatTheySay(t *testing.T) {
 		rest = rest[m[9]:]
 		recipes++
 		t.Run(name, func(t *testing.T) {
-			// Three lines stand before the section, so that its numbers are those of a real file.
+			// Three lines before the section give it the line numbers of a real file.
 			head := "private_key: privkey.pem\nissuer: i\naudience: registry.example.com\n"
 			if strings.HasPrefix(yaml, "audience:") {
 				head = "private_key: privkey.pem\nissuer: i\n"
@@ -38,7 +38,7 @@ func TestRecipesDoWhatTheySay(t *testing.T) {
 			for _, c := range transcriptPattern.FindAllStringSubmatch(below, -1) {
 				commands++
 				args := append([]string{"explain", "--config", config}, strings.Fields(c[1])[1:]...)
-				got := play(t, program, nil, args...)
+				got := runProgram(t, program, nil, args...)
 				want := strings.ReplaceAll(strings.ReplaceAll(c[2], "    repo", "repo"), "/etc/dockerauth",
 					filepath.Dir(config))
 				if got.stdout != want {

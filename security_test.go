@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Every promise of SECURITY.md names the tests that keep it, and they exist.
+// Every promise of SECURITY.md names its tests, and these exist.
 func TestEveryPromiseHasATest(t *testing.T) {
 	tests := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
@@ -35,23 +35,23 @@ func TestEveryPromiseHasATest(t *testing.T) {
 		t.Fatal("SECURITY.md has no promises")
 	}
 	promises, _, _ = strings.Cut(promises, "\n## ")
-	kept := 0
+	named := 0
 	for line := range strings.Lines(promises) {
 		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| promise") {
 			continue
 		}
 		names := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(line, -1)
 		if len(names) == 0 {
-			t.Errorf("no test keeps: %s", line)
+			t.Errorf("no test for: %s", line)
 		}
 		for _, n := range names {
-			kept++
+			named++
 			if !tests[n[1]] {
-				t.Errorf("there is no %s, which should keep: %s", n[1], line)
+				t.Errorf("%s does not exist, for: %s", n[1], line)
 			}
 		}
 	}
-	if kept == 0 {
+	if named == 0 {
 		t.Error("no promise was found")
 	}
 }

@@ -9,25 +9,24 @@ import (
 	"testing"
 )
 
-// module compiles the PAM module that tells what it sees, installs it in the stack of the program,
-// and returns where it writes.
-func module(t *testing.T, program string) (told string) {
+// installProbeModule compiles a PAM module that writes what it can read, installs it in the PAM
+// stack of the program, and returns the path of its output.
+func installProbeModule(t *testing.T, program string) (output string) {
 	t.Helper()
 	dir := filepath.Dir(program)
 	so := filepath.Join(dir, "pam_tell.so")
-	if out,
-		err := exec.Command("gcc", "-shared", "-fPIC", "-o", so,
-		"pamauth/testdata/pam_tell.c").CombinedOutput(); err != nil {
+	cmd := exec.Command("gcc", "-shared", "-fPIC", "-o", so, "pamauth/testdata/pam_tell.c")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	told = filepath.Join(dir, "told")
-	write(t, filepath.Join(dir, "pam.d", "dockerauth"), "auth required "+so+" "+told+
+	output = filepath.Join(dir, "output")
+	write(t, filepath.Join(dir, "pam.d", "dockerauth"), "auth required "+so+" "+output+
 		"\naccount required pam_permit.so\n")
-	return told
+	return output
 }
 
-// stray is a descriptor that somebody forgot to close.
-func stray(t *testing.T) *os.File {
+// openStrayFile opens a file for a process to inherit by mistake.
+func openStrayFile(t *testing.T) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "a stray file"))
 	if err != nil {
@@ -37,7 +36,7 @@ func stray(t *testing.T) *os.File {
 	return f
 }
 
-func contents(t *testing.T, path string) string {
+func readFile(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -46,41 +45,41 @@ func contents(t *testing.T, path string) string {
 	return string(b)
 }
 
-// bare looks for what must reach neither a module nor what it starts.
-func bare(t *testing.T, told string) {
+// checkModuleOutput looks for data that must reach neither a module nor the programs it starts.
+func checkModuleOutput(t *testing.T, output string) {
 	t.Helper()
 	for _, secret := range []string{"YWxpY2U6d29uZGVybGFuZA", "wonderland", "HTTP_AUTHORIZATION", "REQUEST_METHOD",
 		"variable: "} {
-		if strings.Contains(told, secret) {
-			t.Errorf("%q is there", secret)
+		if strings.Contains(output, secret) {
+			t.Errorf("the output contains %q", secret)
 		}
 	}
 	for _, want := range []string{"/proc/self/environ: ", "dumpable: 0, core: 0\n", "in a program:", "0\nP"} {
-		if !strings.Contains(told, want) {
-			t.Errorf("%q is not there", want)
+		if !strings.Contains(output, want) {
+			t.Errorf("the output lacks %q", want)
 		}
 	}
-	_, program, _ := strings.Cut(told, "in a program:")
+	_, program, _ := strings.Cut(output, "in a program:")
 	if strings.Contains(program, "stray") {
 		t.Error("a program that a module starts has the stray file")
 	}
 	if t.Failed() {
-		t.Log(told)
+		t.Log(output)
 	}
 }
 
 func TestModulesSeeNothingInTheCGIFrontEnd(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	told := module(t, program)
+	output := installProbeModule(t, program)
 	cmd := exec.Command(program)
 	cmd.Env = cgiEnv(login)
-	cmd.ExtraFiles = []*os.File{stray(t)}
+	cmd.ExtraFiles = []*os.File{openStrayFile(t)}
 	out, err := cmd.Output()
 	if err != nil || !strings.HasPrefix(string(out), "Status: 200 OK\r\n") {
 		t.Fatalf("%v: %s", err, out)
 	}
-	got := contents(t, told)
-	bare(t, got)
+	got := readFile(t, output)
+	checkModuleOutput(t, got)
 	if strings.Contains(got, "stray") {
 		t.Errorf("the module's own process has the stray file:\n%s", got)
 	}
@@ -88,14 +87,14 @@ func TestModulesSeeNothingInTheCGIFrontEnd(t *testing.T) {
 
 func TestModulesSeeNothingInALongLivedFrontEnd(t *testing.T) {
 	program, _ := install(t, goodConfig)
-	told := module(t, program)
+	output := installProbeModule(t, program)
 	t.Setenv("HTTP_AUTHORIZATION", "wonderland")
-	url, _, _ := serve(t, program, stray(t))
-	if status, body := ask(t, url); status != http.StatusOK {
+	url, _, _ := serve(t, program, openStrayFile(t))
+	if status, body := requestToken(t, url); status != http.StatusOK {
 		t.Fatalf("status %d: %v", status, body)
 	}
-	got := contents(t, told)
-	bare(t, got)
+	got := readFile(t, output)
+	checkModuleOutput(t, got)
 	if strings.Contains(got, "stray") {
 		t.Errorf("the module's own process has the stray file:\n%s", got)
 	}
