@@ -186,7 +186,7 @@ CMD ["/etc/distribution/config.yml"]
 func (y *yard) readme() map[string]string {
 	y.t.Helper()
 	blocks := make(map[string]string)
-	for _, m := range blockPattern.FindAllStringSubmatch(readFile(y.t, filepath.Join(y.dir, "README.md")), -1) {
+	for _, m := range blockPattern.FindAllStringSubmatch(readFile(y.t, filepath.Join(y.dir, "../../docs/container.md")), -1) {
 		blocks[m[2]] = strings.ReplaceAll(m[3], "openssl passwd -6", "openssl passwd -6 "+alicePassword)
 	}
 	if len(blocks) != 4 || !strings.Contains(blocks["accounts"], alicePassword) {
