@@ -88,7 +88,7 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 
 // fiveCommands types what the README says, and "docker login" is the fifth. The package lies elsewhere, and there is no TLS here.
 func fiveCommands(t *testing.T, m *debian) {
-	commands := readmeCommands(t, "machine", "package")
+	commands := documentedCommands(t, "machine", "package")
 	if len(commands) != 4 {
 		t.Fatalf("the README has %d commands before the login: %q", len(commands), commands)
 	}
