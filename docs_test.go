@@ -12,7 +12,7 @@ import (
 
 var (
 	fencePattern    = regexp.MustCompile("(?ms)^```.*?^```$")
-	codePattern     = regexp.MustCompile("`[^`\n]*`")
+	codePattern     = regexp.MustCompile("`(?:[^`\n]|\n[^`\n])*`")
 	headingPattern  = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
 	linkPattern     = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	wordPattern     = regexp.MustCompile(`[\pL\pN_ -]`)
