@@ -20,9 +20,9 @@ const (
 
 // releaseEnv stands in for packaging/release.env, without a placeholder: such a version is marked.
 const releaseEnv = `MAINTAINER_NAME="End to end"
-MAINTAINER_EMAIL=root@dockerauth.test
+MAINTAINER_EMAIL=e2e@dockerauth.test
 HOMEPAGE=https://dockerauth.test/
-SECURITY_CONTACT=root@dockerauth.test
+SECURITY_CONTACT=e2e@dockerauth.test
 `
 
 // packages builds deb, rpm and archive once for each version.
@@ -96,9 +96,9 @@ func TestPlaceholdersMarkTheVersion(t *testing.T) {
 	t.Parallel()
 	need(t, "packages", "gcc", "objdump", "git", "go")
 	for _, tt := range []struct{ name, from, to, said string }{
-		{"an address", "root@dockerauth.test\nHOME", "root@dockerauth.example\nHOME", "MAINTAINER_EMAIL"},
+		{"an address", "e2e@dockerauth.test\nHOME", "root@dockerauth.example\nHOME", "MAINTAINER_EMAIL"},
 		{"a home page", "https://dockerauth.test/", "https://www.example.org/dockerauth", "HOMEPAGE"},
-		{"no value", "SECURITY_CONTACT=root@dockerauth.test", "SECURITY_CONTACT=", "SECURITY_CONTACT"},
+		{"no value", "SECURITY_CONTACT=e2e@dockerauth.test", "SECURITY_CONTACT=", "SECURITY_CONTACT"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), strings.Replace(releaseEnv, tt.from, tt.to, 1), 0o644)
