@@ -49,6 +49,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"what is purged leaves nothing but the user", purge},
 		{"installed again, it answers 503 until there is a configuration", unusableUntilInit},
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
+		{"the service is set up by hand", serviceByHand},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.play(t, m) }) {
 			break // each step begins where the one before it ended
@@ -512,6 +513,26 @@ func dropInArchive(t *testing.T, m *debian) {
 		if status, _ := m.ask(t, "/registry-login/"+file, "", ""); status != 403 && file != "dockerauth" {
 			t.Errorf("%s: %d, want 403", file, status)
 		}
+	}
+}
+
+// serviceByHand types what docs/install.md says, in a folder that holds the program and what the block installs.
+func serviceByHand(t *testing.T, m *debian) {
+	m.must("rm", "-r", "/var/lib/dockerauth", "/etc/pam.d/dockerauth") // the archive's
+	m.must("mkdir", "/srv/source")
+	mustRun(t, "cp", binary(t), m.path("srv/source/dockerauth"))
+	mustRun(t, "cp", "-R", "../packaging", m.path("srv/source/packaging"))
+	commands := strings.Replace(documentedBlock(t, "machine", "service"), "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
+	if o := m.do("sh", "-euc", "cd /srv/source\n"+commands); o.status != 0 {
+		t.Fatal(o)
+	}
+	m.loginWorks(t)
+	if got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service"); !strings.Contains(got, "=/etc/systemd/system/") ||
+		!strings.Contains(got, "path=/usr/local/bin/dockerauth ") {
+		t.Errorf("another service answers: %s", got)
+	}
+	if got := strings.TrimSpace(m.must("systemctl", "is-enabled", "dockerauth.socket")); got != "enabled" {
+		t.Errorf("after a boot the socket is %s", got)
 	}
 }
 

@@ -31,22 +31,28 @@ func setUpBlocks(t *testing.T) (blocks []block) {
 	for _, page := range []string{"../README.md", "../docs/install.md", "../docs/registry.md", "../docs/accounts.md"} {
 		blocks = append(blocks, blocksOf(t, page)...)
 	}
-	if len(blocks) != 5 {
-		t.Fatalf("the pages have %d blocks for the tests, want 5: was one renamed?", len(blocks))
+	if len(blocks) != 7 {
+		t.Fatalf("the pages have %d blocks for the tests, want 7: was one renamed?", len(blocks))
 	}
 	return blocks
+}
+
+// documentedBlock is the text of one of them.
+func documentedBlock(t *testing.T, kind, name string) string {
+	t.Helper()
+	for _, b := range setUpBlocks(t) {
+		if b.kind == kind && b.name == name {
+			return b.text
+		}
+	}
+	t.Fatalf("no page has a block %s: %s", kind, name)
+	return ""
 }
 
 // documentedCommands are the lines of a block that is typed.
 func documentedCommands(t *testing.T, kind, name string) []string {
 	t.Helper()
-	for _, b := range setUpBlocks(t) {
-		if b.kind == kind && b.name == name {
-			return strings.Split(strings.TrimSpace(b.text), "\n")
-		}
-	}
-	t.Fatalf("no page has a block %s: %s", kind, name)
-	return nil
+	return strings.Split(strings.TrimSpace(documentedBlock(t, kind, name)), "\n")
 }
 
 // What docs/install.md and its neighbours say to type and to write, done in a folder instead of /etc and /usr, makes a service whose tokens both registries take.
@@ -62,7 +68,7 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		"install -o www-data -g shadow -m 2510 dockerauth", "install -o www-data -g shadow -m 2510 "+binary(t),
 		"./dockerauth init", binary(t)+" init --dir "+root+"/etc/dockerauth --pam-dir "+root+"/etc/pam.d",
 	)
-	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "cgi-bin", "var/lib"} {
+	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "etc/apache2/sites-available", "cgi-bin", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -145,20 +151,29 @@ func fetchToken(t *testing.T, url string) string {
 
 // docs/accounts.md shows the PAM service without its comments.
 func TestThePAMServiceIsShownAsItShips(t *testing.T) {
-	shipped, err := os.ReadFile("../packaging/pam/dockerauth")
-	if err != nil {
-		t.Fatal(err)
+	shown := documentedBlock(t, "file", "/etc/pam.d/dockerauth")
+	if got, want := pamLines(shown), pamLines(readFile(t, "../packaging/pam/dockerauth")); got != want {
+		t.Errorf("docs/accounts.md shows\n%s\nand this is shipped\n%s", got, want)
 	}
-	for _, b := range setUpBlocks(t) {
-		if b.name != "/etc/pam.d/dockerauth" {
-			continue
-		}
-		if got, want := pamLines(b.text), pamLines(string(shipped)); got != want {
-			t.Errorf("docs/accounts.md shows\n%s\nand this is shipped\n%s", got, want)
-		}
-		return
+}
+
+// Apache reads the documented virtual host with the modules that the page names, and with the file that the package installs.
+func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
+	need(t, "Apache (Debian: apache2)", "apache2", "openssl")
+	dir := shortDir(t)
+	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.example.com",
+		"-keyout", filepath.Join(dir, "privkey.pem"), "-out", filepath.Join(dir, "fullchain.pem"))
+	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir, "conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
+	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog " + filepath.Join(dir, "error.log") + "\nListen 443\n"
+	for _, module := range []string{"mpm_event", "authz_core", "socache_shmcb", "proxy", "ssl", "headers", "proxy_http", "proxy_fcgi"} {
+		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
 	}
-	t.Error("no page shows the PAM service")
+	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
+	config += host.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf"))
+	file := writeFile(t, filepath.Join(dir, "apache.conf"), config, 0o644)
+	if o := run(t, "", exec.Command("apache2", "-t", "-f", file)); o.status != 0 {
+		t.Error(o)
+	}
 }
 
 func pamLines(text string) string {
