@@ -37,7 +37,8 @@ func TestTheComposeFileIsValid(t *testing.T) {
 	}
 }
 
-// What docs/container.md says to type builds the image and starts both services, and a docker client logs in, pushes and pulls.
+// What docs/container.md says to type builds the image and starts both services, and a docker
+// client logs in, pushes and pulls.
 func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "containers")

@@ -522,14 +522,17 @@ func serviceByHand(t *testing.T, m *debian) {
 	m.must("mkdir", "/srv/source")
 	mustRun(t, "cp", binary(t), m.path("srv/source/dockerauth"))
 	mustRun(t, "cp", "-R", "../packaging", m.path("srv/source/packaging"))
-	commands := strings.Replace(documentedBlock(t, "machine", "service"), "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
+	commands := documentedBlock(t, "machine", "service")
+	commands = strings.Replace(commands, "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
 	if o := m.do("sh", "-euc", "cd /srv/source\n"+commands); o.status != 0 {
 		t.Fatal(o)
 	}
 	m.loginWorks(t)
-	if got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service"); !strings.Contains(got, "=/etc/systemd/system/") ||
-		!strings.Contains(got, "path=/usr/local/bin/dockerauth ") {
-		t.Errorf("another service answers: %s", got)
+	got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service")
+	for _, want := range []string{"=/etc/systemd/system/", "path=/usr/local/bin/dockerauth "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
 	}
 	if got := strings.TrimSpace(m.must("systemctl", "is-enabled", "dockerauth.socket")); got != "enabled" {
 		t.Errorf("after a boot the socket is %s", got)

@@ -76,7 +76,8 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	if o := run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)); o.status != 0 {
 		t.Fatal(o)
 	}
-	pages := append(glob(t, filepath.Join(root, "usr/share/doc/dockerauth/*.md")), glob(t, filepath.Join(root, "usr/share/doc/dockerauth/docs/*.md"))...)
+	top := filepath.Join(root, "usr/share/doc/dockerauth")
+	pages := append(glob(t, top+"/*.md"), glob(t, top+"/docs/*.md")...)
 	links := 0
 	for _, page := range pages {
 		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page), -1) {
@@ -95,26 +96,21 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 func TestPlaceholdersMarkTheVersion(t *testing.T) {
 	t.Parallel()
 	need(t, "packages", "gcc", "objdump", "git", "go")
-	for _, tt := range []struct{ name, from, to, said string }{
-		{"an address", "e2e@dockerauth.test\nHOME", "root@dockerauth.example\nHOME", "MAINTAINER_EMAIL"},
-		{"a home page", "https://dockerauth.test/", "https://www.example.org/dockerauth", "HOMEPAGE"},
-		{"no value", "SECURITY_CONTACT=e2e@dockerauth.test", "SECURITY_CONTACT=", "SECURITY_CONTACT"},
+	for _, tt := range []struct{ name, from, to, version, said string }{
+		{"no placeholder", "", "", "1.0", `^$`},
+		{"an address", "EMAIL=e2e@dockerauth.test", "EMAIL=e2e@dockerauth.example", "1.0~dev", `^build: MAINTAINER_EMAIL in .*\n$`},
+		{"a home page", "https://dockerauth.test/", "https://www.example.org/d", "1.0~dev", `^build: HOMEPAGE in .*\n$`},
+		{"no value", "CONTACT=e2e@dockerauth.test", "CONTACT=", "1.0~dev", `^build: SECURITY_CONTACT in .*\n$`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), strings.Replace(releaseEnv, tt.from, tt.to, 1), 0o644)
+			text := strings.Replace(releaseEnv, tt.from, tt.to, 1)
+			release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), text, 0o644)
 			cmd := exec.Command("../packaging/scripts/build", "--version")
 			cmd.Env = append(os.Environ(), "VERSION=1.0", "RELEASE_ENV="+release)
-			o := run(t, "", cmd)
-			if o.status != 0 || o.stdout != "1.0~dev\n" || !strings.Contains(o.stderr, tt.said+" in ") || strings.Count(o.stderr, "\n") != 1 {
+			if o := run(t, "", cmd); o.status != 0 || o.stdout != tt.version+"\n" || !regexp.MustCompile(tt.said).MatchString(o.stderr) {
 				t.Error(o)
 			}
 		})
-	}
-	release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), releaseEnv, 0o644)
-	cmd := exec.Command("../packaging/scripts/build", "--version")
-	cmd.Env = append(os.Environ(), "VERSION=1.0", "RELEASE_ENV="+release)
-	if o := run(t, "", cmd); o.status != 0 || o.stdout != "1.0\n" || o.stderr != "" {
-		t.Error(o)
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// block is a fenced block of a page under a comment that says what the tests do with it: "run" it in a folder (name is a label), write it to a
-// "file" (name is a path), or type it in a "machine" of its own.
+// block is a fenced block of a page under a comment that says what the tests do with it: "run" it in
+// a folder (name is a label), write it to a "file" (name is a path), or type it in a "machine" of its
+// own.
 type block struct{ kind, name, text string }
 
 var blockPattern = regexp.MustCompile("(?ms)^<!-- (run|file|machine): (\\S+) -->\n```\\w*\n(.*?)^```$")
@@ -55,7 +56,8 @@ func documentedCommands(t *testing.T, kind, name string) []string {
 	return strings.Split(strings.TrimSpace(documentedBlock(t, kind, name)), "\n")
 }
 
-// What docs/install.md and its neighbours say to type and to write, done in a folder instead of /etc and /usr, makes a service whose tokens both registries take.
+// What the pages say to type and to write, done in a folder instead of /etc and /usr, makes a service
+// whose tokens both registries take.
 func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "the documented set-up (install -o)")
@@ -89,7 +91,8 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		}
 	}
 
-	// The accounts are the site's, since the documented PAM service asks for real ones; that one is played against pam_unix.
+	// The accounts are the site's, since the documented PAM service asks for real ones; that one is
+	// played against pam_unix.
 	configFile := filepath.Join(root, "etc/dockerauth/config.yml")
 	config, err := os.ReadFile(configFile)
 	if err != nil {
@@ -157,15 +160,17 @@ func TestThePAMServiceIsShownAsItShips(t *testing.T) {
 	}
 }
 
-// Apache reads the documented virtual host with the modules that the page names, and with the file that the package installs.
+// Apache reads the documented virtual host with the modules that the page names, and with the file
+// that the package installs.
 func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
 	need(t, "Apache (Debian: apache2)", "apache2", "openssl")
 	dir := shortDir(t)
 	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.example.com",
 		"-keyout", filepath.Join(dir, "privkey.pem"), "-out", filepath.Join(dir, "fullchain.pem"))
-	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir, "conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
-	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog " + filepath.Join(dir, "error.log") + "\nListen 443\n"
-	for _, module := range []string{"mpm_event", "authz_core", "socache_shmcb", "proxy", "ssl", "headers", "proxy_http", "proxy_fcgi"} {
+	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
+		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
+	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
+	for module := range strings.FieldsSeq("mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi") {
 		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
 	}
 	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
