@@ -40,8 +40,8 @@ func (c *checkup) examineRegistry() {
 	if r.Token == nil {
 		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
 			"the registry asks nobody for a token",
-			"write one, as docs/registry.md shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not "+
-				"seen from here)")
+			"write one, as docs/registry.md shows "+
+				"(REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
 		return
 	}
 	if len(r.Auth) > 1 {
