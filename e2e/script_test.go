@@ -15,7 +15,7 @@ import (
 
 // TestScripts runs the commands as a person types them. A script needs neither root nor network.
 func TestScripts(t *testing.T) {
-	need(t, "script tests (Debian: openssl, db-util)", "openssl", "db_load")
+	need(t, "script tests (Debian: openssl, jq, db-util)", "openssl", "jq", "db_load")
 	program := binary(t)
 	packaged, err := filepath.Abs("../packaging")
 	if err != nil {
@@ -49,7 +49,7 @@ func shows(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.QuoteMeta(os.Expand(ts.ReadFile(args[1]), ts.Getenv))
 	want = regexp.MustCompile(`(?m)^…\n`).ReplaceAllLiteralString(want, `(?:.*\n)*`)
 	want = strings.ReplaceAll(want, "…", ".*")
-	if got := ts.ReadFile(args[0]); !regexp.MustCompile(`^` + want + `$`).MatchString(got) {
-		ts.Fatalf("%s is\n%s", args[0], got)
+	if !regexp.MustCompile(`^` + want + `$`).MatchString(ts.ReadFile(args[0])) {
+		ts.Fatalf("%s is not as in %s", args[0], args[1])
 	}
 }
