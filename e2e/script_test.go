@@ -43,8 +43,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// shows compares an output with a file: "shows stdout want". In the file … is any text in a line, a line that
-// is … any lines, and $NAME a variable.
+// shows compares an output with a file: shows stdout want. In the file … stands for any text in a
+// line, and alone on a line for any lines; $NAME is a variable.
 func shows(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.QuoteMeta(os.Expand(ts.ReadFile(args[1]), ts.Getenv))
 	want = regexp.MustCompile(`(?m)^…\n`).ReplaceAllLiteralString(want, `(?:.*\n)*`)
