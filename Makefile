@@ -69,7 +69,7 @@ theatres:
 soak: build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -v -run '^TestASoak' .
 
-# Every fault, behind every door where it differs. "make e2e" has the short form. DOCKERAUTH_REPORT=FILE keeps the table.
+# Every fault, behind every front end where it differs. "make e2e" has the short form. DOCKERAUTH_REPORT=FILE keeps the table.
 faults: setup build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth DOCKERAUTH_FAULTS=long $(GO) test -count=1 -timeout 30m -run '^TestFaults$$'
 

@@ -82,10 +82,3 @@ func TestALoginIsShownWithWhatItGives(t *testing.T) {
 		})
 	}
 }
-
-func TestABlacklistedNameIsNotAskedForItsPassword(t *testing.T) {
-	c := checkupOf(t, loginConfig)
-	c.login = "Root"
-	c.examineLogin() // it would fail for want of a standard input
-	c.expect(t, "error login", `by the entry "root"`)
-}

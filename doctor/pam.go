@@ -27,7 +27,7 @@ func (c *checkup) examinePAM() {
 	}
 	loaded := map[string]bool{}
 	for _, line := range lines {
-		if key := line.Phase + " " + line.Module; !loaded[key] {
+		if key := fmt.Sprint(line.Phase, line.Module, line.Silent); !loaded[key] {
 			loaded[key] = true
 			c.examineModule(line)
 		}

@@ -16,33 +16,6 @@ func (s *site) checkLogin(t *testing.T, name string, more ...string) *exec.Cmd {
 	return exec.Command(binary(t), append([]string{"check", "--config", s.configFile, "--login", name}, more...)...)
 }
 
-func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
-	t.Parallel()
-	s := newStage(t, stageOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
-	for _, test := range []struct{ name, user, password, complaints, says string }{
-		{"the right one", alice, alicePassword, "", `PAM lets "alice" in`},
-		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " + s.configFile},
-		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " + s.configFile},
-		{"a wrong one", alice, "not-wonderland-at-all", "error login", "PAM_AUTH_ERR"},
-		{"none", alice, "", "error login", "there is no password"},
-		{"an expired account", carol, stageAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
-		{"a directory that cannot be reached", dora, stageAccounts[dora], "error login", "PAM_AUTHINFO_UNAVAIL"},
-		{"a blacklisted account", mallory, stageAccounts[mallory], "error login", "blacklisted_users"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
-			c := examine(t, cmd, test.password+"\n", "login")
-			c.expect(t, test.complaints, test.says)
-			if test.password != "" && strings.Contains(c.stdout+c.stderr, test.password) {
-				t.Error("the password is printed")
-			}
-			if s.web != nil && test.complaints == "" {
-				c.expect(t, "", `"www-data" (uid `)
-			}
-		})
-	}
-}
-
 // TestCheckLogsInAsTheServicesUser runs what check says to run: the web server's user may not ask about others until it has the group.
 func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	needRoot(t, "another user")

@@ -37,7 +37,8 @@ func TestTheComposeFileIsValid(t *testing.T) {
 	}
 }
 
-// What the container's README says to type builds the image and starts both services, and a docker client logs in, pushes and pulls.
+// What docs/container.md says to type builds the image and starts both services, and a docker
+// client logs in, pushes and pulls.
 func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "containers")
@@ -51,7 +52,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	}
 	y.makeGolang()
 	y.makeRegistry()
-	blocks := y.readme()
+	blocks := y.typedBlocks()
 	for _, name := range []string{"config", "key", "accounts"} {
 		y.shell(blocks[name])
 	}
@@ -182,15 +183,15 @@ CMD ["/etc/distribution/config.yml"]
 `, registryImage)
 }
 
-// readme is what the README says to type, with a password where it asks for one.
-func (y *yard) readme() map[string]string {
+// typedBlocks is what docs/container.md says to type, with a password where it asks for one.
+func (y *yard) typedBlocks() map[string]string {
 	y.t.Helper()
 	blocks := make(map[string]string)
-	for _, m := range blockPattern.FindAllStringSubmatch(readFile(y.t, filepath.Join(y.dir, "README.md")), -1) {
-		blocks[m[2]] = strings.ReplaceAll(m[3], "openssl passwd -6", "openssl passwd -6 "+alicePassword)
+	for _, b := range blocksOf(y.t, "../docs/container.md") {
+		blocks[b.name] = strings.ReplaceAll(b.text, "openssl passwd -6", "openssl passwd -6 "+alicePassword)
 	}
 	if len(blocks) != 4 || !strings.Contains(blocks["accounts"], alicePassword) {
-		y.t.Fatalf("the README has the blocks %v: was one renamed?", blocks)
+		y.t.Fatalf("docs/container.md has the blocks %v: was one renamed?", blocks)
 	}
 	return blocks
 }
