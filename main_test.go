@@ -58,7 +58,7 @@ var build = sync.OnceValues(func() (string, error) {
 	return program, err
 })
 
-// install puts the program and a configuration into a new directory and returns both paths.
+// install puts the program and a configuration into a new folder and returns both paths.
 func install(t testing.TB, config string) (program, configFile string) {
 	t.Helper()
 	built, err := build()
@@ -188,10 +188,10 @@ func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
 	}
 }
 
-// If a log directory has the wrong owner, logins must work, and the web server's log must say why
+// If a log folder has the wrong owner, logins must work, and the web server's log must say why
 // the file is not used.
 func TestTheCGIFrontEndLogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {
-	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a directory
+	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
 	got := runProgram(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
 		t.Errorf("stdout %q", got.stdout)

@@ -21,7 +21,7 @@ type Config struct {
 	AccessTokenTTL   time.Duration // whole seconds, like the next one
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	TrustedProxies   Proxies       // of the HTTP front end
-	State            string        // directory, absolute; "" = none. Only DefaultState may be missing
+	State            string        // folder, absolute; "" = none. Only DefaultState may be missing
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section
@@ -52,13 +52,13 @@ func (c *Config) ErrorAt(err error, hint string, keys ...string) error {
 // PAM is the section of that name.
 type PAM struct {
 	Service     string        // name of the service file
-	Confdir     string        // directory of service files, absolute; "" = that of the system
+	Confdir     string        // folder of service files, absolute; "" = that of the system
 	Timeout     time.Duration // of one conversation
 	Concurrency int           // conversations at once, at least 1
 	Cache       time.Duration // how long a login is valid without asking again; 0 = none
 }
 
-// DefaultState is the state directory that is used if it exists.
+// DefaultState is the state folder that is used if it exists.
 const DefaultState = "/var/lib/dockerauth"
 
 // Log is the section of that name.

@@ -122,7 +122,7 @@ func (e *Endpoint) checkUser(user string) error {
 }
 
 // validUser refuses names that PAM or a module could read as another name. NUL ends a C string, a
-// slash leaves the directory of a module with a file for each user, control characters forge log
+// slash leaves the folder of a module with a file for each user, control characters forge log
 // lines, and directories ignore a space at either end.
 func validUser(name string) bool {
 	if name == "" || len(name) > maxUserLen || name == "." || name == ".." {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The paths of the endpoint, below any directory of the web server. Registries with autoredirect
+// The paths of the endpoint, below any folder of the web server. Registries with autoredirect
 // send clients to the second one (distribution, registry/auth/token/accesscontroller.go).
 const (
 	tokenPath = "/docker/v2/token"
@@ -35,7 +35,7 @@ type Handler struct {
 	Observe func(outcome string, took time.Duration)
 }
 
-// ServeHTTP answers one request. Its path starts below the directory at which the web server serves
+// ServeHTTP answers one request. Its path starts below the folder at which the web server serves
 // the program.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {

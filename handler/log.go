@@ -19,7 +19,7 @@ const (
 // headerMissing is the reason if a client has credentials and none arrived.
 const headerMissing = "no credentials arrived, although the client has some: the web server removes the " +
 	"Authorization header; " +
-	"in Apache set \"CGIPassAuth On\" for this directory (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
+	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
 
 // Outcomes are the possible outcomes of a token request, in the log and for Observe.
 func Outcomes() []string {

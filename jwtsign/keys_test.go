@@ -54,7 +54,7 @@ func pemOf(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// write puts data into a file in a new directory.
+// write puts data into a file in a new folder.
 func write(t testing.TB, data []byte, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")

@@ -1,10 +1,11 @@
-// Package packaging is what is installed beside the binary: files for PAM, web servers, systemd and others, in folders named for whoever reads
-// them. Those that the binary itself writes or shows are in it.
+// Package packaging contains the files installed beside the binary, for PAM, web servers, systemd
+// and others. It embeds those that the binary writes or shows.
 package packaging
 
 import _ "embed"
 
-// Config is the config.yml that packages install: all it lacks is issuer and audience, which "dockerauth init" fills in.
+// Config is the config.yml that packages install, without issuer and audience. "dockerauth init"
+// adds these.
 //
 //go:embed config.yml
 var Config string
