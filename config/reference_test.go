@@ -15,8 +15,9 @@ const (
 	noDefault = "none"
 )
 
-// Three documents describe the keys. They name the keys that are read, and agree about the defaults.
-// TestTheExampleHasEveryKeyWithItsDefault compares one of them, config.yml.dist, with the program.
+// Three documents describe the keys. They name the keys that are read, and agree about the
+// defaults. TestTheExampleHasEveryKeyWithItsDefault compares one of them, config.yml.dist, with the
+// program.
 func TestTheDocumentsDescribeTheKeysThatAreRead(t *testing.T) {
 	page := readDocument(t, "../docs/configuration.md")
 	described := map[string]map[string]string{
@@ -35,7 +36,8 @@ func TestTheDocumentsDescribeTheKeysThatAreRead(t *testing.T) {
 	reference := described["docs/configuration.md"]
 	for key, value := range described["dockerauth-config(5)"] {
 		if value != reference[key] {
-			t.Errorf("%s: dockerauth-config(5) has the default %q, docs/configuration.md %q", key, value, reference[key])
+			t.Errorf("%s: dockerauth-config(5) has the default %q, docs/configuration.md %q", key, value,
+				reference[key])
 		}
 	}
 	for key, value := range described["config.yml.dist"] {
@@ -90,7 +92,8 @@ func pageKeys(t *testing.T, page, heading string) map[string]string {
 	}
 	table, _, _ = strings.Cut(table, "\n## ")
 	keys := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\| `?([^|`]+?)`? \\|").FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\| `?([^|`]+?)`? \\|").FindAllStringSubmatch(table,
+		-1) {
 		keys[m[1]] = m[2]
 	}
 	return keys

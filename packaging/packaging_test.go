@@ -12,6 +12,7 @@ import (
 func TestTheConfigurationInPackagesStaysAsItIs(t *testing.T) {
 	const first = "76327647c9a31eaed810eef8a09fb92d5c56a752651a48fece81e8fc0e6c3684"
 	if got := fmt.Sprintf("%x", sha256.Sum256([]byte(Config))); got != first {
-		t.Errorf("packaging/config.yml has changed: what is new in it can stand in config.yml.dist and in dockerauth-config(5)")
+		t.Errorf("packaging/config.yml has changed: what is new in it can stand in config.yml.dist and in " +
+			"dockerauth-config(5)")
 	}
 }
