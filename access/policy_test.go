@@ -254,8 +254,8 @@ func TestExplainNamesTheRuleOrTheClosestOne(t *testing.T) {
 	}
 }
 
-// The oracle decides as the documentation reads, slowly: every rule, every
-// pattern, every way in which a pattern could be laid over a name.
+// The oracle decides as documented, by trying every rule, every pattern and every way to match a
+// pattern with a name.
 
 func oracleGrant(rules []Rule, w Client, s Scope, action string) bool {
 	if !oraclePath(s.Name) {
@@ -448,7 +448,7 @@ func FuzzPattern(f *testing.F) {
 }
 
 // The cost of a decision among ten thousand rules, in the worst shapes for the index: all for
-// everybody, all below one folder, all with a glob in front.
+// all users, all below one folder, all with a glob in front.
 func BenchmarkGrantAmongTenThousandRules(b *testing.B) {
 	shapes := map[string]func(i int) Rule{
 		"a group's folder": func(i int) Rule {

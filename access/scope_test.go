@@ -100,7 +100,7 @@ func TestTheNumberOfScopesIsBounded(t *testing.T) {
 	}
 }
 
-// Merging is quadratic in the number of actions, and comes before credentials are looked at.
+// Merging is quadratic in the number of actions, and happens before credentials are checked.
 func TestTheNumberOfActionsOnOneResourceIsBounded(t *testing.T) {
 	var params []string
 	for i := range 600 {
@@ -151,15 +151,15 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 	}
 }
 
-// scopeSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain run.
+// scopeSeeds must not be empty: a fuzz target without seeds tests nothing in a plain run.
 var scopeSeeds = []string{
 	"repository:app:pull,push", "repository(plugin):host:5000/app:*", "registry:catalog:*",
 	"repository:a:pull repository:a:push", "repository:[::1]:5000/a:pull",
 	"repository:a/../b//c/.:pull", ":::", "a:b:", " ",
 }
 
-// A scope list that parses prints back to a list that parses to the same scopes. What is granted
-// has a name that no path cleaning changes.
+// A parsed scope list prints as a list that parses to the same scopes. No path cleaning changes a
+// name that is granted.
 func FuzzParseScopes(f *testing.F) {
 	if len(scopeSeeds) == 0 {
 		f.Fatal("no seeds")

@@ -25,7 +25,7 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// phpConfig is the PHP service's own config.yml.dist.
+// phpConfig is config.yml.dist of the PHP service.
 const phpConfig = `private_key: "path/to/private/key/privkey.pem"
 issuer: "myAuthService.com"
 audience: "myDockerRegistry.com"
@@ -37,8 +37,8 @@ const (
 	certName = "path/to/certificate.pem"
 )
 
-// folder is a new folder with a key and its certificate where the examples name them, and text as
-// config.yml.
+// folder makes a folder with text as config.yml, and with key and certificate at the paths of the
+// examples.
 func folder(t testing.TB, text string) (dir, path string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -149,13 +149,13 @@ log:
 	}
 }
 
-// Ways of writing that mean what the PHP service's file means.
+// Other spellings of the configuration of the PHP service.
 func TestOtherSpellings(t *testing.T) {
 	for _, c := range []struct{ name, text string }{
 		{"Windows line ends", strings.ReplaceAll(phpConfig, "\n", "\r\n")},
 		{"a byte order mark", "\ufeff" + phpConfig},
 		{"no line end at the end", strings.TrimSuffix(phpConfig, "\n")},
-		{"comments, with tabs", "#\tours\n" + strings.ReplaceAll(phpConfig, "\n", "\t# comment\twith tabs\n")},
+		{"comments, with tabs", "#\ta comment\n" + strings.ReplaceAll(phpConfig, "\n", "\t# comment\twith tabs\n")},
 		{"a line that opens the document", "---\n" + phpConfig},
 		{"a line that ends it", phpConfig + "...\n"},
 		{"sections without keys", phpConfig + "pam:\nlog: {}\n"},
@@ -202,15 +202,15 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 	}
 }
 
-// dist is config.yml.dist as it ships, and with every setting that is commented out taken in.
+// dist is config.yml.dist as shipped, and with all commented-out settings enabled.
 func dist(t testing.TB) (asShipped, allSet string) {
 	t.Helper()
 	data, err := os.ReadFile("../config.yml.dist")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Settings are commented out without a space, or with the two of their section (in a rule:
-	// four, or a dash among them); sentences with one.
+	// A commented-out setting follows the # directly or after the indentation of its section, a
+	// sentence after one space.
 	return string(data), regexp.MustCompile(`(?m)^#((?:  |  - |    )?[a-z_]+:)`).ReplaceAllString(string(data), "$1")
 }
 
@@ -234,7 +234,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 	set.Access = nil
 	for _, c := range []*Config{shipped, set} {
-		// they differ by folder, and by the certificate, which has no default
+		// they differ in the folder and in the certificate, which has no default
 		c.Key, c.Path, c.Files, c.source = nil, "", nil, source{}
 	}
 	if !reflect.DeepEqual(shipped, set) {
@@ -268,8 +268,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	}
 }
 
-// Every field of Config is filled from a key of config.yml: a new one without a key, or a key
-// without a field, is noticed here.
+// Every field of Config has a key of config.yml, and every key a field.
 func TestEveryFieldHasAKey(t *testing.T) {
 	const derived = 4 // Path, Files, source and Key: the last from private_key, certificate and key_id
 	count := func(v any) int { return reflect.TypeOf(v).NumField() }
@@ -330,13 +329,13 @@ func TestLoadRefusesTheFile(t *testing.T) {
 	}
 }
 
-// What is wrong with a key file is told on the line that names it, together with everything else.
+// Errors of a key file are reported at the line that names it, with all other errors.
 func TestKeyFileErrorsHaveALine(t *testing.T) {
 	key, cert := newKey(t)
 	for _, c := range []struct {
 		name, text string
 		change     func(t *testing.T, dir string)
-		want       string // DIR stands for the folder
+		want       string // DIR = the folder
 	}{
 		{
 			"the PHP service's example before anything was written in", phpConfig,

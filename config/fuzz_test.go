@@ -12,9 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Whatever is accepted keeps every bound and, written out in full, is read back as the same;
-// whatever is refused is refused on a line that the file has, in the promised form, without
-// repeating a key.
+// An accepted configuration is within all bounds and, written out in full, reads back equal. The
+// error of a refused one names a line of the file, has the documented form and repeats no key.
 func FuzzConfig(f *testing.F) {
 	asShipped, allSet := dist(f)
 	seeds := []string{
@@ -130,7 +129,7 @@ func writeOut(s settings) string {
 	proxies := []string{}
 	for _, p := range c.TrustedProxies {
 		if p.Bits() == 0 {
-			panic("everybody is trusted")
+			panic("all addresses are trusted")
 		}
 		text := "unix"
 		if p.IsValid() {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// head is what a configuration must have; what follows begins on line 4.
+// head has the required keys. Text after it starts on line 4.
 const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
@@ -153,7 +153,7 @@ func TestRefused(t *testing.T) {
 			"f:4: access_token_ttl: \"59s\" is less than 1m\n  write 1m or more"},
 		{"a lifetime over a day", head + "access_token_ttl: 24h1s\n",
 			"f:4: access_token_ttl: \"24h1s\" is more than 1d\n  it cannot be revoked before it expires"},
-		{"a login that ends before its tokens", head + "refresh_token_ttl: 14m\n",
+		{"refresh tokens that expire before access tokens", head + "refresh_token_ttl: 14m\n",
 			"f:4: refresh_token_ttl: 14m is less than access_token_ttl, 15m\n  make " +
 				"refresh_token_ttl at least as long as access_token_ttl"},
 		{"a login for eleven years", head + "refresh_token_ttl: 4015d\n",
@@ -162,9 +162,9 @@ func TestRefused(t *testing.T) {
 			"f:4: refresh_token_ttl: \"99999999999999999999w\": too long\n  " + form},
 
 		// choices
-		{"a rule for key ids that nobody knows", head + "key_id: sha1\n",
+		{"an unknown rule for key ids", head + "key_id: sha1\n",
 			"f:4: key_id: \"sha1\" is unknown\n  write one of: libtrust, thumbprint"},
-		{"a log format that nobody knows", head + "log: {format: xml}\n",
+		{"an unknown log format", head + "log: {format: xml}\n",
 			"f:4: log.format: \"xml\" is unknown\n  write one of: text, json"},
 		{"a log level in capitals", head + "log: {level: INFO}\n",
 			"f:4: log.level: \"INFO\" is unknown\n  write one of: debug, info, warn, error"},
@@ -200,7 +200,7 @@ func TestRefused(t *testing.T) {
 			"f:4: pam.concurrency: is not a whole number from 0 to 256\n  write 0 for the number of processor cores"},
 		{"a proxy by its name", head + "trusted_proxies: [proxy.example]\n",
 			"f:4: trusted_proxies: \"proxy.example\" is neither an address nor a prefix\n  " + proxiesHint},
-		{"everybody a proxy", head + "trusted_proxies: [0.0.0.0/0]\n",
+		{"all addresses as proxies", head + "trusted_proxies: [0.0.0.0/0]\n",
 			"f:4: trusted_proxies: \"0.0.0.0/0\" means everyone: any client could choose its address\n  " +
 				proxiesHint},
 		{"a cache without unit", head + "pam: {cache: 30}\n",

@@ -68,7 +68,7 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 
 // decide checks the credentials and the blacklist.
 func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error) (Account, error) {
-	account, err := e.ask(ctx, req, recheck)
+	account, err := e.checkCredentials(ctx, req, recheck)
 	if err != nil {
 		return Account{}, err
 	}
@@ -82,9 +82,9 @@ func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error
 	return account, nil
 }
 
-func (e *Endpoint) ask(ctx context.Context, req Request, recheck func() error) (Account, error) {
+func (e *Endpoint) checkCredentials(ctx context.Context, req Request, recheck func() error) (Account, error) {
 	if req.Grant == GrantRefresh {
-		return e.askRefresh(ctx, req)
+		return e.checkRefreshToken(ctx, req)
 	}
 	if err := e.checkUser(req.User); err != nil {
 		return Account{}, err
@@ -95,8 +95,8 @@ func (e *Endpoint) ask(ctx context.Context, req Request, recheck func() error) (
 	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
 }
 
-// askRefresh accepts a refresh token if its account is still in order.
-func (e *Endpoint) askRefresh(ctx context.Context, req Request) (Account, error) {
+// checkRefreshToken accepts a refresh token if its account is still in order.
+func (e *Endpoint) checkRefreshToken(ctx context.Context, req Request) (Account, error) {
 	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
 	if err != nil {
 		return Account{}, refuse("refresh token: %v", err)

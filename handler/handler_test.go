@@ -673,8 +673,7 @@ type brokenReader struct{ err error }
 
 func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 
-// credentialSeeds are checked for being there: a fuzz target without seeds tests nothing in a plain
-// run.
+// credentialSeeds must not be empty: a fuzz target without seeds tests nothing in a plain run.
 var credentialSeeds = []string{
 	basic("alice", "pw"), basic("", "token"), basic("a:b", "c"), "Basic", "Basic ", "Bearer x", "basic QQ==",
 	"Basic QTpi\n", basic("a\x00", "b"),

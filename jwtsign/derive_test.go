@@ -18,7 +18,7 @@ func TestDerivedSecretsDifferByKeyAndPurpose(t *testing.T) {
 		if bytes.Equal(secret, other) {
 			t.Errorf("%s: one secret for two purposes", one.name)
 		}
-		// HKDF by hand, from the private key: a secret made of the public one would be no secret.
+		// HKDF computed from the private key; one from the public key would not be secret.
 		extracted := mac(make([]byte, 32), must(x509.MarshalPKCS8PrivateKey(one.key)))
 		if want := mac(extracted, []byte("dockerauth throttle\x01")); !bytes.Equal(secret, want) {
 			t.Errorf("%s: it is not derived from the private key", one.name)

@@ -1,5 +1,4 @@
-// The standard library guards against making a short key by accident; reading one is what is
-// tested.
+// The standard library refuses to make short keys. The tests read one.
 //go:debug rsa1024min=0
 
 package jwtsign
@@ -121,7 +120,7 @@ func TestLoadKeyRefuses(t *testing.T) {
 	}
 }
 
-// wantFileError also sees to it that no error repeats what stands in the file.
+// wantFileError also checks that no error repeats content of the file.
 func wantFileError(t *testing.T, err error, setting, path, want string) {
 	t.Helper()
 	var fe *FileError
@@ -139,7 +138,7 @@ func wantFileError(t *testing.T, err error, setting, path, want string) {
 	}
 	info, statErr := os.Stat(path)
 	if statErr != nil || !info.Mode().IsRegular() {
-		return // a pipe would hold the test for ever
+		return // a pipe would block the test
 	}
 	data, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(data)) {

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// This file is the other side: what a registry does with a token, written from the RFCs with the
-// standard library alone. It shares no line with the signer.
+// This file verifies tokens as a registry does. It follows the RFCs, uses only the standard library
+// and shares no code with the signer.
 
 var digests = map[string]func(string) (crypto.Hash, []byte){
 	"RS256": sum256, "ES256": sum256, "HS256": sum256,
@@ -32,7 +32,7 @@ func sum256(s string) (crypto.Hash, []byte) {
 	return crypto.SHA256, d[:]
 }
 
-// verifySignature is RFC 7518 §3.3 and §3.4, RFC 8037 §3.1.
+// verifySignature follows RFC 7518 §3.3 and §3.4, RFC 8037 §3.1.
 func verifySignature(public crypto.PublicKey, alg, signed string, sig []byte) bool {
 	switch pub := public.(type) {
 	case *rsa.PublicKey:
@@ -52,7 +52,7 @@ func verifySignature(public crypto.PublicKey, alg, signed string, sig []byte) bo
 	return false
 }
 
-// forge signs whatever header and claims it is given, as anyone who has a key can.
+// forge signs any header and claims, as anyone with a key can.
 func forge(key crypto.Signer, header, claims string) string {
 	signed := encodeSegment([]byte(header)) + "." + encodeSegment([]byte(claims))
 	return signed + "." + encodeSegment(signBytes(key, signed))
@@ -79,7 +79,7 @@ func encodeSegment(b []byte) string {
 	return strings.TrimRight(base64.URLEncoding.EncodeToString(b), "=")
 }
 
-// split is the compact serialization of RFC 7515 §7.1, each part decoded strictly.
+// split parses the compact serialization (RFC 7515 §7.1) and decodes each part strictly.
 func split(token string) (header, claims, signature []byte, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -95,8 +95,8 @@ func split(token string) (header, claims, signature []byte, err error) {
 	return out[0], out[1], out[2], nil
 }
 
-// registry verifies as distribution's token.go does: one source of the key, in its order, no second
-// chance; then iss, aud, dates.
+// registry verifies like distribution's token.go: first the key from the first source in the
+// header, then iss, aud and dates.
 type registry struct {
 	issuer, service string
 	now             time.Time

@@ -19,7 +19,7 @@ const (
 	service = "myDockerRegistry.com"
 )
 
-// grant is the registry's access entry (distribution registry/auth/token/token.go,
+// grant is an access entry of a registry (distribution registry/auth/token/token.go,
 // ResourceActions).
 type grant struct {
 	Type    string   `json:"type"`
@@ -133,8 +133,7 @@ func TestAccessIsNeverNull(t *testing.T) {
 	}
 }
 
-// A registry must find nothing in a refresh token's header to verify it with, and what it would
-// find behind it is for nobody it knows.
+// The header of a refresh token names no key for a registry, and its audience is no registry.
 func TestRefreshTokenByteForByte(t *testing.T) {
 	for _, c := range everyKey() {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,8 +171,7 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 	}
 }
 
-// A certificate must not leak into refresh tokens: with x5c a registry would have a key to verify
-// them with.
+// Refresh tokens do not contain the certificate: with x5c a registry could verify them.
 func TestRefreshTokenCarriesNoCertificate(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(loadWith(t, key, certify("self", key, nil, nil).pem))
@@ -196,8 +194,8 @@ func TestSignerRefuses(t *testing.T) {
 		_, _, err := s.RefreshToken(subject, ttl)
 		return err
 	}
-	s, nobody := fixed(k), fixed(k)
-	nobody.Issuer = ""
+	s, anonymous := fixed(k), fixed(k)
+	anonymous.Issuer = ""
 	for _, c := range []struct {
 		name string
 		err  error
@@ -206,9 +204,9 @@ func TestSignerRefuses(t *testing.T) {
 		{"no audience", access(s, "alice", "", time.Minute, nil), "sign access token: no audience"},
 		{"the audience of refresh tokens", access(s, "alice", RefreshAudience, time.Minute, nil),
 			`audience "dockerauth:refresh" is reserved for refresh tokens`},
-		{"no issuer", access(nobody, "alice", service, time.Minute, nil), "sign access token: no issuer"},
-		{"no issuer to refresh at", refresh(nobody, "alice", time.Minute), "sign refresh token: no issuer"},
-		{"a refresh token for nobody", refresh(s, "", time.Minute), "sign refresh token: no subject"},
+		{"no issuer", access(anonymous, "alice", service, time.Minute, nil), "sign access token: no issuer"},
+		{"no issuer to refresh at", refresh(anonymous, "alice", time.Minute), "sign refresh token: no issuer"},
+		{"a refresh token without a subject", refresh(s, "", time.Minute), "sign refresh token: no subject"},
 		{"a subject that JSON cannot hold", access(s, "al\xffice", service, time.Minute, nil),
 			`"al\xffice" is not UTF-8`},
 		{"no lifetime", access(s, "alice", service, 0, nil), "lifetime 0s is under a second"},
@@ -223,12 +221,11 @@ func TestSignerRefuses(t *testing.T) {
 		}
 	}
 	if err := access(s, "", service, time.Minute, nil); err != nil {
-		t.Errorf("an access token for nobody in particular: %v", err)
+		t.Errorf("an access token without a subject: %v", err)
 	}
 }
 
-// golang-jwt writes aud as its package variable says; nothing another package does to it may reach
-// our tokens.
+// golang-jwt formats aud by a package variable. Changes to it must not affect the tokens.
 func TestAudienceIsAStringWithAnySettingOfTheLibrary(t *testing.T) {
 	for _, list := range []bool{true, false} {
 		was := jwt.MarshalSingleStringAsArray

@@ -75,7 +75,7 @@ func (s *Signer) refreshParser() *jwt.Parser {
 
 // plainError replaces the errors of the parser, which quote the token, by fixed texts.
 func plainError(err error) error {
-	for _, known := range []struct{ is, say error }{
+	for _, known := range []struct{ is, text error }{
 		{jwt.ErrTokenSignatureInvalid, errors.New("its signature is not by this service's key")},
 		{jwt.ErrTokenInvalidIssuer, errors.New("it is from another issuer")},
 		{jwt.ErrTokenInvalidAudience, errors.New("its audience is not that of refresh tokens")},
@@ -83,7 +83,7 @@ func plainError(err error) error {
 		{jwt.ErrTokenExpired, errors.New("it has expired")},
 	} {
 		if errors.Is(err, known.is) {
-			return known.say
+			return known.text
 		}
 	}
 	return errors.New("it is no token")

@@ -18,8 +18,7 @@ import (
 	"time"
 )
 
-// body is the claims of a refresh token, spelled as this service spells them unless edit changes
-// that.
+// body is the claims of a refresh token in the form of this service, with edits.
 func body(edits ...string) string {
 	s := fmt.Sprintf(
 		`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
@@ -146,7 +145,7 @@ func refuseAll(t *testing.T, c namedKey) {
 
 		{"sub twice", forge(c.key, head, body(`"sub":"alice"`, `"sub":"root","sub":"alice"`)), unspelled},
 		{"sub in capitals", forge(c.key, head, body(`"sub"`, `"SUB"`)), unspelled},
-		{"a claim nobody knows", forge(c.key, head, body(`"jti"`, `"adm":1,"jti"`)), unspelled},
+		{"an unknown claim", forge(c.key, head, body(`"jti"`, `"adm":1,"jti"`)), unspelled},
 		{"a letter escaped", forge(c.key, head, body("alice", `\u0061lice`)), unspelled},
 		{"a space between claims", forge(c.key, head, body(",", ", ")), unspelled},
 		{"claims in another order", forge(c.key, head, body(`"sub":"alice",`, "", `,"jti"`, `,"sub":"alice","jti"`)),
@@ -183,12 +182,11 @@ func refuseAll(t *testing.T, c namedKey) {
 	}
 }
 
-// standard spells base64url with the letters of standard base64; a signature with neither - nor _
-// has no such spelling.
+// standard converts base64url to standard base64. A signature without - and _ has no other form.
 func standard(s string) string { return strings.NewReplacer("-", "+", "_", "/").Replace(s) }
 
-// sameBytes changes bits of the last letter that a lax decoder throws away. Not every length leaves
-// such bits.
+// sameBytes changes bits of the last letter that a lax decoder ignores. Not every length has such
+// bits.
 func sameBytes(token string) string {
 	last := token[len(token)-1]
 	sig := token[strings.LastIndexByte(token, '.')+1:]
@@ -202,7 +200,7 @@ func sameBytes(token string) string {
 	return token
 }
 
-// The verifier of a Signer without an issuer must not take every issuer.
+// A Signer without an issuer must not accept every issuer.
 func TestVerifyRefreshNeedsAnIssuer(t *testing.T) {
 	key := newEd25519()
 	s := fixed(load(t, key, ""))
@@ -237,8 +235,8 @@ func TestVerifyRefreshOverTime(t *testing.T) {
 	}
 }
 
-// An ECDSA signature (r, s) has a twin (r, n-s), which anyone can compute. It is another token with
-// the same claims, so nothing may tell tokens apart by their bytes: the id is what counts.
+// For an ECDSA signature (r, s) anyone can compute the equal (r, n-s). It makes another token with
+// the same claims, so only the id identifies a token, not its bytes.
 func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(load(t, key, ""))
@@ -255,9 +253,8 @@ func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	}
 }
 
-// What verifies is exactly what RefreshToken writes for those claims, for this issuer and within
-// its dates: whatever the header, whatever the claims, even when the service's own key signed them;
-// and nothing else verifies at all.
+// A token verifies only if RefreshToken writes it for its claims, for this issuer and within its
+// dates. This holds for any header and claims, also if the key of the service signed them.
 func FuzzVerifyRefresh(f *testing.F) {
 	key := newEd25519() // signatures do not depend on chance
 	s := fixed(load(f, key, ""))
@@ -306,7 +303,7 @@ func FuzzVerifyRefresh(f *testing.F) {
 	})
 }
 
-// respell reads a token's claims without our types and writes them as the service would have.
+// respell reads the claims of a token with other types and writes them in the form of the service.
 func respell(t *testing.T, token string) string {
 	_, claims, _, err := split(token)
 	if err != nil {

@@ -64,7 +64,7 @@ func (b *burst) outcome(ctx context.Context, process int, user, password, remote
 	case err != nil:
 		return err.Error()
 	case a.Answer() != nil:
-		return "heard " + string(a.Answer())
+		return "received " + string(a.Answer())
 	}
 	if err := a.Recheck(); err != nil {
 		a.Cancel()
@@ -125,7 +125,7 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 					all.Wait()
 					if b.checks.Load() != c.checks || b.most.Load() > c.atOnce {
 						t.Errorf(
-							"PAM heard %d passwords, %d at once, want %d and %d: %v",
+							"PAM got %d passwords, %d at once, want %d and %d: %v",
 							b.checks.Load(),
 							b.most.Load(),
 							c.checks,
@@ -133,7 +133,7 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 							b.outcomes,
 						)
 					}
-					if in := b.outcomes[granted] + b.outcomes["heard "+theAccount]; c.password(0) == right && in != 60 {
+					if in := b.outcomes[granted] + b.outcomes["received "+theAccount]; c.password(0) == right && in != 60 {
 						t.Errorf("%d of 60 were let in: %v", in, b.outcomes)
 					}
 					if got := b.login(t.Context(), 0, "alice", right, home); got != granted {
@@ -194,7 +194,7 @@ func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
 			all.Go(func() { b.login(t.Context(), i, "alice", right, office) })
 		}
 		all.Wait()
-		if b.outcomes["heard "+theAccount] != 1 {
+		if b.outcomes["received "+theAccount] != 1 {
 			t.Fatalf("no login got the answer: %v", b.outcomes)
 		}
 		if strings.Contains(b.store.written.String(), "alice") {
@@ -275,8 +275,8 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 					c.end(first)
 					all.Wait()
 					slices.Sort(got[:2])
-					if heard := "heard " + theAccount; c.want == granted &&
-						!slices.Equal(got, []string{granted, heard, gone}) ||
+					if received := "received " + theAccount; c.want == granted &&
+						!slices.Equal(got, []string{granted, received, gone}) ||
 						c.want != granted && !slices.Equal(got, []string{c.want, c.want, gone}) {
 						t.Errorf("got %q, want %q", got, c.want)
 					}
@@ -490,7 +490,7 @@ func TestEqualLoginsShareOneCheckWhenTheStoreFails(t *testing.T) {
 		}
 		all.Wait()
 		if b.checks.Load() != 1 {
-			t.Errorf("PAM heard %d", b.checks.Load())
+			t.Errorf("PAM got %d", b.checks.Load())
 		}
 	})
 }
@@ -508,7 +508,7 @@ func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 				password = fmt.Sprint("guess", i)
 			}
 			got := b.login(t.Context(), i, "alice", password, office)
-			if password == right && !slices.Contains([]string{granted, "heard " + theAccount, "locked"}, got) &&
+			if password == right && !slices.Contains([]string{granted, "received " + theAccount, "locked"}, got) &&
 				!strings.HasPrefix(got, "rechecked: too many") {
 				t.Errorf("got %s", got)
 			}

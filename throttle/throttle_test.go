@@ -394,7 +394,7 @@ func TestALoginOfAnotherAccountClearsNothing(t *testing.T) {
 			f.pass(time.Second)
 		}
 		if asked < 5 || asked >= 12 {
-			t.Errorf("%q beside logins of %q: PAM heard %d wrong passwords in 15 minutes", names[0], names[1], asked)
+			t.Errorf("%q beside logins of %q: PAM got %d wrong passwords in 15 minutes", names[0], names[1], asked)
 		}
 	}
 }
@@ -425,7 +425,7 @@ func TestGuessingForAQuarterOfAnHourStaysBelowTwelve(t *testing.T) {
 			f.pass(time.Second)
 		}
 		if asked < 5 || asked >= 12 {
-			t.Errorf("%s: PAM heard %d passwords", c.name, asked)
+			t.Errorf("%s: PAM got %d passwords", c.name, asked)
 		}
 	}
 }
