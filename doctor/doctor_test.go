@@ -340,7 +340,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		}, want: wanted{levelError, "pam", `no "account" line`}},
 		{name: "an include that is not there", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "#@include common-auth", "@include no-such-file")
-		}, want: wanted{levelError, "pam", "what is included is not in"}},
+		}, want: wanted{levelError, "pam", "included file is not in"}},
 		{name: "a module that is not there", make: func(t *testing.T, p *patient) {
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required pam_unx.so")
 		},
@@ -351,7 +351,7 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		{name: "a module that is none", make: func(t *testing.T, p *patient) {
 			p.write(t, "pam_none.so", "not a library")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_none.so"))
-		}, want: wanted{levelError, "pam", "is no shared library"}},
+		}, want: wanted{levelError, "pam", "is not a shared library"}},
 		{name: "a module that lacks something", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_lacks",
 				"int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// What a web server's user puts in place of a file after it was looked at would be believed.
-func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
+// Otherwise the web server's user could replace the file after the check.
+func TestEveryStepOfAPathMustBelongToRoot(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can make files that are root's")
+		t.Skip("only root can make root's files")
 	}
 	const somebody = 65534
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
 	must(os.Chown(at("theirs"), somebody, somebody))
 	tests := []struct {
 		name, path string
-		says       string // "" = it is trusted
+		wantErr    string // "" = accepted
 	}{
 		{"a file of root's", "root/file", ""},
 		{"a link of root's", "root/link", ""},
@@ -56,18 +56,19 @@ func TestTrustIsInEveryStepOfTheWay(t *testing.T) {
 		{"a link of root's to one in somebody's folder", "detour", "does not belong to root"},
 		{"a way back out of somebody's folder", "theirs/up/root/file", "does not belong to root"},
 		{"somebody's link in a sticky folder", "sticky/taken", "does not belong to root"},
-		{"a folder where anybody may write", "open/file", "others than root may write"},
-		{"a link in a folder where anybody may write", "open/link", "others than root may write"},
-		{"a folder where its group may write", "shared/file", "others than root may write"},
-		{"a file that its group may write", "root/groups", "others than root may write"},
-		{"a file that anybody may write", "root/anybodys", "others than root may write"},
+		{"a folder where anybody may write", "open/file", "users other than root may write"},
+		{"a link in a folder where anybody may write", "open/link", "users other than root may write"},
+		{"a folder where its group may write", "shared/file", "users other than root may write"},
+		{"a file that its group may write", "root/groups", "users other than root may write"},
+		{"a file that anybody may write", "root/anybodys", "users other than root may write"},
 		{"a link to itself", "round", "symbolic links"},
 		{"nothing", "root/nothing", "no such file"},
 	}
 	for _, tt := range tests {
-		err := CheckTrust(at(tt.path))
-		if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
-			t.Errorf("%s: got %v, want %q", tt.name, err, tt.says)
+		err := CheckRootOwned(at(tt.path))
+		if tt.wantErr == "" && err != nil ||
+			tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr)) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.wantErr)
 		}
 	}
 }
