@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -78,7 +79,7 @@ func (c *coalescer) join(l Login) *call {
 func (c *coalescer) run(k *call, key digest, l Login) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.err = fmt.Errorf("%w: panic: %v\n%s", ErrBroken, p, debug.Stack())
+			k.err = fmt.Errorf("%w: panic of type %T in %s", ErrBroken, p, panicLocation())
 		}
 		c.observer.Ended(k.err)
 		c.mu.Lock()
@@ -92,6 +93,19 @@ func (c *coalescer) run(k *call, key digest, l Login) {
 
 // errNoReturn stays when next ends by runtime.Goexit.
 var errNoReturn = fmt.Errorf("%w: it ended without an answer", ErrBroken)
+
+// panicLocation is where the panic happened that the caller has recovered. Neither the value nor
+// debug.Stack may be logged: a value may quote a password.
+func panicLocation() string {
+	pc := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)]) // without the deferred function
+	for {
+		f, more := frames.Next()
+		if !more || !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf("%s %s:%d", f.Function, f.File, f.Line)
+		}
+	}
+}
 
 // leave cancels the call when no login is left. It may have gone too far for that, so later equal
 // logins join it all the same: PAM must not be asked about one password twice at once.

@@ -235,7 +235,16 @@ func TestPanicAndGoexitReleaseEveryWaiter(t *testing.T) {
 		do   func()
 		want []string // in the error
 	}{
-		{"panic", func() { panic("out of memory") }, []string{"out of memory"}},
+		{"a text with the password", func() { panic("password " + secret) },
+			[]string{"panic of type string in ", "coalesce_test.go:"}},
+		{"an error with the password", func() { panic(errors.New(secret)) },
+			[]string{"panic of type *errors.errorString in "}},
+		{"a map with the password", func() { panic(map[string]string{secret: secret}) },
+			[]string{"panic of type map[string]string in "}},
+		{"an error of the runtime", func() { _ = secret[len(secret):][0] },
+			[]string{"panic of type runtime.boundsError in ", "coalesce_test.go:"}},
+		{"a nil pointer", func() { _ = (*Login)(nil).User },
+			[]string{"panic of type runtime.errorString in ", "coalesce_test.go:"}},
 		{"goexit", runtime.Goexit, []string{"without an answer"}},
 	}
 	for _, tt := range tests {
