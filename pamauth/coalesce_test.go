@@ -205,6 +205,30 @@ func TestALoginAfterACancelledCallStartsANewOne(t *testing.T) {
 	})
 }
 
+// PAM must not be asked about one password twice at once.
+func TestALoginJoinsACancelledCallThatStillRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStepFake() // ignores its context, as a started conversation does behind a Limit
+		c := Coalesce(s, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := sendTogether(ctx, c, alice, 1)
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		joined := sendTogether(t.Context(), c, alice, 1)
+		synctest.Wait()
+		close(s.end)
+		for _, answers := range []chan answer{left, joined} {
+			if a := <-answers; a.err != nil || a.account.Name != "alice" {
+				t.Errorf("got %q, %v", a.account.Name, a.err)
+			}
+		}
+		if len(s.started) != 1 {
+			t.Errorf("%d calls", len(s.started))
+		}
+	})
+}
+
 func TestACancellationFromInsideACallIsReturned(t *testing.T) {
 	c := Coalesce(authenticatorFunc(func(context.Context, Login) (Account, error) {
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, context.Canceled)

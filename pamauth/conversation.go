@@ -100,7 +100,7 @@ func (p InProcess) converse(l Login, lines []Line) (Account, error) {
 			return Account{}, err
 		}
 	}
-	h.unmet = false
+	h.unanswered = false
 	if err := classify("account", t.AcctMgmt(flags), h); err != nil {
 		return Account{}, err
 	}

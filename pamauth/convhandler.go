@@ -13,10 +13,10 @@ const maxMessages = 32
 
 // convHandler answers a conversation: the password once, at the first prompt without echo.
 type convHandler struct {
-	Password Password
-	messages int
-	sent     bool // the password
-	unmet    bool // a prompt that had no answer
+	Password   Password
+	messages   int
+	sent       bool // the password
+	unanswered bool // a prompt
 }
 
 var errNoAnswer = errors.New("no answer")
@@ -35,6 +35,6 @@ func (h *convHandler) RespondPAM(style pam.Style, _ string) (string, error) {
 			return h.Password.Reveal(), nil
 		}
 	}
-	h.unmet = true
+	h.unanswered = true
 	return "", errNoAnswer
 }

@@ -288,9 +288,9 @@ func TestTheQueueIsBounded(t *testing.T) {
 func TestALoginThatCannotBeServedInTimeIsRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		gated := Limit(1, s, nil).(*limiter)
-		gated.passwords.mean = 2 * time.Second
-		c := Deadline(10*time.Second, gated)
+		limited := Limit(1, s, nil).(*limiter)
+		limited.passwords.mean = 2 * time.Second
+		c := Deadline(10*time.Second, limited)
 		answers := make(chan error, 20)
 		ask := func(c Authenticator) {
 			go func() {
@@ -315,7 +315,7 @@ func TestALoginThatCannotBeServedInTimeIsRejected(t *testing.T) {
 			!strings.Contains(err.Error(), "11 logins are ahead and take 2s each, but only 10s is left") {
 			t.Errorf("got %v", err)
 		}
-		ask(gated)
+		ask(limited)
 		if len(answers) != 0 {
 			t.Errorf("a login without a deadline is rejected: %v", <-answers)
 		}
@@ -373,7 +373,7 @@ func TestAPanicReleasesItsSlot(t *testing.T) {
 	}
 }
 
-// authenticatorFunc is a function that is a Conversation.
+// authenticatorFunc is a function that implements Authenticator.
 type authenticatorFunc func(context.Context, Login) (Account, error)
 
 func (f authenticatorFunc) Authenticate(ctx context.Context, l Login) (Account, error) {

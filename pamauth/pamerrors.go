@@ -29,7 +29,7 @@ func classify(phase string, err error, h *convHandler) error {
 	switch {
 	case h.messages > maxMessages:
 		return fmt.Errorf("%w: %s: PAM module exceeded %d messages\n  %s", ErrBroken, result, maxMessages, seeAuthLog)
-	case h.unmet:
+	case h.unanswered:
 		return fmt.Errorf("%w: %s\n  a module asked for more than the one password: give it try_first_pass or "+
 			"use_first_pass, or forward_pass if it takes password and code in one", ErrRefused, result)
 	case isRefusal(code):

@@ -79,7 +79,7 @@ func (s Stack) Parse() (lines []Line, err error) {
 	}
 	for _, phase := range []string{"auth", "account"} {
 		if !r.found[phase] {
-			return nil, fmt.Errorf("check PAM service %q: %s has no %q line\n"+
+			return nil, fmt.Errorf("check PAM service %q: %q has no %q line\n"+
 				"  add one (packaging/pam/dockerauth shows both phases); without it PAM asks the service \"other\"",
 				s.Service, file, phase)
 		}
@@ -126,10 +126,10 @@ type stackReader struct {
 func (r *stackReader) read(file, only string, depth int) error {
 	r.depth = depth
 	if depth >= maxIncludes {
-		return fmt.Errorf("read %s: files include each other more than %d deep", file, maxIncludes)
+		return fmt.Errorf("read %q: files include each other more than %d deep", file, maxIncludes)
 	}
 	if slices.Contains(r.files, file) {
-		return fmt.Errorf("%s includes itself\n  remove the include on that line", file)
+		return fmt.Errorf("%q includes itself\n  remove the include on that line", file)
 	}
 	r.files = append(r.files, file)
 	defer func() { r.files = r.files[:len(r.files)-1] }()
@@ -164,21 +164,21 @@ func checkNotWorldWritable(f *os.File) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("read %s: not a regular file\n  put a service file in its place", f.Name())
+		return fmt.Errorf("read %q: not a regular file\n  put a service file in its place", f.Name())
 	}
 	if info.Size() > maxServiceFile {
-		return fmt.Errorf("read %s: larger than %d bytes\n  a service file has a dozen lines; name the right one",
+		return fmt.Errorf("read %q: larger than %d bytes\n  a service file has a dozen lines; name the right one",
 			f.Name(), maxServiceFile)
 	}
 	if info.Mode().Perm()&0o002 != 0 {
-		return fmt.Errorf("read %s: anyone may write to it\n  chmod o-w %s", f.Name(), f.Name())
+		return fmt.Errorf("read %q: anyone may write to it\n  chmod o-w %s", f.Name(), f.Name())
 	}
 	folder, err := os.Stat(filepath.Dir(f.Name()))
 	if err != nil {
 		return err
 	}
 	if folder.Mode().Perm()&0o002 != 0 && folder.Mode()&os.ModeSticky == 0 {
-		return fmt.Errorf("read %s: anyone may put another file in its place\n  chmod o-w %s",
+		return fmt.Errorf("read %q: anyone may put another file in its place\n  chmod o-w %s",
 			f.Name(), filepath.Dir(f.Name()))
 	}
 	return nil
@@ -207,7 +207,7 @@ func (r *stackReader) parseLine(line, only string, depth int) error {
 	switch phase {
 	case "auth", "account", "password", "session":
 	default:
-		// The word is not quoted: the file may be something secret.
+		// The line is not quoted: the file may hold secrets.
 		return errors.New("does not begin with auth, account, password, session or @include")
 	}
 	if only != "" && phase != only {
