@@ -447,9 +447,9 @@ func TestModules(t *testing.T) {
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
 			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
 		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a response")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a response")}},
 		{name: "a module that is not there", pam: func(s *stage) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
 			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
 	} {

@@ -133,7 +133,8 @@ func TestWhatPAMHearsOfABurst(t *testing.T) {
 							b.outcomes,
 						)
 					}
-					if in := b.outcomes[granted] + b.outcomes["received "+theAccount]; c.password(0) == right && in != 60 {
+					if in := b.outcomes[granted] + b.outcomes["received "+theAccount]; c.password(0) == right &&
+						in != 60 {
 						t.Errorf("%d of 60 were let in: %v", in, b.outcomes)
 					}
 					if got := b.login(t.Context(), 0, "alice", right, home); got != granted {

@@ -8,10 +8,11 @@ import (
 // shadowFile is what pam_unix reads passwords from.
 const shadowFile = "/etc/shadow"
 
-// helperless are modules that start no program when they authenticate or look at an account, going by their sources; and a stack of them
-// alone has no use for set-id programs. Not among them: pam_exec and pam_script, whose programs are anyone's and may use sudo.
-// A name that is missing here costs nothing but this one safeguard.
-var helperless = map[string]bool{
+// withoutHelpers are modules that, by their sources, start no program when they authenticate or
+// check an account. A stack of these alone needs no set-id programs. pam_exec and pam_script are
+// not among them: their programs may use sudo. A module that is missing here only goes without
+// no_new_privs.
+var withoutHelpers = map[string]bool{
 	"pam_access.so":     true,
 	"pam_cap.so":        true,
 	"pam_debug.so":      true,
@@ -36,12 +37,12 @@ var helperless = map[string]bool{
 	"pam_warn.so":       true,
 }
 
-// needHelpers says whether one of the modules may need a program with more rights than this process has.
-func needHelpers(modules []string) bool {
-	for _, m := range modules {
+// needsHelpers reports whether a module may need a program with more rights than this process.
+func needsHelpers(lines []Line) bool {
+	for _, l := range lines {
 		switch {
-		case helperless[m]:
-		case m == "pam_unix.so" && readsShadow() && !confined():
+		case withoutHelpers[l.Module]:
+		case l.Module == "pam_unix.so" && canReadShadow() && !isConfined():
 		default:
 			return true
 		}
@@ -49,9 +50,9 @@ func needHelpers(modules []string) bool {
 	return false
 }
 
-// readsShadow: then unix_chkpwd, which pam_unix may start all the same, needs no set-id bit, for it inherits the right. It looks up no other
-// accounts with its own.
-func readsShadow() bool {
+// canReadShadow: then unix_chkpwd, which pam_unix may start all the same, inherits the right and
+// needs no set-id bit.
+func canReadShadow() bool {
 	f, err := os.Open(shadowFile)
 	if err != nil {
 		return false
@@ -60,8 +61,9 @@ func readsShadow() bool {
 	return true
 }
 
-// confined is true under a profile of SELinux or AppArmor: no_new_privs would keep unix_chkpwd from going over to its own.
-func confined() bool {
+// isConfined is true under a profile of SELinux or AppArmor: no_new_privs would keep unix_chkpwd
+// from changing to its own profile.
+func isConfined() bool {
 	label, err := os.ReadFile("/proc/self/attr/current")
 	if err != nil {
 		return false // no such security module

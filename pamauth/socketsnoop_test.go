@@ -18,19 +18,20 @@ import (
 )
 
 const (
-	holdManyArgument = "hold-many"
-	spyArgument      = "spy"
+	manyArgument  = "authenticate-many"
+	snoopArgument = "snoop"
 )
 
-// holdMany makes the test binary a service: it holds conversations as soon as it is told to, and says what came of them.
-func holdMany(stack Stack, n int) int {
+// authenticateMany makes the test binary a service: it asks PAM n times once its standard input has
+// a byte, and prints errors.
+func authenticateMany(stack Stack, n int) int {
 	if err := hide(); err != nil {
 		fmt.Println(err)
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	c := Deadline(10*time.Second, child(stack, nil))
 	for range n {
-		if _, err := c.Hold(context.Background(), Login{User: "alice", Password: password}); err != nil {
+		if _, err := c.Authenticate(context.Background(), rightLogin); err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -38,10 +39,10 @@ func holdMany(stack Stack, n int) int {
 	return 0
 }
 
-// spy makes the test binary another program of the service's user. Until its standard input ends, it opens what it can of the standard
-// descriptors of the service's children, keeps that open, and reads it again and again. It says how often it found the password, and how many
-// descriptors it could open.
-func spy(service int) int {
+// snoop makes the test binary another program of the service's user. Until its standard input ends,
+// it opens what it can of the standard descriptors of the service's children and reads them again
+// and again. It prints how often it found the password and how many descriptors it could open.
+func snoop(service int) int {
 	var done atomic.Bool
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -62,7 +63,7 @@ func spy(service int) int {
 			}
 		}
 		for _, fd := range kept {
-			var b [maxOrder]byte
+			var b [maxRequest]byte
 			if n, err := syscall.Read(fd, b[:]); err == nil && n > 0 && bytes.Contains(b[:n], []byte(password)) {
 				found++
 			}
@@ -72,24 +73,24 @@ func spy(service int) int {
 	return 0
 }
 
-func TestOthersOfTheSameUserCannotTakeTheOrder(t *testing.T) {
+func TestOthersOfTheSameUserCannotReadTheRequest(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may become others")
+		t.Skip("only root can change user")
 	}
 	logins := 200
 	if testing.Short() {
 		logins = 20
 	}
-	stack := newStage(t).stack("test", permitAuth, permitAccount)
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
 	reachable(t, stack.Confdir)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	reachable(t, filepath.Dir(exe))
-	asNobody := func(args ...string) (*exec.Cmd, io.WriteCloser, *notes) {
+	asNobody := func(args ...string) (*exec.Cmd, io.WriteCloser, *syncBuffer) {
 		const nobody = 65534
-		out := &notes{}
+		out := &syncBuffer{}
 		cmd := exec.Command(exe, args...)
 		cmd.Stdout, cmd.Stderr = out, out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
@@ -103,8 +104,8 @@ func TestOthersOfTheSameUserCannotTakeTheOrder(t *testing.T) {
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
 		return cmd, in, out
 	}
-	service, begin, trouble := asNobody(holdManyArgument, stack.Service, stack.Confdir, strconv.Itoa(logins))
-	watcher, end, result := asNobody(spyArgument, strconv.Itoa(service.Process.Pid))
+	service, begin, trouble := asNobody(manyArgument, stack.Service, stack.Confdir, strconv.Itoa(logins))
+	watcher, end, result := asNobody(snoopArgument, strconv.Itoa(service.Process.Pid))
 	_, _ = begin.Write([]byte("!"))
 	if err := service.Wait(); err != nil || trouble.String() != "" {
 		t.Errorf("%v: %s", err, trouble)
@@ -116,10 +117,10 @@ func TestOthersOfTheSameUserCannotTakeTheOrder(t *testing.T) {
 		t.Fatalf("%v: %s", err, result)
 	}
 	if found != 0 {
-		t.Errorf("it found the password %d times", found)
+		t.Errorf("the other program found the password %d times", found)
 	}
 	if opened == 0 {
-		t.Error("it was too late for every one of the children, so this shows nothing")
+		t.Error("it opened no descriptor, so this test proves nothing")
 	}
-	t.Logf("it could open %d descriptors", opened)
+	t.Logf("%d descriptors were opened", opened)
 }

@@ -11,19 +11,19 @@ import (
 	"testing"
 )
 
-// stage is a folder of service files, and what lies beside them.
-type stage struct {
+// serviceDir is a folder of service files and other files.
+type serviceDir struct {
 	t   testing.TB
 	dir string
 }
 
-func newStage(t testing.TB) stage {
+func newServiceDir(t testing.TB) serviceDir {
 	t.Helper()
-	return stage{t, t.TempDir()}
+	return serviceDir{t, t.TempDir()}
 }
 
-// write makes a file. @ in the text stands for the folder.
-func (s stage) write(name, text string, mode os.FileMode) {
+// write makes a file. @ in the text is replaced by the folder.
+func (s serviceDir) write(name, text string, mode os.FileMode) {
 	s.t.Helper()
 	file := filepath.Join(s.dir, name)
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "@", s.dir)), mode); err != nil {
@@ -32,16 +32,16 @@ func (s stage) write(name, text string, mode os.FileMode) {
 }
 
 // stack makes a service file.
-func (s stage) stack(name string, lines ...string) Stack {
+func (s serviceDir) stack(name string, lines ...string) Stack {
 	s.t.Helper()
 	s.write(name, strings.Join(lines, "\n")+"\n", 0o644)
 	return Stack{Service: name, Confdir: s.dir}
 }
 
-func (s stage) path(name string) string { return filepath.Join(s.dir, name) }
+func (s serviceDir) path(name string) string { return filepath.Join(s.dir, name) }
 
-// need skips the test where a module is not installed. In CI nothing is skipped.
-func need(t *testing.T, modules ...string) {
+// requireModules skips the test if a module is not installed. In CI the test fails.
+func requireModules(t *testing.T, modules ...string) {
 	t.Helper()
 	for _, m := range modules {
 		var found []string
@@ -59,15 +59,12 @@ func need(t *testing.T, modules ...string) {
 	}
 }
 
-// ways are both ways to hold a conversation.
-func ways(stack Stack) map[string]Conversation {
-	return map[string]Conversation{
-		"in process": InProcess{Stack: stack},
-		"in a child": child(stack, nil),
-	}
+// authenticators are the two that ask PAM.
+func authenticators(stack Stack) map[string]Authenticator {
+	return map[string]Authenticator{"in process": InProcess{Stack: stack}, "in a child": child(stack, nil)}
 }
 
-func child(stack Stack, stderr *notes) Child {
+func child(stack Stack, stderr *syncBuffer) Child {
 	c := Child{Args: []string{childArgument}, Stack: stack}
 	if stderr != nil {
 		c.Stderr = stderr
@@ -75,19 +72,19 @@ func child(stack Stack, stderr *notes) Child {
 	return c
 }
 
-// notes is a buffer that several may write to.
-type notes struct {
+// syncBuffer is a buffer for several writers.
+type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (n *notes) Write(p []byte) (int, error) {
+func (n *syncBuffer) Write(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.b.Write(p)
 }
 
-func (n *notes) String() string {
+func (n *syncBuffer) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.b.String()
@@ -95,8 +92,11 @@ func (n *notes) String() string {
 
 const password = password1
 
+var rightLogin = Login{User: "alice", Password: password}
+
 // passwd is the password file of pam_pwdfile: alice with the password above, bob with an empty one.
-const passwd = "alice:$6$abcdefgh$yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\nbob:\n"
+const passwd = "alice:$6$abcdefgh$" +
+	"yIZAF3gQPvtKZO/9qOJKffAKKbtS3ef3qmwyugk4uWVjX8YZf/GV3A8SkFxEPY0T56CcilGrHKLffBsp6dLMG.\nbob:\n"
 
 const (
 	permitAuth    = "auth required pam_permit.so"

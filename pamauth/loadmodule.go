@@ -16,8 +16,9 @@ import (
 	"unsafe"
 )
 
-// LoadModule loads a module into this process, as libpam does (libpam/pam_dynamic.c), and so runs what it does at that: for a process that ends soon
-// after, without rights that the module's author should not have.
+// LoadModule loads a module into this process, as libpam does (libpam/pam_dynamic.c). That runs the
+// module's initialisers. So call it in a process that ends soon after and has no more rights than
+// the module may have.
 func LoadModule(path string) error {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
