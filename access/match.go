@@ -79,7 +79,7 @@ func (r *compiledRule) matchesResource(c *client, res *resource) bool {
 	return false
 }
 
-func (r *compiledRule) matchesPattern(p *Pattern, c *client, res *resource) bool {
+func (r *compiledRule) matchesPattern(p *pattern, c *client, res *resource) bool {
 	if !p.groups {
 		return p.match(res.path, c.user, "")
 	}

@@ -12,10 +12,10 @@ const (
 	maxSegments   = 32  // between slashes, in a pattern
 )
 
-// Pattern matches whole repository names, segment by segment. ** is any number of segments, also
+// pattern matches whole repository names, segment by segment. ** is any number of segments, also
 // none. * is one segment, or any run of characters within one. {user} and {group} are the account's
 // name and one of its groups, taken literally.
-type Pattern struct {
+type pattern struct {
 	text     string
 	segments []segment
 	groups   bool // it contains {group}
@@ -43,14 +43,14 @@ const (
 	pieceGroup
 )
 
-func (p Pattern) String() string { return p.text }
+func (p pattern) String() string { return p.text }
 
-// ParsePattern parses a pattern. The error names the fault.
-func ParsePattern(text string) (Pattern, error) {
+// parsePattern parses a pattern. The error names the fault.
+func parsePattern(text string) (pattern, error) {
 	if err := checkPattern(text); err != nil {
-		return Pattern{}, err
+		return pattern{}, err
 	}
-	p := Pattern{text: text, segments: make([]segment, 0, 1+strings.Count(text, "/"))}
+	p := pattern{text: text, segments: make([]segment, 0, 1+strings.Count(text, "/"))}
 	for part := range strings.SplitSeq(text, "/") {
 		s, _ := parseSegment(part)
 		p.segments = append(p.segments, s)
@@ -61,7 +61,7 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, nil
 }
 
-// checkPattern is ParsePattern without the result.
+// checkPattern is parsePattern without the result.
 func checkPattern(text string) error {
 	if text == "" || len(text) > maxPatternLen {
 		return fmt.Errorf("pattern %q is empty or longer than %d bytes", truncated(text), maxPatternLen)
@@ -146,7 +146,7 @@ func parsePieces(text string) ([]piece, error) {
 // It backtracks only to the last **. An earlier ** need not match more, because the last one
 // matches everything that this would leave. So the time is bounded by the product of the two
 // lengths.
-func (p *Pattern) match(name []string, user, group string) bool {
+func (p *pattern) match(name []string, user, group string) bool {
 	at, backPattern, backName := 0, -1, 0
 	i := 0
 	for i < len(name) {
@@ -177,7 +177,7 @@ func (s *segment) matches(text, user, group string) bool {
 	return s.matchPieces(text, user, group)
 }
 
-// matchPieces matches one segment in the same way as Pattern.match matches a name.
+// matchPieces matches one segment in the same way as pattern.match matches a name.
 func (s *segment) matchPieces(text, user, group string) bool {
 	at, backPiece, backText := 0, -1, 0
 	i := 0

@@ -429,7 +429,7 @@ func FuzzPattern(f *testing.F) {
 		f.Add(s.pattern, s.name)
 	}
 	f.Fuzz(func(t *testing.T, text, name string) {
-		p, err := ParsePattern(text)
+		p, err := parsePattern(text)
 		if err != nil {
 			return
 		}

@@ -49,7 +49,7 @@ type compiledRule struct {
 	actions  []string
 	catalog  bool
 	types    []string
-	patterns []Pattern // nil = all
+	patterns []pattern // nil = all
 	from     []netip.Prefix
 	services []string
 	minGID   int
@@ -204,7 +204,7 @@ func (s *Rule) compile() compiledRule {
 		}
 	}
 	for _, text := range s.Repositories {
-		p, _ := ParsePattern(text)
+		p, _ := parsePattern(text)
 		r.patterns = append(r.patterns, p)
 	}
 	for _, text := range s.From {

@@ -100,7 +100,7 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 }
 
 // endpoints are the paths of the token endpoint.
-var endpoints = [...]string{"/docker/v2/token", "/auth/token"}
+var endpoints = [...]string{realmEnd, autoredirectEnd}
 
 func isEndpoint(path string) bool {
 	path = strings.TrimSuffix(path, "/")

@@ -29,11 +29,6 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// process is a throttle of another process that shares the store.
-func (f *fixture) process() *Throttle {
-	return &Throttle{Store: f.Store, Secret: f.Secret, Delay: f.Delay, Timeout: f.Timeout, Now: f.Now, Report: f.Report}
-}
-
 func (f *fixture) pass(d time.Duration) { f.now = f.now.Add(d) }
 
 const (
