@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +20,9 @@ import (
 
 // FastCGI 1.0 §8, as far as it is spoken here.
 const (
-	fcgiBegin, fcgiAbort, fcgiEnd, fcgiParams, fcgiStdin, fcgiStdout, fcgiGetValues = 1, 2, 3, 4, 5, 6, 9
-	fcgiHeader                                                                      = 8
+	fcgiBegin, fcgiAbort, fcgiEnd, fcgiParams, fcgiStdin, fcgiStdout = 1, 2, 3, 4, 5, 6
+	fcgiGetValues, fcgiGetValuesResult                               = 9, 10
+	fcgiHeader                                                       = 8
 )
 
 // record is one record in bytes.
@@ -76,8 +78,9 @@ var recordCases = []recordCase{
 	{name: "padded", want: "200", guest: 1, bytes: func(s *scene) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
 	}},
-	{name: "eight requests interleaved", want: "200 ×8", guest: 12, bytes: func(s *scene) string { return interleaved(s, 8) }},
-	{name: "nine at once, one too many", want: "200 ×8, end 2", guest: 12, bytes: func(s *scene) string { return interleaved(s, 9) }},
+	// END_REQUEST with CANT_MPX_CONN refuses what begins while the connection is busy.
+	{name: "two requests interleaved", want: "200, end 1", guest: 12, bytes: func(s *scene) string { return interleaved(s, 2) }},
+	{name: "nine requests interleaved", want: "200, end 1 ×8", guest: 12, bytes: func(s *scene) string { return interleaved(s, 9) }},
 	{name: "100 KB in one variable", want: "431", bytes: func(s *scene) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(2)), 0) + manyParams(1, 3) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
@@ -102,7 +105,7 @@ var recordCases = []recordCase{
 	}},
 	{name: "a role that is not known", want: "end 3", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
 	{name: "a type that is not known, then a login", want: "200", guest: 4, bytes: func(s *scene) string { return record(77, 0, "what is this", 4) + s.wholeLogin(guest(4)) }},
-	{name: "a question for values, then a login", want: "200", guest: 5, bytes: func(s *scene) string {
+	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", guest: 5, bytes: func(s *scene) string {
 		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(guest(5))
 	}},
 	{name: "aborted in the parameters", want: "end 0", bytes: func(s *scene) string {
@@ -124,7 +127,7 @@ var recordCases = []recordCase{
 	{name: "half a record, and nothing more", want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(10)); return r[:len(r)/2] }},
 	{name: "HTTP", fin: true, want: "closed", bytes: func(s *scene) string { return s.request(guest(11), passwordOf(guest(11))) }},
 	{name: "noise", fin: true, want: "closed", bytes: noise},
-	{name: "noise in records", fin: true, want: "closed", bytes: func(s *scene) string {
+	{name: "noise in records", fin: true, want: "FCGI_MPXS_CONNS=0 ×20, closed", bytes: func(s *scene) string {
 		var b strings.Builder
 		for i := range 200 {
 			b.WriteString(record(byte(2+i%10), i%5, noise(s)[:i], i%8))
@@ -235,12 +238,16 @@ func (s *scene) playRecord(r recordCase) (got string, lost []string) {
 	return s.readRecords(c, r)
 }
 
-// requests is how many answers are wanted.
-func (r recordCase) requests() int {
-	if i := strings.Index(r.want, "×8"); i >= 0 {
-		return 8 + strings.Count(r.want[i:], ",")
+// words is how many of them are wanted.
+func (r recordCase) words() (n int) {
+	for word := range strings.SplitSeq(r.want, ", ") {
+		times := 1
+		if _, count, several := strings.Cut(word, " ×"); several {
+			times, _ = strconv.Atoi(count)
+		}
+		n += times
 	}
-	return 1
+	return n
 }
 
 // readRecords reads until so many requests have ended, or the connection has.
@@ -248,7 +255,7 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 	in := bufio.NewReader(c)
 	stdout := map[int]*strings.Builder{}
 	var words []string
-	for len(words) < r.requests() {
+	for len(words) < r.words() {
 		kind, id, content, err := readRecord(in)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return "nothing", append(lost, "neither an answer nor the connection's end")
@@ -262,6 +269,8 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 				stdout[id] = &strings.Builder{}
 			}
 			stdout[id].WriteString(content)
+		case fcgiGetValuesResult:
+			words = append(words, values(content))
 		case fcgiEnd:
 			word, flaw := s.ended(stdout[id], content, guest(r.guest+id-1))
 			words = append(words, word)
@@ -271,6 +280,17 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 		}
 	}
 	return counted(words), lost
+}
+
+// values are the pairs of a GET_VALUES_RESULT, which are short.
+func values(content string) string {
+	var all []string
+	for len(content) >= 2 {
+		name, value := 2+int(content[0]), 2+int(content[0])+int(content[1])
+		all = append(all, content[2:name]+"="+content[name:value])
+		content = content[value:]
+	}
+	return strings.Join(all, " ")
 }
 
 // counted says each word once, and how often it occurs if that is more.
