@@ -20,14 +20,14 @@ import (
 )
 
 // caller asks the token service itself, from a loopback address of its choice.
-type caller struct {
+type principal struct {
 	user, password string // "" = nobody
 	from           string // "" = 127.0.0.1
 	refresh        string // a refresh token instead of the password
 }
 
 // ask returns the answer to a GET, or to a POST where there is a refresh token.
-func (c caller) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
+func (c principal) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
 	t.Helper()
 	method, body := http.MethodGet, ""
 	target := realm + "?" + query.Encode()
@@ -39,7 +39,7 @@ func (c caller) ask(t testing.TB, realm string, query url.Values) (*http.Respons
 	return c.send(t, method, target, body)
 }
 
-func (c caller) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
+func (c principal) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
 	t.Helper()
 	q, err := http.NewRequest(method, target, strings.NewReader(body))
 	if err != nil {
@@ -74,7 +74,7 @@ func (c caller) send(t testing.TB, method, target, body string) (*http.Response,
 }
 
 // granted is what the token gives, in the form in which it was asked for, and the token.
-func (c caller) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
+func (c principal) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
 	t.Helper()
 	a, body := c.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
 	var answer tokens
@@ -91,7 +91,7 @@ func (c caller) granted(t testing.TB, s *site, realm, service, scope string) (ac
 	return claims.scopes(), answer.Token
 }
 
-func (c caller) refreshToken(t testing.TB, realm string) string {
+func (c principal) refreshToken(t testing.TB, realm string) string {
 	t.Helper()
 	a, body := c.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
 	var answer tokens
@@ -102,7 +102,7 @@ func (c caller) refreshToken(t testing.TB, realm string) string {
 }
 
 // catalogElsewhere asks for the catalog from addresses and for services that clients on this machine do not have.
-func (l *lane) catalogElsewhere(t *testing.T) {
+func (l *scenario) catalogElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name, as, from, service string
 		granted                 bool
@@ -117,7 +117,7 @@ func (l *lane) catalogElsewhere(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			const catalog = "registry:catalog:*"
 			want := map[bool]string{true: catalog}[c.granted]
-			access, token := caller{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s, l.door, c.service, catalog)
+			access, token := principal{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s, l.directRealm, c.service, catalog)
 			if access != want {
 				t.Errorf("granted %q, want %q", access, want)
 			}
@@ -131,7 +131,7 @@ func (l *lane) catalogElsewhere(t *testing.T) {
 }
 
 // blacklisted holds what an account in a blacklisted group gets, whom every rule would let in as an admin, against what a wrong password gets.
-func (l *lane) blacklisted(t *testing.T) {
+func (l *scenario) blacklisted(t *testing.T) {
 	zed := l.name(t, "zed")
 	wrong := []struct{ what, user, password string }{
 		{"a wrong password", l.name(t, "ben"), wrongPassword},
@@ -141,17 +141,17 @@ func (l *lane) blacklisted(t *testing.T) {
 	scope := url.Values{"service": {audience}, "scope": {"repository:public/app:pull"}}
 	ask := map[string]func(t *testing.T, user, password string) string{
 		"GET": func(t *testing.T, user, password string) string {
-			return whole(caller{user: user, password: password}.send(t, http.MethodGet, l.door+"?"+scope.Encode(), ""))
+			return whole(principal{user: user, password: password}.send(t, http.MethodGet, l.directRealm+"?"+scope.Encode(), ""))
 		},
 		"POST": func(t *testing.T, user, password string) string {
 			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}, "service": {audience}, "scope": scope["scope"]}
-			return whole(caller{}.send(t, http.MethodPost, l.door, form.Encode()))
+			return whole(principal{}.send(t, http.MethodPost, l.directRealm, form.Encode()))
 		},
 	}
-	for _, h := range []hand{dockerHand, skopeoHand} {
+	for _, h := range []tool{dockerTool, skopeoTool} {
 		ask[h.name+" login"] = func(t *testing.T, user, password string) string {
 			h.need(t)
-			o := h.login(newDesk(t, l.r.host, l.tap, l.dm), user, password)
+			o := h.login(newWorkspace(t, l.r.host, l.tap, l.dm), user, password)
 			if o.status == 0 {
 				t.Errorf("%s logged in as %s", h.name, user)
 			}
@@ -195,25 +195,25 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
-			everyone := people{map[string]string{alice: alice}, strings.NewReplacer()} // who need not be known to Unix
-			l := openLane(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
-			w := l.doer(t, skopeoHand)
-			as := caller{user: alice, password: unixPassword}
+			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()} // who need not be known to Unix
+			l := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
+			w := l.startTool(t, skopeoTool)
+			as := principal{user: alice, password: unixPassword}
 			const scope = "repository:alice/app:pull,push"
 			await := func(what, want string) {
 				t.Helper()
 				eventually(t, 10*time.Second, what, func() bool {
-					got, _ := as.granted(t, l.s, l.door, audience, scope)
+					got, _ := as.granted(t, l.s, l.directRealm, audience, scope)
 					return got == want
 				})
 			}
 			pushes := func(refused bool) {
 				t.Helper()
-				w.do(deed{as: alice, does: "push", repo: "alice/app", refused: refused})
+				w.do(operation{as: alice, verb: "push", repo: "alice/app", refused: refused})
 			}
 
 			await("rules that allow nothing", "")
-			if a, _ := (caller{}).ask(t, l.door, url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
+			if a, _ := (principal{}).ask(t, l.directRealm, url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
 				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401", a.Status)
 			}
 			pushes(true)
@@ -221,13 +221,13 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 			l.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
 			await("the rule that was added", scope)
 			pushes(false)
-			asLater := caller{refresh: as.refreshToken(t, l.door)}
+			asLater := principal{refresh: as.refreshToken(t, l.directRealm)}
 
 			broken := l.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
 			eventually(t, 10*time.Second, "the log to name file and line of the broken rule", func() bool {
 				return strings.Contains(l.service.output(), fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
 			})
-			if got, _ := as.granted(t, l.s, l.door, audience, scope); got != scope {
+			if got, _ := as.granted(t, l.s, l.directRealm, audience, scope); got != scope {
 				t.Errorf("with a broken rule %q is granted, want the old %q", got, scope)
 			}
 			if n := strings.Count(l.service.output(), "access.allow: unknown action"); n != 1 {
@@ -236,11 +236,11 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 
 			l.rewrite(t, "access: [{allow: [pull], to: [users]}]")
 			await("the rule that was narrowed", "repository:alice/app:pull")
-			if got, _ := asLater.granted(t, l.s, l.door, audience, scope); got != "repository:alice/app:pull" {
+			if got, _ := asLater.granted(t, l.s, l.directRealm, audience, scope); got != "repository:alice/app:pull" {
 				t.Errorf("a refresh token of before gets %q, want what the rules say now", got)
 			}
 			pushes(true)
-			w.do(deed{as: alice, does: "pull", repo: "alice/app"})
+			w.do(operation{as: alice, verb: "pull", repo: "alice/app"})
 
 			l.rewrite(t, "")
 			await("a configuration without rules", scope)
@@ -253,7 +253,7 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 }
 
 // rewrite puts a config.yml with these rules in the place of the one there is, and returns the line on which they begin.
-func (l *lane) rewrite(t *testing.T, rules string) (line int) {
+func (l *scenario) rewrite(t *testing.T, rules string) (line int) {
 	t.Helper()
 	text := l.s.config(siteOptions{certificate: true})
 	next := writeFile(t, l.s.configFile+".new", text+rules+"\n", 0o600)
@@ -283,13 +283,13 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 			s := newSite(t, siteOptions{extra: "  timeout: 1s\n" + c.rules + "\n"})
 			realm := s.serveWithoutDirectory(t)
 			scope := "repository:alice/app:pull"
-			got, _ := caller{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
+			got, _ := principal{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
 			if !strings.HasPrefix(got, c.want) {
 				t.Errorf("answered with %q, want %q", got, c.want)
 			}
 			if c.want == outOfOrder {
 				// A client without an account has no groups to look up.
-				if a, _ := (caller{}).ask(t, realm, url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
+				if a, _ := (principal{}).ask(t, realm, url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
 					t.Errorf("a client without credentials is answered with %s, want 401", a.Status)
 				}
 			}
@@ -353,13 +353,13 @@ func noneLeftIn(t testing.TB, namespace string) {
 	})
 }
 
-// TestTheCGIDoorReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
-func TestTheCGIDoorReadsTenThousandRules(t *testing.T) {
+// TestCGIReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
+func TestCGIReadsTenThousandRules(t *testing.T) {
 	leaveAsFound(t, madeOutside)
 	groups := makeGroups(t, []string{"crowd"}, nil)
 	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded", change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
 	crowded := accounts["crowded"]
-	everyone := people{accounts, strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
+	everyone := accountSet{accounts, strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
 	for _, c := range []struct {
 		name     string
 		registry registryKind
@@ -371,7 +371,7 @@ func TestTheCGIDoorReadsTenThousandRules(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, c.registry)
-			s := newStage(t, stageOptions{pam: func(s *stage) string {
+			s := newTestEnv(t, envOptions{pam: func(s *testEnv) string {
 				s.accounts[crowded] = unixPassword
 				s.userdb(s.t)
 				return databasePAM(s)
@@ -380,18 +380,18 @@ func TestTheCGIDoorReadsTenThousandRules(t *testing.T) {
 			s.replace(s.configFile, text+everyone.named(t, tenThousandRules(c.rule)))
 			bareCGI.open(t, s)
 			_, port, _ := net.SplitHostPort(s.address)
-			l := &lane{people: everyone, s: s.site}
+			l := &scenario{accountSet: everyone, s: s.site}
 			l.tap, l.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
 			l.r = startRegistry(t, c.registry, s.site, l.realm, trust{bundle: s.certFile})
-			w := l.doer(t, skopeoHand)
-			for _, a := range []deed{
-				{as: "crowded", does: "push", repo: "first/app"},
-				{as: "crowded", does: "push", repo: "last/app"},
-				{as: "crowded", does: "push", repo: "%crowd/app"},
-				{as: "crowded", does: "pull", repo: "last/app"},
-				{as: "crowded", does: "push", repo: "team17/app", refused: true},
-				{as: "crowded", does: "delete", repo: "last/app", refused: true},
-				{does: "pull", repo: "first/app", refused: true},
+			w := l.startTool(t, skopeoTool)
+			for _, a := range []operation{
+				{as: "crowded", verb: "push", repo: "first/app"},
+				{as: "crowded", verb: "push", repo: "last/app"},
+				{as: "crowded", verb: "push", repo: "%crowd/app"},
+				{as: "crowded", verb: "pull", repo: "last/app"},
+				{as: "crowded", verb: "push", repo: "team17/app", refused: true},
+				{as: "crowded", verb: "delete", repo: "last/app", refused: true},
+				{verb: "pull", repo: "first/app", refused: true},
 			} {
 				w.do(a)
 			}

@@ -18,36 +18,36 @@ import (
 )
 
 // adminDoors are the long-lived doors with an admin listener beside them.
-var adminDoors = []struct {
-	theatre
-	admin func(s *stage) string
+var adminFrontends = []struct {
+	frontend
+	admin func(s *testEnv) string
 }{
-	{theatre{name: "HTTP door", open: func(t testing.TB, s *stage) {
+	{frontend{name: "HTTP door", open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address, "--admin", s.admin).ready(t, "tcp", s.address)
 		s.mounts = []string{""}
-	}}, func(s *stage) string { return fmt.Sprintf("127.0.0.1:%d", freePort(s.t)) }},
-	{theatre{name: "nginx with FastCGI", needs: []string{"nginx"}, open: func(t testing.TB, s *stage) {
+	}}, func(s *testEnv) string { return fmt.Sprintf("127.0.0.1:%d", freePort(s.t)) }},
+	{frontend{name: "nginx with FastCGI", needs: []string{"nginx"}, open: func(t testing.TB, s *testEnv) {
 		sock := s.path("run/fcgi.sock")
 		s.serve("fastcgi", "--listen", "unix:"+sock, "--admin", s.admin).ready(t, "unix", sock)
 		s.nginx("packaging/nginx/fastcgi.conf", "/run/dockerauth/dockerauth.sock", sock)
-	}}, func(s *stage) string { return "unix:" + s.path("run/admin.sock") }},
+	}}, func(s *testEnv) string { return "unix:" + s.path("run/admin.sock") }},
 }
 
 // adminTimeout is pam.timeout: as long as a hanging login holds the one seat.
 const adminTimeout = "2s"
 
 // openAdmin makes a stage whose PAM hangs for users named hang…, and crashes for one named crash; one conversation at a time.
-func openAdmin(t *testing.T, door theatre, admin func(*stage) string) *player {
+func openAdmin(t *testing.T, frontend frontend, admin func(*testEnv) string) *client {
 	t.Helper()
-	need(t, door.name, door.needs...)
+	need(t, frontend.name, frontend.needs...)
 	module := faultModule(t)
-	s := newStage(t, stageOptions{timeout: adminTimeout, pam: func(s *stage) string {
-		deeds := "crash=segv"
+	s := newTestEnv(t, envOptions{timeout: adminTimeout, pam: func(s *testEnv) string {
+		operations := "crash=segv"
 		for i := range 5 {
-			deeds += fmt.Sprintf(" hang%d=sleep:300", i)
+			operations += fmt.Sprintf(" hang%d=sleep:300", i)
 		}
-		return fmt.Sprintf("auth required %s folder=%s %s\n%s", module, s.dir, deeds, stagePAM(s))
+		return fmt.Sprintf("auth required %s folder=%s %s\n%s", module, s.dir, operations, defaultPAM(s))
 	}})
 	s.write("config.yml", strings.Replace(readFile(t, s.configFile), "  timeout:", "  concurrency: 1\n  timeout:", 1))
 	if err := os.Chmod(s.configFile, 0o600); err != nil {
@@ -55,12 +55,12 @@ func openAdmin(t *testing.T, door theatre, admin func(*stage) string) *player {
 	}
 	s.own()
 	s.admin = admin(s)
-	door.open(t, s)
-	return newPlayer(s)
+	frontend.open(t, s)
+	return newClient(s)
 }
 
 // look asks the admin listener, which must say nothing of anybody, ever.
-func (s *stage) look(path string) (status int, text string) {
+func (s *testEnv) adminGet(path string) (status int, text string) {
 	s.t.Helper()
 	network, address := "tcp", s.admin
 	if rest, ok := strings.CutPrefix(s.admin, "unix:"); ok {
@@ -78,7 +78,7 @@ func (s *stage) look(path string) (status int, text string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.", "wrong", "PRIVATE"}, stageAccounts[dora]) {
+	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.", "wrong", "PRIVATE"}, defaultAccounts[dora]) {
 		if strings.Contains(string(body), word) {
 			s.t.Errorf("%s says %q: %s", path, word, body)
 		}
@@ -87,9 +87,9 @@ func (s *stage) look(path string) (status int, text string) {
 }
 
 // figures are the samples of /metrics, by name and labels. Prometheus' own program has read them.
-func (s *stage) figures() map[string]float64 {
+func (s *testEnv) metrics() map[string]float64 {
 	s.t.Helper()
-	status, page := s.look("/metrics")
+	status, page := s.adminGet("/metrics")
 	if status != http.StatusOK {
 		s.t.Fatalf("/metrics: status %d: %s", status, page)
 	}
@@ -108,9 +108,9 @@ func (s *stage) figures() map[string]float64 {
 }
 
 // health is the status code of /healthz and what it says.
-func (s *stage) health() (status int, state string, reasons []string) {
+func (s *testEnv) health() (status int, state string, reasons []string) {
 	s.t.Helper()
-	status, text := s.look("/healthz")
+	status, text := s.adminGet("/healthz")
 	var h struct {
 		Status  string
 		Reasons []string
@@ -121,26 +121,26 @@ func (s *stage) health() (status int, state string, reasons []string) {
 	return status, h.Status, h.Reasons
 }
 
-func (s *stage) wantHealth(code int, state, reason string) {
+func (s *testEnv) wantHealth(code int, state, reason string) {
 	s.t.Helper()
 	if status, got, reasons := s.health(); status != code || got != state || !strings.Contains(strings.Join(reasons, "\n"), reason) {
 		s.t.Errorf("/healthz: %d, %s, %q; want %d, %s, %q", status, got, reasons, code, state, reason)
 	}
 }
 
-func TestFiguresAreThoseOfTheLog(t *testing.T) {
+func TestMetricsAreThoseOfTheLog(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
-	for _, door := range adminDoors {
-		t.Run(door.name, func(t *testing.T) {
+	for _, frontend := range adminFrontends {
+		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, door.theatre, door.admin)
+			p := openAdmin(t, frontend.frontend, frontend.admin)
 			here, there := freshAddress(), freshAddress()
 			p.tries(t, 200, alice, here, alicePassword, alicePassword, alicePassword)
 			p.tries(t, 401, bob, here, "wrong1", "wrong2", "wrong3", "wrong4", "wrong5")
 			p.tries(t, 429, bob, here, "wrong6", "wrong7")
-			p.tries(t, 401, carol, there, stageAccounts[carol])
-			p.tries(t, 401, mallory, there, stageAccounts[mallory])
-			p.tries(t, 503, dora, there, stageAccounts[dora])
+			p.tries(t, 401, carol, there, defaultAccounts[carol])
+			p.tries(t, 401, mallory, there, defaultAccounts[mallory])
+			p.tries(t, 503, dora, there, defaultAccounts[dora])
 			p.tries(t, 503, "crash", there, "any")
 			p.answered(t, 400, get("service=another", p.basic(alice, alicePassword))(p))
 			p.answered(t, 401, get(serviceIs)(p))
@@ -155,7 +155,7 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 			if len(lines) != p.asked || len(want) != 7 {
 				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", p.asked, len(lines), want)
 			}
-			got := p.figures()
+			got := p.metrics()
 			for outcome, n := range want {
 				if figure := got[`dockerauth_requests_total{outcome="`+outcome+`"}`]; figure != float64(n) {
 					t.Errorf("%v requests ended as %s, the log has %d", figure, outcome, n)
@@ -188,7 +188,7 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 }
 
 // answered sends a request and fails on another status.
-func (p *player) answered(t *testing.T, status int, request string) {
+func (p *client) answered(t *testing.T, status int, request string) {
 	t.Helper()
 	answer, body, err := p.exchange(request)
 	if err != nil || answer.StatusCode != status {
@@ -198,7 +198,7 @@ func (p *player) answered(t *testing.T, status int, request string) {
 }
 
 // hangAtOnce has four logins hang where there is one seat: the first breaks, the others come too late to their turn.
-func (p *player) hangAtOnce(t *testing.T) {
+func (p *client) hangAtOnce(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
 	for i := range 4 {
@@ -210,12 +210,12 @@ func (p *player) hangAtOnce(t *testing.T) {
 		})
 		p.asked++
 	}
-	eventually(t, answerWithin, "logins that wait", func() bool { return p.figures()["dockerauth_pam_queue_length"] >= 2 })
+	eventually(t, answerWithin, "logins that wait", func() bool { return p.metrics()["dockerauth_pam_queue_length"] >= 2 })
 	all.Wait()
 }
 
 // hangUp begins a login, and leaves while PAM is being asked.
-func (p *player) hangUp(t *testing.T) {
+func (p *client) hangUp(t *testing.T) {
 	t.Helper()
 	c, err := net.Dial("tcp", p.address)
 	if err != nil {
@@ -238,16 +238,16 @@ func (p *player) hangUp(t *testing.T) {
 
 func TestHealthFollowsPAM(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
-	for _, door := range adminDoors {
-		t.Run(door.name, func(t *testing.T) {
+	for _, frontend := range adminFrontends {
+		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, door.theatre, door.admin)
+			p := openAdmin(t, frontend.frontend, frontend.admin)
 			p.wantHealth(http.StatusOK, "ok", "")
 			p.tries(t, 503, "crash", freshAddress(), "one", "two", "three", "four")
 			p.wantHealth(http.StatusOK, "ok", "")
 			p.tries(t, 503, "hang0", freshAddress(), "five")
 			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
-			if healthy := p.figures()["dockerauth_ready"]; healthy != 0 {
+			if healthy := p.metrics()["dockerauth_ready"]; healthy != 0 {
 				t.Errorf("dockerauth_ready is %v", healthy)
 			}
 			p.tries(t, 401, bob, freshAddress(), "a no is an answer")
@@ -268,14 +268,14 @@ func TestHealthFollowsPAM(t *testing.T) {
 // The unit's socket is there before its configuration: systemd must not give up on it, and a probe must see it.
 func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	need(t, "a socket of systemd's", "systemd-socket-activate")
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	good := readFile(t, s.configFile)
 	s.write("config.yml", good+"isuer: typo\n")
 	s.listen()
 	s.mounts = []string{""}
 	s.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s.service = s.start("systemd-socket-activate", s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
-	p := newPlayer(s)
+	p := newClient(s)
 	s.service.until(t, "listen", func() bool { // the first connection makes it dockerauth
 		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
 		return err == nil && answer.StatusCode == http.StatusServiceUnavailable

@@ -28,7 +28,7 @@ const (
 )
 
 var burstFrontends = []struct {
-	theatre theatre
+	frontend frontend
 	config  string
 }{
 	{bareCGI, "state: state\n"},
@@ -37,7 +37,7 @@ var burstFrontends = []struct {
 	{apacheFcgid, "state: state\n"},
 	{nginxFastCGI, ""},
 	{nginxHTTP, "state: state\n"},
-	{httpDoor, ""},
+	{httpFrontend, ""},
 }
 
 // fewAtOnce are front ends with so few processes that a burst comes to PAM in waves.
@@ -96,11 +96,11 @@ var bursts = []burst{
 
 func TestBurstsOfLogins(t *testing.T) {
 	for _, c := range burstFrontends {
-		t.Run(c.theatre.name, func(t *testing.T) {
+		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
-			p := newPlayer(openTheatre(t, c.theatre, o))
-			few := slices.Contains(fewAtOnce, c.theatre.name)
+			o := envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
+			p := newClient(openFrontend(t, c.frontend, o))
+			few := slices.Contains(fewAtOnce, c.frontend.name)
 			p.basic(faillockUser, burstSecret) // which must appear nowhere
 			for i, b := range bursts {
 				t.Run(b.name, func(t *testing.T) {
@@ -135,9 +135,9 @@ func TestBurstsOfLogins(t *testing.T) {
 // compressed to what the throttle lets through at once: the locks in between only ever take tries away.
 func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	for _, c := range burstFrontends {
-		t.Run(c.theatre.name, func(t *testing.T) {
+		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, c.theatre, stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
+			p := newClient(openFrontend(t, c.frontend, envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
 			p.takeTime(false)
 			for round := range 3 {
 				var all sync.WaitGroup
@@ -163,7 +163,7 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 
 // faillockPAM asks a real pam_faillock, and a script that takes its time, writes down where each login came from, and knows
 // the password.
-func faillockPAM(s *stage) string {
+func faillockPAM(s *testEnv) string {
 	for _, dir := range []string{"faillock", "heard"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
 			s.t.Fatal(err)
@@ -189,7 +189,7 @@ account required pam_permit.so
 }
 
 // sendOne sends a login and expects one of some statuses, or hangs up before the answer.
-func (p *player) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
+func (p *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
 	t.Helper()
 	request := p.burstRequest(l)
 	if hangUp {
@@ -214,7 +214,7 @@ func (p *player) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) 
 }
 
 // checkHeard looks at what PAM heard, but for one who logged in from elsewhere.
-func (p *player) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
+func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
 	t.Helper()
 	passwords, atOnce, now := 0, 0, 0
 	for _, line := range heard {
@@ -243,7 +243,7 @@ func (p *player) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 
 // guessUntilLocked shows more passwords at once: clients that hung up before PAM was asked about theirs have left some
 // tries, and no more than there were.
-func (p *player) guessUntilLocked(t *testing.T, from string, before []string) {
+func (p *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	t.Helper()
 	count := func(lines []string) int {
 		return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
@@ -262,7 +262,7 @@ func (p *player) guessUntilLocked(t *testing.T, from string, before []string) {
 }
 
 // takeTime sets how long PAM takes for an answer.
-func (p *player) takeTime(slow bool) {
+func (p *client) takeTime(slow bool) {
 	seconds := "0.2"
 	if slow {
 		seconds = "2.5"
@@ -270,13 +270,13 @@ func (p *player) takeTime(slow bool) {
 	p.write("heard/seconds", seconds)
 }
 
-func (p *player) burstRequest(l burstLogin) string {
+func (p *client) burstRequest(l burstLogin) string {
 	basic := base64.StdEncoding.EncodeToString([]byte(faillockUser + ":" + l.password))
 	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(p)
 }
 
 // heard has two lines for each password that PAM was asked about: the address that it came from, and "begin" or "end".
-func (p *player) heard(t *testing.T) []string {
+func (p *client) heard(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile(p.path("heard/log"))
 	if err != nil && !os.IsNotExist(err) {
@@ -286,7 +286,7 @@ func (p *player) heard(t *testing.T) []string {
 }
 
 // awaitQuiet waits until nothing of the burst is left: a client that has hung up leaves a conversation behind.
-func (p *player) awaitQuiet(t *testing.T) {
+func (p *client) awaitQuiet(t *testing.T) {
 	t.Helper()
 	eventually(t, answerWithin, "the end of all conversations", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
@@ -296,7 +296,7 @@ func (p *player) awaitQuiet(t *testing.T) {
 }
 
 // faillockCount is what pam_faillock has counted of the user.
-func (p *player) faillockCount(t *testing.T) int {
+func (p *client) faillockCount(t *testing.T) int {
 	t.Helper()
 	out, err := exec.Command("faillock", "--dir", p.path("faillock"), "--user", faillockUser).CombinedOutput()
 	if err != nil {

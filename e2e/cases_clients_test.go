@@ -230,16 +230,16 @@ var clientCases = []testCase{
 const mistyped = "wonderlnad-mistyped"
 
 // recorded is a request with its lines indented as the table is. {length} is the body's, {alice} and the like are encoded credentials.
-func recorded(text string) func(p *player) string {
-	return func(p *player) string {
+func recorded(text string) func(p *client) string {
+	return func(p *client) string {
 		head, body := unindent(text)
 		body = p.expand(strings.ReplaceAll(body, "{mistyped}", mistyped))
 		return p.recordedHead(head, len(body)) + body
 	}
 }
 
-func recordedChunked(text string) func(p *player) string {
-	return func(p *player) string {
+func recordedChunked(text string) func(p *client) string {
+	return func(p *client) string {
 		head, body := unindent(text)
 		return p.recordedHead(head, 0) + chunked(p.expand(body))
 	}
@@ -254,7 +254,7 @@ func unindent(text string) (head, body string) {
 	return head + "\r\n\r\n", body
 }
 
-func (p *player) recordedHead(head string, length int) string {
+func (p *client) recordedHead(head string, length int) string {
 	p.keepSecret(alicePassword, mistyped)
 	head = strings.ReplaceAll(head, "{length}", strconv.Itoa(length))
 	for name, credentials := range map[string]func() string{
@@ -270,8 +270,8 @@ func (p *player) recordedHead(head string, length int) string {
 }
 
 // chunkedPost is a form in chunks.
-func chunkedPost(form string) func(p *player) string {
-	return func(p *player) string {
+func chunkedPost(form string) func(p *client) string {
+	return func(p *client) string {
 		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + formType + "\r\n\r\n"
 		return p.expand(head) + chunked(p.expand(form))
 	}

@@ -30,7 +30,7 @@ var endpointCases = []testCase{
 		want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On", "client": "docker", "account": alice}}},
 	{"a user name and a password are checked by PAM", login(alice, alicePassword, serviceIs+"&scope="+appScope),
 		want{status: 200, granted: appScope, log: map[string]string{"user": alice, "subject": alice, "scope": appScope, "granted": appScope, "service": audience}}},
-	{"a password may hold colons, spaces and UTF-8", login(bob, stageAccounts[bob], serviceIs), want{status: 200, subject: bob, granted: "-"}},
+	{"a password may hold colons, spaces and UTF-8", login(bob, defaultAccounts[bob], serviceIs), want{status: 200, subject: bob, granted: "-"}},
 	{"login without a scope checks the password all the same", login(alice, alicePassword, serviceIs), want{status: 200, granted: "-"}},
 	{"login without a scope refuses a wrong password all the same", login(alice, "wrong-without-scope", serviceIs), unauthorized("")},
 	{"an empty user name means that the password is a refresh token", refreshLogin("{refresh}", serviceIs+"&scope="+appScope),
@@ -51,7 +51,7 @@ var endpointCases = []testCase{
 	{"POST with another grant", post("grant_type=authorization_code&code=x&" + serviceIs), badForm("unsupported_grant_type", "grant_type")},
 	{"POST without any grant", post(serviceIs), badForm("invalid_request", "grant_type")},
 	{"POST with nothing in it", post(""), badForm("invalid_request", "grant_type")},
-	{"POST with a wrong password", func(p *player) string {
+	{"POST with a wrong password", func(p *client) string {
 		p.keepSecret("wrong-in-a-form")
 		return post("grant_type=password&username=alice&password=wrong-in-a-form&" + serviceIs)(p)
 	}, unauthorized("")},
@@ -61,10 +61,10 @@ var endpointCases = []testCase{
 		badForm("invalid_request", "grant_type")},
 	{"a wrong password", login(alice, "not-wonderland-at-all", serviceIs+"&scope="+appScope), unauthorized("")},
 	{"an unknown user gets the same answer as a wrong password", login("nobody-by-that-name", "whatever-it-takes", serviceIs), unauthorized("")},
-	{"a blacklisted user gets the same answer too", login(mallory, stageAccounts[mallory], serviceIs), unauthorized("blacklisted")},
-	{"a blacklisted user is not helped by capital letters", login("Mallory", stageAccounts[mallory], serviceIs), unauthorized("blacklisted")},
-	{"an expired account gets the same answer too", login(carol, stageAccounts[carol], serviceIs), unauthorized("PAM_ACCT_EXPIRED")},
-	{"a directory that cannot be reached is no refusal", login(dora, stageAccounts[dora], serviceIs),
+	{"a blacklisted user gets the same answer too", login(mallory, defaultAccounts[mallory], serviceIs), unauthorized("blacklisted")},
+	{"a blacklisted user is not helped by capital letters", login("Mallory", defaultAccounts[mallory], serviceIs), unauthorized("blacklisted")},
+	{"an expired account gets the same answer too", login(carol, defaultAccounts[carol], serviceIs), unauthorized("PAM_ACCT_EXPIRED")},
+	{"a directory that cannot be reached is no refusal", login(dora, defaultAccounts[dora], serviceIs),
 		want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "user": dora}}},
 	{"a directory that cannot be reached is no refusal on POST either", post("grant_type=password&username=dora&password=doras-password-is-right&" + serviceIs),
 		want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken"}}},
@@ -75,7 +75,7 @@ var endpointCases = []testCase{
 	{"an empty service is a missing one", login(alice, alicePassword, "service=&scope="+appScope), want{status: 200, granted: appScope}},
 	{"a service sent twice", login(alice, alicePassword, serviceIs+"&"+serviceIs), badRequest("service")},
 	{"a password sent twice", post("grant_type=password&username=alice&password=x1234567&password=" + alicePassword), badForm("invalid_request", "password")},
-	{"account never becomes the subject", login(bob, stageAccounts[bob], serviceIs+"&account=alice"),
+	{"account never becomes the subject", login(bob, defaultAccounts[bob], serviceIs+"&account=alice"),
 		want{status: 200, subject: bob, log: map[string]string{"account": alice, "user": bob}}},
 	{"the body of a GET is not looked at", request("GET", "{mount}{path}?"+serviceIs, "grant_type=password&username=alice&password="+alicePassword, formType),
 		nobody},
@@ -125,11 +125,11 @@ var badCases = []testCase{
 	{"Base64 that is cut short", get(serviceIs, "Authorization: Basic YWxpY2U6d29uZGVybGFuZ"), badRequest("Base64")},
 	{"credentials encoded twice", get(serviceIs, "Authorization: Basic WVd4cFkyVTZkMjl1WkdWeWJHRnVaQT09"), badRequest("colon")},
 	{"credentials that are not Base64", get(serviceIs, "Authorization: Basic alice:wonderland"), badRequest("Base64")},
-	{"no colon", func(p *player) string { return get(serviceIs, "Authorization: Basic "+encode("alice"))(p) }, badRequest("colon")},
+	{"no colon", func(p *client) string { return get(serviceIs, "Authorization: Basic "+encode("alice"))(p) }, badRequest("colon")},
 	{"Basic and nothing after it", get(serviceIs, "Authorization: Basic"), badRequest("")},
 	{"another scheme", get(serviceIs, "Authorization: Bearer {access}"), nobody},
 	{"a scheme nobody knows", get(serviceIs, "Authorization: Digest username=\"alice\""), nobody},
-	{"a scheme in small letters", func(p *player) string {
+	{"a scheme in small letters", func(p *client) string {
 		p.keepSecret(encode(alice + ":" + alicePassword))
 		return get(serviceIs, "Authorization: basic "+encode(alice+":"+alicePassword))(p)
 	}, want{status: 200}},
@@ -180,7 +180,7 @@ var badCases = []testCase{
 	{"a refresh token that is cut short", post("grant_type=refresh_token&refresh_token={refresh-cut-short}"), unauthorized("refresh token")},
 	{"an access token as a refresh token", post("grant_type=refresh_token&refresh_token={access}"), unauthorized("refresh token")},
 	{"an access token as a refresh token by Basic", refreshLogin("{access}", serviceIs), unauthorized("refresh token")},
-	{"a refresh token as a password", func(p *player) string { return login(alice, p.fetched("refresh"), serviceIs)(p) }, unauthorized("")},
+	{"a refresh token as a password", func(p *client) string { return login(alice, p.fetched("refresh"), serviceIs)(p) }, unauthorized("")},
 	{"a refresh token of an account that has expired", post("grant_type=refresh_token&refresh_token={refresh-of-carol}"), unauthorized("PAM_ACCT_EXPIRED")},
 	{"a refresh token of an account that was blacklisted", post("grant_type=refresh_token&refresh_token={refresh-of-mallory}"), unauthorized("blacklisted")},
 	{"a refresh token of an account that is gone", post("grant_type=refresh_token&refresh_token={refresh-of-nobody}"), unauthorized("")},

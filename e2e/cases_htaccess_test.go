@@ -12,15 +12,15 @@ import (
 func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn(dropInOverride, true)
 	s.write("secrets/old.pem", "OLD KEY\n")
 	s.write("logs/auth.log", "AUTH LOG\n")
 	s.write("config.yml.bak", "BACKUP\n")
 	s.write("index.html", "INDEX\n")
-	p := newPlayer(s)
-	p.play(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}) // the service runs, and its log exists
-	inside := telltales(t, s)
+	p := newClient(s)
+	p.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}) // the service runs, and its log exists
+	inside := fileContents(t, s)
 	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess", "pam.d/dockerauth", "pam.d/", "pam.d",
 		"secrets/old.pem", "secrets/", "logs/auth.log", "logs/", "config.yml.bak", "index.html", "run/httpd.conf", "run/error.log", "run/"}
 	for _, mount := range []string{"", "/aliased"} {
@@ -30,7 +30,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 					t.Fatal(err) // asking for what is not there would prove nothing
 				}
 			}
-			for _, path := range tricks(file) {
+			for _, path := range fileURLTricks(file) {
 				checkKept(t, s, mount+"/"+path, inside)
 			}
 		}
@@ -38,7 +38,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 }
 
 // tricks are ways of asking for a file other than by its name.
-func tricks(file string) []string {
+func fileURLTricks(file string) []string {
 	dotted := strings.ReplaceAll(file, ".", "%2e")
 	slashed := strings.ReplaceAll(file, "/", "//")
 	dir, base := filepath.Split(file)
@@ -52,14 +52,14 @@ func tricks(file string) []string {
 }
 
 // telltales are pieces of the files' contents: none of them may come back, whatever the status.
-func telltales(t *testing.T, s *stage) []string {
+func fileContents(t *testing.T, s *testEnv) []string {
 	t.Helper()
 	key := strings.Split(readFile(t, s.keyFile), "\n")[1]
 	program := readFile(t, s.program)
 	return []string{key, "private_key", "token request", "RewriteRule", "pam_userdb", "OLD KEY", "AUTH LOG", "BACKUP", "INDEX", "LoadModule", program[:64], program[len(program)/2:][:64]}
 }
 
-func checkKept(t *testing.T, s *stage, path string, inside []string) {
+func checkKept(t *testing.T, s *testEnv, path string, inside []string) {
 	t.Helper()
 	answer, body, err := s.exchange("GET " + path + " HTTP/1.1\r\nHost: " + s.address + "\r\nConnection: close\r\n\r\n")
 	if err != nil {
@@ -93,7 +93,7 @@ func TestTheDropInNeedsTheOverridesItNames(t *testing.T) {
 		"FileInfo AuthConfig":        {http.StatusInternalServerError, http.StatusInternalServerError},
 	} {
 		t.Run(override, func(t *testing.T) {
-			s := newStage(t, stageOptions{})
+			s := newTestEnv(t, envOptions{})
 			s.dropIn(override, true)
 			for i, path := range []string{"/docker/v2/token", "/config.yml"} {
 				answer, _, err := s.exchange("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

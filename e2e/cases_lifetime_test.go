@@ -13,7 +13,7 @@ import (
 )
 
 // slowPAM lets a login in after somebody has written to the pipe "go". It says with the file "asked" that it waits.
-func slowPAM(s *stage) string {
+func slowPAM(s *testEnv) string {
 	if err := syscall.Mkfifo(s.path("go"), 0o666); err != nil {
 		s.t.Fatal(err)
 	}
@@ -25,11 +25,11 @@ func slowPAM(s *stage) string {
 
 // TestSIGTERMLetsWhatIsUnderWayFinish stops each long-lived door in the middle of a login.
 func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
-	for _, th := range []theatre{httpDoor, nginxFastCGI, nginxSpawnFcgi, nginxSystemd} {
+	for _, th := range []frontend{httpFrontend, nginxFastCGI, nginxSpawnFcgi, nginxSystemd} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{pam: slowPAM})
-			p := newPlayer(s)
+			s := openFrontend(t, th, envOptions{pam: slowPAM})
+			p := newClient(s)
 			type result struct {
 				answer *http.Response
 				body   []byte
@@ -65,7 +65,7 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 }
 
 // accepts says whether somebody listens behind the web server.
-func (s *stage) accepts() bool {
+func (s *testEnv) accepts() bool {
 	network, address := "tcp", s.address
 	if sock := s.path("run/fcgi.sock"); found(filepath.Dir(sock)) && s.service.name != "dockerauth http" {
 		network, address = "unix", sock
@@ -79,11 +79,11 @@ func (s *stage) accepts() bool {
 
 // TestALongLivedServiceTakesUpChangedFiles edits configuration and key under a running service, and breaks the configuration in between.
 func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
-	for _, th := range []theatre{httpDoor, nginxSpawnFcgi} {
+	for _, th := range []frontend{httpFrontend, nginxSpawnFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{})
-			p := newPlayer(s)
+			s := openFrontend(t, th, envOptions{})
+			p := newClient(s)
 			good := readFile(t, s.configFile)
 			s.expectLogin(p, http.StatusOK, "before any change")
 
@@ -91,12 +91,12 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 			s.expectLogin(p, http.StatusUnauthorized, "after alice was blacklisted")
 
 			s.replace(s.configFile, "private_key: 7\n")
-			s.awaitComplaint("configuration is not usable")
+			s.awaitLogLine("configuration is not usable")
 			s.expectLogin(p, http.StatusUnauthorized, "with a broken configuration, where the last good one stays in force")
 
 			s.replace(s.configFile, good)
 			s.expectLogin(p, http.StatusOK, "after the good configuration was put back")
-			if n := s.complaints("configuration is not usable"); n != 1 {
+			if n := s.countLogLines("configuration is not usable"); n != 1 {
 				t.Errorf("the log complains %d times about one broken configuration, want once", n)
 			}
 
@@ -123,7 +123,7 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 }
 
 // replace puts a new file in the place of another, as editors and deployment tools do.
-func (s *stage) replace(path, content string) {
+func (s *testEnv) replace(path, content string) {
 	s.t.Helper()
 	next := writeFile(s.t, path+".new", content, 0o600)
 	if s.web != nil {
@@ -136,7 +136,7 @@ func (s *stage) replace(path, content string) {
 	}
 }
 
-func (s *stage) expectLogin(p *player, status int, when string) {
+func (s *testEnv) expectLogin(p *client, status int, when string) {
 	s.t.Helper()
 	eventually(s.t, 10*time.Second, fmt.Sprintf("a login to be answered with %d %s", status, when), func() bool {
 		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
@@ -145,7 +145,7 @@ func (s *stage) expectLogin(p *player, status int, when string) {
 }
 
 // complaints counts log lines that begin with a text.
-func (s *stage) complaints(text string) (n int) {
+func (s *testEnv) countLogLines(text string) (n int) {
 	for _, l := range s.logLines() {
 		if msg, _ := l["msg"].(string); strings.HasPrefix(msg, text) {
 			n++
@@ -154,7 +154,7 @@ func (s *stage) complaints(text string) (n int) {
 	return n
 }
 
-func (s *stage) awaitComplaint(text string) {
+func (s *testEnv) awaitLogLine(text string) {
 	s.t.Helper()
-	eventually(s.t, 10*time.Second, "the log to say: "+text, func() bool { return s.complaints(text) > 0 })
+	eventually(s.t, 10*time.Second, "the log to say: "+text, func() bool { return s.countLogLines(text) > 0 })
 }

@@ -20,7 +20,7 @@ import (
 // A testCase is one request in bytes and everything that must be true of the answer. Its name is a sentence.
 type testCase struct {
 	name string
-	send func(p *player) string
+	send func(p *client) string
 	want want
 }
 
@@ -49,8 +49,8 @@ type want struct {
 }
 
 // player plays cases on one stage.
-type player struct {
-	*stage
+type client struct {
+	*testEnv
 	mount    string // where the endpoint is: one of the stage's mounts
 	endpoint string // its path below the mount
 	secrets  map[string]bool
@@ -60,12 +60,12 @@ type player struct {
 	asked    int // lines on token requests that the log must have by now
 }
 
-func newPlayer(s *stage) *player {
-	return &player{stage: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
+func newClient(s *testEnv) *client {
+	return &client{testEnv: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
 // play sends a case's request and holds the answer against what is wanted.
-func (p *player) play(t *testing.T, c testCase) {
+func (p *client) run(t *testing.T, c testCase) {
 	t.Helper()
 	p.t = t
 	p.from = freshAddress() // each has tries of its own
@@ -88,14 +88,14 @@ func (p *player) play(t *testing.T, c testCase) {
 }
 
 // wanted is the case's own expectation, or that of the theatre whose web server answers the case itself.
-func (p *player) wanted(c testCase) want {
-	if w, ok := p.itself[c.name]; ok {
+func (p *client) wanted(c testCase) want {
+	if w, ok := p.ownAnswers[c.name]; ok {
 		return w
 	}
 	return c.want
 }
 
-func (p *player) check(t *testing.T, w want, answer *http.Response, body []byte) {
+func (p *client) check(t *testing.T, w want, answer *http.Response, body []byte) {
 	t.Helper()
 	if answer.StatusCode != w.status {
 		t.Errorf("status %d, want %d", answer.StatusCode, w.status)
@@ -185,7 +185,7 @@ type tokenAnswer struct {
 	RefreshToken *string   `json:"refresh_token"`
 }
 
-func (p *player) checkToken(t *testing.T, w want, body []byte) {
+func (p *client) checkToken(t *testing.T, w want, body []byte) {
 	t.Helper()
 	var got tokenAnswer
 	if err := unmarshalExact(body, &got); err != nil {
@@ -213,7 +213,7 @@ func (p *player) checkToken(t *testing.T, w want, body []byte) {
 	checkClaims(t, w, p.site, claims)
 }
 
-func (p *player) checkRefresh(t *testing.T, w want, got *string) {
+func (p *client) checkRefresh(t *testing.T, w want, got *string) {
 	t.Helper()
 	switch {
 	case w.refresh == "" && got != nil:
@@ -264,7 +264,7 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 }
 
 // checkLog holds the service's line on a request against the case.
-func (p *player) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
+func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
 	t.Helper()
 	if line == nil {
 		return
@@ -289,7 +289,7 @@ func (p *player) checkLog(t *testing.T, w want, line map[string]any, body []byte
 }
 
 // nextRequestLine returns the log line of the next request. A line is all that a request leaves, so one too many is as wrong as none.
-func (p *player) nextRequestLine() map[string]any {
+func (p *client) nextRequestLine() map[string]any {
 	p.t.Helper()
 	lines := p.awaitRequestLines(p.asked + 1)
 	if len(lines) != p.asked+1 {
@@ -302,7 +302,7 @@ func (p *player) nextRequestLine() map[string]any {
 }
 
 // awaitRequestLines waits for n of them in all.
-func (p *player) awaitRequestLines(n int) []map[string]any {
+func (p *client) awaitRequestLines(n int) []map[string]any {
 	var lines []map[string]any
 	_ = poll(5*time.Second, func() (bool, error) {
 		lines = p.requestLines()
@@ -312,7 +312,7 @@ func (p *player) awaitRequestLines(n int) []map[string]any {
 }
 
 // exchange sends a request as it stands over a connection of its own, from the address of the case in hand.
-func (p *player) exchange(request string) (*http.Response, []byte, error) {
+func (p *client) exchange(request string) (*http.Response, []byte, error) {
 	return exchange(p.from, p.address, request)
 }
 
@@ -352,7 +352,7 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 }
 
 // keepSecret remembers what must not turn up in a log.
-func (p *player) keepSecret(values ...string) {
+func (p *client) keepSecret(values ...string) {
 	for _, v := range values {
 		if len(v) >= 6 { // what is shorter turns up by chance
 			p.secrets[v] = true
@@ -361,7 +361,7 @@ func (p *player) keepSecret(values ...string) {
 }
 
 // checkSecrets looks for passwords and tokens in everything that was written while the theatre was open.
-func (p *player) checkSecrets(t *testing.T) {
+func (p *client) checkSecrets(t *testing.T) {
 	t.Helper()
 	all := p.everyLog()
 	if !strings.Contains(all[p.logFile], "token request") {
@@ -377,7 +377,7 @@ func (p *player) checkSecrets(t *testing.T) {
 }
 
 // Requests are built from text with placeholders: {mount} and {path} of the endpoint, {folder} of which dockerauth has all URLs, {host}, and the tokens of cases_tokens_test.go.
-func (p *player) expand(text string) string {
+func (p *client) expand(text string) string {
 	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint, "{host}", p.address).Replace(text)
 	for name, make := range forgeries() {
 		if strings.Contains(text, "{"+name+"}") {
@@ -388,38 +388,38 @@ func (p *player) expand(text string) string {
 }
 
 // raw is a request as it stands, with placeholders; lines end in LF here.
-func raw(lines string) func(p *player) string {
-	return func(p *player) string {
+func raw(lines string) func(p *client) string {
+	return func(p *client) string {
 		head, body, _ := strings.Cut(lines, "\n\n")
 		return strings.ReplaceAll(p.expand(head), "\n", "\r\n") + "\r\n\r\n" + p.expand(body)
 	}
 }
 
 // get asks with a query and header lines.
-func get(query string, headers ...string) func(p *player) string {
+func get(query string, headers ...string) func(p *client) string {
 	return request("GET", "{mount}{path}?"+query, "", headers...)
 }
 
 // login asks by GET with user name and password.
-func login(user, password, query string) func(p *player) string {
-	return func(p *player) string {
+func login(user, password, query string) func(p *client) string {
+	return func(p *client) string {
 		p.keepSecret(password)
 		return get(query, p.basic(user, password))(p)
 	}
 }
 
 // refreshLogin asks by GET with a token as the password of nobody.
-func refreshLogin(token, query string) func(p *player) string {
-	return func(p *player) string { return get(query, p.basic("", p.expand(token)))(p) }
+func refreshLogin(token, query string) func(p *client) string {
+	return func(p *client) string { return get(query, p.basic("", p.expand(token)))(p) }
 }
 
 // post asks with a form.
-func post(form string) func(p *player) string {
+func post(form string) func(p *client) string {
 	return request("POST", "{mount}{path}", form, "Content-Type: application/x-www-form-urlencoded")
 }
 
-func request(method, target, body string, headers ...string) func(p *player) string {
-	return func(p *player) string {
+func request(method, target, body string, headers ...string) func(p *client) string {
+	return func(p *client) string {
 		target, body := p.expand(target), p.expand(body)
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target, p.address)
@@ -443,7 +443,7 @@ func chunked(body string) string {
 }
 
 // basic is the header line of RFC 7617. Neither the password nor its encoded form may be logged.
-func (p *player) basic(user, password string) string {
+func (p *client) basic(user, password string) string {
 	encoded := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	p.keepSecret(password, encoded)
 	return "Authorization: Basic " + encoded

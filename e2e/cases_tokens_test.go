@@ -98,12 +98,12 @@ func split(token string) (header map[string]any, payload, signature []byte, err 
 }
 
 // forgeries are the placeholders of requests that stand for tokens: two that the service made, and what an attacker makes of them.
-func forgeries() map[string]func(p *player) string {
-	return map[string]func(p *player) string{
-		"refresh":          func(p *player) string { return p.fetched("refresh") },
-		"access":           func(p *player) string { return p.fetched("access") },
-		"refresh-alg-none": func(p *player) string { return p.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil }) },
-		"refresh-hs256-public-key": func(p *player) string {
+func forgeries() map[string]func(p *client) string {
+	return map[string]func(p *client) string{
+		"refresh":          func(p *client) string { return p.fetched("refresh") },
+		"access":           func(p *client) string { return p.fetched("access") },
+		"refresh-alg-none": func(p *client) string { return p.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil }) },
+		"refresh-hs256-public-key": func(p *client) string {
 			return p.forge(`"RS256"`, `"HS256"`, func(text []byte) []byte {
 				der, _ := x509.MarshalPKIXPublicKey(p.key.Public())
 				mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
@@ -111,30 +111,30 @@ func forgeries() map[string]func(p *player) string {
 				return mac.Sum(nil)
 			})
 		},
-		"refresh-stranger": func(p *player) string {
-			stranger, _ := rsa.GenerateKey(rand.Reader, 2048)
-			return p.forge("", "", rs256(stranger))
+		"refresh-stranger": func(p *client) string {
+			unknown, _ := rsa.GenerateKey(rand.Reader, 2048)
+			return p.forge("", "", rs256(unknown))
 		},
-		"refresh-other-audience": func(p *player) string { return p.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(p.key)) },
-		"refresh-other-issuer": func(p *player) string {
+		"refresh-other-audience": func(p *client) string { return p.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(p.key)) },
+		"refresh-other-issuer": func(p *client) string {
 			return p.forge(`"iss":"[^"]*"`, `"iss":"https://elsewhere.example"`, rs256(p.key))
 		},
-		"refresh-expired": func(p *player) string {
+		"refresh-expired": func(p *client) string {
 			return p.forge(`"exp":[0-9]*`, fmt.Sprintf(`"exp":%d`, time.Now().Add(-time.Minute).Unix()), rs256(p.key))
 		},
-		"refresh-everlasting": func(p *player) string { return p.forge(`"exp":[0-9]*,`, ``, rs256(p.key)) },
-		"refresh-plain-jwt":   func(p *player) string { return p.forge(`"refresh\+jwt"`, `"JWT"`, rs256(p.key)) },
-		"refresh-cut-short":   func(p *player) string { t := p.fetched("refresh"); return t[:len(t)-8] },
+		"refresh-everlasting": func(p *client) string { return p.forge(`"exp":[0-9]*,`, ``, rs256(p.key)) },
+		"refresh-plain-jwt":   func(p *client) string { return p.forge(`"refresh\+jwt"`, `"JWT"`, rs256(p.key)) },
+		"refresh-cut-short":   func(p *client) string { t := p.fetched("refresh"); return t[:len(t)-8] },
 		// Not forged, and good: shows that the others fail for their change alone.
-		"refresh-of-bob":     func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(p.key)) },
-		"refresh-of-carol":   func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(p.key)) },
-		"refresh-of-mallory": func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(p.key)) },
-		"refresh-of-nobody":  func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(p.key)) },
+		"refresh-of-bob":     func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(p.key)) },
+		"refresh-of-carol":   func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(p.key)) },
+		"refresh-of-mallory": func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(p.key)) },
+		"refresh-of-nobody":  func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(p.key)) },
 	}
 }
 
 // fetched is alice's access or refresh token, asked for at the first use.
-func (p *player) fetched(kind string) string {
+func (p *client) fetched(kind string) string {
 	if p.tokens[kind] == "" {
 		_, body, err := p.exchange(login(alice, alicePassword, "service="+audience+"&offline_token=true")(p))
 		if err != nil {
@@ -153,7 +153,7 @@ func (p *player) fetched(kind string) string {
 
 // forge changes alice's refresh token at the one place that matches and signs it anew. All else stays as it is, to the order of the fields: the
 // change alone must be the reason for what comes of it.
-func (p *player) forge(match, change string, sign func(text []byte) []byte) string {
+func (p *client) forge(match, change string, sign func(text []byte) []byte) string {
 	parts := strings.Split(p.fetched("refresh"), ".")
 	pattern, found := regexp.MustCompile(match), match == ""
 	for i, part := range parts[:2] {

@@ -18,16 +18,16 @@ func (s *site) checkLogin(t *testing.T, name string, more ...string) *exec.Cmd {
 
 func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, stageOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
+	s := newTestEnv(t, envOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
 	for _, test := range []struct{ name, user, password, complaints, says string }{
 		{"the right one", alice, alicePassword, "", `PAM lets "alice" in`},
 		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " + s.configFile},
 		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " + s.configFile},
 		{"a wrong one", alice, "not-wonderland-at-all", "error login", "PAM_AUTH_ERR"},
 		{"none", alice, "", "error login", "there is no password"},
-		{"an expired account", carol, stageAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
-		{"a directory that cannot be reached", dora, stageAccounts[dora], "error login", "PAM_AUTHINFO_UNAVAIL"},
-		{"a blacklisted account", mallory, stageAccounts[mallory], "error login", "blacklisted_users"},
+		{"an expired account", carol, defaultAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
+		{"a directory that cannot be reached", dora, defaultAccounts[dora], "error login", "PAM_AUTHINFO_UNAVAIL"},
+		{"a blacklisted account", mallory, defaultAccounts[mallory], "error login", "blacklisted_users"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
@@ -48,7 +48,7 @@ func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	needRoot(t, "another user")
 	need(t, "another user", "setpriv")
 	name := makeAccounts(t, []unixAccount{{suffix: "ok"}})["ok"]
-	s := newStage(t, stageOptions{pam: shippedPAM})
+	s := newTestEnv(t, envOptions{pam: shippedPAM})
 	for _, test := range []struct{ groups, complaints, says string }{
 		{"--clear-groups", "error login", "SupplementaryGroups=shadow"},
 		{"--groups=shadow", "", "PAM lets"},
@@ -62,7 +62,7 @@ func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 }
 
 // terminal is a pseudo-terminal (pts(4)): person is where somebody types and reads.
-type terminal struct{ person, program *os.File }
+type terminal struct{ user, program *os.File }
 
 func openTerminal(t *testing.T) terminal {
 	t.Helper()
@@ -96,7 +96,7 @@ func (x terminal) modes(t *testing.T) (modes syscall.Termios) {
 }
 
 // play runs a command at the terminal, types when the prompt is there, and returns what the terminal showed.
-func (x terminal) play(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
+func (x terminal) typeAnswers(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
 	t.Helper()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.program, x.program, x.program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
@@ -111,14 +111,14 @@ func (x terminal) play(t *testing.T, cmd *exec.Cmd, typed string) (shown string)
 		var text strings.Builder
 		buffer := make([]byte, 4096)
 		for typedIt := false; !strings.Contains(text.String(), lastWord); {
-			n, err := x.person.Read(buffer)
+			n, err := x.user.Read(buffer)
 			if err != nil {
 				break
 			}
 			text.Write(buffer[:n])
 			if !typedIt && strings.Contains(text.String(), "Password of") {
 				typedIt = true
-				_, _ = x.person.WriteString(typed)
+				_, _ = x.user.WriteString(typed)
 			}
 		}
 		all <- text.String()
@@ -135,7 +135,7 @@ func TestCheckLogsInAtATerminalThatShowsNoPassword(t *testing.T) {
 	s := newSite(t, siteOptions{})
 	x := openTerminal(t)
 	before := x.modes(t)
-	shown := x.play(t, s.checkLogin(t, alice), alicePassword+"\n")
+	shown := x.typeAnswers(t, s.checkLogin(t, alice), alicePassword+"\n")
 	if !strings.Contains(shown, `PAM lets "alice" in`) {
 		t.Errorf("the terminal shows %q", shown)
 	}
@@ -155,7 +155,7 @@ func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
 			x := openTerminal(t)
 			before := x.modes(t)
 			cmd := s.checkLogin(t, alice)
-			if shown := x.play(t, cmd, typed); strings.Contains(shown, "wonder") {
+			if shown := x.typeAnswers(t, cmd, typed); strings.Contains(shown, "wonder") {
 				t.Errorf("the terminal shows what was typed: %q", shown)
 			}
 			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 { // Go's own end after SIGQUIT

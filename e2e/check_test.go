@@ -19,22 +19,22 @@ import (
 )
 
 // checkup is what "dockerauth check --json" prints.
-type checkup struct {
+type checkReport struct {
 	Findings []struct{ Level, Subject, What, Why, Remedy string }
 	Status   int
 }
 
-func runCheck(t testing.TB, args ...string) checkup {
+func runCheck(t testing.TB, args ...string) checkReport {
 	t.Helper()
 	o := run(t, "", exec.Command(binary(t), append([]string{"check", "--json"}, args...)...))
-	var c checkup
+	var c checkReport
 	if err := json.Unmarshal([]byte(o.stdout), &c); err != nil || c.Status != o.status {
 		t.Fatalf("%v: %v", err, o)
 	}
 	return c
 }
 
-func (c checkup) level(subject string) (level, text string) {
+func (c checkReport) find(subject string) (level, text string) {
 	for _, f := range c.Findings {
 		versions, many := strings.CutPrefix(f.Subject, "registry ") // "registry 2.8, 3.1" is about both
 		if f.Subject == subject || many && slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {
@@ -71,7 +71,7 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		}
 	}
 	ours := func(_ *testing.T, s *site) *x509.Certificate { return s.cert }
-	strangers := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, p256)) }
+	unknown := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, p256)) }
 	renewed := func(t *testing.T, s *site) *x509.Certificate { return makeCertificate(t, s.key) }
 	edwards := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, ed)) }
 	sha1 := func(t *testing.T, s *site) *x509.Certificate {
@@ -91,10 +91,10 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		trial{"a certificate and a JWKS alone", p256, siteOptions{certificate: true}, byToken},
 		trial{"another id in the JWKS", p256, siteOptions{}, listedAs(func(*testing.T, *site) string { return "another" })},
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
-		trial{"a stranger's certificate alone", none, siteOptions{certificate: true}, bundleOf(strangers)},
-		trial{"a stranger's certificate alone, and a key id", none, siteOptions{}, bundleOf(strangers)},
-		trial{"ours behind a stranger's", p256, siteOptions{certificate: true}, bundleOf(strangers, ours)},
-		trial{"ours behind a stranger's, and a key id", none, siteOptions{}, bundleOf(strangers, ours)},
+		trial{"a stranger's certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
+		trial{"a stranger's certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
+		trial{"ours behind a stranger's", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
+		trial{"ours behind a stranger's, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
 		trial{"ours beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
 		trial{"a newer certificate for our key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
 		trial{"a newer certificate for our key, and a key id", none, siteOptions{}, bundleOf(renewed)},
@@ -116,7 +116,7 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
 			s.cert = s.certifyBy(t, ca, authority, nil)
 			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
-			return bundleOf(strangers)(t, s)
+			return bundleOf(unknown)(t, s)
 		}},
 		trial{"a certificate from a CA, itself in the bundle", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
 			ca := makeKey(t, p256)
@@ -145,7 +145,7 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 			for _, kind := range []registryKind{registry28, registry31} {
 				t.Run(string(kind), func(t *testing.T) {
 					needRegistry(t, kind)
-					level, text := said.level(string(kind))
+					level, text := said.find(string(kind))
 					if level == "" {
 						t.Fatalf("check says nothing about %s: %+v", kind, said)
 					}

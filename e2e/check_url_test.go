@@ -8,19 +8,19 @@ import (
 )
 
 // told is what check says of one thing.
-type told struct{ Level, Subject, What, Why, Remedy string }
+type finding struct{ Level, Subject, What, Why, Remedy string }
 
 // examination is what check says of all that lies under some subjects.
-type examination struct {
-	findings []told
+type findingsReport struct {
+	findings []finding
 	output
 }
 
 // examine runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
-func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) examination {
+func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) findingsReport {
 	t.Helper()
-	c := examination{output: run(t, stdin, cmd)}
-	var all struct{ Findings []told }
+	c := findingsReport{output: run(t, stdin, cmd)}
+	var all struct{ Findings []finding }
 	if err := json.Unmarshal([]byte(c.stdout), &all); err != nil {
 		t.Fatalf("read what check says: %v: %v", err, c.output)
 	}
@@ -35,7 +35,7 @@ func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) exam
 }
 
 // expect wants these complaints, "level subject", and no others, and this text in some finding.
-func (c examination) expect(t *testing.T, complaints, text string) {
+func (c findingsReport) expect(t *testing.T, complaints, text string) {
 	t.Helper()
 	var got []string
 	var words strings.Builder
@@ -56,17 +56,17 @@ func (c examination) expect(t *testing.T, complaints, text string) {
 	}
 }
 
-func (s *stage) checkURL(t *testing.T, path string) examination {
+func (s *testEnv) checkURL(t *testing.T, path string) findingsReport {
 	t.Helper()
 	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
 	return examine(t, cmd, "", "url")
 }
 
 func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
-	for _, th := range []theatre{httpDoor, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap, nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
+	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap, nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{})
+			s := openFrontend(t, th, envOptions{})
 			runs := 0
 			for _, mount := range s.mounts {
 				for _, path := range []string{mount + "/docker/v2/token", mount + "/auth/token"} {
@@ -91,10 +91,10 @@ func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
 }
 
 func TestCheckNamesTheDirectiveThatIsMissing(t *testing.T) {
-	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
+	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"})
+			s := openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"})
 			s.checkURL(t, s.mounts[0]+"/docker/v2/token").expect(t, "error url.authorization", "CGIPassAuth On")
 		})
 	}
@@ -103,7 +103,7 @@ func TestCheckNamesTheDirectiveThatIsMissing(t *testing.T) {
 func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn("None", true)
 	c := s.checkURL(t, "/docker/v2/token")
 	c.expect(t, "error url.files, error url.files, error url.files, error url.get", "/config.yml is served to the world")
@@ -112,7 +112,7 @@ func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 			t.Errorf("%s is not named", file)
 		}
 	}
-	for _, text := range telltales(t, s)[:1] {
+	for _, text := range fileContents(t, s)[:1] {
 		if strings.Contains(c.stdout, text) {
 			t.Error("check prints the key")
 		}
@@ -122,19 +122,19 @@ func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 func TestCheckSeesAnHtaccessThatAsksForTooMuch(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn("FileInfo AuthConfig", true)
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "AllowOverride")
 }
 
 func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
 	for _, test := range []struct {
-		theatre
+		frontend
 		says string
 	}{{nginxFastCGI, "the service is not running"}, {apacheProxyFcgi, "systemctl status dockerauth"}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, test.theatre, stageOptions{})
+			s := openFrontend(t, test.frontend, envOptions{})
 			s.service.stop(t)
 			s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", test.says)
 		})
@@ -143,7 +143,7 @@ func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
 
 func TestCheckSeesARedirect(t *testing.T) {
 	t.Parallel()
-	s := openTheatre(t, nginxHTTP, stageOptions{}, [2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
+	s := openFrontend(t, nginxHTTP, envOptions{}, [2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "redirected (308)")
 }
 
@@ -155,7 +155,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 			needRegistry(t, kind)
 			s := newSite(t, siteOptions{certificate: true})
 			_, realm := s.serveHTTP(t)
-			stranger := newSite(t, siteOptions{})
+			unknown := newSite(t, siteOptions{})
 			other := *s
 			other.issuer += "/"
 			for _, test := range []struct {
@@ -165,7 +165,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 				complaints, says string
 			}{
 				{"that trusts us", s, s.certFile, "", "the registry takes dockerauth's tokens"},
-				{"that trusts somebody else", s, stranger.certFile, "error registry.token", "rootcertbundle"},
+				{"that trusts somebody else", s, unknown.certFile, "error registry.token", "rootcertbundle"},
 				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
 			} {
 				t.Run(test.name, func(t *testing.T) {

@@ -10,28 +10,28 @@ import (
 )
 
 // client is a program people reach a registry with, and how each step is typed.
-type client struct {
+type registryClient struct {
 	name string
 	need func(t testing.TB) // skips when it is missing
 
 	// signIn hands it alice's name and this password and makes it use them once.
-	signIn func(d *desk, password string) output
+	signIn func(d *workspace, password string) output
 	// refusal is what it says of a wrong password.
 	refusal *regexp.Regexp
 	// push and pull carry the desk's image to the registry and back, fail the test on an error, and pull compares what came.
-	push, pull func(d *desk)
+	push, pull func(d *workspace)
 	// forget makes it drop what signIn left, where writing an identity token over it is not enough; nil = nothing.
-	forget func(d *desk)
+	forget func(d *workspace)
 	// postsPassword: it tries POST with the password first and GET only when that is refused; the others GET at once.
 	postsPassword bool
 	// chunks: its POST of a refresh token has no Content-Length.
 	chunks bool
 	// after plays what only this client does; it is given what the token service was asked in push and pull; nil = nothing.
-	after func(d *desk, seen []tokenRequest)
+	after func(d *workspace, seen []tokenRequest)
 }
 
 // desk is where one client works for one test: a home of its own, an image to carry, a repository to carry it to.
-type desk struct {
+type workspace struct {
 	t       testing.TB
 	dir     string
 	env     []string
@@ -47,10 +47,10 @@ type desk struct {
 }
 
 // newDesk makes the folder and an environment in which nothing of the caller's is left but PATH: no configuration, no credentials, no proxy.
-func newDesk(t testing.TB, host string, tp *tap, dm *daemons) *desk {
+func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	t.Helper()
 	dir := shortDir(t)
-	d := &desk{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
+	d := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
 	d.im = makeImage(t, filepath.Join(dir, "image"))
 	for _, sub := range []string{"home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
@@ -78,15 +78,15 @@ func newDesk(t testing.TB, host string, tp *tap, dm *daemons) *desk {
 	return d
 }
 
-func (d *desk) credentials() string { return filepath.Join(d.dir, "home", "docker", "config.json") }
+func (d *workspace) credentials() string { return filepath.Join(d.dir, "home", "docker", "config.json") }
 
-func (d *desk) writeCredentials(auths map[string]any) {
+func (d *workspace) writeCredentials(auths map[string]any) {
 	d.t.Helper()
 	writeFile(d.t, d.credentials(), string(jsonOf(d.t, map[string]any{"auths": auths})), 0o600)
 }
 
 // useRefreshToken leaves what `docker login` leaves when the service gave it a refresh token: the token, and no password.
-func (d *desk) useRefreshToken(token string) {
+func (d *workspace) useRefreshToken(token string) {
 	d.t.Helper()
 	d.refreshToken, d.password = token, ""
 	d.writeCredentials(map[string]any{d.host: map[string]any{
@@ -96,13 +96,13 @@ func (d *desk) useRefreshToken(token string) {
 }
 
 // ref names the desk's image in the registry.
-func (d *desk) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
+func (d *workspace) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
 
 // path is a file or folder of the desk's.
-func (d *desk) path(elem ...string) string { return filepath.Join(append([]string{d.dir}, elem...)...) }
+func (d *workspace) path(elem ...string) string { return filepath.Join(append([]string{d.dir}, elem...)...) }
 
 // fresh is a folder for what comes back; nothing is in it from before.
-func (d *desk) fresh() string {
+func (d *workspace) fresh() string {
 	d.t.Helper()
 	dir, err := os.MkdirTemp(d.dir, "back-")
 	if err != nil {
@@ -111,7 +111,7 @@ func (d *desk) fresh() string {
 	return dir
 }
 
-func (d *desk) typed(stdin, program string, args ...string) output {
+func (d *workspace) typed(stdin, program string, args ...string) output {
 	d.t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = d.env
@@ -120,7 +120,7 @@ func (d *desk) typed(stdin, program string, args ...string) output {
 }
 
 // must is typed for what has to succeed.
-func (d *desk) must(program string, args ...string) {
+func (d *workspace) must(program string, args ...string) {
 	d.t.Helper()
 	o := d.typed("", program, args...)
 	if o.status != 0 {
@@ -128,7 +128,7 @@ func (d *desk) must(program string, args ...string) {
 	}
 }
 
-func (d *desk) same(what, got, want string) {
+func (d *workspace) same(what, got, want string) {
 	d.t.Helper()
 	if got != want {
 		d.t.Errorf("%s came back as %q, want %q", what, got, want)
@@ -136,6 +136,6 @@ func (d *desk) same(what, got, want string) {
 }
 
 // clients are all of them; docker once for each one on PATH.
-func clients() []client {
+func registryClients() []registryClient {
 	return append(dockers(), podman, skopeo, crane, oras, regctl, helm, ctr)
 }

@@ -8,30 +8,30 @@ import (
 )
 
 // podman works on storage of the desk's own: a folder without overlay mounts, and no journal.
-var podman = client{
+var podman = registryClient{
 	name: "podman",
 	need: func(t testing.TB) {
 		needRoot(t, "podman") // without it, it wants newuidmap and a range of user ids
 		need(t, "podman", "podman")
 	},
-	signIn: func(d *desk, password string) output {
+	signIn: func(d *workspace, password string) output {
 		return d.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,
-	push: func(d *desk) {
+	push: func(d *workspace) {
 		d.mustPodman("load", "-q", "-i", d.im.archive)
 		d.mustPodman("tag", strings.TrimPrefix(d.im.config, "sha256:"), d.ref())
 		d.mustPodman("push", "--tls-verify=false", d.ref())
 	},
-	pull: func(d *desk) {
+	pull: func(d *workspace) {
 		d.mustPodman("rmi", "--all", "--force")
 		d.mustPodman("pull", "-q", "--tls-verify=false", d.ref())
 		d.same("image id", "sha256:"+strings.TrimSpace(d.mustPodman("image", "inspect", "--format", "{{.Id}}", d.ref())), d.im.config)
 	},
 }
 
-func (d *desk) podman(stdin string, args ...string) output {
+func (d *workspace) podman(stdin string, args ...string) output {
 	d.t.Helper()
 	own := []string{
 		"--root", d.path("podman"), "--runroot", d.path("podman-run"), "--tmpdir", d.path("podman-tmp"),
@@ -41,7 +41,7 @@ func (d *desk) podman(stdin string, args ...string) output {
 	return d.typed(stdin, "podman", append(own, args...)...)
 }
 
-func (d *desk) mustPodman(args ...string) string {
+func (d *workspace) mustPodman(args ...string) string {
 	d.t.Helper()
 	o := d.podman("", args...)
 	if o.status != 0 {
@@ -50,18 +50,18 @@ func (d *desk) mustPodman(args ...string) string {
 	return o.stdout
 }
 
-var skopeo = client{
+var skopeo = registryClient{
 	name: "skopeo",
 	need: func(t testing.TB) { need(t, "skopeo", "skopeo") },
-	signIn: func(d *desk, password string) output {
+	signIn: func(d *workspace, password string) output {
 		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,
-	push: func(d *desk) {
+	push: func(d *workspace) {
 		d.must("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
 	},
-	pull: func(d *desk) {
+	pull: func(d *workspace) {
 		back := d.fresh()
 		d.must("skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+d.ref(), "oci:"+back+":"+imageTag)
 		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
@@ -71,7 +71,7 @@ var skopeo = client{
 
 // skopeoDeletes removes the image again: containers/image asks for the action "*", which the token must spell out as the
 // actions it stands for.
-func skopeoDeletes(d *desk, _ []tokenRequest) {
+func skopeoDeletes(d *workspace, _ []tokenRequest) {
 	d.t.Helper()
 	d.must("skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
 	asked := func(q tokenRequest) bool { return slices.Contains(q.scopes, "repository:"+d.repo+":*") }

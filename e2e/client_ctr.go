@@ -7,24 +7,24 @@ import (
 )
 
 // ctr is containerd's own command. It remembers nothing and takes the password only from its command line (or a terminal).
-var ctr = client{
+var ctr = registryClient{
 	name: "ctr",
 	need: func(t testing.TB) {
 		needRoot(t, "containerd")
 		need(t, "containerd", "containerd", "ctr")
 	},
-	signIn: func(d *desk, password string) output {
+	signIn: func(d *workspace, password string) output {
 		d.password = password
 		d.importImage()
 		return d.ctr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)authorization failed|unauthorized`),
-	push: func(d *desk) {
+	push: func(d *workspace) {
 		d.importImage()
 		d.mustCtr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
 	},
-	pull: func(d *desk) {
+	pull: func(d *workspace) {
 		d.mustCtr("image", "rm", "--sync", d.ref())
 		// The native snapshotter copies; overlay may not work on what the test's folder lies on.
 		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"}, d.withCredentials(d.ref())...)...)
@@ -35,24 +35,24 @@ var ctr = client{
 	},
 }
 
-func (d *desk) importImage() {
+func (d *workspace) importImage() {
 	d.t.Helper()
 	d.mustCtr("image", "import", "--snapshotter", "native", "--base-name", d.host+"/"+d.repo, d.im.archive)
 }
 
-func (d *desk) withCredentials(ref string) []string {
+func (d *workspace) withCredentials(ref string) []string {
 	if d.refreshToken != "" {
 		return []string{"--refresh", d.refreshToken, ref}
 	}
 	return []string{"--user", alice + ":" + d.password, ref}
 }
 
-func (d *desk) ctr(args ...string) output {
+func (d *workspace) ctr(args ...string) output {
 	d.t.Helper()
 	return d.typed("", "ctr", append([]string{"--address", d.daemons.containerdSocket, "--namespace", "e2e"}, args...)...)
 }
 
-func (d *desk) mustCtr(args ...string) string {
+func (d *workspace) mustCtr(args ...string) string {
 	d.t.Helper()
 	o := d.ctr(args...)
 	if o.status != 0 {

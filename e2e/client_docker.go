@@ -10,8 +10,8 @@ import (
 )
 
 // dockers gives one client for each docker command on PATH, first come first: a Debian package and a newer release may stand side by side.
-func dockers() []client {
-	var all []client
+func dockers() []registryClient {
+	var all []registryClient
 	seen := map[string]bool{}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		path, err := filepath.EvalSymlinks(filepath.Join(dir, "docker"))
@@ -27,23 +27,23 @@ func dockers() []client {
 	return all
 }
 
-func docker(path string) client {
-	return client{
+func docker(path string) registryClient {
+	return registryClient{
 		name: "docker " + dockerVersion(path),
 		need: func(t testing.TB) {
 			needRoot(t, "dockerd")
 			need(t, "docker", path, "dockerd", "containerd")
 		},
-		signIn: func(d *desk, password string) output {
+		signIn: func(d *workspace, password string) output {
 			return d.docker(path, password, "login", "-u", alice, "--password-stdin", d.host)
 		},
 		refusal: regexp.MustCompile(`(?i)unauthorized: |incorrect username or password`),
-		push: func(d *desk) {
+		push: func(d *workspace) {
 			o := d.docker(path, "", "import", d.im.rootfs, d.ref())
 			d.id = strings.TrimSpace(o.stdout)
 			d.mustDocker(path, "push", d.ref())
 		},
-		pull: func(d *desk) {
+		pull: func(d *workspace) {
 			d.mustDocker(path, "image", "rm", d.ref())
 			d.mustDocker(path, "pull", d.ref())
 			d.same("image id", strings.TrimSpace(d.mustDocker(path, "image", "inspect", "--format", "{{.Id}}", d.ref())), d.id)
@@ -54,7 +54,7 @@ func docker(path string) client {
 }
 
 // dockerKeepsOnlyTheRefreshToken checks the file `docker login` writes, and that push and pull were paid for with what is in it.
-func dockerKeepsOnlyTheRefreshToken(d *desk, seen []tokenRequest) {
+func dockerKeepsOnlyTheRefreshToken(d *workspace, seen []tokenRequest) {
 	d.t.Helper()
 	b, err := os.ReadFile(d.credentials())
 	if err != nil {
@@ -80,12 +80,12 @@ func dockerVersion(path string) string {
 	return "?"
 }
 
-func (d *desk) docker(path, stdin string, args ...string) output {
+func (d *workspace) docker(path, stdin string, args ...string) output {
 	d.t.Helper()
 	return d.typed(stdin, path, append([]string{"--host", "unix://" + d.daemons.dockerSocket}, args...)...)
 }
 
-func (d *desk) mustDocker(path string, args ...string) string {
+func (d *workspace) mustDocker(path string, args ...string) string {
 	d.t.Helper()
 	o := d.docker(path, "", args...)
 	if o.status != 0 {

@@ -21,11 +21,11 @@ const (
 )
 
 // yard is a copy of the source tree, an engine, and what is typed in the folder of the container example.
-type yard struct {
+type installFixture struct {
 	t      *testing.T
 	dir    string // packaging/container in the copy
 	env    []string
-	door   string // address of the service
+	address   string // address of the service
 	realm  string
 	images string // registry, as it stands in image names
 }
@@ -44,7 +44,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	need(t, "containers (Debian: docker.io, docker-compose, mmdebstrap)", "containerd", "dockerd", "docker", "docker-compose", "mmdebstrap", "openssl")
 	needRegistry(t, registry31)
 	leaveAsFound(t, madeOutside)
-	y := newYard(t)
+	y := newInstallFixture(t)
 	y.makeDebian()
 	if o := y.typed("docker", "run", "--rm", "--network", "none", debianImage, "true"); o.status != 0 {
 		missing(t, "NOT TESTED: this engine cannot run containers, so the example was neither built nor started: %v", o)
@@ -77,7 +77,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	y.checkRemoval(blocks["accounts"])
 }
 
-func newYard(t *testing.T) *yard {
+func newInstallFixture(t *testing.T) *installFixture {
 	t.Helper()
 	root := shortDir(t)
 	if o := run(t, "", exec.Command("sh", "-c", `tar -C .. --exclude=./.git --exclude=./e2e --exclude=./dist -cf - . | tar -C "$0" -xf -`, root)); o.status != 0 {
@@ -87,9 +87,9 @@ func newYard(t *testing.T) *yard {
 	dm.containerdSocket, dm.dockerSocket = filepath.Join(dir, "c.sock"), filepath.Join(dir, "d.sock")
 	dm.startContainerd(t, dir)
 	dm.startDockerd(t, dir)
-	y := &yard{t: t, dir: filepath.Join(root, "packaging/container")}
-	y.door, y.images = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("localhost:%d", freePort(t))
-	y.realm = "http://" + strings.Replace(y.door, "127.0.0.1", "localhost", 1) + "/docker/v2/token"
+	y := &installFixture{t: t, dir: filepath.Join(root, "packaging/container")}
+	y.address, y.images = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("localhost:%d", freePort(t))
+	y.realm = "http://" + strings.Replace(y.address, "127.0.0.1", "localhost", 1) + "/docker/v2/token"
 	y.compose()
 	// The builder of this engine, which needs no plugin.
 	y.env = append(os.Environ(), "DOCKER_HOST=unix://"+dm.dockerSocket, "DOCKER_CONFIG="+filepath.Join(dir, "config"), "HOME="+dir, "DOCKER_BUILDKIT=0",
@@ -98,10 +98,10 @@ func newYard(t *testing.T) *yard {
 }
 
 // compose moves the ports, and lets the build use this machine's network: the engine has been told to leave the firewall alone, so it has no way out.
-func (y *yard) compose() {
+func (y *installFixture) compose() {
 	file := filepath.Join(y.dir, "compose.yml")
 	text := readFile(y.t, file)
-	for _, r := range [][2]string{{"127.0.0.1:5002:", y.door + ":"}, {"127.0.0.1:5000:", strings.Replace(y.images, "localhost", "127.0.0.1", 1) + ":"},
+	for _, r := range [][2]string{{"127.0.0.1:5002:", y.address + ":"}, {"127.0.0.1:5000:", strings.Replace(y.images, "localhost", "127.0.0.1", 1) + ":"},
 		{"http://localhost:5002/docker/v2/token", y.realm}} {
 		if !strings.Contains(text, r[0]) {
 			y.t.Fatalf("compose.yml does not say %q", r[0])
@@ -112,14 +112,14 @@ func (y *yard) compose() {
 	writeFile(y.t, filepath.Join(y.dir, "test.yml"), "services:\n  dockerauth:\n    build:\n      network: host\n", 0o644)
 }
 
-func (y *yard) typed(program string, args ...string) output {
+func (y *installFixture) typed(program string, args ...string) output {
 	y.t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Env = y.dir, y.env
 	return run(y.t, "", cmd)
 }
 
-func (y *yard) must(program string, args ...string) string {
+func (y *installFixture) must(program string, args ...string) string {
 	y.t.Helper()
 	o := y.typed(program, args...)
 	if o.status != 0 {
@@ -128,19 +128,19 @@ func (y *yard) must(program string, args ...string) string {
 	return o.stdout
 }
 
-func (y *yard) shell(text string) {
+func (y *installFixture) shell(text string) {
 	y.t.Helper()
 	y.must("sh", "-eu", "-c", text)
 }
 
-func (y *yard) login(password string) output {
+func (y *installFixture) login(password string) output {
 	y.t.Helper()
 	cmd := exec.Command("docker", "login", "--username", alice, "--password-stdin", y.images)
 	cmd.Dir, cmd.Env = y.dir, y.env
 	return run(y.t, password, cmd)
 }
 
-func (y *yard) makeDebian() {
+func (y *installFixture) makeDebian() {
 	y.t.Helper()
 	tar := filepath.Join(y.dir, "base.tar")
 	y.must("mmdebstrap", "--quiet", "--variant=minbase", "bookworm", tar)
@@ -151,13 +151,13 @@ func (y *yard) makeDebian() {
 }
 
 // build makes an image of a folder with a Dockerfile in it.
-func (y *yard) build(dir, dockerfile, image string) {
+func (y *installFixture) build(dir, dockerfile, image string) {
 	y.t.Helper()
 	y.must("docker", "build", "--network", "host", "-q", "-t", image, "-f", writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
 }
 
 // makeGolang gives the compiler the authorities that this machine trusts: the module proxy may be behind one of its own.
-func (y *yard) makeGolang() {
+func (y *installFixture) makeGolang() {
 	y.t.Helper()
 	dir := shortDir(y.t)
 	writeFile(y.t, filepath.Join(dir, "ca.crt"), readFile(y.t, "/etc/ssl/certs/ca-certificates.crt"), 0o644)
@@ -169,7 +169,7 @@ ENV GOPATH=/go PATH=/go/bin:/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/us
 	y.build(strings.TrimSpace(y.must("go", "env", "GOROOT")), "FROM gcc\nCOPY . /usr/local/go\n", golangImage)
 }
 
-func (y *yard) makeRegistry() {
+func (y *installFixture) makeRegistry() {
 	y.t.Helper()
 	dir := shortDir(y.t)
 	install(y.t, toolPath("registry3"), filepath.Join(dir, "registry"))
@@ -183,7 +183,7 @@ CMD ["/etc/distribution/config.yml"]
 }
 
 // readme is what the README says to type, with a password where it asks for one.
-func (y *yard) readme() map[string]string {
+func (y *installFixture) readme() map[string]string {
 	y.t.Helper()
 	blocks := make(map[string]string)
 	for _, m := range blockPattern.FindAllStringSubmatch(readFile(y.t, filepath.Join(y.dir, "README.md")), -1) {
@@ -196,17 +196,17 @@ func (y *yard) readme() map[string]string {
 }
 
 // checkImages looks for keys and accounts: the folder that they lie in is within what is sent to the engine.
-func (y *yard) checkImages() {
+func (y *installFixture) checkImages() {
 	y.t.Helper()
 	if !found(filepath.Join(y.dir, "config/privkey.pem")) {
 		y.t.Fatal("there was no key beside the compose file when the image was built")
 	}
-	stages := y.must("docker", "image", "ls", "-q", "--filter", "dangling=true") // where it was compiled
+	envs := y.must("docker", "image", "ls", "-q", "--filter", "dangling=true") // where it was compiled
 	final := y.must("docker", "image", "ls", "-q", "--filter", "reference=dockerauth")
-	if stages == "" || final == "" {
-		y.t.Fatalf("there are no images to look into: %q and %q", stages, final)
+	if envs == "" || final == "" {
+		y.t.Fatalf("there are no images to look into: %q and %q", envs, final)
 	}
-	for image := range strings.Lines(stages + final) {
+	for image := range strings.Lines(envs + final) {
 		list := y.typed("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find", strings.TrimSpace(image),
 			"/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o", "-name", "accounts*", "-o", "-path", "*/container/*", ")")
 		for name := range strings.Lines(list.stdout) {
@@ -217,7 +217,7 @@ func (y *yard) checkImages() {
 	}
 }
 
-func (y *yard) awaitHealthy() {
+func (y *installFixture) awaitHealthy() {
 	y.t.Helper()
 	id := strings.TrimSpace(y.must("docker-compose", "ps", "-q", "dockerauth"))
 	var state string
@@ -231,10 +231,10 @@ func (y *yard) awaitHealthy() {
 }
 
 // checkRemoval takes the account out of the file of accounts: its refresh token opens nothing any more, once pam.cache is over.
-func (y *yard) checkRemoval(accounts string) {
+func (y *installFixture) checkRemoval(accounts string) {
 	y.t.Helper()
 	ask := func(request string) (int, tokenAnswer) {
-		answer, body, err := exchange("", y.door, request)
+		answer, body, err := exchange("", y.address, request)
 		if err != nil {
 			y.t.Fatal(err)
 		}

@@ -85,7 +85,7 @@ func forgedTexts() map[string]string {
 }
 
 // visit is one request, from an address of its own, and how often the filter is to find that address.
-type visit struct {
+type attempt struct {
 	name    string
 	request string
 	from    string // where it comes from
@@ -93,7 +93,7 @@ type visit struct {
 	found   int
 }
 
-func (v visit) address() string {
+func (v attempt) address() string {
 	if v.remote != "" {
 		return v.remote
 	}
@@ -101,10 +101,10 @@ func (v visit) address() string {
 }
 
 // visits are hostile ones, whose addresses must be found, and all the others that a service has in a day.
-func visits(p *player, forwarded bool) []visit {
-	var all []visit
+func attempts(p *client, forwarded bool) []attempt {
+	var all []attempt
 	add := func(found int, name, request string) {
-		all = append(all, visit{name, request, freshAddress(), "", found})
+		all = append(all, attempt{name, request, freshAddress(), "", found})
 	}
 	for name, text := range forgedTexts() {
 		quoted := url.QueryEscape(text)
@@ -118,8 +118,8 @@ func visits(p *player, forwarded bool) []visit {
 		}
 	}
 	add(1, "a scope of many", login(alice, "wrong", serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(p))
-	add(1, "blacklisted", login(mallory, stageAccounts[mallory], serviceIs)(p))
-	add(1, "expired", login(carol, stageAccounts[carol], serviceIs)(p))
+	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(p))
+	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(p))
 	add(1, "an empty password", login(alice, "", serviceIs)(p))
 	add(0, "a login", login(alice, alicePassword, serviceIs)(p))
 	add(0, "no credentials", get(serviceIs)(p))
@@ -127,12 +127,12 @@ func visits(p *player, forwarded bool) []visit {
 	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(p))
 	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(p))
 	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	add(0, "a directory that is away", login(dora, stageAccounts[dora], serviceIs)(p))
+	add(0, "a directory that is away", login(dora, defaultAccounts[dora], serviceIs)(p))
 	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(p))
 	if forwarded {
 		for i, name := range []string{"IPv6", "IPv6, short"} {
 			remote := []string{"2001:db8:1:2:3:4:5:6", "2001:db8::7"}[i]
-			all = append(all, visit{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p), "127.0.0.1", remote, 1})
+			all = append(all, attempt{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p), "127.0.0.1", remote, 1})
 		}
 		add(1, "an address that a stranger claims", get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
 	}
@@ -150,14 +150,14 @@ func printable(text string) string {
 }
 
 // visitAll sends all requests, some at once: each refusal takes a second.
-func (p *player) visitAll(t *testing.T, all []visit) {
+func (p *client) attemptAll(t *testing.T, all []attempt) {
 	t.Helper()
 	var wg sync.WaitGroup
-	seats := make(chan struct{}, 40)
+	slots := make(chan struct{}, 40)
 	for _, v := range all {
-		seats <- struct{}{}
+		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-seats }()
+			defer func() { <-slots }()
 			if _, _, err := exchange(v.from, p.address, v.request); err != nil {
 				t.Errorf("%s: %v", v.name, err)
 			}
@@ -169,18 +169,18 @@ func (p *player) visitAll(t *testing.T, all []visit) {
 // fail2banLogs are the places and forms in which the lines stand that the filter knows.
 var fail2banLogs = []struct {
 	name    string
-	theatre theatre
+	frontend frontend
 	format  string
 	file    string // in the stage's folder; "" = the service's standard error
 	journal bool
 }{
-	{"a log file", httpDoor, "text", "service.log", false},
-	{"a log file, JSON", httpDoor, "json", "service.log", false},
+	{"a log file", httpFrontend, "text", "service.log", false},
+	{"a log file, JSON", httpFrontend, "json", "service.log", false},
 	{"Apache's error log", apacheCGI, "text", "run/error.log", false},
 	{"Apache's error log, JSON", apacheCGI, "json", "run/error.log", false},
 	{"Apache's error log with mod_fcgid", apacheFcgid, "text", "run/error.log", false},
-	{"the journal", httpDoor, "text", "", true},
-	{"the journal, JSON", httpDoor, "json", "", true},
+	{"the journal", httpFrontend, "text", "", true},
+	{"the journal, JSON", httpFrontend, "json", "", true},
 }
 
 func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
@@ -188,19 +188,19 @@ func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
 	for _, l := range fail2banLogs {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			need(t, l.theatre.name, l.theatre.needs...)
+			need(t, l.frontend.name, l.frontend.needs...)
 			config := "state: state\nlog:\n  format: " + l.format + "\n"
 			if l.file == "service.log" {
 				config += "  file: service.log\n"
 			}
-			p := newPlayer(openTheatre(t, l.theatre, stageOptions{noLogFile: true, config: config}))
-			all := visits(p, l.theatre.name == httpDoor.name)
-			if l.theatre.name == apacheFcgid.name { // it has a handful of processes, each for one request at a time
+			p := newClient(openFrontend(t, l.frontend, envOptions{noLogFile: true, config: config}))
+			all := attempts(p, l.frontend.name == httpFrontend.name)
+			if l.frontend.name == apacheFcgid.name { // it has a handful of processes, each for one request at a time
 				all = slices.Concat(all[:6], all[len(all)-12:])
 			}
-			p.visitAll(t, all)
+			p.attemptAll(t, all)
 			// Six from one address: the last is throttled.
-			guesser := visit{name: "six guesses", from: freshAddress(), found: 6}
+			guesser := attempt{name: "six guesses", from: freshAddress(), found: 6}
 			p.tries(t, 401, bob, guesser.from, "one", "two", "three", "four", "five")
 			p.tries(t, 429, bob, guesser.from, "six")
 			p.compare(t, p.fail2banRegex(t, l.file, l.journal), append(all, guesser))
@@ -209,7 +209,7 @@ func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
 }
 
 // compare wants each address as often as its visit says, and none besides.
-func (p *player) compare(t *testing.T, found []string, all []visit) {
+func (p *client) compare(t *testing.T, found []string, all []attempt) {
 	t.Helper()
 	times := make(map[string]int)
 	for _, address := range found {
@@ -226,7 +226,7 @@ func (p *player) compare(t *testing.T, found []string, all []visit) {
 	}
 }
 
-func (p *player) linesWith(text string) string {
+func (p *client) linesWith(text string) string {
 	var lines strings.Builder
 	for _, log := range p.everyLog() {
 		for line := range strings.Lines(log) {
@@ -239,7 +239,7 @@ func (p *player) linesWith(text string) string {
 }
 
 // fail2banRegex returns the addresses that the filter finds in a file, or in the journal that the service's lines were put into.
-func (p *player) fail2banRegex(t *testing.T, file string, journal bool) []string {
+func (p *client) fail2banRegex(t *testing.T, file string, journal bool) []string {
 	t.Helper()
 	log := p.path(file)
 	if journal {
@@ -253,7 +253,7 @@ func (p *player) fail2banRegex(t *testing.T, file string, journal bool) []string
 }
 
 // journal puts what the service has written into a journal as systemd does, and a line of another unit, which must not be looked at.
-func (p *player) journal(t *testing.T) string {
+func (p *client) journal(t *testing.T) string {
 	t.Helper()
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
 	var export strings.Builder
@@ -321,8 +321,8 @@ func TestTheFail2banJailIsOffAsItComes(t *testing.T) {
 	}
 }
 
-func TestFail2banBansWhoeverGoesOnGuessing(t *testing.T) {
-	p := newPlayer(openTheatre(t, httpDoor, stageOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
+func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
+	p := newClient(openFrontend(t, httpFrontend, envOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
 	f := newFail2ban(t, "[DEFAULT]\nignoreself = false\nignoreip =\nbanaction = note\nbanaction_allports = note\n\n"+
 		"[dockerauth]\nenabled = true\nbackend = polling\nlogpath = "+p.logFile+"\naction = note\n")
 	writeFile(t, p.logFile, "", 0o644)
@@ -333,10 +333,10 @@ func TestFail2banBansWhoeverGoesOnGuessing(t *testing.T) {
 	})
 
 	guesser, clumsy, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
-	var all []visit
+	var all []attempt
 	add := func(times int, from, request string) {
 		for range times {
-			all = append(all, visit{name: from, request: request, from: from})
+			all = append(all, attempt{name: from, request: request, from: from})
 		}
 	}
 	// A person who mistypes: a password that a client shows twice, five times, and the locked account after it.
@@ -344,15 +344,15 @@ func TestFail2banBansWhoeverGoesOnGuessing(t *testing.T) {
 		add(2, clumsy, login(alice, password, serviceIs)(p))
 	}
 	add(10, clumsy, login(alice, alicePassword, serviceIs)(p))
-	add(40, innocent, login(bob, stageAccounts[bob], serviceIs)(p))
+	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(p))
 	add(40, innocent, get(serviceIs)(p))
 	add(1, forger, post("grant_type=password&password=wrong&service="+audience+"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	p.visitAll(t, all)
+	p.attemptAll(t, all)
 	all = nil
 	for i := range 29 {
 		add(1, guesser, login(alice, fmt.Sprint("guess ", i), serviceIs)(p))
 	}
-	p.visitAll(t, all)
+	p.attemptAll(t, all)
 	p.awaitLines(t, guesser, 29)
 	f.seen(t, server, guesser, 29)
 	if banned := f.bans(); len(banned) != 0 {
@@ -366,7 +366,7 @@ func TestFail2banBansWhoeverGoesOnGuessing(t *testing.T) {
 }
 
 // awaitLines waits for as many lines with a text in the service's log.
-func (p *player) awaitLines(t *testing.T, text string, n int) {
+func (p *client) awaitLines(t *testing.T, text string, n int) {
 	t.Helper()
 	eventually(t, readyWithin, fmt.Sprintf("%d lines with %s", n, text), func() bool {
 		b, _ := os.ReadFile(p.logFile)

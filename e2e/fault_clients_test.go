@@ -16,50 +16,50 @@ import (
 func awaiting(i int) string { return fmt.Sprintf("awaiting%d", i) }
 
 // awaitingOptions make so many of them.
-func awaitingOptions(n int) sceneOptions {
-	o := sceneOptions{timeout: seconds(3), concurrency: 4}
+func awaitingOptions(n int) faultOptions {
+	o := faultOptions{timeout: seconds(3), concurrency: 4}
 	for i := range n {
 		o.users = append(o.users, awaiting(i))
-		o.deeds += fmt.Sprintf(" %s=await", awaiting(i))
+		o.pamArgs += fmt.Sprintf(" %s=await", awaiting(i))
 	}
 	return o
 }
 
-func clientActs() []act {
+func clientTests() []faultTest {
 	o := awaitingOptions(hangUpAtOnce)
 	o.concurrency = hangUpAtOnce + 2 // they keep their seats to the end, and others need some too
-	return []act{
-		{name: "clients that hang up", door: httpDoor, options: o, play: playHangingUp},
-		{name: "clients that hang up", door: nginxFastCGI, options: o, play: playHangingUp},
-		{name: "clients that hang up", door: apacheCGI, options: o, play: playHangingUp, long: true},
-		{name: "clients that hang up", door: apacheFcgid, options: o, play: playHangingUp, long: true},
+	return []faultTest{
+		{name: "clients that hang up", frontend: httpFrontend, options: o, run: runHangingUp},
+		{name: "clients that hang up", frontend: nginxFastCGI, options: o, run: runHangingUp},
+		{name: "clients that hang up", frontend: apacheCGI, options: o, run: runHangingUp, long: true},
+		{name: "clients that hang up", frontend: apacheFcgid, options: o, run: runHangingUp, long: true},
 	}
 }
 
 // hangUps are the moments at which clients go, and how many of them go at once.
 var hangUps = []struct {
 	moment string
-	leave  func(s *scene, n int, c *net.TCPConn) error // n is the client's number
+	leave  func(s *faultEnv, n int, c *net.TCPConn) error // n is the client's number
 }{
-	{"in the headers", func(s *scene, n int, c *net.TCPConn) error {
-		r := s.request(guest(n), passwordOf(guest(n)))
+	{"in the headers", func(s *faultEnv, n int, c *net.TCPConn) error {
+		r := s.request(loadUser(n), passwordOf(loadUser(n)))
 		return send(c, r[:len(r)/2])
 	}},
-	{"in the body", func(s *scene, n int, c *net.TCPConn) error {
+	{"in the body", func(s *faultEnv, n int, c *net.TCPConn) error {
 		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
 			s.mounts[0], s.address))
 	}},
-	{"right after sending", func(s *scene, n int, c *net.TCPConn) error {
-		return send(c, s.request(guest(n), passwordOf(guest(n))))
+	{"right after sending", func(s *faultEnv, n int, c *net.TCPConn) error {
+		return send(c, s.request(loadUser(n), passwordOf(loadUser(n))))
 	}},
-	{"in the answer", func(s *scene, n int, c *net.TCPConn) error {
-		if err := send(c, s.request(guest(n), passwordOf(guest(n)))); err != nil {
+	{"in the answer", func(s *faultEnv, n int, c *net.TCPConn) error {
+		if err := send(c, s.request(loadUser(n), passwordOf(loadUser(n)))); err != nil {
 			return err
 		}
 		_, err := io.ReadFull(c, make([]byte, 10))
 		return err
 	}},
-	{inConversation, func(s *scene, n int, c *net.TCPConn) error {
+	{inConversation, func(s *faultEnv, n int, c *net.TCPConn) error {
 		if err := send(c, s.request(awaiting(n), passwordOf(awaiting(n)))); err != nil {
 			return err
 		}
@@ -95,14 +95,14 @@ func hangUpTimes() int {
 const hangUpAtOnce = 6
 
 // playHangingUp has clients leave at every moment, half of them with a FIN and half with a reset.
-func playHangingUp(s *scene) {
+func runHangingUp(s *faultEnv) {
 	var before map[string]int
 	if s.service != nil {
-		s.ask(guest(0), passwordOf(guest(0)))
+		s.ask(loadUser(0), passwordOf(loadUser(0)))
 		before = descriptors(s.pid())
 	}
 	for _, h := range hangUps {
-		others := s.crowd()
+		others := s.startLoad()
 		times := hangUpTimes()
 		if h.moment == inConversation {
 			// Each is held to its time limit, and whoever comes with the same login meanwhile waits for the same answer. One for each seat.
@@ -111,7 +111,7 @@ func playHangingUp(s *scene) {
 		lost := s.hangUp(times, h.leave)
 		normal := s.normal()
 		others.more(1)
-		got, wrong := others.gone()
+		got, wrong := others.end()
 		lost = append(lost, wrong...)
 		lost = append(lost, s.leftovers()...)
 		if s.service != nil {
@@ -126,7 +126,7 @@ func playHangingUp(s *scene) {
 	}
 }
 
-func (s *scene) hangUp(times int, leave func(*scene, int, *net.TCPConn) error) (lost []string) {
+func (s *faultEnv) hangUp(times int, leave func(*faultEnv, int, *net.TCPConn) error) (lost []string) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for client := range hangUpAtOnce {
@@ -144,7 +144,7 @@ func (s *scene) hangUp(times int, leave func(*scene, int, *net.TCPConn) error) (
 	return lost
 }
 
-func (s *scene) hangUpOnce(leave func(*scene, int, *net.TCPConn) error, client int, reset bool) error {
+func (s *faultEnv) hangUpOnce(leave func(*faultEnv, int, *net.TCPConn) error, client int, reset bool) error {
 	c, err := net.DialTimeout("tcp", s.address, answerWithin)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ const goroutinesAtRest = 20
 var goroutineHead = regexp.MustCompile(`(?m)^goroutine \d+ `)
 
 // goroutines ends the service in the way that makes Go list them, and counts.
-func (s *scene) goroutines() int {
+func (s *faultEnv) goroutines() int {
 	s.t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Fatal(err)

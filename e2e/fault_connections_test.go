@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-func connectionActs() []act {
-	return []act{
-		{name: "idle connections", door: httpDoor, play: playIdle, options: sceneOptions{prepare: manyFiles}},
-		{name: "idle connections", door: nginxFastCGI, play: playIdle, options: sceneOptions{prepare: manyFiles}},
-		{name: "slow headers", door: httpDoor, play: func(s *scene) { s.playSlow("headers", slowHeaders(s)) }},
-		{name: "slow bodies", door: httpDoor, play: func(s *scene) { s.playSlow("bodies", slowBody(s)) }},
+func connectionTests() []faultTest {
+	return []faultTest{
+		{name: "idle connections", frontend: httpFrontend, run: runIdle, options: faultOptions{prepare: manyFiles}},
+		{name: "idle connections", frontend: nginxFastCGI, run: runIdle, options: faultOptions{prepare: manyFiles}},
+		{name: "slow headers", frontend: httpFrontend, run: func(s *faultEnv) { s.runSlow("headers", slowHeaders(s)) }},
+		{name: "slow bodies", frontend: httpFrontend, run: func(s *faultEnv) { s.runSlow("bodies", slowBody(s)) }},
 	}
 }
 
@@ -31,7 +31,7 @@ func idleConnections() int {
 const slowConnections = 500
 
 // manyFiles lets this process and those it starts have a descriptor for each connection.
-func manyFiles(s *scene) { raiseFiles(s.t) }
+func manyFiles(s *faultEnv) { raiseFiles(s.t) }
 
 func raiseFiles(t testing.TB) {
 	t.Helper()
@@ -49,15 +49,15 @@ func raiseFiles(t testing.TB) {
 }
 
 // behind is where the service itself listens, which is not where guests go when a web server is before it.
-func (s *scene) behind() (network, address string) {
-	if s.door.name == httpDoor.name {
+func (s *faultEnv) behind() (network, address string) {
+	if s.frontend.name == httpFrontend.name {
 		return "tcp", s.address
 	}
 	return "unix", s.path("run/fcgi.sock")
 }
 
 // connect opens n connections to the service and keeps them. They come from many addresses, since one has no more than 28,000 ports.
-func (s *scene) connect(n int) (all []net.Conn, err error) {
+func (s *faultEnv) connect(n int) (all []net.Conn, err error) {
 	network, address := s.behind()
 	for i := range n {
 		d := net.Dialer{Timeout: answerWithin}
@@ -91,10 +91,10 @@ func closeConnections(all []net.Conn) {
 var idleTurn sync.Mutex
 
 // playIdle opens connections that say nothing, while guests log in.
-func playIdle(s *scene) {
+func runIdle(s *faultEnv) {
 	idleTurn.Lock()
 	defer idleTurn.Unlock()
-	c := s.crowd()
+	c := s.startLoad()
 	c.more(1)
 	before := descriptors(s.pid())
 	idle, err := s.connect(idleConnections())
@@ -105,24 +105,24 @@ func playIdle(s *scene) {
 	closeConnections(idle)
 	normal := s.normal()
 	c.more(1)
-	got, lost := c.gone()
+	got, lost := c.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	s.row(row{fault: "idle connections", done: fmt.Sprintf("%d opened, nothing said", len(idle)), got: got.String(), normal: normal}, lost)
 }
 
 // slowHeaders and slowBody are what is dribbled.
-func slowHeaders(*scene) string {
+func slowHeaders(*faultEnv) string {
 	return "GET /docker/v2/token?service=x HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 }
 
-func slowBody(s *scene) string {
+func slowBody(s *faultEnv) string {
 	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\n"
 }
 
 // playSlow has connections send one byte after the other and never come to an end, while guests log in. Those that the service closes
 // come again.
-func (s *scene) playSlow(what, start string) {
-	c := s.crowd()
+func (s *faultEnv) runSlow(what, start string) {
+	c := s.startLoad()
 	c.more(1)
 	before := descriptors(s.pid())
 	stop := make(chan struct{})
@@ -136,7 +136,7 @@ func (s *scene) playSlow(what, start string) {
 	all.Wait()
 	normal := s.normal()
 	c.more(1)
-	got, lost := c.gone()
+	got, lost := c.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	s.row(row{fault: "slow " + what, done: fmt.Sprintf("%d connections, a byte at a time", slowConnections), got: got.String(), normal: normal}, lost)
 }
@@ -144,7 +144,7 @@ func (s *scene) playSlow(what, start string) {
 // dribbleEvery is the time between two bytes: often enough for a server that only looks whether something comes.
 const dribbleEvery = 200 * time.Millisecond
 
-func (s *scene) dribble(start string, stop <-chan struct{}) {
+func (s *faultEnv) dribble(start string, stop <-chan struct{}) {
 	for {
 		c, err := net.DialTimeout("tcp", s.address, answerWithin)
 		if err != nil {

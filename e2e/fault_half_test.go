@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-func halfActs() []act {
-	return []act{{name: "config.yml is written bit by bit", door: httpDoor, play: playHalfConfig}}
+func halfTests() []faultTest {
+	return []faultTest{{name: "config.yml is written bit by bit", frontend: httpFrontend, run: runHalfConfig}}
 }
 
 const (
@@ -24,9 +24,9 @@ const (
 
 // playHalfConfig writes config.yml in place and in pieces, for more than two seconds, the first of which is a whole configuration in which
 // nobody is blacklisted. Nobody who is blacklisted may be let in.
-func playHalfConfig(s *scene) {
+func runHalfConfig(s *faultEnv) {
 	good := readFile(s.t, s.configFile)
-	c := s.crowd()
+	c := s.startLoad()
 	c.more(someLogins())
 	let, late := 0, true
 	for try := 0; try < pieceTries && late; try++ {
@@ -37,7 +37,7 @@ func playHalfConfig(s *scene) {
 	}
 	normal := s.normal()
 	c.more(1)
-	got, lost := c.gone()
+	got, lost := c.end()
 	if let > 0 {
 		lost = append(lost, "a blacklisted user was let in")
 	}
@@ -45,7 +45,7 @@ func playHalfConfig(s *scene) {
 }
 
 // writeInPieces writes the beginning without the blacklist, then comments, then the rest, and has the blacklisted user try meanwhile.
-func (s *scene) writeInPieces(good string) (let int, late bool) {
+func (s *faultEnv) writeInPieces(good string) (let int, late bool) {
 	s.t.Helper()
 	first, rest, _ := strings.Cut(good, "blacklisted_users:")
 	f, err := os.OpenFile(s.configFile, os.O_WRONLY|os.O_TRUNC, 0)
@@ -65,7 +65,7 @@ func (s *scene) writeInPieces(good string) (let int, late bool) {
 	write(first)
 	for range pieces {
 		write("# one more line\n")
-		go func() { answers <- s.askFrom("127.8.0.1", mallory, stageAccounts[mallory]) }()
+		go func() { answers <- s.askFrom("127.8.0.1", mallory, defaultAccounts[mallory]) }()
 		time.Sleep(pieceEvery) // the pause is what is played
 	}
 	write("blacklisted_users:" + rest)

@@ -17,27 +17,27 @@ import (
 // underWay is how many logins are in the middle of a conversation, or wait for one, when somebody is killed.
 const underWay = 6
 
-func killActs() []act {
+func killTests() []faultTest {
 	o := awaitingOptions(underWay)
 	o.timeout = seconds(8)
 	short := awaitingOptions(underWay) // those that nobody ends come to the end of their time
 	held := short
 	held.concurrency = underWay + 2 // and keep their seats until then, though the web server has gone
-	return []act{
-		{name: "SIGTERM", door: httpDoor, options: o, play: playTerm},
-		{name: "SIGTERM", door: nginxFastCGI, options: o, play: playTerm},
-		{name: "SIGKILL", door: httpDoor, options: o, play: playKill},
-		{name: "SIGKILL", door: apacheFcgid, options: short, play: playKill},
-		{name: "SIGKILL", door: nginxFastCGI, options: o, play: playKill, long: true},
-		{name: "a conversation is killed", door: httpDoor, options: o, play: playKillConversation},
-		{name: "a conversation is killed", door: nginxFastCGI, options: o, play: playKillConversation, long: true},
-		{name: "a conversation is killed", door: apacheFcgid, options: o, play: playKillConversation, long: true},
-		{name: "the web server's worker is killed", door: nginxFastCGI, options: held, play: playKillWorker},
+	return []faultTest{
+		{name: "SIGTERM", frontend: httpFrontend, options: o, run: runTerm},
+		{name: "SIGTERM", frontend: nginxFastCGI, options: o, run: runTerm},
+		{name: "SIGKILL", frontend: httpFrontend, options: o, run: runKill},
+		{name: "SIGKILL", frontend: apacheFcgid, options: short, run: runKill},
+		{name: "SIGKILL", frontend: nginxFastCGI, options: o, run: runKill, long: true},
+		{name: "a conversation is killed", frontend: httpFrontend, options: o, run: runKillConversation},
+		{name: "a conversation is killed", frontend: nginxFastCGI, options: o, run: runKillConversation, long: true},
+		{name: "a conversation is killed", frontend: apacheFcgid, options: o, run: runKillConversation, long: true},
+		{name: "the web server's worker is killed", frontend: nginxFastCGI, options: held, run: runKillWorker},
 		// Not behind mod_fcgid: in one of three tries Apache then answers nobody any more until it is restarted, whatever the program does. See OPERATIONS.md.
-		{name: "the web server's worker is killed", door: apacheCGI, options: short, play: playKillWorker, long: true},
-		{name: "the web server is stopped", door: nginxFastCGI, options: short, play: playStopServer, long: true},
-		{name: "the web server is stopped", door: apacheFcgid, options: short, play: playStopServer},
-		{name: "the web server is stopped", door: apacheCGI, options: short, play: playStopServer, long: true},
+		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker, long: true},
+		{name: "the web server is stopped", frontend: nginxFastCGI, options: short, run: runStopServer, long: true},
+		{name: "the web server is stopped", frontend: apacheFcgid, options: short, run: runStopServer},
+		{name: "the web server is stopped", frontend: apacheCGI, options: short, run: runStopServer, long: true},
 	}
 }
 
@@ -48,7 +48,7 @@ type pendingLogins struct {
 }
 
 // begin sends them, and waits until the service has heard of all and conversations of some have begun.
-func (s *scene) begin() *pendingLogins {
+func (s *faultEnv) begin() *pendingLogins {
 	s.t.Helper()
 	p := &pendingLogins{}
 	var before int
@@ -68,7 +68,7 @@ func (s *scene) begin() *pendingLogins {
 }
 
 // proceed lets the conversations come to their end.
-func (s *scene) proceed() {
+func (s *faultEnv) proceed() {
 	s.t.Helper()
 	if err := os.WriteFile(s.path("go"), nil, 0o644); err != nil {
 		s.t.Fatal(err)
@@ -76,7 +76,7 @@ func (s *scene) proceed() {
 }
 
 // judged is what they got, and what of that was wrong.
-func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []string) {
+func (p *pendingLogins) judged(s *faultEnv, excused ...int) (got tally, lost []string) {
 	p.all.Wait()
 	got = tally{}
 	for i, r := range p.replies {
@@ -93,17 +93,17 @@ func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []stri
 const restartsMax = 20
 
 // restart puts another service in the place of the one that is gone, as a service manager does.
-func (s *scene) restart() {
+func (s *faultEnv) restart() {
 	s.t.Helper()
 	args := []string{"http", "--listen", s.address}
-	if s.door.name != httpDoor.name {
+	if s.frontend.name != httpFrontend.name {
 		args = []string{"fastcgi", "--listen", "unix:" + s.path("run/fcgi.sock")}
 	}
 	for range restartsMax {
-		before := s.complaints("listening")
+		before := s.countLogLines("listening")
 		s.serve(args...)
 		eventually(s.t, answerWithin, "a service to listen or to give up", func() bool {
-			return s.complaints("listening") > before || !s.service.running()
+			return s.countLogLines("listening") > before || !s.service.running()
 		})
 		if s.service.running() {
 			return
@@ -113,16 +113,16 @@ func (s *scene) restart() {
 }
 
 // closed is what clients may get while nobody listens: nginx says 503 in JSON.
-func (s *scene) closed() int {
-	if s.door.name == httpDoor.name {
+func (s *faultEnv) closed() int {
+	if s.frontend.name == httpFrontend.name {
 		return noAnswer
 	}
 	return http.StatusServiceUnavailable
 }
 
 // playTerm stops the service in mid-load: what it has accepted it answers, and it ends with status 0.
-func playTerm(s *scene) {
-	c := s.crowd(s.closed())
+func runTerm(s *faultEnv) {
+	c := s.startLoad(s.closed())
 	c.more(someLogins())
 	p := s.begin()
 	if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -143,7 +143,7 @@ func playTerm(s *scene) {
 	s.restart()
 	normal := s.normal()
 	c.more(someLogins())
-	got, wrong := c.gone()
+	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	missing, torn := c.unlogged(s.logFile)
 	lost = s.unlogged(lost, missing, torn)
@@ -154,7 +154,7 @@ func playTerm(s *scene) {
 }
 
 // undelivered counts grants in the log of guests of this crowd of which no client has the token.
-func (c *crowd) undelivered(log string) (n int) {
+func (c *backgroundLoad) undelivered(log string) (n int) {
 	for line := range strings.Lines(readFile(c.s.t, log)) {
 		_, id, granted := strings.Cut(line, `"token":"`)
 		if !granted || !strings.Contains(line, `"user":"guest`) {
@@ -169,7 +169,7 @@ func (c *crowd) undelivered(log string) (n int) {
 }
 
 // services are the processes that are neither conversations nor their children.
-func (s *scene) services() (pids []int) {
+func (s *faultEnv) services() (pids []int) {
 	held := s.conversations()
 	for _, pid := range processesOf(s.program) {
 		if !slices.Contains(held, pid) {
@@ -180,13 +180,13 @@ func (s *scene) services() (pids []int) {
 }
 
 // playKill ends the service with SIGKILL in mid-conversation.
-func playKill(s *scene) {
+func runKill(s *faultEnv) {
 	excused := []int{s.closed()}
-	if s.door.name == apacheFcgid.name {
+	if s.frontend.name == apacheFcgid.name {
 		// mod_fcgid answers 500 itself, or gives the request to another process, where the conversation comes to the end of its time.
 		excused = []int{http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
-	c := s.crowd(excused...)
+	c := s.startLoad(excused...)
 	c.more(someLogins())
 	p := s.begin()
 	for _, pid := range s.services() {
@@ -201,7 +201,7 @@ func playKill(s *scene) {
 	}
 	normal := s.normal()
 	c.more(someLogins())
-	got, wrong := c.gone()
+	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	missing, torn := c.unlogged(s.logFile)
 	lost = s.unlogged(lost, missing, torn)
@@ -209,8 +209,8 @@ func playKill(s *scene) {
 }
 
 // playKillConversation ends one conversation; the others must not notice.
-func playKillConversation(s *scene) {
-	c := s.crowd()
+func runKillConversation(s *faultEnv) {
+	c := s.startLoad()
 	c.more(1)
 	p := s.begin()
 	victim := s.aConversation()
@@ -227,7 +227,7 @@ func playKillConversation(s *scene) {
 		lost = append(lost, "more than one login was answered with 503")
 	}
 	normal := s.normal()
-	got, wrong := c.gone()
+	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
@@ -247,7 +247,7 @@ func parentOf(t testing.TB, pid int) int {
 }
 
 // aConversation is one that waits for the file "go": it has been there for a while.
-func (s *scene) aConversation() int {
+func (s *faultEnv) aConversation() int {
 	seen := map[int]int{}
 	for {
 		for _, pid := range s.conversations() {
@@ -260,7 +260,7 @@ func (s *scene) aConversation() int {
 }
 
 // workers are the web server's processes that hold connections. Apache's have threads, its managers of programs have none; nginx has one kind.
-func (s *scene) workers() (pids []int) {
+func (s *faultEnv) workers() (pids []int) {
 	master := s.procs[len(s.procs)-1]
 	for _, pid := range childrenOf(master.cmd.Process.Pid) {
 		if master.name == "nginx" || threads(pid) > 1 {
@@ -284,8 +284,8 @@ func childrenOf(pid int) (pids []int) {
 func threads(pid int) int { return len(globs(fmt.Sprintf("/proc/%d/task/*", pid))) }
 
 // playKillWorker ends the web server's worker in mid-request.
-func playKillWorker(s *scene) {
-	c := s.crowd(noAnswer)
+func runKillWorker(s *faultEnv) {
+	c := s.startLoad(noAnswer)
 	c.more(someLogins())
 	p := s.begin()
 	workers := s.workers()
@@ -298,7 +298,7 @@ func playKillWorker(s *scene) {
 	inside, lost := p.judged(s, noAnswer)
 	normal := s.normal()
 	c.more(someLogins())
-	got, wrong := c.gone()
+	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	if s.service != nil && !s.service.running() {
@@ -308,7 +308,7 @@ func playKillWorker(s *scene) {
 }
 
 // playStopServer stops the web server in mid-request, and for good.
-func playStopServer(s *scene) {
+func runStopServer(s *faultEnv) {
 	p := s.begin()
 	s.procs[len(s.procs)-1].stop(s.t)
 	inside, lost := p.judged(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)

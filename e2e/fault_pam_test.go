@@ -8,14 +8,14 @@ import (
 )
 
 // misdeed is one thing that a PAM module does wrong, and what the user is told whom it meets.
-type misdeed struct {
+type pamFault struct {
 	name   string
-	does   string // in the words of testdata/pam_fault.c
+	action   string // in the words of testdata/pam_fault.c
 	status int
 }
 
 // misdeeds are those of one module.
-var misdeeds = []misdeed{
+var pamFaults = []pamFault{
 	{"a module hangs", "sleep:300", http.StatusServiceUnavailable},
 	{"a module spins", "spin", http.StatusServiceUnavailable},
 	{"a module crashes", "segv", http.StatusServiceUnavailable},
@@ -33,41 +33,41 @@ var misdeeds = []misdeed{
 	{"it changes cwd, umask, signals", "change", http.StatusOK},
 }
 
-func (m misdeed) user() string { return strings.NewReplacer(":", "-").Replace(m.does) }
+func (m pamFault) user() string { return strings.NewReplacer(":", "-").Replace(m.action) }
 
 // seats is pam.concurrency where one conversation hangs and others must get through.
-const seats = 2
+const slots = 2
 
-func moduleActs() []act {
-	o := sceneOptions{timeout: seconds(4), concurrency: seats}
-	for _, m := range misdeeds {
+func moduleTests() []faultTest {
+	o := faultOptions{timeout: seconds(4), concurrency: slots}
+	for _, m := range pamFaults {
 		o.users = append(o.users, m.user())
-		o.deeds += fmt.Sprintf(" %s=%s", m.user(), m.does)
+		o.pamArgs += fmt.Sprintf(" %s=%s", m.user(), m.action)
 	}
 	for i := range hangingLogins {
 		o.users = append(o.users, hanging(i))
-		o.deeds += fmt.Sprintf(" %s=sleep:300", hanging(i))
+		o.pamArgs += fmt.Sprintf(" %s=sleep:300", hanging(i))
 	}
-	return []act{
-		{name: "modules", door: httpDoor, options: o, play: playMisdeeds},
-		{name: "modules", door: apacheCGI, options: o, play: playMisdeeds},
-		{name: "modules", door: nginxFastCGI, options: o, play: playMisdeeds, long: true},
-		{name: "modules", door: apacheFcgid, options: o, play: playMisdeeds, long: true},
-		{name: "every seat is taken", door: httpDoor, options: o, play: playNoSeat},
-		{name: "every seat is taken", door: nginxFastCGI, options: o, play: playNoSeat, long: true},
+	return []faultTest{
+		{name: "modules", frontend: httpFrontend, options: o, run: runPAMFaults},
+		{name: "modules", frontend: apacheCGI, options: o, run: runPAMFaults},
+		{name: "modules", frontend: nginxFastCGI, options: o, run: runPAMFaults, long: true},
+		{name: "modules", frontend: apacheFcgid, options: o, run: runPAMFaults, long: true},
+		{name: "every seat is taken", frontend: httpFrontend, options: o, run: runNoSlot},
+		{name: "every seat is taken", frontend: nginxFastCGI, options: o, run: runNoSlot, long: true},
 	}
 }
 
 // playMisdeeds has the module do one thing after the other, while others log in by the same service and notice nothing.
-func playMisdeeds(s *scene) {
-	for _, m := range misdeeds {
+func runPAMFaults(s *faultEnv) {
+	for _, m := range pamFaults {
 		want := m.status
-		others := s.crowd()
+		others := s.startLoad()
 		others.more(1)
 		r := s.ask(m.user(), passwordOf(m.user()))
 		normal := s.normal()
 		others.more(1)
-		got, lost := others.gone()
+		got, lost := others.end()
 		if flaw := s.flaw(r, m.user(), true, want); flaw != "" {
 			lost = append(lost, flaw)
 		} else if r.status != want {
@@ -79,12 +79,12 @@ func playMisdeeds(s *scene) {
 }
 
 // hangingLogins are more than there are seats.
-const hangingLogins = 3 * seats
+const hangingLogins = 3 * slots
 
 func hanging(i int) string { return fmt.Sprintf("hanging%d", i) }
 
 // playNoSeat has more conversations hang than there may be at once.
-func playNoSeat(s *scene) {
+func runNoSlot(s *faultEnv) {
 	var hung sync.WaitGroup
 	var mu sync.Mutex
 	var lost []string
@@ -101,14 +101,14 @@ func playNoSeat(s *scene) {
 			}
 		})
 	}
-	s.awaitConversations(seats)
-	others := s.crowd(http.StatusServiceUnavailable)
+	s.awaitConversations(slots)
+	others := s.startLoad(http.StatusServiceUnavailable)
 	hung.Wait()
 	normal := s.normal()
 	others.more(1)
-	got, wrong := others.gone()
+	got, wrong := others.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, seats)
+	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, slots)
 	s.row(row{fault: "every seat is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got), normal: normal}, lost)
 }

@@ -13,20 +13,20 @@ import (
 )
 
 // The log goes through a pipe to somebody who reads it: cronolog, a collector, journald.
-func readerActs() []act {
-	named := sceneOptions{prepare: logToPipe, config: logInPipe}
-	standard := sceneOptions{prepare: standardErrorToPipe, config: logToStandardError}
-	return []act{
-		{name: "the reader of the log stops", door: httpDoor, options: named, play: playReaderStops},
-		{name: "the reader of the log stops", door: nginxFastCGI, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log stops", door: apacheFcgid, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log stops", door: apacheCGI, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log goes", door: httpDoor, options: named, play: playReaderGoes, long: true},
-		{name: "the reader of the log goes", door: nginxFastCGI, options: named, play: playReaderGoes, long: true},
-		{name: "the reader of standard error stops", door: httpDoor, options: standard, play: playReaderStops, long: true},
-		{name: "the reader of standard error stops", door: nginxFastCGI, options: standard, play: playReaderStops, long: true},
-		{name: "the reader of standard error goes", door: httpDoor, options: standard, play: playReaderGoes},
-		{name: "the reader of standard error goes", door: nginxFastCGI, options: standard, play: playReaderGoes, long: true},
+func readerTests() []faultTest {
+	named := faultOptions{prepare: logToPipe, config: logInPipe}
+	standard := faultOptions{prepare: standardErrorToPipe, config: logToStandardError}
+	return []faultTest{
+		{name: "the reader of the log stops", frontend: httpFrontend, options: named, run: runReaderStops},
+		{name: "the reader of the log stops", frontend: nginxFastCGI, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log stops", frontend: apacheFcgid, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log stops", frontend: apacheCGI, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log goes", frontend: httpFrontend, options: named, run: runReaderGoes, long: true},
+		{name: "the reader of the log goes", frontend: nginxFastCGI, options: named, run: runReaderGoes, long: true},
+		{name: "the reader of standard error stops", frontend: httpFrontend, options: standard, run: runReaderStops, long: true},
+		{name: "the reader of standard error stops", frontend: nginxFastCGI, options: standard, run: runReaderStops, long: true},
+		{name: "the reader of standard error goes", frontend: httpFrontend, options: standard, run: runReaderGoes},
+		{name: "the reader of standard error goes", frontend: nginxFastCGI, options: standard, run: runReaderGoes, long: true},
 	}
 }
 
@@ -39,7 +39,7 @@ func logToStandardError(config string) string {
 }
 
 // logToPipe makes the pipe, and has it read.
-func logToPipe(s *scene) {
+func logToPipe(s *faultEnv) {
 	if err := syscall.Mkfifo(s.path("pipe"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func logToPipe(s *scene) {
 	s.t.Cleanup(s.reader.leave)
 }
 
-func standardErrorToPipe(s *scene) {
+func standardErrorToPipe(s *faultEnv) {
 	logToPipe(s)
 	end, err := os.OpenFile(s.path("pipe"), os.O_WRONLY, 0)
 	if err != nil {
@@ -58,7 +58,7 @@ func standardErrorToPipe(s *scene) {
 	s.stderr = end
 }
 
-func (s *scene) createAppend(name string) *os.File {
+func (s *faultEnv) createAppend(name string) *os.File {
 	s.t.Helper()
 	f, err := os.OpenFile(s.path(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -129,27 +129,27 @@ func (r *logReader) leave() {
 }
 
 // playReaderStops has nobody take a line for a while, and then somebody takes them all.
-func playReaderStops(s *scene) {
-	playReader(s, "stops", "stopped, then reads on", s.reader.turn.Lock, s.reader.turn.Unlock)
+func runReaderStops(s *faultEnv) {
+	runReader(s, "stops", "stopped, then reads on", s.reader.turn.Lock, s.reader.turn.Unlock)
 }
 
 // playReaderGoes closes the pipe, and then another reads it.
-func playReaderGoes(s *scene) {
-	playReader(s, "goes", "closed, then another reads", s.reader.leave, func() { s.reader.come(s.t) })
+func runReaderGoes(s *faultEnv) {
+	runReader(s, "goes", "closed, then another reads", s.reader.leave, func() { s.reader.come(s.t) })
 }
 
 // unreadLogins is how many are granted while nobody reads: more than fit into the pipe.
 const unreadLogins = 30
 
-func playReader(s *scene, what, done string, away, back func()) {
-	c := s.crowd()
+func runReader(s *faultEnv, what, done string, away, back func()) {
+	c := s.startLoad()
 	c.more(someLogins())
 	away()
 	c.more(unreadLogins)
 	back()
 	normal := s.logsAgain()
 	c.more(someLogins())
-	got, lost := c.gone()
+	got, lost := c.end()
 	s.reader.leave()
 	missing, torn := c.unlogged(s.logFile)
 	told := linesLost(s)
@@ -169,7 +169,7 @@ func playReader(s *scene, what, done string, away, back func()) {
 var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)
 
 // words are what a long-lived service has written to the file that is its standard error.
-func (s *scene) words() string {
+func (s *faultEnv) words() string {
 	if s.service == nil {
 		return ""
 	}
@@ -177,7 +177,7 @@ func (s *scene) words() string {
 }
 
 // linesLost is how many lines the service says are not in its log.
-func linesLost(s *scene) (n int) {
+func linesLost(s *faultEnv) (n int) {
 	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.words(), -1) {
 		lines, _ := strconv.Atoi(m[1])
 		n += lines

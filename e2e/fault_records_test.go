@@ -40,7 +40,7 @@ func pair(name, value string) string {
 }
 
 // loginParams are those of a login, as nginx has them.
-func (s *scene) loginParams(user string) string {
+func (s *faultEnv) loginParams(user string) string {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+passwordOf(user)))
 	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") + pair("REQUEST_URI", "/docker/v2/token?"+serviceIs) +
 		pair("QUERY_STRING", serviceIs) + pair("SERVER_PROTOCOL", "HTTP/1.1") + pair("REMOTE_ADDR", "127.0.0.1") + pair("HTTP_AUTHORIZATION", basic)
@@ -57,7 +57,7 @@ func params(id int, content string) string {
 }
 
 // wholeLogin is an honest request.
-func (s *scene) wholeLogin(user string) string {
+func (s *faultEnv) wholeLogin(user string) string {
 	const id = 1
 	return begin(id) + params(id, s.loginParams(user)) + record(fcgiStdin, id, "", 0)
 }
@@ -66,68 +66,68 @@ func (s *scene) wholeLogin(user string) string {
 // protocol status that ended it; or "closed".
 type recordCase struct {
 	name  string
-	guest int // who logs in by the first request; the next is the next one's
-	bytes func(s *scene) string
+	user int // who logs in by the first request; the next is the next one's
+	bytes func(s *faultEnv) string
 	apart bool // each byte in a write of its own
 	fin   bool // nothing more comes after the bytes, and the service is told
 	want  string
 }
 
 var recordCases = []recordCase{
-	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *scene) string { return s.wholeLogin(guest(0)) }},
-	{name: "padded", want: "200", guest: 1, bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
+	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *faultEnv) string { return s.wholeLogin(loadUser(0)) }},
+	{name: "padded", want: "200", user: 1, bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
 	}},
 	// END_REQUEST with CANT_MPX_CONN refuses what begins while the connection is busy.
-	{name: "two requests interleaved", want: "200, end 1", guest: 12, bytes: func(s *scene) string { return interleaved(s, 2) }},
-	{name: "nine requests interleaved", want: "200, end 1 ×8", guest: 12, bytes: func(s *scene) string { return interleaved(s, 9) }},
-	{name: "100 KB in one variable", want: "431", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(2)), 0) + manyParams(1, 3) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
+	{name: "two requests interleaved", want: "200, end 1", user: 12, bytes: func(s *faultEnv) string { return interleaved(s, 2) }},
+	{name: "nine requests interleaved", want: "200, end 1 ×8", user: 12, bytes: func(s *faultEnv) string { return interleaved(s, 9) }},
+	{name: "100 KB in one variable", want: "431", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(2)), 0) + manyParams(1, 3) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "8 MB of variables", want: "431", bytes: func(s *scene) string {
+	{name: "8 MB of variables", want: "431", bytes: func(s *faultEnv) string {
 		return begin(1) + manyParams(1, 128) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "400 variables", want: "431", bytes: func(s *scene) string {
+	{name: "400 variables", want: "431", bytes: func(s *faultEnv) string {
 		var b strings.Builder
 		for i := range 400 {
 			b.WriteString(pair(fmt.Sprintf("HTTP_X%d", i), "y"))
 		}
-		return begin(1) + params(1, s.loginParams(guest(3))+b.String()) + record(fcgiStdin, 1, "", 0)
+		return begin(1) + params(1, s.loginParams(loadUser(3))+b.String()) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "lengths of variables that lie", want: "400", bytes: func(s *scene) string {
+	{name: "lengths of variables that lie", want: "400", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, "\xff\xff\xff\xff\x7fREQUEST_METHOD") + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a body of 40 MB", want: "413 or closed", bytes: func(s *scene) string {
+	{name: "a body of 40 MB", want: "413 or closed", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, formParams("41943040")) + strings.Repeat(record(fcgiStdin, 1, strings.Repeat("a", 65535), 0), 640) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a body that is shorter than announced", want: "400", bytes: func(s *scene) string {
+	{name: "a body that is shorter than announced", want: "400", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a role that is not known", want: "end 3", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
-	{name: "a type that is not known, then a login", want: "200", guest: 4, bytes: func(s *scene) string { return record(77, 0, "what is this", 4) + s.wholeLogin(guest(4)) }},
-	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", guest: 5, bytes: func(s *scene) string {
-		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(guest(5))
+	{name: "a role that is not known", want: "end 3", bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
+	{name: "a type that is not known, then a login", want: "200", user: 4, bytes: func(s *faultEnv) string { return record(77, 0, "what is this", 4) + s.wholeLogin(loadUser(4)) }},
+	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", user: 5, bytes: func(s *faultEnv) string {
+		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(loadUser(5))
 	}},
-	{name: "aborted in the parameters", want: "end 0", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(6)), 0) + record(fcgiAbort, 1, "", 0)
+	{name: "aborted in the parameters", want: "end 0", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(6)), 0) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "aborted in the conversation", want: "503", bytes: func(s *scene) string {
+	{name: "aborted in the conversation", want: "503", bytes: func(s *faultEnv) string {
 		return s.wholeLogin(awaiting(0)) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "another version", want: "closed", bytes: func(s *scene) string { return "\x09" + s.wholeLogin(guest(7))[1:] }},
-	{name: "one id twice", want: "closed", bytes: func(s *scene) string { return begin(1) + begin(1) }},
-	{name: "a body before the parameters' end", want: "closed", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(8)), 0) + record(fcgiStdin, 1, "x", 0)
+	{name: "another version", want: "closed", bytes: func(s *faultEnv) string { return "\x09" + s.wholeLogin(loadUser(7))[1:] }},
+	{name: "one id twice", want: "closed", bytes: func(s *faultEnv) string { return begin(1) + begin(1) }},
+	{name: "a body before the parameters' end", want: "closed", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(8)), 0) + record(fcgiStdin, 1, "x", 0)
 	}},
-	{name: "parameters after their end", want: "closed", bytes: func(s *scene) string {
+	{name: "parameters after their end", want: "closed", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, s.loginParams(awaiting(1))) + record(fcgiParams, 1, pair("A", "b"), 0)
 	}},
-	{name: "a short BEGIN", want: "closed", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
-	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(9)); return r[:len(r)/2] }},
-	{name: "half a record, and nothing more", want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(10)); return r[:len(r)/2] }},
-	{name: "HTTP", fin: true, want: "closed", bytes: func(s *scene) string { return s.request(guest(11), passwordOf(guest(11))) }},
+	{name: "a short BEGIN", want: "closed", bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
+	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(9)); return r[:len(r)/2] }},
+	{name: "half a record, and nothing more", want: "closed", bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(10)); return r[:len(r)/2] }},
+	{name: "HTTP", fin: true, want: "closed", bytes: func(s *faultEnv) string { return s.request(loadUser(11), passwordOf(loadUser(11))) }},
 	{name: "noise", fin: true, want: "closed", bytes: noise},
-	{name: "noise in records", fin: true, want: "FCGI_MPXS_CONNS=0 ×20, closed", bytes: func(s *scene) string {
+	{name: "noise in records", fin: true, want: "FCGI_MPXS_CONNS=0 ×20, closed", bytes: func(s *faultEnv) string {
 		var b strings.Builder
 		for i := range 200 {
 			b.WriteString(record(byte(2+i%10), i%5, noise(s)[:i], i%8))
@@ -137,14 +137,14 @@ var recordCases = []recordCase{
 }
 
 // interleaved are n logins on one connection, each of whose records comes between those of the others.
-func interleaved(s *scene, n int) string {
+func interleaved(s *faultEnv, n int) string {
 	var b strings.Builder
 	for i := range n {
 		b.WriteString(begin(i + 1))
 	}
 	for _, end := range []bool{false, true} {
 		for i := range n {
-			text := s.loginParams(guest(12 + i))
+			text := s.loginParams(loadUser(12 + i))
 			if end {
 				b.WriteString(record(fcgiParams, i+1, text[len(text)/2:], 0))
 				b.WriteString(record(fcgiParams, i+1, "", 0))
@@ -164,7 +164,7 @@ func manyParams(id, n int) string {
 }
 
 // noise is the same each time.
-func noise(*scene) string {
+func noise(*faultEnv) string {
 	b := make([]byte, 1000)
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range b {
@@ -173,26 +173,26 @@ func noise(*scene) string {
 	return string(b)
 }
 
-func recordActs() []act {
-	return []act{{name: "FastCGI records", door: nginxFastCGI, options: awaitingOptions(2), play: playRecords}}
+func recordTests() []faultTest {
+	return []faultTest{{name: "FastCGI records", frontend: nginxFastCGI, options: awaitingOptions(2), run: runRecords}}
 }
 
 // playRecords says all of it to the service at once, while guests log in by the web server.
-func playRecords(s *scene) {
-	s.ask(guest(0), passwordOf(guest(0)))
+func runRecords(s *faultEnv) {
+	s.ask(loadUser(0), passwordOf(loadUser(0)))
 	before := descriptors(s.pid())
-	c := s.crowd()
+	c := s.startLoad()
 	c.more(1)
 	results := make([]string, len(recordCases))
 	flaws := make([][]string, len(recordCases))
 	var all sync.WaitGroup
 	for i, r := range recordCases {
-		all.Go(func() { results[i], flaws[i] = s.playRecord(r) })
+		all.Go(func() { results[i], flaws[i] = s.runRecord(r) })
 	}
 	all.Wait()
 	normal := s.normal()
 	c.more(1)
-	_, lost := c.gone()
+	_, lost := c.end()
 	lost = append(lost, s.leftovers()...)
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	for i, r := range recordCases {
@@ -211,7 +211,7 @@ func playRecords(s *scene) {
 }
 
 // playRecord returns what came back, in words, and what is wrong with it.
-func (s *scene) playRecord(r recordCase) (got string, lost []string) {
+func (s *faultEnv) runRecord(r recordCase) (got string, lost []string) {
 	c, err := net.DialTimeout("unix", s.path("run/fcgi.sock"), answerWithin)
 	if err != nil {
 		return "no connection", []string{err.Error()}
@@ -251,7 +251,7 @@ func (r recordCase) words() (n int) {
 }
 
 // readRecords reads until so many requests have ended, or the connection has.
-func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string) {
+func (s *faultEnv) readRecords(c net.Conn, r recordCase) (got string, lost []string) {
 	in := bufio.NewReader(c)
 	stdout := map[int]*strings.Builder{}
 	var words []string
@@ -272,7 +272,7 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 		case fcgiGetValuesResult:
 			words = append(words, values(content))
 		case fcgiEnd:
-			word, flaw := s.ended(stdout[id], content, guest(r.guest+id-1))
+			word, flaw := s.ended(stdout[id], content, loadUser(r.user+id-1))
 			words = append(words, word)
 			if flaw != "" {
 				lost = append(lost, flaw)
@@ -313,7 +313,7 @@ func counted(words []string) string {
 }
 
 // ended is a request's answer in a word.
-func (s *scene) ended(stdout *strings.Builder, end, user string) (word, flaw string) {
+func (s *faultEnv) ended(stdout *strings.Builder, end, user string) (word, flaw string) {
 	if stdout == nil {
 		return fmt.Sprintf("end %d", end[4]), ""
 	}

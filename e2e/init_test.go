@@ -20,7 +20,7 @@ const (
 // installation is a folder that init was run in, with what it printed.
 type installation struct {
 	t       *testing.T
-	s       *stage // the accounts, and the web server's folder
+	s       *testEnv // the accounts, and the web server's folder
 	dir     string // of key, certificate and config.yml
 	printed string
 	moved   *strings.Replacer // the paths outside dir that are printed, to folders of the test's own; nothing else is changed
@@ -31,13 +31,13 @@ type installation struct {
 // newInstallation runs init in an empty folder, but for the PAM service: that one is the stage's, with accounts of its own.
 func newInstallation(t *testing.T, keyType string) *installation {
 	t.Helper()
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	n := &installation{t: t, s: s, dir: shortDir(t), bundle: filepath.Join(shortDir(t), "docker/registry/cert.pem"), socket: s.path("run/dockerauth.sock")}
 	n.moved = strings.NewReplacer("/etc/docker/registry/cert.pem", n.bundle, "/run/dockerauth/dockerauth.sock", n.socket)
 	if err := os.Chmod(n.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(n.dir, "pam.d/dockerauth"), stagePAM(s), 0o644)
+	writeFile(t, filepath.Join(n.dir, "pam.d/dockerauth"), defaultPAM(s), 0o644)
 	n.init("--key-type", keyType, "--issuer", initIssuer, "--audience", initAudience)
 	return n
 }
@@ -132,18 +132,18 @@ func TestWhatInitPrintsWorksWhenPasted(t *testing.T) {
 				realm := "http://" + n.s.address + "/docker/v2/token"
 				n.init("--realm", realm) // everything is kept; only what is printed is another
 				n.typed("install -D")
-				n.playRegistry(registry31, realm)
+				n.runRegistry(registry31, realm)
 				if keyType == "ed25519" {
 					n.expectNoStart(registry28)
 					return
 				}
-				n.playRegistry(registry28, realm)
+				n.runRegistry(registry28, realm)
 			})
 		}
 	}
 }
 
-func (n *installation) playRegistry(kind registryKind, realm string) {
+func (n *installation) runRegistry(kind registryKind, realm string) {
 	n.t.Run(string(kind), func(t *testing.T) {
 		r := launchRegistryWith(t, kind, n.pasted("auth:"))
 		r.p.ready(t, "tcp", r.host)

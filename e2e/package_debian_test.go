@@ -31,7 +31,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 	mustRun(t, "cp", newer, m.path("srv/newer.deb"))
 	for _, step := range []struct {
 		name string
-		play func(*testing.T, *debian)
+		run func(*testing.T, *debian)
 	}{
 		{"without a web server it is installed, and purged without a trace", installAndPurgeAlone},
 		{"five commands to the first login", fiveCommands},
@@ -50,7 +50,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"installed again, it answers 503 until there is a configuration", unusableUntilInit},
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.play(t, m) }) {
+		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.run(t, m) }) {
 			break // each step begins where the one before it ended
 		}
 	}
@@ -391,14 +391,14 @@ func rotateLog(t *testing.T, m *debian) {
 func upgrade(t *testing.T, m *debian) {
 	config, key := readFile(t, m.path("etc/dockerauth/config.yml")), readFile(t, m.path("etc/dockerauth/privkey.pem"))
 	pid, socket := m.mainProcess(), m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock")
-	visitors := start(t, "visitors", m.command("sh", "-c", `until [ -e /srv/enough ]; do
+	clients := start(t, "visitors", m.command("sh", "-c", `until [ -e /srv/enough ]; do
 		curl -s -o /dev/null -w '%{http_code}\n' -u "$1" http://localhost/docker/v2/token
 	done`, "sh", alice+":"+alicePassword))
-	visitors.until(t, "be let in", func() bool { return strings.Contains(visitors.output(), "200") })
+	clients.until(t, "be let in", func() bool { return strings.Contains(clients.output(), "200") })
 	m.apt("install", "/srv/newer.deb")
 	m.must("touch", "/srv/enough")
-	<-visitors.exited
-	if answers := strings.Fields(visitors.output()); strings.Count(visitors.output(), "200") != len(answers) || len(answers) < 10 {
+	<-clients.exited
+	if answers := strings.Fields(clients.output()); strings.Count(clients.output(), "200") != len(answers) || len(answers) < 10 {
 		t.Errorf("who came while it was upgraded was answered %v", answers)
 	}
 	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "dockerauth")); got != newerVersion+" installed" {

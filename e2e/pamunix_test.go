@@ -54,18 +54,18 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		{"nobody", login("nobody", unixPassword, serviceIs), unauthorized("")},
 	}
 	shadow := []uint32{lookupGroup(t, "shadow")}
-	for _, th := range []theatre{bareCGI, httpDoor} {
+	for _, th := range []frontend{bareCGI, httpFrontend} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, stageOptions{pam: shippedPAM, groups: shadow}))
-			p.playAll(t, cases)
+			p := newClient(openFrontend(t, th, envOptions{pam: shippedPAM, groups: shadow}))
+			p.runAll(t, cases)
 			p.checkSecrets(t)
 		})
 	}
 	t.Run("Apache cgi-bin, installed with set-group-id shadow", func(t *testing.T) {
 		t.Parallel()
 		need(t, apacheCGI.name, apacheCGI.needs...)
-		s := newStage(t, stageOptions{pam: shippedPAM})
+		s := newTestEnv(t, envOptions{pam: shippedPAM})
 		if err := os.Remove(s.program); err != nil {
 			t.Fatal(err)
 		}
@@ -75,42 +75,42 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
 		mustRun(t, "chmod", "0644", s.configFile)
 		apacheCGI.open(t, s)
-		p := newPlayer(s)
-		p.playAll(t, cases)
+		p := newClient(s)
+		p.runAll(t, cases)
 		p.checkSecrets(t)
 	})
 	t.Run("without the right to ask, nobody's password is wrong", func(t *testing.T) {
 		t.Parallel()
-		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM}))
-		p.play(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
+		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
+		p.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
 			want: want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
 		p.checkSecrets(t)
 	})
 	t.Run("Debian's own stack, which lets empty passwords in elsewhere", func(t *testing.T) {
 		t.Parallel()
 		need(t, "Debian's PAM stack", "/etc/pam.d/common-auth", "/etc/pam.d/common-account")
-		s := openTheatre(t, httpDoor, stageOptions{groups: shadow, pam: func(*stage) string {
+		s := openFrontend(t, httpFrontend, envOptions{groups: shadow, pam: func(*testEnv) string {
 			return "@include /etc/pam.d/common-auth\n@include /etc/pam.d/common-account\n"
 		}})
 		if !strings.Contains(readFile(t, "/etc/pam.d/common-auth"), "nullok") {
 			t.Error("common-auth has no nullok: this shows nothing any more")
 		}
-		p := newPlayer(s)
-		p.playAll(t, []testCase{
+		p := newClient(s)
+		p.runAll(t, []testCase{
 			{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
 			{"an empty password in shadow", login(names["empty"], "any-password-at-all", serviceIs), unauthorized("")},
 		})
 	})
 	t.Run("a refresh token of an account that expires later", func(t *testing.T) {
 		t.Parallel()
-		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM, groups: shadow}))
-		forge := func(name string) func(p *player) string {
-			return func(p *player) string {
+		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: shadow}))
+		forge := func(name string) func(p *client) string {
+			return func(p *client) string {
 				p.tokens["refresh"] = refreshTokenOf(t, p, names["ok"])
 				return post("grant_type=refresh_token&refresh_token=" + p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
 			}
 		}
-		p.playAll(t, []testCase{
+		p.runAll(t, []testCase{
 			{"of one in order", forge(names["ok"]), want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
 			{"of one that has expired", forge(names["expired"]), unauthorized("PAM_ACCT_EXPIRED")},
 			{"of one whose password must be changed", forge(names["due"]), unauthorized("PAM_NEW_AUTHTOK_REQD")},
@@ -119,7 +119,7 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 }
 
-func refreshTokenOf(t *testing.T, p *player, name string) string {
+func refreshTokenOf(t *testing.T, p *client, name string) string {
 	t.Helper()
 	_, body, err := p.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(p))
 	var answer tokenAnswer
@@ -134,7 +134,7 @@ func refreshTokenOf(t *testing.T, p *player, name string) string {
 }
 
 // shippedPAM is the service file that the README shows.
-func shippedPAM(s *stage) string { return s.shipped("packaging/pam/dockerauth") }
+func shippedPAM(s *testEnv) string { return s.shipped("packaging/pam/dockerauth") }
 
 // makeAccounts adds accounts with names that nobody has, and takes them away with the test.
 func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
@@ -211,7 +211,7 @@ var modules = map[string]string{
 }
 
 // module compiles one of them and returns its path.
-func module(s *stage, name string) string {
+func module(s *testEnv, name string) string {
 	s.t.Helper()
 	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc", "/usr/include/security/pam_modules.h")
 	source := s.write(name+".c", `
@@ -231,11 +231,11 @@ func module(s *stage, name string) string {
 }
 
 // withModule puts a module before the accounts of the stage.
-func withModule(name string) func(s *stage) string {
-	return func(s *stage) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
+func withModule(name string) func(s *testEnv) string {
+	return func(s *testEnv) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
 }
 
-func databasePAM(s *stage) string {
+func databasePAM(s *testEnv) string {
 	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\naccount required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
 }
 
@@ -427,42 +427,42 @@ func TestModules(t *testing.T) {
 	}
 	for _, m := range []struct {
 		name   string
-		pam    func(s *stage) string
-		play   testCase
+		pam    func(s *testEnv) string
+		run   testCase
 		leaves bool // it writes the ids of processes that it leaves behind into the file "pids"
 		fatal  bool // it ends its process: a real web server shows what becomes of the answer
 	}{
 		{name: "a renaming module gives the token its name", pam: withModule("lower"),
-			play: testCase{send: login("ALICE", alicePassword, serviceIs), want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
+			run: testCase{send: login("ALICE", alicePassword, serviceIs), want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
 		{name: "a name that becomes a blacklisted one is refused", pam: withModule("lower"),
-			play: testCase{send: login("MALLORY", stageAccounts[mallory], serviceIs), want: unauthorized("blacklisted")}},
+			run: testCase{send: login("MALLORY", defaultAccounts[mallory], serviceIs), want: unauthorized("blacklisted")}},
 		{name: "a talkative module is not answered and does no harm", pam: withModule("chatty"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
 		{name: "the password is not shown at a prompt that shows it", pam: withModule("echo"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
-		{name: "a second prompt is refused", pam: func(s *stage) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+		{name: "a second prompt is refused", pam: func(s *testEnv) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
 		{name: "a module that hangs is given up", pam: withModule("sleep"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
 		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
-		{name: "a module that is not there", pam: func(s *stage) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+		{name: "a module that is not there", pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
 	} {
 		cgi := bareCGI
 		if m.fatal {
 			cgi = apacheCGI
 		}
-		for _, th := range []theatre{cgi, httpDoor} {
+		for _, th := range []frontend{cgi, httpFrontend} {
 			t.Run(m.name+", "+th.name, func(t *testing.T) {
 				t.Parallel()
-				s := openTheatre(t, th, stageOptions{pam: m.pam, timeout: "1s"})
-				p := newPlayer(s)
-				p.play(t, m.play)
+				s := openFrontend(t, th, envOptions{pam: m.pam, timeout: "1s"})
+				p := newClient(s)
+				p.run(t, m.run)
 				if s.service != nil && !s.service.running() {
 					t.Error("the service is gone")
 				}
@@ -474,14 +474,14 @@ func TestModules(t *testing.T) {
 }
 
 // hangingProgram has PAM run a program that leaves its session, starts another and never ends.
-func hangingProgram(s *stage) string {
+func hangingProgram(s *testEnv) string {
 	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\nexec sleep 1000\n", s.dir)
 	writeFile(s.t, s.path("hang.sh"), script, 0o755)
 	return "auth required pam_exec.so quiet " + s.path("hang.sh") + "\n" + databasePAM(s)
 }
 
 // checkNothingLeft looks for processes that a module has started, and for conversations.
-func checkNothingLeft(t *testing.T, s *stage, leaves bool) {
+func checkNothingLeft(t *testing.T, s *testEnv, leaves bool) {
 	t.Helper()
 	if leaves {
 		pids := strings.Fields(readFile(t, s.path("pids")))
@@ -523,7 +523,7 @@ func processesOf(program string) []int {
 
 // TestAServiceNameWithoutAFileNeverBecomesOther takes the name of a PAM service that does not exist: on Debian PAM would ask "other", which lets people in.
 func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
-	noSuchService := func(s *stage) {
+	noSuchService := func(s *testEnv) {
 		text := readFile(t, s.configFile)
 		text = strings.Replace(text, "service: dockerauth", "service: e2e-no-such-service", 1)
 		text = strings.Replace(text, fmt.Sprintf("  confdir: %q\n", s.confdir), "", 1)
@@ -531,7 +531,7 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 	}
 	t.Run("the HTTP door does not start", func(t *testing.T) {
 		t.Parallel()
-		s := newStage(t, stageOptions{})
+		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
 		s.listen()
 		o := run(t, "", s.asWeb(exec.Command(s.program, "http", "--listen", s.address)))
@@ -541,10 +541,10 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 	})
 	t.Run("the CGI door answers 503", func(t *testing.T) {
 		t.Parallel()
-		s := newStage(t, stageOptions{})
+		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
 		bareCGI.open(t, s)
-		p := newPlayer(s)
+		p := newClient(s)
 		answer, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
 		if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "UNAVAILABLE") {
 			t.Errorf("%v %v %s", err, answer, body)

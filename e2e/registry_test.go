@@ -53,20 +53,20 @@ func TestARegistryTakesTheKeysItKnowsByTheNamesItKnows(t *testing.T) {
 			for _, kind := range row.taken {
 				t.Run(string(kind)+" is taken", func(t *testing.T) {
 					t.Parallel()
-					playKey(t, row.registry, kind, row.named, row.jwks, http.StatusOK)
+					runKey(t, row.registry, kind, row.named, row.jwks, http.StatusOK)
 				})
 			}
 			for _, kind := range row.refused {
 				t.Run(string(kind)+" is refused", func(t *testing.T) {
 					t.Parallel()
-					playKey(t, row.registry, kind, row.named, row.jwks, http.StatusUnauthorized)
+					runKey(t, row.registry, kind, row.named, row.jwks, http.StatusUnauthorized)
 				})
 			}
 		})
 	}
 }
 
-func playKey(t *testing.T, registry registryKind, kind keyKind, named string, jwks bool, want int) {
+func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwks bool, want int) {
 	o := siteOptions{key: kind, certificate: named == byCertificate}
 	switch named {
 	case byLibtrust:

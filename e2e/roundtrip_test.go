@@ -25,7 +25,7 @@ var setups = []struct {
 	{"registry 3.1 and a P-256 key by its thumbprint", registry31, siteOptions{key: p256, keyID: "thumbprint"}},
 }
 
-func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
+func TestEveryClientWorksWithEveryRegistry(t *testing.T) {
 	leaveAsFound(t, madeOutside)
 	dm := startDaemons(t)
 	for _, setup := range setups {
@@ -37,10 +37,10 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 			tp, realm := startTap(t, realm)
 			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
 			// One after the other: what the tap saw then is this client's.
-			for _, c := range clients() {
+			for _, c := range registryClients() {
 				t.Run(c.name, func(t *testing.T) {
 					c.need(t)
-					goRound(t, c, newDesk(t, r.host, tp, dm), realm)
+					checkClient(t, c, newWorkspace(t, r.host, tp, dm), realm)
 				})
 			}
 			expectLog(t, service, tp)
@@ -58,7 +58,7 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	for _, c := range dockers() {
 		t.Run(c.name, func(t *testing.T) {
 			c.need(t)
-			d := newDesk(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
+			d := newWorkspace(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
 			expectRefusal(t, c, d)
 			if o := c.signIn(d, alicePassword); o.status != 0 {
 				t.Fatalf("sign in with the right password: %v", o)
@@ -71,7 +71,7 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	}
 }
 
-func goRound(t *testing.T, c client, d *desk, realm string) {
+func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
 	d.tap.take()
 	expectRefusal(t, c, d)
 
@@ -102,7 +102,7 @@ func goRound(t *testing.T, c client, d *desk, realm string) {
 const wrongPassword = "looking-glass"
 
 // expectRefusal signs in with a wrong password: the client has to say so in words, and to get nothing.
-func expectRefusal(t *testing.T, c client, d *desk) {
+func expectRefusal(t *testing.T, c registryClient, d *workspace) {
 	t.Helper()
 	o := c.signIn(d, wrongPassword)
 	if o.status == 0 {
@@ -126,7 +126,7 @@ func expectRefusal(t *testing.T, c client, d *desk) {
 }
 
 // expectRefresh gives the client a refresh token in place of the password, and lets it work with that alone.
-func expectRefresh(t *testing.T, c client, d *desk, realm string) {
+func expectRefresh(t *testing.T, c registryClient, d *workspace, realm string) {
 	t.Helper()
 	if c.forget != nil {
 		c.forget(d)

@@ -185,31 +185,31 @@ func loopback(n int) net.IP {
 }
 
 // complaints collects what goes wrong in many places at once.
-type complaints struct {
+type problems struct {
 	mu    sync.Mutex
 	first []string
 	n     int
 }
 
-const complaintsShown = 5
+const problemsShown = 5
 
-func (c *complaints) add(format string, args ...any) {
+func (c *problems) add(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n++
-	if len(c.first) < complaintsShown {
+	if len(c.first) < problemsShown {
 		c.first = append(c.first, fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *complaints) count() int {
+func (c *problems) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
 }
 
 // report fails the test when there are any.
-func (c *complaints) report(t testing.TB, what string) {
+func (c *problems) report(t testing.TB, what string) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,14 +219,14 @@ func (c *complaints) report(t testing.TB, what string) {
 }
 
 // showErrors prints the first few lines that a service has logged as errors, when a test has failed: they name the cause of an answer.
-func showErrors(t testing.TB, s *stage) {
+func showErrors(t testing.TB, s *testEnv) {
 	t.Helper()
 	if !t.Failed() {
 		return
 	}
 	shown := 0
 	for line := range strings.Lines(readFile(t, s.logFile)) {
-		if strings.Contains(line, `"level":"ERROR"`) && shown < complaintsShown {
+		if strings.Contains(line, `"level":"ERROR"`) && shown < problemsShown {
 			t.Logf("the service logged: %s", line)
 			shown++
 		}
@@ -234,9 +234,9 @@ func showErrors(t testing.TB, s *stage) {
 }
 
 // configured is a theatre that opens after a change to the stage's files.
-func configured(th theatre, change func(s *stage)) theatre {
+func configured(th frontend, change func(s *testEnv)) frontend {
 	open := th.open
-	th.open = func(t testing.TB, s *stage) {
+	th.open = func(t testing.TB, s *testEnv) {
 		change(s)
 		open(t, s)
 	}
@@ -244,7 +244,7 @@ func configured(th theatre, change func(s *stage)) theatre {
 }
 
 // useP256 gives the stage the key that costs the least to sign with.
-func useP256(s *stage) {
+func useP256(s *testEnv) {
 	s.key = makeKey(s.t, p256)
 	s.replace(s.keyFile, pemKey(s.t, s.key))
 }

@@ -31,7 +31,7 @@ const (
 
 	// soakVisitors log in. The throttle remembers for a week who has logged in from where, some 300 bytes for each, up to 100,000 of them: with a new name in
 	// every login that would be what grows. A prime, so that all come in turn, and few enough that all have come after a tenth of the short run.
-	soakVisitors = 199
+	soakClients = 199
 )
 
 // kindOf is what the n-th request wants.
@@ -58,22 +58,22 @@ var badRequests = []struct {
 }
 
 // soakPAM lets everybody in, so that what is soaked is everything but a password file.
-func soakPAM(*stage) string { return "auth required pam_permit.so\naccount required pam_permit.so\n" }
+func soakPAM(*testEnv) string { return "auth required pam_permit.so\naccount required pam_permit.so\n" }
 
 // soakConfig lets everybody pull what is public.
-func soakConfig(s *stage) {
+func soakConfig(s *testEnv) {
 	useP256(s)
 	s.replace(s.configFile, readFile(s.t, s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
 }
 
 // soak is one run against one door.
 type soak struct {
-	stage *stage
+	stage *testEnv
 	total int64
 	next  atomic.Int64 // number of the next request
 	done  atomic.Int64
 	asked [soakKinds]atomic.Int64
-	wrong complaints
+	wrong problems
 
 	refresh [soakAccounts]string // tokens, by account
 }
@@ -114,7 +114,7 @@ func (k *soak) work() {
 		if n%soakReconnect == 0 {
 			c.hangUp()
 		}
-		if err := k.play(c, kind, n); err != nil {
+		if err := k.request(c, kind, n); err != nil {
 			k.wrong.add("request %d: %v", n, err)
 		}
 		k.asked[kind].Add(1)
@@ -123,7 +123,7 @@ func (k *soak) work() {
 }
 
 // play sends one request and judges its answer.
-func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
+func (k *soak) request(c *steadyClient, kind soakKind, n int64) error {
 	const scope = "&scope=repository:public/app:pull"
 	switch kind {
 	case soakAnonymous:
@@ -131,7 +131,7 @@ func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
 	case soakRefresh:
 		return k.expectRefresh(c, n)
 	case soakLogin:
-		name := fmt.Sprintf("visitor%03d", n%soakVisitors)
+		name := fmt.Sprintf("visitor%03d", n%soakClients)
 		return k.expectToken(c, askGet(serviceIs+scope+"&account="+name, name, fmt.Sprintf("password-%d", n)), name, n)
 	case soakBadRequest:
 		bad := badRequests[n%int64(len(badRequests))]

@@ -27,7 +27,7 @@ const (
 const reloadFailed = "configuration is not usable, the last good one stays in force"
 
 // edition is one state of the three files that a service reads: configuration, key and certificate.
-type edition struct {
+type configVersion struct {
 	key         crypto.Signer
 	keyPEM      string
 	certificate *x509.Certificate
@@ -40,10 +40,10 @@ type edition struct {
 // The key itself cannot be exchanged under refresh tokens, which are signed with it. So logins are played while it is, and refreshes
 // while everything else is: configuration, certificate, and the same key in another encoding.
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
-	f := newFigures(t, fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads, reloadEvery, reloadClients, machine(t)))
+	f := newMeasurements(t, fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads, reloadEvery, reloadClients, machine(t)))
 	f.head("what clients do, and what is exchanged             ", "requests", "lost", "editions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
-		l := newReloading(t, httpDoor, func() crypto.Signer { return makeKey(t, p256) })
+		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })
 		l.exchangeAll(t, l.logIn)
 		f.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
 	})
@@ -59,15 +59,15 @@ func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
 
 // reloading is one service whose files are exchanged.
 type reloading struct {
-	stage    *stage
-	editions []edition
+	stage    *testEnv
+	versions []configVersion
 	byCert   map[string]int64 // x5c → number of the edition
 
 	certificate, config progress
 	requests            atomic.Int64
 	seen                sync.Map // numbers of editions
 	halves              int
-	wrong               complaints
+	wrong               problems
 }
 
 // progress follows the number of the edition that a part of the answers comes from. It may never go back: once an answer has come from an edition,
@@ -89,25 +89,25 @@ func (p *progress) check(what string, before, seen int64) error {
 	}
 }
 
-func newReloading(t *testing.T, th theatre, key func() crypto.Signer) *reloading {
+func newReloading(t *testing.T, th frontend, key func() crypto.Signer) *reloading {
 	t.Helper()
 	l := &reloading{byCert: make(map[string]int64)}
-	l.stage = openTheatre(t, configured(th, func(s *stage) {
+	l.stage = openFrontend(t, configured(th, func(s *testEnv) {
 		base := readFile(t, s.configFile)
 		for n := range reloads + 1 {
-			l.editions = append(l.editions, newEdition(t, s, base, key(), n))
-			l.byCert[base64.StdEncoding.EncodeToString(l.editions[n].certificate.Raw)] = int64(n)
+			l.versions = append(l.versions, newConfigVersion(t, s, base, key(), n))
+			l.byCert[base64.StdEncoding.EncodeToString(l.versions[n].certificate.Raw)] = int64(n)
 		}
-		s.replace(s.keyFile, l.editions[0].keyPEM)
-		s.replace(s.certFile, pemCertificate(l.editions[0].certificate))
-		s.replace(s.configFile, l.editions[0].config)
-	}), stageOptions{pam: soakPAM})
+		s.replace(s.keyFile, l.versions[0].keyPEM)
+		s.replace(s.certFile, pemCertificate(l.versions[0].certificate))
+		s.replace(s.configFile, l.versions[0].config)
+	}), envOptions{pam: soakPAM})
 	return l
 }
 
-func newEdition(t *testing.T, s *stage, base string, key crypto.Signer, n int) edition {
+func newConfigVersion(t *testing.T, s *testEnv, base string, key crypto.Signer, n int) configVersion {
 	t.Helper()
-	e := edition{key: key, keyPEM: pemKey(t, key), certificate: makeCertificate(t, key)}
+	e := configVersion{key: key, keyPEM: pemKey(t, key), certificate: makeCertificate(t, key)}
 	e.config = fmt.Sprintf("%scertificate: %q\naccess_token_ttl: %ds\n", base, s.certFile, reloadTTL+n)
 	if n%2 == 1 {
 		der, err := x509.MarshalECPrivateKey(key.(*ecdsa.PrivateKey))
@@ -157,12 +157,12 @@ func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64)
 // exchange puts the files of the n-th edition in place, one after the other, and has them read, but for the last: that the service notices by itself.
 func (l *reloading) exchange(t *testing.T, n int) {
 	t.Helper()
-	s, e := l.stage, l.editions[n]
+	s, e := l.stage, l.versions[n]
 	s.replace(s.keyFile, e.keyPEM)
-	if n%reloadTorn == 0 && e.key != l.editions[n-1].key {
-		before := l.complaints(t)
+	if n%reloadTorn == 0 && e.key != l.versions[n-1].key {
+		before := l.failedReloads(t)
 		l.hangUp(t)
-		eventually(t, stopWithin, "the service to find that key and certificate do not belong together", func() bool { return l.complaints(t) > before })
+		eventually(t, stopWithin, "the service to find that key and certificate do not belong together", func() bool { return l.failedReloads(t) > before })
 		l.halves++
 	}
 	l.certificate.installed.Store(int64(n))
@@ -181,7 +181,7 @@ func (l *reloading) hangUp(t *testing.T) {
 	}
 }
 
-func (l *reloading) complaints(t *testing.T) int {
+func (l *reloading) failedReloads(t *testing.T) int {
 	t.Helper()
 	return strings.Count(readFile(t, l.stage.logFile), reloadFailed)
 }
@@ -226,11 +226,11 @@ func (l *reloading) expect(c *steadyClient, request, subject, refresh string) er
 	if refresh != "" && (got.RefreshToken == nil || *got.RefreshToken != refresh) {
 		return fmt.Errorf("not the same refresh token back")
 	}
-	n, err := l.edition(got.Token)
+	n, err := l.versionOf(got.Token)
 	if err != nil {
 		return err
 	}
-	if err := l.stage.verifyToken(got.Token, l.editions[n].key.Public(), subject); err != nil {
+	if err := l.stage.verifyToken(got.Token, l.versions[n].key.Public(), subject); err != nil {
 		return fmt.Errorf("with the certificate of edition %d: %w", n, err)
 	}
 	l.seen.Store(n, true)
@@ -241,7 +241,7 @@ func (l *reloading) expect(c *steadyClient, request, subject, refresh string) er
 }
 
 // edition finds the one whose certificate a token carries.
-func (l *reloading) edition(token string) (int64, error) {
+func (l *reloading) versionOf(token string) (int64, error) {
 	header, _, _, err := split(token)
 	if err != nil {
 		return 0, err
@@ -294,7 +294,7 @@ func (l *reloading) checkTried(t *testing.T) {
 	if n := l.seenCount(); n < reloads/5 {
 		t.Errorf("answers came from %d editions only, of %d", n, reloads)
 	}
-	if l.editions[0].key != l.editions[1].key && l.halves == 0 {
+	if l.versions[0].key != l.versions[1].key && l.halves == 0 {
 		t.Error("the service never met a key without its certificate")
 	}
 }

@@ -16,7 +16,7 @@ const (
 	soakLeast   = 10_000  // fewer show nothing
 	soakWorkers = 16
 	soakRows    = 20 // of the table, so five to a quarter
-	soakLook    = 200 * time.Millisecond
+	soakInterval    = 200 * time.Millisecond
 
 	// What may grow from the second quarter of a run to the last, in bytes. Go's collector lets the heap grow to twice of what lives in it, and to 4 MiB
 	// however little that is; what lives at that moment depends on what is under way. A leak of 200 bytes a request
@@ -32,11 +32,11 @@ const (
 func TestASoakFindsNothingThatGrows(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	total := soakRequests(t)
-	doors := []theatre{httpDoor, nginxFastCGI}
-	for _, th := range doors {
+	frontends := []frontend{httpFrontend, nginxFastCGI}
+	for _, th := range frontends {
 		t.Run(th.name, func(t *testing.T) {
-			s := openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})
-			k := &soak{stage: s, total: total / int64(len(doors))}
+			s := openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})
+			k := &soak{stage: s, total: total / int64(len(frontends))}
 			if err := k.logInAccounts(); err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func soakRequests(t *testing.T) int64 {
 
 // soakRow is the most that was seen while a part of the requests was played.
 type soakRow struct {
-	sight
+	processSnapshot
 	requests int64
 	log      int64 // bytes written meanwhile
 }
@@ -76,9 +76,9 @@ type soakRow struct {
 // run plays all requests and prints a row for every part of them.
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
-	r := newFigures(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
+	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
 	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
-	w := watch(t, k.stage.service.cmd.Process.Pid, soakLook)
+	w := watch(t, k.stage.service.cmd.Process.Pid, soakInterval)
 	defer w.end()
 	var workers sync.WaitGroup
 	for range soakWorkers {
@@ -93,7 +93,7 @@ func (k *soak) run(t *testing.T) []soakRow {
 	log, began := k.logSize(t), time.Now()
 	for part := int64(1); part <= soakRows; part++ {
 		k.await(part*k.total/soakRows, finished)
-		row := soakRow{sight: w.take(), requests: k.done.Load()}
+		row := soakRow{processSnapshot: w.take(), requests: k.done.Load()}
 		size, now := k.logSize(t), time.Now()
 		row.log, log = size-log, size
 		played := row.requests
@@ -169,18 +169,18 @@ func checkGrowth(t *testing.T, rows []soakRow) {
 // soakMost is the most of some rows, and all of what they logged.
 func soakMost(rows []soakRow) (all soakRow) {
 	for _, r := range rows {
-		all.sight = most(all.sight, r.sight)
+		all.processSnapshot = maxSnapshot(all.processSnapshot, r.processSnapshot)
 		all.log += r.log
 	}
 	return all
 }
 
 // atRest is what the service needs once nobody asks anything: all connections of clients are closed.
-func (k *soak) atRest(t *testing.T) sight {
+func (k *soak) atRest(t *testing.T) processSnapshot {
 	t.Helper()
-	var s sight
+	var s processSnapshot
 	quiet := func() bool {
-		next, err := lookAt(k.stage.service.cmd.Process.Pid)
+		next, err := takeSnapshot(k.stage.service.cmd.Process.Pid)
 		same := err == nil && next.fds == s.fds && next.children == 0 && next.zombies == 0
 		s = next
 		return same
@@ -190,12 +190,12 @@ func (k *soak) atRest(t *testing.T) sight {
 }
 
 // checkRest compares with what was open before the first request.
-func (k *soak) checkRest(t *testing.T, before sight) {
+func (k *soak) checkRest(t *testing.T, before processSnapshot) {
 	t.Helper()
 	after := before
 	err := poll(readyWithin, func() (bool, error) {
 		var err error
-		after, err = lookAt(k.stage.service.cmd.Process.Pid)
+		after, err = takeSnapshot(k.stage.service.cmd.Process.Pid)
 		return after.fds <= before.fds && after.children == 0, err
 	})
 	if err != nil {
@@ -219,10 +219,10 @@ func (k *soak) checkLog(t *testing.T) {
 }
 
 // checkGoroutines compares with a fresh service that was asked once.
-func (k *soak) checkGoroutines(t *testing.T, th theatre) {
+func (k *soak) checkGoroutines(t *testing.T, th frontend) {
 	t.Helper()
 	after := goroutines(t, k.stage)
-	fresh := &soak{stage: openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})}
+	fresh := &soak{stage: openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})}
 	if err := fresh.logInAccounts(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func (k *soak) checkGoroutines(t *testing.T, th theatre) {
 }
 
 // goroutines ends the service with SIGQUIT, at which Go's runtime prints all of them, and counts those that it did not start for itself, by what started them.
-func goroutines(t *testing.T, s *stage) map[string]int {
+func goroutines(t *testing.T, s *testEnv) map[string]int {
 	t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)

@@ -16,13 +16,13 @@ import (
 )
 
 // A state folder makes one count of what processes see that share nothing else.
-var throttleTheatres = []struct {
-	theatre theatre
+var throttleFrontends = []struct {
+	frontend frontend
 	state   bool
-}{{httpDoor, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpDoor, true}}
+}{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpFrontend, true}}
 
 // tries sends logins and expects one status for all of them.
-func (p *player) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
+func (p *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
 	t.Helper()
 	for _, password := range passwords {
 		p.from = from
@@ -40,18 +40,18 @@ func (p *player) tries(t *testing.T, status int, user, from string, passwords ..
 }
 
 func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
-	for _, c := range throttleTheatres {
-		name := c.theatre.name
+	for _, c := range throttleFrontends {
+		name := c.frontend.name
 		if c.state {
 			name += " with a state folder"
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{}
+			o := envOptions{}
 			if c.state {
 				o.config = "state: state\n"
 			}
-			p := newPlayer(openTheatre(t, c.theatre, o))
+			p := newClient(openFrontend(t, c.frontend, o))
 			here, there := freshAddress(), freshAddress()
 			p.tries(t, 401, alice, here, "one", "two", "three", "four")
 			p.tries(t, 200, alice, here, alicePassword) // clears the count
@@ -62,7 +62,7 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 				t.Errorf("Retry-After %q, want 1 to 30 seconds", answer.Header.Get("Retry-After"))
 			}
 			p.tries(t, 200, alice, there, alicePassword)
-			p.tries(t, 200, bob, here, stageAccounts[bob])
+			p.tries(t, 200, bob, here, defaultAccounts[bob])
 			lines := p.awaitRequestLines(p.asked)
 			throttled := 0
 			for _, l := range lines {
@@ -73,7 +73,7 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 			if throttled != 2 {
 				t.Errorf("the log has %d lines on throttled requests, want 2: %v", throttled, lines)
 			}
-			p.keepSecret("three", alicePassword, stageAccounts[bob])
+			p.keepSecret("three", alicePassword, defaultAccounts[bob])
 			p.checkSecrets(t)
 		})
 	}
@@ -81,14 +81,14 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 
 // A mistyped password comes twice from containerd and its family: by POST, then by GET. The module writes a line each time it is asked.
 func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
-	for _, c := range throttleTheatres {
-		t.Run(fmt.Sprint(c.theatre.name, " state ", c.state), func(t *testing.T) {
+	for _, c := range throttleFrontends {
+		t.Run(fmt.Sprint(c.frontend.name, " state ", c.state), func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{pam: countingPAM("")}
+			o := envOptions{pam: countingPAM("")}
 			if c.state {
 				o.config = "state: state\n"
 			}
-			p := newPlayer(openTheatre(t, c.theatre, o))
+			p := newClient(openFrontend(t, c.frontend, o))
 			asked := func() int { return timesAsked(p) }
 			p.from = freshAddress()
 			for _, request := range []string{
@@ -113,17 +113,17 @@ func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 }
 
 // countingPAM writes a line each time PAM is asked, and then does something more.
-func countingPAM(more string) func(s *stage) string {
-	return func(s *stage) string {
+func countingPAM(more string) func(s *testEnv) string {
+	return func(s *testEnv) string {
 		count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n"+more+"\n")
 		if err := os.Chmod(count, 0o755); err != nil {
 			s.t.Fatal(err)
 		}
-		return "auth optional pam_exec.so quiet " + count + "\n" + stagePAM(s)
+		return "auth optional pam_exec.so quiet " + count + "\n" + defaultPAM(s)
 	}
 }
 
-func timesAsked(p *player) int {
+func timesAsked(p *client) int {
 	b, _ := os.ReadFile(p.path("run/asked"))
 	return strings.Count(string(b), "asked")
 }
@@ -131,10 +131,10 @@ func timesAsked(p *player) int {
 // A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two
 // hangs up while the second waits: neither takes back what the other began.
 func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
-	for _, th := range []theatre{httpDoor, nginxFastCGI} {
+	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, stageOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
+			p := newClient(openFrontend(t, th, envOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
 			p.from = freshAddress()
 			for i := range 12 {
 				request := login(alice, fmt.Sprint("guess", i), serviceIs)(p)
@@ -158,7 +158,7 @@ func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 }
 
 // hangUpOn sends a request and leaves before the answer, or with it if it comes sooner.
-func (p *player) hangUpOn(t *testing.T, request string, after time.Duration) {
+func (p *client) hangUpOn(t *testing.T, request string, after time.Duration) {
 	t.Helper()
 	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
 	c, err := dialer.Dial("tcp", p.address)
@@ -176,7 +176,7 @@ func (p *player) hangUpOn(t *testing.T, request string, after time.Duration) {
 // The folder that is used when it exists may belong to somebody else; one that the configuration names is meant.
 func TestAStateFolderThatCannotBeUsed(t *testing.T) {
 	needRoot(t, "a folder of somebody else's")
-	s := newStage(t, stageOptions{config: "state: foreign\n"})
+	s := newTestEnv(t, envOptions{config: "state: foreign\n"})
 	if err := os.Mkdir(s.path("foreign"), 0o700); err != nil {
 		t.Fatal(err)
 	}

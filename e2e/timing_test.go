@@ -47,7 +47,7 @@ func TestRefusalsTakeTheSameTime(t *testing.T) {
 		{name: "blacklisted user", user: mallory, password: "wrong", logged: "blacklisted"},
 		{name: "name that cannot be one", user: "../" + names["ok"], password: "wrong", logged: "the user name"},
 	}
-	s := openTheatre(t, httpDoor, stageOptions{pam: shippedPAM, groups: []uint32{lookupGroup(t, "shadow")}})
+	s := openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: []uint32{lookupGroup(t, "shadow")}})
 	guessAll(t, s, kinds)
 	checkReasons(t, s, kinds)
 	checkBytes(t, kinds)
@@ -61,7 +61,7 @@ type guess struct {
 }
 
 // guessAll takes all kinds in turn, in random order, so that whatever else goes on here meets all of them.
-func guessAll(t *testing.T, s *stage, kinds []*refusalKind) {
+func guessAll(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	var guesses []guess
 	for _, kind := range kinds {
@@ -74,7 +74,7 @@ func guessAll(t *testing.T, s *stage, kinds []*refusalKind) {
 	next := make(chan guess)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
-	var wrong complaints
+	var wrong problems
 	for range timingAtOnce {
 		workers.Go(func() {
 			for g := range next {
@@ -126,7 +126,7 @@ func withoutDate(answer loadAnswer) string {
 }
 
 // checkReasons sees to it that each kind was refused for its own reason.
-func checkReasons(t *testing.T, s *stage, kinds []*refusalKind) {
+func checkReasons(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	logged := make(map[string]int)
 	for _, line := range s.requestLines() {
@@ -164,7 +164,7 @@ func checkBytes(t *testing.T, kinds []*refusalKind) {
 func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
-	f := newFigures(t, fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
+	f := newMeasurements(t, fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
 		timingRounds, 100*(1+bound)/2, machine(t)))
 	f.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {

@@ -9,14 +9,14 @@ import (
 
 // people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
 // In rules and repositories their names are written with a % in front, since the braces are the rules' own.
-type people struct {
-	accounts          map[string]string // short name → name; the password of all is unixPassword, in the site's own database
+type accountSet struct {
+	names          map[string]string // short name → name; the password of all is unixPassword, in the site's own database
 	*strings.Replacer                   // short names to names
 }
 
 // Who is who: ann is in the groups guild (her primary one), team and system (an id below 1000); ben in none but his own; adm in admins;
 // fay in remote, ola in other; zed in admins and banned.
-func makePeople(t *testing.T) people {
+func newAccountSet(t *testing.T) accountSet {
 	t.Helper()
 	groups := makeGroups(t, []string{"guild", "team", "admins", "remote", "other", "banned"}, []string{"system"})
 	also := func(names ...string) []string {
@@ -42,7 +42,7 @@ func makePeople(t *testing.T) people {
 	for short, name := range groups {
 		pairs = append(pairs, "@"+short, "@"+name, "%"+short, name)
 	}
-	return people{accounts, strings.NewReplacer(pairs...)}
+	return accountSet{accounts, strings.NewReplacer(pairs...)}
 }
 
 // makeGroups adds groups with names that nobody has, and takes them away with the test.
@@ -67,18 +67,18 @@ func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
 }
 
 // passwords are for the site's database.
-func (p people) passwords() map[string]string {
+func (p accountSet) passwords() map[string]string {
 	all := make(map[string]string)
-	for _, name := range p.accounts {
+	for _, name := range p.names {
 		all[name] = unixPassword
 	}
 	return all
 }
 
 // name is the account's, "" that of nobody.
-func (p people) name(t testing.TB, short string) string {
+func (p accountSet) name(t testing.TB, short string) string {
 	t.Helper()
-	name, known := p.accounts[short]
+	name, known := p.names[short]
 	if short != "" && !known {
 		t.Fatalf("there is no account %q: the test would take it for nobody", short)
 	}
@@ -86,7 +86,7 @@ func (p people) name(t testing.TB, short string) string {
 }
 
 // named writes names out.
-func (p people) named(t testing.TB, text string) string {
+func (p accountSet) named(t testing.TB, text string) string {
 	t.Helper()
 	text = p.Replace(text)
 	if strings.Contains(text, "%") {

@@ -16,9 +16,9 @@ import (
 )
 
 // A scene is a stage on which something goes wrong, with guests who have nothing to do with it.
-type scene struct {
-	*stage
-	door   theatre
+type faultEnv struct {
+	*testEnv
+	frontend   frontend
 	report *report
 	number int        // of the act
 	reader *logReader // of the log, where that is a pipe
@@ -30,41 +30,41 @@ type scene struct {
 }
 
 // sceneOptions say how a scene differs from the usual one.
-type sceneOptions struct {
-	deeds       string                     // arguments of the module that goes wrong; "" = no such module
+type faultOptions struct {
+	pamArgs       string                     // arguments of the module that goes wrong; "" = no such module
 	users       []string                   // whom the deeds name: accounts with guests' passwords
 	timeout     string                     // pam.timeout; "" = as it is
 	concurrency int                        // pam.concurrency; 0 = as it is
 	config      func(config string) string // another config.yml
-	prepare     func(s *scene)             // before anything is started
+	prepare     func(s *faultEnv)             // before anything is started
 }
 
 const (
-	crowdSize  = 32 // guests who come again and again
-	freshSize  = 64 // guests who come once
+	loadUsers  = 32 // guests who come again and again
+	freshUsers  = 64 // guests who come once
 	retryEvery = 10 * time.Millisecond
 	// normalWithin bounds for how long somebody tries again until a service that was in trouble answers as usual.
 	normalWithin = 2 * time.Minute
 )
 
-func guest(i int) string { return fmt.Sprintf("guest%02d", i%crowdSize) }
+func loadUser(i int) string { return fmt.Sprintf("guest%02d", i%loadUsers) }
 
 // passwordOf is the password of guests and of those whom deeds name.
 func passwordOf(user string) string { return user + "-has-the-right-password" }
 
 // openScene makes a scene and starts what its theatre consists of.
-func openScene(t *testing.T, door theatre, o sceneOptions) *scene {
+func openFaultEnv(t *testing.T, frontend frontend, o faultOptions) *faultEnv {
 	t.Helper()
-	need(t, door.name, door.needs...)
-	s := &scene{door: door}
-	s.stage = newStage(t, stageOptions{timeout: o.timeout})
-	s.itself = door.itself
+	need(t, frontend.name, frontend.needs...)
+	s := &faultEnv{frontend: frontend}
+	s.testEnv = newTestEnv(t, envOptions{timeout: o.timeout})
+	s.ownAnswers = frontend.ownAnswers
 	s.keys = []crypto.PublicKey{s.key.Public()}
 	s.invite(o)
-	if o.deeds != "" {
-		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.deeds, databasePAM(s.stage)))
+	if o.pamArgs != "" {
+		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.pamArgs, databasePAM(s.testEnv)))
 	} else {
-		s.writePAM(t, databasePAM(s.stage))
+		s.writePAM(t, databasePAM(s.testEnv))
 	}
 	text := readFile(t, s.configFile)
 	more := "  cache: 0\n" // every login asks PAM
@@ -83,17 +83,17 @@ func openScene(t *testing.T, door theatre, o sceneOptions) *scene {
 		o.prepare(s)
 	}
 	s.own()
-	if door.name == httpDoor.name {
+	if frontend.name == httpFrontend.name {
 		s.openHTTP()
 		return s
 	}
-	door.open(t, s.stage)
+	frontend.open(t, s.testEnv)
 	return s
 }
 
 // openHTTP is the HTTP door at an address of its own: the port is given up for a moment when the service is killed, and must not become that
 // of another test.
-func (s *scene) openHTTP() {
+func (s *faultEnv) openHTTP() {
 	port := strconv.Itoa(s.listen())
 	pid := os.Getpid()
 	s.address = net.JoinHostPort(net.IPv4(127, byte(100+pid>>16&31), byte(pid>>8), byte(pid)).String(), port)
@@ -102,11 +102,11 @@ func (s *scene) openHTTP() {
 }
 
 // invite gives everybody an account.
-func (s *scene) invite(o sceneOptions) {
-	for i := range crowdSize {
-		s.accounts[guest(i)] = passwordOf(guest(i))
+func (s *faultEnv) invite(o faultOptions) {
+	for i := range loadUsers {
+		s.accounts[loadUser(i)] = passwordOf(loadUser(i))
 	}
-	for i := range freshSize {
+	for i := range freshUsers {
 		name := fmt.Sprintf("fresh%02d", i)
 		s.accounts[name] = passwordOf(name)
 	}
@@ -137,20 +137,20 @@ func faultModule(t testing.TB) string {
 }
 
 // row puts a line into the table; whatever was lost fails the test.
-func (s *scene) row(one row, lost []string) {
+func (s *faultEnv) row(one row, lost []string) {
 	s.t.Helper()
 	for _, l := range lost {
 		s.t.Errorf("%s: lost: %s", one.fault, l)
 	}
-	one.door, one.lost = doorNames[s.door.name], len(lost)
+	one.frontend, one.lost = frontendNames[s.frontend.name], len(lost)
 	s.report.add(s.number, one)
 }
 
 // normal tries until a guest who has not been here before is let in, and says how long that took.
-func (s *scene) normal() string {
+func (s *faultEnv) normal() string {
 	s.t.Helper()
 	began := time.Now()
-	name := fmt.Sprintf("fresh%02d", s.fresh.Add(1)%freshSize)
+	name := fmt.Sprintf("fresh%02d", s.fresh.Add(1)%freshUsers)
 	for time.Since(began) < normalWithin {
 		r := s.ask(name, passwordOf(name))
 		if r.status == 200 && s.flaw(r, name, true) == "" {
@@ -163,18 +163,18 @@ func (s *scene) normal() string {
 }
 
 // accept lets tokens be signed with one more key.
-func (s *scene) accept(key crypto.PublicKey) {
+func (s *faultEnv) accept(key crypto.PublicKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = append(s.keys, key)
 }
 
 // signedBy tries until tokens are signed with a key, and says how long that took.
-func (s *scene) signedBy(key crypto.PublicKey) string {
+func (s *faultEnv) signedBy(key crypto.PublicKey) string {
 	s.t.Helper()
 	began := time.Now()
 	eventually(s.t, answerWithin, "tokens signed with the new key", func() bool {
-		r := s.ask(guest(0), passwordOf(guest(0)))
+		r := s.ask(loadUser(0), passwordOf(loadUser(0)))
 		var answer tokenAnswer
 		if unmarshalExact(r.body, &answer) != nil {
 			return false
@@ -186,7 +186,7 @@ func (s *scene) signedBy(key crypto.PublicKey) string {
 }
 
 // conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.
-func (s *scene) conversations() (pids []int) {
+func (s *faultEnv) conversations() (pids []int) {
 	for _, pid := range processesOf(s.program) {
 		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
 			pids = append(pids, pid)
@@ -196,15 +196,15 @@ func (s *scene) conversations() (pids []int) {
 }
 
 // awaitConversations waits until n are under way.
-func (s *scene) awaitConversations(n int) {
+func (s *faultEnv) awaitConversations(n int) {
 	s.t.Helper()
 	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n), func() bool { return len(s.conversations()) >= n })
 }
 
 // leftovers waits for processes that should be gone, and names those that stay: conversations, and programs of the CGI door.
-func (s *scene) leftovers() (lost []string) {
+func (s *faultEnv) leftovers() (lost []string) {
 	held := s.conversations
-	if s.door.name == apacheCGI.name {
+	if s.frontend.name == apacheCGI.name {
 		held = func() []int { return processesOf(s.program) }
 	}
 	var pids []int
@@ -252,7 +252,7 @@ func sockets(pid int) map[string]bool {
 }
 
 // tooManyDescriptors waits until the service has at most as many sockets and pipes open as before, and says what is too much.
-func (s *scene) tooManyDescriptors(pid int, before map[string]int) (lost []string) {
+func (s *faultEnv) tooManyDescriptors(pid int, before map[string]int) (lost []string) {
 	for _, kind := range []string{"socket", "pipe", "anon_inode"} {
 		err := poll(10*time.Second, func() (bool, error) { return descriptors(pid)[kind] <= before[kind], nil })
 		if err != nil {
@@ -263,6 +263,6 @@ func (s *scene) tooManyDescriptors(pid int, before map[string]int) (lost []strin
 }
 
 // pid is that of the long-lived service.
-func (s *scene) pid() int { return s.service.cmd.Process.Pid }
+func (s *faultEnv) pid() int { return s.service.cmd.Process.Pid }
 
 func seconds(n int) string { return strconv.Itoa(n) + "s" }

@@ -18,32 +18,32 @@ var (
 	apacheProxyNeeds = append([]string{apacheModules + "mod_proxy_fcgi.so"}, apacheNeeds...)
 )
 
-var apacheCGI = theatre{
+var apacheCGI = frontend{
 	name:  "Apache cgi-bin",
 	needs: apacheNeeds,
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.apache("cgid", s.shipped("packaging/apache/cgi-bin.conf", "/usr/lib/cgi-bin", s.dir))
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
 		s.homes = []string{"/cgi-bin/dockerauth/"}
 	},
-	itself: apacheItself,
+	ownAnswers: apacheAnswers,
 }
 
-var apacheFcgid = theatre{
+var apacheFcgid = frontend{
 	name:  "Apache mod_fcgid",
 	needs: apacheFcgidNeeds,
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.apache("fcgid", s.shipped("packaging/apache/fcgid.conf", "/usr/lib/cgi-bin", s.dir))
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
 		s.homes = []string{"/cgi-bin/dockerauth/"}
 	},
-	itself: apacheItself,
+	ownAnswers: apacheAnswers,
 }
 
-var apacheProxyFcgi = theatre{
+var apacheProxyFcgi = frontend{
 	name:  "Apache mod_proxy_fcgi",
 	needs: apacheProxyNeeds,
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		sock := s.path("run/fcgi.sock")
 		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
 		// The file loads mod_proxy and mod_proxy_fcgi itself.
@@ -51,19 +51,19 @@ var apacheProxyFcgi = theatre{
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}
 	},
-	itself: apacheItself,
+	ownAnswers: apacheAnswers,
 }
 
 // dropInOverride is what the drop-in file asks for on top.
 const dropInOverride = "FileInfo AuthConfig Options=ExecCGI"
 
-var apacheHtaccess = theatre{
+var apacheHtaccess = frontend{
 	name:  "Apache .htaccess",
 	needs: apacheNeeds,
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.dropIn(dropInOverride, false)
 	},
-	itself: with(apacheItself, map[string]want{
+	ownAnswers: with(apacheAnswers, map[string]want{
 		// The drop-in answers only for its own two names, as the PHP service's did.
 		"another path is not found":            {status: 404, html: true},
 		"the endpoint is not more than itself": {status: 404, html: true},
@@ -72,7 +72,7 @@ var apacheHtaccess = theatre{
 
 // dropIn serves the stage's whole folder, as the PHP service's was served: program, configuration, key and log all lie in it. It is seen below the
 // document root under a name with a space in it, and through an Alias. atRoot makes it the document root itself instead.
-func (s *stage) dropIn(override string, atRoot bool) {
+func (s *testEnv) dropIn(override string, atRoot bool) {
 	s.t.Helper()
 	s.write(".htaccess", s.shipped("htaccess.example"))
 	s.mounts = []string{"/registry%20login", "/aliased"}
@@ -93,7 +93,7 @@ func (s *stage) dropIn(override string, atRoot bool) {
 }
 
 // apache starts the smallest server that serves conf. modules come on top of those that every Apache on Debian has loaded.
-func (s *stage) apache(modules, conf string, more ...string) {
+func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
@@ -125,7 +125,7 @@ func (s *stage) apache(modules, conf string, more ...string) {
 }
 
 // apacheItself is what httpd answers to requests that RFC 9110 lets it refuse.
-var apacheItself = map[string]want{
+var apacheAnswers = map[string]want{
 	"10,000 scopes in a query": {status: 414, html: true}, // LimitRequestLine
 	"a header of 100 KB":       {status: 400, html: true}, // LimitRequestFieldSize
 	"a Host that is no host":   {status: 400, html: true}, // HttpProtocolOptions Strict

@@ -13,7 +13,7 @@ import (
 )
 
 // sight is what one look at a service and at everything it has started finds.
-type sight struct {
+type processSnapshot struct {
 	front    int64 // bytes resident (RSS) in the service's own process
 	family   int64 // bytes of it and all its descendants together (PSS)
 	fds      int   // open in the service's own process
@@ -25,17 +25,17 @@ type sight struct {
 // lookAt looks at a process and its descendants. The family is added up by PSS, in which a page that n processes share counts 1/n to each: all of
 // them are the same program, and RSS would count its text once for every conversation. The front is given by RSS, as people see it in ps.
 // Both are root's to read, since the processes hide themselves (PR_SET_DUMPABLE).
-func lookAt(pid int) (sight, error) {
+func takeSnapshot(pid int) (processSnapshot, error) {
 	own := procFolder(pid)
 	fds, err := os.ReadDir(own + "/fd")
 	if err != nil {
-		return sight{}, err
+		return processSnapshot{}, err
 	}
 	status, err := os.ReadFile(own + "/status")
 	if err != nil {
-		return sight{}, err
+		return processSnapshot{}, err
 	}
-	s := sight{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")), family: pss(pid)}
+	s := processSnapshot{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")), family: pss(pid)}
 	title, _ := os.ReadFile(own + "/cmdline")
 	for _, d := range descendants(pid) {
 		s.children++
@@ -110,8 +110,8 @@ func descendants(pid int) []descendant {
 }
 
 // most is the larger of two sights in every respect.
-func most(a, b sight) sight {
-	return sight{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads), max(a.children, b.children), max(a.zombies, b.zombies)}
+func maxSnapshot(a, b processSnapshot) processSnapshot {
+	return processSnapshot{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads), max(a.children, b.children), max(a.zombies, b.zombies)}
 }
 
 // watcher looks at a service again and again, beside a test that loads it.
@@ -122,8 +122,8 @@ type watcher struct {
 	done chan struct{}
 
 	mu   sync.Mutex
-	peak sight // since the last take
-	ever sight
+	peak processSnapshot // since the last take
+	ever processSnapshot
 }
 
 // watch begins to look every so often. It ends with the test at the latest.
@@ -149,23 +149,23 @@ func watch(t testing.TB, pid int, every time.Duration) *watcher {
 }
 
 func (w *watcher) look() {
-	s, err := lookAt(w.pid)
+	s, err := takeSnapshot(w.pid)
 	if err != nil {
 		w.t.Errorf("look at process %d: %v", w.pid, err)
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.peak, w.ever = most(w.peak, s), most(w.ever, s)
+	w.peak, w.ever = maxSnapshot(w.peak, s), maxSnapshot(w.ever, s)
 }
 
 // take returns the most that was seen since the last take, of which there is one look at least.
-func (w *watcher) take() sight {
+func (w *watcher) take() processSnapshot {
 	w.look()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.peak
-	w.peak = sight{}
+	w.peak = processSnapshot{}
 	return s
 }
 

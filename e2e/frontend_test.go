@@ -17,25 +17,25 @@ import (
 )
 
 // A theatre is one way in which dockerauth meets the world: a door of its own and a web server in front of it.
-type theatre struct {
+type frontend struct {
 	name  string
 	needs []string // programs and files without which it cannot be played
-	open  func(t testing.TB, s *stage)
+	open  func(t testing.TB, s *testEnv)
 
 	// itself holds, by the name of a case, what the web server answers before dockerauth hears of it.
-	itself map[string]want
+	ownAnswers map[string]want
 }
 
 // theatres are all of them. The same cases are played in each.
-var theatres = []theatre{
-	inProcess, bareCGI, httpDoor,
+var frontends = []frontend{
+	inProcess, bareCGI, httpFrontend,
 	apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi,
 	nginxFcgiwrap, nginxSpawnFcgi, nginxFastCGI, nginxSystemd, nginxHTTP,
 	lighttpdFastCGI,
 }
 
 // stage is what a theatre is opened with: a site whose files belong to the user that web servers and services run as.
-type stage struct {
+type testEnv struct {
 	*site
 	t       testing.TB
 	program string          // dockerauth beside its config.yml
@@ -49,7 +49,7 @@ type stage struct {
 	logs    []string        // files besides logFile that must hold no secret
 	service *process        // the long-lived dockerauth, where there is one
 	edit    [][2]string     // more replacements in the shipped example, for tests that change it
-	itself  map[string]want // of the theatre
+	ownAnswers  map[string]want // of the theatre
 	groups  []uint32        // of services, besides the web user's own
 	stderr  *os.File        // of services; nil = a file of their own
 	proxied bool            // the web server takes the client's address from a proxy's X-Forwarded-For
@@ -69,7 +69,7 @@ const (
 	mallory = "mallory" // blacklisted in config.yml
 )
 
-var stageAccounts = map[string]string{
+var defaultAccounts = map[string]string{
 	bob:     "bobs own secret: ünïcödé & 100%",
 	carol:   "carols-password-is-right",
 	dora:    "doras-password-is-right",
@@ -77,8 +77,8 @@ var stageAccounts = map[string]string{
 }
 
 // stageOptions say how a stage differs from the usual one.
-type stageOptions struct {
-	pam       func(s *stage) string // the PAM service file; nil = the accounts above
+type envOptions struct {
+	pam       func(s *testEnv) string // the PAM service file; nil = the accounts above
 	timeout   string                // pam.timeout
 	noLogFile bool                  // the log goes to stderr
 	config    string                // more lines for config.yml
@@ -87,7 +87,7 @@ type stageOptions struct {
 }
 
 // newStage makes a site with the accounts above.
-func newStage(t testing.TB, o stageOptions) *stage {
+func newTestEnv(t testing.TB, o envOptions) *testEnv {
 	t.Helper()
 	var extra strings.Builder
 	if o.timeout != "" {
@@ -99,9 +99,9 @@ func newStage(t testing.TB, o stageOptions) *stage {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
 	extra.WriteString(o.config)
-	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups, proxied: o.proxied}
+	s := &testEnv{site: newSite(t, siteOptions{accounts: defaultAccounts, extra: extra.String()}), t: t, groups: o.groups, proxied: o.proxied}
 	if o.pam == nil {
-		o.pam = stagePAM
+		o.pam = defaultPAM
 	}
 	s.writePAM(t, o.pam(s))
 	s.logFile = filepath.Join(s.dir, "service.log")
@@ -126,7 +126,7 @@ func newStage(t testing.TB, o stageOptions) *stage {
 }
 
 // stagePAM is a stack of stock modules: the database answers for everyone, carol has expired, dora cannot be looked up.
-func stagePAM(s *stage) string {
+func defaultPAM(s *testEnv) string {
 	expired, unreachable := s.write("expired", carol+"\n"), s.write("unreachable", dora+"\n")
 	return strings.NewReplacer("DB", s.path("accounts"), "EXPIRED", expired, "UNREACHABLE", unreachable).Replace(
 		`auth    [success=1 default=ignore] pam_listfile.so item=user sense=deny onerr=fail quiet file=UNREACHABLE
@@ -150,7 +150,7 @@ func lookupWebUser(t testing.TB) *webUser {
 }
 
 // own gives all files of the stage to the web user: a private key may be read by its owner alone.
-func (s *stage) own() {
+func (s *testEnv) own() {
 	s.t.Helper()
 	if s.web == nil {
 		return
@@ -185,7 +185,7 @@ func install(t testing.TB, binary, path string) {
 }
 
 // asWeb makes a command run as the web user.
-func (s *stage) asWeb(cmd *exec.Cmd) *exec.Cmd {
+func (s *testEnv) asWeb(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Dir = s.dir
 	if s.web != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid), Gid: uint32(s.web.gid), Groups: s.groups}}
@@ -194,7 +194,7 @@ func (s *stage) asWeb(cmd *exec.Cmd) *exec.Cmd {
 }
 
 // start runs a program of the theatre and remembers it.
-func (s *stage) start(name string, cmd *exec.Cmd) *process {
+func (s *testEnv) start(name string, cmd *exec.Cmd) *process {
 	s.t.Helper()
 	p := start(s.t, name, cmd)
 	s.procs = append(s.procs, p)
@@ -202,7 +202,7 @@ func (s *stage) start(name string, cmd *exec.Cmd) *process {
 }
 
 // serve starts a long-lived door of dockerauth as the web user.
-func (s *stage) serve(args ...string) *process {
+func (s *testEnv) serve(args ...string) *process {
 	s.t.Helper()
 	cmd := s.asWeb(exec.Command(s.program, args...))
 	if s.stderr != nil {
@@ -213,7 +213,7 @@ func (s *stage) serve(args ...string) *process {
 }
 
 // listen picks the address that requests go to.
-func (s *stage) listen() (port int) {
+func (s *testEnv) listen() (port int) {
 	s.t.Helper()
 	port = freePort(s.t)
 	s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -221,10 +221,10 @@ func (s *stage) listen() (port int) {
 }
 
 // path is a path in the stage's folder.
-func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *testEnv) path(name string) string { return filepath.Join(s.dir, name) }
 
 // write writes a file that the web user can read.
-func (s *stage) write(name, content string) string {
+func (s *testEnv) write(name, content string) string {
 	s.t.Helper()
 	path := writeFile(s.t, s.path(name), content, 0o644)
 	return path
@@ -232,7 +232,7 @@ func (s *stage) write(name, content string) string {
 
 // shipped returns an example from the packaging folder with its paths and addresses replaced: the replacements are all that differs from what
 // people install. One that does not occur in the file fails the test.
-func (s *stage) shipped(name string, replace ...string) string {
+func (s *testEnv) shipped(name string, replace ...string) string {
 	s.t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", name))
 	if err != nil {
@@ -252,7 +252,7 @@ func (s *stage) shipped(name string, replace ...string) string {
 }
 
 // logLines returns the complete lines of the service's log.
-func (s *stage) logLines() []map[string]any {
+func (s *testEnv) logLines() []map[string]any {
 	s.t.Helper()
 	b, err := os.ReadFile(s.logFile)
 	if err != nil {
@@ -274,7 +274,7 @@ func (s *stage) logLines() []map[string]any {
 }
 
 // requestLines are those log lines that speak of a token request.
-func (s *stage) requestLines() []map[string]any {
+func (s *testEnv) requestLines() []map[string]any {
 	var lines []map[string]any
 	for _, l := range s.logLines() {
 		if l["msg"] == "token request" {
@@ -285,7 +285,7 @@ func (s *stage) requestLines() []map[string]any {
 }
 
 // everyLog is all that was written anywhere while the theatre was open.
-func (s *stage) everyLog() map[string]string {
+func (s *testEnv) everyLog() map[string]string {
 	all := make(map[string]string)
 	for _, name := range append([]string{s.logFile}, s.logs...) {
 		b, err := os.ReadFile(name)
@@ -318,6 +318,6 @@ func glob(t testing.TB, pattern string) []string {
 	return names
 }
 
-func (s *stage) exchange(request string) (*http.Response, []byte, error) {
+func (s *testEnv) exchange(request string) (*http.Response, []byte, error) {
 	return exchange("", s.address, request)
 }

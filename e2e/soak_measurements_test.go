@@ -10,14 +10,14 @@ import (
 )
 
 // figures are where a test writes what it measured: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
-type figures struct {
+type measurements struct {
 	out    io.Writer
 	widths []int
 }
 
-func newFigures(t testing.TB, title string) *figures {
+func newMeasurements(t testing.TB, title string) *measurements {
 	t.Helper()
-	f := &figures{out: t.Output()}
+	f := &measurements{out: t.Output()}
 	if path := os.Getenv("DOCKERAUTH_REPORT"); path != "" {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -30,11 +30,11 @@ func newFigures(t testing.TB, title string) *figures {
 	return f
 }
 
-func (f *figures) line(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
+func (f *measurements) line(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
 
 // head begins a table. Its rows are written one by one, while the test runs, so a column is as wide as its heading; one that begins with a
 // space to make room is aligned all the same.
-func (f *figures) head(columns ...string) {
+func (f *measurements) head(columns ...string) {
 	f.widths = nil
 	var rule []string
 	for _, c := range columns {
@@ -46,7 +46,7 @@ func (f *figures) head(columns ...string) {
 }
 
 // row writes a row: the first column to the left, the others to the right.
-func (f *figures) row(cells ...string) {
+func (f *measurements) row(cells ...string) {
 	for i, c := range cells {
 		if i == 0 {
 			cells[i] = fmt.Sprintf("%-*s", f.widths[i], c)

@@ -12,79 +12,79 @@ import (
 )
 
 const (
-	stormLogins   = 1000
-	stormWrong    = 10 // one in so many has a wrong password
-	stormPassword = "a-thousand-people-and-one-password"
-	stormTries    = 60 // how often a client comes that is told to wait; on two idle cores two to four times
+	loginLoadLogins   = 1000
+	loginLoadWrong    = 10 // one in so many has a wrong password
+	loginLoadPassword = "a-thousand-people-and-one-password"
+	loginLoadTries    = 60 // how often a client comes that is told to wait; on two idle cores two to four times
 
 	// The bounds on memory, in bytes. One conversation takes 16 MiB for the hash and as much for the process around it, and there are
 	// as many at once as there are cores; what waits must cost next to nothing.
-	stormFamily = 200_000_000
-	stormFront  = 64_000_000
+	loginLoadFamily = 200_000_000
+	loginLoadFront  = 64_000_000
 
-	stormLook = 50 * time.Millisecond // about the life of one conversation
+	loginLoadInterval = 50 * time.Millisecond // about the life of one conversation
 )
 
-// TestALoginStormIsAnsweredToTheLast has a thousand people log in at the same moment, at the price of Debian's password hash: a service that was
+// TestEveryLoginOfALoadPeakIsAnswered has a thousand people log in at the same moment, at the price of Debian's password hash: a service that was
 // away for a while and comes back meets this. Everybody is let in, or asked to come again and then let in, and nobody is told that a right password is wrong.
-func TestALoginStormIsAnsweredToTheLast(t *testing.T) {
+func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
-	r := newFigures(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s", thousands(stormLogins), stormWrong, machine(t)))
+	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s", thousands(loginLoadLogins), loginLoadWrong, machine(t)))
 	r.head("door                     ", "let in at first", "told to wait", "most tries", "refused", "front, peak", "family, peak", "longest answer", "until the last")
-	for _, th := range []theatre{httpDoor, nginxFastCGI} {
+	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
-			s := openTheatre(t, configured(th, useP256), stageOptions{pam: yescryptPAM})
-			w := watch(t, s.service.cmd.Process.Pid, stormLook)
-			st := newStorm(s)
+			s := openFrontend(t, configured(th, useP256), envOptions{pam: yescryptPAM})
+			w := watch(t, s.service.cmd.Process.Pid, loginLoadInterval)
+			st := newLoginLoad(s)
 			st.gather(t)
 			began := time.Now()
-			st.breakLoose()
+			st.run()
 			took := time.Since(began)
 			w.end()
 			st.wrong.report(t, "of the storm's clients had a wrong answer")
 			showErrors(t, s)
-			checkStormMemory(t, s, w.ever)
-			r.row(strings.Fields(th.name)[0]+" "+s.service.name, thousands(st.count(func(v *visitor) bool { return v.tries == 1 && v.in })),
-				thousands(st.count(func(v *visitor) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()), thousands(st.count(func(v *visitor) bool { return v.refused })),
+			checkLoginLoadMemory(t, s, w.ever)
+			r.row(strings.Fields(th.name)[0]+" "+s.service.name, thousands(st.count(func(v *loadClient) bool { return v.tries == 1 && v.in })),
+				thousands(st.count(func(v *loadClient) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()), thousands(st.count(func(v *loadClient) bool { return v.refused })),
 				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family), st.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
 		})
 	}
 }
 
-func checkStormMemory(t *testing.T, s *stage, ever sight) {
+func checkLoginLoadMemory(t *testing.T, s *testEnv, ever processSnapshot) {
 	t.Helper()
 	if ever.children == 0 {
 		t.Error("no conversation was ever seen: nothing was measured")
 	}
-	if ever.family >= stormFamily {
-		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family), megabytes(stormFamily))
+	if ever.family >= loginLoadFamily {
+		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family), megabytes(loginLoadFamily))
 	}
-	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= stormFront {
-		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(stormFront))
+	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= loginLoadFront {
+		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(loginLoadFront))
 	}
 }
 
 // yescryptPAM keeps the storm's accounts in a password file, with hashes as Debian makes them. All have one password and one salt, so that one hash
 // serves for all; to check it costs the same each time.
-func yescryptPAM(s *stage) string {
+func yescryptPAM(s *testEnv) string {
 	s.t.Helper()
 	need(s.t, "accounts in a file (Debian: libpam-pwdfile)", "perl", "/usr/lib/x86_64-linux-gnu/security/pam_pwdfile.so")
-	o := run(s.t, stormPassword, exec.Command("perl", "-e", `print crypt(<STDIN>, q($y$j9T$AThousandPeople.$))`))
+	o := run(s.t, loginLoadPassword, exec.Command("perl", "-e", `print crypt(<STDIN>, q($y$j9T$AThousandPeople.$))`))
 	if o.status != 0 || !strings.HasPrefix(o.stdout, "$y$") {
 		missing(s.t, "make a yescrypt hash with crypt(3): %v", o)
 	}
 	var file strings.Builder
-	for n := range stormLogins {
-		fmt.Fprintf(&file, "%s:%s\n", stormName(n), o.stdout)
+	for n := range loginLoadLogins {
+		fmt.Fprintf(&file, "%s:%s\n", loginLoadName(n), o.stdout)
 	}
 	s.write("passwd", file.String())
 	return fmt.Sprintf("auth required pam_pwdfile.so nodelay pwdfile=%s\naccount required pam_permit.so\n", filepath.Join(s.dir, "passwd"))
 }
 
-func stormName(n int) string { return fmt.Sprintf("person%04d", n) }
+func loginLoadName(n int) string { return fmt.Sprintf("person%04d", n) }
 
 // visitor is one of the storm's clients.
-type visitor struct {
+type loadClient struct {
 	client  steadyClient
 	request string
 	name    string
@@ -95,31 +95,31 @@ type visitor struct {
 	longest     time.Duration
 }
 
-type storm struct {
-	site     *stage
-	visitors []*visitor
-	wrong    complaints
+type loginLoad struct {
+	site     *testEnv
+	clients []*loadClient
+	wrong    problems
 }
 
-func newStorm(s *stage) *storm {
-	st := &storm{site: s}
-	for n := range stormLogins {
-		v := &visitor{name: stormName(n), right: n%stormWrong != 0}
-		password := stormPassword
+func newLoginLoad(s *testEnv) *loginLoad {
+	st := &loginLoad{site: s}
+	for n := range loginLoadLogins {
+		v := &loadClient{name: loginLoadName(n), right: n%loginLoadWrong != 0}
+		password := loginLoadPassword
 		if !v.right {
 			password = fmt.Sprintf("not-the-password-%d", n)
 		}
 		v.client = steadyClient{address: s.address, from: loopback(n)}
 		v.request = askGet(serviceIs+"&account="+v.name, v.name, password)
-		st.visitors = append(st.visitors, v)
+		st.clients = append(st.clients, v)
 	}
 	return st
 }
 
 // gather opens all connections before anybody says a word.
-func (st *storm) gather(t *testing.T) {
+func (st *loginLoad) gather(t *testing.T) {
 	t.Helper()
-	st.each(func(v *visitor) {
+	st.each(func(v *loadClient) {
 		if err := v.client.connect(); err != nil {
 			st.wrong.add("%s: connect: %v", v.name, err)
 		}
@@ -130,26 +130,26 @@ func (st *storm) gather(t *testing.T) {
 	}
 }
 
-func (st *storm) breakLoose() {
-	st.each(func(v *visitor) {
-		if err := v.visit(st.site); err != nil {
+func (st *loginLoad) run() {
+	st.each(func(v *loadClient) {
+		if err := v.try(st.site); err != nil {
 			st.wrong.add("%s, try %d, right password %v: %v", v.name, v.tries, v.right, err)
 		}
 	})
 }
 
-func (st *storm) each(do func(v *visitor)) {
+func (st *loginLoad) each(do func(v *loadClient)) {
 	var all sync.WaitGroup
-	for _, v := range st.visitors {
+	for _, v := range st.clients {
 		all.Go(func() { do(v) })
 	}
 	all.Wait()
 }
 
 // visit comes again, as it is asked to, until there is an answer to the password.
-func (v *visitor) visit(s *stage) error {
+func (v *loadClient) try(s *testEnv) error {
 	defer v.client.hangUp()
-	for v.tries < stormTries {
+	for v.tries < loginLoadTries {
 		v.tries++
 		answer, err := v.client.ask(v.request)
 		v.client.hangUp() // as docker login does: each is a process of its own
@@ -171,7 +171,7 @@ func (v *visitor) visit(s *stage) error {
 }
 
 // judge says whether an answer is the last one.
-func (v *visitor) judge(s *stage, answer loadAnswer) (done bool, err error) {
+func (v *loadClient) judge(s *testEnv, answer loadAnswer) (done bool, err error) {
 	switch {
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return false, answer.denied(http.StatusServiceUnavailable, "UNAVAILABLE")
@@ -190,8 +190,8 @@ func (v *visitor) judge(s *stage, answer loadAnswer) (done bool, err error) {
 	return true, s.verifyToken(got.Token, s.key.Public(), v.name)
 }
 
-func (st *storm) count(is func(v *visitor) bool) (n int) {
-	for _, v := range st.visitors {
+func (st *loginLoad) count(is func(v *loadClient) bool) (n int) {
+	for _, v := range st.clients {
 		if is(v) {
 			n++
 		}
@@ -199,15 +199,15 @@ func (st *storm) count(is func(v *visitor) bool) (n int) {
 	return n
 }
 
-func (st *storm) mostTries() (n int) {
-	for _, v := range st.visitors {
+func (st *loginLoad) mostTries() (n int) {
+	for _, v := range st.clients {
 		n = max(n, v.tries)
 	}
 	return n
 }
 
-func (st *storm) longest() (d time.Duration) {
-	for _, v := range st.visitors {
+func (st *loginLoad) longest() (d time.Duration) {
+	for _, v := range st.clients {
 		d = max(d, v.longest)
 	}
 	return d

@@ -13,9 +13,9 @@ import (
 )
 
 // inProcess is the service inside the test binary: what it does here and nowhere else is the composition's fault, not a web server's.
-var inProcess = theatre{
+var inProcess = frontend{
 	name: "in process",
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		cfg, err := config.Load(s.configFile)
 		if err != nil {
 			t.Fatal(err)
@@ -46,5 +46,5 @@ var inProcess = theatre{
 		s.mounts = []string{"", "/any/folder"}
 		s.homes = []string{"/"}
 	},
-	itself: netHTTPItself,
+	ownAnswers: netHTTPAnswers,
 }

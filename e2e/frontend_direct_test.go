@@ -20,19 +20,19 @@ import (
 
 // The theatres without a web server of somebody else's.
 
-var httpDoor = theatre{
+var httpFrontend = frontend{
 	name: "HTTP door",
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address).ready(t, "tcp", s.address)
 		s.mounts = []string{"", "/any/folder"}
 		s.homes = []string{"/"}
 	},
-	itself: netHTTPItself,
+	ownAnswers: netHTTPAnswers,
 }
 
 // netHTTPItself is what Go's server answers before it calls anybody: in plain text.
-var netHTTPItself = map[string]want{
+var netHTTPAnswers = map[string]want{
 	"a Host that is no host":   {status: 400, html: true},
 	"a Host with a path in it": {status: 400, html: true},
 	"a bad escape in the path": {status: 400, html: true},
@@ -40,9 +40,9 @@ var netHTTPItself = map[string]want{
 	"a header of 100 KB":       {status: 431, html: true},
 }
 
-var bareCGI = theatre{
+var bareCGI = frontend{
 	name: "bare CGI",
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		startGateway(t, s)
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
@@ -52,7 +52,7 @@ var bareCGI = theatre{
 
 // startGateway serves CGI the way RFC 3875 has it and mod_cgid does it, with nothing checked or cleaned on the way: net/http/cgi would refuse
 // chunked bodies and hostile hosts before the program sees them.
-func startGateway(t testing.TB, s *stage) {
+func startGateway(t testing.TB, s *testEnv) {
 	t.Helper()
 	l, err := net.Listen("tcp", s.address)
 	if err != nil {
@@ -86,7 +86,7 @@ func startGateway(t testing.TB, s *stage) {
 }
 
 // gateway reads one request, runs the program once and returns the answer as HTTP.
-func (s *stage) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byte, error) {
+func (s *testEnv) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byte, error) {
 	in := bufio.NewReader(c)
 	text := textproto.NewReader(in)
 	line, err := text.ReadLine()

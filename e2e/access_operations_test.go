@@ -13,155 +13,155 @@ import (
 
 // lane is a service with access rules and the registry it serves. Cases in it follow one another, so that what the tap saw and what the
 // registry stored in between is theirs.
-type lane struct {
-	people
+type scenario struct {
+	accountSet
 	s       *site
 	service *process
-	door    string // the realm that leads to the service and not through the tap
+	directRealm    string // the realm that leads to the service and not through the tap
 	realm   string
 	tap     *tap
 	r       *registryServer
 	dm      *daemons
 }
 
-func openLane(t testing.TB, registry registryKind, everyone people, o siteOptions, dm *daemons) *lane {
+func openScenario(t testing.TB, registry registryKind, everyone accountSet, o siteOptions, dm *daemons) *scenario {
 	t.Helper()
 	needRegistry(t, registry)
 	o.certificate = true
 	o.accounts = everyone.passwords()
-	l := &lane{people: everyone, s: newSite(t, o), dm: dm}
-	l.service, l.door = l.s.serveHTTP(t)
-	l.tap, l.realm = startTap(t, l.door)
+	l := &scenario{accountSet: everyone, s: newSite(t, o), dm: dm}
+	l.service, l.directRealm = l.s.serveHTTP(t)
+	l.tap, l.realm = startTap(t, l.directRealm)
 	l.r = startRegistry(t, registry, l.s, l.realm, trust{bundle: l.s.certFile})
 	return l
 }
 
 // deed is one thing that somebody does with a registry.
-type deed struct {
+type operation struct {
 	as      string // short name, "" = logged out
-	does    string // push, pull, delete or list
+	verb    string // push, pull, delete or list
 	repo    string
 	refused bool
 }
 
 // scope is what the client needs for it.
-func (a deed) scope() string {
-	switch a.does {
+func (a operation) scope() string {
+	switch a.verb {
 	case "push":
 		return "repository:" + a.repo + ":pull,push"
 	case "list":
 		return "registry:catalog:*"
 	}
-	return "repository:" + a.repo + ":" + a.does
+	return "repository:" + a.repo + ":" + a.verb
 }
 
 // hand is a client as these tests use it. Push and pull are of the desk's image in desk.repo; they may fail.
-type hand struct {
+type tool struct {
 	name   string
 	need   func(t testing.TB)
-	login  func(d *desk, user, password string) output
-	logout func(d *desk) output
-	does   map[string]func(d *desk) output
+	login  func(d *workspace, user, password string) output
+	logout func(d *workspace) output
+	commands   map[string]func(d *workspace) output
 	// pulled is the digest of the manifest that the last pull brought.
-	pulled func(d *desk) string
+	pulled func(d *workspace) string
 }
 
-var dockerHand = hand{
+var dockerTool = tool{
 	name: "docker",
 	need: func(t testing.TB) {
 		needRoot(t, "dockerd")
 		need(t, "docker", "docker", "dockerd", "containerd")
 	},
-	login: func(d *desk, user, password string) output {
+	login: func(d *workspace, user, password string) output {
 		return d.docker("docker", password, "login", "-u", user, "--password-stdin", d.host)
 	},
-	logout: func(d *desk) output { return d.docker("docker", "", "logout", d.host) },
-	does: map[string]func(d *desk) output{
-		"push": func(d *desk) output {
+	logout: func(d *workspace) output { return d.docker("docker", "", "logout", d.host) },
+	commands: map[string]func(d *workspace) output{
+		"push": func(d *workspace) output {
 			d.mustDocker("docker", "import", d.im.rootfs, d.ref())
 			defer d.mustDocker("docker", "image", "rm", d.ref())
 			return d.docker("docker", "", "push", d.ref())
 		},
-		"pull": func(d *desk) output { return d.docker("docker", "", "pull", d.ref()) },
+		"pull": func(d *workspace) output { return d.docker("docker", "", "pull", d.ref()) },
 	},
-	pulled: func(d *desk) string {
+	pulled: func(d *workspace) string {
 		defer d.mustDocker("docker", "image", "rm", d.ref())
 		_, digest, _ := strings.Cut(d.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", d.ref()), "@")
 		return strings.TrimSpace(digest)
 	},
 }
 
-var skopeoHand = hand{
+var skopeoTool = tool{
 	name: "skopeo",
 	need: skopeo.need,
-	login: func(d *desk, user, password string) output {
+	login: func(d *workspace, user, password string) output {
 		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", user, "--password-stdin", d.host)
 	},
-	logout: func(d *desk) output { return d.typed("", "skopeo", "logout", d.host) },
-	does: map[string]func(d *desk) output{
-		"push": func(d *desk) output {
+	logout: func(d *workspace) output { return d.typed("", "skopeo", "logout", d.host) },
+	commands: map[string]func(d *workspace) output{
+		"push": func(d *workspace) output {
 			return d.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
 		},
-		"pull": func(d *desk) output {
+		"pull": func(d *workspace) output {
 			if err := os.RemoveAll(d.path("pulled")); err != nil {
 				d.t.Fatal(err)
 			}
 			return d.typed("", "skopeo", "copy", "--src-tls-verify=false", "docker://"+d.ref(), "dir:"+d.path("pulled"))
 		},
-		"delete": func(d *desk) output {
+		"delete": func(d *workspace) output {
 			return d.typed("", "skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
 		},
 	},
-	pulled: func(d *desk) string { return digestOf([]byte(readFile(d.t, d.path("pulled", "manifest.json")))) },
+	pulled: func(d *workspace) string { return digestOf([]byte(readFile(d.t, d.path("pulled", "manifest.json")))) },
 }
 
-var craneHand = hand{
+var craneTool = tool{
 	name: "crane",
 	need: crane.need,
-	login: func(d *desk, user, password string) output {
+	login: func(d *workspace, user, password string) output {
 		return d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", user, "--password-stdin")
 	},
-	logout: func(d *desk) output { return d.typed("", toolPath("crane"), "auth", "logout", d.host) },
-	does: map[string]func(d *desk) output{
-		"push": func(d *desk) output { return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref()) },
-		"pull": func(d *desk) output {
+	logout: func(d *workspace) output { return d.typed("", toolPath("crane"), "auth", "logout", d.host) },
+	commands: map[string]func(d *workspace) output{
+		"push": func(d *workspace) output { return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref()) },
+		"pull": func(d *workspace) output {
 			return d.typed("", toolPath("crane"), "pull", "--format", "oci", d.ref(), d.path("pulled"))
 		},
-		"list": func(d *desk) output { return d.typed("", toolPath("crane"), "catalog", d.host) },
+		"list": func(d *workspace) output { return d.typed("", toolPath("crane"), "catalog", d.host) },
 	},
-	pulled: func(d *desk) string { return layoutDigest(d.t, d.path("pulled")) },
+	pulled: func(d *workspace) string { return layoutDigest(d.t, d.path("pulled")) },
 }
 
 // doer is one client at one desk, logged in as one or as nobody.
-type doer struct {
-	*lane
+type toolRun struct {
+	*scenario
 	t    *testing.T
-	hand hand
-	desk *desk
+	tool tool
+	workspace *workspace
 	as   string
 }
 
-func (l *lane) doer(t *testing.T, h hand) *doer {
+func (l *scenario) startTool(t *testing.T, h tool) *toolRun {
 	t.Helper()
 	h.need(t)
 	l.tap.take()
-	return &doer{lane: l, t: t, hand: h, desk: newDesk(t, l.r.host, l.tap, l.dm)}
+	return &toolRun{scenario: l, t: t, tool: h, workspace: newWorkspace(t, l.r.host, l.tap, l.dm)}
 }
 
 // become logs in for real, and out.
-func (w *doer) become(short string) {
+func (w *toolRun) logInAs(short string) {
 	w.t.Helper()
 	if short == w.as {
 		return
 	}
 	var o output
 	if short == "" {
-		o = w.hand.logout(w.desk)
+		o = w.tool.logout(w.workspace)
 	} else {
-		o = w.hand.login(w.desk, w.name(w.t, short), unixPassword)
+		o = w.tool.login(w.workspace, w.name(w.t, short), unixPassword)
 	}
 	if o.status != 0 {
-		w.t.Fatalf("%s: become %q: %v", w.hand.name, short, o)
+		w.t.Fatalf("%s: become %q: %v", w.tool.name, short, o)
 	}
 	w.as = short
 	w.tap.take()
@@ -171,13 +171,13 @@ func (w *doer) become(short string) {
 var denied = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required`)
 
 // do does a deed, checks how it ended, and that `dockerauth explain` would have told so.
-func (w *doer) do(a deed) output {
+func (w *toolRun) do(a operation) output {
 	w.t.Helper()
-	w.become(a.as)
+	w.logInAs(a.as)
 	a.repo = w.named(w.t, a.repo)
-	w.desk.repo = a.repo
+	w.workspace.repo = a.repo
 	before := w.r.stored(w.t)
-	o := w.hand.does[a.does](w.desk)
+	o := w.tool.commands[a.verb](w.workspace)
 	switch {
 	case a.refused:
 		w.checkRefused(a, o, before)
@@ -194,7 +194,7 @@ func (w *doer) do(a deed) output {
 	return o
 }
 
-func (w *doer) checkRefused(a deed, o output, before string) {
+func (w *toolRun) checkRefused(a operation, o output, before string) {
 	w.t.Helper()
 	if said := o.stdout + o.stderr; o.status == 0 || !denied.MatchString(said) {
 		w.t.Errorf("%+v: %v\nwant another status than 0 and %q", a, o, denied)
@@ -204,16 +204,16 @@ func (w *doer) checkRefused(a deed, o output, before string) {
 	}
 }
 
-func (w *doer) checkDone(a deed) {
+func (w *toolRun) checkDone(a operation) {
 	w.t.Helper()
 	held := w.r.tagged(a.repo)
-	switch a.does {
+	switch a.verb {
 	case "push":
 		if held == "" {
 			w.t.Errorf("%+v went well, but the registry has no such image", a)
 		}
 	case "pull":
-		if got := w.hand.pulled(w.desk); got != held || got == "" {
+		if got := w.tool.pulled(w.workspace); got != held || got == "" {
 			w.t.Errorf("%+v brought %q, want %q", a, got, held)
 		}
 	case "delete":
@@ -224,7 +224,7 @@ func (w *doer) checkDone(a deed) {
 }
 
 // checkExplained asks the command that is for asking why. It looks groups up itself.
-func (w *doer) checkExplained(a deed) {
+func (w *toolRun) checkExplained(a operation) {
 	w.t.Helper()
 	user := w.name(w.t, a.as)
 	if user == "" {
@@ -279,7 +279,7 @@ func (r *registryServer) tagged(repo string) string {
 }
 
 // useCredentials leaves what was not typed into a login, and so was never tried.
-func (d *desk) useCredentials(user, password string) {
+func (d *workspace) useCredentials(user, password string) {
 	d.t.Helper()
 	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}})
 }

@@ -33,17 +33,17 @@ const (
 )
 
 // ask logs in over a connection of its own.
-func (s *scene) ask(user, password string) reply {
+func (s *faultEnv) ask(user, password string) reply {
 	return s.askFrom("127.0.0.1", user, password)
 }
 
 // askFrom logs in from another address of this machine: whoever gives wrong passwords gets a reputation.
-func (s *scene) askFrom(from, user, password string) reply {
+func (s *faultEnv) askFrom(from, user, password string) reply {
 	return askAt(s.address, from, s.request(user, password))
 }
 
 // request is a login in bytes.
-func (s *scene) request(user, password string) string {
+func (s *faultEnv) request(user, password string) string {
 	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Basic %s\r\n\r\n",
 		s.mounts[0], serviceIs, appScope, s.address, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 }
@@ -79,7 +79,7 @@ func readReply(c io.Reader) reply {
 
 // flaw says what is wrong with an answer, "" = nothing. right is whether the password was; excused are the statuses besides the right one that
 // this fault may bring. An excused 500 is a web server's own, in HTML.
-func (s *scene) flaw(r reply, user string, right bool, excused ...int) string {
+func (s *faultEnv) flaw(r reply, user string, right bool, excused ...int) string {
 	pardon := slices.Contains(excused, r.status)
 	switch r.status {
 	case noAnswer:
@@ -136,7 +136,7 @@ func (r reply) form() string {
 	return ""
 }
 
-func (s *scene) tokenFlaw(r reply, user string) string {
+func (s *faultEnv) tokenFlaw(r reply, user string) string {
 	claims, err := s.claims(r)
 	if err != nil {
 		return fmt.Sprintf("200 with a bad token for %s: %v: %s", user, err, excerpt(string(r.body)))
@@ -148,7 +148,7 @@ func (s *scene) tokenFlaw(r reply, user string) string {
 }
 
 // claims are those of the token in an answer, if one of the keys has signed it.
-func (s *scene) claims(r reply) (tokenClaims, error) {
+func (s *faultEnv) claims(r reply) (tokenClaims, error) {
 	var answer tokenAnswer
 	if err := unmarshalExact(r.body, &answer); err != nil {
 		return tokenClaims{}, err
@@ -191,11 +191,11 @@ func certificateOf(token string, key crypto.PublicKey) error {
 }
 
 // A crowd logs in again and again while something goes wrong, mostly with the right password.
-type crowd struct {
-	s       *scene
+type backgroundLoad struct {
+	s       *faultEnv
 	excused []int
-	leave   chan struct{}
-	members sync.WaitGroup
+	stop   chan struct{}
+	clients sync.WaitGroup
 
 	mu     sync.Mutex
 	got    tally
@@ -204,50 +204,50 @@ type crowd struct {
 }
 
 const (
-	crowdMembers = 3
-	crowdPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
+	loadClients = 3
+	loadPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
 	wrongEvery   = 25                    // so many logins, one with a wrong password
 	lostMax      = 20                    // more of the same is no news
 )
 
 // crowd lets guests in at the door until it is told to go. excused are statuses as in flaw.
-func (s *scene) crowd(excused ...int) *crowd {
-	c := &crowd{s: s, excused: excused, leave: make(chan struct{}), got: tally{}}
-	for i := range crowdMembers {
-		c.members.Go(func() { c.member(i) })
+func (s *faultEnv) startLoad(excused ...int) *backgroundLoad {
+	c := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
+	for i := range loadClients {
+		c.clients.Go(func() { c.runClient(i) })
 	}
 	return c
 }
 
-func (c *crowd) member(i int) {
-	for n := i; ; n += crowdMembers {
+func (c *backgroundLoad) runClient(i int) {
+	for n := i; ; n += loadClients {
 		if n%wrongEvery == wrongEvery-1 {
-			c.wrong()
+			c.badLogin()
 		} else {
-			c.right(guest(n))
+			c.goodLogin(loadUser(n))
 		}
 		select {
-		case <-c.leave:
+		case <-c.stop:
 			return
-		case <-time.After(crowdPause):
+		case <-time.After(loadPause):
 		}
 	}
 }
 
-func (c *crowd) right(user string) {
+func (c *backgroundLoad) goodLogin(user string) {
 	r := c.s.ask(user, passwordOf(user))
 	c.note(r, c.s.flaw(r, user, true, c.excused...))
 }
 
 // wrong is somebody else each time, from elsewhere: one who keeps giving wrong passwords is made to wait.
-func (c *crowd) wrong() {
+func (c *backgroundLoad) badLogin() {
 	n := c.s.asker.Add(1)
 	user := fmt.Sprintf("stranger%d", n)
 	r := c.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
 	c.note(r, c.s.flaw(r, user, false, append(c.excused, http.StatusTooManyRequests)...))
 }
 
-func (c *crowd) note(r reply, flaw string) {
+func (c *backgroundLoad) note(r reply, flaw string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got[r.word()]++
@@ -268,21 +268,21 @@ func (r reply) word() string {
 }
 
 // more waits until n more logins were granted.
-func (c *crowd) more(n int) {
+func (c *backgroundLoad) more(n int) {
 	c.s.t.Helper()
 	before := c.count("200")
 	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.count("200") >= before+n })
 }
 
 // some waits until some more logins were answered, whatever the answer.
-func (c *crowd) some() {
+func (c *backgroundLoad) some() {
 	c.s.t.Helper()
 	before := c.count("")
-	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*crowdMembers })
+	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*loadClients })
 }
 
 // count is how many answers there were of one kind, "" = all.
-func (c *crowd) count(word string) (n int) {
+func (c *backgroundLoad) count(word string) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for got, times := range c.got {
@@ -294,14 +294,14 @@ func (c *crowd) count(word string) (n int) {
 }
 
 // gone sends them home and says what they got and what they miss.
-func (c *crowd) gone() (tally, []string) {
-	close(c.leave)
-	c.members.Wait()
+func (c *backgroundLoad) end() (tally, []string) {
+	close(c.stop)
+	c.clients.Wait()
 	return c.got, c.lost
 }
 
 // unlogged says how many tokens were handed out of which these logs do not speak in exactly one line, and which lines are torn.
-func (c *crowd) unlogged(logs ...string) (missing int, torn []string) {
+func (c *backgroundLoad) unlogged(logs ...string) (missing int, torn []string) {
 	var text strings.Builder
 	for _, name := range logs {
 		content := readFile(c.s.t, name)

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// TestTheatres plays the same cases in every theatre. Theatres run side by side; in one of them a case follows the other, so that each finds its
+// TestFrontends plays the same cases in every theatre. Theatres run side by side; in one of them a case follows the other, so that each finds its
 // line at the end of the log.
-func TestTheatres(t *testing.T) {
-	for _, th := range theatres {
+func TestFrontends(t *testing.T) {
+	for _, th := range frontends {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{})
-			p := newPlayer(s)
-			p.playAll(t, endpointCases)
-			p.playAll(t, clientCases)
-			p.playAll(t, badCases)
-			t.Run("every mount", p.playMounts)
-			t.Run("eight at once", p.playAtOnce)
+			s := openFrontend(t, th, envOptions{})
+			p := newClient(s)
+			p.runAll(t, endpointCases)
+			p.runAll(t, clientCases)
+			p.runAll(t, badCases)
+			t.Run("every mount", p.runMounts)
+			t.Run("eight at once", p.runAtOnce)
 			t.Run("no secret is written anywhere", p.checkSecrets)
 			t.Run("every exception was met", func(t *testing.T) { checkExceptions(t, th) })
 		})
@@ -28,11 +28,11 @@ func TestTheatres(t *testing.T) {
 }
 
 // openTheatre makes a stage and starts what the theatre consists of.
-func openTheatre(t testing.TB, th theatre, o stageOptions, edit ...[2]string) *stage {
+func openFrontend(t testing.TB, th frontend, o envOptions, edit ...[2]string) *testEnv {
 	t.Helper()
 	need(t, th.name, th.needs...)
-	s := newStage(t, o)
-	s.edit, s.itself = edit, th.itself
+	s := newTestEnv(t, o)
+	s.edit, s.ownAnswers = edit, th.ownAnswers
 	th.open(t, s)
 	return s
 }
@@ -40,9 +40,9 @@ func openTheatre(t testing.TB, th theatre, o stageOptions, edit ...[2]string) *s
 // enoughFailures is where a theatre gives up: one that answers nothing would take a time limit for each of its cases.
 const enoughFailures = 8
 
-func (p *player) playAll(t *testing.T, cases []testCase) {
+func (p *client) runAll(t *testing.T, cases []testCase) {
 	for _, c := range cases {
-		if !t.Run(c.name, func(t *testing.T) { p.play(t, c) }) {
+		if !t.Run(c.name, func(t *testing.T) { p.run(t, c) }) {
 			p.failures++
 		}
 		if p.failures >= enoughFailures {
@@ -52,22 +52,22 @@ func (p *player) playAll(t *testing.T, cases []testCase) {
 }
 
 // playMounts plays a few cases wherever the endpoint can be found, with both names and with and without a slash at the end.
-func (p *player) playMounts(t *testing.T) {
+func (p *client) runMounts(t *testing.T) {
 	defer func(mount, endpoint string) { p.mount, p.endpoint = mount, endpoint }(p.mount, p.endpoint)
 	for _, p.mount = range p.mounts {
 		for _, p.endpoint = range endpointPaths {
 			for _, c := range mountCases {
-				t.Run(p.mount+p.endpoint+" "+c.name, func(t *testing.T) { p.play(t, c) })
+				t.Run(p.mount+p.endpoint+" "+c.name, func(t *testing.T) { p.run(t, c) })
 			}
 		}
 	}
 	for _, p.mount = range p.homes {
-		t.Run(p.mount, func(t *testing.T) { p.play(t, homeCase) })
+		t.Run(p.mount, func(t *testing.T) { p.run(t, homeCase) })
 	}
 }
 
 // playAtOnce logs eight people in at the same time; those in the CGI doors share nothing, those in the others wait for a conversation.
-func (p *player) playAtOnce(t *testing.T) {
+func (p *client) runAtOnce(t *testing.T) {
 	p.t = t
 	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(p)
 	var all sync.WaitGroup
@@ -89,7 +89,7 @@ func (p *player) playAtOnce(t *testing.T) {
 }
 
 // checkExceptions fails for an exception that names no case: it would hide nothing and explain nothing.
-func checkExceptions(t *testing.T, th theatre) {
+func checkExceptions(t *testing.T, th frontend) {
 	names := make(map[string]bool)
 	for _, cases := range [][]testCase{endpointCases, clientCases, badCases} {
 		for _, c := range cases {
@@ -99,7 +99,7 @@ func checkExceptions(t *testing.T, th theatre) {
 			names[c.name] = true
 		}
 	}
-	for name := range th.itself {
+	for name := range th.ownAnswers {
 		if !names[name] {
 			t.Errorf("no case is named %q", name)
 		}
@@ -108,11 +108,11 @@ func checkExceptions(t *testing.T, th theatre) {
 
 // TestTheLogNamesTheDirectiveThatIsMissing takes the one line out of the shipped examples without which Apache keeps passwords to itself.
 func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
-	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
+	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, stageOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
-			p.play(t, testCase{
+			p := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
+			p.run(t, testCase{
 				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On"}},
 			})
@@ -124,7 +124,7 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 // TestWithoutALogFileTheLogIsTheWebServers looks for the line of a request where an administrator would.
 func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 	for _, where := range []struct {
-		theatre
+		frontend
 		log string // a file of the stage; "" = the service's own output
 	}{
 		{apacheCGI, "run/error.log"},
@@ -132,11 +132,11 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 		{apacheFcgid, "run/error.log"},
 		{nginxFcgiwrap, "run/nginx.log"},
 		{nginxSpawnFcgi, ""},
-		{httpDoor, ""},
+		{httpFrontend, ""},
 	} {
 		t.Run(where.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, where.theatre, stageOptions{noLogFile: true}))
+			p := newClient(openFrontend(t, where.frontend, envOptions{noLogFile: true}))
 			if _, body, err := p.exchange(login(alice, "wrong-and-not-logged", serviceIs+"&client_id=looked-for")(p)); err != nil {
 				t.Fatalf("%v: %s", err, body)
 			}
@@ -161,7 +161,7 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 // TestTheShippedExamplesAreTheFilesInUse keeps an example from lying in the packaging folder without a theatre that runs it.
 func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 	var all strings.Builder
-	for _, name := range []string{"theatre_apache_test.go", "theatre_nginx_test.go", "theatre_lighttpd_test.go", "several_test.go"} {
+	for _, name := range []string{"frontend_apache_test.go", "frontend_nginx_test.go", "frontend_lighttpd_test.go", "cluster_test.go"} {
 		all.WriteString(readFile(t, name))
 	}
 	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*", "../htaccess.example"} {

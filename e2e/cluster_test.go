@@ -19,33 +19,33 @@ import (
 )
 
 // A fleet is two machines that have key, certificate and configuration in common and nothing else, with a balancer before them.
-type fleet struct {
+type cluster struct {
 	t        testing.TB
-	machines []*stage
-	front    *player // the first machine's player, at the balancer's address
+	machines []*testEnv
+	front    *client // the first machine's player, at the balancer's address
 }
 
 // balancers are the shipped examples. Debian packages: nginx-light, haproxy.
 var balancers = []struct {
 	name  string
 	needs string
-	start func(f *fleet, port int) (log func() string)
+	start func(f *cluster, port int) (log func() string)
 	cut   string // what it logs of a machine that died while it was answering; "" = it does not say
 }{
-	{"nginx", "nginx", (*fleet).nginx, "upstream prematurely closed connection"},
-	{"HAProxy", "haproxy", (*fleet).haproxy, ""},
+	{"nginx", "nginx", (*cluster).nginx, "upstream prematurely closed connection"},
+	{"HAProxy", "haproxy", (*cluster).haproxy, ""},
 }
 
 // fleetConfig lets every login be a conversation, and anyone pull.
-var fleetConfig = stageOptions{
+var clusterConfig = envOptions{
 	timeout: "10s\n  cache: 0s",
 	config:  "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n  to: [users]\n",
 }
 
-func newFleet(t *testing.T, start func(f *fleet, port int) func() string) (f *fleet, log func() string) {
+func newCluster(t *testing.T, start func(f *cluster, port int) func() string) (f *cluster, log func() string) {
 	t.Helper()
-	one := newStage(t, fleetConfig)
-	f = &fleet{t: t, machines: []*stage{one, one.copied()}}
+	one := newTestEnv(t, clusterConfig)
+	f = &cluster{t: t, machines: []*testEnv{one, one.clone()}}
 	for _, m := range f.machines {
 		m.listen()
 		m.serve("http", "--listen", m.address).ready(t, "tcp", m.address)
@@ -54,12 +54,12 @@ func newFleet(t *testing.T, start func(f *fleet, port int) func() string) (f *fl
 	log = start(f, port)
 	front := *one
 	front.mounts, front.address = []string{""}, fmt.Sprintf("127.0.0.1:%d", port)
-	f.front = newPlayer(&front)
+	f.front = newClient(&front)
 	return f, log
 }
 
 // copied is a second machine: a folder with the files of the first, as rsync leaves them, and paths that are its own.
-func (s *stage) copied() *stage {
+func (s *testEnv) clone() *testEnv {
 	s.t.Helper()
 	dir := shortDir(s.t)
 	if o := run(s.t, "", exec.Command("cp", "-a", s.dir+"/.", dir)); o.status != 0 {
@@ -73,11 +73,11 @@ func (s *stage) copied() *stage {
 			s.t.Fatal(err)
 		}
 	}
-	return &stage{site: &site, t: s.t, program: filepath.Join(dir, "dockerauth"), logFile: filepath.Join(dir, "service.log"), web: s.web, groups: s.groups}
+	return &testEnv{site: &site, t: s.t, program: filepath.Join(dir, "dockerauth"), logFile: filepath.Join(dir, "service.log"), web: s.web, groups: s.groups}
 }
 
 // nginx starts it with the shipped example as its only site, without TLS.
-func (f *fleet) nginx(port int) func() string {
+func (f *cluster) nginx(port int) func() string {
 	s := f.machines[0]
 	site := s.write("run/several.conf", s.shipped("packaging/nginx/several.conf",
 		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl", fmt.Sprintf("127.0.0.1:%d", port),
@@ -97,7 +97,7 @@ func (f *fleet) nginx(port int) func() string {
 }
 
 // haproxy starts it with the shipped example and no other section, without TLS.
-func (f *fleet) haproxy(port int) func() string {
+func (f *cluster) haproxy(port int) func() string {
 	s := f.machines[0]
 	config := s.write("run/haproxy.cfg", s.shipped("packaging/haproxy/several.cfg",
 		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address,
@@ -108,7 +108,7 @@ func (f *fleet) haproxy(port int) func() string {
 }
 
 // served is how many requests a machine has granted.
-func (s *stage) served() (n int) {
+func (s *testEnv) served() (n int) {
 	for _, line := range s.requestLines() {
 		if line["outcome"] == "granted" {
 			n++
@@ -118,7 +118,7 @@ func (s *stage) served() (n int) {
 }
 
 // kill ends a service as the kernel does when memory runs out, or as a power cut.
-func (s *stage) kill() {
+func (s *testEnv) kill() {
 	s.t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		s.t.Fatal(err)
@@ -127,9 +127,9 @@ func (s *stage) kill() {
 }
 
 // restart puts another in its place, as a service manager does (fault_kill_test.go has why once is not enough).
-func (s *stage) restart() {
+func (s *testEnv) restart() {
 	s.t.Helper()
-	listening := func() int { return s.complaints("listening") }
+	listening := func() int { return s.countLogLines("listening") }
 	for range restartsMax {
 		before := listening()
 		p := s.serve("http", "--listen", s.address)
@@ -142,8 +142,8 @@ func (s *stage) restart() {
 }
 
 // guests ask one request after the other, of every kind that there is, until they are told to stop.
-type guests struct {
-	fleet *fleet
+type tempUsers struct {
+	cluster *cluster
 	done  atomic.Int64
 	stop  chan struct{}
 	all   sync.WaitGroup
@@ -153,11 +153,11 @@ type guests struct {
 	lost   []string
 }
 
-const guestsAtOnce = 16
+const tempUsersAtOnce = 16
 
-func (f *fleet) invite() *guests {
-	g := &guests{fleet: f, stop: make(chan struct{})}
-	for range guestsAtOnce {
+func (f *cluster) startUsers() *tempUsers {
+	g := &tempUsers{cluster: f, stop: make(chan struct{})}
+	for range tempUsersAtOnce {
 		g.all.Go(func() {
 			for {
 				select {
@@ -173,15 +173,15 @@ func (f *fleet) invite() *guests {
 }
 
 // leave ends it, and returns what went wrong.
-func (g *guests) leave() []string {
+func (g *tempUsers) end() []string {
 	close(g.stop)
 	g.all.Wait()
 	return g.lost
 }
 
-func (g *guests) ask(n int) {
+func (g *tempUsers) ask(n int) {
 	user := []string{alice, bob}[n%2]
-	password := g.fleet.machines[0].accounts[user]
+	password := g.cluster.machines[0].accounts[user]
 	status, subject := http.StatusOK, user
 	var request string
 	scope := serviceIs + "&scope=" + appScope
@@ -190,7 +190,7 @@ func (g *guests) ask(n int) {
 		r.SetBasicAuth(user, password)
 		return "Authorization: " + r.Header.Get("Authorization")
 	}
-	p := *g.fleet.front // whose secrets are not for several at once
+	p := *g.cluster.front // whose secrets are not for several at once
 	switch kind := n % 20; {
 	case kind < 6:
 		request = get(scope+"&offline_token=true", basic(password))(&p)
@@ -222,13 +222,13 @@ func (g *guests) ask(n int) {
 }
 
 // check holds a token to the one key of the fleet. subject "" = whoever.
-func (g *guests) check(n int, subject string, body []byte) {
+func (g *tempUsers) check(n int, subject string, body []byte) {
 	var got tokenAnswer
 	if err := json.Unmarshal(body, &got); err != nil {
 		g.lose("request %d: %v: %s", n, err, body)
 		return
 	}
-	claims, err := verify(got.Token, g.fleet.machines[0].key.Public())
+	claims, err := verify(got.Token, g.cluster.machines[0].key.Public())
 	if err != nil || subject != "" && claims.Subject != subject {
 		g.lose("request %d: token of %q, want %q: %v", n, claims.Subject, subject, err)
 	}
@@ -239,7 +239,7 @@ func (g *guests) check(n int, subject string, body []byte) {
 	}
 }
 
-func (g *guests) token(n int) string {
+func (g *tempUsers) token(n int) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.tokens) == 0 {
@@ -248,17 +248,17 @@ func (g *guests) token(n int) string {
 	return g.tokens[n%len(g.tokens)]
 }
 
-func (g *guests) lose(format string, args ...any) {
+func (g *tempUsers) lose(format string, args ...any) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lost = append(g.lost, fmt.Sprintf(format, args...))
 }
 
 // more waits until so many more have asked.
-func (g *guests) more(n int64) {
-	g.fleet.t.Helper()
+func (g *tempUsers) more(n int64) {
+	g.cluster.t.Helper()
 	until := g.done.Load() + n
-	eventually(g.fleet.t, 2*time.Minute, fmt.Sprint(n, " more requests"), func() bool { return g.done.Load() >= until })
+	eventually(g.cluster.t, 2*time.Minute, fmt.Sprint(n, " more requests"), func() bool { return g.done.Load() >= until })
 }
 
 func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
@@ -266,8 +266,8 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			f, log := newFleet(t, b.start)
-			g := f.invite()
+			f, log := newCluster(t, b.start)
+			g := f.startUsers()
 			g.more(100)
 			for i, m := range slices.Concat(f.machines, f.machines, f.machines) {
 				if i < 2*len(f.machines) {
@@ -281,7 +281,7 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 				eventually(t, readyWithin, "the machine to be asked again", func() bool { return m.served() > before })
 				g.more(50)
 			}
-			lost := g.leave()
+			lost := g.end()
 			if len(lost) > 0 {
 				t.Errorf("of %d requests %d went wrong; the first: %s", g.done.Load(), len(lost), lost[0])
 			}
@@ -300,7 +300,7 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 
 func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	need(t, "nginx", "nginx")
-	f, _ := newFleet(t, (*fleet).nginx)
+	f, _ := newCluster(t, (*cluster).nginx)
 	for i, from := range f.machines {
 		to := f.machines[1-i]
 		answer, body, err := exchange("", from.address, login(alice, alicePassword, serviceIs+"&offline_token=true")(f.front))
@@ -321,7 +321,7 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			f, _ := newFleet(t, b.start)
+			f, _ := newCluster(t, b.start)
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {
@@ -353,7 +353,7 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, kind)
 			need(t, "nginx", "nginx")
-			f, _ := newFleet(t, (*fleet).nginx)
+			f, _ := newCluster(t, (*cluster).nginx)
 			first := f.machines[0]
 			key := makeKey(t, p256)
 			cert := makeCertificate(t, key)
@@ -397,7 +397,7 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 }
 
 // login gets a token and shows it to the registry, which must accept it.
-func (f *fleet) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
+func (f *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
 	p := *f.front
 	p.secrets = map[string]bool{}
 	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&p))
