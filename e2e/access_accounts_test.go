@@ -10,7 +10,7 @@ import (
 // people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
 // In rules and repositories their names are written with a % in front, since the braces are the rules' own.
 type accountSet struct {
-	names          map[string]string // short name → name; the password of all is unixPassword, in the site's own database
+	names             map[string]string // short name → name; the password of all is unixPassword, in the site's own database
 	*strings.Replacer                   // short names to names
 }
 

@@ -15,13 +15,13 @@ import (
 // registry stored in between is theirs.
 type scenario struct {
 	accountSet
-	s       *site
-	service *process
-	directRealm    string // the realm that leads to the service and not through the tap
-	realm   string
-	tap     *tap
-	r       *registryServer
-	dm      *daemons
+	s           *site
+	service     *process
+	directRealm string // the realm that leads to the service and not through the tap
+	realm       string
+	tap         *tap
+	r           *registryServer
+	dm          *daemons
 }
 
 func openScenario(t testing.TB, registry registryKind, everyone accountSet, o siteOptions, dm *daemons) *scenario {
@@ -57,11 +57,11 @@ func (a operation) scope() string {
 
 // hand is a client as these tests use it. Push and pull are of the desk's image in desk.repo; they may fail.
 type tool struct {
-	name   string
-	need   func(t testing.TB)
-	login  func(d *workspace, user, password string) output
-	logout func(d *workspace) output
-	commands   map[string]func(d *workspace) output
+	name     string
+	need     func(t testing.TB)
+	login    func(d *workspace, user, password string) output
+	logout   func(d *workspace) output
+	commands map[string]func(d *workspace) output
 	// pulled is the digest of the manifest that the last pull brought.
 	pulled func(d *workspace) string
 }
@@ -135,10 +135,10 @@ var craneTool = tool{
 // doer is one client at one desk, logged in as one or as nobody.
 type toolRun struct {
 	*scenario
-	t    *testing.T
-	tool tool
+	t         *testing.T
+	tool      tool
 	workspace *workspace
-	as   string
+	as        string
 }
 
 func (l *scenario) startTool(t *testing.T, h tool) *toolRun {

@@ -29,10 +29,10 @@ blacklisted_users: ["@banned"]
 
 // accessCases are played by each client, below a repository of its own: "/docker" and "/skopeo" come after each name.
 var accessCases = []struct {
-	name  string
-	seeds []string // repositories that adm fills first
+	name       string
+	seeds      []string // repositories that adm fills first
 	operations []operation
-	only  string // the client that can do it; "" = docker and skopeo
+	only       string // the client that can do it; "" = docker and skopeo
 }{
 	{
 		name:  "who may pull and not push pulls and does not push",

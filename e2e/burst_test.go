@@ -29,7 +29,7 @@ const (
 
 var burstFrontends = []struct {
 	frontend frontend
-	config  string
+	config   string
 }{
 	{bareCGI, "state: state\n"},
 	{apacheCGI, "state: state\n"},

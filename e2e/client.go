@@ -78,7 +78,9 @@ func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	return d
 }
 
-func (d *workspace) credentials() string { return filepath.Join(d.dir, "home", "docker", "config.json") }
+func (d *workspace) credentials() string {
+	return filepath.Join(d.dir, "home", "docker", "config.json")
+}
 
 func (d *workspace) writeCredentials(auths map[string]any) {
 	d.t.Helper()
@@ -99,7 +101,9 @@ func (d *workspace) useRefreshToken(token string) {
 func (d *workspace) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
 
 // path is a file or folder of the desk's.
-func (d *workspace) path(elem ...string) string { return filepath.Join(append([]string{d.dir}, elem...)...) }
+func (d *workspace) path(elem ...string) string {
+	return filepath.Join(append([]string{d.dir}, elem...)...)
+}
 
 // fresh is a folder for what comes back; nothing is in it from before.
 func (d *workspace) fresh() string {

@@ -144,9 +144,9 @@ func (s *testEnv) restart() {
 // guests ask one request after the other, of every kind that there is, until they are told to stop.
 type tempUsers struct {
 	cluster *cluster
-	done  atomic.Int64
-	stop  chan struct{}
-	all   sync.WaitGroup
+	done    atomic.Int64
+	stop    chan struct{}
+	all     sync.WaitGroup
 
 	mu     sync.Mutex
 	tokens []string // refresh tokens, of whichever machine

@@ -22,12 +22,12 @@ const (
 
 // yard is a copy of the source tree, an engine, and what is typed in the folder of the container example.
 type installFixture struct {
-	t      *testing.T
-	dir    string // packaging/container in the copy
-	env    []string
-	address   string // address of the service
-	realm  string
-	images string // registry, as it stands in image names
+	t       *testing.T
+	dir     string // packaging/container in the copy
+	env     []string
+	address string // address of the service
+	realm   string
+	images  string // registry, as it stands in image names
 }
 
 func TestTheComposeFileIsValid(t *testing.T) {

@@ -168,11 +168,11 @@ func (p *client) attemptAll(t *testing.T, all []attempt) {
 
 // fail2banLogs are the places and forms in which the lines stand that the filter knows.
 var fail2banLogs = []struct {
-	name    string
+	name     string
 	frontend frontend
-	format  string
-	file    string // in the stage's folder; "" = the service's standard error
-	journal bool
+	format   string
+	file     string // in the stage's folder; "" = the service's standard error
+	journal  bool
 }{
 	{"a log file", httpFrontend, "text", "service.log", false},
 	{"a log file, JSON", httpFrontend, "json", "service.log", false},

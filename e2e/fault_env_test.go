@@ -18,10 +18,10 @@ import (
 // A scene is a stage on which something goes wrong, with guests who have nothing to do with it.
 type faultEnv struct {
 	*testEnv
-	frontend   frontend
-	report *report
-	number int        // of the act
-	reader *logReader // of the log, where that is a pipe
+	frontend frontend
+	report   *report
+	number   int        // of the act
+	reader   *logReader // of the log, where that is a pipe
 
 	mu    sync.Mutex
 	keys  []crypto.PublicKey // tokens are signed with one of these
@@ -31,17 +31,17 @@ type faultEnv struct {
 
 // sceneOptions say how a scene differs from the usual one.
 type faultOptions struct {
-	pamArgs       string                     // arguments of the module that goes wrong; "" = no such module
+	pamArgs     string                     // arguments of the module that goes wrong; "" = no such module
 	users       []string                   // whom the deeds name: accounts with guests' passwords
 	timeout     string                     // pam.timeout; "" = as it is
 	concurrency int                        // pam.concurrency; 0 = as it is
 	config      func(config string) string // another config.yml
-	prepare     func(s *faultEnv)             // before anything is started
+	prepare     func(s *faultEnv)          // before anything is started
 }
 
 const (
 	loadUsers  = 32 // guests who come again and again
-	freshUsers  = 64 // guests who come once
+	freshUsers = 64 // guests who come once
 	retryEvery = 10 * time.Millisecond
 	// normalWithin bounds for how long somebody tries again until a service that was in trouble answers as usual.
 	normalWithin = 2 * time.Minute

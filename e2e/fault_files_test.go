@@ -58,7 +58,7 @@ func fileTests() []faultTest {
 	o := faultOptions{config: certified}
 	for _, d := range []struct {
 		frontend frontend
-		long bool
+		long     bool
 	}{{httpFrontend, false}, {apacheCGI, true}, {apacheFcgid, true}} {
 		for _, file := range []string{"config.yml", "key.pem", "cert.pem"} {
 			all = append(all, faultTest{name: "bad " + file, frontend: d.frontend, options: o, long: d.long, run: func(s *faultEnv) {

@@ -194,7 +194,7 @@ func certificateOf(token string, key crypto.PublicKey) error {
 type backgroundLoad struct {
 	s       *faultEnv
 	excused []int
-	stop   chan struct{}
+	stop    chan struct{}
 	clients sync.WaitGroup
 
 	mu     sync.Mutex
@@ -206,8 +206,8 @@ type backgroundLoad struct {
 const (
 	loadClients = 3
 	loadPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
-	wrongEvery   = 25                    // so many logins, one with a wrong password
-	lostMax      = 20                    // more of the same is no news
+	wrongEvery  = 25                    // so many logins, one with a wrong password
+	lostMax     = 20                    // more of the same is no news
 )
 
 // crowd lets guests in at the door until it is told to go. excused are statuses as in flaw.

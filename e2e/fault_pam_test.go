@@ -10,7 +10,7 @@ import (
 // misdeed is one thing that a PAM module does wrong, and what the user is told whom it meets.
 type pamFault struct {
 	name   string
-	action   string // in the words of testdata/pam_fault.c
+	action string // in the words of testdata/pam_fault.c
 	status int
 }
 

@@ -66,7 +66,7 @@ func (s *faultEnv) wholeLogin(user string) string {
 // protocol status that ended it; or "closed".
 type recordCase struct {
 	name  string
-	user int // who logs in by the first request; the next is the next one's
+	user  int // who logs in by the first request; the next is the next one's
 	bytes func(s *faultEnv) string
 	apart bool // each byte in a write of its own
 	fin   bool // nothing more comes after the bytes, and the service is told

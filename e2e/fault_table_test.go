@@ -15,13 +15,13 @@ import (
 
 // row is one fault in one theatre, and what came of it.
 type row struct {
-	fault  string
-	frontend   string
-	done   string // what was done
-	got    string // what the clients got
-	lost   int    // answers that were wrong or never came, lines torn, things left over
-	normal string // from the end of the fault to the first good login
-	note   string // below the table
+	fault    string
+	frontend string
+	done     string // what was done
+	got      string // what the clients got
+	lost     int    // answers that were wrong or never came, lines torn, things left over
+	normal   string // from the end of the fault to the first good login
+	note     string // below the table
 }
 
 // doorNames are theatres in a word.

@@ -9,11 +9,11 @@ import (
 
 // act is a fault, or several that share one service, in one theatre.
 type faultTest struct {
-	name    string
-	frontend    frontend
-	long    bool // played by "make faults" only
-	options faultOptions
-	run    func(s *faultEnv)
+	name     string
+	frontend frontend
+	long     bool // played by "make faults" only
+	options  faultOptions
+	run      func(s *faultEnv)
 }
 
 // acts are all of them, in the order of the table.

@@ -37,22 +37,22 @@ var frontends = []frontend{
 // stage is what a theatre is opened with: a site whose files belong to the user that web servers and services run as.
 type testEnv struct {
 	*site
-	t       testing.TB
-	program string          // dockerauth beside its config.yml
-	logFile string          // the service's log, one JSON object a line
-	web     *webUser        // nil when the test is not root: everything runs as whoever runs the test
-	procs   []*process      // all that was started, for their output
-	address string          // host:port that requests go to; set by open
-	admin   string          // of the service's --admin, where it has one
-	mounts  []string        // URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
-	homes   []string        // URLs of the text page; set by open
-	logs    []string        // files besides logFile that must hold no secret
-	service *process        // the long-lived dockerauth, where there is one
-	edit    [][2]string     // more replacements in the shipped example, for tests that change it
-	ownAnswers  map[string]want // of the theatre
-	groups  []uint32        // of services, besides the web user's own
-	stderr  *os.File        // of services; nil = a file of their own
-	proxied bool            // the web server takes the client's address from a proxy's X-Forwarded-For
+	t          testing.TB
+	program    string          // dockerauth beside its config.yml
+	logFile    string          // the service's log, one JSON object a line
+	web        *webUser        // nil when the test is not root: everything runs as whoever runs the test
+	procs      []*process      // all that was started, for their output
+	address    string          // host:port that requests go to; set by open
+	admin      string          // of the service's --admin, where it has one
+	mounts     []string        // URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
+	homes      []string        // URLs of the text page; set by open
+	logs       []string        // files besides logFile that must hold no secret
+	service    *process        // the long-lived dockerauth, where there is one
+	edit       [][2]string     // more replacements in the shipped example, for tests that change it
+	ownAnswers map[string]want // of the theatre
+	groups     []uint32        // of services, besides the web user's own
+	stderr     *os.File        // of services; nil = a file of their own
+	proxied    bool            // the web server takes the client's address from a proxy's X-Forwarded-For
 }
 
 // webUser is whom Debian's web servers run as.
@@ -79,11 +79,11 @@ var defaultAccounts = map[string]string{
 // stageOptions say how a stage differs from the usual one.
 type envOptions struct {
 	pam       func(s *testEnv) string // the PAM service file; nil = the accounts above
-	timeout   string                // pam.timeout
-	noLogFile bool                  // the log goes to stderr
-	config    string                // more lines for config.yml
-	groups    []uint32              // what a service that is started here has besides the web user's own group
-	proxied   bool                  // the client's address is what a proxy on this machine says
+	timeout   string                  // pam.timeout
+	noLogFile bool                    // the log goes to stderr
+	config    string                  // more lines for config.yml
+	groups    []uint32                // what a service that is started here has besides the web user's own group
+	proxied   bool                    // the client's address is what a proxy on this machine says
 }
 
 // newStage makes a site with the accounts above.

@@ -21,7 +21,7 @@ const (
 type installation struct {
 	t       *testing.T
 	s       *testEnv // the accounts, and the web server's folder
-	dir     string // of key, certificate and config.yml
+	dir     string   // of key, certificate and config.yml
 	printed string
 	moved   *strings.Replacer // the paths outside dir that are printed, to folders of the test's own; nothing else is changed
 	bundle  string

@@ -96,9 +96,9 @@ type loadClient struct {
 }
 
 type loginLoad struct {
-	site     *testEnv
+	site    *testEnv
 	clients []*loadClient
-	wrong    problems
+	wrong   problems
 }
 
 func newLoginLoad(s *testEnv) *loginLoad {

@@ -31,7 +31,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 	mustRun(t, "cp", newer, m.path("srv/newer.deb"))
 	for _, step := range []struct {
 		name string
-		run func(*testing.T, *debian)
+		run  func(*testing.T, *debian)
 	}{
 		{"without a web server it is installed, and purged without a trace", installAndPurgeAlone},
 		{"five commands to the first login", fiveCommands},

@@ -428,7 +428,7 @@ func TestModules(t *testing.T) {
 	for _, m := range []struct {
 		name   string
 		pam    func(s *testEnv) string
-		run   testCase
+		run    testCase
 		leaves bool // it writes the ids of processes that it leaves behind into the file "pids"
 		fatal  bool // it ends its process: a real web server shows what becomes of the answer
 	}{

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	soakInCI    = 100_000 // requests; "make soak" plays ten times as many
-	soakLeast   = 10_000  // fewer show nothing
-	soakWorkers = 16
-	soakRows    = 20 // of the table, so five to a quarter
-	soakInterval    = 200 * time.Millisecond
+	soakInCI     = 100_000 // requests; "make soak" plays ten times as many
+	soakLeast    = 10_000  // fewer show nothing
+	soakWorkers  = 16
+	soakRows     = 20 // of the table, so five to a quarter
+	soakInterval = 200 * time.Millisecond
 
 	// What may grow from the second quarter of a run to the last, in bytes. Go's collector lets the heap grow to twice of what lives in it, and to 4 MiB
 	// however little that is; what lives at that moment depends on what is under way. A leak of 200 bytes a request

@@ -18,7 +18,7 @@ import (
 // A state folder makes one count of what processes see that share nothing else.
 var throttleFrontends = []struct {
 	frontend frontend
-	state   bool
+	state    bool
 }{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpFrontend, true}}
 
 // tries sends logins and expects one status for all of them.
