@@ -10,8 +10,9 @@ import (
 // people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
 // In rules and repositories their names are written with a % in front, since the braces are the rules' own.
 type accountSet struct {
-	names             map[string]string // short name → name; the password of all is unixPassword, in the site's own database
-	*strings.Replacer                   // short names to names
+	// short name → name; the password of all is unixPassword, in the site's own database
+	names             map[string]string
+	*strings.Replacer // short names to names
 }
 
 // Who is who: ann is in the groups guild (her primary one), team and system (an id below 1000); ben in none but his own; adm in admins;

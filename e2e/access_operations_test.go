@@ -86,7 +86,8 @@ var dockerTool = tool{
 	},
 	pulled: func(d *workspace) string {
 		defer d.mustDocker("docker", "image", "rm", d.ref())
-		_, digest, _ := strings.Cut(d.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", d.ref()), "@")
+		_, digest, _ := strings.Cut(d.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}",
+			d.ref()), "@")
 		return strings.TrimSpace(digest)
 	},
 }
@@ -100,7 +101,8 @@ var skopeoTool = tool{
 	logout: func(d *workspace) output { return d.typed("", "skopeo", "logout", d.host) },
 	commands: map[string]func(d *workspace) output{
 		"push": func(d *workspace) output {
-			return d.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
+			return d.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag,
+				"docker://"+d.ref())
 		},
 		"pull": func(d *workspace) output {
 			if err := os.RemoveAll(d.path("pulled")); err != nil {
@@ -230,7 +232,8 @@ func (w *toolRun) checkExplained(a operation) {
 	if user == "" {
 		user = "anyone"
 	}
-	o := run(w.t, "", exec.Command(binary(w.t), "explain", "--config", w.s.configFile, "--from", "127.0.0.1", "--service", w.s.audience, user, a.scope()))
+	o := run(w.t, "", exec.Command(binary(w.t), "explain", "--config", w.s.configFile, "--from", "127.0.0.1",
+		"--service", w.s.audience, user, a.scope()))
 	if want := map[bool]int{false: 0, true: 1}[a.refused]; o.status != want {
 		w.t.Errorf("%+v: explain: %v\nwant status %d", a, o, want)
 	}
@@ -271,7 +274,8 @@ func (r *registryServer) stored(t testing.TB) string {
 
 // tagged is the digest that the registry has for the tag of all images here, "" = none (distribution, registry/storage/paths.go).
 func (r *registryServer) tagged(repo string) string {
-	b, err := os.ReadFile(filepath.Join(r.storage(), "repositories", repo, "_manifests", "tags", imageTag, "current", "link"))
+	b, err := os.ReadFile(filepath.Join(r.storage(), "repositories", repo, "_manifests", "tags", imageTag, "current",
+		"link"))
 	if err != nil {
 		return ""
 	}
@@ -281,5 +285,6 @@ func (r *registryServer) tagged(repo string) string {
 // useCredentials leaves what was not typed into a login, and so was never tried.
 func (d *workspace) useCredentials(user, password string) {
 	d.t.Helper()
-	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}})
+	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user +
+		":" + password))}})
 }

@@ -117,7 +117,8 @@ func (l *scenario) catalogElsewhere(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			const catalog = "registry:catalog:*"
 			want := map[bool]string{true: catalog}[c.granted]
-			access, token := principal{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s, l.directRealm, c.service, catalog)
+			access, token := principal{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s,
+				l.directRealm, c.service, catalog)
 			if access != want {
 				t.Errorf("granted %q, want %q", access, want)
 			}
@@ -141,10 +142,12 @@ func (l *scenario) blacklisted(t *testing.T) {
 	scope := url.Values{"service": {audience}, "scope": {"repository:public/app:pull"}}
 	ask := map[string]func(t *testing.T, user, password string) string{
 		"GET": func(t *testing.T, user, password string) string {
-			return whole(principal{user: user, password: password}.send(t, http.MethodGet, l.directRealm+"?"+scope.Encode(), ""))
+			return whole(principal{user: user, password: password}.send(t, http.MethodGet,
+				l.directRealm+"?"+scope.Encode(), ""))
 		},
 		"POST": func(t *testing.T, user, password string) string {
-			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}, "service": {audience}, "scope": scope["scope"]}
+			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password},
+				"service": {audience}, "scope": scope["scope"]}
 			return whole(principal{}.send(t, http.MethodPost, l.directRealm, form.Encode()))
 		},
 	}
@@ -195,7 +198,8 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
-			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()} // who need not be known to Unix
+			// who need not be known to Unix
+			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()}
 			l := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
 			w := l.startTool(t, skopeoTool)
 			as := principal{user: alice, password: unixPassword}
@@ -213,8 +217,10 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 			}
 
 			await("rules that allow nothing", "")
-			if a, _ := (principal{}).ask(t, l.directRealm, url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
-				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401", a.Status)
+			if a, _ := (principal{}).ask(t, l.directRealm,
+				url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401",
+					a.Status)
 			}
 			pushes(true)
 
@@ -225,7 +231,8 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 
 			broken := l.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
 			eventually(t, 10*time.Second, "the log to name file and line of the broken rule", func() bool {
-				return strings.Contains(l.service.output(), fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
+				return strings.Contains(l.service.output(),
+					fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
 			})
 			if got, _ := as.granted(t, l.s, l.directRealm, audience, scope); got != scope {
 				t.Errorf("with a broken rule %q is granted, want the old %q", got, scope)
@@ -270,12 +277,15 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	const outOfOrder = "status 503"
 	for _, c := range []struct{ name, rules, want string }{
 		{"no rules", "", "repository:alice/app:pull"},
-		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`, "repository:alice/app:pull"},
+		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`,
+			"repository:alice/app:pull"},
 		{"rules for anyone", `access: [{allow: [pull], to: [anyone]}]`, "repository:alice/app:pull"},
 		{"rules for one account", `access: [{allow: [pull], to: [alice]}]`, "repository:alice/app:pull"},
 		{"a blacklist of names", `blacklisted_users: [mallory]`, "repository:alice/app:pull"},
 		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, outOfOrder},
-		{"a rule with a namespace for groups", `access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`, outOfOrder},
+		{"a rule with a namespace for groups",
+			`access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`,
+			outOfOrder},
 		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, outOfOrder},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -289,7 +299,8 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 			}
 			if c.want == outOfOrder {
 				// A client without an account has no groups to look up.
-				if a, _ := (principal{}).ask(t, realm, url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
+				if a, _ := (principal{}).ask(t, realm,
+					url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
 					t.Errorf("a client without credentials is answered with %s, want 401", a.Status)
 				}
 			}
@@ -349,7 +360,8 @@ func noneLeftIn(t testing.TB, namespace string) {
 	t.Helper()
 	program, _ := buildBinary()
 	eventually(t, 5*time.Second, "everything the service started to end", func() bool {
-		return namespace == "" || !slices.ContainsFunc(processesOf(program), func(pid int) bool { return mountsOf(pid) == namespace })
+		return namespace == "" || !slices.ContainsFunc(processesOf(program),
+			func(pid int) bool { return mountsOf(pid) == namespace })
 	})
 }
 
@@ -357,16 +369,20 @@ func noneLeftIn(t testing.TB, namespace string) {
 func TestCGIReadsTenThousandRules(t *testing.T) {
 	leaveAsFound(t, madeOutside)
 	groups := makeGroups(t, []string{"crowd"}, nil)
-	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded", change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
+	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded",
+		change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
 	crowded := accounts["crowded"]
-	everyone := accountSet{accounts, strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
+	everyone := accountSet{accounts,
+		strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
 	for _, c := range []struct {
 		name     string
 		registry registryKind
 		rule     string // how one is written: action, pattern, principal
 	}{
-		{"a key on each line, and registry 2.8", registry28, "  - allow: [%s]\n    repositories: [\"%s\"]\n    to: [\"%s\"]\n"},
-		{"a rule on each line, and registry 3.1", registry31, "  - {allow: [%s], repositories: [\"%s\"], to: [\"%s\"]}\n"},
+		{"a key on each line, and registry 2.8", registry28,
+			"  - allow: [%s]\n    repositories: [\"%s\"]\n    to: [\"%s\"]\n"},
+		{"a rule on each line, and registry 3.1", registry31,
+			"  - {allow: [%s], repositories: [\"%s\"], to: [\"%s\"]}\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -376,7 +392,8 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 				s.userdb(s.t)
 				return databasePAM(s)
 			}})
-			text := strings.Replace(readFile(t, s.configFile), "pam:\n", fmt.Sprintf("certificate: %q\npam:\n", s.certFile), 1)
+			text := strings.Replace(readFile(t, s.configFile), "pam:\n",
+				fmt.Sprintf("certificate: %q\npam:\n", s.certFile), 1)
 			s.replace(s.configFile, text+everyone.named(t, tenThousandRules(c.rule)))
 			bareCGI.open(t, s)
 			_, port, _ := net.SplitHostPort(s.address)

@@ -158,7 +158,8 @@ func (l *scenario) runAll(t *testing.T, h tool) {
 					a.repo += "/" + h.name
 				}
 				o := w.do(a)
-				if a.verb == "list" && !a.refused && !slices.Contains(strings.Fields(o.stdout), "shared/listed/"+h.name) {
+				if a.verb == "list" && !a.refused &&
+					!slices.Contains(strings.Fields(o.stdout), "shared/listed/"+h.name) {
 					t.Errorf("the catalog is %q, want the repository that was pushed in it", o.stdout)
 				}
 			}
@@ -195,7 +196,8 @@ func (l *scenario) wrongCredentials(t *testing.T, h tool) {
 		seen := w.tap.take()
 		withCredential := func(q tokenRequest) bool { return wasRefused(q) && (q.refresh || q.account != "") }
 		if len(seen) == 0 || count(seen, withCredential) != len(seen) {
-			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that goes on as nobody", what, seen)
+			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that goes on as nobody",
+				what, seen)
 		}
 	}
 }
@@ -232,7 +234,8 @@ func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 		t.Errorf("%d layers mounted from %s, want some: %v\n%s", mounted, from, o, log)
 	}
 	if !allowed && (mounted > 0 || uploaded == 0 || strings.Contains(o.stdout, "Mounted from")) {
-		t.Errorf("%d layers mounted from %s and %d uploaded, want uploads only: %v\n%s", mounted, from, uploaded, o, log)
+		t.Errorf("%d layers mounted from %s and %d uploaded, want uploads only: %v\n%s", mounted, from, uploaded, o,
+			log)
 	}
 	w.do(operation{as: "ben", verb: "pull", repo: to})
 	w.do(operation{as: "ben", verb: "pull", repo: from, refused: !allowed})

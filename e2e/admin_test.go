@@ -66,9 +66,11 @@ func (s *testEnv) adminGet(path string) (status int, text string) {
 	if rest, ok := strings.CutPrefix(s.admin, "unix:"); ok {
 		network, address = "unix", rest
 	}
-	client := http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}}}
+	client := http.Client{Timeout: answerWithin,
+		Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}}}
 	answer, err := client.Get("http://admin" + path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -78,7 +80,8 @@ func (s *testEnv) adminGet(path string) (status int, text string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.", "wrong", "PRIVATE"}, defaultAccounts[dora]) {
+	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.",
+		"wrong", "PRIVATE"}, defaultAccounts[dora]) {
 		if strings.Contains(string(body), word) {
 			s.t.Errorf("%s says %q: %s", path, word, body)
 		}
@@ -100,7 +103,8 @@ func (s *testEnv) metrics() map[string]float64 {
 	for line := range strings.Lines(page) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), "} "); !strings.HasPrefix(line, "#") && value != "" {
 			samples[name+"}"], _ = strconv.ParseFloat(value, 64)
-		} else if name, value, found := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") && found {
+		} else if name, value, found := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") &&
+			found {
 			samples[name], _ = strconv.ParseFloat(value, 64)
 		}
 	}
@@ -123,7 +127,8 @@ func (s *testEnv) health() (status int, state string, reasons []string) {
 
 func (s *testEnv) wantHealth(code int, state, reason string) {
 	s.t.Helper()
-	if status, got, reasons := s.health(); status != code || got != state || !strings.Contains(strings.Join(reasons, "\n"), reason) {
+	if status, got, reasons := s.health(); status != code || got != state ||
+		!strings.Contains(strings.Join(reasons, "\n"), reason) {
 		s.t.Errorf("/healthz: %d, %s, %q; want %d, %s, %q", status, got, reasons, code, state, reason)
 	}
 }
@@ -153,7 +158,8 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 				want[fmt.Sprint(l["outcome"])]++
 			}
 			if len(lines) != p.asked || len(want) != 7 {
-				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", p.asked, len(lines), want)
+				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", p.asked, len(lines),
+					want)
 			}
 			got := p.metrics()
 			for outcome, n := range want {
@@ -179,7 +185,8 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 				}
 			}
 			// A service that hides its memory may look at itself all the same.
-			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 || got["process_max_fds"] < fds {
+			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 ||
+				got["process_max_fds"] < fds {
 				t.Errorf("process figures: %v", got)
 			}
 			p.checkSecrets(t)
@@ -204,13 +211,15 @@ func (p *client) hangAtOnce(t *testing.T) {
 	for i := range 4 {
 		from, request := freshAddress(), login(fmt.Sprint("hang", i), "any password", serviceIs)(p)
 		all.Go(func() {
-			if answer, body, err := exchange(from, p.address, request); err != nil || answer.StatusCode != http.StatusServiceUnavailable {
+			if answer, body, err := exchange(from, p.address, request); err != nil ||
+				answer.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("%v: %v %s", err, answer, body)
 			}
 		})
 		p.asked++
 	}
-	eventually(t, answerWithin, "logins that wait", func() bool { return p.metrics()["dockerauth_pam_queue_length"] >= 2 })
+	eventually(t, answerWithin, "logins that wait",
+		func() bool { return p.metrics()["dockerauth_pam_queue_length"] >= 2 })
 	all.Wait()
 }
 
@@ -227,7 +236,8 @@ func (p *client) hangUp(t *testing.T) {
 	}
 	eventually(t, answerWithin, "the conversation", func() bool {
 		for _, pid := range childrenOf(p.service.cmd.Process.Pid) {
-			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
+			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
+				strings.Contains(string(args), "internal-pam-worker") {
 				return true
 			}
 		}
@@ -274,7 +284,8 @@ func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	s.listen()
 	s.mounts = []string{""}
 	s.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s.service = s.start("systemd-socket-activate", s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
+	s.service = s.start("systemd-socket-activate",
+		s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
 	p := newClient(s)
 	s.service.until(t, "listen", func() bool { // the first connection makes it dockerauth
 		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
@@ -298,7 +309,8 @@ func TestTheAlertsInOperationsAreRules(t *testing.T) {
 		t.Fatal("OPERATIONS.md has no rules")
 	}
 	file := writeFile(t, t.TempDir()+"/rules.yml", regexp.MustCompile(`(?m)^    `).ReplaceAllString(m, ""), 0o644)
-	if o := run(t, "", exec.Command("promtool", "check", "rules", file)); o.status != 0 || !strings.Contains(o.stdout, "SUCCESS: 5 rules found") {
+	if o := run(t, "", exec.Command("promtool", "check", "rules", file)); o.status != 0 ||
+		!strings.Contains(o.stdout, "SUCCESS: 5 rules found") {
 		t.Error(o)
 	}
 }

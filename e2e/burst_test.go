@@ -62,7 +62,8 @@ var bursts = []burst{
 		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, heard: 1, status: []int{401},
 	}, {
 		name:  "one wrong password from a /64",
-		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, heard: 1, status: []int{401},
+		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, heard: 1,
+		status: []int{401},
 	}, {
 		name: "different passwords from a /64",
 		login: func(i int) burstLogin {
@@ -84,13 +85,15 @@ var bursts = []burst{
 		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, heard: 1,
 	}, {
 		name:  "different passwords from clients that hang up",
-		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true, heard: 5,
+		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true,
+		heard: 5,
 	}, {
 		name:  "the right password from one address",
 		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, heard: 1, status: []int{200},
 	}, {
 		name:  "the right password, and PAM takes its time",
-		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, heard: 1, status: []int{200},
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, heard: 1,
+		status: []int{200},
 	},
 }
 
@@ -137,7 +140,8 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	for _, c := range burstFrontends {
 		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, c.frontend, envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
+			p := newClient(openFrontend(t, c.frontend,
+				envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
 			p.takeTime(false)
 			for round := range 3 {
 				var all sync.WaitGroup
@@ -246,12 +250,14 @@ func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 func (p *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	t.Helper()
 	count := func(lines []string) int {
-		return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
+		return len(slices.DeleteFunc(slices.Clone(lines),
+			func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
 	}
 	already, all := len(p.heard(t)), sync.WaitGroup{}
 	for i := range 6 {
 		all.Go(func() {
-			p.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false, []int{http.StatusUnauthorized, http.StatusTooManyRequests})
+			p.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false,
+				[]int{http.StatusUnauthorized, http.StatusTooManyRequests})
 		})
 	}
 	all.Wait()

@@ -48,7 +48,8 @@ var clientCases = []testCase{
 		Connection: close
 
 		client_id=docker&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apush%2Cpull+repository%3Ateam%2Fbase%3Apull&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull", scope: "repository:team/app:push,pull repository:team/base:pull", refresh: "same"}},
+		want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull",
+			scope: "repository:team/app:push,pull repository:team/base:pull", refresh: "same"}},
 
 	// containerd, core/remotes/docker/auth/fetch.go: FetchTokenWithOAuth, then FetchToken.
 	{"containerd asks by POST first", recorded(`
@@ -60,7 +61,8 @@ var clientCases = []testCase{
 		Accept-Encoding: gzip
 
 		client_id=containerd-client&grant_type=password&password=wonderland&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example&username=alice`),
-		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", log: map[string]string{"client": "containerd-client"}}},
+		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull",
+			log: map[string]string{"client": "containerd-client"}}},
 	{"containerd asks by POST with a mistyped password", recorded(`
 		POST {mount}{path} HTTP/1.1
 		Host: {host}
@@ -140,7 +142,8 @@ var clientCases = []testCase{
 		Connection: close
 
 		client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull", scope: "repository:team/app:pull,push repository:team/base:pull", refresh: "same",
+		want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull",
+			scope: "repository:team/app:pull,push repository:team/base:pull", refresh: "same",
 			log: map[string]string{"client": "containers/image"}}},
 	{"skopeo delete asks for the action *", recordedChunked(`
 		POST {mount}{path} HTTP/1.1
@@ -152,7 +155,8 @@ var clientCases = []testCase{
 		Connection: close
 
 		client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3A%2A&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:pull,push,delete", scope: "repository:team/app:pull,push,delete", refresh: "same"}},
+		want{status: 200, granted: "repository:team/app:pull,push,delete",
+			scope: "repository:team/app:pull,push,delete", refresh: "same"}},
 
 	// google/go-containerregistry, pkg/v1/remote/transport/bearer.go: refreshBasic and refreshOauth.
 	{"crane push", recorded(`
@@ -272,7 +276,8 @@ func (p *client) recordedHead(head string, length int) string {
 // chunkedPost is a form in chunks.
 func chunkedPost(form string) func(p *client) string {
 	return func(p *client) string {
-		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + formType + "\r\n\r\n"
+		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" +
+			formType + "\r\n\r\n"
 		return p.expand(head) + chunked(p.expand(form))
 	}
 }

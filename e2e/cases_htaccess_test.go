@@ -19,10 +19,13 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	s.write("config.yml.bak", "BACKUP\n")
 	s.write("index.html", "INDEX\n")
 	p := newClient(s)
-	p.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}) // the service runs, and its log exists
+	// the service runs, and its log exists
+	p.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}})
 	inside := fileContents(t, s)
-	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess", "pam.d/dockerauth", "pam.d/", "pam.d",
-		"secrets/old.pem", "secrets/", "logs/auth.log", "logs/", "config.yml.bak", "index.html", "run/httpd.conf", "run/error.log", "run/"}
+	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
+		"pam.d/dockerauth", "pam.d/", "pam.d",
+		"secrets/old.pem", "secrets/", "logs/auth.log", "logs/", "config.yml.bak", "index.html", "run/httpd.conf",
+		"run/error.log", "run/"}
 	for _, mount := range []string{"", "/aliased"} {
 		for _, file := range files {
 			if !strings.HasSuffix(file, "/") {
@@ -43,10 +46,13 @@ func fileURLTricks(file string) []string {
 	slashed := strings.ReplaceAll(file, "/", "//")
 	dir, base := filepath.Split(file)
 	return []string{
-		file, dotted, "/" + file, "//" + slashed, "./" + file, "%2e/" + file, ".//" + file, "x/../" + file, "x/%2e%2e/" + file, "docker/../" + file,
-		file + ".", file + "/", file + "//", file + "%2f", file + "%20", file + "%00", file + "%00.html", file + ";x", file + "?x=docker/v2/token", file + "%3f", file + "::$DATA", file + "~",
+		file, dotted, "/" + file, "//" + slashed, "./" + file, "%2e/" + file, ".//" + file, "x/../" + file,
+		"x/%2e%2e/" + file, "docker/../" + file,
+		file + ".", file + "/", file + "//", file + "%2f", file + "%20", file + "%00", file + "%00.html", file + ";x",
+		file + "?x=docker/v2/token", file + "%3f", file + "::$DATA", file + "~",
 		strings.ToUpper(file), dir + strings.ToUpper(base[:min(1, len(base))]) + base[min(1, len(base)):],
-		file + "/docker/v2/token", file + "//docker/v2/token", file + "/auth/token", "docker/v2/token/../../../" + file, "docker/v2/token/" + file, "auth/token/%2e%2e/%2e%2e/" + file,
+		file + "/docker/v2/token", file + "//docker/v2/token", file + "/auth/token", "docker/v2/token/../../../" + file,
+		"docker/v2/token/" + file, "auth/token/%2e%2e/%2e%2e/" + file,
 		"dockerauth/" + file, "dockerauth/../" + file,
 	}
 }
@@ -56,7 +62,8 @@ func fileContents(t *testing.T, s *testEnv) []string {
 	t.Helper()
 	key := strings.Split(readFile(t, s.keyFile), "\n")[1]
 	program := readFile(t, s.program)
-	return []string{key, "private_key", "token request", "RewriteRule", "pam_userdb", "OLD KEY", "AUTH LOG", "BACKUP", "INDEX", "LoadModule", program[:64], program[len(program)/2:][:64]}
+	return []string{key, "private_key", "token request", "RewriteRule", "pam_userdb", "OLD KEY", "AUTH LOG", "BACKUP",
+		"INDEX", "LoadModule", program[:64], program[len(program)/2:][:64]}
 }
 
 func checkKept(t *testing.T, s *testEnv, path string, inside []string) {

@@ -92,7 +92,8 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 
 			s.replace(s.configFile, "private_key: 7\n")
 			s.awaitLogLine("configuration is not usable")
-			s.expectLogin(p, http.StatusUnauthorized, "with a broken configuration, where the last good one stays in force")
+			s.expectLogin(p, http.StatusUnauthorized,
+				"with a broken configuration, where the last good one stays in force")
 
 			s.replace(s.configFile, good)
 			s.expectLogin(p, http.StatusOK, "after the good configuration was put back")

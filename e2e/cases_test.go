@@ -61,7 +61,8 @@ type client struct {
 }
 
 func newClient(s *testEnv) *client {
-	return &client{testEnv: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
+	return &client{testEnv: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token",
+		secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
 // play sends a case's request and holds the answer against what is wanted.
@@ -77,7 +78,8 @@ func (p *client) run(t *testing.T, c testCase) {
 	}
 	defer func() {
 		if t.Failed() {
-			t.Logf("request: %s\nanswer: %s %v\n%s", excerpt(request), answer.Status, answer.Header, excerpt(string(body)))
+			t.Logf("request: %s\nanswer: %s %v\n%s", excerpt(request), answer.Status, answer.Header,
+				excerpt(string(body)))
 		}
 	}()
 	p.check(t, w, answer, body)
@@ -166,7 +168,8 @@ func checkError(t *testing.T, w want, answer *http.Response, body []byte) {
 		t.Errorf("error %q, error_description %q, want error %q", got.Error, got.Text, w.oauth)
 	}
 	challenge := answer.Header.Get("WWW-Authenticate")
-	if isChallenge := strings.HasPrefix(challenge, "Basic realm="); isChallenge != (w.status == http.StatusUnauthorized) {
+	if isChallenge := strings.HasPrefix(challenge,
+		"Basic realm="); isChallenge != (w.status == http.StatusUnauthorized) {
 		t.Errorf("WWW-Authenticate %q with status %d", challenge, w.status)
 	}
 	retry, err := strconv.Atoi(answer.Header.Get("Retry-After"))
@@ -249,10 +252,12 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 		subject = alice
 	}
 	if claims.Issuer != s.issuer || claims.Subject != subject || claims.Audience != s.audience {
-		t.Errorf("iss %q, sub %q, aud %q, want %q, %q, %q", claims.Issuer, claims.Subject, claims.Audience, s.issuer, subject, s.audience)
+		t.Errorf("iss %q, sub %q, aud %q, want %q, %q, %q", claims.Issuer, claims.Subject, claims.Audience, s.issuer,
+			subject, s.audience)
 	}
 	now := time.Now().Unix()
-	if claims.Expires < now+880 || claims.Expires > now+900 || claims.NotBefore > now-25 || claims.IssuedAt > now-25 || claims.NotBefore < now-120 {
+	if claims.Expires < now+880 || claims.Expires > now+900 || claims.NotBefore > now-25 || claims.IssuedAt > now-25 ||
+		claims.NotBefore < now-120 {
 		t.Errorf("now is %d, exp %d, nbf %d, iat %d", now, claims.Expires, claims.NotBefore, claims.IssuedAt)
 	}
 	if len(claims.ID) < 16 {
@@ -269,7 +274,8 @@ func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte
 	if line == nil {
 		return
 	}
-	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid", 401: "refused", 503: "broken"}[w.status], "remote": p.from}
+	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid",
+		401: "refused", 503: "broken"}[w.status], "remote": p.from}
 	maps.Copy(fields, w.log)
 	for name, value := range fields {
 		got, _ := line[name].(string)
@@ -378,7 +384,8 @@ func (p *client) checkSecrets(t *testing.T) {
 
 // Requests are built from text with placeholders: {mount} and {path} of the endpoint, {folder} of which dockerauth has all URLs, {host}, and the tokens of cases_tokens_test.go.
 func (p *client) expand(text string) string {
-	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint, "{host}", p.address).Replace(text)
+	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint,
+		"{host}", p.address).Replace(text)
 	for name, make := range forgeries() {
 		if strings.Contains(text, "{"+name+"}") {
 			text = strings.ReplaceAll(text, "{"+name+"}", make(p))
@@ -422,7 +429,8 @@ func request(method, target, body string, headers ...string) func(p *client) str
 	return func(p *client) string {
 		target, body := p.expand(target), p.expand(body)
 		var b strings.Builder
-		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target, p.address)
+		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target,
+			p.address)
 		for _, h := range headers {
 			fmt.Fprintf(&b, "%s\r\n", p.expand(h))
 		}

@@ -100,9 +100,12 @@ func split(token string) (header map[string]any, payload, signature []byte, err 
 // forgeries are the placeholders of requests that stand for tokens: two that the service made, and what an attacker makes of them.
 func forgeries() map[string]func(p *client) string {
 	return map[string]func(p *client) string{
-		"refresh":          func(p *client) string { return p.fetched("refresh") },
-		"access":           func(p *client) string { return p.fetched("access") },
-		"refresh-alg-none": func(p *client) string { return p.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil }) },
+		"refresh": func(p *client) string { return p.fetched("refresh") },
+		"access":  func(p *client) string { return p.fetched("access") },
+		"refresh-alg-none": func(p *client) string {
+			return p.forge(`"RS256"`, `"none"`,
+				func([]byte) []byte { return nil })
+		},
 		"refresh-hs256-public-key": func(p *client) string {
 			return p.forge(`"RS256"`, `"HS256"`, func(text []byte) []byte {
 				der, _ := x509.MarshalPKIXPublicKey(p.key.Public())
@@ -115,7 +118,10 @@ func forgeries() map[string]func(p *client) string {
 			unknown, _ := rsa.GenerateKey(rand.Reader, 2048)
 			return p.forge("", "", rs256(unknown))
 		},
-		"refresh-other-audience": func(p *client) string { return p.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(p.key)) },
+		"refresh-other-audience": func(p *client) string {
+			return p.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`,
+				rs256(p.key))
+		},
 		"refresh-other-issuer": func(p *client) string {
 			return p.forge(`"iss":"[^"]*"`, `"iss":"https://elsewhere.example"`, rs256(p.key))
 		},
@@ -126,10 +132,22 @@ func forgeries() map[string]func(p *client) string {
 		"refresh-plain-jwt":   func(p *client) string { return p.forge(`"refresh\+jwt"`, `"JWT"`, rs256(p.key)) },
 		"refresh-cut-short":   func(p *client) string { t := p.fetched("refresh"); return t[:len(t)-8] },
 		// Not forged, and good: shows that the others fail for their change alone.
-		"refresh-of-bob":     func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(p.key)) },
-		"refresh-of-carol":   func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(p.key)) },
-		"refresh-of-mallory": func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(p.key)) },
-		"refresh-of-nobody":  func(p *client) string { return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(p.key)) },
+		"refresh-of-bob": func(p *client) string {
+			return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`,
+				rs256(p.key))
+		},
+		"refresh-of-carol": func(p *client) string {
+			return p.forge(`"sub":"alice"`, `"sub":"`+carol+`"`,
+				rs256(p.key))
+		},
+		"refresh-of-mallory": func(p *client) string {
+			return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`,
+				rs256(p.key))
+		},
+		"refresh-of-nobody": func(p *client) string {
+			return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`,
+				rs256(p.key))
+		},
 	}
 }
 

@@ -21,8 +21,10 @@ func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
 	s := newTestEnv(t, envOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
 	for _, test := range []struct{ name, user, password, complaints, says string }{
 		{"the right one", alice, alicePassword, "", `PAM lets "alice" in`},
-		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " + s.configFile},
-		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " + s.configFile},
+		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " +
+			s.configFile},
+		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " +
+			s.configFile},
 		{"a wrong one", alice, "not-wonderland-at-all", "error login", "PAM_AUTH_ERR"},
 		{"none", alice, "", "error login", "there is no password"},
 		{"an expired account", carol, defaultAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
@@ -55,7 +57,8 @@ func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	} {
 		t.Run(test.groups, func(t *testing.T) {
 			check := s.checkLogin(t, name, "--json")
-			cmd := exec.Command("setpriv", append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
+			cmd := exec.Command("setpriv",
+				append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
 			examine(t, cmd, unixPassword+"\n", "login").expect(t, test.complaints, test.says)
 		})
 	}
@@ -150,7 +153,8 @@ func TestCheckLogsInAtATerminalThatShowsNoPassword(t *testing.T) {
 func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteOptions{})
-	for name, typed := range map[string]string{"^C": "wonder\x03", `^\`: "wonder\x1c", "^Z, which waits, then ^C": "wonder\x1aland\x03"} {
+	for name, typed := range map[string]string{"^C": "wonder\x03", `^\`: "wonder\x1c",
+		"^Z, which waits, then ^C": "wonder\x1aland\x03"} {
 		t.Run(name, func(t *testing.T) {
 			x := openTerminal(t)
 			before := x.modes(t)
@@ -158,7 +162,8 @@ func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
 			if shown := x.typeAnswers(t, cmd, typed); strings.Contains(shown, "wonder") {
 				t.Errorf("the terminal shows what was typed: %q", shown)
 			}
-			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 { // Go's own end after SIGQUIT
+			// Go's own end after SIGQUIT
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 {
 				t.Errorf("it ended otherwise: %v", cmd.ProcessState)
 			}
 			if x.modes(t) != before {

@@ -37,7 +37,8 @@ func runCheck(t testing.TB, args ...string) checkReport {
 func (c checkReport) find(subject string) (level, text string) {
 	for _, f := range c.Findings {
 		versions, many := strings.CutPrefix(f.Subject, "registry ") // "registry 2.8, 3.1" is about both
-		if f.Subject == subject || many && slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {
+		if f.Subject == subject || many &&
+			slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {
 			return f.Level, f.What + ": " + f.Why
 		}
 	}
@@ -57,7 +58,8 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 	own := func(_ *testing.T, s *site) trust { return trust{bundle: s.certFile} }
 	listedAs := func(kid func(t *testing.T, s *site) string) func(*testing.T, *site) trust {
 		return func(t *testing.T, s *site) trust {
-			return trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), jwksOf(t, s.key.Public(), kid(t, s)), 0o644)}
+			return trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), jwksOf(t, s.key.Public(), kid(t, s)),
+				0o644)}
 		}
 	}
 	byToken := listedAs(func(t *testing.T, s *site) string { return tokenKeyID(t, s.aToken(t)) })
@@ -89,7 +91,8 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 	}
 	trials = append(trials,
 		trial{"a certificate and a JWKS alone", p256, siteOptions{certificate: true}, byToken},
-		trial{"another id in the JWKS", p256, siteOptions{}, listedAs(func(*testing.T, *site) string { return "another" })},
+		trial{"another id in the JWKS", p256, siteOptions{},
+			listedAs(func(*testing.T, *site) string { return "another" })},
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
 		trial{"a stranger's certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
 		trial{"a stranger's certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
@@ -98,38 +101,46 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		trial{"ours beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
 		trial{"a newer certificate for our key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
 		trial{"a newer certificate for our key, and a key id", none, siteOptions{}, bundleOf(renewed)},
-		trial{"a bundle without a certificate", none, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
-			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), "# nothing yet\n", 0o644)}
-		}},
+		trial{"a bundle without a certificate", none, siteOptions{certificate: true},
+			func(t *testing.T, s *site) trust {
+				return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), "# nothing yet\n", 0o644)}
+			}},
 		trial{"a JWKS without a key", none, siteOptions{}, func(t *testing.T, s *site) trust {
 			return trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), `{"keys":[]}`, 0o644)}
 		}},
-		trial{"a certificate from a CA that is in the bundle", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
-			ca := makeKey(t, p256)
-			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-			s.cert = s.certifyBy(t, ca, authority, nil)
-			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
-			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), pemCertificate(authority), 0o644)}
-		}},
-		trial{"a certificate from a CA that is not", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
-			ca := makeKey(t, p256)
-			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-			s.cert = s.certifyBy(t, ca, authority, nil)
-			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
-			return bundleOf(unknown)(t, s)
-		}},
-		trial{"a certificate from a CA, itself in the bundle", p256, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
-			ca := makeKey(t, p256)
-			authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-			s.cert = s.certifyBy(t, ca, authority, nil)
-			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
-			return trust{bundle: s.certFile}
-		}},
-		trial{"a certificate signed with SHA-1", none, siteOptions{certificate: true}, func(t *testing.T, s *site) trust {
-			s.cert = sha1(t, s)
-			writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
-			return trust{bundle: s.certFile}
-		}},
+		trial{"a certificate from a CA that is in the bundle", p256, siteOptions{certificate: true},
+			func(t *testing.T, s *site) trust {
+				ca := makeKey(t, p256)
+				authority := s.certifyBy(t, ca, nil,
+					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+				s.cert = s.certifyBy(t, ca, authority, nil)
+				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), pemCertificate(authority), 0o644)}
+			}},
+		trial{"a certificate from a CA that is not", p256, siteOptions{certificate: true},
+			func(t *testing.T, s *site) trust {
+				ca := makeKey(t, p256)
+				authority := s.certifyBy(t, ca, nil,
+					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+				s.cert = s.certifyBy(t, ca, authority, nil)
+				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				return bundleOf(unknown)(t, s)
+			}},
+		trial{"a certificate from a CA, itself in the bundle", p256, siteOptions{certificate: true},
+			func(t *testing.T, s *site) trust {
+				ca := makeKey(t, p256)
+				authority := s.certifyBy(t, ca, nil,
+					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+				s.cert = s.certifyBy(t, ca, authority, nil)
+				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				return trust{bundle: s.certFile}
+			}},
+		trial{"a certificate signed with SHA-1", none, siteOptions{certificate: true},
+			func(t *testing.T, s *site) trust {
+				s.cert = sha1(t, s)
+				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				return trust{bundle: s.certFile}
+			}},
 	)
 	for _, tr := range trials {
 		t.Run(tr.name, func(t *testing.T) {
@@ -139,7 +150,8 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 			s := newSite(t, o)
 			key := tr.trust(t, s)
 			_, realm := s.serveHTTP(t)
-			registryYML := writeFile(t, filepath.Join(s.dir, "registry.yml"), registryConfig(s.dir, "localhost:0")+authSection(s, realm, key), 0o644)
+			registryYML := writeFile(t, filepath.Join(s.dir, "registry.yml"),
+				registryConfig(s.dir, "localhost:0")+authSection(s, realm, key), 0o644)
 			said := runCheck(t, "--config", s.configFile, "--registry-config", registryYML)
 			token := fetchTokens(t, realm, url.Values{"service": {audience}}).Token
 			for _, kind := range []registryKind{registry28, registry31} {
@@ -188,13 +200,16 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 		t.Fatal(o)
 	}
 	writeFile(t, filepath.Join(dir, "pam.d/dockerauth"), readFile(t, "../packaging/pam/dockerauth"), 0o644)
-	writeFile(t, filepath.Join(dir, "config.yml"), "private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: state\npam: {confdir: pam.d}\n", 0o644)
-	writeFile(t, filepath.Join(dir, "registry.yml"), "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
+	writeFile(t, filepath.Join(dir, "config.yml"),
+		"private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: state\npam: {confdir: pam.d}\n", 0o644)
+	writeFile(t, filepath.Join(dir, "registry.yml"),
+		"auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
 	for _, tt := range []struct{ name, command string }{
 		{"as root", "./dockerauth check --registry-config registry.yml"},
 		{"as root, about the web server's user", "./dockerauth check --as www-data --registry-config registry.yml"},
 		{"by a copy of root's own", binary(t) + " check --config config.yml --as www-data --program dockerauth"},
-		{"about a service of its own", "cp " + binary(t) + " own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
+		{"about a service of its own", "cp " + binary(t) +
+			" own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
 	} {
 		o := shell(tt.command)
 		if o.status != 0 || o.stderr != "" {
@@ -205,10 +220,13 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 				t.Errorf("%s: %s", tt.name, line)
 			}
 		}
-		if tt.name == "about a service of its own" && !strings.Contains(o.stdout, "has the groups that /etc/systemd/system/dockerauth.service gives the service") {
+		if tt.name == "about a service of its own" &&
+			!strings.Contains(o.stdout,
+				"has the groups that /etc/systemd/system/dockerauth.service gives the service") {
 			t.Errorf("%s: the unit was not read: %v", tt.name, o)
 		}
-		if tt.name == "by a copy of root's own" && !strings.Contains(o.stdout, "by the set-group-id bit of "+filepath.Join(dir, "dockerauth")) {
+		if tt.name == "by a copy of root's own" &&
+			!strings.Contains(o.stdout, "by the set-group-id bit of "+filepath.Join(dir, "dockerauth")) {
 			t.Errorf("%s: another file was looked at: %v", tt.name, o)
 		}
 	}
@@ -224,7 +242,8 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 			t.Errorf("root let user %s start the file", id)
 		}
 	}
-	if o := shell(binary(t) + " check --config config.yml --as root --program trap"); o.status != 2 || !strings.Contains(o.stdout, "is not started as root") {
+	if o := shell(binary(t) + " check --config config.yml --as root --program trap"); o.status != 2 ||
+		!strings.Contains(o.stdout, "is not started as root") {
 		t.Errorf("as root: %v", o)
 	}
 }
@@ -254,13 +273,15 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	}
 	t.Run("not started", func(t *testing.T) {
 		o := machine(`"$2" check --config "$1"`)
-		if o.status != 2 || !strings.Contains(o.stdout, "error    service  /run/dockerauth/dockerauth.sock is not there") {
+		if o.status != 2 || !strings.Contains(o.stdout,
+			"error    service  /run/dockerauth/dockerauth.sock is not there") {
 			t.Error(o)
 		}
 	})
 	t.Run("asked by a person who may not read the key", func(t *testing.T) {
 		o := machine(`exec setpriv --reuid=www-data --regid=www-data --clear-groups "$2" check --config "$1"`)
-		if o.status != 2 || !strings.Contains(o.stdout, "error    rights  you are www-data, and the service runs as dockerauth: ") ||
+		if o.status != 2 || !strings.Contains(o.stdout,
+			"error    rights  you are www-data, and the service runs as dockerauth: ") ||
 			!strings.Contains(o.stdout, "; sudo dockerauth check --as dockerauth --config "+s.configFile+"\n") {
 			t.Error(o)
 		}
@@ -272,7 +293,8 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 		o := machine(`mkdir /run/dockerauth; "$2" fastcgi --config "$1" --listen unix:/run/dockerauth/dockerauth.sock 2>/dev/null & pid=$!
 			tries=0; until test -S /run/dockerauth/dockerauth.sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
 			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
-		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") || strings.Contains(o.stdout, "  service  nobody") {
+		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") ||
+			strings.Contains(o.stdout, "  service  nobody") {
 			t.Error(o)
 		}
 	})
@@ -288,7 +310,8 @@ func takes(t *testing.T, r *registryServer, token string) (taken bool, how strin
 		}
 		return err == nil
 	}
-	eventually(t, readyWithin, "the registry to answer or to give up", func() bool { return !r.p.running() || answers() })
+	eventually(t, readyWithin, "the registry to answer or to give up",
+		func() bool { return !r.p.running() || answers() })
 	if !r.p.running() {
 		return false, "does not start"
 	}
@@ -304,11 +327,13 @@ func (s *site) aToken(t *testing.T) string {
 }
 
 // certifyBy makes a certificate for the site's key, or for the CA's own when there is no authority yet.
-func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certificate, change func(*x509.Certificate)) *x509.Certificate {
+func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certificate,
+	change func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth e2e"}, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "dockerauth e2e"},
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
 	if change != nil {
 		change(template)

@@ -63,7 +63,8 @@ func (s *testEnv) checkURL(t *testing.T, path string) findingsReport {
 }
 
 func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
-	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap, nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
+	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap,
+		nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
 			s := openFrontend(t, th, envOptions{})
@@ -106,7 +107,8 @@ func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 	s := newTestEnv(t, envOptions{})
 	s.dropIn("None", true)
 	c := s.checkURL(t, "/docker/v2/token")
-	c.expect(t, "error url.files, error url.files, error url.files, error url.get", "/config.yml is served to the world")
+	c.expect(t, "error url.files, error url.files, error url.files, error url.get",
+		"/config.yml is served to the world")
 	for _, file := range []string{"/key.pem", "/.htaccess"} {
 		if !strings.Contains(c.stdout, file+" is served to the world") {
 			t.Errorf("%s is not named", file)
@@ -143,7 +145,8 @@ func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
 
 func TestCheckSeesARedirect(t *testing.T) {
 	t.Parallel()
-	s := openFrontend(t, nginxHTTP, envOptions{}, [2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
+	s := openFrontend(t, nginxHTTP, envOptions{},
+		[2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "redirected (308)")
 }
 
@@ -170,7 +173,8 @@ func TestCheckAsksARegistry(t *testing.T) {
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					r := startRegistry(t, kind, test.site, realm, trust{bundle: test.bundle})
-					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry", "http://"+r.host, "--url", realm)
+					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry",
+						"http://"+r.host, "--url", realm)
 					examine(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
 				})
 			}

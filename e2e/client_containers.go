@@ -27,7 +27,8 @@ var podman = registryClient{
 	pull: func(d *workspace) {
 		d.mustPodman("rmi", "--all", "--force")
 		d.mustPodman("pull", "-q", "--tls-verify=false", d.ref())
-		d.same("image id", "sha256:"+strings.TrimSpace(d.mustPodman("image", "inspect", "--format", "{{.Id}}", d.ref())), d.im.config)
+		d.same("image id", "sha256:"+strings.TrimSpace(d.mustPodman("image", "inspect", "--format", "{{.Id}}",
+			d.ref())), d.im.config)
 	},
 }
 

@@ -27,7 +27,8 @@ var ctr = registryClient{
 	pull: func(d *workspace) {
 		d.mustCtr("image", "rm", "--sync", d.ref())
 		// The native snapshotter copies; overlay may not work on what the test's folder lies on.
-		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"}, d.withCredentials(d.ref())...)...)
+		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"},
+			d.withCredentials(d.ref())...)...)
 		listed := d.mustCtr("image", "ls", "name=="+d.ref())
 		if !strings.Contains(listed, d.im.digest) {
 			d.t.Errorf("the image came back as\n%s\nwant digest %s", listed, d.im.digest)
@@ -49,7 +50,8 @@ func (d *workspace) withCredentials(ref string) []string {
 
 func (d *workspace) ctr(args ...string) output {
 	d.t.Helper()
-	return d.typed("", "ctr", append([]string{"--address", d.daemons.containerdSocket, "--namespace", "e2e"}, args...)...)
+	return d.typed("", "ctr", append([]string{"--address", d.daemons.containerdSocket, "--namespace", "e2e"},
+		args...)...)
 }
 
 func (d *workspace) mustCtr(args ...string) string {

@@ -46,7 +46,8 @@ func docker(path string) registryClient {
 		pull: func(d *workspace) {
 			d.mustDocker(path, "image", "rm", d.ref())
 			d.mustDocker(path, "pull", d.ref())
-			d.same("image id", strings.TrimSpace(d.mustDocker(path, "image", "inspect", "--format", "{{.Id}}", d.ref())), d.id)
+			d.same("image id", strings.TrimSpace(d.mustDocker(path, "image", "inspect", "--format", "{{.Id}}",
+				d.ref())), d.id)
 			d.mustDocker(path, "image", "rm", d.ref())
 		},
 		after: dockerKeepsOnlyTheRefreshToken,

@@ -21,7 +21,8 @@ var crane = registryClient{
 	need: needTool("crane"),
 	// "crane auth login" writes the password down and asks nobody: the first use tells.
 	signIn: func(d *workspace, password string) output {
-		if o := d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", alice, "--password-stdin"); o.status != 0 {
+		if o := d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", alice,
+			"--password-stdin"); o.status != 0 {
 			return o
 		}
 		return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref())
@@ -79,20 +80,23 @@ var helm = registryClient{
 	name: "helm",
 	need: needTool("helm"),
 	signIn: func(d *workspace, password string) output {
-		return d.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin", d.host)
+		return d.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin",
+			d.host)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)unauthorized`),
 	push: func(d *workspace) {
 		chart := d.path("marker")
-		writeFile(d.t, filepath.Join(chart, "Chart.yaml"), "apiVersion: v2\nname: marker\nversion: "+chartVersion+"\n", 0o644)
+		writeFile(d.t, filepath.Join(chart, "Chart.yaml"), "apiVersion: v2\nname: marker\nversion: "+chartVersion+"\n",
+			0o644)
 		writeFile(d.t, filepath.Join(chart, "marker.txt"), d.im.marker, 0o644)
 		d.must(toolPath("helm"), "package", chart, "-d", d.dir)
 		d.must(toolPath("helm"), "push", "--plain-http", d.chartFile(), "oci://"+d.host+"/"+d.repo)
 	},
 	pull: func(d *workspace) {
 		back := d.fresh()
-		d.must(toolPath("helm"), "pull", "--plain-http", "oci://"+d.host+"/"+d.repo+"/marker", "--version", chartVersion, "-d", back)
+		d.must(toolPath("helm"), "pull", "--plain-http", "oci://"+d.host+"/"+d.repo+"/marker", "--version",
+			chartVersion, "-d", back)
 		pushed, err := os.ReadFile(d.chartFile())
 		if err != nil {
 			d.t.Fatal(err)

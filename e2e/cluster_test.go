@@ -69,24 +69,28 @@ func (s *testEnv) clone() *testEnv {
 	site.dir, site.keyFile, site.certFile = dir, filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
 	site.configFile, site.confdir = filepath.Join(dir, "config.yml"), filepath.Join(dir, "pam.d")
 	for _, file := range []string{site.configFile, filepath.Join(site.confdir, "dockerauth")} {
-		if err := os.WriteFile(file, []byte(strings.ReplaceAll(readFile(s.t, file), s.dir, dir)), 0o600); err != nil { // owner and mode stay
+		// owner and mode stay
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(readFile(s.t, file), s.dir, dir)), 0o600); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	return &testEnv{site: &site, t: s.t, program: filepath.Join(dir, "dockerauth"), logFile: filepath.Join(dir, "service.log"), web: s.web, groups: s.groups}
+	return &testEnv{site: &site, t: s.t, program: filepath.Join(dir, "dockerauth"),
+		logFile: filepath.Join(dir, "service.log"), web: s.web, groups: s.groups}
 }
 
 // nginx starts it with the shipped example as its only site, without TLS.
 func (f *cluster) nginx(port int) func() string {
 	s := f.machines[0]
 	site := s.write("run/several.conf", s.shipped("packaging/nginx/several.conf",
-		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl", fmt.Sprintf("127.0.0.1:%d", port),
+		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl",
+		fmt.Sprintf("127.0.0.1:%d", port),
 		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
 	var b strings.Builder
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
 	}
-	fmt.Fprintf(&b, "daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\naccess_log off;\n", s.dir)
+	fmt.Fprintf(&b,
+		"daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\naccess_log off;\n", s.dir)
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}
@@ -133,7 +137,8 @@ func (s *testEnv) restart() {
 	for range restartsMax {
 		before := listening()
 		p := s.serve("http", "--listen", s.address)
-		eventually(s.t, answerWithin, "a service to listen or to give up", func() bool { return listening() > before || !p.running() })
+		eventually(s.t, answerWithin, "a service to listen or to give up",
+			func() bool { return listening() > before || !p.running() })
 		if p.running() {
 			return
 		}
@@ -195,7 +200,8 @@ func (g *tempUsers) ask(n int) {
 	case kind < 6:
 		request = get(scope+"&offline_token=true", basic(password))(&p)
 	case kind < 10:
-		request = post("grant_type=password&username=" + user + "&password=" + url.QueryEscape(password) + "&" + scope)(&p)
+		request = post("grant_type=password&username=" + user + "&password=" + url.QueryEscape(password) + "&" +
+			scope)(&p)
 	case kind < 16:
 		if token := g.token(n); token != "" {
 			subject, request = "", post("grant_type=refresh_token&refresh_token="+token+"&"+scope)(&p)
@@ -258,7 +264,8 @@ func (g *tempUsers) lose(format string, args ...any) {
 func (g *tempUsers) more(n int64) {
 	g.cluster.t.Helper()
 	until := g.done.Load() + n
-	eventually(g.cluster.t, 2*time.Minute, fmt.Sprint(n, " more requests"), func() bool { return g.done.Load() >= until })
+	eventually(g.cluster.t, 2*time.Minute, fmt.Sprint(n, " more requests"),
+		func() bool { return g.done.Load() >= until })
 }
 
 func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
@@ -293,7 +300,8 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 					t.Errorf("machine %d has granted %d requests: the load was not shared", i, m.served())
 				}
 			}
-			t.Logf("%d requests, %d and %d of them granted by either machine", g.done.Load(), f.machines[0].served(), f.machines[1].served())
+			t.Logf("%d requests, %d and %d of them granted by either machine", g.done.Load(), f.machines[0].served(),
+				f.machines[1].served())
 		})
 	}
 }
@@ -303,12 +311,14 @@ func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	f, _ := newCluster(t, (*cluster).nginx)
 	for i, from := range f.machines {
 		to := f.machines[1-i]
-		answer, body, err := exchange("", from.address, login(alice, alicePassword, serviceIs+"&offline_token=true")(f.front))
+		answer, body, err := exchange("", from.address,
+			login(alice, alicePassword, serviceIs+"&offline_token=true")(f.front))
 		var got tokenAnswer
 		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 			t.Fatalf("%v %v %s", err, answer, body)
 		}
-		answer, body, err = exchange("", to.address, post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(f.front))
+		answer, body, err = exchange("", to.address,
+			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(f.front))
 		if err != nil || answer.StatusCode != http.StatusOK {
 			t.Errorf("%v %v %s", err, answer, body)
 		}
@@ -325,7 +335,8 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {
-				answer, body, err := exchange(from, f.front.address, login(alice, "guess "+strconv.Itoa(i), serviceIs)(f.front))
+				answer, body, err := exchange(from, f.front.address,
+					login(alice, "guess "+strconv.Itoa(i), serviceIs)(f.front))
 				if err != nil {
 					t.Fatalf("%v %s", err, body)
 				}
@@ -388,7 +399,8 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			if n := <-judged; n < 4 {
 				t.Errorf("the registry was asked %d times while the key was exchanged", n)
 			}
-			answer, body, err := exchange("", f.front.address, post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(f.front))
+			answer, body, err := exchange("", f.front.address,
+				post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(f.front))
 			if err != nil || answer.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a refresh token of the old key: %v %v %s", err, answer, body)
 			}

@@ -32,7 +32,8 @@ type installFixture struct {
 
 func TestTheComposeFileIsValid(t *testing.T) {
 	need(t, "the compose file", "docker-compose")
-	if o := run(t, "", exec.Command("docker-compose", "-f", "../packaging/container/compose.yml", "config", "--quiet")); o.status != 0 {
+	if o := run(t, "", exec.Command("docker-compose", "-f", "../packaging/container/compose.yml", "config",
+		"--quiet")); o.status != 0 {
 		t.Error(o)
 	}
 }
@@ -41,7 +42,8 @@ func TestTheComposeFileIsValid(t *testing.T) {
 func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "containers")
-	need(t, "containers (Debian: docker.io, docker-compose, mmdebstrap)", "containerd", "dockerd", "docker", "docker-compose", "mmdebstrap", "openssl")
+	need(t, "containers (Debian: docker.io, docker-compose, mmdebstrap)", "containerd", "dockerd", "docker",
+		"docker-compose", "mmdebstrap", "openssl")
 	needRegistry(t, registry31)
 	leaveAsFound(t, madeOutside)
 	y := newInstallFixture(t)
@@ -80,7 +82,9 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 func newInstallFixture(t *testing.T) *installFixture {
 	t.Helper()
 	root := shortDir(t)
-	if o := run(t, "", exec.Command("sh", "-c", `tar -C .. --exclude=./.git --exclude=./e2e --exclude=./dist -cf - . | tar -C "$0" -xf -`, root)); o.status != 0 {
+	if o := run(t, "", exec.Command("sh", "-c",
+		`tar -C .. --exclude=./.git --exclude=./e2e --exclude=./dist -cf - . | tar -C "$0" -xf -`,
+		root)); o.status != 0 {
 		t.Fatal(o)
 	}
 	dm, dir := &daemons{}, shortDir(t)
@@ -92,7 +96,8 @@ func newInstallFixture(t *testing.T) *installFixture {
 	y.realm = "http://" + strings.Replace(y.address, "127.0.0.1", "localhost", 1) + "/docker/v2/token"
 	y.compose()
 	// The builder of this engine, which needs no plugin.
-	y.env = append(os.Environ(), "DOCKER_HOST=unix://"+dm.dockerSocket, "DOCKER_CONFIG="+filepath.Join(dir, "config"), "HOME="+dir, "DOCKER_BUILDKIT=0",
+	y.env = append(os.Environ(), "DOCKER_HOST=unix://"+dm.dockerSocket, "DOCKER_CONFIG="+filepath.Join(dir, "config"),
+		"HOME="+dir, "DOCKER_BUILDKIT=0",
 		"COMPOSE_DOCKER_CLI_BUILD=0", "COMPOSE_PROJECT_NAME=e2e", "COMPOSE_FILE=compose.yml:test.yml")
 	return y
 }
@@ -101,7 +106,8 @@ func newInstallFixture(t *testing.T) *installFixture {
 func (y *installFixture) compose() {
 	file := filepath.Join(y.dir, "compose.yml")
 	text := readFile(y.t, file)
-	for _, r := range [][2]string{{"127.0.0.1:5002:", y.address + ":"}, {"127.0.0.1:5000:", strings.Replace(y.images, "localhost", "127.0.0.1", 1) + ":"},
+	for _, r := range [][2]string{{"127.0.0.1:5002:", y.address + ":"},
+		{"127.0.0.1:5000:", strings.Replace(y.images, "localhost", "127.0.0.1", 1) + ":"},
 		{"http://localhost:5002/docker/v2/token", y.realm}} {
 		if !strings.Contains(text, r[0]) {
 			y.t.Fatalf("compose.yml does not say %q", r[0])
@@ -109,7 +115,8 @@ func (y *installFixture) compose() {
 		text = strings.ReplaceAll(text, r[0], r[1])
 	}
 	writeFile(y.t, file, text, 0o644)
-	writeFile(y.t, filepath.Join(y.dir, "test.yml"), "services:\n  dockerauth:\n    build:\n      network: host\n", 0o644)
+	writeFile(y.t, filepath.Join(y.dir, "test.yml"), "services:\n  dockerauth:\n    build:\n      network: host\n",
+		0o644)
 }
 
 func (y *installFixture) typed(program string, args ...string) output {
@@ -153,7 +160,8 @@ func (y *installFixture) makeDebian() {
 // build makes an image of a folder with a Dockerfile in it.
 func (y *installFixture) build(dir, dockerfile, image string) {
 	y.t.Helper()
-	y.must("docker", "build", "--network", "host", "-q", "-t", image, "-f", writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
+	y.must("docker", "build", "--network", "host", "-q", "-t", image, "-f",
+		writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
 }
 
 // makeGolang gives the compiler the authorities that this machine trusts: the module proxy may be behind one of its own.
@@ -173,7 +181,8 @@ func (y *installFixture) makeRegistry() {
 	y.t.Helper()
 	dir := shortDir(y.t)
 	install(y.t, toolPath("registry3"), filepath.Join(dir, "registry"))
-	writeFile(y.t, filepath.Join(dir, "config.yml"), "version: 0.1\nstorage:\n  filesystem: {rootdirectory: /var/lib/registry}\nhttp:\n  addr: :5000\n", 0o644)
+	writeFile(y.t, filepath.Join(dir, "config.yml"),
+		"version: 0.1\nstorage:\n  filesystem: {rootdirectory: /var/lib/registry}\nhttp:\n  addr: :5000\n", 0o644)
 	y.build(dir, "FROM "+debianImage+`
 COPY registry /bin/registry
 COPY config.yml /etc/distribution/config.yml
@@ -207,8 +216,10 @@ func (y *installFixture) checkImages() {
 		y.t.Fatalf("there are no images to look into: %q and %q", envs, final)
 	}
 	for image := range strings.Lines(envs + final) {
-		list := y.typed("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find", strings.TrimSpace(image),
-			"/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o", "-name", "accounts*", "-o", "-path", "*/container/*", ")")
+		list := y.typed("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find",
+			strings.TrimSpace(image),
+			"/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o", "-name", "accounts*", "-o",
+			"-path", "*/container/*", ")")
 		for name := range strings.Lines(list.stdout) {
 			if name != "/src/packaging/container/pam\n" {
 				y.t.Errorf("an image holds %s", name)
@@ -253,7 +264,8 @@ func (y *installFixture) checkRemoval(accounts string) {
 	if status, _ := ask(refresh); status != http.StatusOK {
 		y.t.Fatalf("the refresh token: status %d", status)
 	}
-	y.shell(regexp.MustCompile(`(?m)^docker-compose build$`).ReplaceAllString(strings.Replace(accounts, "echo alice", "echo bob", 1), ""))
+	y.shell(regexp.MustCompile(`(?m)^docker-compose build$`).ReplaceAllString(strings.Replace(accounts, "echo alice",
+		"echo bob", 1), ""))
 	eventually(y.t, readyWithin, "the refresh token of an account that is gone to be refused", func() bool {
 		status, _ := ask(refresh)
 		return status == http.StatusUnauthorized

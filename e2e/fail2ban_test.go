@@ -27,8 +27,11 @@ const victim = "192.0.2.66"
 func forgedTexts() map[string]string {
 	fields := `outcome=refused reason=x grant=password user=root remote=` + victim + ` duration=1s`
 	line := `time=` + time.Now().Format(time.RFC3339Nano) + ` level=WARN msg="token request" ` + fields
-	object := `{"time":"` + time.Now().Format(time.RFC3339Nano) + `","level":"WARN","msg":"token request","outcome":"refused","reason":"x","grant":"password","remote":"` + victim + `"}`
-	apache := time.Now().Format("[Mon Jan 02 15:04:05.000000 2006]") + ` [cgid:error] [pid 1:tid 2] [client ` + victim + `:3] AH01215: stderr from /dockerauth: ` + line
+	object := `{"time":"` + time.Now().Format(time.RFC3339Nano) +
+		`","level":"WARN","msg":"token request","outcome":"refused","reason":"x","grant":"password","remote":"` +
+		victim + `"}`
+	apache := time.Now().Format("[Mon Jan 02 15:04:05.000000 2006]") + ` [cgid:error] [pid 1:tid 2] [client ` + victim +
+		`:3] AH01215: stderr from /dockerauth: ` + line
 	return map[string]string{
 		"an address":                       "remote=" + victim,
 		"an address after a space":         "x remote=" + victim + " ",
@@ -117,7 +120,8 @@ func attempts(p *client, forwarded bool) []attempt {
 			add(1, name+", as referer", get(serviceIs, p.basic(alice, "wrong"), "Referer: "+printable(text))(p))
 		}
 	}
-	add(1, "a scope of many", login(alice, "wrong", serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(p))
+	add(1, "a scope of many", login(alice, "wrong",
+		serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(p))
 	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(p))
 	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(p))
 	add(1, "an empty password", login(alice, "", serviceIs)(p))
@@ -132,9 +136,11 @@ func attempts(p *client, forwarded bool) []attempt {
 	if forwarded {
 		for i, name := range []string{"IPv6", "IPv6, short"} {
 			remote := []string{"2001:db8:1:2:3:4:5:6", "2001:db8::7"}[i]
-			all = append(all, attempt{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p), "127.0.0.1", remote, 1})
+			all = append(all, attempt{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p),
+				"127.0.0.1", remote, 1})
 		}
-		add(1, "an address that a stranger claims", get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
+		add(1, "an address that a stranger claims",
+			get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
 	}
 	return all
 }
@@ -217,7 +223,8 @@ func (p *client) compare(t *testing.T, found []string, all []attempt) {
 	}
 	for _, v := range all {
 		if times[v.address()] != v.found {
-			t.Errorf("%s, from %s: found %d times, want %d: %s", v.name, v.address(), times[v.address()], v.found, p.linesWith(v.address()))
+			t.Errorf("%s, from %s: found %d times, want %d: %s", v.name, v.address(), times[v.address()], v.found,
+				p.linesWith(v.address()))
 		}
 		delete(times, v.address())
 	}
@@ -258,7 +265,8 @@ func (p *client) journal(t *testing.T) string {
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
 	var export strings.Builder
 	entry := func(unit, message string) {
-		fmt.Fprintf(&export, "__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
+		fmt.Fprintf(&export,
+			"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
 			time.Now().UnixMicro(), 1, unit, message)
 	}
 	for line := range strings.Lines(p.service.output()) {
@@ -292,14 +300,17 @@ func newFail2ban(t *testing.T, local string) *fail2ban {
 	}
 	writeFile(t, filepath.Join(f.dir, "etc/filter.d/dockerauth.conf"), readFile(t, fail2banFilter), 0o644)
 	writeFile(t, filepath.Join(f.dir, "etc/jail.d/dockerauth.conf"), readFile(t, fail2banJail), 0o644)
-	writeFile(t, filepath.Join(f.dir, "etc/fail2ban.local"), "[Definition]\ndbfile = :memory:\nlogtarget = STDOUT\n", 0o644)
-	writeFile(t, filepath.Join(f.dir, "etc/action.d/note.conf"), "[Definition]\nactionban = echo <ip> >>"+f.banned+"\nactionunban = true\n", 0o644)
+	writeFile(t, filepath.Join(f.dir, "etc/fail2ban.local"), "[Definition]\ndbfile = :memory:\nlogtarget = STDOUT\n",
+		0o644)
+	writeFile(t, filepath.Join(f.dir, "etc/action.d/note.conf"),
+		"[Definition]\nactionban = echo <ip> >>"+f.banned+"\nactionunban = true\n", 0o644)
 	writeFile(t, filepath.Join(f.dir, "etc/jail.local"), local, 0o644)
 	return f
 }
 
 func (f *fail2ban) command(program string, args ...string) *exec.Cmd {
-	return exec.Command(program, append([]string{"-c", filepath.Join(f.dir, "etc"), "-s", filepath.Join(f.dir, "sock"), "-p", filepath.Join(f.dir, "pid")}, args...)...)
+	return exec.Command(program, append([]string{"-c", filepath.Join(f.dir, "etc"), "-s", filepath.Join(f.dir, "sock"),
+		"-p", filepath.Join(f.dir, "pid")}, args...)...)
 }
 
 func (f *fail2ban) bans() []string {
@@ -309,12 +320,14 @@ func (f *fail2ban) bans() []string {
 
 func TestTheFail2banJailIsOffAsItComes(t *testing.T) {
 	f := newFail2ban(t, "")
-	if o := run(t, "", f.command("fail2ban-client", "-d")); o.status != 0 || strings.Contains(o.stdout+o.stderr, "dockerauth") || strings.Contains(o.stderr, "ERROR") {
+	if o := run(t, "", f.command("fail2ban-client", "-d")); o.status != 0 ||
+		strings.Contains(o.stdout+o.stderr, "dockerauth") || strings.Contains(o.stderr, "ERROR") {
 		t.Errorf("the jail as it is shipped: %v", o)
 	}
 	f = newFail2ban(t, "[dockerauth]\nenabled = true\n")
 	o := run(t, "", f.command("fail2ban-client", "-d"))
-	for _, want := range []string{"['add', 'dockerauth', 'systemd']", "_SYSTEMD_UNIT=dockerauth.service", "'maxretry', 30"} {
+	for _, want := range []string{"['add', 'dockerauth', 'systemd']", "_SYSTEMD_UNIT=dockerauth.service",
+		"'maxretry', 30"} {
 		if o.status != 0 || !strings.Contains(o.stdout, want) {
 			t.Errorf("the jail, enabled, has no %q: %v", want, o)
 		}
@@ -346,7 +359,8 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	add(10, clumsy, login(alice, alicePassword, serviceIs)(p))
 	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(p))
 	add(40, innocent, get(serviceIs)(p))
-	add(1, forger, post("grant_type=password&password=wrong&service="+audience+"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
+	add(1, forger,
+		post("grant_type=password&password=wrong&service="+audience+"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
 	p.attemptAll(t, all)
 	all = nil
 	for i := range 29 {

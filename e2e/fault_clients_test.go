@@ -46,8 +46,9 @@ var hangUps = []struct {
 		return send(c, r[:len(r)/2])
 	}},
 	{"in the body", func(s *faultEnv, n int, c *net.TCPConn) error {
-		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
-			s.mounts[0], s.address))
+		return send(c,
+			fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
+				s.mounts[0], s.address))
 	}},
 	{"right after sending", func(s *faultEnv, n int, c *net.TCPConn) error {
 		return send(c, s.request(loadUser(n), passwordOf(loadUser(n))))
@@ -117,7 +118,8 @@ func runHangingUp(s *faultEnv) {
 		if s.service != nil {
 			lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 		}
-		s.row(row{fault: "a client hangs up", done: fmt.Sprintf("%s, %d times", h.moment, times), got: "others " + got.String(), normal: normal}, lost)
+		s.row(row{fault: "a client hangs up", done: fmt.Sprintf("%s, %d times", h.moment, times), got: "others " +
+			got.String(), normal: normal}, lost)
 	}
 	if s.service != nil {
 		if n := s.goroutines(); n > goroutinesAtRest {

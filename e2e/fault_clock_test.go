@@ -26,7 +26,8 @@ var jumps = []struct {
 }
 
 func clockTests() []faultTest {
-	return []faultTest{{name: "the clock is set", frontend: clockFrontend, run: runClock, options: faultOptions{users: []string{jumps[0].user, jumps[1].user}, prepare: ownClock}}}
+	return []faultTest{{name: "the clock is set", frontend: clockFrontend, run: runClock,
+		options: faultOptions{users: []string{jumps[0].user, jumps[1].user}, prepare: ownClock}}}
 }
 
 // ownClock compiles testdata/clock.c, and lays out the file that says how far the service's clock is from the machine's.
@@ -37,7 +38,8 @@ func ownClock(s *faultEnv) {
 	need(s.t, "a clock of its own for one process", "gcc")
 	s.setClock(0)
 	versions := s.write("clock.map", "LINUX_2.6 { global: __vdso_clock_gettime; local: *; };\n")
-	mustRun(s.t, "gcc", "-O1", "-shared", "-fPIC", "-o", s.path("clock.so"), "testdata/clock.c", "-Wl,--version-script="+versions, "-ldl")
+	mustRun(s.t, "gcc", "-O1", "-shared", "-fPIC", "-o", s.path("clock.so"), "testdata/clock.c",
+		"-Wl,--version-script="+versions, "-ldl")
 }
 
 // setClock sets the service's clock so far from the machine's, in whole seconds. The service has the file in its memory, so it is written in place.
@@ -82,7 +84,8 @@ func runClock(s *faultEnv) {
 		refresh = append(refresh, s.refreshToken())
 		c.more(someLogins())
 		got, wrong := c.end()
-		s.row(row{fault: "the clock is set", done: jump.done, got: got.String(), normal: normal}, slices.Concat(lost, wrong, s.leftovers()))
+		s.row(row{fault: "the clock is set", done: jump.done, got: got.String(), normal: normal},
+			slices.Concat(lost, wrong, s.leftovers()))
 	}
 }
 
@@ -119,8 +122,10 @@ const (
 func (s *faultEnv) noLongerLocked(user string) (lost []string) {
 	r := s.askFrom(lockedAddress, user, passwordOf(user))
 	wait, _ := strconv.Atoi(r.header.Get("Retry-After"))
-	if flaw := s.flaw(r, user, true, http.StatusTooManyRequests); flaw != "" || time.Duration(wait)*time.Second > longestLock {
-		lost = append(lost, fmt.Sprintf("where %s was locked: status %d, Retry-After %d %s", user, r.status, wait, flaw))
+	if flaw := s.flaw(r, user, true, http.StatusTooManyRequests); flaw != "" ||
+		time.Duration(wait)*time.Second > longestLock {
+		lost = append(lost, fmt.Sprintf("where %s was locked: status %d, Retry-After %d %s", user, r.status, wait,
+			flaw))
 	}
 	if flaw := s.flaw(s.ask(user, passwordOf(user)), user, true); flaw != "" {
 		lost = append(lost, "from another address: "+flaw)
@@ -134,7 +139,8 @@ func (s *faultEnv) reconfigure(config string, minutes int) {
 	s.replace(s.configFile, fmt.Sprintf("access_token_ttl: %dm\n%s", minutes, config))
 	eventually(s.t, answerWithin, "the new lifetime of tokens", func() bool {
 		var answer tokenAnswer
-		return unmarshalExact(s.ask(loadUser(0), passwordOf(loadUser(0))).body, &answer) == nil && answer.ExpiresIn == minutes*60
+		return unmarshalExact(s.ask(loadUser(0), passwordOf(loadUser(0))).body, &answer) == nil &&
+			answer.ExpiresIn == minutes*60
 	})
 }
 
@@ -153,8 +159,10 @@ func (s *faultEnv) refreshToken() string {
 // stillGood shows a refresh token, and is not refused.
 func (s *faultEnv) stillGood(token string) []string {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience}}.Encode()
-	r := askAt(s.address, "127.0.0.1", fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"+
-		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", s.mounts[0], s.address, len(form), form))
+	r := askAt(s.address, "127.0.0.1",
+		fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", s.mounts[0], s.address,
+			len(form), form))
 	if flaw := s.flaw(r, loadUser(0), true); flaw != "" {
 		return []string{"a refresh token: " + flaw}
 	}

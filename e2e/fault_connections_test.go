@@ -35,7 +35,8 @@ func manyFiles(s *faultEnv) { raiseFiles(s.t) }
 
 func raiseFiles(t testing.TB) {
 	t.Helper()
-	const want = 10000 + 2000 // this process has the other end of one act's connections, and what it needs for the others
+	// this process has the other end of one act's connections, and what it needs for the others
+	const want = 10000 + 2000
 	var now syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
 		t.Fatal(err)
@@ -43,7 +44,8 @@ func raiseFiles(t testing.TB) {
 	if now.Cur >= want {
 		return
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: want, Max: max(want, now.Max)}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE,
+		&syscall.Rlimit{Cur: want, Max: max(want, now.Max)}); err != nil {
 		missing(t, "%d descriptors: %v", want, err)
 	}
 }
@@ -107,7 +109,8 @@ func runIdle(s *faultEnv) {
 	c.more(1)
 	got, lost := c.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
-	s.row(row{fault: "idle connections", done: fmt.Sprintf("%d opened, nothing said", len(idle)), got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "idle connections", done: fmt.Sprintf("%d opened, nothing said", len(idle)), got: got.String(),
+		normal: normal}, lost)
 }
 
 // slowHeaders and slowBody are what is dribbled.
@@ -130,7 +133,8 @@ func (s *faultEnv) runSlow(what, start string) {
 	for range slowConnections {
 		all.Go(func() { s.dribble(start, stop) })
 	}
-	eventually(s.t, answerWithin, "slow connections to be open", func() bool { return descriptors(s.pid())["socket"] > slowConnections/2 })
+	eventually(s.t, answerWithin, "slow connections to be open",
+		func() bool { return descriptors(s.pid())["socket"] > slowConnections/2 })
 	c.more(2 * someLogins())
 	close(stop)
 	all.Wait()
@@ -138,7 +142,8 @@ func (s *faultEnv) runSlow(what, start string) {
 	c.more(1)
 	got, lost := c.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
-	s.row(row{fault: "slow " + what, done: fmt.Sprintf("%d connections, a byte at a time", slowConnections), got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "slow " + what, done: fmt.Sprintf("%d connections, a byte at a time", slowConnections),
+		got: got.String(), normal: normal}, lost)
 }
 
 // dribbleEvery is the time between two bytes: often enough for a server that only looks whether something comes.

@@ -18,20 +18,24 @@ import (
 const smallDisk = 4 << 20
 
 func diskTests() []faultTest {
-	small := faultOptions{prepare: func(s *faultEnv) { s.logFile = s.disk("log") + "/service.log" }, config: logInFolder}
+	small := faultOptions{prepare: func(s *faultEnv) { s.logFile = s.disk("log") + "/service.log" },
+		config: logInFolder}
 	state := faultOptions{prepare: func(s *faultEnv) { s.disk("state") }, config: stateInFolder}
 	return []faultTest{
 		{name: "disk of the log is full", frontend: httpFrontend, options: small, run: runLogDiskFull},
 		{name: "disk of the log is full", frontend: apacheCGI, options: small, run: runLogDiskFull},
 		{name: "disk of the log is full", frontend: apacheFcgid, options: small, run: runLogDiskFull, long: true},
-		{name: "disk of the log fails", frontend: httpFrontend, options: faultOptions{prepare: logOnFailingDisk, config: logInFolder}, run: runLogDiskFails},
+		{name: "disk of the log fails", frontend: httpFrontend,
+			options: faultOptions{prepare: logOnFailingDisk, config: logInFolder}, run: runLogDiskFails},
 		{name: "disk of the state is full", frontend: httpFrontend, options: state, run: runStateDisk(full)},
 		{name: "disk of the state is read-only", frontend: httpFrontend, options: state, run: runStateDisk(readOnly)},
 		{name: "folder of the state is gone", frontend: httpFrontend, options: state, run: runStateDisk(gone)},
 		{name: "disk of the state is full", frontend: apacheCGI, options: state, run: runStateDisk(full), long: true},
-		{name: "disk of the state is read-only", frontend: apacheCGI, options: state, run: runStateDisk(readOnly), long: true},
+		{name: "disk of the state is read-only", frontend: apacheCGI, options: state, run: runStateDisk(readOnly),
+			long: true},
 		{name: "disk of the state is full", frontend: apacheFcgid, options: state, run: runStateDisk(full), long: true},
-		{name: "disk of the state is read-only", frontend: apacheFcgid, options: state, run: runStateDisk(readOnly), long: true},
+		{name: "disk of the state is read-only", frontend: apacheFcgid, options: state, run: runStateDisk(readOnly),
+			long: true},
 	}
 }
 
@@ -87,7 +91,8 @@ func runLogDiskFull(s *faultEnv) {
 	normal := s.logsAgain()
 	c.more(someLogins())
 	got, lost := c.end()
-	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal}, append(lost, s.cutLines()...))
+	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal},
+		append(lost, s.cutLines()...))
 }
 
 // logsAgain waits until the log grows.
@@ -156,7 +161,8 @@ func runLogDiskFails(s *faultEnv) {
 	normal := milliseconds(time.Since(began))
 	c.more(someLogins())
 	got, lost := c.end()
-	s.row(row{fault: "disk of the log fails", done: "read-only under the open file, then another", got: got.String(), normal: normal}, append(lost, s.cutLines()...))
+	s.row(row{fault: "disk of the log fails", done: "read-only under the open file, then another", got: got.String(),
+		normal: normal}, append(lost, s.cutLines()...))
 }
 
 // diskFault is what happens to the folder in which refused passwords are counted; undo puts it right.
@@ -172,7 +178,8 @@ var (
 	}}
 	readOnly = diskFault{"read-only", func(s *faultEnv, dir string) func() {
 		// A process of the service may be writing at this very moment.
-		eventually(s.t, answerWithin, "the disk to be read-only", func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
+		eventually(s.t, answerWithin, "the disk to be read-only",
+			func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
 		return func() { mustRun(s.t, "mount", "-o", "remount,rw", dir) }
 	}}
 	gone = diskFault{"gone", func(s *faultEnv, dir string) func() {
@@ -219,7 +226,8 @@ func runStateDisk(f diskFault) func(s *faultEnv) {
 		_, torn := c.unlogged(s.logFile)
 		lost = append(lost, torn...)
 		done := fmt.Sprintf("and put right; %d guesses at once meanwhile", guessesAtOnce)
-		s.row(row{fault: "the state folder is " + f.name, done: done, got: fmt.Sprintf("guesser %s; others %s", guesses, got), normal: normal}, lost)
+		s.row(row{fault: "the state folder is " + f.name, done: done,
+			got: fmt.Sprintf("guesser %s; others %s", guesses, got), normal: normal}, lost)
 	}
 }
 

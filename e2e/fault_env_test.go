@@ -62,7 +62,8 @@ func openFaultEnv(t *testing.T, frontend frontend, o faultOptions) *faultEnv {
 	s.keys = []crypto.PublicKey{s.key.Public()}
 	s.invite(o)
 	if o.pamArgs != "" {
-		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.pamArgs, databasePAM(s.testEnv)))
+		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.pamArgs,
+			databasePAM(s.testEnv)))
 	} else {
 		s.writePAM(t, databasePAM(s.testEnv))
 	}
@@ -118,7 +119,8 @@ func (s *faultEnv) invite(o faultOptions) {
 
 var compileFault = sync.OnceValues(func() (string, error) {
 	so := filepath.Join(workDir, "pam_fault.so")
-	msg, err := exec.Command("gcc", "-O1", "-w", "-shared", "-fPIC", "-o", so, "testdata/pam_fault.c", "-lpam").CombinedOutput()
+	msg, err := exec.Command("gcc", "-O1", "-w", "-shared", "-fPIC", "-o", so, "testdata/pam_fault.c",
+		"-lpam").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, msg)
 	}
@@ -188,7 +190,8 @@ func (s *faultEnv) signedBy(key crypto.PublicKey) string {
 // conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.
 func (s *faultEnv) conversations() (pids []int) {
 	for _, pid := range processesOf(s.program) {
-		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
+			strings.Contains(string(args), "internal-pam-worker") {
 			pids = append(pids, pid)
 		}
 	}
@@ -198,7 +201,8 @@ func (s *faultEnv) conversations() (pids []int) {
 // awaitConversations waits until n are under way.
 func (s *faultEnv) awaitConversations(n int) {
 	s.t.Helper()
-	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n), func() bool { return len(s.conversations()) >= n })
+	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n),
+		func() bool { return len(s.conversations()) >= n })
 }
 
 // leftovers waits for processes that should be gone, and names those that stay: conversations, and programs of the CGI door.
@@ -256,7 +260,8 @@ func (s *faultEnv) tooManyDescriptors(pid int, before map[string]int) (lost []st
 	for _, kind := range []string{"socket", "pipe", "anon_inode"} {
 		err := poll(10*time.Second, func() (bool, error) { return descriptors(pid)[kind] <= before[kind], nil })
 		if err != nil {
-			lost = append(lost, fmt.Sprintf("%d descriptors of kind %s are open, %d were before", descriptors(pid)[kind], kind, before[kind]))
+			lost = append(lost, fmt.Sprintf("%d descriptors of kind %s are open, %d were before",
+				descriptors(pid)[kind], kind, before[kind]))
 		}
 	}
 	return lost

@@ -23,7 +23,8 @@ var fileFaults = []fileFault{
 }
 
 // keyForAll is open to everybody: then others could sign tokens.
-var keyForAll = fileFault{"readable to others", func(s *faultEnv, path, good string) error { return os.Chmod(path, 0o644) }}
+var keyForAll = fileFault{"readable to others",
+	func(s *faultEnv, path, good string) error { return os.Chmod(path, 0o644) }}
 
 // ruinsOf are those that a file meets. In the short form key and certificate meet the first ones only: to the service they are files like config.yml.
 func fileFaultsOf(file string) []fileFault {
@@ -61,15 +62,18 @@ func fileTests() []faultTest {
 		long     bool
 	}{{httpFrontend, false}, {apacheCGI, true}, {apacheFcgid, true}} {
 		for _, file := range []string{"config.yml", "key.pem", "cert.pem"} {
-			all = append(all, faultTest{name: "bad " + file, frontend: d.frontend, options: o, long: d.long, run: func(s *faultEnv) {
-				for _, r := range fileFaultsOf(file) {
-					s.runFileFault(file, r)
-				}
-			}})
+			all = append(all, faultTest{name: "bad " + file, frontend: d.frontend, options: o, long: d.long,
+				run: func(s *faultEnv) {
+					for _, r := range fileFaultsOf(file) {
+						s.runFileFault(file, r)
+					}
+				}})
 		}
 		all = append(all,
-			faultTest{name: "key and certificate are changed", frontend: d.frontend, options: o, long: d.long, run: runNewKey},
-			faultTest{name: "everything is swapped at once", frontend: d.frontend, options: faultOptions{config: certified, prepare: kubernetes}, long: d.long, run: runSwap})
+			faultTest{name: "key and certificate are changed", frontend: d.frontend, options: o, long: d.long,
+				run: runNewKey},
+			faultTest{name: "everything is swapped at once", frontend: d.frontend,
+				options: faultOptions{config: certified, prepare: kubernetes}, long: d.long, run: runSwap})
 	}
 	return all
 }
@@ -160,7 +164,8 @@ func runNewKey(s *faultEnv) {
 	normal := s.signedBy(key.Public())
 	c.more(1)
 	got, lost := c.end()
-	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal},
+		lost)
 }
 
 // kubernetes lays the files out as a mounted secret: all are links into a folder that is itself a link.
@@ -209,5 +214,6 @@ func runSwap(s *faultEnv) {
 	normal := s.signedBy(key.Public())
 	c.more(1)
 	got, lost := c.end()
-	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(),
+		normal: normal}, lost)
 }

@@ -41,7 +41,8 @@ func runHalfConfig(s *faultEnv) {
 	if let > 0 {
 		lost = append(lost, "a blacklisted user was let in")
 	}
-	s.row(row{fault: "config.yml", done: "written bit by bit, its beginning valid", got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "config.yml", done: "written bit by bit, its beginning valid", got: got.String(), normal: normal},
+		lost)
 }
 
 // writeInPieces writes the beginning without the blacklist, then comments, then the rest, and has the blacklisted user try meanwhile.

@@ -34,7 +34,8 @@ func killTests() []faultTest {
 		{name: "a conversation is killed", frontend: apacheFcgid, options: o, run: runKillConversation, long: true},
 		{name: "the web server's worker is killed", frontend: nginxFastCGI, options: held, run: runKillWorker},
 		// Not behind mod_fcgid: in one of three tries Apache then answers nobody any more until it is restarted, whatever the program does. See OPERATIONS.md.
-		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker, long: true},
+		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker,
+			long: true},
 		{name: "the web server is stopped", frontend: nginxFastCGI, options: short, run: runStopServer, long: true},
 		{name: "the web server is stopped", frontend: apacheFcgid, options: short, run: runStopServer},
 		{name: "the web server is stopped", frontend: apacheCGI, options: short, run: runStopServer, long: true},
@@ -59,10 +60,12 @@ func (s *faultEnv) begin() *pendingLogins {
 		p.all.Go(func() { p.replies[i] = s.ask(awaiting(i), passwordOf(awaiting(i))) })
 	}
 	if s.service == nil {
-		eventually(s.t, answerWithin, "programs to be at work", func() bool { return len(processesOf(s.program)) >= underWay })
+		eventually(s.t, answerWithin, "programs to be at work",
+			func() bool { return len(processesOf(s.program)) >= underWay })
 		return p
 	}
-	eventually(s.t, answerWithin, "all requests to be accepted", func() bool { return connections(s.pid()) >= before+underWay })
+	eventually(s.t, answerWithin, "all requests to be accepted",
+		func() bool { return connections(s.pid()) >= before+underWay })
 	s.awaitConversations(1)
 	return p
 }
@@ -150,7 +153,8 @@ func runTerm(s *faultEnv) {
 	if n := c.undelivered(s.logFile); n > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
 	}
-	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // undelivered counts grants in the log of guests of this crowd of which no client has the token.
@@ -205,7 +209,8 @@ func runKill(s *faultEnv) {
 	lost = append(lost, wrong...)
 	missing, torn := c.unlogged(s.logFile)
 	lost = s.unlogged(lost, missing, torn)
-	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // playKillConversation ends one conversation; the others must not notice.
@@ -230,7 +235,8 @@ func runKillConversation(s *faultEnv) {
 	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // parentOf is the process that started another.
@@ -304,7 +310,8 @@ func runKillWorker(s *faultEnv) {
 	if s.service != nil && !s.service.running() {
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // playStopServer stops the web server in mid-request, and for good.
@@ -315,11 +322,13 @@ func runStopServer(s *faultEnv) {
 	lost = append(lost, s.leftovers()...)
 	switch {
 	case s.service == nil:
-		eventually(s.t, answerWithin, "every program to end with its web server", func() bool { return len(processesOf(s.program)) == 0 })
+		eventually(s.t, answerWithin, "every program to end with its web server",
+			func() bool { return len(processesOf(s.program)) == 0 })
 	case !s.service.running():
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(), normal: "-"}, lost)
+	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(),
+		normal: "-"}, lost)
 }
 
 // globs is for /proc, where nothing is an answer too.

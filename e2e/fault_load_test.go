@@ -119,7 +119,8 @@ func (r reply) form() string {
 		return fmt.Sprintf("status %d as %q instead of JSON: %s", r.status, got, excerpt(string(r.body)))
 	}
 	retry, err := strconv.Atoi(r.header.Get("Retry-After"))
-	if away := r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests; away && (err != nil || retry <= 0) {
+	if away := r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests; away &&
+		(err != nil || retry <= 0) {
 		return fmt.Sprintf("status %d without Retry-After", r.status)
 	}
 	if r.status == http.StatusOK {
@@ -131,7 +132,8 @@ func (r reply) form() string {
 		Text   string `json:"error_description"`
 	}
 	if err := unmarshalExact(r.body, &list); err != nil || len(list.Errors) != 1 {
-		return fmt.Sprintf("status %d with a body that is no list of one error: %v: %s", r.status, err, excerpt(string(r.body)))
+		return fmt.Sprintf("status %d with a body that is no list of one error: %v: %s", r.status, err,
+			excerpt(string(r.body)))
 	}
 	return ""
 }
@@ -271,7 +273,8 @@ func (r reply) word() string {
 func (c *backgroundLoad) more(n int) {
 	c.s.t.Helper()
 	before := c.count("200")
-	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.count("200") >= before+n })
+	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n),
+		func() bool { return c.count("200") >= before+n })
 }
 
 // some waits until some more logins were answered, whatever the answer.

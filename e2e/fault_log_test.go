@@ -41,7 +41,8 @@ func runLogRenamed(s *faultEnv) {
 	c.more(someLogins())
 	got, lost := c.end()
 	missing, torn := c.unlogged(old, s.logFile)
-	s.row(row{fault: "log renamed away", done: "renamed and made anew", got: got.String(), normal: used}, s.unlogged(lost, missing, torn))
+	s.row(row{fault: "log renamed away", done: "renamed and made anew", got: got.String(), normal: used},
+		s.unlogged(lost, missing, torn))
 }
 
 // createLog leaves a file that the service has made in the meantime as it is.

@@ -13,7 +13,8 @@ const lostUser = "lost"
 
 func nameTests() []faultTest {
 	return []faultTest{{name: "the directory hangs", frontend: namespaceFrontend, run: runDirectory,
-		options: faultOptions{users: []string{lostUser}, timeout: seconds(2), concurrency: slots, config: withTeam, prepare: directory}}}
+		options: faultOptions{users: []string{lostUser}, timeout: seconds(2), concurrency: slots, config: withTeam,
+			prepare: directory}}}
 }
 
 // withTeam has a rule for a group, so that every login asks for groups.
@@ -61,7 +62,8 @@ func runDirectory(s *faultEnv) {
 	got, wrong := c.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.refused503(r)...)
-	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
+	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user",
+		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
 		append(lost, s.leftovers()...))
 
 	c = s.startLoad(http.StatusServiceUnavailable)
@@ -77,7 +79,8 @@ func runDirectory(s *faultEnv) {
 	c.more(someLogins())
 	got, lost = c.end()
 	lost = append(lost, s.refused503(r)...)
-	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},
+	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups",
+		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},
 		append(lost, s.leftovers()...))
 }
 

@@ -74,7 +74,8 @@ func runPAMFaults(s *faultEnv) {
 			lost = append(lost, fmt.Sprintf("status %d instead of %d: %s", r.status, want, excerpt(string(r.body))))
 		}
 		lost = append(lost, s.leftovers()...)
-		s.row(row{fault: m.name, done: "login of its user, others beside", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal}, lost)
+		s.row(row{fault: m.name, done: "login of its user, others beside",
+			got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal}, lost)
 	}
 }
 
@@ -110,5 +111,6 @@ func runNoSlot(s *faultEnv) {
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, slots)
-	s.row(row{fault: "every seat is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got), normal: normal}, lost)
+	s.row(row{fault: "every seat is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got),
+		normal: normal}, lost)
 }

@@ -23,10 +23,13 @@ func readerTests() []faultTest {
 		{name: "the reader of the log stops", frontend: apacheCGI, options: named, run: runReaderStops, long: true},
 		{name: "the reader of the log goes", frontend: httpFrontend, options: named, run: runReaderGoes, long: true},
 		{name: "the reader of the log goes", frontend: nginxFastCGI, options: named, run: runReaderGoes, long: true},
-		{name: "the reader of standard error stops", frontend: httpFrontend, options: standard, run: runReaderStops, long: true},
-		{name: "the reader of standard error stops", frontend: nginxFastCGI, options: standard, run: runReaderStops, long: true},
+		{name: "the reader of standard error stops", frontend: httpFrontend, options: standard, run: runReaderStops,
+			long: true},
+		{name: "the reader of standard error stops", frontend: nginxFastCGI, options: standard, run: runReaderStops,
+			long: true},
 		{name: "the reader of standard error goes", frontend: httpFrontend, options: standard, run: runReaderGoes},
-		{name: "the reader of standard error goes", frontend: nginxFastCGI, options: standard, run: runReaderGoes, long: true},
+		{name: "the reader of standard error goes", frontend: nginxFastCGI, options: standard, run: runReaderGoes,
+			long: true},
 	}
 }
 
@@ -163,7 +166,8 @@ func runReader(s *faultEnv, what, done string, away, back func()) {
 	if s.stderr != nil {
 		of = "standard error"
 	}
-	s.row(row{fault: "the reader of " + of + " " + what, done: done, got: got.String(), normal: normal}, append(lost, torn...))
+	s.row(row{fault: "the reader of " + of + " " + what, done: done, got: got.String(), normal: normal},
+		append(lost, torn...))
 }
 
 var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)

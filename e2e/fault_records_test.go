@@ -42,14 +42,18 @@ func pair(name, value string) string {
 // loginParams are those of a login, as nginx has them.
 func (s *faultEnv) loginParams(user string) string {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+passwordOf(user)))
-	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") + pair("REQUEST_URI", "/docker/v2/token?"+serviceIs) +
-		pair("QUERY_STRING", serviceIs) + pair("SERVER_PROTOCOL", "HTTP/1.1") + pair("REMOTE_ADDR", "127.0.0.1") + pair("HTTP_AUTHORIZATION", basic)
+	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") +
+		pair("REQUEST_URI", "/docker/v2/token?"+serviceIs) +
+		pair("QUERY_STRING", serviceIs) + pair("SERVER_PROTOCOL", "HTTP/1.1") + pair("REMOTE_ADDR", "127.0.0.1") +
+		pair("HTTP_AUTHORIZATION", basic)
 }
 
 // formParams are those of a POST that says how long its body is.
 func formParams(length string) string {
-	return pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", "/docker/v2/token") + pair("SERVER_PROTOCOL", "HTTP/1.1") +
-		pair("CONTENT_TYPE", "application/x-www-form-urlencoded") + pair("CONTENT_LENGTH", length) + pair("REMOTE_ADDR", "127.0.0.1")
+	return pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", "/docker/v2/token") +
+		pair("SERVER_PROTOCOL", "HTTP/1.1") +
+		pair("CONTENT_TYPE", "application/x-www-form-urlencoded") + pair("CONTENT_LENGTH", length) +
+		pair("REMOTE_ADDR", "127.0.0.1")
 }
 
 func params(id int, content string) string {
@@ -74,15 +78,20 @@ type recordCase struct {
 }
 
 var recordCases = []recordCase{
-	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *faultEnv) string { return s.wholeLogin(loadUser(0)) }},
+	{name: "torn into bytes", apart: true, want: "200",
+		bytes: func(s *faultEnv) string { return s.wholeLogin(loadUser(0)) }},
 	{name: "padded", want: "200", user: 1, bytes: func(s *faultEnv) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(1)), 255) + record(fcgiParams, 1, "", 7) +
+			record(fcgiStdin, 1, "", 200)
 	}},
 	// END_REQUEST with CANT_MPX_CONN refuses what begins while the connection is busy.
-	{name: "two requests interleaved", want: "200, end 1", user: 12, bytes: func(s *faultEnv) string { return interleaved(s, 2) }},
-	{name: "nine requests interleaved", want: "200, end 1 ×8", user: 12, bytes: func(s *faultEnv) string { return interleaved(s, 9) }},
+	{name: "two requests interleaved", want: "200, end 1", user: 12,
+		bytes: func(s *faultEnv) string { return interleaved(s, 2) }},
+	{name: "nine requests interleaved", want: "200, end 1 ×8", user: 12,
+		bytes: func(s *faultEnv) string { return interleaved(s, 9) }},
 	{name: "100 KB in one variable", want: "431", bytes: func(s *faultEnv) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(2)), 0) + manyParams(1, 3) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(2)), 0) + manyParams(1, 3) +
+			record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
 	{name: "8 MB of variables", want: "431", bytes: func(s *faultEnv) string {
 		return begin(1) + manyParams(1, 128) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
@@ -98,23 +107,29 @@ var recordCases = []recordCase{
 		return begin(1) + params(1, "\xff\xff\xff\xff\x7fREQUEST_METHOD") + record(fcgiStdin, 1, "", 0)
 	}},
 	{name: "a body of 40 MB", want: "413 or closed", bytes: func(s *faultEnv) string {
-		return begin(1) + params(1, formParams("41943040")) + strings.Repeat(record(fcgiStdin, 1, strings.Repeat("a", 65535), 0), 640) + record(fcgiStdin, 1, "", 0)
+		return begin(1) + params(1, formParams("41943040")) +
+			strings.Repeat(record(fcgiStdin, 1, strings.Repeat("a", 65535), 0), 640) + record(fcgiStdin, 1, "", 0)
 	}},
 	{name: "a body that is shorter than announced", want: "400", bytes: func(s *faultEnv) string {
-		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) + record(fcgiStdin, 1, "", 0)
+		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) +
+			record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a role that is not known", want: "end 3", bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
-	{name: "a type that is not known, then a login", want: "200", user: 4, bytes: func(s *faultEnv) string { return record(77, 0, "what is this", 4) + s.wholeLogin(loadUser(4)) }},
-	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", user: 5, bytes: func(s *faultEnv) string {
-		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(loadUser(5))
-	}},
+	{name: "a role that is not known", want: "end 3",
+		bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
+	{name: "a type that is not known, then a login", want: "200", user: 4,
+		bytes: func(s *faultEnv) string { return record(77, 0, "what is this", 4) + s.wholeLogin(loadUser(4)) }},
+	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", user: 5,
+		bytes: func(s *faultEnv) string {
+			return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(loadUser(5))
+		}},
 	{name: "aborted in the parameters", want: "end 0", bytes: func(s *faultEnv) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(6)), 0) + record(fcgiAbort, 1, "", 0)
 	}},
 	{name: "aborted in the conversation", want: "503", bytes: func(s *faultEnv) string {
 		return s.wholeLogin(awaiting(0)) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "another version", want: "closed", bytes: func(s *faultEnv) string { return "\x09" + s.wholeLogin(loadUser(7))[1:] }},
+	{name: "another version", want: "closed",
+		bytes: func(s *faultEnv) string { return "\x09" + s.wholeLogin(loadUser(7))[1:] }},
 	{name: "one id twice", want: "closed", bytes: func(s *faultEnv) string { return begin(1) + begin(1) }},
 	{name: "a body before the parameters' end", want: "closed", bytes: func(s *faultEnv) string {
 		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(8)), 0) + record(fcgiStdin, 1, "x", 0)
@@ -122,10 +137,14 @@ var recordCases = []recordCase{
 	{name: "parameters after their end", want: "closed", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, s.loginParams(awaiting(1))) + record(fcgiParams, 1, pair("A", "b"), 0)
 	}},
-	{name: "a short BEGIN", want: "closed", bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
-	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(9)); return r[:len(r)/2] }},
-	{name: "half a record, and nothing more", want: "closed", bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(10)); return r[:len(r)/2] }},
-	{name: "HTTP", fin: true, want: "closed", bytes: func(s *faultEnv) string { return s.request(loadUser(11), passwordOf(loadUser(11))) }},
+	{name: "a short BEGIN", want: "closed",
+		bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
+	{name: "half a record, and the end", fin: true, want: "closed",
+		bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(9)); return r[:len(r)/2] }},
+	{name: "half a record, and nothing more", want: "closed",
+		bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(10)); return r[:len(r)/2] }},
+	{name: "HTTP", fin: true, want: "closed",
+		bytes: func(s *faultEnv) string { return s.request(loadUser(11), passwordOf(loadUser(11))) }},
 	{name: "noise", fin: true, want: "closed", bytes: noise},
 	{name: "noise in records", fin: true, want: "FCGI_MPXS_CONNS=0 ×20, closed", bytes: func(s *faultEnv) string {
 		var b strings.Builder

@@ -26,7 +26,8 @@ type row struct {
 
 // doorNames are theatres in a word.
 var frontendNames = map[string]string{
-	httpFrontend.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi", namespaceFrontend.name: "http", clockFrontend.name: "http", nginxHTTP.name: "nginx+http",
+	httpFrontend.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi",
+	namespaceFrontend.name: "http", clockFrontend.name: "http", nginxHTTP.name: "nginx+http",
 }
 
 // report is the table of all rows, in the order of the acts.

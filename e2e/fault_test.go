@@ -18,7 +18,8 @@ type faultTest struct {
 
 // acts are all of them, in the order of the table.
 func faultTests() []faultTest {
-	return slices.Concat(moduleTests(), nameTests(), logTests(), readerTests(), diskTests(), fileTests(), halfTests(), killTests(), clientTests(), recordTests(), connectionTests(), clockTests())
+	return slices.Concat(moduleTests(), nameTests(), logTests(), readerTests(), diskTests(), fileTests(), halfTests(),
+		killTests(), clientTests(), recordTests(), connectionTests(), clockTests())
 }
 
 // long says whether every act is played, with all its repetitions: DOCKERAUTH_FAULTS=long.

@@ -114,7 +114,8 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 			p := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
 			p.run(t, testCase{
 				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
-				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"reason": "~CGIPassAuth On"}},
+				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
+					log: map[string]string{"reason": "~CGIPassAuth On"}},
 			})
 			p.checkSecrets(t)
 		})
@@ -137,7 +138,8 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 		t.Run(where.name, func(t *testing.T) {
 			t.Parallel()
 			p := newClient(openFrontend(t, where.frontend, envOptions{noLogFile: true}))
-			if _, body, err := p.exchange(login(alice, "wrong-and-not-logged", serviceIs+"&client_id=looked-for")(p)); err != nil {
+			if _, body, err := p.exchange(login(alice, "wrong-and-not-logged",
+				serviceIs+"&client_id=looked-for")(p)); err != nil {
 				t.Fatalf("%v: %s", err, body)
 			}
 			eventually(t, 5*time.Second, "the line of the request", func() bool {
@@ -161,10 +163,12 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 // TestTheShippedExamplesAreTheFilesInUse keeps an example from lying in the packaging folder without a theatre that runs it.
 func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 	var all strings.Builder
-	for _, name := range []string{"frontend_apache_test.go", "frontend_nginx_test.go", "frontend_lighttpd_test.go", "cluster_test.go"} {
+	for _, name := range []string{"frontend_apache_test.go", "frontend_nginx_test.go", "frontend_lighttpd_test.go",
+		"cluster_test.go"} {
 		all.WriteString(readFile(t, name))
 	}
-	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*", "../htaccess.example"} {
+	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*",
+		"../htaccess.example"} {
 		for _, name := range glob(t, pattern) {
 			if !strings.Contains(all.String(), `"`+strings.TrimPrefix(name, "../")+`"`) {
 				t.Errorf("no theatre runs %s", name)

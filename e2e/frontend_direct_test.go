@@ -77,7 +77,8 @@ func startGateway(t testing.TB, s *testEnv) {
 				defer c.Close()
 				answer, err := s.gateway(ctx, c, stderr)
 				if err != nil {
-					answer = []byte("HTTP/1.1 500 gateway\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + err.Error())
+					answer = []byte("HTTP/1.1 500 gateway\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" +
+						err.Error())
 				}
 				_, _ = c.Write(answer)
 			}()
@@ -125,8 +126,10 @@ func metaVariables(method, uri, proto string, header textproto.MIMEHeader, remot
 		script, path = "/cgi-bin/dockerauth", rest
 	}
 	env := []string{
-		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/" + proto, "SERVER_SOFTWARE=e2e", "SERVER_NAME=localhost", "PATH=/usr/bin:/bin",
-		"REQUEST_METHOD=" + method, "REQUEST_URI=" + uri, "QUERY_STRING=" + query, "SCRIPT_NAME=" + script, "PATH_INFO=" + path,
+		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/" + proto, "SERVER_SOFTWARE=e2e", "SERVER_NAME=localhost",
+		"PATH=/usr/bin:/bin",
+		"REQUEST_METHOD=" + method, "REQUEST_URI=" + uri, "QUERY_STRING=" + query, "SCRIPT_NAME=" + script,
+		"PATH_INFO=" + path,
 		"REMOTE_ADDR=" + remote, "REMOTE_PORT=" + port,
 	}
 	for name, values := range header {

@@ -35,7 +35,8 @@ var inProcess = frontend{
 		done := make(chan error, 1)
 		go func() {
 			// Not OneConversation: at its end it clears away what was started meanwhile, and that would be other theatres.
-			done <- gateway.ServeHTTP(ctx, l, service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
+			done <- gateway.ServeHTTP(ctx, l,
+				service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
 		}()
 		t.Cleanup(func() {
 			stop()

@@ -48,7 +48,8 @@ var nginxSystemd = frontend{
 	needs: []string{"nginx", "systemd-socket-activate"},
 	open: func(t testing.TB, s *testEnv) {
 		sock := s.path("run/fcgi.sock")
-		s.service = s.start("systemd-socket-activate", s.asWeb(exec.Command("systemd-socket-activate", "-l", sock, s.program, "fastcgi")))
+		s.service = s.start("systemd-socket-activate",
+			s.asWeb(exec.Command("systemd-socket-activate", "-l", sock, s.program, "fastcgi")))
 		// Not by connecting: systemd-socket-activate becomes dockerauth at the first connection, and this must be nginx's.
 		s.service.until(t, "make its socket", func() bool { return found(sock) })
 		s.nginx("packaging/nginx/fastcgi.conf", "/run/dockerauth/dockerauth.sock", sock)
@@ -92,14 +93,16 @@ func (s *testEnv) nginxWith(lines string) {
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
 	}
-	fmt.Fprintf(&b, "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { worker_connections 4096; }\nhttp {\naccess_log off;\n", s.dir)
+	fmt.Fprintf(&b,
+		"daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { worker_connections 4096; }\nhttp {\naccess_log off;\n", s.dir)
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}
 	if s.proxied {
 		b.WriteString("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
 	}
-	fmt.Fprintf(&b, "server {\nlisten 127.0.0.1:%d;\nserver_name localhost;\nroot %s/www;\ninclude %s;\n}\n}\n", s.listen(), s.dir, include)
+	fmt.Fprintf(&b, "server {\nlisten 127.0.0.1:%d;\nserver_name localhost;\nroot %s/www;\ninclude %s;\n}\n}\n",
+		s.listen(), s.dir, include)
 	file := s.write("run/nginx.conf", b.String())
 	s.logs = append(s.logs, s.path("run/nginx.log"))
 	s.start("nginx", exec.Command("nginx", "-p", s.dir, "-c", file)).ready(s.t, "tcp", s.address)

@@ -37,14 +37,15 @@ var frontends = []frontend{
 // stage is what a theatre is opened with: a site whose files belong to the user that web servers and services run as.
 type testEnv struct {
 	*site
-	t          testing.TB
-	program    string          // dockerauth beside its config.yml
-	logFile    string          // the service's log, one JSON object a line
-	web        *webUser        // nil when the test is not root: everything runs as whoever runs the test
-	procs      []*process      // all that was started, for their output
-	address    string          // host:port that requests go to; set by open
-	admin      string          // of the service's --admin, where it has one
-	mounts     []string        // URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
+	t       testing.TB
+	program string     // dockerauth beside its config.yml
+	logFile string     // the service's log, one JSON object a line
+	web     *webUser   // nil when the test is not root: everything runs as whoever runs the test
+	procs   []*process // all that was started, for their output
+	address string     // host:port that requests go to; set by open
+	admin   string     // of the service's --admin, where it has one
+	// URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
+	mounts     []string
 	homes      []string        // URLs of the text page; set by open
 	logs       []string        // files besides logFile that must hold no secret
 	service    *process        // the long-lived dockerauth, where there is one
@@ -99,7 +100,8 @@ func newTestEnv(t testing.TB, o envOptions) *testEnv {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
 	extra.WriteString(o.config)
-	s := &testEnv{site: newSite(t, siteOptions{accounts: defaultAccounts, extra: extra.String()}), t: t, groups: o.groups, proxied: o.proxied}
+	s := &testEnv{site: newSite(t, siteOptions{accounts: defaultAccounts, extra: extra.String()}), t: t,
+		groups: o.groups, proxied: o.proxied}
 	if o.pam == nil {
 		o.pam = defaultPAM
 	}
@@ -188,7 +190,8 @@ func install(t testing.TB, binary, path string) {
 func (s *testEnv) asWeb(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Dir = s.dir
 	if s.web != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid), Gid: uint32(s.web.gid), Groups: s.groups}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid),
+			Gid: uint32(s.web.gid), Groups: s.groups}}
 	}
 	return cmd
 }

@@ -63,7 +63,8 @@ func makeImage(t testing.TB, dir string) *image {
 	}))
 	im.digest = manifest.Digest
 	manifest.Annotations = map[string]string{"org.opencontainers.image.ref.name": imageTag}
-	writeFile(t, filepath.Join(im.layout, "index.json"), string(jsonOf(t, ociIndex{2, []ociDescriptor{manifest}})), 0o644)
+	writeFile(t, filepath.Join(im.layout, "index.json"), string(jsonOf(t, ociIndex{2, []ociDescriptor{manifest}})),
+		0o644)
 	writeFile(t, filepath.Join(im.layout, "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`, 0o644)
 	writeFile(t, im.archive, string(tarOf(t, filesBelow(t, im.layout))), 0o644)
 	return im

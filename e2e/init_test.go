@@ -23,17 +23,20 @@ type installation struct {
 	s       *testEnv // the accounts, and the web server's folder
 	dir     string   // of key, certificate and config.yml
 	printed string
-	moved   *strings.Replacer // the paths outside dir that are printed, to folders of the test's own; nothing else is changed
-	bundle  string
-	socket  string
+	// the paths outside dir that are printed, to folders of the test's own; nothing else is changed
+	moved  *strings.Replacer
+	bundle string
+	socket string
 }
 
 // newInstallation runs init in an empty folder, but for the PAM service: that one is the stage's, with accounts of its own.
 func newInstallation(t *testing.T, keyType string) *installation {
 	t.Helper()
 	s := newTestEnv(t, envOptions{})
-	n := &installation{t: t, s: s, dir: shortDir(t), bundle: filepath.Join(shortDir(t), "docker/registry/cert.pem"), socket: s.path("run/dockerauth.sock")}
-	n.moved = strings.NewReplacer("/etc/docker/registry/cert.pem", n.bundle, "/run/dockerauth/dockerauth.sock", n.socket)
+	n := &installation{t: t, s: s, dir: shortDir(t), bundle: filepath.Join(shortDir(t), "docker/registry/cert.pem"),
+		socket: s.path("run/dockerauth.sock")}
+	n.moved = strings.NewReplacer("/etc/docker/registry/cert.pem", n.bundle, "/run/dockerauth/dockerauth.sock",
+		n.socket)
 	if err := os.Chmod(n.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +87,13 @@ func (n *installation) serve() {
 	if n.s.web != nil {
 		line := n.pasted("The key can be read by the user root and the group root only.")
 		_, line, _ = strings.Cut(line, "\n")
-		if o := run(n.t, "", exec.Command("sh", "-eu", "-c", strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))); o.status != 0 {
+		if o := run(n.t, "", exec.Command("sh", "-eu", "-c",
+			strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))); o.status != 0 {
 			n.t.Fatal(o)
 		}
 	}
-	n.s.start("dockerauth fastcgi", n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)
+	n.s.start("dockerauth fastcgi",
+		n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)
 }
 
 // installs begins the paragraph that puts the program where Apache starts it.
@@ -115,7 +120,8 @@ var initWebServers = []struct {
 	}},
 	{"nginx before the service", []string{"nginx", "/etc/nginx/fastcgi_params"}, func(n *installation) {
 		n.serve()
-		n.s.write("run/fastcgi_params", readFile(n.t, "/etc/nginx/fastcgi_params")) // beside nginx.conf, as in /etc/nginx
+		// beside nginx.conf, as in /etc/nginx
+		n.s.write("run/fastcgi_params", readFile(n.t, "/etc/nginx/fastcgi_params"))
 		n.s.nginxWith(n.pasted("location "))
 	}},
 }
@@ -148,14 +154,17 @@ func (n *installation) runRegistry(kind registryKind, realm string) {
 		r := launchRegistryWith(t, kind, n.pasted("auth:"))
 		r.p.ready(t, "tcp", r.host)
 		status, challenge := r.ask(t, http.MethodGet, "/v2/", "")
-		if status != http.StatusUnauthorized || !strings.Contains(challenge, `realm="`+realm+`"`) || !strings.Contains(challenge, `service="`+initAudience+`"`) {
+		if status != http.StatusUnauthorized || !strings.Contains(challenge, `realm="`+realm+`"`) ||
+			!strings.Contains(challenge, `service="`+initAudience+`"`) {
 			t.Fatalf("without a token: status %d, %s", status, challenge)
 		}
-		token := fetchToken(t, realm+"?service="+url.QueryEscape(initAudience)+"&scope="+url.QueryEscape("repository:alice/app:pull"))
+		token := fetchToken(t,
+			realm+"?service="+url.QueryEscape(initAudience)+"&scope="+url.QueryEscape("repository:alice/app:pull"))
 		if status, challenge := r.ask(t, http.MethodGet, "/v2/", token); status != http.StatusOK {
 			t.Errorf("with a token: status %d, %s", status, challenge)
 		}
-		if status, challenge := r.ask(t, http.MethodGet, "/v2/alice/app/tags/list", token); status != http.StatusNotFound {
+		if status, challenge := r.ask(t, http.MethodGet, "/v2/alice/app/tags/list",
+			token); status != http.StatusNotFound {
 			t.Errorf("with a token for a repository that is not there: status %d, %s", status, challenge)
 		}
 		n.dockerLogin(t, r)
@@ -208,7 +217,8 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 	if o.status != 0 {
 		t.Fatal(o)
 	}
-	_, files, _ := strings.Cut(o.stdout, "\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url https://auth.example.com/docker/v2/token\n")
+	_, files, _ := strings.Cut(o.stdout,
+		"\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url https://auth.example.com/docker/v2/token\n")
 	const want = `/etc/dockerauth 755 0:0
 /etc/dockerauth/cert.pem 644 0:0
 /etc/dockerauth/config.yml 644 0:0
@@ -225,7 +235,8 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 	if config := readFile(t, filepath.Join(etc, "dockerauth/config.yml")); strings.Contains(config, "confdir") {
 		t.Error(config)
 	}
-	if got, shipped := readFile(t, filepath.Join(etc, "pam.d/dockerauth")), readFile(t, "../packaging/pam/dockerauth"); got != shipped {
+	if got, shipped := readFile(t, filepath.Join(etc, "pam.d/dockerauth")),
+		readFile(t, "../packaging/pam/dockerauth"); got != shipped {
 		t.Errorf("PAM service:\n%s", got)
 	}
 	if !regexp.MustCompile(`(?m)^install -o www-data -g shadow -m 2510 \S+ /usr/lib/cgi-bin/dockerauth$`).MatchString(o.stdout) {
@@ -243,7 +254,8 @@ func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
 		if err := os.Chown(dir, nobody, -1); err != nil {
 			t.Fatal(err)
 		}
-		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir", filepath.Join(dir, "pam.d"),
+		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir",
+			filepath.Join(dir, "pam.d"),
 			"--issuer", "auth.example.com", "--audience", "registry.example.com"))
 		if o.status != 1 || o.stdout != "" || !strings.Contains(o.stderr, "belongs to another user") {
 			t.Errorf("%s: %v", name, o)

@@ -29,8 +29,10 @@ const (
 // away for a while and comes back meets this. Everybody is let in, or asked to come again and then let in, and nobody is told that a right password is wrong.
 func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
-	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s", thousands(loginLoadLogins), loginLoadWrong, machine(t)))
-	r.head("door                     ", "let in at first", "told to wait", "most tries", "refused", "front, peak", "family, peak", "longest answer", "until the last")
+	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s",
+		thousands(loginLoadLogins), loginLoadWrong, machine(t)))
+	r.head("door                     ", "let in at first", "told to wait", "most tries", "refused", "front, peak",
+		"family, peak", "longest answer", "until the last")
 	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			s := openFrontend(t, configured(th, useP256), envOptions{pam: yescryptPAM})
@@ -44,9 +46,12 @@ func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 			st.wrong.report(t, "of the storm's clients had a wrong answer")
 			showErrors(t, s)
 			checkLoginLoadMemory(t, s, w.ever)
-			r.row(strings.Fields(th.name)[0]+" "+s.service.name, thousands(st.count(func(v *loadClient) bool { return v.tries == 1 && v.in })),
-				thousands(st.count(func(v *loadClient) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()), thousands(st.count(func(v *loadClient) bool { return v.refused })),
-				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family), st.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
+			r.row(strings.Fields(th.name)[0]+" "+s.service.name,
+				thousands(st.count(func(v *loadClient) bool { return v.tries == 1 && v.in })),
+				thousands(st.count(func(v *loadClient) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()),
+				thousands(st.count(func(v *loadClient) bool { return v.refused })),
+				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family),
+				st.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
 		})
 	}
 }
@@ -57,7 +62,8 @@ func checkLoginLoadMemory(t *testing.T, s *testEnv, ever processSnapshot) {
 		t.Error("no conversation was ever seen: nothing was measured")
 	}
 	if ever.family >= loginLoadFamily {
-		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family), megabytes(loginLoadFamily))
+		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family),
+			megabytes(loginLoadFamily))
 	}
 	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= loginLoadFront {
 		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(loginLoadFront))
@@ -68,7 +74,8 @@ func checkLoginLoadMemory(t *testing.T, s *testEnv, ever processSnapshot) {
 // serves for all; to check it costs the same each time.
 func yescryptPAM(s *testEnv) string {
 	s.t.Helper()
-	need(s.t, "accounts in a file (Debian: libpam-pwdfile)", "perl", "/usr/lib/x86_64-linux-gnu/security/pam_pwdfile.so")
+	need(s.t, "accounts in a file (Debian: libpam-pwdfile)", "perl",
+		"/usr/lib/x86_64-linux-gnu/security/pam_pwdfile.so")
 	o := run(s.t, loginLoadPassword, exec.Command("perl", "-e", `print crypt(<STDIN>, q($y$j9T$AThousandPeople.$))`))
 	if o.status != 0 || !strings.HasPrefix(o.stdout, "$y$") {
 		missing(s.t, "make a yescrypt hash with crypt(3): %v", o)
@@ -78,7 +85,8 @@ func yescryptPAM(s *testEnv) string {
 		fmt.Fprintf(&file, "%s:%s\n", loginLoadName(n), o.stdout)
 	}
 	s.write("passwd", file.String())
-	return fmt.Sprintf("auth required pam_pwdfile.so nodelay pwdfile=%s\naccount required pam_permit.so\n", filepath.Join(s.dir, "passwd"))
+	return fmt.Sprintf("auth required pam_pwdfile.so nodelay pwdfile=%s\naccount required pam_permit.so\n",
+		filepath.Join(s.dir, "passwd"))
 }
 
 func loginLoadName(n int) string { return fmt.Sprintf("person%04d", n) }

@@ -69,7 +69,8 @@ var writtenBySystem = regexp.MustCompile(`^/(var/(lib/(dpkg|apt|systemd)|cache|l
 func installAndPurgeAlone(t *testing.T, m *debian) {
 	before := m.files()
 	m.apt("install", "--no-install-recommends", "/srv/older.deb")
-	if got := m.must("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"); strings.Contains(got, "apache2 installed") || strings.Contains(got, "nginx installed") {
+	if got := m.must("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"); strings.Contains(got,
+		"apache2 installed") || strings.Contains(got, "nginx installed") {
 		t.Fatalf("there is a web server, so this shows nothing:\n%s", got)
 	}
 	if got := strings.TrimSpace(m.must("systemctl", "is-active", "dockerauth.socket")); got != "active" {
@@ -92,7 +93,9 @@ func fiveCommands(t *testing.T, m *debian) {
 	if len(commands) != 4 {
 		t.Fatalf("the README has %d commands before the login: %q", len(commands), commands)
 	}
-	here := strings.NewReplacer("apt install ./dockerauth_*.deb", "apt-get -y -o Acquire::Retries=0 install /srv/older.deb", "dockerauth init", "dockerauth init --realm "+packageRealm)
+	here := strings.NewReplacer("apt install ./dockerauth_*.deb",
+		"apt-get -y -o Acquire::Retries=0 install /srv/older.deb", "dockerauth init",
+		"dockerauth init --realm "+packageRealm)
 	for _, command := range commands {
 		o := m.do("sh", "-c", here.Replace(command))
 		if o.status != 0 {
@@ -152,7 +155,8 @@ func (m *debian) pipe(t *testing.T, stdin string, args ...string) {
 // ask asks the endpoint through the machine's Apache.
 func (m *debian) ask(t *testing.T, path, name, password string) (status int, body string) {
 	t.Helper()
-	o := m.do("curl", "-sS", "-w", "\n%{http_code}", "-u", name+":"+password, "http://localhost"+path+"?account="+name+"&service="+packageAudience)
+	o := m.do("curl", "-sS", "-w", "\n%{http_code}", "-u", name+":"+password,
+		"http://localhost"+path+"?account="+name+"&service="+packageAudience)
 	if o.status != 0 {
 		t.Fatal(o)
 	}
@@ -174,14 +178,16 @@ func (m *debian) loginWorksAt(t *testing.T, path string) {
 	if err := json.Unmarshal([]byte(body), &answer); status != 200 || err != nil || answer.Token == "" {
 		t.Fatalf("the right password: %d %s\n%s", status, body, m.journal())
 	}
-	if status, body := m.ask(t, path, alice, "wrong-"+t.Name()); status != 401 || !strings.Contains(body, "UNAUTHORIZED") {
+	if status, body := m.ask(t, path, alice, "wrong-"+t.Name()); status != 401 ||
+		!strings.Contains(body, "UNAUTHORIZED") {
 		t.Fatalf("a wrong password: %d %s\n%s", status, body, m.journal())
 	}
 }
 
 // journal is the end of what the service and Apache wrote, for a test that fails.
 func (m *debian) journal() string {
-	return m.do("sh", "-c", "journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 /var/log/apache2/error.log").String()
+	return m.do("sh", "-c",
+		"journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 /var/log/apache2/error.log").String()
 }
 
 // dockerLogin logs docker in at a registry with the section that init printed, both in the machine's network.
@@ -190,16 +196,20 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 	need(t, "docker login (Debian: docker.io, docker-registry)", "docker", "docker-registry")
 	dir := shortDir(t)
 	const host = "localhost:5000"
-	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", filepath.Join(dir, "storage"), host) + m.auth
-	r := start(t, "docker-registry", m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
+	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n",
+		filepath.Join(dir, "storage"), host) + m.auth
+	r := start(t, "docker-registry",
+		m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
 	r.until(t, "listen", func() bool { return m.do("curl", "-s", "http://"+host).status == 0 })
 	// Without a daemon it logs in by itself.
-	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice, "--password-stdin", host))
+	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice,
+		"--password-stdin", host))
 }
 
 // checkWarnsOfNothing is the doctor on an installation that is well.
 func checkWarnsOfNothing(t *testing.T, m *debian) {
-	if o := m.do("dockerauth", "check", "--as", "dockerauth", "--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
+	if o := m.do("dockerauth", "check", "--as", "dockerauth", "--url",
+		"http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
 		t.Error(o)
 	}
 }
@@ -240,7 +250,9 @@ func ownersAndModes(t *testing.T, m *debian) {
 	for line := range strings.Lines(m.must("dpkg-query", "-W", "-f", "${Conffiles}", "dockerauth")) {
 		conffiles = append(conffiles, strings.Fields(line + " -")[0])
 	}
-	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf", "/etc/logrotate.d/dockerauth",
+	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth",
+		"/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf",
+		"/etc/logrotate.d/dockerauth",
 		"/etc/fail2ban/filter.d/dockerauth.conf", "/etc/fail2ban/jail.d/dockerauth.conf"} {
 		if !strings.Contains(strings.Join(conffiles, "\n"), want) {
 			t.Errorf("%s is no conffile: an upgrade would take the administrator's edits away", want)
@@ -280,7 +292,8 @@ func confinement(t *testing.T, m *debian) {
 		}
 	}
 	// What the service sees of the machine, by way of its own root: nothing to write to but its two folders.
-	inside := []string{"nsenter", "-t", m.mainProcess(), "-m", "setpriv", "--reuid=dockerauth", "--regid=dockerauth", "--groups=" + shadow, "--no-new-privs"}
+	inside := []string{"nsenter", "-t", m.mainProcess(), "-m", "setpriv", "--reuid=dockerauth", "--regid=dockerauth",
+		"--groups=" + shadow, "--no-new-privs"}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -303,7 +316,8 @@ func confinement(t *testing.T, m *debian) {
 
 // forbiddenCallsKill makes what the unit forbids fatal instead of an error, which a module might hide.
 func forbiddenCallsKill(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\nSystemCallErrorNumber=kill\n", 0o644)
+	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"),
+		"[Service]\nSystemCallErrorNumber=kill\n", 0o644)
 	m.must("systemctl", "daemon-reload")
 	m.must("systemctl", "restart", "dockerauth.service")
 	m.loginWorks(t)
@@ -311,12 +325,15 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 	pid := m.mainProcess()
 	// Debian's own stack has more modules than ours; and a module may run a program, which may leave something behind that has to be found and ended.
 	shipped := readFile(t, m.path("etc/pam.d/dockerauth"))
-	writeFile(t, m.path("usr/local/bin/leave"), "#!/bin/sh\nsetsid sleep 31415 &\necho $! >/var/lib/dockerauth/left\n", 0o755)
-	writeFile(t, m.path("etc/pam.d/dockerauth"), "auth required pam_exec.so quiet /usr/local/bin/leave\n@include common-auth\n@include common-account\n", 0o644)
+	writeFile(t, m.path("usr/local/bin/leave"), "#!/bin/sh\nsetsid sleep 31415 &\necho $! >/var/lib/dockerauth/left\n",
+		0o755)
+	writeFile(t, m.path("etc/pam.d/dockerauth"),
+		"auth required pam_exec.so quiet /usr/local/bin/leave\n@include common-auth\n@include common-account\n", 0o644)
 	m.must("systemctl", "restart", "dockerauth.service") // so that no answer is remembered
 	m.loginWorks(t)
 	m.must("rm", "/var/lib/dockerauth/left") // it was there
-	eventually(t, 5*time.Second, "what a module left behind to be gone", func() bool { return m.do("pgrep", "-f", "sleep 31415").status == 1 })
+	eventually(t, 5*time.Second, "what a module left behind to be gone",
+		func() bool { return m.do("pgrep", "-f", "sleep 31415").status == 1 })
 	if now := m.mainProcess(); now == pid {
 		t.Error("the service was not restarted")
 	}
@@ -325,7 +342,8 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 		t.Errorf("the service died and was restarted %s times", got)
 	}
 	// It is the filter that this shows something about: a call that no service needs ends a process.
-	if o := m.do("systemd-run", "--wait", "--collect", "--quiet", "-p", "SystemCallFilter=@system-service", "-p", "SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
+	if o := m.do("systemd-run", "--wait", "--collect", "--quiet", "-p", "SystemCallFilter=@system-service", "-p",
+		"SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
 		t.Error("filters of system calls do nothing on this machine")
 	}
 	if err := os.RemoveAll(filepath.Dir(dropIn)); err != nil {
@@ -337,7 +355,8 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 
 // withoutTheRight is what the rpm's service has where passwords are in /etc/shadow.
 func withoutTheRight(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\nSupplementaryGroups=\n", 0o644)
+	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"),
+		"[Service]\nSupplementaryGroups=\n", 0o644)
 	m.must("systemctl", "daemon-reload")
 	m.must("systemctl", "restart", "dockerauth")
 	if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 {
@@ -359,7 +378,8 @@ func restartApache(t *testing.T, m *debian) {
 func nginxSnippet(t *testing.T, m *debian) {
 	m.must("systemctl", "stop", "apache2")
 	m.apt("install", "--no-install-recommends", "nginx-light")
-	writeFile(t, m.path("etc/nginx/sites-available/default"), "server {\n    listen 80;\n    include snippets/dockerauth.conf;\n}\n", 0o644)
+	writeFile(t, m.path("etc/nginx/sites-available/default"),
+		"server {\n    listen 80;\n    include snippets/dockerauth.conf;\n}\n", 0o644)
 	m.must("systemctl", "restart", "nginx")
 	m.loginWorks(t)
 	m.must("systemctl", "stop", "nginx")
@@ -369,7 +389,8 @@ func nginxSnippet(t *testing.T, m *debian) {
 
 func rotateLog(t *testing.T, m *debian) {
 	config := readFile(t, m.path("etc/dockerauth/config.yml"))
-	writeFile(t, m.path("etc/dockerauth/config.yml"), config+"log:\n  file: /var/log/dockerauth/dockerauth.log\n", 0o644)
+	writeFile(t, m.path("etc/dockerauth/config.yml"), config+"log:\n  file: /var/log/dockerauth/dockerauth.log\n",
+		0o644)
 	m.must("systemctl", "reload", "dockerauth.service")
 	logged := func(what string) {
 		eventually(t, 20*time.Second, what, func() bool {
@@ -383,7 +404,8 @@ func rotateLog(t *testing.T, m *debian) {
 		t.Error("the old log has no line")
 	}
 	logged("a line in the new log file")
-	if got := strings.TrimSpace(m.must("stat", "-c", "%U %a", "/var/log/dockerauth/dockerauth.log")); got != "dockerauth 600" {
+	if got := strings.TrimSpace(m.must("stat", "-c", "%U %a",
+		"/var/log/dockerauth/dockerauth.log")); got != "dockerauth 600" {
 		t.Errorf("the new log is %s", got)
 	}
 }
@@ -398,13 +420,16 @@ func upgrade(t *testing.T, m *debian) {
 	m.apt("install", "/srv/newer.deb")
 	m.must("touch", "/srv/enough")
 	<-clients.exited
-	if answers := strings.Fields(clients.output()); strings.Count(clients.output(), "200") != len(answers) || len(answers) < 10 {
+	if answers := strings.Fields(clients.output()); strings.Count(clients.output(), "200") != len(answers) ||
+		len(answers) < 10 {
 		t.Errorf("who came while it was upgraded was answered %v", answers)
 	}
-	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "dockerauth")); got != newerVersion+" installed" {
+	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}",
+		"dockerauth")); got != newerVersion+" installed" {
 		t.Fatal(got)
 	}
-	if readFile(t, m.path("etc/dockerauth/config.yml")) != config || readFile(t, m.path("etc/dockerauth/privkey.pem")) != key {
+	if readFile(t, m.path("etc/dockerauth/config.yml")) != config ||
+		readFile(t, m.path("etc/dockerauth/privkey.pem")) != key {
 		t.Error("configuration or key have changed")
 	}
 	if now := m.mainProcess(); now == pid || now == "0" {
@@ -421,13 +446,16 @@ func upgrade(t *testing.T, m *debian) {
 
 func remove(t *testing.T, m *debian) {
 	m.apt("remove", "dockerauth")
-	for _, gone := range []string{"/usr/bin/dockerauth", "/lib/systemd/system/dockerauth.service", "/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock",
-		"/usr/lib/cgi-bin/dockerauth", "/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth", "/etc/apache2/conf-enabled/dockerauth.conf"} {
+	for _, gone := range []string{"/usr/bin/dockerauth", "/lib/systemd/system/dockerauth.service",
+		"/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock",
+		"/usr/lib/cgi-bin/dockerauth", "/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth",
+		"/etc/apache2/conf-enabled/dockerauth.conf"} {
 		if m.do("test", "-e", gone, "-o", "-L", gone).status == 0 {
 			t.Errorf("%s is still there", gone)
 		}
 	}
-	for _, kept := range []string{"/etc/dockerauth/config.yml", "/etc/dockerauth/privkey.pem", "/etc/dockerauth/cert.pem", "/etc/pam.d/dockerauth", "/var/lib/dockerauth"} {
+	for _, kept := range []string{"/etc/dockerauth/config.yml", "/etc/dockerauth/privkey.pem",
+		"/etc/dockerauth/cert.pem", "/etc/pam.d/dockerauth", "/var/lib/dockerauth"} {
 		m.must("test", "-e", kept)
 	}
 	if o := m.do("pgrep", "dockerauth"); o.status == 0 {
@@ -458,7 +486,8 @@ func unusableUntilInit(t *testing.T, m *debian) {
 	m.must("a2enconf", "dockerauth")
 	m.must("systemctl", "reload", "apache2")
 	for range 3 {
-		if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 || !strings.Contains(body, "UNAVAILABLE") {
+		if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 ||
+			!strings.Contains(body, "UNAVAILABLE") {
 			t.Fatalf("without a configuration: %d %s\n%s", status, body, m.journal())
 		}
 	}
@@ -481,17 +510,20 @@ func dropInArchive(t *testing.T, m *debian) {
 	m.must("mkdir", folder)
 	mustRun(t, "tar", "-C", m.path(folder), "-xzf", archive, "--strip-components=1", "--no-same-owner")
 	writeFile(t, m.path("etc/apache2/conf-enabled/e2e.conf"),
-		fmt.Sprintf("<Directory %q>\n    AllowOverride FileInfo AuthConfig Options=ExecCGI\n</Directory>\n", folder), 0o644)
+		fmt.Sprintf("<Directory %q>\n    AllowOverride FileInfo AuthConfig Options=ExecCGI\n</Directory>\n", folder),
+		0o644)
 	m.must("a2enmod", "-q", "cgid", "rewrite")
 	m.must("systemctl", "restart", "apache2")
-	if status, body := m.ask(t, "/registry-login/config.yml", "", ""); status != 403 || strings.Contains(body, "private_key") {
+	if status, body := m.ask(t, "/registry-login/config.yml", "", ""); status != 403 ||
+		strings.Contains(body, "private_key") {
 		t.Fatalf("config.yml is served: %d %s", status, body)
 	}
 
 	// The four lines.
 	config := readFile(t, m.path(folder+"/config.yml"))
 	for _, line := range []struct{ key, value string }{
-		{"private_key", "privkey.pem"}, {"issuer", packageIssuer}, {"audience", packageAudience}, {"blacklisted_users ", "[root]"},
+		{"private_key", "privkey.pem"}, {"issuer", packageIssuer}, {"audience", packageAudience},
+		{"blacklisted_users ", "[root]"},
 	} {
 		edited := regexp.MustCompile(`(?m)^`+line.key+`:.*$`).ReplaceAllString(config, line.key+": "+line.value)
 		if edited == config {
@@ -537,11 +569,16 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 		query string
 		lines []string // regular expressions
 	}{
-		{"-qpl", []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service", "/usr/lib/systemd/system/dockerauth.socket",
-			"/usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf", "/usr/lib/systemd/system/dockerauth.socket.d/00-rpm.conf", "/etc/nginx/dockerauth.conf",
-			"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/man/man5/dockerauth-config.5.gz", "/usr/share/licenses/dockerauth/LICENSE"}},
-		{"-qpc", []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/httpd/conf.d/dockerauth.conf", "/etc/nginx/dockerauth.conf", "/etc/logrotate.d/dockerauth"}},
-		{"-qplv", []string{`-rwxr-xr-x .* root +root .* /usr/bin/dockerauth`, `-rw-r--r-- .* root +root .* /etc/dockerauth/config.yml`}},
+		{"-qpl", []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service",
+			"/usr/lib/systemd/system/dockerauth.socket",
+			"/usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf",
+			"/usr/lib/systemd/system/dockerauth.socket.d/00-rpm.conf", "/etc/nginx/dockerauth.conf",
+			"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/man/man5/dockerauth-config.5.gz",
+			"/usr/share/licenses/dockerauth/LICENSE"}},
+		{"-qpc", []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/httpd/conf.d/dockerauth.conf",
+			"/etc/nginx/dockerauth.conf", "/etc/logrotate.d/dockerauth"}},
+		{"-qplv", []string{`-rwxr-xr-x .* root +root .* /usr/bin/dockerauth`,
+			`-rw-r--r-- .* root +root .* /etc/dockerauth/config.yml`}},
 		{"-qpi", []string{`Version +: 1\.0\.0~e2e`, `Architecture: .*`}},
 	} {
 		o := run(t, "", exec.Command("rpm", c.query, file))
@@ -566,21 +603,26 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 	if o := inRoot("/usr/bin/dockerauth", "version"); o.stdout != "dockerauth "+olderVersion+"\n" {
 		t.Error(o)
 	}
-	for file, want := range map[string]string{"/var/lib/dockerauth": "dockerauth:dockerauth 700", "/var/log/dockerauth": "dockerauth:dockerauth 750"} {
+	for file, want := range map[string]string{"/var/lib/dockerauth": "dockerauth:dockerauth 700",
+		"/var/log/dockerauth": "dockerauth:dockerauth 750"} {
 		if o := inRoot("stat", "-c", "%U:%G %a", file); strings.TrimSpace(o.stdout) != want {
 			t.Errorf("%s: %v, want %s", file, o, want)
 		}
 	}
 	httpd := readFile(t, filepath.Join(root, "etc/httpd/conf.d/dockerauth.conf"))
-	if strings.Contains(httpd, "/usr/lib/apache2") || !strings.Contains(httpd, "LoadModule proxy_fcgi_module modules/mod_proxy_fcgi.so") {
+	if strings.Contains(httpd, "/usr/lib/apache2") ||
+		!strings.Contains(httpd, "LoadModule proxy_fcgi_module modules/mod_proxy_fcgi.so") {
 		t.Errorf("Apache's modules are elsewhere there:\n%s", httpd)
 	}
 	// There is no group shadow on Fedora, and a unit with a group that is not there does not start.
-	if got := readFile(t, filepath.Join(root, "usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got, "[Service]\nSupplementaryGroups=\n") {
+	if got := readFile(t, filepath.Join(root,
+		"usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got,
+		"[Service]\nSupplementaryGroups=\n") {
 		t.Error(got)
 	}
 	mustRun(t, "rpm", "--root", root, "--dbpath", "/var/lib/rpm", "-e", "dockerauth")
-	for _, gone := range []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service.d", "/etc/pam.d/dockerauth"} {
+	for _, gone := range []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service.d",
+		"/etc/pam.d/dockerauth"} {
 		if found(root + gone) {
 			t.Errorf("%s is still there", gone)
 		}

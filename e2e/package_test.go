@@ -52,7 +52,8 @@ func packageFile(t testing.TB, version, ending string) string {
 func TestLintianFindsNothingInTheDebianPackage(t *testing.T) {
 	t.Parallel()
 	need(t, "lintian", "lintian")
-	if o := run(t, "", exec.Command("lintian", "--fail-on", "error,warning", packageFile(t, olderVersion, ".deb"))); o.status != 0 || o.stdout != "" {
+	if o := run(t, "", exec.Command("lintian", "--fail-on", "error,warning",
+		packageFile(t, olderVersion, ".deb"))); o.status != 0 || o.stdout != "" {
 		t.Error(o)
 	}
 }
@@ -68,7 +69,8 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	pages := glob(t, filepath.Join(root, "usr/share/doc/dockerauth/*.md"))
 	links := 0
 	for _, page := range pages {
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page), -1) {
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page),
+			-1) {
 			links++
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), link[1])); err != nil {
 				t.Errorf("%s: %v", filepath.Base(page), err)
@@ -98,7 +100,8 @@ const exposureLimit = 2.0
 func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze", "systemd-analyze")
-	o := run(t, "", exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "../packaging/systemd/dockerauth.service"))
+	o := run(t, "", exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager",
+		"../packaging/systemd/dockerauth.service"))
 	m := regexp.MustCompile(`Overall exposure level for dockerauth\.service: ([0-9.]+)`).FindStringSubmatch(o.stdout)
 	if m == nil {
 		t.Fatal(o)
@@ -125,7 +128,8 @@ func TestManPagesAreWellFormed(t *testing.T) {
 		if o := run(t, "", exec.Command("mandoc", "-T", "lint", "-W", "warning", page)); o.status != 0 {
 			t.Error(o)
 		}
-		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page), exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
+		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page),
+			exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
 			if o := run(t, "", cmd); o.status != 0 || o.stderr != "" {
 				t.Errorf("%s: status %d: %s", cmd.Args[0], o.status, o.stderr)
 			}
@@ -167,13 +171,16 @@ func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
 // flagsOf are the flags that a command has in its help and in the source, since a flag may be in one of them alone.
 func flagsOf(t *testing.T, command string) (names []string) {
 	t.Helper()
-	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "", exec.Command(binary(t), "help", command)).stdout, -1)
-	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go", "explain": "explain.go"}[command]
+	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "",
+		exec.Command(binary(t), "help", command)).stdout, -1)
+	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go",
+		"explain": "explain.go"}[command]
 	if source == "" {
 		return names
 	}
 	for _, file := range glob(t, "../command/"+source) {
-		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
+		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t,
+			file), -1) {
 			names = append(names, "--"+m[1])
 		}
 	}

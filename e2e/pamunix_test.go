@@ -40,14 +40,19 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 	cases := []testCase{
 		{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
-		{"the right password by POST", post("grant_type=password&username=" + names["ok"] + "&password=" + strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
+		{"the right password by POST",
+			post("grant_type=password&username=" + names["ok"] + "&password=" +
+				strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
 		{"a wrong password", login(names["ok"], "wrong-for-pam-unix", serviceIs), unauthorized("PAM_AUTH_ERR")},
 		{"an empty password", login(names["ok"], "", serviceIs), unauthorized("empty")},
 		{"an unknown user", login("e2e-nobody-at-all", unixPassword, serviceIs), unauthorized("")},
-		{"an account that has expired", login(names["expired"], unixPassword, serviceIs), unauthorized("PAM_ACCT_EXPIRED")},
+		{"an account that has expired", login(names["expired"], unixPassword, serviceIs),
+			unauthorized("PAM_ACCT_EXPIRED")},
 		{"an account that is locked", login(names["locked"], unixPassword, serviceIs), unauthorized("PAM_AUTH_ERR")},
-		{"an account whose password must be changed", login(names["due"], unixPassword, serviceIs), unauthorized("PAM_NEW_AUTHTOK_REQD")},
-		{"an account with an empty password, and any password", login(names["empty"], "any-password", serviceIs), unauthorized("")},
+		{"an account whose password must be changed", login(names["due"], unixPassword, serviceIs),
+			unauthorized("PAM_NEW_AUTHTOK_REQD")},
+		{"an account with an empty password, and any password", login(names["empty"], "any-password", serviceIs),
+			unauthorized("")},
 		{"an account with an empty password, and none", login(names["empty"], "", serviceIs), unauthorized("")},
 		{"an account of the system's own", login(names["system"], unixPassword, serviceIs), unauthorized("")},
 		{"root", login("root", unixPassword, serviceIs), unauthorized("")},
@@ -83,7 +88,8 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		t.Parallel()
 		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
 		p.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
-			want: want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
+			want: want{status: 503, code: "UNAVAILABLE",
+				log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
 		p.checkSecrets(t)
 	})
 	t.Run("Debian's own stack, which lets empty passwords in elsewhere", func(t *testing.T) {
@@ -97,7 +103,8 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		}
 		p := newClient(s)
 		p.runAll(t, []testCase{
-			{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
+			{"the right password", login(names["ok"], unixPassword, serviceIs),
+				want{status: 200, subject: names["ok"]}},
 			{"an empty password in shadow", login(names["empty"], "any-password-at-all", serviceIs), unauthorized("")},
 		})
 	})
@@ -107,11 +114,13 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		forge := func(name string) func(p *client) string {
 			return func(p *client) string {
 				p.tokens["refresh"] = refreshTokenOf(t, p, names["ok"])
-				return post("grant_type=refresh_token&refresh_token=" + p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
+				return post("grant_type=refresh_token&refresh_token=" +
+					p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
 			}
 		}
 		p.runAll(t, []testCase{
-			{"of one in order", forge(names["ok"]), want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
+			{"of one in order", forge(names["ok"]),
+				want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
 			{"of one that has expired", forge(names["expired"]), unauthorized("PAM_ACCT_EXPIRED")},
 			{"of one whose password must be changed", forge(names["due"]), unauthorized("PAM_NEW_AUTHTOK_REQD")},
 			{"of one that is gone", forge("e2e-nobody-at-all"), unauthorized("")},
@@ -140,7 +149,8 @@ func shippedPAM(s *testEnv) string { return s.shipped("packaging/pam/dockerauth"
 func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
 	t.Helper()
 	needRoot(t, "accounts in /etc/passwd")
-	need(t, "accounts in /etc/passwd", "useradd", "userdel", "usermod", "chage", "chpasswd", "passwd", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so")
+	need(t, "accounts in /etc/passwd", "useradd", "userdel", "usermod", "chage", "chpasswd", "passwd",
+		"/usr/lib/x86_64-linux-gnu/security/pam_unix.so")
 	names := make(map[string]string)
 	for _, a := range accounts {
 		name := fmt.Sprintf("e2e%d%s", os.Getpid(), a.suffix)
@@ -213,7 +223,8 @@ var modules = map[string]string{
 // module compiles one of them and returns its path.
 func module(s *testEnv, name string) string {
 	s.t.Helper()
-	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc", "/usr/include/security/pam_modules.h")
+	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc",
+		"/usr/include/security/pam_modules.h")
 	source := s.write(name+".c", `
 		#define _GNU_SOURCE
 		#include <ctype.h>
@@ -256,13 +267,16 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, "cp", s.configFile, own)
-	linked := filepath.Join(own, "linked") // the same, but the configuration is root's for as long as the link to it stays
+	// the same, but the configuration is root's for as long as the link to it stays
+	linked := filepath.Join(own, "linked")
 	mustRun(t, "install", "-d", "-o", web.name, linked)
-	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")), os.Symlink(s.configFile, filepath.Join(linked, "config.yml"))); err != nil {
+	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")),
+		os.Symlink(s.configFile, filepath.Join(linked, "config.yml"))); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, "chown", "-R", web.name, own+"/config.yml", s.confdir, s.keyFile)
-	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
+	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token",
+		"HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
 	for _, c := range []struct {
 		name    string
 		program string
@@ -270,16 +284,22 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 		env     []string
 		says    string
 	}{
-		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"}, nil, "set-group-id"},
-		{"the same over FastCGI", program, []string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
-		{"a file that only the group can read", program, []string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
-		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi, "does not belong to root"},
-		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi, "does not belong to root"},
+		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"},
+			nil, "set-group-id"},
+		{"the same over FastCGI", program,
+			[]string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
+		{"a file that only the group can read", program,
+			[]string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
+		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi,
+			"does not belong to root"},
+		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi,
+			"does not belong to root"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.program, c.args...)
 			cmd.Env = append([]string{}, c.env...)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+				Gid: uint32(web.gid)}}
 			o := run(t, "", cmd)
 			if strings.Contains(o.stdout, "access_token") || !strings.Contains(o.stdout+o.stderr, c.says) {
 				t.Errorf("got %v, want %q", o, c.says)
@@ -304,8 +324,10 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, program, "fastcgi", "--config", s.configFile)
 		cmd.Env = []string{}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
-		if o := runOn(t, socket, cmd); o.status != 2 || !strings.Contains(o.stderr, "set-group-id program takes no arguments") {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+			Gid: uint32(web.gid)}}
+		if o := runOn(t, socket, cmd); o.status != 2 ||
+			!strings.Contains(o.stderr, "set-group-id program takes no arguments") {
 			t.Errorf("got %v", o)
 		}
 	})
@@ -346,13 +368,15 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
 				cmd := exec.Command(c.program, "internal-pam-worker")
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(c.gid)}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+					Gid: uint32(c.gid)}}
 				here, there := c.line(t)
 				if _, err := here.WriteString(orderFor(stack[0], stack[1], name, unixPassword)); err != nil {
 					t.Fatal(err)
 				}
 				o := runOn(t, there, cmd)
-				if !strings.HasPrefix(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" || !strings.Contains(o.stderr, c.stderr) {
+				if !strings.HasPrefix(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" ||
+					!strings.Contains(o.stderr, c.stderr) {
 					t.Errorf("%s: got %v, want %q and %q", stack, o, c.stdout, c.stderr)
 				}
 			}
@@ -360,12 +384,14 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	}
 	t.Run("a stack of the web user's own, whoever orders it", func(t *testing.T) {
 		cmd := exec.Command(borrowing, "internal-pam-worker")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+			Gid: uint32(web.gid)}}
 		here, there := pairOf(web.uid, shadow)(t)
 		if _, err := here.WriteString(orderFor("dockerauth", own, name, unixPassword)); err != nil {
 			t.Fatal(err)
 		}
-		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x01b") || !strings.Contains(o.stdout, "does not belong to root") {
+		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x01b") ||
+			!strings.Contains(o.stdout, "does not belong to root") {
 			t.Errorf("got %v", o)
 		}
 	})
@@ -423,7 +449,8 @@ func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
 
 func TestModules(t *testing.T) {
 	outOfOrder := func(reason string) want {
-		return want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
+		return want{status: 503, code: "UNAVAILABLE",
+			log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
 	}
 	for _, m := range []struct {
 		name   string
@@ -433,15 +460,20 @@ func TestModules(t *testing.T) {
 		fatal  bool // it ends its process: a real web server shows what becomes of the answer
 	}{
 		{name: "a renaming module gives the token its name", pam: withModule("lower"),
-			run: testCase{send: login("ALICE", alicePassword, serviceIs), want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
+			run: testCase{send: login("ALICE", alicePassword, serviceIs),
+				want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
 		{name: "a name that becomes a blacklisted one is refused", pam: withModule("lower"),
-			run: testCase{send: login("MALLORY", defaultAccounts[mallory], serviceIs), want: unauthorized("blacklisted")}},
+			run: testCase{send: login("MALLORY", defaultAccounts[mallory], serviceIs),
+				want: unauthorized("blacklisted")}},
 		{name: "a talkative module is not answered and does no harm", pam: withModule("chatty"),
 			run: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
 		{name: "the password is not shown at a prompt that shows it", pam: withModule("echo"),
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
-		{name: "a second prompt is refused", pam: func(s *testEnv) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs),
+				want: unauthorized("more than the one password")}},
+		{name: "a second prompt is refused",
+			pam: func(s *testEnv) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
+			run: testCase{send: login(alice, alicePassword, serviceIs),
+				want: unauthorized("more than the one password")}},
 		{name: "a module that hangs is given up", pam: withModule("sleep"),
 			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
@@ -450,7 +482,8 @@ func TestModules(t *testing.T) {
 			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
 			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
-		{name: "a module that is not there", pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
+		{name: "a module that is not there",
+			pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
 			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
 	} {
 		cgi := bareCGI
@@ -535,7 +568,8 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 		noSuchService(s)
 		s.listen()
 		o := run(t, "", s.asWeb(exec.Command(s.program, "http", "--listen", s.address)))
-		if o.status == 0 || !strings.Contains(o.stderr, "e2e-no-such-service") || !strings.Contains(o.stderr, "put a service file there") {
+		if o.status == 0 || !strings.Contains(o.stderr, "e2e-no-such-service") ||
+			!strings.Contains(o.stderr, "put a service file there") {
 			t.Errorf("%v", o)
 		}
 	})
@@ -546,7 +580,8 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 		bareCGI.open(t, s)
 		p := newClient(s)
 		answer, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
-		if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "UNAVAILABLE") {
+		if err != nil || answer.StatusCode != http.StatusServiceUnavailable ||
+			!strings.Contains(string(body), "UNAVAILABLE") {
 			t.Errorf("%v %v %s", err, answer, body)
 		}
 		if text := readFile(t, s.path("run/cgi.log")); !strings.Contains(text, "put a service file there") {

@@ -79,7 +79,8 @@ func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwk
 	token := fetchTokens(t, realm, url.Values{"service": {audience}, "scope": {"registry:catalog:*"}}).Token
 	key := trust{bundle: s.certFile}
 	if jwks {
-		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), jwksOf(t, s.key.Public(), tokenKeyID(t, token)), 0o644)}
+		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"),
+			jwksOf(t, s.key.Public(), tokenKeyID(t, token)), 0o644)}
 	}
 	r := startRegistry(t, registry, s, realm, key)
 	for _, path := range []string{"/v2/", "/v2/_catalog"} {
@@ -158,19 +159,27 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 	}{
 		{"any token opens /v2/", "", http.MethodGet, "/v2/", http.StatusOK},
 		{"a token without access lists no catalog", "", http.MethodGet, "/v2/_catalog", http.StatusUnauthorized},
-		{"a token for a repository lists no catalog", "repository:team/app:pull,push", http.MethodGet, "/v2/_catalog", http.StatusUnauthorized},
-		{"the catalog is listed to whom was granted it", "registry:catalog:*", http.MethodGet, "/v2/_catalog", http.StatusOK},
+		{"a token for a repository lists no catalog", "repository:team/app:pull,push", http.MethodGet, "/v2/_catalog",
+			http.StatusUnauthorized},
+		{"the catalog is listed to whom was granted it", "registry:catalog:*", http.MethodGet, "/v2/_catalog",
+			http.StatusOK},
 		{"pull reads", "repository:team/app:pull", http.MethodGet, repo + "/manifests/v1", http.StatusNotFound},
-		{"pull of one repository does not read another", "repository:team/other:pull", http.MethodGet, repo + "/manifests/v1", http.StatusUnauthorized},
+		{"pull of one repository does not read another", "repository:team/other:pull", http.MethodGet, repo +
+			"/manifests/v1", http.StatusUnauthorized},
 		{"pull and push upload", "repository:team/app:pull,push", http.MethodPost, upload, http.StatusAccepted},
 		{"push alone does not upload", "repository:team/app:push", http.MethodPost, upload, http.StatusUnauthorized},
 		{"pull alone does not upload", "repository:team/app:pull", http.MethodPost, upload, http.StatusUnauthorized},
-		{"delete deletes", "repository:team/app:delete", http.MethodDelete, repo + "/manifests/" + blob, http.StatusNotFound},
-		{"pull and push do not delete", "repository:team/app:pull,push", http.MethodDelete, repo + "/manifests/" + blob, http.StatusUnauthorized},
-		{"the action * deletes", "repository:team/app:*", http.MethodDelete, repo + "/manifests/" + blob, http.StatusNotFound},
+		{"delete deletes", "repository:team/app:delete", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusNotFound},
+		{"pull and push do not delete", "repository:team/app:pull,push", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusUnauthorized},
+		{"the action * deletes", "repository:team/app:*", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusNotFound},
 		{"the action * uploads", "repository:team/app:*", http.MethodPost, upload, http.StatusAccepted},
-		{"a mount needs pull on its source", "repository:team/app:pull,push", http.MethodPost, mount, http.StatusUnauthorized},
-		{"a mount with pull on its source is taken", "repository:team/app:pull,push repository:base/image:pull", http.MethodPost, mount, http.StatusAccepted},
+		{"a mount needs pull on its source", "repository:team/app:pull,push", http.MethodPost, mount,
+			http.StatusUnauthorized},
+		{"a mount with pull on its source is taken", "repository:team/app:pull,push repository:base/image:pull",
+			http.MethodPost, mount, http.StatusAccepted},
 	}
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {

@@ -83,7 +83,8 @@ func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
 		t.Fatalf("signed in, but the token service was asked only %+v", seen)
 	}
 	if posts := seen[0].method == http.MethodPost && seen[0].grant == "password"; posts != c.postsPassword {
-		t.Errorf("first asked for a token by %s %s, want a POST of the password: %v", seen[0].method, seen[0].grant, c.postsPassword)
+		t.Errorf("first asked for a token by %s %s, want a POST of the password: %v", seen[0].method, seen[0].grant,
+			c.postsPassword)
 	}
 
 	c.push(d)

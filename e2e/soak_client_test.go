@@ -110,7 +110,8 @@ func askPost(form url.Values) string {
 }
 
 func refreshForm(token string) url.Values {
-	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience}, "scope": {"repository:public/app:pull"}}
+	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience},
+		"scope": {"repository:public/app:pull"}}
 }
 
 // granted is an answer that must be a token.
@@ -152,7 +153,8 @@ func (r loadAnswer) must(status int) error {
 	if r.StatusCode != status {
 		return fmt.Errorf("status %d, want %d: %s", r.StatusCode, status, excerpt(string(r.body)))
 	}
-	if kind, cache := r.Header.Get("Content-Type"), r.Header.Get("Cache-Control"); kind != "application/json" || cache != "no-store" {
+	if kind, cache := r.Header.Get("Content-Type"), r.Header.Get("Cache-Control"); kind != "application/json" ||
+		cache != "no-store" {
 		return fmt.Errorf("Content-Type %q, Cache-Control %q", kind, cache)
 	}
 	return nil
@@ -174,7 +176,8 @@ func (s *site) verifyToken(token string, key crypto.PublicKey, subject string) e
 		return fmt.Errorf("access token: %w", err)
 	}
 	if claims.Issuer != s.issuer || claims.Audience != s.audience || claims.Subject != subject {
-		return fmt.Errorf("access token has iss %q, aud %q, sub %q, want sub %q", claims.Issuer, claims.Audience, claims.Subject, subject)
+		return fmt.Errorf("access token has iss %q, aud %q, sub %q, want sub %q", claims.Issuer, claims.Audience,
+			claims.Subject, subject)
 	}
 	return nil
 }

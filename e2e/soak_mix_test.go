@@ -53,8 +53,10 @@ var badRequests = []struct {
 	{askGet("service=another.example&scope=repository:public/app:pull", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
 	{askGet(serviceIs+"&scope=what", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
 	{askPost(url.Values{"service": {audience}, "grant_type": {"telepathy"}}), http.StatusBadRequest, "BAD_REQUEST"},
-	{"GET /docker/v2/token?" + serviceIs + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ~~~\r\n\r\n", http.StatusBadRequest, "BAD_REQUEST"},
-	{"PUT /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED"},
+	{"GET /docker/v2/token?" + serviceIs + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ~~~\r\n\r\n",
+		http.StatusBadRequest, "BAD_REQUEST"},
+	{"PUT /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", http.StatusMethodNotAllowed,
+		"METHOD_NOT_ALLOWED"},
 }
 
 // soakPAM lets everybody in, so that what is soaked is everything but a password file.
@@ -63,7 +65,8 @@ func soakPAM(*testEnv) string { return "auth required pam_permit.so\naccount req
 // soakConfig lets everybody pull what is public.
 func soakConfig(s *testEnv) {
 	useP256(s)
-	s.replace(s.configFile, readFile(s.t, s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
+	s.replace(s.configFile, readFile(s.t,
+		s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
 }
 
 // soak is one run against one door.

@@ -40,7 +40,9 @@ type configVersion struct {
 // The key itself cannot be exchanged under refresh tokens, which are signed with it. So logins are played while it is, and refreshes
 // while everything else is: configuration, certificate, and the same key in another encoding.
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
-	f := newMeasurements(t, fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads, reloadEvery, reloadClients, machine(t)))
+	f := newMeasurements(t,
+		fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads,
+			reloadEvery, reloadClients, machine(t)))
 	f.head("what clients do, and what is exchanged             ", "requests", "lost", "editions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
 		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })
@@ -79,7 +81,8 @@ type progress struct {
 
 func (p *progress) check(what string, before, seen int64) error {
 	if now := p.installed.Load(); seen < before || seen > now {
-		return fmt.Errorf("%s of edition %d in an answer, after one of edition %d was in force and with %d in place", what, seen, before, now)
+		return fmt.Errorf("%s of edition %d in an answer, after one of edition %d was in force and with %d in place",
+			what, seen, before, now)
 	}
 	for {
 		highest := p.highest.Load()
@@ -145,7 +148,8 @@ func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64)
 	})
 	halt()
 	if err != nil {
-		t.Errorf("the last edition is not in force: certificate %d, configuration %d of %d: %v", l.certificate.highest.Load(), l.config.highest.Load(), last, err)
+		t.Errorf("the last edition is not in force: certificate %d, configuration %d of %d: %v",
+			l.certificate.highest.Load(), l.config.highest.Load(), last, err)
 	}
 	showErrors(t, l.stage)
 	l.checkTried(t)
@@ -162,7 +166,8 @@ func (l *reloading) exchange(t *testing.T, n int) {
 	if n%reloadTorn == 0 && e.key != l.versions[n-1].key {
 		before := l.failedReloads(t)
 		l.hangUp(t)
-		eventually(t, stopWithin, "the service to find that key and certificate do not belong together", func() bool { return l.failedReloads(t) > before })
+		eventually(t, stopWithin, "the service to find that key and certificate do not belong together",
+			func() bool { return l.failedReloads(t) > before })
 		l.halves++
 	}
 	l.certificate.installed.Store(int64(n))
@@ -305,5 +310,6 @@ func (l *reloading) seenCount() (n int) {
 }
 
 func (l *reloading) cells() []string {
-	return []string{thousands(l.requests.Load()), fmt.Sprint(l.wrong.count()), fmt.Sprint(l.seenCount()), fmt.Sprint(l.halves)}
+	return []string{thousands(l.requests.Load()), fmt.Sprint(l.wrong.count()), fmt.Sprint(l.seenCount()),
+		fmt.Sprint(l.halves)}
 }

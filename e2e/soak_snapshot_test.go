@@ -35,7 +35,8 @@ func takeSnapshot(pid int) (processSnapshot, error) {
 	if err != nil {
 		return processSnapshot{}, err
 	}
-	s := processSnapshot{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")), family: pss(pid)}
+	s := processSnapshot{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")),
+		family: pss(pid)}
 	title, _ := os.ReadFile(own + "/cmdline")
 	for _, d := range descendants(pid) {
 		s.children++
@@ -111,7 +112,8 @@ func descendants(pid int) []descendant {
 
 // most is the larger of two sights in every respect.
 func maxSnapshot(a, b processSnapshot) processSnapshot {
-	return processSnapshot{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads), max(a.children, b.children), max(a.zombies, b.zombies)}
+	return processSnapshot{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads),
+		max(a.children, b.children), max(a.zombies, b.zombies)}
 }
 
 // watcher looks at a service again and again, beside a test that loads it.

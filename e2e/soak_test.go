@@ -76,7 +76,8 @@ type soakRow struct {
 // run plays all requests and prints a row for every part of them.
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
-	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
+	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name,
+		k.mix(), machine(t)))
 	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
 	w := watch(t, k.stage.service.cmd.Process.Pid, soakInterval)
 	defer w.end()
@@ -101,8 +102,10 @@ func (k *soak) run(t *testing.T) []soakRow {
 			played -= rows[len(rows)-1].requests
 		}
 		rows = append(rows, row)
-		r.row(thousands(row.requests), megabytes(row.front), megabytes(row.family), fmt.Sprint(row.fds), fmt.Sprint(row.threads), fmt.Sprint(row.children),
-			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()), fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
+		r.row(thousands(row.requests), megabytes(row.front), megabytes(row.family), fmt.Sprint(row.fds),
+			fmt.Sprint(row.threads), fmt.Sprint(row.children),
+			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()),
+			fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
 		began = now
 	}
 	<-finished
@@ -157,12 +160,14 @@ func checkGrowth(t *testing.T, rows []soakRow) {
 		{"zombies", int64(second.zombies), int64(last.zombies), soakWorkers},
 	} {
 		if c.last > c.second+c.allowed {
-			t.Errorf("%s: %s at most in the second quarter, %s in the last", c.what, thousands(c.second), thousands(c.last))
+			t.Errorf("%s: %s at most in the second quarter, %s in the last", c.what, thousands(c.second),
+				thousands(c.last))
 		}
 	}
 	before, after := float64(second.log)/float64(quarter), float64(last.log)/float64(quarter)
 	if after > before*soakLogGrowth {
-		t.Errorf("the log grows faster: %.0f bytes in a part of the second quarter, %.0f in one of the last", before, after)
+		t.Errorf("the log grows faster: %.0f bytes in a part of the second quarter, %.0f in one of the last", before,
+			after)
 	}
 }
 
@@ -233,7 +238,8 @@ func (k *soak) checkGoroutines(t *testing.T, th frontend) {
 	}
 	for creator, n := range after {
 		if n > before[creator] {
-			t.Errorf("%d goroutines created by %s at rest after the run, %d in a fresh service", n, creator, before[creator])
+			t.Errorf("%d goroutines created by %s at rest after the run, %d in a fresh service", n, creator,
+				before[creator])
 		}
 	}
 }

@@ -19,7 +19,8 @@ import (
 var throttleFrontends = []struct {
 	frontend frontend
 	state    bool
-}{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpFrontend, true}}
+}{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true},
+	{apacheFcgid, true}, {httpFrontend, true}}
 
 // tries sends logins and expects one status for all of them.
 func (p *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
@@ -31,7 +32,8 @@ func (p *client) tries(t *testing.T, status int, user, from string, passwords ..
 			t.Fatal(err)
 		}
 		if answer.StatusCode != status {
-			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status, body)
+			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status,
+				body)
 		}
 		p.asked++
 		last = answer

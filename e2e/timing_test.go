@@ -43,7 +43,8 @@ func TestRefusalsTakeTheSameTime(t *testing.T) {
 		{name: "wrong password", user: names["ok"], password: "wrong", logged: "PAM_AUTH_ERR"},
 		{name: "unknown user", user: "e2e-nobody-at-all", password: "wrong", logged: "pam"},
 		{name: "locked account, right password", user: names["locked"], password: unixPassword, logged: "PAM_AUTH_ERR"},
-		{name: "expired account, right password", user: names["expired"], password: unixPassword, logged: "PAM_ACCT_EXPIRED"},
+		{name: "expired account, right password", user: names["expired"], password: unixPassword,
+			logged: "PAM_ACCT_EXPIRED"},
 		{name: "blacklisted user", user: mallory, password: "wrong", logged: "blacklisted"},
 		{name: "name that cannot be one", user: "../" + names["ok"], password: "wrong", logged: "the user name"},
 	}
@@ -131,14 +132,16 @@ func checkReasons(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	logged := make(map[string]int)
 	for _, line := range s.requestLines() {
 		for _, kind := range kinds {
-			if line["user"] == kind.user && line["outcome"] == "refused" && strings.Contains(line["reason"].(string), kind.logged) {
+			if line["user"] == kind.user && line["outcome"] == "refused" &&
+				strings.Contains(line["reason"].(string), kind.logged) {
 				logged[kind.name]++
 			}
 		}
 	}
 	for _, kind := range kinds {
 		if logged[kind.name] != timingRounds {
-			t.Errorf("%s: %d of %d were refused for that reason (%q)", kind.name, logged[kind.name], timingRounds, kind.logged)
+			t.Errorf("%s: %d of %d were refused for that reason (%q)", kind.name, logged[kind.name], timingRounds,
+				kind.logged)
 		}
 	}
 }
@@ -164,8 +167,9 @@ func checkBytes(t *testing.T, kinds []*refusalKind) {
 func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
-	f := newMeasurements(t, fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
-		timingRounds, 100*(1+bound)/2, machine(t)))
+	f := newMeasurements(t,
+		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
+			timingRounds, 100*(1+bound)/2, machine(t)))
 	f.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {
 		d := separation(kinds[0].took, kind.took)
@@ -175,7 +179,8 @@ func checkTimes(t *testing.T, kinds []*refusalKind) {
 		}
 		f.row(append(cells, fmt.Sprintf("%.0f %%", 100*(1+d)/2))...)
 		if d > bound {
-			t.Errorf("%s: its time alone tells it from a wrong password in %.0f %% of all cases", kind.name, 100*(1+d)/2)
+			t.Errorf("%s: its time alone tells it from a wrong password in %.0f %% of all cases", kind.name,
+				100*(1+d)/2)
 		}
 	}
 }

@@ -31,7 +31,8 @@ type debian struct {
 // freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and
 // nginx at hand to be installed without a network. It is kept in .cache.
 var freshDebian = sync.OnceValues(func() (archive string, err error) {
-	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
+	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt",
+		"--dpkgopt=force-unsafe-io",
 		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
 	// Another recipe makes another archive.
 	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))
@@ -49,7 +50,8 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	}
 	args = append(args, "bookworm", making)
 	// The mirror that this machine is told of; without one, mmdebstrap knows Debian's own.
-	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Component: main").Output()
+	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm",
+		"Component: main").Output()
 	if mirror, _, _ := strings.Cut(string(known), "\n"); mirror != "" {
 		args = append(args, mirror)
 	}
@@ -63,7 +65,8 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 func bootDebian(t testing.TB) *debian {
 	t.Helper()
 	needRoot(t, "a machine of its own")
-	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter", "tar")
+	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter",
+		"tar")
 	archive, err := freshDebian()
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +77,12 @@ func bootDebian(t testing.TB) *debian {
 	mustRun(t, "tar", "-C", m.root, "-xpf", archive)
 	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // the installer's work
 	name := filepath.Base(dir)
-	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit", "--private-network", "--console=pipe",
+	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit",
+		"--private-network", "--console=pipe",
 		"--boot", "--directory", m.root)
 	// systemd-nspawn leaves its folder behind where /run is no file system of its own.
-	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate", "/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
+	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate",
+		"/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
 	p := start(t, "systemd-nspawn", inOwnGroup(t, name, nspawn))
 	p.until(t, "start systemd", func() bool { m.init = child(p.cmd.Process.Pid); return m.init != 0 })
 	t.Cleanup(func() {
@@ -162,7 +167,8 @@ func (m *debian) nearby(args ...string) *exec.Cmd {
 
 func (m *debian) enter(what string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.init), what, "-r", "-w"}, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
 	return cmd
 }
 
@@ -189,7 +195,8 @@ func (m *debian) path(name string) string { return filepath.Join(m.root, name) }
 func (m *debian) files() map[string]bool {
 	m.t.Helper()
 	all := make(map[string]bool)
-	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not", "-path", "/var/log/journal/*")) {
+	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not", "-path",
+		"/var/log/journal/*")) {
 		all[strings.TrimSuffix(line, "\n")] = true
 	}
 	return all
