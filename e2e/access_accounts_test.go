@@ -7,16 +7,17 @@ import (
 	"testing"
 )
 
-// people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
-// In rules and repositories their names are written with a % in front, since the braces are the rules' own.
+// accountSet holds the accounts and groups that the rules below name. They exist on this machine,
+// so the service sees what NSS answers. In rules and repositories a name has a leading %, since
+// braces belong to the syntax of rules.
 type accountSet struct {
-	// short name → name; the password of all is unixPassword, in the site's own database
+	// short name → full name; all have unixPassword, in the site's own database
 	names             map[string]string
 	*strings.Replacer // short names to names
 }
 
-// Who is who: ann is in the groups guild (her primary one), team and system (an id below 1000); ben in none but his own; adm in admins;
-// fay in remote, ola in other; zed in admins and banned.
+// newAccountSet makes them. ann is in the groups guild (primary), team and system (an id below
+// 1000), ben in none of them, adm in admins, fay in remote, ola in other, zed in admins and banned.
 func newAccountSet(t *testing.T) accountSet {
 	t.Helper()
 	groups := makeGroups(t, []string{"guild", "team", "admins", "remote", "other", "banned"}, []string{"system"})
@@ -28,7 +29,7 @@ func newAccountSet(t *testing.T) accountSet {
 		return []string{"usermod", "-a", "-G", strings.Join(list, ",")}
 	}
 	accounts := makeAccounts(t, []unixAccount{
-		// The group that useradd made for her would stay behind when she goes.
+		// Without this, the group that useradd makes for ann would remain after userdel.
 		{suffix: "ann", change: [][]string{{"usermod", "-g", groups["guild"]}, {"groupdel"}, also("team", "system")}},
 		{suffix: "ben"},
 		{suffix: "adm", change: [][]string{also("admins")}},
@@ -46,7 +47,7 @@ func newAccountSet(t *testing.T) accountSet {
 	return accountSet{accounts, strings.NewReplacer(pairs...)}
 }
 
-// makeGroups adds groups with names that nobody has, and takes them away with the test.
+// makeGroups adds groups with unused names and removes them when the test ends.
 func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
 	t.Helper()
 	needRoot(t, "groups in /etc/group")
@@ -76,7 +77,7 @@ func (p accountSet) passwords() map[string]string {
 	return all
 }
 
-// name is the account's, "" that of nobody.
+// name is the full name of an account; "" stays "".
 func (p accountSet) name(t testing.TB, short string) string {
 	t.Helper()
 	name, known := p.names[short]
@@ -86,7 +87,7 @@ func (p accountSet) name(t testing.TB, short string) string {
 	return name
 }
 
-// named writes names out.
+// named replaces short names by full names.
 func (p accountSet) named(t testing.TB, text string) string {
 	t.Helper()
 	text = p.Replace(text)

@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// lane is a service with access rules and the registry it serves. Cases in it follow one another, so that what the tap saw and what the
-// registry stored in between is theirs.
+// scenario is a service with access rules and the registry that it serves. Its cases run one after
+// another, so that everything the tap and the registry see in between belongs to the case.
 type scenario struct {
 	accountSet
 	s           *site
 	service     *process
-	directRealm string // the realm that leads to the service and not through the tap
+	directRealm string // the realm of the service itself, past the tap
 	realm       string
 	tap         *tap
 	r           *registryServer
@@ -36,7 +36,7 @@ func openScenario(t testing.TB, registry registryKind, everyone accountSet, o si
 	return l
 }
 
-// deed is one thing that somebody does with a registry.
+// operation is one access to a registry.
 type operation struct {
 	as      string // short name, "" = logged out
 	verb    string // push, pull, delete or list
@@ -44,7 +44,7 @@ type operation struct {
 	refused bool
 }
 
-// scope is what the client needs for it.
+// scope is what the client needs for the operation.
 func (a operation) scope() string {
 	switch a.verb {
 	case "push":
@@ -55,7 +55,8 @@ func (a operation) scope() string {
 	return "repository:" + a.repo + ":" + a.verb
 }
 
-// hand is a client as these tests use it. Push and pull are of the desk's image in desk.repo; they may fail.
+// tool is a registry client with one command per operation. Push and pull use the workspace's image
+// and repository and may fail.
 type tool struct {
 	name     string
 	need     func(t testing.TB)
@@ -134,7 +135,7 @@ var craneTool = tool{
 	pulled: func(d *workspace) string { return layoutDigest(d.t, d.path("pulled")) },
 }
 
-// doer is one client at one desk, logged in as one or as nobody.
+// toolRun is one tool in one workspace, logged in as one account or logged out.
 type toolRun struct {
 	*scenario
 	t         *testing.T
@@ -150,7 +151,7 @@ func (l *scenario) startTool(t *testing.T, h tool) *toolRun {
 	return &toolRun{scenario: l, t: t, tool: h, workspace: newWorkspace(t, l.r.host, l.tap, l.dm)}
 }
 
-// become logs in for real, and out.
+// logInAs logs in, or out for "".
 func (w *toolRun) logInAs(short string) {
 	w.t.Helper()
 	if short == w.as {
@@ -169,10 +170,10 @@ func (w *toolRun) logInAs(short string) {
 	w.tap.take()
 }
 
-// denied is what clients say of an access that a token does not give.
+// denied matches what clients print when a token does not permit an access.
 var denied = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required`)
 
-// do does a deed, checks how it ended, and that `dockerauth explain` would have told so.
+// do runs an operation, checks its result, and checks that `dockerauth explain` predicts it.
 func (w *toolRun) do(a operation) output {
 	w.t.Helper()
 	w.logInAs(a.as)
@@ -188,7 +189,7 @@ func (w *toolRun) do(a operation) output {
 	default:
 		w.checkDone(a)
 	}
-	// Who may less than asked is told so by the registry: the service answers 200 all the same.
+	// The registry refuses what the token does not grant: the service itself answers 200.
 	if seen := w.tap.take(); len(seen) == 0 || count(seen, wasGranted) != len(seen) {
 		w.t.Errorf("%+v: the token service was asked %+v, want requests that are answered with 200", a, seen)
 	}
@@ -225,7 +226,7 @@ func (w *toolRun) checkDone(a operation) {
 	}
 }
 
-// checkExplained asks the command that is for asking why. It looks groups up itself.
+// checkExplained compares with `dockerauth explain`, which looks up groups itself.
 func (w *toolRun) checkExplained(a operation) {
 	w.t.Helper()
 	user := w.name(w.t, a.as)
@@ -239,12 +240,13 @@ func (w *toolRun) checkExplained(a operation) {
 	}
 }
 
-// storage is the folder that the registry keeps everything in.
+// storage is the registry's data folder.
 func (r *registryServer) storage() string {
 	return filepath.Join(filepath.Dir(r.p.cmd.Args[len(r.p.cmd.Args)-1]), "storage", "docker", "registry", "v2")
 }
 
-// stored lists all that the registry has, with what its links point to: an upload that was begun and given up is in it, too.
+// stored lists everything in the registry with the targets of its links, including unfinished
+// uploads.
 func (r *registryServer) stored(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
@@ -272,7 +274,8 @@ func (r *registryServer) stored(t testing.TB) string {
 	return b.String()
 }
 
-// tagged is the digest that the registry has for the tag of all images here, "" = none (distribution, registry/storage/paths.go).
+// tagged is the registry's digest for the tag that all images here have, "" = none (distribution,
+// registry/storage/paths.go).
 func (r *registryServer) tagged(repo string) string {
 	b, err := os.ReadFile(filepath.Join(r.storage(), "repositories", repo, "_manifests", "tags", imageTag, "current",
 		"link"))
@@ -282,7 +285,7 @@ func (r *registryServer) tagged(repo string) string {
 	return string(b)
 }
 
-// useCredentials leaves what was not typed into a login, and so was never tried.
+// useCredentials writes credentials without a login, so they have not been tried.
 func (d *workspace) useCredentials(user, password string) {
 	d.t.Helper()
 	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user +

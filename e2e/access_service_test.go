@@ -19,14 +19,14 @@ import (
 	"time"
 )
 
-// caller asks the token service itself, from a loopback address of its choice.
+// principal sends requests to the token service from a chosen loopback address.
 type principal struct {
-	user, password string // "" = nobody
+	user, password string // "" = anonymous
 	from           string // "" = 127.0.0.1
 	refresh        string // a refresh token instead of the password
 }
 
-// ask returns the answer to a GET, or to a POST where there is a refresh token.
+// ask sends a GET, or a POST if there is a refresh token.
 func (c principal) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
 	t.Helper()
 	method, body := http.MethodGet, ""
@@ -73,7 +73,7 @@ func (c principal) send(t testing.TB, method, target, body string) (*http.Respon
 	return a, answer
 }
 
-// granted is what the token gives, in the form in which it was asked for, and the token.
+// granted returns the token and its access, in the form of a requested scope.
 func (c principal) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
 	t.Helper()
 	a, body := c.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
@@ -101,7 +101,8 @@ func (c principal) refreshToken(t testing.TB, realm string) string {
 	return answer.RefreshToken
 }
 
-// catalogElsewhere asks for the catalog from addresses and for services that clients on this machine do not have.
+// catalogElsewhere requests the catalog from other addresses and for other services than this
+// machine's clients do.
 func (l *scenario) catalogElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name, as, from, service string
@@ -122,7 +123,7 @@ func (l *scenario) catalogElsewhere(t *testing.T) {
 			if access != want {
 				t.Errorf("granted %q, want %q", access, want)
 			}
-			// A token for the other service opens nothing here, whatever it grants.
+			// The registry refuses a token for the other service, whatever it grants.
 			opens := c.granted && c.service == audience
 			if status, _ := l.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
 				t.Errorf("the registry answers %d to that token, want 200: %v", status, opens)
@@ -131,7 +132,8 @@ func (l *scenario) catalogElsewhere(t *testing.T) {
 	}
 }
 
-// blacklisted holds what an account in a blacklisted group gets, whom every rule would let in as an admin, against what a wrong password gets.
+// blacklisted checks that a member of a blacklisted group, an admin by the rules, gets the same
+// answers as a wrong password.
 func (l *scenario) blacklisted(t *testing.T) {
 	zed := l.name(t, "zed")
 	wrong := []struct{ what, user, password string }{
@@ -179,10 +181,10 @@ func (l *scenario) blacklisted(t *testing.T) {
 	}
 }
 
-// skopeoTime is when it said something.
+// skopeoTime is the timestamp of a line that skopeo prints.
 var skopeoTime = regexp.MustCompile(`time="[^"]*" `)
 
-// whole is all of an answer but the time.
+// whole is an answer without its Date.
 func whole(a *http.Response, body []byte) string {
 	a.Header.Del("Date")
 	var b strings.Builder
@@ -192,13 +194,14 @@ func whole(a *http.Response, body []byte) string {
 	return b.String()
 }
 
-// TestRulesChangeUnderARunningService rewrites the rules, breaks them and puts them right, and looks through skopeo's eyes.
+// TestRulesChangeUnderARunningService rewrites the rules, breaks them and repairs them, and checks
+// each step with skopeo.
 func TestRulesChangeUnderARunningService(t *testing.T) {
 	leaveAsFound(t, madeOutside)
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
-			// who need not be known to Unix
+			// alice need not be a Unix account.
 			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()}
 			l := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
 			w := l.startTool(t, skopeoTool)
@@ -259,7 +262,7 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 	}
 }
 
-// rewrite puts a config.yml with these rules in the place of the one there is, and returns the line on which they begin.
+// rewrite replaces the rules in config.yml and returns the line on which they begin.
 func (l *scenario) rewrite(t *testing.T, rules string) (line int) {
 	t.Helper()
 	text := l.s.config(siteOptions{certificate: true})
@@ -270,11 +273,11 @@ func (l *scenario) rewrite(t *testing.T, rules string) (line int) {
 	return strings.Count(text, "\n") + 1
 }
 
-// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers: /etc/passwd and /etc/group are pipes that
-// nobody writes to. Whoever opens them waits.
+// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers:
+// /etc/passwd and /etc/group are pipes without a writer, so opening one blocks.
 func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	needMountNamespace(t)
-	const outOfOrder = "status 503"
+	const unavailable = "status 503"
 	for _, c := range []struct{ name, rules, want string }{
 		{"no rules", "", "repository:alice/app:pull"},
 		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`,
@@ -282,11 +285,11 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 		{"rules for anyone", `access: [{allow: [pull], to: [anyone]}]`, "repository:alice/app:pull"},
 		{"rules for one account", `access: [{allow: [pull], to: [alice]}]`, "repository:alice/app:pull"},
 		{"a blacklist of names", `blacklisted_users: [mallory]`, "repository:alice/app:pull"},
-		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, outOfOrder},
+		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, unavailable},
 		{"a rule with a namespace for groups",
 			`access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`,
-			outOfOrder},
-		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, outOfOrder},
+			unavailable},
+		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -297,7 +300,7 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 			if !strings.HasPrefix(got, c.want) {
 				t.Errorf("answered with %q, want %q", got, c.want)
 			}
-			if c.want == outOfOrder {
+			if c.want == unavailable {
 				// A client without an account has no groups to look up.
 				if a, _ := (principal{}).ask(t, realm,
 					url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
@@ -308,7 +311,7 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	}
 }
 
-// ownMounts starts a program with mounts of its own, which Go makes private first (syscall.SysProcAttr, Unshareflags).
+// ownMounts starts a program in a private mount namespace (syscall.SysProcAttr, Unshareflags).
 func ownMounts() *syscall.SysProcAttr { return &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} }
 
 func needMountNamespace(t testing.TB) {
@@ -321,7 +324,7 @@ func needMountNamespace(t testing.TB) {
 	}
 }
 
-// serveWithoutDirectory is serveHTTP in a mount namespace of its own.
+// serveWithoutDirectory is serveHTTP in a mount namespace without a working directory service.
 func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
 	t.Helper()
 	silent := filepath.Join(s.dir, "silent")
@@ -346,7 +349,7 @@ exec "$@"`, files, silent)
 	return fmt.Sprintf("http://%s/docker/v2/token", listen)
 }
 
-// mountsOf names the mount namespace of a process, "" = it is gone.
+// mountsOf is the mount namespace of a process, "" = the process has ended.
 func mountsOf(pid int) string {
 	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
@@ -355,7 +358,7 @@ func mountsOf(pid int) string {
 	return name
 }
 
-// noneLeftIn waits until what asked the directory has ended with the service that started it.
+// noneLeftIn waits until every process in the namespace has ended.
 func noneLeftIn(t testing.TB, namespace string) {
 	t.Helper()
 	program, _ := buildBinary()
@@ -365,15 +368,16 @@ func noneLeftIn(t testing.TB, namespace string) {
 	})
 }
 
-// TestCGIReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
+// TestCGIReadsTenThousandRules sends a registry's clients to CGI, which reads the configuration for
+// each request.
 func TestCGIReadsTenThousandRules(t *testing.T) {
 	leaveAsFound(t, madeOutside)
-	groups := makeGroups(t, []string{"crowd"}, nil)
-	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded",
-		change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
-	crowded := accounts["crowded"]
+	groups := makeGroups(t, []string{"large"}, nil)
+	accounts := makeAccounts(t, []unixAccount{{suffix: "member",
+		change: [][]string{{"usermod", "-a", "-G", groups["large"]}}}})
+	member := accounts["member"]
 	everyone := accountSet{accounts,
-		strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
+		strings.NewReplacer("%member", member, "@large", "@"+groups["large"], "%large", groups["large"])}
 	for _, c := range []struct {
 		name     string
 		registry registryKind
@@ -388,7 +392,7 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, c.registry)
 			s := newTestEnv(t, envOptions{pam: func(s *testEnv) string {
-				s.accounts[crowded] = unixPassword
+				s.accounts[member] = unixPassword
 				s.userdb(s.t)
 				return databasePAM(s)
 			}})
@@ -402,12 +406,12 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 			l.r = startRegistry(t, c.registry, s.site, l.realm, trust{bundle: s.certFile})
 			w := l.startTool(t, skopeoTool)
 			for _, a := range []operation{
-				{as: "crowded", verb: "push", repo: "first/app"},
-				{as: "crowded", verb: "push", repo: "last/app"},
-				{as: "crowded", verb: "push", repo: "%crowd/app"},
-				{as: "crowded", verb: "pull", repo: "last/app"},
-				{as: "crowded", verb: "push", repo: "team17/app", refused: true},
-				{as: "crowded", verb: "delete", repo: "last/app", refused: true},
+				{as: "member", verb: "push", repo: "first/app"},
+				{as: "member", verb: "push", repo: "last/app"},
+				{as: "member", verb: "push", repo: "%large/app"},
+				{as: "member", verb: "pull", repo: "last/app"},
+				{as: "member", verb: "push", repo: "team17/app", refused: true},
+				{as: "member", verb: "delete", repo: "last/app", refused: true},
 				{verb: "pull", repo: "first/app", refused: true},
 			} {
 				w.do(a)
@@ -416,7 +420,7 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 	}
 }
 
-// tenThousandRules are mostly about others.
+// tenThousandRules are mostly about other principals.
 func tenThousandRules(rule string) string {
 	var b strings.Builder
 	b.WriteString("access:\n")
@@ -426,7 +430,7 @@ func tenThousandRules(rule string) string {
 		team := fmt.Sprintf("team%d", i)
 		fmt.Fprintf(&b, rule, "push", team+"/**", "@e2e-"+team)
 	}
-	fmt.Fprintf(&b, rule, "push", "{group}/**", "@crowd")
+	fmt.Fprintf(&b, rule, "push", "{group}/**", "@large")
 	fmt.Fprintf(&b, rule, "push", "last/*", "users")
 	return b.String()
 }

@@ -12,7 +12,7 @@ import (
 
 const otherAudience = "other.example"
 
-// accessRules are those of the issue, made for the people above.
+// accessRules are for the accounts of newAccountSet.
 const accessRules = `access:
   - {allow: [pull], repositories: ["public/**"], to: [anyone]}
   - {allow: [pull], repositories: ["shared/**"], to: [users]}
@@ -27,7 +27,8 @@ const accessRules = `access:
 blacklisted_users: ["@banned"]
 `
 
-// accessCases are played by each client, below a repository of its own: "/docker" and "/skopeo" come after each name.
+// accessCases run with each tool, below a repository of its own: "/docker" or "/skopeo" is appended
+// to each name.
 var accessCases = []struct {
 	name       string
 	seeds      []string // repositories that adm fills first
@@ -44,7 +45,7 @@ var accessCases = []struct {
 		},
 	},
 	{
-		name: "everybody has a namespace of their own and not somebody else's",
+		name: "every user has a namespace, and none of another user's",
 		operations: []operation{
 			{as: "ben", verb: "push", repo: "%ben/app"},
 			{as: "ben", verb: "pull", repo: "%ben/app"},
@@ -130,7 +131,7 @@ func TestClientsGetWhatAccessRulesAllow(t *testing.T) {
 			for _, h := range []tool{dockerTool, skopeoTool, craneTool} {
 				t.Run(h.name, func(t *testing.T) { l.runAll(t, h) })
 			}
-			expectLog(t, l.service, l.tap) // what comes now does not all pass the tap
+			expectLog(t, l.service, l.tap) // not all later requests pass the tap
 			t.Run("the catalog opens from the address and for the service that the rule names", l.catalogElsewhere)
 			t.Run("a blacklisted group is refused like a wrong password", l.blacklisted)
 			if strings.Contains(l.service.output(), unixPassword) {
@@ -152,7 +153,7 @@ func (l *scenario) runAll(t *testing.T, h tool) {
 			for _, repo := range c.seeds {
 				l.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo + "/" + h.name})
 			}
-			w := l.startTool(t, h) // at a desk where nobody was ever logged in
+			w := l.startTool(t, h) // a fresh workspace: never logged in
 			for _, a := range c.operations {
 				if a.repo != "" {
 					a.repo += "/" + h.name
@@ -165,9 +166,9 @@ func (l *scenario) runAll(t *testing.T, h tool) {
 			}
 		})
 	}
-	t.Run("a wrong credential is refused where nobody needs any", func(t *testing.T) { l.wrongCredentials(t, h) })
+	t.Run("a wrong credential is refused where none is needed", func(t *testing.T) { l.wrongCredentials(t, h) })
 	if h.name == craneTool.name {
-		return // it remembers no layers
+		return // skopeo does not remember layers
 	}
 	t.Run("a layer of a repository one may not pull is uploaded, not mounted", func(t *testing.T) {
 		l.mount(t, h, "vault/base/"+h.name, "%ben/derived/"+h.name, false)
@@ -177,7 +178,7 @@ func (l *scenario) runAll(t *testing.T, h tool) {
 	})
 }
 
-// wrongCredentials pulls a public image with a password and with a refresh token that are wrong.
+// wrongCredentials pulls a public image with a wrong password and with a wrong refresh token.
 func (l *scenario) wrongCredentials(t *testing.T, h tool) {
 	repo := "public/open/" + h.name
 	l.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo})
@@ -196,13 +197,14 @@ func (l *scenario) wrongCredentials(t *testing.T, h tool) {
 		seen := w.tap.take()
 		withCredential := func(q tokenRequest) bool { return wasRefused(q) && (q.refresh || q.account != "") }
 		if len(seen) == 0 || count(seen, withCredential) != len(seen) {
-			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that goes on as nobody",
+			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that continues without credentials",
 				what, seen)
 		}
 	}
 }
 
-// mount has ben push an image whose layers the registry has in a repository of adm's, known to the client. In either case the push succeeds.
+// mount has ben push an image whose layers are in a repository of adm, which the client knows. The
+// push succeeds either way.
 func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 	w := l.startTool(t, h)
 	w.do(operation{as: "adm", verb: "push", repo: from})
@@ -222,7 +224,8 @@ func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 	if count(seen, askedFor) == 0 || count(seen, wasGranted) != len(seen) {
 		t.Errorf("asked the token service %+v, want a request for %s among them, and all answered with 200", seen, from)
 	}
-	// The registry's own word: 201 to a POST that names the source is a mount; the last part of an upload is a PUT.
+	// In the registry's log, a mount is 201 to a POST that names the source; an upload ends with a
+	// PUT.
 	eventually(t, 5*time.Second, "the registry's log to have the end of the push", func() bool {
 		return loggedRequests(l.r.p.output()[logged:], func(method string, u *url.URL, _ string) bool {
 			return method == http.MethodPut && strings.HasPrefix(u.Path, "/v2/"+to+"/manifests/")

@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// adminDoors are the long-lived doors with an admin listener beside them.
+// adminFrontends are the long-lived front ends with an admin listener.
 var adminFrontends = []struct {
 	frontend
 	admin func(s *testEnv) string
 }{
-	{frontend{name: "HTTP door", open: func(t testing.TB, s *testEnv) {
+	{frontend{name: "HTTP front end", open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address, "--admin", s.admin).ready(t, "tcp", s.address)
 		s.mounts = []string{""}
@@ -34,10 +34,11 @@ var adminFrontends = []struct {
 	}}, func(s *testEnv) string { return "unix:" + s.path("run/admin.sock") }},
 }
 
-// adminTimeout is pam.timeout: as long as a hanging login holds the one seat.
+// adminTimeout is pam.timeout: a hanging login holds the one slot for this long.
 const adminTimeout = "2s"
 
-// openAdmin makes a stage whose PAM hangs for users named hang…, and crashes for one named crash; one conversation at a time.
+// openAdmin opens a front end whose PAM hangs for users named hang… and crashes for the user crash.
+// It runs one conversation at a time.
 func openAdmin(t *testing.T, frontend frontend, admin func(*testEnv) string) *client {
 	t.Helper()
 	need(t, frontend.name, frontend.needs...)
@@ -59,7 +60,7 @@ func openAdmin(t *testing.T, frontend frontend, admin func(*testEnv) string) *cl
 	return newClient(s)
 }
 
-// look asks the admin listener, which must say nothing of anybody, ever.
+// adminGet reads from the admin listener, which must never name a user.
 func (s *testEnv) adminGet(path string) (status int, text string) {
 	s.t.Helper()
 	network, address := "tcp", s.admin
@@ -89,7 +90,7 @@ func (s *testEnv) adminGet(path string) (status int, text string) {
 	return answer.StatusCode, string(body)
 }
 
-// figures are the samples of /metrics, by name and labels. Prometheus' own program has read them.
+// metrics are the samples of /metrics, by name and labels, after promtool has accepted them.
 func (s *testEnv) metrics() map[string]float64 {
 	s.t.Helper()
 	status, page := s.adminGet("/metrics")
@@ -111,7 +112,7 @@ func (s *testEnv) metrics() map[string]float64 {
 	return samples
 }
 
-// health is the status code of /healthz and what it says.
+// health is the status code and content of /healthz.
 func (s *testEnv) health() (status int, state string, reasons []string) {
 	s.t.Helper()
 	status, text := s.adminGet("/healthz")
@@ -171,9 +172,11 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 				"dockerauth_request_duration_seconds_count":             p.asked,
 				"dockerauth_pam_cache_hits_total":                       2,
 				`dockerauth_pam_conversations_total{result="accepted"}`: 1,
-				// The blacklisted account is refused without asking, and so is who shows nothing.
+				// A blacklisted account and a request without credentials are refused without
+				// asking PAM.
 				`dockerauth_pam_conversations_total{result="refused"}`: 6,
-				// The one whose client hung up was held to its end, and got no answer from PAM.
+				// The conversation of the client that disconnected ran to its time limit without an
+				// answer.
 				`dockerauth_pam_conversations_total{result="broken"}`:    want["broken"] + want["abandoned"],
 				`dockerauth_pam_conversations_total{result="busy"}`:      want["busy"],
 				`dockerauth_pam_conversations_total{result="abandoned"}`: 0,
@@ -184,7 +187,7 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 					t.Errorf("%s is %v, want %d", name, got[name], n)
 				}
 			}
-			// A service that hides its memory may look at itself all the same.
+			// The service can read its own figures although its memory is protected.
 			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 ||
 				got["process_max_fds"] < fds {
 				t.Errorf("process figures: %v", got)
@@ -194,7 +197,7 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 	}
 }
 
-// answered sends a request and fails on another status.
+// answered sends a request and checks the status.
 func (p *client) answered(t *testing.T, status int, request string) {
 	t.Helper()
 	answer, body, err := p.exchange(request)
@@ -204,7 +207,8 @@ func (p *client) answered(t *testing.T, status int, request string) {
 	p.asked++
 }
 
-// hangAtOnce has four logins hang where there is one seat: the first breaks, the others come too late to their turn.
+// hangAtOnce sends four hanging logins for one slot: the first fails, the others time out in the
+// queue.
 func (p *client) hangAtOnce(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -223,7 +227,7 @@ func (p *client) hangAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// hangUp begins a login, and leaves while PAM is being asked.
+// hangUp begins a login and disconnects while PAM is working.
 func (p *client) hangUp(t *testing.T) {
 	t.Helper()
 	c, err := net.Dial("tcp", p.address)
@@ -275,7 +279,8 @@ func TestHealthFollowsPAM(t *testing.T) {
 	}
 }
 
-// The unit's socket is there before its configuration: systemd must not give up on it, and a probe must see it.
+// A unit's socket exists before the configuration. systemd must not give up on the service, and
+// /healthz must tell.
 func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	need(t, "a socket of systemd's", "systemd-socket-activate")
 	s := newTestEnv(t, envOptions{})
@@ -301,7 +306,7 @@ func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	}
 }
 
-// What OPERATIONS.md gives to copy is read by Prometheus.
+// Prometheus accepts the rules printed in OPERATIONS.md.
 func TestTheAlertsInOperationsAreRules(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
 	m := regexp.MustCompile(`(?m)^    groups:\n(?:    .*\n)+`).FindString(readFile(t, "../OPERATIONS.md"))

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Many logins at once, to every front end. PAM's own count is the measure: a module writes down what it is asked, and a
-// real pam_faillock locks the account for everybody after twelve wrong passwords.
+// Bursts of logins to every front end. PAM's own count is the measure: a module records what it is
+// asked, and a real pam_faillock locks the account after twelve wrong passwords.
 
 const (
 	burstSize = 24
 
-	// faillockUser is an account of every Debian: pam_faillock counts for accounts that exist.
+	// faillockUser exists on every Debian, and pam_faillock counts only for existing accounts.
 	faillockUser = "games"
 	burstSecret  = "games-own-password"
 )
@@ -40,7 +40,7 @@ var burstFrontends = []struct {
 	{httpFrontend, ""},
 }
 
-// fewAtOnce are front ends with so few processes that a burst comes to PAM in waves.
+// fewAtOnce are front ends with so few processes that a burst reaches PAM in waves.
 var fewAtOnce = []string{nginxFcgiwrap.name, apacheFcgid.name}
 
 // burstLogin is one login of a burst.
@@ -50,8 +50,8 @@ type burstLogin struct{ password, from string }
 type burst struct {
 	name   string
 	login  func(i int) burstLogin
-	hangUp bool // clients do; their status is not known then
-	heard  int  // how many passwords PAM hears at most
+	hangUp bool // the client disconnects; its status is unknown
+	heard  int  // how many passwords PAM is asked about at most
 	slow   bool // PAM takes seconds
 	status []int
 }
@@ -104,7 +104,7 @@ func TestBurstsOfLogins(t *testing.T) {
 			o := envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
 			p := newClient(openFrontend(t, c.frontend, o))
 			few := slices.Contains(fewAtOnce, c.frontend.name)
-			p.basic(faillockUser, burstSecret) // which must appear nowhere
+			p.basic(faillockUser, burstSecret) // must appear nowhere
 			for i, b := range bursts {
 				t.Run(b.name, func(t *testing.T) {
 					p.takeTime(b.slow)
@@ -117,7 +117,7 @@ func TestBurstsOfLogins(t *testing.T) {
 					for i := range size {
 						all.Go(func() { p.sendOne(t, b.login(i), b.hangUp, b.status) })
 					}
-					// In the middle of it the owner logs in from elsewhere.
+					// During the burst the owner logs in from another address.
 					elsewhere := burstLogin{burstSecret, fmt.Sprintf("198.51.100.%d", i+1)}
 					p.sendOne(t, elsewhere, false, []int{http.StatusOK})
 					all.Wait()
@@ -134,8 +134,9 @@ func TestBurstsOfLogins(t *testing.T) {
 	}
 }
 
-// A lock of pam_faillock keeps the owner out everywhere. From one network nobody brings it about, in 15 minutes of guessing
-// compressed to what the throttle lets through at once: the locks in between only ever take tries away.
+// A pam_faillock lock keeps the owner out everywhere. One network cannot cause it in 15 minutes of
+// guessing, compressed here to what the throttle admits at once; the throttle's locks only reduce
+// the number of tries.
 func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	for _, c := range burstFrontends {
 		t.Run(c.frontend.name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 				var all sync.WaitGroup
 				for i := range burstSize {
 					all.Go(func() {
-						// Each password is sent by several clients, of a few /64s of one /48.
+						// Several clients send each password, from a few /64s of one /48.
 						l := burstLogin{fmt.Sprint("guess", round, i%8), fmt.Sprintf("2001:db8:9:%x::%x", i%4, i+1)}
 						p.sendOne(t, l, false, []int{401, 429})
 					})
@@ -165,8 +166,8 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	}
 }
 
-// faillockPAM asks a real pam_faillock, and a script that takes its time, writes down where each login came from, and knows
-// the password.
+// faillockPAM runs a real pam_faillock and a script, which takes its time, records the address of
+// each login, and knows the password.
 func faillockPAM(s *testEnv) string {
 	for _, dir := range []string{"faillock", "heard"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
@@ -192,7 +193,7 @@ account required pam_permit.so
 `)
 }
 
-// sendOne sends a login and expects one of some statuses, or hangs up before the answer.
+// sendOne sends a login and checks for one of some statuses, or disconnects before the answer.
 func (p *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
 	t.Helper()
 	request := p.burstRequest(l)
@@ -217,7 +218,8 @@ func (p *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) 
 	}
 }
 
-// checkHeard looks at what PAM heard, but for one who logged in from elsewhere.
+// checkHeard checks the passwords that PAM was asked about, except for the owner's login from
+// elsewhere.
 func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
 	t.Helper()
 	passwords, atOnce, now := 0, 0, 0
@@ -238,15 +240,15 @@ func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 	}
 	most := b.heard
 	if few && b.login(0).password == burstSecret {
-		most = burstSize // in later waves the first answer is no news any longer
+		most = burstSize // in later waves the first answer is already remembered
 	}
 	if passwords == 0 || passwords > most {
 		t.Errorf("PAM heard %d passwords, want at most %d: %q", passwords, most, heard)
 	}
 }
 
-// guessUntilLocked shows more passwords at once: clients that hung up before PAM was asked about theirs have left some
-// tries, and no more than there were.
+// guessUntilLocked sends more passwords at once. Clients that disconnected before PAM was asked
+// have left some tries, and no more than there were.
 func (p *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	t.Helper()
 	count := func(lines []string) int {
@@ -281,7 +283,8 @@ func (p *client) burstRequest(l burstLogin) string {
 	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(p)
 }
 
-// heard has two lines for each password that PAM was asked about: the address that it came from, and "begin" or "end".
+// heard has two lines for each password that PAM was asked about: its address, and "begin" or
+// "end".
 func (p *client) heard(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile(p.path("heard/log"))
@@ -291,7 +294,7 @@ func (p *client) heard(t *testing.T) []string {
 	return slices.Collect(strings.Lines(string(b)))
 }
 
-// awaitQuiet waits until nothing of the burst is left: a client that has hung up leaves a conversation behind.
+// awaitQuiet waits until the burst is over: a disconnected client leaves a conversation behind.
 func (p *client) awaitQuiet(t *testing.T) {
 	t.Helper()
 	eventually(t, answerWithin, "the end of all conversations", func() bool {
@@ -301,7 +304,7 @@ func (p *client) awaitQuiet(t *testing.T) {
 	})
 }
 
-// faillockCount is what pam_faillock has counted of the user.
+// faillockCount is pam_faillock's counter for the user.
 func (p *client) faillockCount(t *testing.T) int {
 	t.Helper()
 	out, err := exec.Command("faillock", "--dir", p.path("faillock"), "--user", faillockUser).CombinedOutput()

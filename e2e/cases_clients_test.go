@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// clientCases are the requests of real clients, header by header. The GET of docker login (docker 28) and the POSTs of skopeo (1.9) were
-// recorded, the others follow the client's source; the clients themselves are played in roundtrip_test.go.
+// clientCases are requests of real clients, header by header. The GET of docker login (docker 28)
+// and the POSTs of skopeo (1.9) were recorded; the others follow the clients' sources.
+// roundtrip_test.go runs the clients themselves.
 var clientCases = []testCase{
 	{"docker login", recorded(`
 		GET {mount}{path}?account=alice&client_id=docker&offline_token=true&service=registry.example HTTP/1.1
@@ -103,11 +104,11 @@ var clientCases = []testCase{
 
 		client_id=buildkit-client&grant_type=password&password=wonderland&scope=repository%3Ateam%2Fapp%3Apull+repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example&username=alice`),
 		want{status: 200, granted: "repository:team/app:pull,push", scope: "repository:team/app:pull,push"}},
-	{"buildkit on the daemon's side, with a token as the password of nobody", recorded(`
+	{"buildkit on the daemon's side, with a token as the password of an empty user name", recorded(`
 		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example HTTP/1.1
 		Host: {host}
 		User-Agent: buildkit/v0.22
-		Authorization: Basic {nobody-refresh}
+		Authorization: Basic {refresh-password}
 		Accept-Encoding: gzip
 
 		`), want{status: 200, granted: "repository:team/app:pull,push"}},
@@ -158,7 +159,8 @@ var clientCases = []testCase{
 		want{status: 200, granted: "repository:team/app:pull,push,delete",
 			scope: "repository:team/app:pull,push,delete", refresh: "same"}},
 
-	// google/go-containerregistry, pkg/v1/remote/transport/bearer.go: refreshBasic and refreshOauth.
+	// google/go-containerregistry, pkg/v1/remote/transport/bearer.go: refreshBasic and
+	// refreshOauth.
 	{"crane push", recorded(`
 		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apush%2Cpull&service=registry.example HTTP/1.1
 		Host: {host}
@@ -178,7 +180,8 @@ var clientCases = []testCase{
 		client_id=go-containerregistry%2F0.20.6&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example`),
 		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", refresh: "same"}},
 
-	// oras-project/oras-go, registry/remote/auth/client.go: fetchDistributionToken and fetchOAuth2Token.
+	// oras-project/oras-go, registry/remote/auth/client.go: fetchDistributionToken and
+	// fetchOAuth2Token.
 	{"oras push", recorded(`
 		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example HTTP/1.1
 		Host: {host}
@@ -233,7 +236,8 @@ var clientCases = []testCase{
 // mistyped is a password that two requests of one client carry.
 const mistyped = "wonderlnad-mistyped"
 
-// recorded is a request with its lines indented as the table is. {length} is the body's, {alice} and the like are encoded credentials.
+// recorded is a request whose lines are indented like the table. {length} is the body's length;
+// {alice} and the like are encoded credentials.
 func recorded(text string) func(p *client) string {
 	return func(p *client) string {
 		head, body := unindent(text)
@@ -262,9 +266,9 @@ func (p *client) recordedHead(head string, length int) string {
 	p.keepSecret(alicePassword, mistyped)
 	head = strings.ReplaceAll(head, "{length}", strconv.Itoa(length))
 	for name, credentials := range map[string]func() string{
-		"{alice}":          func() string { return alice + ":" + alicePassword },
-		"{alice-mistyped}": func() string { return alice + ":" + mistyped },
-		"{nobody-refresh}": func() string { return ":" + p.fetched("refresh") },
+		"{alice}":            func() string { return alice + ":" + alicePassword },
+		"{alice-mistyped}":   func() string { return alice + ":" + mistyped },
+		"{refresh-password}": func() string { return ":" + p.fetched("refresh") },
 	} {
 		if strings.Contains(head, name) {
 			head = strings.ReplaceAll(head, name, encode(credentials()))
@@ -273,7 +277,7 @@ func (p *client) recordedHead(head string, length int) string {
 	return p.expand(head)
 }
 
-// chunkedPost is a form in chunks.
+// chunkedPost sends a form in chunks.
 func chunkedPost(form string) func(p *client) string {
 	return func(p *client) string {
 		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" +

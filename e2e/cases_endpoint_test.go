@@ -9,7 +9,7 @@ const (
 	serviceIs   = "service=" + audience
 )
 
-// unauthorized is the one answer to every refused login: it must not tell why.
+// unauthorized is the answer to every refused login, whatever the reason.
 func unauthorized(reason string) want {
 	return want{status: 401, code: "UNAUTHORIZED", message: loginFailed, log: map[string]string{"reason": "~" + reason}}
 }
@@ -22,7 +22,7 @@ func badForm(oauth, mention string) want {
 	return want{status: 400, code: "BAD_REQUEST", mention: mention, oauth: oauth}
 }
 
-// endpointCases are the rows of the table of what a token endpoint answers.
+// endpointCases is the table of what the token endpoint answers.
 var endpointCases = []testCase{
 	{"no credentials are asked for with Basic", get(serviceIs + "&scope=" + appScope),
 		want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
@@ -134,7 +134,7 @@ var endpointCases = []testCase{
 	{"the catalog is not granted unasked", login(alice, alicePassword, serviceIs+"&scope=repository:a:pull"),
 		want{status: 200, granted: "repository:a:pull"}},
 
-	// Everything else that is not the endpoint's business.
+	// Everything outside the endpoint.
 	{"the endpoint is not more than itself", request("GET", "{folder}{path}/more", ""), notFound},
 	{"another path is not found", request("GET", "{folder}/docker/v2/other", ""), notFound},
 	{"PUT is not allowed", request("PUT", "{mount}{path}", "a=b", formType), notAllowed},
@@ -153,7 +153,7 @@ var (
 		silent: true}
 )
 
-// mountCases are played at every place where a theatre has the endpoint.
+// mountCases run at every path where a front end has the endpoint.
 var mountCases = []testCase{
 	{"GET", login(alice, alicePassword, serviceIs+"&scope="+appScope), want{status: 200, granted: appScope}},
 	{"POST", post("grant_type=refresh_token&refresh_token={refresh}&" + serviceIs),
@@ -161,13 +161,13 @@ var mountCases = []testCase{
 	{"a wrong password", login(alice, "wrong-at-another-mount", serviceIs), unauthorized("")},
 }
 
-// endpointPaths are what a client may have after the mount.
+// endpointPaths are the paths that a client may use below the mount.
 var endpointPaths = []string{"/docker/v2/token", "/docker/v2/token/", "/auth/token", "/auth/token/"}
 
 var homeCase = testCase{"the folder itself shows a short page", request("GET", "{mount}", ""),
 	want{status: 200, text: "registry", silent: true}}
 
-// badCases are bad input: it gets a clear answer, and nothing else happens.
+// badCases are malformed requests: each gets a clear answer and has no other effect.
 var badCases = []testCase{
 	{"Base64 that is cut short", get(serviceIs, "Authorization: Basic YWxpY2U6d29uZGVybGFuZ"), badRequest("Base64")},
 	{"credentials encoded twice", get(serviceIs, "Authorization: Basic WVd4cFkyVTZkMjl1WkdWeWJHRnVaQT09"),
@@ -177,7 +177,7 @@ var badCases = []testCase{
 		badRequest("colon")},
 	{"Basic and nothing after it", get(serviceIs, "Authorization: Basic"), badRequest("")},
 	{"another scheme", get(serviceIs, "Authorization: Bearer {access}"), nobody},
-	{"a scheme nobody knows", get(serviceIs, "Authorization: Digest username=\"alice\""), nobody},
+	{"an unknown scheme", get(serviceIs, "Authorization: Digest username=\"alice\""), nobody},
 	{"a scheme in small letters", func(p *client) string {
 		p.keepSecret(encode(alice + ":" + alicePassword))
 		return get(serviceIs, "Authorization: basic "+encode(alice+":"+alicePassword))(p)
@@ -215,7 +215,7 @@ var badCases = []testCase{
 		numbered("repository:r%d:pull", "+", 100)),
 		want{status: 200, granted: numbered("repository:r%d:pull", " ", 100),
 			scope: numbered("repository:r%d:pull", " ", 100)}},
-	{"more scopes than a header has room for",
+	{"more scopes than fit in a header",
 		post("grant_type=password&username=alice&password=" + alicePassword + "&" +
 			numbered("scope=repository:"+strings.Repeat("long/", 40)+"r%d:pull", "&", 99)),
 		badForm("invalid_scope", "")},
@@ -251,7 +251,7 @@ var badCases = []testCase{
 		unauthorized("refresh token")},
 	{"a refresh token signed by HS256 with the public key",
 		post("grant_type=refresh_token&refresh_token={refresh-hs256-public-key}"), unauthorized("refresh token")},
-	{"a refresh token signed with a stranger's key", post("grant_type=refresh_token&refresh_token={refresh-stranger}"),
+	{"a refresh token signed with an unknown key", post("grant_type=refresh_token&refresh_token={refresh-unknown-key}"),
 		unauthorized("refresh token")},
 	{"a refresh token for another audience", post("grant_type=refresh_token&refresh_token={refresh-other-audience}"),
 		unauthorized("refresh token")},
@@ -274,10 +274,12 @@ var badCases = []testCase{
 		post("grant_type=refresh_token&refresh_token={refresh-of-carol}"), unauthorized("PAM_ACCT_EXPIRED")},
 	{"a refresh token of an account that was blacklisted",
 		post("grant_type=refresh_token&refresh_token={refresh-of-mallory}"), unauthorized("blacklisted")},
-	{"a refresh token of an account that is gone", post("grant_type=refresh_token&refresh_token={refresh-of-nobody}"),
+	{"a refresh token of an account that is gone",
+		post("grant_type=refresh_token&refresh_token={refresh-of-unknown-user}"),
 		unauthorized("")},
 
-	// What is hostile to the web server itself. Where one lets it through, the endpoint answers as ever.
+	// Requests that are hostile to the web server. If it passes one on, the endpoint answers as
+	// usual.
 	{"a Host that is no host", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.1\nHost: a b<c>\nConnection: close\n\n"),
 		nobody},
 	{"a Host with a path in it", raw("GET {mount}{path}?" + serviceIs +
@@ -302,7 +304,7 @@ var nobody = want{status: 401, code: "UNAUTHORIZED", message: loginNeeded}
 
 var tooLarge = want{status: 413, code: "TOO_LARGE", oauth: "invalid_request"}
 
-// numbered joins n texts with a number each.
+// numbered joins n numbered texts.
 func numbered(format, between string, n int) string {
 	texts := make([]string, n)
 	for i := range texts {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestTheDropInFolderKeepsItsFilesToItself asks for everything that lies in the folder, plainly and with tricks, wherever the folder is seen.
+// TestTheDropInFolderKeepsItsFilesToItself requests every file in the folder, by its name and by
+// variants of it, at every URL of the folder.
 func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
@@ -19,7 +20,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	s.write("config.yml.bak", "BACKUP\n")
 	s.write("index.html", "INDEX\n")
 	p := newClient(s)
-	// the service runs, and its log exists
+	// The service runs, and its log exists.
 	p.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}})
 	inside := fileContents(t, s)
 	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
@@ -30,7 +31,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 		for _, file := range files {
 			if !strings.HasSuffix(file, "/") {
 				if _, err := os.Stat(s.path(file)); err != nil {
-					t.Fatal(err) // asking for what is not there would prove nothing
+					t.Fatal(err) // requesting a missing file would prove nothing
 				}
 			}
 			for _, path := range fileURLTricks(file) {
@@ -40,7 +41,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	}
 }
 
-// tricks are ways of asking for a file other than by its name.
+// fileURLTricks are URLs that might reach a file other than by its plain name.
 func fileURLTricks(file string) []string {
 	dotted := strings.ReplaceAll(file, ".", "%2e")
 	slashed := strings.ReplaceAll(file, "/", "//")
@@ -57,7 +58,7 @@ func fileURLTricks(file string) []string {
 	}
 }
 
-// telltales are pieces of the files' contents: none of them may come back, whatever the status.
+// fileContents are parts of the files: none of them may appear in an answer, whatever the status.
 func fileContents(t *testing.T, s *testEnv) []string {
 	t.Helper()
 	key := strings.Split(readFile(t, s.keyFile), "\n")[1]
@@ -82,14 +83,15 @@ func checkKept(t *testing.T, s *testEnv, path string, inside []string) {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest:
 	case http.StatusUnauthorized: // the endpoint itself, where dots or a cut-off lead back to it
 		if !strings.Contains(string(body), "UNAUTHORIZED") {
-			t.Errorf("%s: %s from somebody else than the endpoint: %s", path, answer.Status, body)
+			t.Errorf("%s: %s not from the endpoint: %s", path, answer.Status, body)
 		}
 	default:
 		t.Errorf("%s: %s, want 403 or 404: %s", path, answer.Status, excerpt(string(body)))
 	}
 }
 
-// TestTheDropInNeedsTheOverridesItNames shows that the line on top of the file is neither too short nor too long.
+// TestTheDropInNeedsTheOverridesItNames checks that the AllowOverride line at the top of the file
+// is neither too short nor too long.
 func TestTheDropInNeedsTheOverridesItNames(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// slowPAM lets a login in after somebody has written to the pipe "go". It says with the file "asked" that it waits.
+// slowPAM completes a login after a write to the pipe "go". The file "asked" shows that it waits.
 func slowPAM(s *testEnv) string {
 	if err := syscall.Mkfifo(s.path("go"), 0o666); err != nil {
 		s.t.Fatal(err)
@@ -23,7 +23,7 @@ func slowPAM(s *testEnv) string {
 	return fmt.Sprintf("auth required pam_exec.so quiet %s\nauth required pam_userdb.so db=%s crypt=none\naccount required pam_userdb.so db=%[2]s crypt=none\n", s.path("wait.sh"), db)
 }
 
-// TestSIGTERMLetsWhatIsUnderWayFinish stops each long-lived door in the middle of a login.
+// TestSIGTERMLetsWhatIsUnderWayFinish stops each long-lived front end during a login.
 func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, nginxFastCGI, nginxSpawnFcgi, nginxSystemd} {
 		t.Run(th.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 			if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 5*time.Second, "the door to accept nobody", func() bool { return !s.accepts() })
+			eventually(t, 5*time.Second, "the service to stop accepting", func() bool { return !s.accepts() })
 			if !s.service.running() {
 				t.Fatal("it ended with a login under way")
 			}
@@ -64,7 +64,7 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 	}
 }
 
-// accepts says whether somebody listens behind the web server.
+// accepts reports whether the service behind the web server accepts connections.
 func (s *testEnv) accepts() bool {
 	network, address := "tcp", s.address
 	if sock := s.path("run/fcgi.sock"); found(filepath.Dir(sock)) && s.service.name != "dockerauth http" {
@@ -77,7 +77,8 @@ func (s *testEnv) accepts() bool {
 	return err == nil
 }
 
-// TestALongLivedServiceTakesUpChangedFiles edits configuration and key under a running service, and breaks the configuration in between.
+// TestALongLivedServiceTakesUpChangedFiles edits configuration and key of a running service, with a
+// broken configuration in between.
 func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, nginxSpawnFcgi} {
 		t.Run(th.name, func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 	}
 }
 
-// replace puts a new file in the place of another, as editors and deployment tools do.
+// replace renames a new file over an old one, as editors and deployment tools do.
 func (s *testEnv) replace(path, content string) {
 	s.t.Helper()
 	next := writeFile(s.t, path+".new", content, 0o600)
@@ -145,7 +146,7 @@ func (s *testEnv) expectLogin(p *client, status int, when string) {
 	})
 }
 
-// complaints counts log lines that begin with a text.
+// countLogLines counts log lines that begin with a text.
 func (s *testEnv) countLogLines(text string) (n int) {
 	for _, l := range s.logLines() {
 		if msg, _ := l["msg"].(string); strings.HasPrefix(msg, text) {

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// A testCase is one request in bytes and everything that must be true of the answer. Its name is a sentence.
+// A testCase is one request in bytes and the expected answer. Its name is a sentence.
 type testCase struct {
 	name string
 	send func(p *client) string
 	want want
 }
 
-// want is an answer. Every answer must besides be JSON, must not be cached and must not redirect.
+// want is an expected answer. Every answer must also be JSON, uncacheable and no redirect.
 type want struct {
 	status  int
 	code    string            // of the error list
@@ -41,23 +41,23 @@ type want struct {
 	refresh string // "" = none, "new", or "same" as the one that was sent
 
 	log    map[string]string // fields of the log line; a value that begins with "~" is a part of the field
-	silent bool              // no log line: no token was asked for
+	silent bool              // no log line: the request is not for a token
 
-	// What a web server answers itself.
+	// Answers of the web server itself.
 	html bool // it may have any form
-	web  bool // it has our form, but the service has no log line of it
+	web  bool // in dockerauth's form, but without a log line of the service
 }
 
-// player plays cases on one stage.
+// client runs cases against one test environment.
 type client struct {
 	*testEnv
-	mount    string // where the endpoint is: one of the stage's mounts
+	mount    string // where the endpoint is: one of the environment's mounts
 	endpoint string // its path below the mount
 	secrets  map[string]bool
 	tokens   map[string]string // placeholders' values
-	from     string            // the address that the case in hand is sent from
+	from     string            // source address of the current case
 	failures int
-	asked    int // lines on token requests that the log must have by now
+	asked    int // number of token request lines that the log must have by now
 }
 
 func newClient(s *testEnv) *client {
@@ -65,11 +65,11 @@ func newClient(s *testEnv) *client {
 		secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
-// play sends a case's request and holds the answer against what is wanted.
+// run sends a request and compares the answer with the expected one.
 func (p *client) run(t *testing.T, c testCase) {
 	t.Helper()
 	p.t = t
-	p.from = freshAddress() // each has tries of its own
+	p.from = freshAddress() // each case has its own count of tries
 	w := p.wanted(c)
 	request := c.send(p)
 	answer, body, err := p.exchange(request)
@@ -89,7 +89,7 @@ func (p *client) run(t *testing.T, c testCase) {
 	p.checkLog(t, w, p.nextRequestLine(), body)
 }
 
-// wanted is the case's own expectation, or that of the theatre whose web server answers the case itself.
+// wanted is the case's expectation, or that of the front end whose web server answers by itself.
 func (p *client) wanted(c testCase) want {
 	if w, ok := p.ownAnswers[c.name]; ok {
 		return w
@@ -178,7 +178,7 @@ func checkError(t *testing.T, w want, answer *http.Response, body []byte) {
 	}
 }
 
-// tokenAnswer is every field that an answer may have.
+// tokenAnswer has every field that an answer may have.
 type tokenAnswer struct {
 	Token        string    `json:"token"`
 	AccessToken  string    `json:"access_token"`
@@ -220,7 +220,7 @@ func (p *client) checkRefresh(t *testing.T, w want, got *string) {
 	t.Helper()
 	switch {
 	case w.refresh == "" && got != nil:
-		t.Error("a refresh token nobody asked for: docker would throw the password away")
+		t.Error("an unrequested refresh token: docker would discard the password")
 	case w.refresh != "" && (got == nil || *got == ""):
 		t.Error("no refresh_token")
 	case w.refresh == "same" && *got != p.tokens["refresh"]:
@@ -268,7 +268,7 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 	}
 }
 
-// checkLog holds the service's line on a request against the case.
+// checkLog compares the service's log line with the case.
 func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
 	t.Helper()
 	if line == nil {
@@ -294,7 +294,7 @@ func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte
 	}
 }
 
-// nextRequestLine returns the log line of the next request. A line is all that a request leaves, so one too many is as wrong as none.
+// nextRequestLine returns the log line of the next request. Each request writes exactly one line.
 func (p *client) nextRequestLine() map[string]any {
 	p.t.Helper()
 	lines := p.awaitRequestLines(p.asked + 1)
@@ -307,7 +307,7 @@ func (p *client) nextRequestLine() map[string]any {
 	return lines[p.asked-1]
 }
 
-// awaitRequestLines waits for n of them in all.
+// awaitRequestLines waits until there are n lines in total.
 func (p *client) awaitRequestLines(n int) []map[string]any {
 	var lines []map[string]any
 	_ = poll(5*time.Second, func() (bool, error) {
@@ -317,12 +317,12 @@ func (p *client) awaitRequestLines(n int) []map[string]any {
 	return lines
 }
 
-// exchange sends a request as it stands over a connection of its own, from the address of the case in hand.
+// exchange sends a request as it is on a new connection, from the address of the current case.
 func (p *client) exchange(request string) (*http.Response, []byte, error) {
 	return exchange(p.from, p.address, request)
 }
 
-// exchange sends a request from one address to another, in IP. from "" = whichever.
+// exchange sends a request from one IP address to another. from "" = any.
 func exchange(from, address, request string) (*http.Response, []byte, error) {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	if from != "" {
@@ -337,7 +337,7 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 		return nil, nil, err
 	}
 	method, _, _ := strings.Cut(request, " ")
-	// A server may answer, and stop reading, before it has the whole body.
+	// A server may answer and stop reading before it has the whole body.
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -357,16 +357,16 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 	return answer, body, nil
 }
 
-// keepSecret remembers what must not turn up in a log.
+// keepSecret adds values that must not appear in a log.
 func (p *client) keepSecret(values ...string) {
 	for _, v := range values {
-		if len(v) >= 6 { // what is shorter turns up by chance
+		if len(v) >= 6 { // a shorter one could appear by chance
 			p.secrets[v] = true
 		}
 	}
 }
 
-// checkSecrets looks for passwords and tokens in everything that was written while the theatre was open.
+// checkSecrets looks for passwords and tokens in everything that was written.
 func (p *client) checkSecrets(t *testing.T) {
 	t.Helper()
 	all := p.everyLog()
@@ -382,7 +382,8 @@ func (p *client) checkSecrets(t *testing.T) {
 	}
 }
 
-// Requests are built from text with placeholders: {mount} and {path} of the endpoint, {folder} of which dockerauth has all URLs, {host}, and the tokens of cases_tokens_test.go.
+// expand fills in placeholders: {mount} and {path} of the endpoint, {folder} below which dockerauth
+// has all URLs, {host}, and the tokens of cases_tokens_test.go.
 func (p *client) expand(text string) string {
 	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint,
 		"{host}", p.address).Replace(text)
@@ -394,7 +395,7 @@ func (p *client) expand(text string) string {
 	return text
 }
 
-// raw is a request as it stands, with placeholders; lines end in LF here.
+// raw is a request as it is, with placeholders and LF line ends.
 func raw(lines string) func(p *client) string {
 	return func(p *client) string {
 		head, body, _ := strings.Cut(lines, "\n\n")
@@ -402,12 +403,12 @@ func raw(lines string) func(p *client) string {
 	}
 }
 
-// get asks with a query and header lines.
+// get sends a query and header lines.
 func get(query string, headers ...string) func(p *client) string {
 	return request("GET", "{mount}{path}?"+query, "", headers...)
 }
 
-// login asks by GET with user name and password.
+// login sends a GET with user name and password.
 func login(user, password, query string) func(p *client) string {
 	return func(p *client) string {
 		p.keepSecret(password)
@@ -415,12 +416,12 @@ func login(user, password, query string) func(p *client) string {
 	}
 }
 
-// refreshLogin asks by GET with a token as the password of nobody.
+// refreshLogin sends a GET with a token as the password of an empty user name.
 func refreshLogin(token, query string) func(p *client) string {
 	return func(p *client) string { return get(query, p.basic("", p.expand(token)))(p) }
 }
 
-// post asks with a form.
+// post sends a form.
 func post(form string) func(p *client) string {
 	return request("POST", "{mount}{path}", form, "Content-Type: application/x-www-form-urlencoded")
 }
@@ -441,7 +442,7 @@ func request(method, target, body string, headers ...string) func(p *client) str
 	}
 }
 
-// chunked is a body in chunks, as Go's client sends one whose length it does not know.
+// chunked is a body in chunks, as Go's client sends a body of unknown length.
 func chunked(body string) string {
 	var b strings.Builder
 	for chunk := range slices.Chunk([]byte(body), 2048) {
@@ -450,14 +451,14 @@ func chunked(body string) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// basic is the header line of RFC 7617. Neither the password nor its encoded form may be logged.
+// basic is an Authorization header (RFC 7617). Neither the password nor its encoding may be logged.
 func (p *client) basic(user, password string) string {
 	encoded := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	p.keepSecret(password, encoded)
 	return "Authorization: Basic " + encoded
 }
 
-// unmarshalExact refuses fields that are not in the struct, and anything after the object.
+// unmarshalExact rejects unknown fields and anything after the object.
 func unmarshalExact(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -470,7 +471,7 @@ func unmarshalExact(body []byte, into any) error {
 	return nil
 }
 
-// with returns a map that has the entries of both; those of the second win.
+// with merges two maps; entries of the second replace those of the first.
 func with[K comparable, V any](first, second map[K]V) map[K]V {
 	both := maps.Clone(first)
 	maps.Copy(both, second)

@@ -19,12 +19,13 @@ import (
 	"time"
 )
 
-// Tokens seen and made with the standard library alone, so that a mistake in the service's own JWT code does not cancel itself out.
+// Tokens are read and made with the standard library alone, so that a mistake in the service's JWT
+// code cannot cancel itself out.
 
 type tokenClaims struct {
 	Issuer    string       `json:"iss"`
 	Subject   string       `json:"sub"`
-	Audience  string       `json:"aud"` // a string: a list fails to decode, as it does in a 2.8 registry
+	Audience  string       `json:"aud"` // a string: a list fails to decode, as in a 2.8 registry
 	Expires   int64        `json:"exp"`
 	NotBefore int64        `json:"nbf"`
 	IssuedAt  int64        `json:"iat"`
@@ -39,7 +40,7 @@ type accessOne struct {
 	Actions []string `json:"actions"`
 }
 
-// scopes prints the access claim in the form in which it was asked for.
+// scopes prints the access claim in the form of a requested scope.
 func (c tokenClaims) scopes() string {
 	if c.Access == nil {
 		return "(no access claim)"
@@ -97,7 +98,8 @@ func split(token string) (header map[string]any, payload, signature []byte, err 
 	return header, raw[1], raw[2], json.Unmarshal(raw[0], &header)
 }
 
-// forgeries are the placeholders of requests that stand for tokens: two that the service made, and what an attacker makes of them.
+// forgeries are placeholders for tokens: two that the service issued, and an attacker's variations
+// of them.
 func forgeries() map[string]func(p *client) string {
 	return map[string]func(p *client) string{
 		"refresh": func(p *client) string { return p.fetched("refresh") },
@@ -114,7 +116,7 @@ func forgeries() map[string]func(p *client) string {
 				return mac.Sum(nil)
 			})
 		},
-		"refresh-stranger": func(p *client) string {
+		"refresh-unknown-key": func(p *client) string {
 			unknown, _ := rsa.GenerateKey(rand.Reader, 2048)
 			return p.forge("", "", rs256(unknown))
 		},
@@ -131,7 +133,7 @@ func forgeries() map[string]func(p *client) string {
 		"refresh-everlasting": func(p *client) string { return p.forge(`"exp":[0-9]*,`, ``, rs256(p.key)) },
 		"refresh-plain-jwt":   func(p *client) string { return p.forge(`"refresh\+jwt"`, `"JWT"`, rs256(p.key)) },
 		"refresh-cut-short":   func(p *client) string { t := p.fetched("refresh"); return t[:len(t)-8] },
-		// Not forged, and good: shows that the others fail for their change alone.
+		// Not forged and accepted: the others fail because of their change alone.
 		"refresh-of-bob": func(p *client) string {
 			return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`,
 				rs256(p.key))
@@ -144,14 +146,14 @@ func forgeries() map[string]func(p *client) string {
 			return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`,
 				rs256(p.key))
 		},
-		"refresh-of-nobody": func(p *client) string {
+		"refresh-of-unknown-user": func(p *client) string {
 			return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`,
 				rs256(p.key))
 		},
 	}
 }
 
-// fetched is alice's access or refresh token, asked for at the first use.
+// fetched is alice's access or refresh token, requested at first use.
 func (p *client) fetched(kind string) string {
 	if p.tokens[kind] == "" {
 		_, body, err := p.exchange(login(alice, alicePassword, "service="+audience+"&offline_token=true")(p))
@@ -169,8 +171,8 @@ func (p *client) fetched(kind string) string {
 	return p.tokens[kind]
 }
 
-// forge changes alice's refresh token at the one place that matches and signs it anew. All else stays as it is, to the order of the fields: the
-// change alone must be the reason for what comes of it.
+// forge changes alice's refresh token at the one place that matches and signs it again. All else
+// stays, even the order of the fields, so that the change alone explains the result.
 func (p *client) forge(match, change string, sign func(text []byte) []byte) string {
 	parts := strings.Split(p.fetched("refresh"), ".")
 	pattern, found := regexp.MustCompile(match), match == ""

@@ -45,7 +45,8 @@ func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
 	}
 }
 
-// TestCheckLogsInAsTheServicesUser runs what check says to run: the web server's user may not ask about others until it has the group.
+// TestCheckLogsInAsTheServicesUser runs the command that check prints: the web server's user needs
+// the group to check other accounts.
 func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	needRoot(t, "another user")
 	need(t, "another user", "setpriv")
@@ -64,7 +65,7 @@ func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	}
 }
 
-// terminal is a pseudo-terminal (pts(4)): person is where somebody types and reads.
+// terminal is a pseudo-terminal (pts(4)): user is the side that types and reads.
 type terminal struct{ user, program *os.File }
 
 func openTerminal(t *testing.T) terminal {
@@ -98,7 +99,8 @@ func (x terminal) modes(t *testing.T) (modes syscall.Termios) {
 	return modes
 }
 
-// play runs a command at the terminal, types when the prompt is there, and returns what the terminal showed.
+// typeAnswers runs a command at the terminal, types at the prompt, and returns what the terminal
+// showed.
 func (x terminal) typeAnswers(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
 	t.Helper()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.program, x.program, x.program
@@ -162,7 +164,7 @@ func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
 			if shown := x.typeAnswers(t, cmd, typed); strings.Contains(shown, "wonder") {
 				t.Errorf("the terminal shows what was typed: %q", shown)
 			}
-			// Go's own end after SIGQUIT
+			// Go's own end after SIGQUIT.
 			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 {
 				t.Errorf("it ended otherwise: %v", cmd.ProcessState)
 			}

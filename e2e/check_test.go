@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// checkup is what "dockerauth check --json" prints.
+// checkReport is what "dockerauth check --json" prints.
 type checkReport struct {
 	Findings []struct{ Level, Subject, What, Why, Remedy string }
 	Status   int
@@ -45,8 +45,8 @@ func (c checkReport) find(subject string) (level, text string) {
 	return "", ""
 }
 
-// What check says that a registry will do is what it does: each way to name a key, and each thing that may lie in its bundle, at each version. The
-// registry's configuration is the one that check was shown.
+// check predicts what a registry does: for each way to name a key, each content of its bundle and
+// each version. check reads the same registry configuration.
 func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 	const none = keyKind("")
 	type trial struct {
@@ -94,10 +94,10 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		trial{"another id in the JWKS", p256, siteOptions{},
 			listedAs(func(*testing.T, *site) string { return "another" })},
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
-		trial{"a stranger's certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
-		trial{"a stranger's certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
-		trial{"ours behind a stranger's", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
-		trial{"ours behind a stranger's, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
+		trial{"an unknown certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
+		trial{"an unknown certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
+		trial{"ours after an unknown one", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
+		trial{"ours after an unknown one, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
 		trial{"ours beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
 		trial{"a newer certificate for our key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
 		trial{"a newer certificate for our key, and a key id", none, siteOptions{}, bundleOf(renewed)},
@@ -175,7 +175,8 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 	}
 }
 
-// An installation as the README has it, by openssl and install, with the registry told to trust it: there is nothing to say against it, whoever asks.
+// An installation by the README, with openssl and install and a registry that trusts it: check
+// reports no problem to any user.
 func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "the README's set-up (install -o)")
@@ -231,7 +232,7 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 		}
 	}
 
-	// Whoever owns the installed file may have put something else there.
+	// The owner of the installed file may have replaced it.
 	writeFile(t, filepath.Join(dir, "trap"), "#!/bin/sh\nid -u >>"+dir+"/state/ran\n", 0o755)
 	if o := shell(binary(t) + " check --config config.yml --as www-data --program trap"); o.status != 2 {
 		t.Errorf("a file that is no dockerauth: %v", o)
@@ -248,7 +249,8 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 	}
 }
 
-// The packages' units on a machine where nothing has been started yet; then the service is.
+// The packages' units on a machine where nothing has been started, and then with the service
+// running.
 func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "units and a /run of the test's own")
@@ -300,7 +302,7 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	})
 }
 
-// takes reports whether a registry starts and takes the token.
+// takes reports whether a registry starts and accepts the token.
 func takes(t *testing.T, r *registryServer, token string) (taken bool, how string) {
 	t.Helper()
 	answers := func() bool {
@@ -319,14 +321,14 @@ func takes(t *testing.T, r *registryServer, token string) (taken bool, how strin
 	return status == http.StatusOK, fmt.Sprintf("answers %d, %s", status, challenge)
 }
 
-// aToken is one of a service that is started for it alone.
+// aToken is a token of a service that is started for this call.
 func (s *site) aToken(t *testing.T) string {
 	t.Helper()
 	_, realm := s.serveHTTP(t)
 	return fetchTokens(t, realm, url.Values{"service": {audience}}).Token
 }
 
-// certifyBy makes a certificate for the site's key, or for the CA's own when there is no authority yet.
+// certifyBy makes a certificate for the site's key, or for the CA's own key if authority is nil.
 func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certificate,
 	change func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()

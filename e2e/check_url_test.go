@@ -7,16 +7,17 @@ import (
 	"testing"
 )
 
-// told is what check says of one thing.
+// finding is one result of check.
 type finding struct{ Level, Subject, What, Why, Remedy string }
 
-// examination is what check says of all that lies under some subjects.
+// findingsReport is the output of check and its findings for some subjects.
 type findingsReport struct {
 	findings []finding
 	output
 }
 
-// examine runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
+// examine runs check and keeps the findings whose subject begins with one of the words. Others
+// concern the site's files.
 func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) findingsReport {
 	t.Helper()
 	c := findingsReport{output: run(t, stdin, cmd)}
@@ -34,7 +35,7 @@ func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) find
 	return c
 }
 
-// expect wants these complaints, "level subject", and no others, and this text in some finding.
+// expect wants exactly these complaints, "level subject", and text in one of the findings.
 func (c findingsReport) expect(t *testing.T, complaints, text string) {
 	t.Helper()
 	var got []string
@@ -85,7 +86,7 @@ func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
 				}
 			}
 			if refused > 2*runs {
-				t.Errorf("%d refusals in %d runs: whoever counts them bans the administrator", refused, runs)
+				t.Errorf("%d refusals in %d runs: fail2ban would ban the administrator", refused, runs)
 			}
 		})
 	}
@@ -150,7 +151,7 @@ func TestCheckSeesARedirect(t *testing.T) {
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "redirected (308)")
 }
 
-// TestCheckAsksARegistry has it ask registries that trust us and such that do not.
+// TestCheckAsksARegistry runs check against registries that trust the key and others that do not.
 func TestCheckAsksARegistry(t *testing.T) {
 	for _, kind := range []registryKind{registry28, registry31} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -168,7 +169,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 				complaints, says string
 			}{
 				{"that trusts us", s, s.certFile, "", "the registry takes dockerauth's tokens"},
-				{"that trusts somebody else", s, unknown.certFile, "error registry.token", "rootcertbundle"},
+				{"that trusts another key", s, unknown.certFile, "error registry.token", "rootcertbundle"},
 				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
 			} {
 				t.Run(test.name, func(t *testing.T) {

@@ -9,28 +9,32 @@ import (
 	"testing"
 )
 
-// client is a program people reach a registry with, and how each step is typed.
+// registryClient is a program that accesses a registry, with the command for each step.
 type registryClient struct {
 	name string
 	need func(t testing.TB) // skips when it is missing
 
-	// signIn hands it alice's name and this password and makes it use them once.
+	// signIn gives it alice's name and this password and makes it use them once.
 	signIn func(d *workspace, password string) output
-	// refusal is what it says of a wrong password.
+	// refusal matches its message about a wrong password.
 	refusal *regexp.Regexp
-	// push and pull carry the desk's image to the registry and back, fail the test on an error, and pull compares what came.
+	// push and pull transfer the workspace's image and fail the test on an error; pull compares the
+	// result.
 	push, pull func(d *workspace)
-	// forget makes it drop what signIn left, where writing an identity token over it is not enough; nil = nothing.
+	// forget removes what signIn left, where writing an identity token over it is not enough; nil =
+	// nothing.
 	forget func(d *workspace)
-	// postsPassword: it tries POST with the password first and GET only when that is refused; the others GET at once.
+	// postsPassword: it tries POST with the password first and GET only when that is refused; the
+	// others GET at once.
 	postsPassword bool
 	// chunks: its POST of a refresh token has no Content-Length.
 	chunks bool
-	// after plays what only this client does; it is given what the token service was asked in push and pull; nil = nothing.
+	// after runs what only this client does. It gets the token requests of push and pull; nil =
+	// nothing.
 	after func(d *workspace, seen []tokenRequest)
 }
 
-// desk is where one client works for one test: a home of its own, an image to carry, a repository to carry it to.
+// workspace is the environment of one client in one test: a home folder, an image and a repository.
 type workspace struct {
 	t       testing.TB
 	dir     string
@@ -46,7 +50,8 @@ type workspace struct {
 	id           string // of the image, where the client gives it one of its own
 }
 
-// newDesk makes the folder and an environment in which nothing of the caller's is left but PATH: no configuration, no credentials, no proxy.
+// newWorkspace makes the folder and an environment with nothing but PATH of this process: no
+// configuration, no credentials, no proxy.
 func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	t.Helper()
 	dir := shortDir(t)
@@ -67,13 +72,13 @@ func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
 		"XDG_CACHE_HOME=" + filepath.Join(home, "cache"),
 		"XDG_DATA_HOME=" + filepath.Join(home, "data"),
-		// They all read the format docker introduced.
+		// All clients read the format that docker introduced.
 		"DOCKER_CONFIG=" + filepath.Dir(d.credentials()),
 		"REGISTRY_AUTH_FILE=" + d.credentials(),
 		"HELM_REGISTRY_CONFIG=" + d.credentials(),
 		"REGCTL_CONFIG=" + filepath.Join(dir, "regctl.json"),
 	}
-	// Docker looks for a password store of the desktop only while there is no entry at all.
+	// Docker looks for the desktop's password store only if there is no entry at all.
 	d.writeCredentials(map[string]any{"unused.example": map[string]any{}})
 	return d
 }
@@ -87,7 +92,8 @@ func (d *workspace) writeCredentials(auths map[string]any) {
 	writeFile(d.t, d.credentials(), string(jsonOf(d.t, map[string]any{"auths": auths})), 0o600)
 }
 
-// useRefreshToken leaves what `docker login` leaves when the service gave it a refresh token: the token, and no password.
+// useRefreshToken writes what `docker login` writes when the service issues a refresh token: the
+// token, and no password.
 func (d *workspace) useRefreshToken(token string) {
 	d.t.Helper()
 	d.refreshToken, d.password = token, ""
@@ -97,15 +103,15 @@ func (d *workspace) useRefreshToken(token string) {
 	}})
 }
 
-// ref names the desk's image in the registry.
+// ref is the image's name in the registry.
 func (d *workspace) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
 
-// path is a file or folder of the desk's.
+// path is a path in the workspace.
 func (d *workspace) path(elem ...string) string {
 	return filepath.Join(append([]string{d.dir}, elem...)...)
 }
 
-// fresh is a folder for what comes back; nothing is in it from before.
+// fresh is an empty folder for what a client downloads.
 func (d *workspace) fresh() string {
 	d.t.Helper()
 	dir, err := os.MkdirTemp(d.dir, "back-")
@@ -123,7 +129,7 @@ func (d *workspace) typed(stdin, program string, args ...string) output {
 	return run(d.t, stdin, cmd)
 }
 
-// must is typed for what has to succeed.
+// must runs a command that has to succeed.
 func (d *workspace) must(program string, args ...string) {
 	d.t.Helper()
 	o := d.typed("", program, args...)
@@ -139,7 +145,7 @@ func (d *workspace) same(what, got, want string) {
 	}
 }
 
-// clients are all of them; docker once for each one on PATH.
+// registryClients are all of them; docker once for each docker command on PATH.
 func registryClients() []registryClient {
 	return append(dockers(), podman, skopeo, crane, oras, regctl, helm, ctr)
 }

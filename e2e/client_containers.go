@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// podman works on storage of the desk's own: a folder without overlay mounts, and no journal.
+// podman has its own storage in the workspace: a folder without overlay mounts, and no journal.
 var podman = registryClient{
 	name: "podman",
 	need: func(t testing.TB) {
-		needRoot(t, "podman") // without it, it wants newuidmap and a range of user ids
+		needRoot(t, "podman") // otherwise it needs newuidmap and a range of user ids
 		need(t, "podman", "podman")
 	},
 	signIn: func(d *workspace, password string) output {
@@ -70,8 +70,8 @@ var skopeo = registryClient{
 	after: skopeoDeletes,
 }
 
-// skopeoDeletes removes the image again: containers/image asks for the action "*", which the token must spell out as the
-// actions it stands for.
+// skopeoDeletes removes the image: containers/image requests the action "*", which the token must
+// list as separate actions.
 func skopeoDeletes(d *workspace, _ []tokenRequest) {
 	d.t.Helper()
 	d.must("skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())

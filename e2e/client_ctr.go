@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// ctr is containerd's own command. It remembers nothing and takes the password only from its command line (or a terminal).
+// ctr is containerd's own command. It remembers nothing and takes the password only on its command
+// line or from a terminal.
 var ctr = registryClient{
 	name: "ctr",
 	need: func(t testing.TB) {
@@ -26,7 +27,8 @@ var ctr = registryClient{
 	},
 	pull: func(d *workspace) {
 		d.mustCtr("image", "rm", "--sync", d.ref())
-		// The native snapshotter copies; overlay may not work on what the test's folder lies on.
+		// The native snapshotter copies; overlay may not work on the file system of the test's
+		// folder.
 		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"},
 			d.withCredentials(d.ref())...)...)
 		listed := d.mustCtr("image", "ls", "name=="+d.ref())

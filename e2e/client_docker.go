@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// dockers gives one client for each docker command on PATH, first come first: a Debian package and a newer release may stand side by side.
+// dockers returns one client for each docker command on PATH, in that order: a Debian package and a
+// newer release may be installed side by side.
 func dockers() []registryClient {
 	var all []registryClient
 	seen := map[string]bool{}
@@ -54,7 +55,8 @@ func docker(path string) registryClient {
 	}
 }
 
-// dockerKeepsOnlyTheRefreshToken checks the file `docker login` writes, and that push and pull were paid for with what is in it.
+// dockerKeepsOnlyTheRefreshToken checks the file that `docker login` writes, and that push and pull
+// used its content.
 func dockerKeepsOnlyTheRefreshToken(d *workspace, seen []tokenRequest) {
 	d.t.Helper()
 	b, err := os.ReadFile(d.credentials())

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The clients scripts/build-tools makes.
+// Clients that scripts/build-tools makes.
 
 func needTool(name string) func(t testing.TB) {
 	return func(t testing.TB) {
@@ -19,7 +19,7 @@ func needTool(name string) func(t testing.TB) {
 var crane = registryClient{
 	name: "crane",
 	need: needTool("crane"),
-	// "crane auth login" writes the password down and asks nobody: the first use tells.
+	// "crane auth login" stores the password without a request, so the first use shows the result.
 	signIn: func(d *workspace, password string) output {
 		if o := d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", alice,
 			"--password-stdin"); o.status != 0 {
@@ -70,7 +70,7 @@ var regctl = registryClient{
 		d.must(toolPath("regctl"), "image", "copy", d.ref(), "ocidir://"+back+":"+imageTag)
 		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
 	},
-	// Its own file goes before docker's.
+	// Its own file has priority over docker's.
 	forget: func(d *workspace) { d.must(toolPath("regctl"), "registry", "logout", d.host) },
 }
 

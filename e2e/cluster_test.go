@@ -18,11 +18,12 @@ import (
 	"time"
 )
 
-// A fleet is two machines that have key, certificate and configuration in common and nothing else, with a balancer before them.
+// cluster is two machines with the same key, certificate and configuration and nothing else in
+// common, behind a load balancer.
 type cluster struct {
 	t        testing.TB
 	machines []*testEnv
-	front    *client // the first machine's player, at the balancer's address
+	front    *client // client of the first machine, at the balancer's address
 }
 
 // balancers are the shipped examples. Debian packages: nginx-light, haproxy.
@@ -30,13 +31,13 @@ var balancers = []struct {
 	name  string
 	needs string
 	start func(f *cluster, port int) (log func() string)
-	cut   string // what it logs of a machine that died while it was answering; "" = it does not say
+	cut   string // its log line about a machine that died while answering; "" = none
 }{
 	{"nginx", "nginx", (*cluster).nginx, "upstream prematurely closed connection"},
 	{"HAProxy", "haproxy", (*cluster).haproxy, ""},
 }
 
-// fleetConfig lets every login be a conversation, and anyone pull.
+// clusterConfig makes every login a PAM conversation, and lets anyone pull.
 var clusterConfig = envOptions{
 	timeout: "10s\n  cache: 0s",
 	config:  "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n  to: [users]\n",
@@ -58,7 +59,8 @@ func newCluster(t *testing.T, start func(f *cluster, port int) func() string) (f
 	return f, log
 }
 
-// copied is a second machine: a folder with the files of the first, as rsync leaves them, and paths that are its own.
+// clone makes a second machine: a folder with the files of the first, as rsync leaves them, and its
+// own paths.
 func (s *testEnv) clone() *testEnv {
 	s.t.Helper()
 	dir := shortDir(s.t)
@@ -69,7 +71,7 @@ func (s *testEnv) clone() *testEnv {
 	site.dir, site.keyFile, site.certFile = dir, filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
 	site.configFile, site.confdir = filepath.Join(dir, "config.yml"), filepath.Join(dir, "pam.d")
 	for _, file := range []string{site.configFile, filepath.Join(site.confdir, "dockerauth")} {
-		// owner and mode stay
+		// Owner and mode stay.
 		if err := os.WriteFile(file, []byte(strings.ReplaceAll(readFile(s.t, file), s.dir, dir)), 0o600); err != nil {
 			s.t.Fatal(err)
 		}
@@ -121,7 +123,7 @@ func (s *testEnv) served() (n int) {
 	return n
 }
 
-// kill ends a service as the kernel does when memory runs out, or as a power cut.
+// kill ends a service as a power cut or the kernel's OOM killer does.
 func (s *testEnv) kill() {
 	s.t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGKILL); err != nil {
@@ -130,7 +132,8 @@ func (s *testEnv) kill() {
 	<-s.service.exited
 }
 
-// restart puts another in its place, as a service manager does (fault_kill_test.go has why once is not enough).
+// restart starts a new service, as a service manager does. fault_kill_test.go says why one try may
+// not be enough.
 func (s *testEnv) restart() {
 	s.t.Helper()
 	listening := func() int { return s.countLogLines("listening") }
@@ -146,7 +149,7 @@ func (s *testEnv) restart() {
 	s.t.Fatal("the service cannot be restarted")
 }
 
-// guests ask one request after the other, of every kind that there is, until they are told to stop.
+// tempUsers send requests of every kind, one after another, until stopped.
 type tempUsers struct {
 	cluster *cluster
 	done    atomic.Int64
@@ -154,7 +157,7 @@ type tempUsers struct {
 	all     sync.WaitGroup
 
 	mu     sync.Mutex
-	tokens []string // refresh tokens, of whichever machine
+	tokens []string // refresh tokens, of either machine
 	lost   []string
 }
 
@@ -177,7 +180,7 @@ func (f *cluster) startUsers() *tempUsers {
 	return g
 }
 
-// leave ends it, and returns what went wrong.
+// end stops them and returns what went wrong.
 func (g *tempUsers) end() []string {
 	close(g.stop)
 	g.all.Wait()
@@ -195,7 +198,7 @@ func (g *tempUsers) ask(n int) {
 		r.SetBasicAuth(user, password)
 		return "Authorization: " + r.Header.Get("Authorization")
 	}
-	p := *g.cluster.front // whose secrets are not for several at once
+	p := *g.cluster.front // its secrets are not safe for concurrent use
 	switch kind := n % 20; {
 	case kind < 6:
 		request = get(scope+"&offline_token=true", basic(password))(&p)
@@ -227,7 +230,7 @@ func (g *tempUsers) ask(n int) {
 	}
 }
 
-// check holds a token to the one key of the fleet. subject "" = whoever.
+// check verifies a token with the cluster's key. subject "" = any.
 func (g *tempUsers) check(n int, subject string, body []byte) {
 	var got tokenAnswer
 	if err := json.Unmarshal(body, &got); err != nil {
@@ -260,7 +263,7 @@ func (g *tempUsers) lose(format string, args ...any) {
 	g.lost = append(g.lost, fmt.Sprintf(format, args...))
 }
 
-// more waits until so many more have asked.
+// more waits until n more requests were sent.
 func (g *tempUsers) more(n int64) {
 	g.cluster.t.Helper()
 	until := g.done.Load() + n
@@ -279,7 +282,7 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 			for i, m := range slices.Concat(f.machines, f.machines, f.machines) {
 				if i < 2*len(f.machines) {
 					m.kill()
-				} else if err := m.service.stop(t); err != nil { // as for an upgrade
+				} else if err := m.service.stop(t); err != nil { // as in an upgrade
 					t.Errorf("a service that is stopped: %v", err)
 				}
 				g.more(150)
@@ -325,7 +328,7 @@ func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	}
 }
 
-// Two machines count each for itself, so there are twice as many tries.
+// Two machines count separately, so there are twice as many tries.
 func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 	for _, b := range balancers {
 		t.Run(b.name, func(t *testing.T) {
@@ -356,8 +359,8 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 	}
 }
 
-// A key is exchanged on one machine after the other, while the registry has both certificates: it accepts every token all the time. Refresh tokens
-// of the old key end.
+// A key is exchanged on one machine after the other while the registry has both certificates, and
+// accepts every token all the time. Refresh tokens of the old key become invalid.
 func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 	for _, kind := range []registryKind{registry28, registry31} {
 		t.Run(string(kind), func(t *testing.T) {

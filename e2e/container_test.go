@@ -12,15 +12,17 @@ import (
 	"testing"
 )
 
-// containerImages are the base images, which no test pulls: stand-ins of the same names are made of Debian's packages, this machine's Go and the registry
-// of tools/registry3. What they cannot show is whether the real ones have something that ours lack, or lack something that ours have.
+// containerImages are the base images, which no test pulls. Substitutes with the same names are
+// made of Debian packages, this machine's Go and the registry of tools/registry3. They cannot show
+// what the real images have or lack in addition.
 const (
 	debianImage   = "debian:bookworm-slim"
 	golangImage   = "golang:1.26-bookworm"
 	registryImage = "registry:3"
 )
 
-// yard is a copy of the source tree, an engine, and what is typed in the folder of the container example.
+// installFixture is a copy of the source tree, a container engine, and the commands for the folder
+// of the container example.
 type installFixture struct {
 	t       *testing.T
 	dir     string // packaging/container in the copy
@@ -38,7 +40,8 @@ func TestTheComposeFileIsValid(t *testing.T) {
 	}
 }
 
-// What the container's README says to type builds the image and starts both services, and a docker client logs in, pushes and pulls.
+// The commands in the container's README build the image and start both services, and a docker
+// client logs in, pushes and pulls.
 func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "containers")
@@ -95,14 +98,15 @@ func newInstallFixture(t *testing.T) *installFixture {
 	y.address, y.images = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("localhost:%d", freePort(t))
 	y.realm = "http://" + strings.Replace(y.address, "127.0.0.1", "localhost", 1) + "/docker/v2/token"
 	y.compose()
-	// The builder of this engine, which needs no plugin.
+	// The engine's own builder, which needs no plugin.
 	y.env = append(os.Environ(), "DOCKER_HOST=unix://"+dm.dockerSocket, "DOCKER_CONFIG="+filepath.Join(dir, "config"),
 		"HOME="+dir, "DOCKER_BUILDKIT=0",
 		"COMPOSE_DOCKER_CLI_BUILD=0", "COMPOSE_PROJECT_NAME=e2e", "COMPOSE_FILE=compose.yml:test.yml")
 	return y
 }
 
-// compose moves the ports, and lets the build use this machine's network: the engine has been told to leave the firewall alone, so it has no way out.
+// compose changes the ports and lets the build use this machine's network: the engine runs without
+// firewall rules, so containers have no network.
 func (y *installFixture) compose() {
 	file := filepath.Join(y.dir, "compose.yml")
 	text := readFile(y.t, file)
@@ -157,14 +161,15 @@ func (y *installFixture) makeDebian() {
 	}
 }
 
-// build makes an image of a folder with a Dockerfile in it.
+// build builds an image from a folder with a Dockerfile.
 func (y *installFixture) build(dir, dockerfile, image string) {
 	y.t.Helper()
 	y.must("docker", "build", "--network", "host", "-q", "-t", image, "-f",
 		writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
 }
 
-// makeGolang gives the compiler the authorities that this machine trusts: the module proxy may be behind one of its own.
+// makeGolang adds the CA certificates that this machine trusts, since the module proxy may use its
+// own CA.
 func (y *installFixture) makeGolang() {
 	y.t.Helper()
 	dir := shortDir(y.t)
@@ -191,7 +196,7 @@ CMD ["/etc/distribution/config.yml"]
 `, registryImage)
 }
 
-// readme is what the README says to type, with a password where it asks for one.
+// readme is the commands of the README, with a password where it asks for one.
 func (y *installFixture) readme() map[string]string {
 	y.t.Helper()
 	blocks := make(map[string]string)
@@ -204,7 +209,7 @@ func (y *installFixture) readme() map[string]string {
 	return blocks
 }
 
-// checkImages looks for keys and accounts: the folder that they lie in is within what is sent to the engine.
+// checkImages looks for keys and accounts: their folder is part of the build context.
 func (y *installFixture) checkImages() {
 	y.t.Helper()
 	if !found(filepath.Join(y.dir, "config/privkey.pem")) {
@@ -241,7 +246,8 @@ func (y *installFixture) awaitHealthy() {
 	}
 }
 
-// checkRemoval takes the account out of the file of accounts: its refresh token opens nothing any more, once pam.cache is over.
+// checkRemoval removes the account from the accounts file. Its refresh token is refused once
+// pam.cache has expired.
 func (y *installFixture) checkRemoval(accounts string) {
 	y.t.Helper()
 	ask := func(request string) (int, tokenAnswer) {

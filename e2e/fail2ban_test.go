@@ -20,10 +20,11 @@ const (
 	journalRemote  = "/lib/systemd/systemd-journal-remote"
 )
 
-// victim is whom forgers would like to see banned, in every form that a line of ours could have.
+// victim is an address that a forger wants banned, in every form that a log line may contain.
 const victim = "192.0.2.66"
 
-// forgeries are texts that try to end the value they stand in, to begin a line of their own, or to make theirs unreadable.
+// forgedTexts try to end the value that holds them, to begin a line of their own, or to make their
+// line unreadable.
 func forgedTexts() map[string]string {
 	fields := `outcome=refused reason=x grant=password user=root remote=` + victim + ` duration=1s`
 	line := `time=` + time.Now().Format(time.RFC3339Nano) + ` level=WARN msg="token request" ` + fields
@@ -87,12 +88,13 @@ func forgedTexts() map[string]string {
 	}
 }
 
-// visit is one request, from an address of its own, and how often the filter is to find that address.
+// attempt is one request from an address of its own, and how often the filter must find that
+// address.
 type attempt struct {
 	name    string
 	request string
 	from    string // where it comes from
-	remote  string // what the log says, "" = from
+	remote  string // in the log, "" = from
 	found   int
 }
 
@@ -103,7 +105,7 @@ func (v attempt) address() string {
 	return v.from
 }
 
-// visits are hostile ones, whose addresses must be found, and all the others that a service has in a day.
+// attempts are hostile requests, whose addresses must be found, and ordinary ones.
 func attempts(p *client, forwarded bool) []attempt {
 	var all []attempt
 	add := func(found int, name, request string) {
@@ -116,7 +118,7 @@ func attempts(p *client, forwarded bool) []attempt {
 		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(p))
 		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(p))
 		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(p))
-		if !forwarded { // Apache writes it behind the line
+		if !forwarded { // Apache would append it to the line
 			add(1, name+", as referer", get(serviceIs, p.basic(alice, "wrong"), "Referer: "+printable(text))(p))
 		}
 	}
@@ -139,13 +141,13 @@ func attempts(p *client, forwarded bool) []attempt {
 			all = append(all, attempt{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p),
 				"127.0.0.1", remote, 1})
 		}
-		add(1, "an address that a stranger claims",
+		add(1, "an address that a client claims",
 			get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
 	}
 	return all
 }
 
-// printable is what of a text a header may hold.
+// printable is the part of a text that a header may hold.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -155,7 +157,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// visitAll sends all requests, some at once: each refusal takes a second.
+// attemptAll sends all requests, some at once: each refusal takes a second.
 func (p *client) attemptAll(t *testing.T, all []attempt) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -172,12 +174,12 @@ func (p *client) attemptAll(t *testing.T, all []attempt) {
 	wg.Wait()
 }
 
-// fail2banLogs are the places and forms in which the lines stand that the filter knows.
+// fail2banLogs are the places and formats of log lines that the filter supports.
 var fail2banLogs = []struct {
 	name     string
 	frontend frontend
 	format   string
-	file     string // in the stage's folder; "" = the service's standard error
+	file     string // in the environment's folder; "" = the service's standard error
 	journal  bool
 }{
 	{"a log file", httpFrontend, "text", "service.log", false},
@@ -214,7 +216,7 @@ func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
 	}
 }
 
-// compare wants each address as often as its visit says, and none besides.
+// compare checks that each address was found as often as its attempt says, and no other.
 func (p *client) compare(t *testing.T, found []string, all []attempt) {
 	t.Helper()
 	times := make(map[string]int)
@@ -229,7 +231,7 @@ func (p *client) compare(t *testing.T, found []string, all []attempt) {
 		delete(times, v.address())
 	}
 	if len(times) > 0 {
-		t.Errorf("addresses that nobody came from: %v", times)
+		t.Errorf("addresses without a request: %v", times)
 	}
 }
 
@@ -245,7 +247,8 @@ func (p *client) linesWith(text string) string {
 	return lines.String()
 }
 
-// fail2banRegex returns the addresses that the filter finds in a file, or in the journal that the service's lines were put into.
+// fail2banRegex returns the addresses that the filter finds in a file, or in a journal made from
+// the service's lines.
 func (p *client) fail2banRegex(t *testing.T, file string, journal bool) []string {
 	t.Helper()
 	log := p.path(file)
@@ -259,7 +262,8 @@ func (p *client) fail2banRegex(t *testing.T, file string, journal bool) []string
 	return strings.Fields(o.stdout)
 }
 
-// journal puts what the service has written into a journal as systemd does, and a line of another unit, which must not be looked at.
+// journal writes the service's lines into a journal, in systemd's form, and a line of another unit
+// that must be ignored.
 func (p *client) journal(t *testing.T) string {
 	t.Helper()
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
@@ -280,7 +284,8 @@ func (p *client) journal(t *testing.T) string {
 	return file
 }
 
-// fail2ban is a server with Debian's configuration and our filter and jail, in a folder of its own. It bans by writing an address into a file.
+// fail2ban is a server with Debian's configuration and dockerauth's filter and jail, in its own
+// folder. To ban an address, it writes it into a file.
 type fail2ban struct {
 	dir    string
 	banned string
@@ -295,7 +300,7 @@ func newFail2ban(t *testing.T, local string) *fail2ban {
 	if err := os.CopyFS(filepath.Join(f.dir, "etc"), os.DirFS("/etc/fail2ban")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(f.dir, "etc/jail.d")); err != nil { // Debian's has a jail for sshd
+	if err := os.RemoveAll(filepath.Join(f.dir, "etc/jail.d")); err != nil { // Debian's own jail for sshd
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(f.dir, "etc/filter.d/dockerauth.conf"), readFile(t, fail2banFilter), 0o644)
@@ -314,7 +319,7 @@ func (f *fail2ban) command(program string, args ...string) *exec.Cmd {
 }
 
 func (f *fail2ban) bans() []string {
-	b, _ := os.ReadFile(f.banned) // nobody yet
+	b, _ := os.ReadFile(f.banned) // no ban yet
 	return strings.Fields(string(b))
 }
 
@@ -352,7 +357,8 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 			all = append(all, attempt{name: from, request: request, from: from})
 		}
 	}
-	// A person who mistypes: a password that a client shows twice, five times, and the locked account after it.
+	// A user who mistypes: five wrong passwords, each sent twice by the client, and then the locked
+	// account.
 	for _, password := range []string{"one", "two", "three", "four", "five"} {
 		add(2, clumsy, login(alice, password, serviceIs)(p))
 	}
@@ -379,7 +385,7 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	}
 }
 
-// awaitLines waits for as many lines with a text in the service's log.
+// awaitLines waits until the service's log has n lines with a text.
 func (p *client) awaitLines(t *testing.T, text string, n int) {
 	t.Helper()
 	eventually(t, readyWithin, fmt.Sprintf("%d lines with %s", n, text), func() bool {
@@ -388,7 +394,7 @@ func (p *client) awaitLines(t *testing.T, text string, n int) {
 	})
 }
 
-// seen waits until the server has found an address so often, and with it has read everything before.
+// seen waits until the server has found an address n times, and so has read everything before.
 func (f *fail2ban) seen(t *testing.T, server *process, address string, n int) {
 	t.Helper()
 	server.until(t, "find "+address, func() bool { return strings.Count(server.output(), "Found "+address+" ") == n })

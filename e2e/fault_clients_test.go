@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// awaiting are users whose conversations go on only when the file "go" is there.
+// awaiting are users whose conversations wait for the file "go".
 func awaiting(i int) string { return fmt.Sprintf("awaiting%d", i) }
 
-// awaitingOptions make so many of them.
+// awaitingOptions have n of them.
 func awaitingOptions(n int) faultOptions {
 	o := faultOptions{timeout: seconds(3), concurrency: 4}
 	for i := range n {
@@ -27,7 +27,7 @@ func awaitingOptions(n int) faultOptions {
 
 func clientTests() []faultTest {
 	o := awaitingOptions(hangUpAtOnce)
-	o.concurrency = hangUpAtOnce + 2 // they keep their seats to the end, and others need some too
+	o.concurrency = hangUpAtOnce + 2 // they hold their slots to the end, and other logins need some too
 	return []faultTest{
 		{name: "clients that hang up", frontend: httpFrontend, options: o, run: runHangingUp},
 		{name: "clients that hang up", frontend: nginxFastCGI, options: o, run: runHangingUp},
@@ -36,7 +36,7 @@ func clientTests() []faultTest {
 	}
 }
 
-// hangUps are the moments at which clients go, and how many of them go at once.
+// hangUps are the moments at which clients disconnect, and how many do at once.
 var hangUps = []struct {
 	moment string
 	leave  func(s *faultEnv, n int, c *net.TCPConn) error // n is the client's number
@@ -75,8 +75,8 @@ var hangUps = []struct {
 
 const inConversation = "in the conversation"
 
-// hangUpAfter is how long a client waits that gives up in the conversation. It has begun by then, and goes on to its end or its time limit: what
-// PAM has been asked about is counted.
+// hangUpAfter is when a client disconnects during the conversation. The conversation has begun and
+// runs to its end or its time limit: PAM's answer counts.
 const hangUpAfter = 200 * time.Millisecond
 
 func send(c net.Conn, text string) error {
@@ -92,10 +92,10 @@ func hangUpTimes() int {
 	return 24
 }
 
-// hangUpAtOnce is how many clients are on their way at the same time.
+// hangUpAtOnce is how many clients are connected at the same time.
 const hangUpAtOnce = 6
 
-// playHangingUp has clients leave at every moment, half of them with a FIN and half with a reset.
+// runHangingUp disconnects clients at every moment, half of them with a FIN and half with a reset.
 func runHangingUp(s *faultEnv) {
 	var before map[string]int
 	if s.service != nil {
@@ -106,7 +106,8 @@ func runHangingUp(s *faultEnv) {
 		others := s.startLoad()
 		times := hangUpTimes()
 		if h.moment == inConversation {
-			// Each is held to its time limit, and whoever comes with the same login meanwhile waits for the same answer. One for each seat.
+			// Each conversation runs to its time limit, and an equal login waits for the same
+			// result. So one for each slot.
 			times = hangUpAtOnce
 		}
 		lost := s.hangUp(times, h.leave)
@@ -160,12 +161,13 @@ func (s *faultEnv) hangUpOnce(leave func(*faultEnv, int, *net.TCPConn) error, cl
 	return leave(s, client, tcp)
 }
 
-// goroutinesAtRest is more than a service has that nobody asks anything of, and far fewer than the clients that hung up.
+// goroutinesAtRest is more than an idle service has, and far fewer than the clients that
+// disconnected.
 const goroutinesAtRest = 20
 
 var goroutineHead = regexp.MustCompile(`(?m)^goroutine \d+ `)
 
-// goroutines ends the service in the way that makes Go list them, and counts.
+// goroutines ends the service with SIGQUIT, which makes Go list its goroutines, and counts them.
 func (s *faultEnv) goroutines() int {
 	s.t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {

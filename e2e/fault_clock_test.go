@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	endian "encoding/binary" // binary is dockerauth here
+	endian "encoding/binary" // the name binary is taken by dockerauth's
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// jumps are of the service's clock, and who is locked when it happens.
+// jumps are steps of the service's clock, and the user who is locked then.
 var jumps = []struct {
-	from time.Duration // the machine's clock
+	from time.Duration // offset to the machine's clock
 	done string
 	user string
 }{
@@ -30,7 +30,8 @@ func clockTests() []faultTest {
 		options: faultOptions{users: []string{jumps[0].user, jumps[1].user}, prepare: ownClock}}}
 }
 
-// ownClock compiles testdata/clock.c, and lays out the file that says how far the service's clock is from the machine's.
+// ownClock compiles testdata/clock.c and makes the file with the offset between the service's clock
+// and the machine's.
 func ownClock(s *faultEnv) {
 	if runtime.GOARCH != "amd64" {
 		missing(s.t, "a clock of its own for one process: testdata/clock.c is written for amd64")
@@ -42,7 +43,8 @@ func ownClock(s *faultEnv) {
 		"-Wl,--version-script="+versions, "-ldl")
 }
 
-// setClock sets the service's clock so far from the machine's, in whole seconds. The service has the file in its memory, so it is written in place.
+// setClock sets that offset in whole seconds. The service has mapped the file into its memory, so
+// it is written in place.
 func (s *faultEnv) setClock(from time.Duration) {
 	s.t.Helper()
 	f, err := os.OpenFile(s.path("clock.offset"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -55,8 +57,9 @@ func (s *faultEnv) setClock(from time.Duration) {
 	}
 }
 
-// clockDoor is the HTTP door with a clock of its own. The conversations, which it starts without any environment, have the machine's.
-var clockFrontend = frontend{name: "HTTP door, own clock", open: func(t testing.TB, s *testEnv) {
+// clockFrontend is the HTTP front end with its own clock. Its conversations, which start without an
+// environment, use the machine's clock.
+var clockFrontend = frontend{name: "HTTP front end, own clock", open: func(t testing.TB, s *testEnv) {
 	s.listen()
 	cmd := s.asWeb(exec.Command(s.program, "http", "--listen", s.address))
 	cmd.Env = append(os.Environ(), "LD_PRELOAD="+s.path("clock.so"), "CLOCK_OFFSET="+s.path("clock.offset"))
@@ -65,8 +68,9 @@ var clockFrontend = frontend{name: "HTTP door, own clock", open: func(t testing.
 	s.mounts = []string{""}
 }}
 
-// playClock sets the clock under load, ahead and then back. A refresh token is good, also when it is from the future by then; nobody is locked for longer
-// than a lock lasts, and nobody elsewhere; a changed configuration is noticed; the others see nothing of it.
+// runClock sets the clock ahead and back under load. A refresh token stays good, even one from the
+// future. No user is locked for longer than a lock lasts, or at another address. A changed
+// configuration is noticed, and other logins are not affected.
 func runClock(s *faultEnv) {
 	config := readFile(s.t, s.configFile)
 	refresh := []string{s.refreshToken()}
@@ -89,7 +93,7 @@ func runClock(s *faultEnv) {
 	}
 }
 
-// clockIs shows by a token that the clock is where it was put: else nothing here shows anything.
+// clockIs checks by a token that the service's clock was set: otherwise this test shows nothing.
 func (s *faultEnv) clockIs(from time.Duration) []string {
 	s.t.Helper()
 	claims, err := s.claims(s.ask(loadUser(0), passwordOf(loadUser(0))))
@@ -102,7 +106,7 @@ func (s *faultEnv) clockIs(from time.Duration) []string {
 	return nil
 }
 
-// lock gives wrong passwords for a user until the address is told to wait.
+// lock sends wrong passwords for a user until the address is throttled.
 func (s *faultEnv) lock(user string) {
 	s.t.Helper()
 	wrong := 0
@@ -112,13 +116,14 @@ func (s *faultEnv) lock(user string) {
 	})
 }
 
-// lockedAddress is where wrong passwords come from; longestLock is the longest one there is.
+// lockedAddress sends the wrong passwords; longestLock is the longest possible lock.
 const (
 	lockedAddress = "127.8.0.2"
 	longestLock   = 15 * time.Minute
 )
 
-// noLongerLocked: when the clock was set, a lock has either ended or ends in time, and elsewhere there is none.
+// noLongerLocked checks that after a clock step a lock has ended or ends in time, and that other
+// addresses have none.
 func (s *faultEnv) noLongerLocked(user string) (lost []string) {
 	r := s.askFrom(lockedAddress, user, passwordOf(user))
 	wait, _ := strconv.Atoi(r.header.Get("Retry-After"))
@@ -133,7 +138,7 @@ func (s *faultEnv) noLongerLocked(user string) (lost []string) {
 	return lost
 }
 
-// reconfigure has tokens live for so many minutes, and waits until they do.
+// reconfigure changes the tokens' lifetime and waits until it is in force.
 func (s *faultEnv) reconfigure(config string, minutes int) {
 	s.t.Helper()
 	s.replace(s.configFile, fmt.Sprintf("access_token_ttl: %dm\n%s", minutes, config))
@@ -144,7 +149,7 @@ func (s *faultEnv) reconfigure(config string, minutes int) {
 	})
 }
 
-// refreshToken is what a guest keeps.
+// refreshToken is one that a client keeps.
 func (s *faultEnv) refreshToken() string {
 	s.t.Helper()
 	login := strings.Replace(s.request(loadUser(0), passwordOf(loadUser(0))), "?", "?offline_token=true&", 1)
@@ -156,7 +161,7 @@ func (s *faultEnv) refreshToken() string {
 	return *answer.RefreshToken
 }
 
-// stillGood shows a refresh token, and is not refused.
+// stillGood uses a refresh token that must be accepted.
 func (s *faultEnv) stillGood(token string) []string {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience}}.Encode()
 	r := askAt(s.address, "127.0.0.1",

@@ -19,7 +19,7 @@ func connectionTests() []faultTest {
 	}
 }
 
-// idleConnections are opened and never spoken on.
+// idleConnections are opened and never used.
 func idleConnections() int {
 	if long() {
 		return 10000
@@ -27,15 +27,15 @@ func idleConnections() int {
 	return 3000
 }
 
-// slowConnections are spoken on, one byte at a time.
+// slowConnections send one byte at a time.
 const slowConnections = 500
 
-// manyFiles lets this process and those it starts have a descriptor for each connection.
+// manyFiles raises the limit of open files for this process and those that it starts.
 func manyFiles(s *faultEnv) { raiseFiles(s.t) }
 
 func raiseFiles(t testing.TB) {
 	t.Helper()
-	// this process has the other end of one act's connections, and what it needs for the others
+	// This process has the other end of one test's connections, and needs some for the others.
 	const want = 10000 + 2000
 	var now syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
@@ -50,7 +50,7 @@ func raiseFiles(t testing.TB) {
 	}
 }
 
-// behind is where the service itself listens, which is not where guests go when a web server is before it.
+// behind is where the service itself listens, as opposed to a web server in front of it.
 func (s *faultEnv) behind() (network, address string) {
 	if s.frontend.name == httpFrontend.name {
 		return "tcp", s.address
@@ -58,7 +58,8 @@ func (s *faultEnv) behind() (network, address string) {
 	return "unix", s.path("run/fcgi.sock")
 }
 
-// connect opens n connections to the service and keeps them. They come from many addresses, since one has no more than 28,000 ports.
+// connect opens n connections to the service. They come from many addresses, since one has no more
+// than 28,000 ports.
 func (s *faultEnv) connect(n int) (all []net.Conn, err error) {
 	network, address := s.behind()
 	for i := range n {
@@ -89,10 +90,11 @@ func closeConnections(all []net.Conn) {
 	}
 }
 
-// idleTurn: two acts at a time would need more descriptors than a process may have on some machines.
+// idleTurn: two tests at a time would need more descriptors than a process may have on some
+// machines.
 var idleTurn sync.Mutex
 
-// playIdle opens connections that say nothing, while guests log in.
+// runIdle opens connections that send nothing while others log in.
 func runIdle(s *faultEnv) {
 	idleTurn.Lock()
 	defer idleTurn.Unlock()
@@ -113,7 +115,7 @@ func runIdle(s *faultEnv) {
 		normal: normal}, lost)
 }
 
-// slowHeaders and slowBody are what is dribbled.
+// slowHeaders and slowBody are sent byte by byte.
 func slowHeaders(*faultEnv) string {
 	return "GET /docker/v2/token?service=x HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 }
@@ -122,8 +124,8 @@ func slowBody(s *faultEnv) string {
 	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\n"
 }
 
-// playSlow has connections send one byte after the other and never come to an end, while guests log in. Those that the service closes
-// come again.
+// runSlow opens connections that send one byte after another without an end, while others log in.
+// Connections that the service closes are opened again.
 func (s *faultEnv) runSlow(what, start string) {
 	c := s.startLoad()
 	c.more(1)
@@ -146,7 +148,8 @@ func (s *faultEnv) runSlow(what, start string) {
 		got: got.String(), normal: normal}, lost)
 }
 
-// dribbleEvery is the time between two bytes: often enough for a server that only looks whether something comes.
+// dribbleEvery is the time between two bytes, short enough for a server that only checks whether
+// something arrives.
 const dribbleEvery = 200 * time.Millisecond
 
 func (s *faultEnv) dribble(start string, stop <-chan struct{}) {

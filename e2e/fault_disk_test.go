@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each, and another while they are written.
+// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each,
+// and another while they are written.
 const smallDisk = 4 << 20
 
 func diskTests() []faultTest {
@@ -47,7 +48,7 @@ func stateInFolder(config string) string {
 	return strings.Replace(config, `state: ""`, "state: state", 1)
 }
 
-// disk mounts a small one of its own on a folder that belongs to the service's user.
+// disk mounts a small file system on a folder that belongs to the service's user.
 func (s *faultEnv) disk(folder string) string {
 	dir := s.path(folder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -79,12 +80,13 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// playLogDiskFull takes the last byte from the log, and gives the space back. The one line that was cut off is all that may be torn.
+// runLogDiskFull fills the log's disk and frees the space again. Only the one line that was cut off
+// may be incomplete.
 func runLogDiskFull(s *faultEnv) {
 	c := s.startLoad()
 	c.more(someLogins())
 	filler := s.fill(filepath.Dir(s.logFile))
-	c.more(2 * someLogins()) // all of them without a line
+	c.more(2 * someLogins()) // none of them is logged
 	if err := os.Remove(filler); err != nil {
 		s.t.Fatal(err)
 	}
@@ -105,8 +107,8 @@ func (s *faultEnv) logsAgain() string {
 	return milliseconds(time.Since(began))
 }
 
-// cutLines are those that are torn, but for one and for empty ones: processes of the CGI door that do not know of each other may all begin
-// a new line after the torn one.
+// cutLines are torn lines, except for one and for empty ones: CGI processes do not know of each
+// other and may each begin a new line after the torn one.
 func (s *faultEnv) cutLines() []string {
 	torn := tornLines(s.logFile, strings.ReplaceAll(readFile(s.t, s.logFile), "\n\n", "\n"))
 	if len(torn) <= 1 {
@@ -115,7 +117,7 @@ func (s *faultEnv) cutLines() []string {
 	return torn[1:]
 }
 
-// logOnFailingDisk puts the log on a file system that becomes read-only when it meets an error.
+// logOnFailingDisk puts the log on a file system that becomes read-only on an error.
 func logOnFailingDisk(s *faultEnv) {
 	need(s.t, "a disk that fails", "mkfs.ext4", "losetup", "findmnt")
 	dir := s.path("log")
@@ -126,7 +128,7 @@ func logOnFailingDisk(s *faultEnv) {
 	s.logFile = filepath.Join(dir, "service.log")
 }
 
-// insert makes a disk and mounts it.
+// insert makes a file system and mounts it.
 func (s *faultEnv) insert(name, dir string) {
 	s.t.Helper()
 	image := s.path(name)
@@ -140,7 +142,8 @@ func (s *faultEnv) insert(name, dir string) {
 	}
 }
 
-// playLogDiskFails has the kernel find an error on the log's disk, which makes it read-only under the open file, and then there is another disk.
+// runLogDiskFails makes the log's file system read-only by an error under the open file, and then
+// mounts another one.
 func runLogDiskFails(s *faultEnv) {
 	dir := filepath.Dir(s.logFile)
 	c := s.startLoad()
@@ -165,7 +168,7 @@ func runLogDiskFails(s *faultEnv) {
 		normal: normal}, append(lost, s.cutLines()...))
 }
 
-// diskFault is what happens to the folder in which refused passwords are counted; undo puts it right.
+// diskFault is a fault of the folder that holds the failure counts; undo repairs it.
 type diskFault struct {
 	name string
 	do   func(s *faultEnv, dir string) (undo func())
@@ -177,7 +180,7 @@ var (
 		return func() { _ = os.Remove(filler) }
 	}}
 	readOnly = diskFault{"read-only", func(s *faultEnv, dir string) func() {
-		// A process of the service may be writing at this very moment.
+		// A process of the service may be writing at this moment.
 		eventually(s.t, answerWithin, "the disk to be read-only",
 			func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
 		return func() { mustRun(s.t, "mount", "-o", "remount,rw", dir) }
@@ -190,7 +193,8 @@ var (
 	}}
 )
 
-// playStateDisk takes the folder away in which refused passwords are counted. Logins go on, and a long-lived service counts in memory.
+// runStateDisk breaks the folder that holds the failure counts. Logins continue, and a long-lived
+// service counts in memory.
 func runStateDisk(f diskFault) func(s *faultEnv) {
 	return func(s *faultEnv) {
 		dir := s.path("state")
@@ -216,7 +220,8 @@ func runStateDisk(f diskFault) func(s *faultEnv) {
 		if s.frontend.name == httpFrontend.name && guesses["429"] == 0 {
 			lost = append(lost, fmt.Sprintf("a guesser is not stopped: %s", guesses))
 		}
-		// Twice if the configuration happened to be loaded at that moment: a request may still be at work by the one before.
+		// Twice if the configuration was loaded at that moment: a request may still use the
+		// previous one.
 		if s.frontend.name == httpFrontend.name && (said < 1 || said > 2) {
 			lost = append(lost, fmt.Sprintf("the log says %d times that the state is not usable, want once", said))
 		}
@@ -231,10 +236,11 @@ func runStateDisk(f diskFault) func(s *faultEnv) {
 	}
 }
 
-// stateCalm is more than the time without a failure after which the folder counts as usable again.
+// stateCalm is longer than the time without a failure after which the folder counts as usable
+// again.
 const stateCalm = 90 * time.Second
 
-// guessesAtOnce are more than one user may get wrong at one address.
+// guessesAtOnce is more than one user may get wrong at one address.
 const guessesAtOnce = 8
 
 // guess tries different wrong passwords of one user from one address.

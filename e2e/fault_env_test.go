@@ -15,44 +15,44 @@ import (
 	"time"
 )
 
-// A scene is a stage on which something goes wrong, with guests who have nothing to do with it.
+// faultEnv is a test environment with a fault and with users who must not notice it.
 type faultEnv struct {
 	*testEnv
 	frontend frontend
 	report   *report
-	number   int        // of the act
+	number   int        // of the test, in the table
 	reader   *logReader // of the log, where that is a pipe
 
 	mu    sync.Mutex
 	keys  []crypto.PublicKey // tokens are signed with one of these
-	fresh atomic.Int32       // guests who have come by themselves
-	asker atomic.Int32       // addresses that were asked from
+	fresh atomic.Int32       // users who have logged in once
+	asker atomic.Int32       // addresses that were used
 }
 
-// sceneOptions say how a scene differs from the usual one.
+// faultOptions say how a faultEnv differs from the default.
 type faultOptions struct {
-	pamArgs     string                     // arguments of the module that goes wrong; "" = no such module
-	users       []string                   // whom the deeds name: accounts with guests' passwords
-	timeout     string                     // pam.timeout; "" = as it is
-	concurrency int                        // pam.concurrency; 0 = as it is
-	config      func(config string) string // another config.yml
-	prepare     func(s *faultEnv)          // before anything is started
+	pamArgs     string                     // arguments of the faulty module; "" = no such module
+	users       []string                   // further accounts, named in pamArgs
+	timeout     string                     // pam.timeout; "" = default
+	concurrency int                        // pam.concurrency; 0 = default
+	config      func(config string) string // changes config.yml
+	prepare     func(s *faultEnv)          // runs before anything is started
 }
 
 const (
-	loadUsers  = 32 // guests who come again and again
-	freshUsers = 64 // guests who come once
+	loadUsers  = 32 // users of the background load
+	freshUsers = 64 // users who log in once
 	retryEvery = 10 * time.Millisecond
-	// normalWithin bounds for how long somebody tries again until a service that was in trouble answers as usual.
+	// normalWithin bounds how long it takes until a service answers normally after a fault.
 	normalWithin = 2 * time.Minute
 )
 
-func loadUser(i int) string { return fmt.Sprintf("guest%02d", i%loadUsers) }
+func loadUser(i int) string { return fmt.Sprintf("load%02d", i%loadUsers) }
 
-// passwordOf is the password of guests and of those whom deeds name.
+// passwordOf is the password of the load's users and of faultOptions.users.
 func passwordOf(user string) string { return user + "-has-the-right-password" }
 
-// openScene makes a scene and starts what its theatre consists of.
+// openFaultEnv makes a faultEnv and starts its front end.
 func openFaultEnv(t *testing.T, frontend frontend, o faultOptions) *faultEnv {
 	t.Helper()
 	need(t, frontend.name, frontend.needs...)
@@ -60,7 +60,7 @@ func openFaultEnv(t *testing.T, frontend frontend, o faultOptions) *faultEnv {
 	s.testEnv = newTestEnv(t, envOptions{timeout: o.timeout})
 	s.ownAnswers = frontend.ownAnswers
 	s.keys = []crypto.PublicKey{s.key.Public()}
-	s.invite(o)
+	s.addAccounts(o)
 	if o.pamArgs != "" {
 		s.writePAM(t, fmt.Sprintf("auth required %s folder=%s %s\n%s", faultModule(t), s.dir, o.pamArgs,
 			databasePAM(s.testEnv)))
@@ -92,8 +92,8 @@ func openFaultEnv(t *testing.T, frontend frontend, o faultOptions) *faultEnv {
 	return s
 }
 
-// openHTTP is the HTTP door at an address of its own: the port is given up for a moment when the service is killed, and must not become that
-// of another test.
+// openHTTP is the HTTP front end at an address of its own. The port is free for a moment when the
+// service is killed, and must not be taken by another test.
 func (s *faultEnv) openHTTP() {
 	port := strconv.Itoa(s.listen())
 	pid := os.Getpid()
@@ -102,8 +102,8 @@ func (s *faultEnv) openHTTP() {
 	s.mounts = []string{""}
 }
 
-// invite gives everybody an account.
-func (s *faultEnv) invite(o faultOptions) {
+// addAccounts makes all accounts.
+func (s *faultEnv) addAccounts(o faultOptions) {
 	for i := range loadUsers {
 		s.accounts[loadUser(i)] = passwordOf(loadUser(i))
 	}
@@ -138,7 +138,7 @@ func faultModule(t testing.TB) string {
 	return so
 }
 
-// row puts a line into the table; whatever was lost fails the test.
+// row adds a line to the table; a loss fails the test.
 func (s *faultEnv) row(one row, lost []string) {
 	s.t.Helper()
 	for _, l := range lost {
@@ -148,7 +148,7 @@ func (s *faultEnv) row(one row, lost []string) {
 	s.report.add(s.number, one)
 }
 
-// normal tries until a guest who has not been here before is let in, and says how long that took.
+// normal tries until a new user can log in, and returns how long that took.
 func (s *faultEnv) normal() string {
 	s.t.Helper()
 	began := time.Now()
@@ -164,14 +164,14 @@ func (s *faultEnv) normal() string {
 	return "never"
 }
 
-// accept lets tokens be signed with one more key.
+// accept allows tokens signed with one more key.
 func (s *faultEnv) accept(key crypto.PublicKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = append(s.keys, key)
 }
 
-// signedBy tries until tokens are signed with a key, and says how long that took.
+// signedBy tries until tokens are signed with a key, and returns how long that took.
 func (s *faultEnv) signedBy(key crypto.PublicKey) string {
 	s.t.Helper()
 	began := time.Now()
@@ -187,7 +187,8 @@ func (s *faultEnv) signedBy(key crypto.PublicKey) string {
 	return milliseconds(time.Since(began))
 }
 
-// conversations are the processes that hold a PAM conversation for the stage's service, and what they have forked.
+// conversations are the processes that hold a PAM conversation for this service, and their
+// children.
 func (s *faultEnv) conversations() (pids []int) {
 	for _, pid := range processesOf(s.program) {
 		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
@@ -198,14 +199,15 @@ func (s *faultEnv) conversations() (pids []int) {
 	return pids
 }
 
-// awaitConversations waits until n are under way.
+// awaitConversations waits until n are running.
 func (s *faultEnv) awaitConversations(n int) {
 	s.t.Helper()
 	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n),
 		func() bool { return len(s.conversations()) >= n })
 }
 
-// leftovers waits for processes that should be gone, and names those that stay: conversations, and programs of the CGI door.
+// leftovers waits for processes that should end, and names those that remain: conversations, and
+// programs of CGI.
 func (s *faultEnv) leftovers() (lost []string) {
 	held := s.conversations
 	if s.frontend.name == apacheCGI.name {
@@ -222,7 +224,7 @@ func (s *faultEnv) leftovers() (lost []string) {
 	return lost
 }
 
-// descriptors are what a process has open, by what it is.
+// descriptors counts the open files of a process by kind.
 func descriptors(pid int) map[string]int {
 	kinds := map[string]int{}
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -237,13 +239,15 @@ func descriptors(pid int) map[string]int {
 	return kinds
 }
 
-// connections counts the sockets of a service but those that lead to its conversations, with each of which it has a pipe as well.
+// connections counts the sockets of a service except those of its conversations, each of which has
+// a pipe too.
 func connections(pid int) int {
 	open := descriptors(pid)
 	return open["socket"] - open["pipe"]
 }
 
-// sockets are those that a process has open, by the kernel's names for them. The two ends of a line have two.
+// sockets are the open sockets of a process, by inode. The two ends of a connection have different
+// ones.
 func sockets(pid int) map[string]bool {
 	names := map[string]bool{}
 	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -255,7 +259,8 @@ func sockets(pid int) map[string]bool {
 	return names
 }
 
-// tooManyDescriptors waits until the service has at most as many sockets and pipes open as before, and says what is too much.
+// tooManyDescriptors waits until the service has at most as many sockets and pipes open as before,
+// and returns the excess.
 func (s *faultEnv) tooManyDescriptors(pid int, before map[string]int) (lost []string) {
 	for _, kind := range []string{"socket", "pipe", "anon_inode"} {
 		err := poll(10*time.Second, func() (bool, error) { return descriptors(pid)[kind] <= before[kind], nil })
@@ -267,7 +272,7 @@ func (s *faultEnv) tooManyDescriptors(pid int, before map[string]int) (lost []st
 	return lost
 }
 
-// pid is that of the long-lived service.
+// pid is the long-lived service's.
 func (s *faultEnv) pid() int { return s.service.cmd.Process.Pid }
 
 func seconds(n int) string { return strconv.Itoa(n) + "s" }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ruin is a way in which a file that the service reads goes bad.
+// fileFault is a fault of a file that the service reads.
 type fileFault struct {
 	name string
 	do   func(s *faultEnv, path, good string) error
@@ -22,11 +22,12 @@ var fileFaults = []fileFault{
 	{"unreadable", func(s *faultEnv, path, good string) error { return os.Chmod(path, 0) }},
 }
 
-// keyForAll is open to everybody: then others could sign tokens.
+// keyForAll makes the key readable for all users, who could then sign tokens.
 var keyForAll = fileFault{"readable to others",
 	func(s *faultEnv, path, good string) error { return os.Chmod(path, 0o644) }}
 
-// ruinsOf are those that a file meets. In the short form key and certificate meet the first ones only: to the service they are files like config.yml.
+// fileFaultsOf are the faults of one file. In the short form key and certificate get the first ones
+// only: the service treats them like config.yml.
 func fileFaultsOf(file string) []fileFault {
 	switch {
 	case file == "config.yml":
@@ -41,7 +42,7 @@ func fileFaultsOf(file string) []fileFault {
 	return fileFaults[:2]
 }
 
-// half is cut in the middle of a line: of config.yml's line on the audience, of a PEM file's base64.
+// half is cut in the middle of a line: in config.yml's audience, in a PEM file's base64.
 func half(text string) string {
 	if i := strings.Index(text, "audience:"); i >= 0 {
 		return text[:i+5]
@@ -49,7 +50,7 @@ func half(text string) string {
 	return text[:len(text)/2]
 }
 
-// certified names the certificate in config.yml, so that it matters.
+// certified names the certificate in config.yml, so that it is used.
 func certified(config string) string {
 	return strings.Replace(config, "issuer:", `certificate: "cert.pem"`+"\nissuer:", 1)
 }
@@ -78,7 +79,8 @@ func fileTests() []faultTest {
 	return all
 }
 
-// excused503 is what a process may answer that has never seen a good configuration: each of the CGI door's, and those that mod_fcgid starts.
+// excused503 is what a process without a usable configuration may answer: each CGI process, and
+// those that mod_fcgid starts.
 func (s *faultEnv) excused503() []int {
 	if s.service != nil {
 		return nil
@@ -91,7 +93,7 @@ const (
 	loaded    = "configuration loaded"
 )
 
-// playRuin spoils one file in mid-load, waits until that is noticed, and puts it right.
+// runFileFault damages one file under load, waits until the service notices, and repairs it.
 func (s *faultEnv) runFileFault(name string, r fileFault) {
 	path := s.path(name)
 	good := readFile(s.t, path)
@@ -115,7 +117,7 @@ func (s *faultEnv) runFileFault(name string, r fileFault) {
 	s.row(row{fault: name, done: r.name + ", then put right", got: got.String(), normal: normal}, lost)
 }
 
-// repair writes a half file to its end, and replaces others.
+// repair completes a half-written file and replaces others.
 func (s *faultEnv) repair(path, good string, r fileFault) {
 	s.t.Helper()
 	if r.name != "half written" {
@@ -132,7 +134,8 @@ func (s *faultEnv) repair(path, good string, r fileFault) {
 	}
 }
 
-// notices returns what waits until the service has seen a change: a long-lived one says so in its log, the CGI door in its answers.
+// notices returns a function that waits until the service has noticed a change: a long-lived one
+// logs it, CGI shows it in its answers.
 func (s *faultEnv) notices(text string, c *backgroundLoad) func() {
 	s.t.Helper()
 	if s.frontend.name == apacheCGI.name {
@@ -150,7 +153,8 @@ func (s *faultEnv) notices(text string, c *backgroundLoad) func() {
 	}
 }
 
-// playNewKey replaces the key, and after a while the certificate: in between they do not belong together, and the old ones stay.
+// runNewKey replaces the key and later the certificate. In between they do not match, and the old
+// ones stay in force.
 func runNewKey(s *faultEnv) {
 	c := s.startLoad(s.excused503()...)
 	c.more(1)
@@ -168,7 +172,7 @@ func runNewKey(s *faultEnv) {
 		lost)
 }
 
-// kubernetes lays the files out as a mounted secret: all are links into a folder that is itself a link.
+// kubernetes lays the files out like a mounted secret: links into a folder that is itself a link.
 func kubernetes(s *faultEnv) {
 	version := s.path("mount/..v1")
 	if err := os.MkdirAll(version, 0o755); err != nil {
@@ -190,7 +194,8 @@ func kubernetes(s *faultEnv) {
 	}
 }
 
-// playSwap puts another key and certificate in place as the kubelet does: a new folder, and the link renamed to it.
+// runSwap replaces key and certificate as the kubelet does: a new folder, and the link renamed to
+// it.
 func runSwap(s *faultEnv) {
 	c := s.startLoad(s.excused503()...)
 	c.more(1)

@@ -12,18 +12,19 @@ func halfTests() []faultTest {
 }
 
 const (
-	// pieceEvery is the time between two pieces of a file that is written in place; the service takes it when it has not changed for a second.
+	// pieceEvery is the time between two writes to the file; the service loads a file that has not
+	// changed for a second.
 	pieceEvery = 100 * time.Millisecond
-	// pieceLate is when a machine was too busy for the pieces to come in time: nothing is learnt then, and it is tried again.
+	// pieceLate is a delay after which the run proves nothing, on a busy machine, and is repeated.
 	pieceLate = 700 * time.Millisecond
-	// pieces take longer than the service would wait for one that does not change.
+	// pieces take longer than the service would wait for a file that does not change.
 	pieces = 25
-	// pieceTries is how often at most.
+	// pieceTries is the maximum number of runs.
 	pieceTries = 5
 )
 
-// playHalfConfig writes config.yml in place and in pieces, for more than two seconds, the first of which is a whole configuration in which
-// nobody is blacklisted. Nobody who is blacklisted may be let in.
+// runHalfConfig writes config.yml in place and in pieces, for more than two seconds. The first
+// piece is a valid configuration without a blacklist. No blacklisted user may log in.
 func runHalfConfig(s *faultEnv) {
 	good := readFile(s.t, s.configFile)
 	c := s.startLoad()
@@ -45,7 +46,8 @@ func runHalfConfig(s *faultEnv) {
 		lost)
 }
 
-// writeInPieces writes the beginning without the blacklist, then comments, then the rest, and has the blacklisted user try meanwhile.
+// writeInPieces writes the part without the blacklist, then comments, then the rest, while the
+// blacklisted user tries to log in.
 func (s *faultEnv) writeInPieces(good string) (let int, late bool) {
 	s.t.Helper()
 	first, rest, _ := strings.Cut(good, "blacklisted_users:")
@@ -67,7 +69,7 @@ func (s *faultEnv) writeInPieces(good string) (let int, late bool) {
 	for range pieces {
 		write("# one more line\n")
 		go func() { answers <- s.askFrom("127.8.0.1", mallory, defaultAccounts[mallory]) }()
-		time.Sleep(pieceEvery) // the pause is what is played
+		time.Sleep(pieceEvery) // the pause is part of the test
 	}
 	write("blacklisted_users:" + rest)
 	for range pieces {

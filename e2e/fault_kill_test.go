@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// underWay is how many logins are in the middle of a conversation, or wait for one, when somebody is killed.
+// underWay is how many logins are in a conversation, or wait for one, when a process is killed.
 const underWay = 6
 
 func killTests() []faultTest {
 	o := awaitingOptions(underWay)
 	o.timeout = seconds(8)
-	short := awaitingOptions(underWay) // those that nobody ends come to the end of their time
+	short := awaitingOptions(underWay) // conversations that run to their time limit
 	held := short
-	held.concurrency = underWay + 2 // and keep their seats until then, though the web server has gone
+	held.concurrency = underWay + 2 // and hold their slots until then, although the web server is gone
 	return []faultTest{
 		{name: "SIGTERM", frontend: httpFrontend, options: o, run: runTerm},
 		{name: "SIGTERM", frontend: nginxFastCGI, options: o, run: runTerm},
@@ -33,7 +33,8 @@ func killTests() []faultTest {
 		{name: "a conversation is killed", frontend: nginxFastCGI, options: o, run: runKillConversation, long: true},
 		{name: "a conversation is killed", frontend: apacheFcgid, options: o, run: runKillConversation, long: true},
 		{name: "the web server's worker is killed", frontend: nginxFastCGI, options: held, run: runKillWorker},
-		// Not behind mod_fcgid: in one of three tries Apache then answers nobody any more until it is restarted, whatever the program does. See OPERATIONS.md.
+		// Not behind mod_fcgid: in one of three tries Apache then stops answering until it is
+		// restarted, whatever the program does. See OPERATIONS.md.
 		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker,
 			long: true},
 		{name: "the web server is stopped", frontend: nginxFastCGI, options: short, run: runStopServer, long: true},
@@ -48,7 +49,7 @@ type pendingLogins struct {
 	replies [underWay]reply
 }
 
-// begin sends them, and waits until the service has heard of all and conversations of some have begun.
+// begin sends them and waits until the service has read them all and some conversations have begun.
 func (s *faultEnv) begin() *pendingLogins {
 	s.t.Helper()
 	p := &pendingLogins{}
@@ -70,7 +71,7 @@ func (s *faultEnv) begin() *pendingLogins {
 	return p
 }
 
-// proceed lets the conversations come to their end.
+// proceed lets the conversations end.
 func (s *faultEnv) proceed() {
 	s.t.Helper()
 	if err := os.WriteFile(s.path("go"), nil, 0o644); err != nil {
@@ -78,8 +79,8 @@ func (s *faultEnv) proceed() {
 	}
 }
 
-// judged is what they got, and what of that was wrong.
-func (p *pendingLogins) judged(s *faultEnv, excused ...int) (got tally, lost []string) {
+// results returns their answers and what was wrong with them.
+func (p *pendingLogins) results(s *faultEnv, excused ...int) (got tally, lost []string) {
 	p.all.Wait()
 	got = tally{}
 	for i, r := range p.replies {
@@ -91,11 +92,11 @@ func (p *pendingLogins) judged(s *faultEnv, excused ...int) (got tally, lost []s
 	return got, lost
 }
 
-// restartsMax is how often a service manager tries. Once need not be enough: a child that was being started when its parent was killed still
-// has the listening socket until it is a program of its own.
+// restartsMax is how often a service manager tries. Once may not be enough: a child that was being
+// started when its parent was killed holds the listening socket until it runs its own program.
 const restartsMax = 20
 
-// restart puts another service in the place of the one that is gone, as a service manager does.
+// restart starts a new service after the old one has ended, as a service manager does.
 func (s *faultEnv) restart() {
 	s.t.Helper()
 	args := []string{"http", "--listen", s.address}
@@ -115,7 +116,7 @@ func (s *faultEnv) restart() {
 	s.t.Fatal("the service cannot be restarted")
 }
 
-// closed is what clients may get while nobody listens: nginx says 503 in JSON.
+// closed is the status while no service listens: nginx answers 503 in JSON.
 func (s *faultEnv) closed() int {
 	if s.frontend.name == httpFrontend.name {
 		return noAnswer
@@ -123,7 +124,7 @@ func (s *faultEnv) closed() int {
 	return http.StatusServiceUnavailable
 }
 
-// playTerm stops the service in mid-load: what it has accepted it answers, and it ends with status 0.
+// runTerm stops the service under load: it answers what it has accepted, and ends with status 0.
 func runTerm(s *faultEnv) {
 	c := s.startLoad(s.closed())
 	c.more(someLogins())
@@ -131,9 +132,9 @@ func runTerm(s *faultEnv) {
 	if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, answerWithin, "the door to accept nobody", func() bool { return !s.accepts() })
+	eventually(s.t, answerWithin, "the service to stop accepting", func() bool { return !s.accepts() })
 	s.proceed()
-	inside, lost := p.judged(s)
+	inside, lost := p.results(s)
 	select {
 	case <-s.service.exited:
 	case <-time.After(answerWithin):
@@ -157,11 +158,11 @@ func runTerm(s *faultEnv) {
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// undelivered counts grants in the log of guests of this crowd of which no client has the token.
+// undelivered counts logins that the log says were granted but whose token no client has.
 func (c *backgroundLoad) undelivered(log string) (n int) {
 	for line := range strings.Lines(readFile(c.s.t, log)) {
 		_, id, granted := strings.Cut(line, `"token":"`)
-		if !granted || !strings.Contains(line, `"user":"guest`) {
+		if !granted || !strings.Contains(line, `"user":"load`) {
 			continue
 		}
 		id, _, _ = strings.Cut(id, `"`)
@@ -172,7 +173,7 @@ func (c *backgroundLoad) undelivered(log string) (n int) {
 	return n
 }
 
-// services are the processes that are neither conversations nor their children.
+// services are processes that are neither conversations nor their children.
 func (s *faultEnv) services() (pids []int) {
 	held := s.conversations()
 	for _, pid := range processesOf(s.program) {
@@ -183,11 +184,12 @@ func (s *faultEnv) services() (pids []int) {
 	return pids
 }
 
-// playKill ends the service with SIGKILL in mid-conversation.
+// runKill ends the service with SIGKILL during conversations.
 func runKill(s *faultEnv) {
 	excused := []int{s.closed()}
 	if s.frontend.name == apacheFcgid.name {
-		// mod_fcgid answers 500 itself, or gives the request to another process, where the conversation comes to the end of its time.
+		// mod_fcgid answers 500 itself or passes the request to another process, where the
+		// conversation runs to its time limit.
 		excused = []int{http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
 	c := s.startLoad(excused...)
@@ -196,7 +198,7 @@ func runKill(s *faultEnv) {
 	for _, pid := range s.services() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	inside, lost := p.judged(s, excused...)
+	inside, lost := p.results(s, excused...)
 	lost = append(lost, s.leftovers()...)
 	s.proceed()
 	if s.service != nil {
@@ -213,7 +215,7 @@ func runKill(s *faultEnv) {
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// playKillConversation ends one conversation; the others must not notice.
+// runKillConversation ends one conversation; the others must not notice.
 func runKillConversation(s *faultEnv) {
 	c := s.startLoad()
 	c.more(1)
@@ -227,7 +229,7 @@ func runKillConversation(s *faultEnv) {
 	}
 	_ = syscall.Kill(victim, syscall.SIGKILL)
 	s.proceed()
-	inside, lost := p.judged(s, http.StatusServiceUnavailable)
+	inside, lost := p.results(s, http.StatusServiceUnavailable)
 	if inside["503"] > 1 {
 		lost = append(lost, "more than one login was answered with 503")
 	}
@@ -252,7 +254,7 @@ func parentOf(t testing.TB, pid int) int {
 	return 0
 }
 
-// aConversation is one that waits for the file "go": it has been there for a while.
+// aConversation is one that waits for the file "go", so it is not just starting.
 func (s *faultEnv) aConversation() int {
 	seen := map[int]int{}
 	for {
@@ -265,7 +267,8 @@ func (s *faultEnv) aConversation() int {
 	}
 }
 
-// workers are the web server's processes that hold connections. Apache's have threads, its managers of programs have none; nginx has one kind.
+// workers are the web server's processes that hold connections. Apache's have threads, its program
+// managers have none; nginx has one kind.
 func (s *faultEnv) workers() (pids []int) {
 	master := s.procs[len(s.procs)-1]
 	for _, pid := range childrenOf(master.cmd.Process.Pid) {
@@ -289,7 +292,7 @@ func childrenOf(pid int) (pids []int) {
 
 func threads(pid int) int { return len(globs(fmt.Sprintf("/proc/%d/task/*", pid))) }
 
-// playKillWorker ends the web server's worker in mid-request.
+// runKillWorker kills the web server's worker during requests.
 func runKillWorker(s *faultEnv) {
 	c := s.startLoad(noAnswer)
 	c.more(someLogins())
@@ -301,7 +304,7 @@ func runKillWorker(s *faultEnv) {
 	for _, pid := range workers {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	inside, lost := p.judged(s, noAnswer)
+	inside, lost := p.results(s, noAnswer)
 	normal := s.normal()
 	c.more(someLogins())
 	got, wrong := c.end()
@@ -314,11 +317,11 @@ func runKillWorker(s *faultEnv) {
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// playStopServer stops the web server in mid-request, and for good.
+// runStopServer stops the web server during requests.
 func runStopServer(s *faultEnv) {
 	p := s.begin()
 	s.procs[len(s.procs)-1].stop(s.t)
-	inside, lost := p.judged(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)
+	inside, lost := p.results(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)
 	lost = append(lost, s.leftovers()...)
 	switch {
 	case s.service == nil:
@@ -331,7 +334,7 @@ func runStopServer(s *faultEnv) {
 		normal: "-"}, lost)
 }
 
-// globs is for /proc, where nothing is an answer too.
+// globs is for /proc, where no match is a result.
 func globs(pattern string) []string {
 	names, _ := filepath.Glob(pattern)
 	return names

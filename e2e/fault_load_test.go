@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// reply is what one login came to.
+// reply is the result of one login.
 type reply struct {
-	status int // noAnswer = none came
+	status int // noAnswer = none
 	header http.Header
 	body   []byte
 	err    error
@@ -28,16 +28,18 @@ type reply struct {
 
 const (
 	noAnswer = 0
-	// answerWithin is longer than anything in the service may take: what comes later is never answered.
+	// answerWithin is longer than anything in the service may take. An answer after that counts as
+	// missing.
 	answerWithin = 30 * time.Second
 )
 
-// ask logs in over a connection of its own.
+// ask logs in on a connection of its own.
 func (s *faultEnv) ask(user, password string) reply {
 	return s.askFrom("127.0.0.1", user, password)
 }
 
-// askFrom logs in from another address of this machine: whoever gives wrong passwords gets a reputation.
+// askFrom logs in from another address of this machine, since wrong passwords are counted by
+// address.
 func (s *faultEnv) askFrom(from, user, password string) reply {
 	return askAt(s.address, from, s.request(user, password))
 }
@@ -77,8 +79,9 @@ func readReply(c io.Reader) reply {
 	return reply{status: answer.StatusCode, header: answer.Header, body: body}
 }
 
-// flaw says what is wrong with an answer, "" = nothing. right is whether the password was; excused are the statuses besides the right one that
-// this fault may bring. An excused 500 is a web server's own, in HTML.
+// flaw says what is wrong with an answer, "" = nothing. right says whether the password was right;
+// excused are statuses that this fault may cause besides the right one. An excused 500 is a web
+// server's own, in HTML.
 func (s *faultEnv) flaw(r reply, user string, right bool, excused ...int) string {
 	pardon := slices.Contains(excused, r.status)
 	switch r.status {
@@ -113,7 +116,7 @@ func (s *faultEnv) flaw(r reply, user string, right bool, excused ...int) string
 	return ""
 }
 
-// form is what every answer must have.
+// form checks what every answer must have.
 func (r reply) form() string {
 	if got := r.header.Get("Content-Type"); got != "application/json" {
 		return fmt.Sprintf("status %d as %q instead of JSON: %s", r.status, got, excerpt(string(r.body)))
@@ -167,7 +170,8 @@ func (s *faultEnv) claims(r reply) (tokenClaims, error) {
 	return tokenClaims{}, err
 }
 
-// certificateOf holds the certificate that a token carries against the key that signed it: a registry believes the certificate.
+// certificateOf checks the certificate in a token against the signing key: a registry trusts the
+// certificate.
 func certificateOf(token string, key crypto.PublicKey) error {
 	header, _, _, err := split(token)
 	if err != nil {
@@ -192,7 +196,7 @@ func certificateOf(token string, key crypto.PublicKey) error {
 	return nil
 }
 
-// A crowd logs in again and again while something goes wrong, mostly with the right password.
+// backgroundLoad logs in again and again during a fault, mostly with the right password.
 type backgroundLoad struct {
 	s       *faultEnv
 	excused []int
@@ -202,17 +206,17 @@ type backgroundLoad struct {
 	mu     sync.Mutex
 	got    tally
 	lost   []string
-	tokens []string // ids of those that were handed out
+	tokens []string // ids of the tokens received
 }
 
 const (
 	loadClients = 3
-	loadPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
-	wrongEvery  = 25                    // so many logins, one with a wrong password
-	lostMax     = 20                    // more of the same is no news
+	loadPause   = 30 * time.Millisecond // between an answer and the next login
+	wrongEvery  = 25                    // one in so many logins has a wrong password
+	lostMax     = 20                    // of the losses listed
 )
 
-// crowd lets guests in at the door until it is told to go. excused are statuses as in flaw.
+// startLoad starts logins that continue until end is called. excused are statuses as in flaw.
 func (s *faultEnv) startLoad(excused ...int) *backgroundLoad {
 	c := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
 	for i := range loadClients {
@@ -241,10 +245,10 @@ func (c *backgroundLoad) goodLogin(user string) {
 	c.note(r, c.s.flaw(r, user, true, c.excused...))
 }
 
-// wrong is somebody else each time, from elsewhere: one who keeps giving wrong passwords is made to wait.
+// badLogin uses a new user and address each time, since repeated wrong passwords are throttled.
 func (c *backgroundLoad) badLogin() {
 	n := c.s.asker.Add(1)
-	user := fmt.Sprintf("stranger%d", n)
+	user := fmt.Sprintf("unknown%d", n)
 	r := c.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
 	c.note(r, c.s.flaw(r, user, false, append(c.excused, http.StatusTooManyRequests)...))
 }
@@ -284,7 +288,7 @@ func (c *backgroundLoad) some() {
 	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*loadClients })
 }
 
-// count is how many answers there were of one kind, "" = all.
+// count is how many answers of one kind there were, "" = all.
 func (c *backgroundLoad) count(word string) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -296,14 +300,15 @@ func (c *backgroundLoad) count(word string) (n int) {
 	return n
 }
 
-// gone sends them home and says what they got and what they miss.
+// end stops the logins and returns the answers and the losses.
 func (c *backgroundLoad) end() (tally, []string) {
 	close(c.stop)
 	c.clients.Wait()
 	return c.got, c.lost
 }
 
-// unlogged says how many tokens were handed out of which these logs do not speak in exactly one line, and which lines are torn.
+// unlogged returns how many of the issued tokens do not have exactly one line in the logs, and
+// which lines are torn.
 func (c *backgroundLoad) unlogged(logs ...string) (missing int, torn []string) {
 	var text strings.Builder
 	for _, name := range logs {

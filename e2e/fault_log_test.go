@@ -20,7 +20,7 @@ func logTests() []faultTest {
 	}
 }
 
-// someLogins is how many are granted before and after something happens.
+// someLogins is how many are granted before and after a fault.
 func someLogins() int {
 	if long() {
 		return 60
@@ -28,7 +28,7 @@ func someLogins() int {
 	return 15
 }
 
-// playLogRenamed does what logrotate does with "create".
+// runLogRenamed does what logrotate does with "create".
 func runLogRenamed(s *faultEnv) {
 	c := s.startLoad()
 	c.more(someLogins())
@@ -41,11 +41,11 @@ func runLogRenamed(s *faultEnv) {
 	c.more(someLogins())
 	got, lost := c.end()
 	missing, torn := c.unlogged(old, s.logFile)
-	s.row(row{fault: "log renamed away", done: "renamed and made anew", got: got.String(), normal: used},
+	s.row(row{fault: "log renamed away", done: "renamed and created again", got: got.String(), normal: used},
 		s.unlogged(lost, missing, torn))
 }
 
-// createLog leaves a file that the service has made in the meantime as it is.
+// createLog keeps a file that the service has made in the meantime.
 func (s *faultEnv) createLog() {
 	s.t.Helper()
 	f, err := os.OpenFile(s.logFile, os.O_CREATE|os.O_WRONLY, 0o640)
@@ -58,8 +58,8 @@ func (s *faultEnv) createLog() {
 	}
 }
 
-// playLogTruncated does what logrotate does with "copytruncate". What is written between the copy and the cut is gone, as its manual says:
-// at most one line of each client.
+// runLogTruncated does what logrotate does with "copytruncate". Lines written between the copy and
+// the cut are lost, as its manual says: at most one for each client.
 func runLogTruncated(s *faultEnv) {
 	c := s.startLoad()
 	c.more(someLogins())
@@ -72,7 +72,8 @@ func runLogTruncated(s *faultEnv) {
 		s.t.Fatal(err)
 	}
 	used := s.untilLogged()
-	before = before[:strings.LastIndexByte(string(before), '\n')+1] // a line that was being written when it was read
+	// the last line may have been incomplete when it was read
+	before = before[:strings.LastIndexByte(string(before), '\n')+1]
 	if err := os.WriteFile(old, before, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func (s *faultEnv) unlogged(lost []string, missing int, torn []string) []string 
 	return append(lost, torn...)
 }
 
-// tornLines names lines of a log that are not one whole JSON object each.
+// tornLines returns the lines of a log that are not a JSON object.
 func tornLines(name, content string) (torn []string) {
 	for line := range strings.Lines(content) {
 		whole, end := strings.CutSuffix(line, "\n")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// lostUser is one whom the directory does not find an end for.
+// lostUser is a user for which the directory never answers.
 const lostUser = "lost"
 
 func nameTests() []faultTest {
@@ -17,12 +17,13 @@ func nameTests() []faultTest {
 			prepare: directory}}}
 }
 
-// withTeam has a rule for a group, so that every login asks for groups.
+// withTeam adds a rule for a group, so that every login asks for groups.
 func withTeam(config string) string {
 	return config + "access:\n  - allow: [push]\n    repositories: [team/app]\n    to: [\"@faultteam\"]\n"
 }
 
-// directory compiles testdata/nss_fault.c and lays out what the service finds in the place of the machine's own files.
+// directory compiles testdata/nss_fault.c and writes the service's replacement for the machine's
+// own files.
 func directory(s *faultEnv) {
 	needMountNamespace(s.t)
 	need(s.t, "a directory of the test's own", "gcc", "ldconfig", "setpriv", "/etc/ld.so.cache", "/etc/nsswitch.conf")
@@ -35,8 +36,8 @@ func directory(s *faultEnv) {
 	s.write("nsswitch.conf", "passwd: files fault\ngroup: files fault\n")
 }
 
-// namespaceDoor is the HTTP door with a directory of its own, in mounts that nobody else sees.
-var namespaceFrontend = frontend{name: "HTTP door, own directory", open: openInNamespace}
+// namespaceFrontend is the HTTP front end with its own directory, in a private mount namespace.
+var namespaceFrontend = frontend{name: "HTTP front end, own directory", open: openInNamespace}
 
 func openInNamespace(t testing.TB, s *testEnv) {
 	s.listen()
@@ -53,7 +54,8 @@ exec setpriv --reuid=%[2]d --regid=%[2]d --clear-groups "$@"`, s.dir, s.web.uid)
 	s.mounts = []string{""}
 }
 
-// playDirectory has the directory never answer for one user, then for anybody, while a rule makes every login ask it for groups.
+// runDirectory makes the directory hang for one user and then for all, while a rule makes every
+// login ask it for groups.
 func runDirectory(s *faultEnv) {
 	c := s.startLoad()
 	c.more(someLogins())
@@ -94,7 +96,7 @@ func (s *faultEnv) refused503(r reply) []string {
 	return nil
 }
 
-// granted looks whether the group that the directory gives was heard of: else nothing here shows anything.
+// granted checks that the directory's group is used: otherwise this test shows nothing.
 func (s *faultEnv) granted(user string) []string {
 	claims, err := s.claims(s.ask(user, passwordOf(user)))
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// misdeed is one thing that a PAM module does wrong, and what the user is told whom it meets.
+// pamFault is a fault of a PAM module, and the status that its user gets.
 type pamFault struct {
 	name   string
-	action string // in the words of testdata/pam_fault.c
+	action string // an action of testdata/pam_fault.c
 	status int
 }
 
-// misdeeds are those of one module.
+// pamFaults are the faults of one module.
 var pamFaults = []pamFault{
 	{"a module hangs", "sleep:300", http.StatusServiceUnavailable},
 	{"a module spins", "spin", http.StatusServiceUnavailable},
@@ -35,7 +35,7 @@ var pamFaults = []pamFault{
 
 func (m pamFault) user() string { return strings.NewReplacer(":", "-").Replace(m.action) }
 
-// seats is pam.concurrency where one conversation hangs and others must get through.
+// slots is pam.concurrency where one conversation hangs and other logins must succeed.
 const slots = 2
 
 func moduleTests() []faultTest {
@@ -53,12 +53,13 @@ func moduleTests() []faultTest {
 		{name: "modules", frontend: apacheCGI, options: o, run: runPAMFaults},
 		{name: "modules", frontend: nginxFastCGI, options: o, run: runPAMFaults, long: true},
 		{name: "modules", frontend: apacheFcgid, options: o, run: runPAMFaults, long: true},
-		{name: "every seat is taken", frontend: httpFrontend, options: o, run: runNoSlot},
-		{name: "every seat is taken", frontend: nginxFastCGI, options: o, run: runNoSlot, long: true},
+		{name: "every slot is taken", frontend: httpFrontend, options: o, run: runNoSlot},
+		{name: "every slot is taken", frontend: nginxFastCGI, options: o, run: runNoSlot, long: true},
 	}
 }
 
-// playMisdeeds has the module do one thing after the other, while others log in by the same service and notice nothing.
+// runPAMFaults makes the module fail in one way after another; other logins to the same service
+// must not notice.
 func runPAMFaults(s *faultEnv) {
 	for _, m := range pamFaults {
 		want := m.status
@@ -79,12 +80,12 @@ func runPAMFaults(s *faultEnv) {
 	}
 }
 
-// hangingLogins are more than there are seats.
+// hangingLogins are more than there are slots.
 const hangingLogins = 3 * slots
 
 func hanging(i int) string { return fmt.Sprintf("hanging%d", i) }
 
-// playNoSeat has more conversations hang than there may be at once.
+// runNoSlot has more conversations hang than may run at once.
 func runNoSlot(s *faultEnv) {
 	var hung sync.WaitGroup
 	var mu sync.Mutex
@@ -110,7 +111,7 @@ func runNoSlot(s *faultEnv) {
 	got, wrong := others.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	done := fmt.Sprintf("%d hanging logins, %d seats, others beside", hangingLogins, slots)
-	s.row(row{fault: "every seat is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got),
+	done := fmt.Sprintf("%d hanging logins, %d slots, other logins meanwhile", hangingLogins, slots)
+	s.row(row{fault: "every slot is taken", done: done, got: fmt.Sprintf("%s; others %s", answers, got),
 		normal: normal}, lost)
 }

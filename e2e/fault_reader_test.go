@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// The log goes through a pipe to somebody who reads it: cronolog, a collector, journald.
+// The log goes through a pipe to a reader, such as cronolog, a collector or journald.
 func readerTests() []faultTest {
 	named := faultOptions{prepare: logToPipe, config: logInPipe}
 	standard := faultOptions{prepare: standardErrorToPipe, config: logToStandardError}
@@ -41,14 +41,14 @@ func logToStandardError(config string) string {
 	return strings.Replace(config, "  file: service.log\n", "", 1)
 }
 
-// logToPipe makes the pipe, and has it read.
+// logToPipe makes the pipe and starts its reader.
 func logToPipe(s *faultEnv) {
 	if err := syscall.Mkfifo(s.path("pipe"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	s.reader = &logReader{pipe: s.path("pipe"), log: s.createAppend("service.log"), words: s.createAppend("words")}
-	s.reader.come(s.t)
-	s.t.Cleanup(s.reader.leave)
+	s.reader.open(s.t)
+	s.t.Cleanup(s.reader.close)
 }
 
 func standardErrorToPipe(s *faultEnv) {
@@ -74,25 +74,26 @@ func (s *faultEnv) createAppend(name string) *os.File {
 // pipeSize in bytes is the smallest that Linux has, so that a dozen lines fill it.
 const pipeSize = 4096
 
-// logReader reads the log from a named pipe and writes it to the file where the rest of a test looks for it. What the program says on standard
-// error about its log goes to another.
+// logReader copies the log from a named pipe to the file where tests look for it. The program's
+// messages about its log, on standard error, go to another file.
 type logReader struct {
 	pipe       string
 	log, words *os.File
 
-	turn sync.Mutex // held while a line is passed on, and while the reader has stopped
-	end  *os.File   // of the pipe; nil = nobody reads
-	all  sync.WaitGroup
+	copying sync.Mutex // held while a line is copied, and while the reader pauses
+	end     *os.File   // of the pipe; nil = no reader
+	all     sync.WaitGroup
 }
 
-// come begins to read. An end that is open for writing too meets no end of file when the last writer goes.
-func (r *logReader) come(t testing.TB) {
+// open begins to read. A descriptor that is open for writing too gets no end of file when the last
+// writer closes.
+func (r *logReader) open(t testing.TB) {
 	t.Helper()
 	end, err := os.OpenFile(r.pipe, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read that is under way
+	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read under way
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +114,8 @@ func (r *logReader) come(t testing.TB) {
 }
 
 func (r *logReader) pass(line string) {
-	r.turn.Lock()
-	defer r.turn.Unlock()
+	r.copying.Lock()
+	defer r.copying.Unlock()
 	to := r.log
 	if strings.HasPrefix(line, "dockerauth: ") {
 		to = r.words
@@ -122,8 +123,8 @@ func (r *logReader) pass(line string) {
 	_, _ = to.WriteString(line)
 }
 
-// leave closes the pipe: whoever writes gets EPIPE and, from the kernel, SIGPIPE.
-func (r *logReader) leave() {
+// close closes the pipe: a writer gets EPIPE and, from the kernel, SIGPIPE.
+func (r *logReader) close() {
 	if r.end != nil {
 		_ = r.end.Close()
 	}
@@ -131,17 +132,17 @@ func (r *logReader) leave() {
 	r.end = nil
 }
 
-// playReaderStops has nobody take a line for a while, and then somebody takes them all.
+// runReaderStops pauses the reader, and lets it read on later.
 func runReaderStops(s *faultEnv) {
-	runReader(s, "stops", "stopped, then reads on", s.reader.turn.Lock, s.reader.turn.Unlock)
+	runReader(s, "stops", "stopped, then reads on", s.reader.copying.Lock, s.reader.copying.Unlock)
 }
 
-// playReaderGoes closes the pipe, and then another reads it.
+// runReaderGoes closes the pipe and opens it again.
 func runReaderGoes(s *faultEnv) {
-	runReader(s, "goes", "closed, then another reads", s.reader.leave, func() { s.reader.come(s.t) })
+	runReader(s, "goes", "closed, then another reads", s.reader.close, func() { s.reader.open(s.t) })
 }
 
-// unreadLogins is how many are granted while nobody reads: more than fit into the pipe.
+// unreadLogins is how many are granted while the pipe is not read: more than it holds.
 const unreadLogins = 30
 
 func runReader(s *faultEnv, what, done string, away, back func()) {
@@ -153,13 +154,13 @@ func runReader(s *faultEnv, what, done string, away, back func()) {
 	normal := s.logsAgain()
 	c.more(someLogins())
 	got, lost := c.end()
-	s.reader.leave()
+	s.reader.close()
 	missing, torn := c.unlogged(s.logFile)
 	told := linesLost(s)
 	switch {
 	case missing == 0:
 		s.t.Error("every line was written: the pipe was read after all")
-	case s.service != nil && missing > told: // other programs do not live to tell
+	case s.service != nil && missing > told: // other programs end before they could report it
 		lost = append(lost, fmt.Sprintf("%d logins are not in the log, which speaks of %d lines", missing, told))
 	}
 	of := "the log"
@@ -172,7 +173,7 @@ func runReader(s *faultEnv, what, done string, away, back func()) {
 
 var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)
 
-// words are what a long-lived service has written to the file that is its standard error.
+// words is what a long-lived service has written to the file that is its standard error.
 func (s *faultEnv) words() string {
 	if s.service == nil {
 		return ""
@@ -180,7 +181,7 @@ func (s *faultEnv) words() string {
 	return s.service.output()
 }
 
-// linesLost is how many lines the service says are not in its log.
+// linesLost is how many lines the service reports as missing from its log.
 func linesLost(s *faultEnv) (n int) {
 	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.words(), -1) {
 		lines, _ := strconv.Atoi(m[1])

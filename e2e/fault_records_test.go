@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// FastCGI 1.0 §8, as far as it is spoken here.
+// FastCGI 1.0 §8, as far as it is used here.
 const (
 	fcgiBegin, fcgiAbort, fcgiEnd, fcgiParams, fcgiStdin, fcgiStdout = 1, 2, 3, 4, 5, 6
 	fcgiGetValues, fcgiGetValuesResult                               = 9, 10
@@ -39,7 +39,7 @@ func pair(name, value string) string {
 	return length(len(name)) + length(len(value)) + name + value
 }
 
-// loginParams are those of a login, as nginx has them.
+// loginParams are those of a login, as nginx sends them.
 func (s *faultEnv) loginParams(user string) string {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+passwordOf(user)))
 	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") +
@@ -48,7 +48,7 @@ func (s *faultEnv) loginParams(user string) string {
 		pair("HTTP_AUTHORIZATION", basic)
 }
 
-// formParams are those of a POST that says how long its body is.
+// formParams are those of a POST with a Content-Length.
 func formParams(length string) string {
 	return pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", "/docker/v2/token") +
 		pair("SERVER_PROTOCOL", "HTTP/1.1") +
@@ -60,20 +60,20 @@ func params(id int, content string) string {
 	return record(fcgiParams, id, content, 0) + record(fcgiParams, id, "", 0)
 }
 
-// wholeLogin is an honest request.
+// wholeLogin is a well-formed request.
 func (s *faultEnv) wholeLogin(user string) string {
 	const id = 1
 	return begin(id) + params(id, s.loginParams(user)) + record(fcgiStdin, id, "", 0)
 }
 
-// recordCase is something that a web server would not write. want is what comes back: for each request its status or, if it has none, the
-// protocol status that ended it; or "closed".
+// recordCase is something that no web server would send. want is the answer: for each request its
+// status or, without one, the protocol status that ended it; or "closed".
 type recordCase struct {
 	name  string
-	user  int // who logs in by the first request; the next is the next one's
+	user  int // user of request 1; request 2 has the next one
 	bytes func(s *faultEnv) string
 	apart bool // each byte in a write of its own
-	fin   bool // nothing more comes after the bytes, and the service is told
+	fin   bool // half-close the connection after the bytes
 	want  string
 }
 
@@ -84,7 +84,7 @@ var recordCases = []recordCase{
 		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(1)), 255) + record(fcgiParams, 1, "", 7) +
 			record(fcgiStdin, 1, "", 200)
 	}},
-	// END_REQUEST with CANT_MPX_CONN refuses what begins while the connection is busy.
+	// A request on a busy connection is refused with FCGI_CANT_MPX_CONN.
 	{name: "two requests interleaved", want: "200, end 1", user: 12,
 		bytes: func(s *faultEnv) string { return interleaved(s, 2) }},
 	{name: "nine requests interleaved", want: "200, end 1 ×8", user: 12,
@@ -155,7 +155,7 @@ var recordCases = []recordCase{
 	}},
 }
 
-// interleaved are n logins on one connection, each of whose records comes between those of the others.
+// interleaved are n logins on one connection with their records mixed.
 func interleaved(s *faultEnv, n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -196,7 +196,7 @@ func recordTests() []faultTest {
 	return []faultTest{{name: "FastCGI records", frontend: nginxFastCGI, options: awaitingOptions(2), run: runRecords}}
 }
 
-// playRecords says all of it to the service at once, while guests log in by the web server.
+// runRecords sends all cases to the service at once, while other logins go through the web server.
 func runRecords(s *faultEnv) {
 	s.ask(loadUser(0), passwordOf(loadUser(0)))
 	before := descriptors(s.pid())
@@ -229,7 +229,7 @@ func runRecords(s *faultEnv) {
 	}
 }
 
-// playRecord returns what came back, in words, and what is wrong with it.
+// runRecord returns the answer in words, and what is wrong with it.
 func (s *faultEnv) runRecord(r recordCase) (got string, lost []string) {
 	c, err := net.DialTimeout("unix", s.path("run/fcgi.sock"), answerWithin)
 	if err != nil {
@@ -269,7 +269,7 @@ func (r recordCase) words() (n int) {
 	return n
 }
 
-// readRecords reads until so many requests have ended, or the connection has.
+// readRecords reads until r.words() answers have come, or the connection is closed.
 func (s *faultEnv) readRecords(c net.Conn, r recordCase) (got string, lost []string) {
 	in := bufio.NewReader(c)
 	stdout := map[int]*strings.Builder{}
@@ -301,7 +301,7 @@ func (s *faultEnv) readRecords(c net.Conn, r recordCase) (got string, lost []str
 	return counted(words), lost
 }
 
-// values are the pairs of a GET_VALUES_RESULT, which are short.
+// values are the pairs of a GET_VALUES_RESULT, all of them short.
 func values(content string) string {
 	var all []string
 	for len(content) >= 2 {
@@ -312,7 +312,7 @@ func values(content string) string {
 	return strings.Join(all, " ")
 }
 
-// counted says each word once, and how often it occurs if that is more.
+// counted lists each word once, with its count if that is more than one.
 func counted(words []string) string {
 	slices.Sort(words)
 	var all []string

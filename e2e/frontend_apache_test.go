@@ -11,7 +11,7 @@ import (
 
 const apacheModules = "/usr/lib/apache2/modules/"
 
-// apacheNeeds are the Debian packages' files: apache2, libapache2-mod-fcgid.
+// apacheNeeds are files of the Debian packages apache2 and libapache2-mod-fcgid.
 var (
 	apacheNeeds      = []string{"apache2", apacheModules + "mod_cgid.so", apacheModules + "mod_rewrite.so"}
 	apacheFcgidNeeds = append([]string{apacheModules + "mod_fcgid.so"}, apacheNeeds...)
@@ -54,7 +54,7 @@ var apacheProxyFcgi = frontend{
 	ownAnswers: apacheAnswers,
 }
 
-// dropInOverride is what the drop-in file asks for on top.
+// dropInOverride is the AllowOverride that the top of the drop-in file names.
 const dropInOverride = "FileInfo AuthConfig Options=ExecCGI"
 
 var apacheHtaccess = frontend{
@@ -64,14 +64,15 @@ var apacheHtaccess = frontend{
 		s.dropIn(dropInOverride, false)
 	},
 	ownAnswers: with(apacheAnswers, map[string]want{
-		// The drop-in answers only for its own two names, as the PHP service's did.
+		// The drop-in answers only for its own two names, like the PHP service before it.
 		"another path is not found":            {status: 404, html: true},
 		"the endpoint is not more than itself": {status: 404, html: true},
 	}),
 }
 
-// dropIn serves the stage's whole folder, as the PHP service's was served: program, configuration, key and log all lie in it. It is seen below the
-// document root under a name with a space in it, and through an Alias. atRoot makes it the document root itself instead.
+// dropIn serves the environment's whole folder, like the PHP service's: program, configuration, key
+// and log are in it. Its URLs are a folder below the document root, with a space in its name, and
+// an Alias. atRoot makes it the document root instead.
 func (s *testEnv) dropIn(override string, atRoot bool) {
 	s.t.Helper()
 	s.write(".htaccess", s.shipped("htaccess.example"))
@@ -93,7 +94,8 @@ func (s *testEnv) dropIn(override string, atRoot bool) {
 	s.apache("cgid", conf, "DocumentRoot "+root)
 }
 
-// apache starts the smallest server that serves conf. modules come on top of those that every Apache on Debian has loaded.
+// apache starts the smallest server that serves conf. modules are loaded in addition to those of
+// every Apache on Debian.
 func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
@@ -127,7 +129,7 @@ func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.start("apache2", exec.Command("apache2", "-f", file, "-D", "FOREGROUND")).ready(s.t, "tcp", s.address)
 }
 
-// apacheItself is what httpd answers to requests that RFC 9110 lets it refuse.
+// apacheAnswers are httpd's own answers to requests that RFC 9110 lets it refuse.
 var apacheAnswers = map[string]want{
 	"10,000 scopes in a query": {status: 414, html: true}, // LimitRequestLine
 	"a header of 100 KB":       {status: 400, html: true}, // LimitRequestFieldSize

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestFrontends plays the same cases in every theatre. Theatres run side by side; in one of them a case follows the other, so that each finds its
-// line at the end of the log.
+// TestFrontends runs the same cases on every front end. Front ends run in parallel; the cases of
+// one run one after another, so that each finds its line at the end of the log.
 func TestFrontends(t *testing.T) {
 	for _, th := range frontends {
 		t.Run(th.name, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestFrontends(t *testing.T) {
 	}
 }
 
-// openTheatre makes a stage and starts what the theatre consists of.
+// openFrontend makes a test environment and starts the front end.
 func openFrontend(t testing.TB, th frontend, o envOptions, edit ...[2]string) *testEnv {
 	t.Helper()
 	need(t, th.name, th.needs...)
@@ -37,7 +37,8 @@ func openFrontend(t testing.TB, th frontend, o envOptions, edit ...[2]string) *t
 	return s
 }
 
-// enoughFailures is where a theatre gives up: one that answers nothing would take a time limit for each of its cases.
+// enoughFailures ends a front end's run: one that does not answer would need a time limit for each
+// case.
 const enoughFailures = 8
 
 func (p *client) runAll(t *testing.T, cases []testCase) {
@@ -46,12 +47,13 @@ func (p *client) runAll(t *testing.T, cases []testCase) {
 			p.failures++
 		}
 		if p.failures >= enoughFailures {
-			t.Fatalf("%d cases failed, the others are not played", p.failures)
+			t.Fatalf("%d cases failed, the others do not run", p.failures)
 		}
 	}
 }
 
-// playMounts plays a few cases wherever the endpoint can be found, with both names and with and without a slash at the end.
+// runMounts runs a few cases at every URL of the endpoint, with both names and with and without a
+// slash at the end.
 func (p *client) runMounts(t *testing.T) {
 	defer func(mount, endpoint string) { p.mount, p.endpoint = mount, endpoint }(p.mount, p.endpoint)
 	for _, p.mount = range p.mounts {
@@ -66,7 +68,8 @@ func (p *client) runMounts(t *testing.T) {
 	}
 }
 
-// playAtOnce logs eight people in at the same time; those in the CGI doors share nothing, those in the others wait for a conversation.
+// runAtOnce logs in eight times at once. CGI processes share nothing; in the other front ends the
+// logins wait for a conversation.
 func (p *client) runAtOnce(t *testing.T) {
 	p.t = t
 	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(p)
@@ -88,7 +91,7 @@ func (p *client) runAtOnce(t *testing.T) {
 	p.asked = len(p.requestLines())
 }
 
-// checkExceptions fails for an exception that names no case: it would hide nothing and explain nothing.
+// checkExceptions fails for an exception without a case, which would explain nothing.
 func checkExceptions(t *testing.T, th frontend) {
 	names := make(map[string]bool)
 	for _, cases := range [][]testCase{endpointCases, clientCases, badCases} {
@@ -106,7 +109,8 @@ func checkExceptions(t *testing.T, th frontend) {
 	}
 }
 
-// TestTheLogNamesTheDirectiveThatIsMissing takes the one line out of the shipped examples without which Apache keeps passwords to itself.
+// TestTheLogNamesTheDirectiveThatIsMissing removes from the shipped examples the one line that
+// makes Apache pass passwords on.
 func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
@@ -122,11 +126,11 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 	}
 }
 
-// TestWithoutALogFileTheLogIsTheWebServers looks for the line of a request where an administrator would.
+// TestWithoutALogFileTheLogIsTheWebServers looks for a request's line in the web server's log.
 func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 	for _, where := range []struct {
 		frontend
-		log string // a file of the stage; "" = the service's own output
+		log string // a file of the environment; "" = the service's own output
 	}{
 		{apacheCGI, "run/error.log"},
 		{apacheHtaccess, "run/error.log"},
@@ -160,7 +164,8 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 	}
 }
 
-// TestTheShippedExamplesAreTheFilesInUse keeps an example from lying in the packaging folder without a theatre that runs it.
+// TestTheShippedExamplesAreTheFilesInUse checks that a front end runs every example in the
+// packaging folder.
 func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 	var all strings.Builder
 	for _, name := range []string{"frontend_apache_test.go", "frontend_nginx_test.go", "frontend_lighttpd_test.go",
@@ -171,7 +176,7 @@ func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 		"../htaccess.example"} {
 		for _, name := range glob(t, pattern) {
 			if !strings.Contains(all.String(), `"`+strings.TrimPrefix(name, "../")+`"`) {
-				t.Errorf("no theatre runs %s", name)
+				t.Errorf("no front end runs %s", name)
 			}
 		}
 	}

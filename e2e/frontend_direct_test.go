@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// The theatres without a web server of somebody else's.
+// The front ends without a web server in front.
 
 var httpFrontend = frontend{
-	name: "HTTP door",
+	name: "HTTP front end",
 	open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address).ready(t, "tcp", s.address)
@@ -31,7 +31,7 @@ var httpFrontend = frontend{
 	ownAnswers: netHTTPAnswers,
 }
 
-// netHTTPItself is what Go's server answers before it calls anybody: in plain text.
+// netHTTPAnswers are Go's own answers, in plain text, before a handler is called.
 var netHTTPAnswers = map[string]want{
 	"a Host that is no host":   {status: 400, html: true},
 	"a Host with a path in it": {status: 400, html: true},
@@ -50,8 +50,8 @@ var bareCGI = frontend{
 	},
 }
 
-// startGateway serves CGI the way RFC 3875 has it and mod_cgid does it, with nothing checked or cleaned on the way: net/http/cgi would refuse
-// chunked bodies and hostile hosts before the program sees them.
+// startGateway serves CGI by RFC 3875 like mod_cgid, without any check on the way: net/http/cgi
+// would refuse chunked bodies and hostile hosts before the program sees them.
 func startGateway(t testing.TB, s *testEnv) {
 	t.Helper()
 	l, err := net.Listen("tcp", s.address)
@@ -111,7 +111,7 @@ func (s *testEnv) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]b
 	cmd.Stdin = requestBody(in, header)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	cmd.WaitDelay = time.Second // the body of a client that sends no more of it
+	cmd.WaitDelay = time.Second // for a client that stops sending its body
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("the program failed: %v, and had written %q", err, stdout.String())
 	}
@@ -146,7 +146,8 @@ func metaVariables(method, uri, proto string, header textproto.MIMEHeader, remot
 	return env
 }
 
-// requestBody hides chunking from the program, which then gets no CONTENT_LENGTH, as under mod_cgid.
+// requestBody hides chunking from the program, which then gets no CONTENT_LENGTH, as under
+// mod_cgid.
 func requestBody(in io.Reader, header textproto.MIMEHeader) io.Reader {
 	if header.Get("Transfer-Encoding") == "chunked" {
 		return httputil.NewChunkedReader(in)
@@ -155,7 +156,8 @@ func requestBody(in io.Reader, header textproto.MIMEHeader) io.Reader {
 	return io.LimitReader(in, n)
 }
 
-// toHTTP turns a CGI answer (RFC 3875 §6.2.1) into an HTTP one. Without a Status line it is an error: dockerauth always writes one.
+// toHTTP turns a CGI answer (RFC 3875 §6.2.1) into an HTTP one. A missing Status line is an error:
+// dockerauth always writes one.
 func toHTTP(cgi []byte) ([]byte, error) {
 	head, body, found := bytes.Cut(cgi, []byte("\r\n\r\n"))
 	if !found {

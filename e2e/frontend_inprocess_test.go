@@ -12,7 +12,8 @@ import (
 	"dockerauth/service"
 )
 
-// inProcess is the service inside the test binary: what it does here and nowhere else is the composition's fault, not a web server's.
+// inProcess is the service inside the test binary: a failure only here is due to how the service is
+// assembled, not to a web server.
 var inProcess = frontend{
 	name: "in process",
 	open: func(t testing.TB, s *testEnv) {
@@ -34,7 +35,8 @@ var inProcess = frontend{
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() {
-			// Not OneConversation: at its end it clears away what was started meanwhile, and that would be other theatres.
+			// Not OneConversation: when it ends it kills processes that were started meanwhile,
+			// including those of other tests.
 			done <- gateway.ServeHTTP(ctx, l,
 				service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
 		}()

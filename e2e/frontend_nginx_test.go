@@ -50,7 +50,8 @@ var nginxSystemd = frontend{
 		sock := s.path("run/fcgi.sock")
 		s.service = s.start("systemd-socket-activate",
 			s.asWeb(exec.Command("systemd-socket-activate", "-l", sock, s.program, "fastcgi")))
-		// Not by connecting: systemd-socket-activate becomes dockerauth at the first connection, and this must be nginx's.
+		// No test connection: systemd-socket-activate becomes dockerauth at the first connection,
+		// which must be nginx's.
 		s.service.until(t, "make its socket", func() bool { return found(sock) })
 		s.nginx("packaging/nginx/fastcgi.conf", "/run/dockerauth/dockerauth.sock", sock)
 	},
@@ -58,7 +59,7 @@ var nginxSystemd = frontend{
 }
 
 var nginxHTTP = frontend{
-	name:  "nginx with the HTTP door",
+	name:  "nginx with the HTTP front end",
 	needs: []string{"nginx"},
 	open: func(t testing.TB, s *testEnv) {
 		address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -68,7 +69,7 @@ var nginxHTTP = frontend{
 	ownAnswers: nginxAnswers,
 }
 
-// spawnFcgi starts a program with the listening socket as its file descriptor 0, as the web user.
+// spawnFcgi starts a program as the web user, with the listening socket as file descriptor 0.
 func (s *testEnv) spawnFcgi(sock string, program ...string) *process {
 	s.t.Helper()
 	args := append([]string{"-n", "-s", sock, "-M", "0660", "--"}, program...)
@@ -118,7 +119,7 @@ var nginxAnswers = map[string]want{
 	"an empty Host":                {status: 400, html: true},
 	"a bad escape in the path":     {status: 400, html: true},
 	"a NUL in the path":            {status: 400, html: true},
-	// nginx takes the host off before it passes the path on.
+	// nginx removes the host before it passes the path on.
 	"an absolute URL": nobody,
 }
 

@@ -11,25 +11,26 @@ import (
 	"testing"
 )
 
-// The names are as awkward as they may be: what is printed must be quoted.
+// These names need quoting in what init prints.
 const (
 	initIssuer   = `The "token" service: it's ours`
 	initAudience = "Docker registry"
 )
 
-// installation is a folder that init was run in, with what it printed.
+// installation is a folder in which init was run, and what it printed.
 type installation struct {
 	t       *testing.T
-	s       *testEnv // the accounts, and the web server's folder
+	s       *testEnv // accounts, and the web server's folder
 	dir     string   // of key, certificate and config.yml
 	printed string
-	// the paths outside dir that are printed, to folders of the test's own; nothing else is changed
+	// Replaces printed paths outside dir by folders of the test; the rest stays as printed.
 	moved  *strings.Replacer
 	bundle string
 	socket string
 }
 
-// newInstallation runs init in an empty folder, but for the PAM service: that one is the stage's, with accounts of its own.
+// newInstallation runs init in an empty folder. The PAM service is the environment's own, with its
+// accounts.
 func newInstallation(t *testing.T, keyType string) *installation {
 	t.Helper()
 	s := newTestEnv(t, envOptions{})
@@ -55,7 +56,7 @@ func (n *installation) init(args ...string) {
 	n.printed = o.stdout
 }
 
-// pasted is the one paragraph of what was printed that begins so.
+// pasted is the one printed paragraph that begins with a text.
 func (n *installation) pasted(begin string) string {
 	n.t.Helper()
 	found := ""
@@ -73,7 +74,7 @@ func (n *installation) pasted(begin string) string {
 	return n.moved.Replace(strings.TrimRight(found, "\n")) + "\n"
 }
 
-// typed gives a paragraph to a shell.
+// typed runs a paragraph in a shell.
 func (n *installation) typed(begin string) {
 	n.t.Helper()
 	if o := run(n.t, "", exec.Command("sh", "-eu", "-c", n.pasted(begin))); o.status != 0 {
@@ -81,7 +82,8 @@ func (n *installation) typed(begin string) {
 	}
 }
 
-// serve does what is printed for a service of its own. Its user is the web server's, so the key goes to that one's group.
+// serve follows the printed steps for a service of its own. It runs as the web server's user, so
+// the key gets that user's group.
 func (n *installation) serve() {
 	n.t.Helper()
 	if n.s.web != nil {
@@ -104,7 +106,7 @@ func (n *installation) installs() string {
 	return "install -m 755 "
 }
 
-// initWebServers are the ways that are printed.
+// initWebServers are the printed configurations.
 var initWebServers = []struct {
 	name  string
 	needs []string
@@ -120,7 +122,7 @@ var initWebServers = []struct {
 	}},
 	{"nginx before the service", []string{"nginx", "/etc/nginx/fastcgi_params"}, func(n *installation) {
 		n.serve()
-		// beside nginx.conf, as in /etc/nginx
+		// Beside nginx.conf, as in /etc/nginx.
 		n.s.write("run/fastcgi_params", readFile(n.t, "/etc/nginx/fastcgi_params"))
 		n.s.nginxWith(n.pasted("location "))
 	}},
@@ -136,7 +138,7 @@ func TestWhatInitPrintsWorksWhenPasted(t *testing.T) {
 				n := newInstallation(t, keyType)
 				web.start(n)
 				realm := "http://" + n.s.address + "/docker/v2/token"
-				n.init("--realm", realm) // everything is kept; only what is printed is another
+				n.init("--realm", realm) // all files stay; only the printed text differs
 				n.typed("install -D")
 				n.runRegistry(registry31, realm)
 				if keyType == "ed25519" {
@@ -171,7 +173,7 @@ func (n *installation) runRegistry(kind registryKind, realm string) {
 	})
 }
 
-// dockerLogin is what all of it is for.
+// dockerLogin logs in at a registry with the printed section.
 func (n *installation) dockerLogin(t *testing.T, r *registryServer) {
 	need(t, "docker login (Debian: docker.io)", "docker")
 	login := func(password string) output {
@@ -187,7 +189,7 @@ func (n *installation) dockerLogin(t *testing.T, r *registryServer) {
 	}
 }
 
-// expectNoStart: the section says so.
+// expectNoStart checks that a registry refuses the section, as its comment says.
 func (n *installation) expectNoStart(kind registryKind) {
 	n.t.Helper()
 	if !strings.Contains(n.printed, "THE REGISTRY (3.x only: 2.8 does not start") {
@@ -200,7 +202,8 @@ func (n *installation) expectNoStart(kind registryKind) {
 	}
 }
 
-// As root it works in /etc: seen in a mount namespace with an /etc of its own, as the package leaves it.
+// As root, init works in /etc: here in a mount namespace with its own /etc, as the package leaves
+// it.
 func TestInitAsRootWorksInEtc(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "an /etc of the test's own")
@@ -244,7 +247,7 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 	}
 }
 
-// Whoever owns the folder, or one above it, could put another key in place, or lead root's hand elsewhere.
+// The owner of the folder, or of one above it, could replace the key or redirect root's writes.
 func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "a folder of another user")

@@ -14,36 +14,37 @@ import (
 const (
 	loginLoadLogins   = 1000
 	loginLoadWrong    = 10 // one in so many has a wrong password
-	loginLoadPassword = "a-thousand-people-and-one-password"
-	loginLoadTries    = 60 // how often a client comes that is told to wait; on two idle cores two to four times
+	loginLoadPassword = "one-password-for-a-thousand-users"
+	loginLoadTries    = 60 // of a client that is told to wait; on two idle cores two to four
 
-	// The bounds on memory, in bytes. One conversation takes 16 MiB for the hash and as much for the process around it, and there are
-	// as many at once as there are cores; what waits must cost next to nothing.
+	// The bounds on memory, in bytes. One conversation takes 16 MiB for the hash and as much for
+	// its process, and there is one for each core. A waiting login takes little.
 	loginLoadFamily = 200_000_000
 	loginLoadFront  = 64_000_000
 
 	loginLoadInterval = 50 * time.Millisecond // about the life of one conversation
 )
 
-// TestEveryLoginOfALoadPeakIsAnswered has a thousand people log in at the same moment, at the price of Debian's password hash: a service that was
-// away for a while and comes back meets this. Everybody is let in, or asked to come again and then let in, and nobody is told that a right password is wrong.
+// TestEveryLoginOfALoadPeakIsAnswered sends a thousand logins at the same moment, as after an
+// outage of the service, at the cost of Debian's password hash. Each is granted at once or after a
+// 429 or 503, and no right password is refused.
 func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s",
 		thousands(loginLoadLogins), loginLoadWrong, machine(t)))
-	r.head("door                     ", "let in at first", "told to wait", "most tries", "refused", "front, peak",
+	r.head("front end                ", "let in at first", "told to wait", "most tries", "refused", "front, peak",
 		"family, peak", "longest answer", "until the last")
 	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			s := openFrontend(t, configured(th, useP256), envOptions{pam: yescryptPAM})
 			w := watch(t, s.service.cmd.Process.Pid, loginLoadInterval)
 			st := newLoginLoad(s)
-			st.gather(t)
+			st.connect(t)
 			began := time.Now()
 			st.run()
 			took := time.Since(began)
 			w.end()
-			st.wrong.report(t, "of the storm's clients had a wrong answer")
+			st.wrong.report(t, "of the clients had a wrong answer")
 			showErrors(t, s)
 			checkLoginLoadMemory(t, s, w.ever)
 			r.row(strings.Fields(th.name)[0]+" "+s.service.name,
@@ -70,8 +71,8 @@ func checkLoginLoadMemory(t *testing.T, s *testEnv, ever processSnapshot) {
 	}
 }
 
-// yescryptPAM keeps the storm's accounts in a password file, with hashes as Debian makes them. All have one password and one salt, so that one hash
-// serves for all; to check it costs the same each time.
+// yescryptPAM keeps the accounts in a password file with Debian's hash. All have the same password
+// and salt, so one hash serves for all; each check costs the same.
 func yescryptPAM(s *testEnv) string {
 	s.t.Helper()
 	need(s.t, "accounts in a file (Debian: libpam-pwdfile)", "perl",
@@ -91,7 +92,7 @@ func yescryptPAM(s *testEnv) string {
 
 func loginLoadName(n int) string { return fmt.Sprintf("person%04d", n) }
 
-// visitor is one of the storm's clients.
+// loadClient is one client of the load.
 type loadClient struct {
 	client  steadyClient
 	request string
@@ -124,8 +125,8 @@ func newLoginLoad(s *testEnv) *loginLoad {
 	return st
 }
 
-// gather opens all connections before anybody says a word.
-func (st *loginLoad) gather(t *testing.T) {
+// connect opens all connections before the first request.
+func (st *loginLoad) connect(t *testing.T) {
 	t.Helper()
 	st.each(func(v *loadClient) {
 		if err := v.client.connect(); err != nil {
@@ -154,13 +155,13 @@ func (st *loginLoad) each(do func(v *loadClient)) {
 	all.Wait()
 }
 
-// visit comes again, as it is asked to, until there is an answer to the password.
+// try repeats a login as told until the password is accepted or refused.
 func (v *loadClient) try(s *testEnv) error {
 	defer v.client.hangUp()
 	for v.tries < loginLoadTries {
 		v.tries++
 		answer, err := v.client.ask(v.request)
-		v.client.hangUp() // as docker login does: each is a process of its own
+		v.client.hangUp() // docker login is a new process each time
 		if err != nil {
 			return err
 		}
@@ -178,7 +179,7 @@ func (v *loadClient) try(s *testEnv) error {
 	return fmt.Errorf("still not in after %d tries", v.tries)
 }
 
-// judge says whether an answer is the last one.
+// judge reports whether an answer is the last one.
 func (v *loadClient) judge(s *testEnv, answer loadAnswer) (done bool, err error) {
 	switch {
 	case answer.StatusCode == http.StatusServiceUnavailable:

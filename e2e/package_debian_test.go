@@ -13,20 +13,21 @@ import (
 	"time"
 )
 
-// packageIssuer and packageAudience are what "dockerauth init" is told in the machine.
+// packageIssuer and packageAudience are arguments of "dockerauth init" in the machine.
 const (
 	packageIssuer   = "auth.example.com"
 	packageAudience = "registry.example.com"
 	packageRealm    = "http://localhost/docker/v2/token"
 )
 
-// TestTheDebianPackageFromFirstToLast installs the package on a clean Debian 12 as a new user would, logs in, upgrades, removes and purges it,
-// and then uses the archive in its place. The machine runs systemd, so what is in the units is in force.
+// TestTheDebianPackageFromFirstToLast installs the package on a clean Debian 12 like a new user,
+// logs in, upgrades, removes and purges it, and then uses the archive instead. The machine runs
+// systemd, so the units' restrictions apply.
 func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 	t.Parallel()
 	older, newer := packageFile(t, olderVersion, ".deb"), packageFile(t, newerVersion, ".deb")
 	m := bootDebian(t)
-	// Not below /tmp: a machine of its own may have that in memory.
+	// Not below /tmp, which may be a file system in memory.
 	mustRun(t, "cp", older, m.path("srv/older.deb"))
 	mustRun(t, "cp", newer, m.path("srv/newer.deb"))
 	for _, step := range []struct {
@@ -51,7 +52,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.run(t, m) }) {
-			break // each step begins where the one before it ended
+			break // each step needs the one before
 		}
 	}
 	m.t = t
@@ -63,7 +64,8 @@ func (m *debian) apt(args ...string) {
 	m.must(append([]string{"apt-get", "-y", "-o", "Acquire::Retries=0"}, args...)...)
 }
 
-// writtenBySystem are what installing anything changes: the books of dpkg and apt, copies of the account files, logs.
+// writtenBySystem are the files that every installation changes: data of dpkg and apt, copies of
+// the account files, logs.
 var writtenBySystem = regexp.MustCompile(`^/(var/(lib/(dpkg|apt|systemd)|cache|log/(apt|dpkg\.log|alternatives\.log|lastlog|faillog|wtmp|btmp))\b|etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|tmp/|var/tmp/)`)
 
 func installAndPurgeAlone(t *testing.T, m *debian) {
@@ -87,7 +89,8 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 	}
 }
 
-// fiveCommands types what the README says, and "docker login" is the fifth. The package lies elsewhere, and there is no TLS here.
+// fiveCommands runs the README's commands, of which "docker login" is the fifth. The package has
+// another path, and there is no TLS here.
 func fiveCommands(t *testing.T, m *debian) {
 	commands := readmeCommands(t, "machine", "package")
 	if len(commands) != 4 {
@@ -127,7 +130,7 @@ func (m *debian) initialise(t *testing.T) {
 	m.pasteFrom(t, o.stdout)
 }
 
-// pasteFrom takes the registry's section out of what init prints.
+// pasteFrom takes the registry's section from init's output.
 func (m *debian) pasteFrom(t *testing.T, printed string) {
 	t.Helper()
 	section := authSectionPattern.FindString(printed)
@@ -137,8 +140,8 @@ func (m *debian) pasteFrom(t *testing.T, printed string) {
 	m.auth = bundlePattern.ReplaceAllString(section, "rootcertbundle: "+m.path("etc/dockerauth/cert.pem"))
 }
 
-// What init prints for the registry, which is pasted as it stands; but the registry of this test is not in the machine, and sees its certificate
-// elsewhere.
+// init's output for the registry is used as printed. The test's registry is outside the machine and
+// sees the certificate at another path.
 var (
 	authSectionPattern = regexp.MustCompile(`(?m)^auth:\n(?: .*\n)+`)
 	bundlePattern      = regexp.MustCompile(`rootcertbundle: \S+`)
@@ -152,7 +155,7 @@ func (m *debian) pipe(t *testing.T, stdin string, args ...string) {
 	}
 }
 
-// ask asks the endpoint through the machine's Apache.
+// ask sends a request to the endpoint through the machine's Apache.
 func (m *debian) ask(t *testing.T, path, name, password string) (status int, body string) {
 	t.Helper()
 	o := m.do("curl", "-sS", "-w", "\n%{http_code}", "-u", name+":"+password,
@@ -165,7 +168,7 @@ func (m *debian) ask(t *testing.T, path, name, password string) (status int, bod
 	return status, o.stdout[:i]
 }
 
-// loginWorks is a right password and a wrong one.
+// loginWorks tries a right password and a wrong one.
 func (m *debian) loginWorks(t *testing.T) {
 	t.Helper()
 	m.loginWorksAt(t, "/docker/v2/token")
@@ -184,13 +187,14 @@ func (m *debian) loginWorksAt(t *testing.T, path string) {
 	}
 }
 
-// journal is the end of what the service and Apache wrote, for a test that fails.
+// journal is the end of the service's and Apache's log, for a test that fails.
 func (m *debian) journal() string {
 	return m.do("sh", "-c",
 		"journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 /var/log/apache2/error.log").String()
 }
 
-// dockerLogin logs docker in at a registry with the section that init printed, both in the machine's network.
+// dockerLogin logs docker in at a registry with the section that init printed, both in the
+// machine's network.
 func (m *debian) dockerLogin(t *testing.T, password string) output {
 	t.Helper()
 	need(t, "docker login (Debian: docker.io, docker-registry)", "docker", "docker-registry")
@@ -206,7 +210,7 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 		"--password-stdin", host))
 }
 
-// checkWarnsOfNothing is the doctor on an installation that is well.
+// checkWarnsOfNothing runs check on a sound installation.
 func checkWarnsOfNothing(t *testing.T, m *debian) {
 	if o := m.do("dockerauth", "check", "--as", "dockerauth", "--url",
 		"http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
@@ -264,7 +268,7 @@ func ownersAndModes(t *testing.T, m *debian) {
 }
 
 func verifyUnits(t *testing.T, m *debian) {
-	// Only the pages of man-db are missing on a machine as small as this.
+	// Only the pages of man-db are missing on such a small machine.
 	o := m.do("systemd-analyze", "verify", "--man=no", "dockerauth.service", "dockerauth.socket")
 	if o.status != 0 || strings.Contains(o.stderr, "dockerauth") {
 		t.Error(o)
@@ -277,7 +281,7 @@ func (m *debian) mainProcess() string {
 	return strings.TrimSpace(m.must("systemctl", "show", "-P", "MainPID", "dockerauth.service"))
 }
 
-// confinement looks at the running process, not at the unit.
+// confinement checks the running process, not the unit file.
 func confinement(t *testing.T, m *debian) {
 	status := m.must("cat", "/proc/"+m.mainProcess()+"/status")
 	shadow := strings.Split(m.must("getent", "group", "shadow"), ":")[2]
@@ -291,7 +295,8 @@ func confinement(t *testing.T, m *debian) {
 			t.Errorf("not %s in\n%s", want, status)
 		}
 	}
-	// What the service sees of the machine, by way of its own root: nothing to write to but its two folders.
+	// What the service sees of the machine, through its own root: it can write to its two folders
+	// alone.
 	inside := []string{"nsenter", "-t", m.mainProcess(), "-m", "setpriv", "--reuid=dockerauth", "--regid=dockerauth",
 		"--groups=" + shadow, "--no-new-privs"}
 	for _, c := range []struct {
@@ -314,7 +319,8 @@ func confinement(t *testing.T, m *debian) {
 	m.must("rm", "/var/lib/dockerauth/e2e", "/var/log/dockerauth/e2e")
 }
 
-// forbiddenCallsKill makes what the unit forbids fatal instead of an error, which a module might hide.
+// forbiddenCallsKill makes a system call that the unit forbids fatal, since a module might hide an
+// error.
 func forbiddenCallsKill(t *testing.T, m *debian) {
 	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"),
 		"[Service]\nSystemCallErrorNumber=kill\n", 0o644)
@@ -323,7 +329,8 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 	m.loginWorks(t)
 	m.must("systemctl", "reload", "dockerauth.service")
 	pid := m.mainProcess()
-	// Debian's own stack has more modules than ours; and a module may run a program, which may leave something behind that has to be found and ended.
+	// Debian's own stack has more modules than the shipped one. A module may also run a program,
+	// whose children must be found and ended.
 	shipped := readFile(t, m.path("etc/pam.d/dockerauth"))
 	writeFile(t, m.path("usr/local/bin/leave"), "#!/bin/sh\nsetsid sleep 31415 &\necho $! >/var/lib/dockerauth/left\n",
 		0o755)
@@ -341,7 +348,7 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 	if got := strings.TrimSpace(m.must("systemctl", "show", "-P", "NRestarts", "dockerauth.service")); got != "0" {
 		t.Errorf("the service died and was restarted %s times", got)
 	}
-	// It is the filter that this shows something about: a call that no service needs ends a process.
+	// Proof that the filter is in force: a call that no service needs ends a process.
 	if o := m.do("systemd-run", "--wait", "--collect", "--quiet", "-p", "SystemCallFilter=@system-service", "-p",
 		"SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
 		t.Error("filters of system calls do nothing on this machine")
@@ -413,7 +420,7 @@ func rotateLog(t *testing.T, m *debian) {
 func upgrade(t *testing.T, m *debian) {
 	config, key := readFile(t, m.path("etc/dockerauth/config.yml")), readFile(t, m.path("etc/dockerauth/privkey.pem"))
 	pid, socket := m.mainProcess(), m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock")
-	clients := start(t, "visitors", m.command("sh", "-c", `until [ -e /srv/enough ]; do
+	clients := start(t, "clients", m.command("sh", "-c", `until [ -e /srv/enough ]; do
 		curl -s -o /dev/null -w '%{http_code}\n' -u "$1" http://localhost/docker/v2/token
 	done`, "sh", alice+":"+alicePassword))
 	clients.until(t, "be let in", func() bool { return strings.Contains(clients.output(), "200") })
@@ -436,7 +443,7 @@ func upgrade(t *testing.T, m *debian) {
 		t.Errorf("the service's process was %s and is %s", pid, now)
 	}
 	if m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock") != socket {
-		t.Error("the socket is another: whoever came in between was refused")
+		t.Error("the socket was replaced: connections in between were refused")
 	}
 	m.loginWorks(t)
 	if got := strings.TrimSpace(m.must("dockerauth", "version")); got != "dockerauth "+newerVersion {
@@ -480,7 +487,8 @@ func purge(t *testing.T, m *debian) {
 	m.must("getent", "passwd", "dockerauth")
 }
 
-// unusableUntilInit is a service whose socket is asked before "dockerauth init" was run: it stays, and notices when it was.
+// unusableUntilInit has a service whose socket is used before "dockerauth init": it stays up, and
+// notices the new configuration.
 func unusableUntilInit(t *testing.T, m *debian) {
 	m.apt("install", "/srv/newer.deb")
 	m.must("a2enconf", "dockerauth")
@@ -503,7 +511,7 @@ func unusableUntilInit(t *testing.T, m *debian) {
 	m.apt("purge", "dockerauth")
 }
 
-// dropInArchive does what INSTALL in the archive says.
+// dropInArchive follows INSTALL in the archive.
 func dropInArchive(t *testing.T, m *debian) {
 	const folder = "/var/www/html/registry-login"
 	archive := packageFile(t, newerVersion, ".tar.gz")
@@ -547,7 +555,7 @@ func dropInArchive(t *testing.T, m *debian) {
 	}
 }
 
-// indented are the indented blocks of a text that begin with one of the given words.
+// indented are the indented blocks of a text that begin with one of the words.
 func indented(text string, words ...string) (blocks []string) {
 	for _, block := range regexp.MustCompile(`(?m)(?:^ {7}.*\n)+`).FindAllString(text, -1) {
 		for _, word := range words {
@@ -559,7 +567,8 @@ func indented(text string, words ...string) (blocks []string) {
 	return blocks
 }
 
-// Only what is missing here is not tried: the rpm's own system. It is read, installed beside a root of Debian's, with its scripts, and erased.
+// An rpm system is the one thing missing here. The rpm is read, installed beside a Debian root with
+// its scripts, and erased.
 func TestTheRpmIsInstalledAndErased(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "rpm --root")
@@ -614,7 +623,7 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 		!strings.Contains(httpd, "LoadModule proxy_fcgi_module modules/mod_proxy_fcgi.so") {
 		t.Errorf("Apache's modules are elsewhere there:\n%s", httpd)
 	}
-	// There is no group shadow on Fedora, and a unit with a group that is not there does not start.
+	// Fedora has no group shadow, and a unit with a missing group does not start.
 	if got := readFile(t, filepath.Join(root,
 		"usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got,
 		"[Service]\nSupplementaryGroups=\n") {

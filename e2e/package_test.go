@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Two versions of the package, made of this tree. To dpkg and rpm the first is older than the second.
+// Two versions of the package, built from this tree. To dpkg and rpm the first is older.
 const (
 	olderVersion = "1.0.0~e2e"
 	newerVersion = "1.0.0"
@@ -34,7 +34,7 @@ func buildPackages(version string) (folder string, err error) {
 	return folder, nil
 }
 
-// packageFile is one of the three files of a version, by how its name ends.
+// packageFile is one of the three files of a version, by the end of its name.
 func packageFile(t testing.TB, version, ending string) string {
 	t.Helper()
 	need(t, "packages", "gcc", "objdump", "git", "go")
@@ -58,7 +58,7 @@ func TestLintianFindsNothingInTheDebianPackage(t *testing.T) {
 	}
 }
 
-// The pages lie beside other files there than in the sources.
+// The pages lie beside other files in the package than in the source tree.
 func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	need(t, "dpkg-deb", "dpkg-deb")
@@ -82,7 +82,7 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	}
 }
 
-// A version that is none would make files that cannot be installed.
+// An invalid version would make files that cannot be installed.
 func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"v1.0", "1.0-1", "1.0 beta", "1:1.0", "1.0/../../x", "-1"} {
@@ -94,7 +94,8 @@ func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
 	}
 }
 
-// exposureLimit is on a scale from 0 to 10; 1.5 of it is the network, which modules that ask a directory need.
+// exposureLimit is on systemd's scale from 0 to 10; 1.5 of it is the network, which modules need
+// for directories.
 const exposureLimit = 2.0
 
 func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
@@ -120,7 +121,7 @@ func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 	}
 }
 
-// Nothing but the page itself is asked of its readers' tools: both formatters of Debian take it without a warning.
+// Debian's two formatters take the pages without a warning.
 func TestManPagesAreWellFormed(t *testing.T) {
 	t.Parallel()
 	need(t, "man pages (Debian: mandoc, man-db, groff-base)", "mandoc", "man", "groff")
@@ -137,7 +138,7 @@ func TestManPagesAreWellFormed(t *testing.T) {
 	}
 }
 
-// manText is a page as it is read, without what makes it bold.
+// manText is a page as displayed, without bold.
 func manText(t *testing.T, page string) string {
 	t.Helper()
 	need(t, "man pages (Debian: mandoc)", "mandoc")
@@ -168,7 +169,8 @@ func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
 	}
 }
 
-// flagsOf are the flags that a command has in its help and in the source, since a flag may be in one of them alone.
+// flagsOf are the flags of a command in its help and in its source, since one of them may lack a
+// flag.
 func flagsOf(t *testing.T, command string) (names []string) {
 	t.Helper()
 	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "",

@@ -23,12 +23,13 @@ import (
 type unixAccount struct {
 	suffix string
 	system bool       // an id below 1000
-	change [][]string // commands after the password was set; the name is appended
+	change [][]string // commands after the password is set; the name is appended
 }
 
 const unixPassword = "correct horse battery staple"
 
-// TestAccountsOfTheSystem asks pam_unix, by the service file that ships, about accounts in every state.
+// TestAccountsOfTheSystem asks pam_unix, by the shipped service file, about accounts in every
+// state.
 func TestAccountsOfTheSystem(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{
 		{suffix: "ok"},
@@ -75,7 +76,7 @@ func TestAccountsOfTheSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustRun(t, "install", "-o", s.web.name, "-g", "shadow", "-m", "2510", binary(t), s.program)
-		// Such a program believes only what root has written; its log is the web user's all the same.
+		// Such a program accepts only files that root has written; its log is the web user's.
 		mustRun(t, "install", "-o", s.web.name, "-m", "0600", "/dev/null", s.logFile)
 		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
 		mustRun(t, "chmod", "0644", s.configFile)
@@ -142,10 +143,10 @@ func refreshTokenOf(t *testing.T, p *client, name string) string {
 	return *answer.RefreshToken
 }
 
-// shippedPAM is the service file that the README shows.
+// shippedPAM is the service file in the README.
 func shippedPAM(s *testEnv) string { return s.shipped("packaging/pam/dockerauth") }
 
-// makeAccounts adds accounts with names that nobody has, and takes them away with the test.
+// makeAccounts adds accounts with unused names and removes them when the test ends.
 func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
 	t.Helper()
 	needRoot(t, "accounts in /etc/passwd")
@@ -191,9 +192,9 @@ func lookupGroup(t *testing.T, name string) uint32 {
 	return uint32(id)
 }
 
-// modules are PAM modules that no package has: each does the one thing that is named.
+// modules are PAM modules that no package has. Each does one thing.
 var modules = map[string]string{
-	// The user's name in small letters, as directories do.
+	// Changes the user's name to lower case, as directories do.
 	"lower": `
 		const char *name; char small[256]; int i;
 		if (pam_get_user(h, &name, 0) != PAM_SUCCESS) return PAM_AUTH_ERR;
@@ -208,12 +209,12 @@ var modules = map[string]string{
 		_exit(0);`,
 	"sleep": `
 		for (;;) pause();`,
-	// Asks at a prompt that shows what is typed, and lets in whoever answers with what looks like the password.
+	// Asks at a prompt that shows the input, and accepts any answer that resembles the password.
 	"echo": `
 		char *said = 0;
 		pam_prompt(h, PAM_PROMPT_ECHO_ON, &said, "login: ");
 		return said ? PAM_SUCCESS : PAM_AUTH_ERR;`,
-	// Talks, and then lets in.
+	// Sends messages, and then accepts.
 	"chatty": `
 		pam_info(h, "Today is a fine day");
 		pam_error(h, "Your disk is nearly full");
@@ -241,7 +242,7 @@ func module(s *testEnv, name string) string {
 	return so
 }
 
-// withModule puts a module before the accounts of the stage.
+// withModule puts a module before the environment's accounts.
 func withModule(name string) func(s *testEnv) string {
 	return func(s *testEnv) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
 }
@@ -250,8 +251,10 @@ func databasePAM(s *testEnv) string {
 	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\naccount required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
 }
 
-// TestModules meets modules of all manners, in the door that asks PAM itself and in one that has a child do it.
-// TestASetGroupIDProgramBelievesOnlyRoot tries what the web user could do with the group it does not have: have a PAM stack of its own run.
+// TestModules runs modules with every kind of behaviour: in CGI, which asks PAM itself, and in a
+// front end whose child process does.
+// TestASetGroupIDProgramBelievesOnlyRoot tries to use a group that the web user does not have, by
+// running its own PAM stack with it.
 func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 	needRoot(t, "a set-group-id install")
 	web := lookupWebUser(t)
@@ -261,13 +264,13 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 	}
 	program := filepath.Join(s.dir, "dockerauth")
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), program)
-	own := filepath.Join(s.dir, "own") // the web user's folder, with a configuration and the same program beside it
+	own := filepath.Join(s.dir, "own") // the web user's folder, with a configuration and the same program
 	mustRun(t, "install", "-d", "-o", web.name, own)
 	if err := os.Link(program, filepath.Join(own, "dockerauth")); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, "cp", s.configFile, own)
-	// the same, but the configuration is root's for as long as the link to it stays
+	// The same, but the configuration is root's while the link to it exists.
 	linked := filepath.Join(own, "linked")
 	mustRun(t, "install", "-d", "-o", web.name, linked)
 	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")),
@@ -320,7 +323,7 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer socket.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // one that serves does not end by itself
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a service does not end by itself
 		defer cancel()
 		cmd := exec.CommandContext(ctx, program, "fastcgi", "--config", s.configFile)
 		cmd.Env = []string{}
@@ -333,8 +336,8 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 	})
 }
 
-// TestASetGroupIDProgramTakesOrdersFromItselfOnly tries what else the web user could do with that group: try passwords past configuration,
-// blacklist and throttle.
+// TestASetGroupIDProgramTakesOrdersFromItselfOnly tries another use of that group: testing
+// passwords past configuration, blacklist and throttle.
 func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	need(t, "Debian's PAM service of su", "/etc/pam.d/su")
 	name := makeAccounts(t, []unixAccount{{suffix: "order"}})["order"]
@@ -347,23 +350,23 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), borrowing)
 	mustRun(t, "install", binary(t), plain)
 	const takes, refuses = "r\x01y", "does not come from this program"
-	own := filepath.Join(s.dir, "own") // with a stack that lets everybody in
+	own := filepath.Join(s.dir, "own") // with a stack that accepts everyone
 	mustRun(t, "install", "-d", "-o", web.name, own)
 	mustRun(t, "install", "-o", web.name, filepath.Join(s.confdir, "dockerauth"), own)
 	for _, c := range []struct {
 		name    string
 		program string
-		gid     int                                // of who starts it
-		line    func(t *testing.T) (a, b *os.File) // on which the order comes
+		gid     int                                // of the user that starts it
+		line    func(t *testing.T) (a, b *os.File) // the socket that carries the order
 		stdout  string
 		stderr  string
 	}{
-		{"whoever has the group himself", plain, shadow, pairOf(web.uid, shadow), takes, ""},
+		{"any process with the group", plain, shadow, pairOf(web.uid, shadow), takes, ""},
 		{"the program itself", borrowing, web.gid, pairOf(web.uid, shadow), takes, ""},
 		{"the web user", borrowing, web.gid, pairOf(web.uid, web.gid), "", refuses},
-		{"root, for somebody else", borrowing, web.gid, pairOf(0, 0), "", refuses},
+		{"root, for another user", borrowing, web.gid, pairOf(0, 0), "", refuses},
 		{"another user with that group", borrowing, web.gid, pairOf(web.uid+1, shadow), "", refuses},
-		{"somebody at a pipe", borrowing, web.gid, pipe, "", refuses},
+		{"a pipe", borrowing, web.gid, pipe, "", refuses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
@@ -382,7 +385,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a stack of the web user's own, whoever orders it", func(t *testing.T) {
+	t.Run("a stack of the web user's own, by any order", func(t *testing.T) {
 		cmd := exec.Command(borrowing, "internal-pam-worker")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
 			Gid: uint32(web.gid)}}
@@ -397,7 +400,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	})
 }
 
-// orderFor is what a door writes to the process that holds its conversation.
+// orderFor is what a front end sends to the process that holds its conversation.
 func orderFor(service, confdir, user, password string) string {
 	order := "\x01\x00\x20\x00\x00\x00\x00\x00\x00\x01"
 	for _, text := range []string{service, confdir, "", user, password, ""} {
@@ -406,7 +409,8 @@ func orderFor(service, confdir, user, password string) string {
 	return string([]byte{0, 0, 0, byte(len(order))}) + order
 }
 
-// pairOf makes socket pairs with the rights of a user and a group, which the kernel notes with them.
+// pairOf makes socket pairs with the rights of a user and a group, which the kernel records with
+// them.
 func pairOf(uid, gid int) func(t *testing.T) (a, b *os.File) {
 	return func(t *testing.T) (a, b *os.File) {
 		t.Helper()
@@ -448,7 +452,7 @@ func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
 }
 
 func TestModules(t *testing.T) {
-	outOfOrder := func(reason string) want {
+	unavailable := func(reason string) want {
 		return want{status: 503, code: "UNAVAILABLE",
 			log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
 	}
@@ -457,7 +461,7 @@ func TestModules(t *testing.T) {
 		pam    func(s *testEnv) string
 		run    testCase
 		leaves bool // it writes the ids of processes that it leaves behind into the file "pids"
-		fatal  bool // it ends its process: a real web server shows what becomes of the answer
+		fatal  bool // it ends its process: a real web server shows what happens to the answer
 	}{
 		{name: "a renaming module gives the token its name", pam: withModule("lower"),
 			run: testCase{send: login("ALICE", alicePassword, serviceIs),
@@ -475,16 +479,16 @@ func TestModules(t *testing.T) {
 			run: testCase{send: login(alice, alicePassword, serviceIs),
 				want: unauthorized("more than the one password")}},
 		{name: "a module that hangs is given up", pam: withModule("sleep"),
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("no answer in time")}},
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("no answer in time")}},
 		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("without a verdict")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a verdict")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("without a verdict")}},
 		{name: "a module that is not there",
 			pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
+			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("PAM_MODULE_UNKNOWN")}},
 	} {
 		cgi := bareCGI
 		if m.fatal {
@@ -541,7 +545,7 @@ func ended(pid int) bool {
 	return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
-// processesOf are the running processes of one program file.
+// processesOf are the running processes of a program file.
 func processesOf(program string) []int {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	var pids []int
@@ -554,7 +558,8 @@ func processesOf(program string) []int {
 	return pids
 }
 
-// TestAServiceNameWithoutAFileNeverBecomesOther takes the name of a PAM service that does not exist: on Debian PAM would ask "other", which lets people in.
+// TestAServiceNameWithoutAFileNeverBecomesOther names a PAM service that does not exist: on Debian
+// PAM would use "other", which accepts logins.
 func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 	noSuchService := func(s *testEnv) {
 		text := readFile(t, s.configFile)
@@ -562,7 +567,7 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 		text = strings.Replace(text, fmt.Sprintf("  confdir: %q\n", s.confdir), "", 1)
 		s.replace(s.configFile, text)
 	}
-	t.Run("the HTTP door does not start", func(t *testing.T) {
+	t.Run("the HTTP front end does not start", func(t *testing.T) {
 		t.Parallel()
 		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
@@ -573,7 +578,7 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 			t.Errorf("%v", o)
 		}
 	})
-	t.Run("the CGI door answers 503", func(t *testing.T) {
+	t.Run("CGI answers 503", func(t *testing.T) {
 		t.Parallel()
 		s := newTestEnv(t, envOptions{})
 		noSuchService(s)

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// block is a fenced block of the README under a comment that says what the tests do with it: "run" it in a folder (name is a label), write it to a
-// "file" (name is a path), or type it in a "machine" of its own.
+// block is a fenced block of the README under a comment that says what the tests do with it: "run"
+// it in a folder (name is a label), write it to a "file" (name is a path), or type it in a
+// "machine" of its own.
 type block struct{ kind, name, text string }
 
 var blockPattern = regexp.MustCompile("(?ms)^<!-- (run|file|machine): (\\S+) -->\n```\\w*\n(.*?)^```$")
@@ -45,7 +46,8 @@ func readmeCommands(t *testing.T, kind, name string) []string {
 	return nil
 }
 
-// What the README says to type and to write, done in a folder instead of /etc and /usr, makes a service whose tokens both registries take.
+// What the README says to type and to write, done in a folder instead of /etc and /usr, makes a
+// service whose tokens both registries take.
 func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "the README's set-up (install -o)")
@@ -79,7 +81,8 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 		}
 	}
 
-	// The accounts are the site's, since the README's PAM service asks for real ones; that one is played against pam_unix.
+	// The accounts are the site's, since the README's PAM service asks for real ones; that one is
+	// played against pam_unix.
 	configFile := filepath.Join(root, "etc/dockerauth/config.yml")
 	config, err := os.ReadFile(configFile)
 	if err != nil {

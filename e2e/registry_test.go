@@ -22,8 +22,9 @@ const (
 	byThumbprint  = "thumbprint"
 )
 
-// keysTaken is the table of section 3 of the contract: which registry takes which key, by which name. registry/auth/token/token.go looks at
-// x5c first and at kid only without it; 2.8 knows keys by libtrust id, 3.x by RFC 7638 thumbprint or by the kid of a JWKS entry.
+// keysTaken is which registry accepts which key, by which name. registry/auth/token/token.go uses
+// x5c if present, otherwise kid; 2.8 knows keys by libtrust id, 3.x by RFC 7638 thumbprint or by
+// the kid of a JWKS entry.
 var keysTaken = []struct {
 	registry registryKind
 	named    string
@@ -93,7 +94,7 @@ func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwk
 	}
 }
 
-// tokenKeyID is the kid a token carries, or a name for an entry no token points at.
+// tokenKeyID is the token's kid, or a name for a key that no token refers to.
 func tokenKeyID(t testing.TB, token string) string {
 	t.Helper()
 	head, _, _ := strings.Cut(token, ".")
@@ -108,7 +109,7 @@ func tokenKeyID(t testing.TB, token string) string {
 	return header.Kid
 }
 
-// jwksOf writes a JWK set (RFC 7517 section 5) of one key, in the forms of RFC 7518 section 6 and RFC 8037 section 2.
+// jwksOf is a JWK set (RFC 7517 §5) of one key, in the forms of RFC 7518 §6 and RFC 8037 §2.
 func jwksOf(t testing.TB, public crypto.PublicKey, kid string) string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -149,7 +150,8 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 		upload = repo + "/blobs/uploads/"
 		mount  = upload + "?from=base/image&mount=" + blob
 	)
-	// Nothing is stored: past the check of the token a registry answers 404 for what is not there, and 202 to an upload.
+	// The registry is empty: once it has accepted a token, it answers 404 for a missing item and
+	// 202 to an upload.
 	cases := []struct {
 		name   string
 		scope  string
@@ -161,7 +163,7 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 		{"a token without access lists no catalog", "", http.MethodGet, "/v2/_catalog", http.StatusUnauthorized},
 		{"a token for a repository lists no catalog", "repository:team/app:pull,push", http.MethodGet, "/v2/_catalog",
 			http.StatusUnauthorized},
-		{"the catalog is listed to whom was granted it", "registry:catalog:*", http.MethodGet, "/v2/_catalog",
+		{"the catalog is listed to a user with a grant", "registry:catalog:*", http.MethodGet, "/v2/_catalog",
 			http.StatusOK},
 		{"pull reads", "repository:team/app:pull", http.MethodGet, repo + "/manifests/v1", http.StatusNotFound},
 		{"pull of one repository does not read another", "repository:team/other:pull", http.MethodGet, repo +

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The ways a key is presented to each registry, as the table of section 3 of the contract has them.
+// Each way to present a key to each registry.
 var setups = []struct {
 	name     string
 	registry registryKind
@@ -36,7 +36,7 @@ func TestEveryClientWorksWithEveryRegistry(t *testing.T) {
 			service, realm := s.serveHTTP(t)
 			tp, realm := startTap(t, realm)
 			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
-			// One after the other: what the tap saw then is this client's.
+			// One after the other, so that the tap sees this client's requests alone.
 			for _, c := range registryClients() {
 				t.Run(c.name, func(t *testing.T) {
 					c.need(t)
@@ -48,7 +48,7 @@ func TestEveryClientWorksWithEveryRegistry(t *testing.T) {
 	}
 }
 
-// Where no daemon runs, the docker command signs in by itself: another program asks, with another HTTP client.
+// Without a daemon the docker command signs in by itself, with another HTTP client.
 func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	needRegistry(t, registry31)
 	s := newSite(t, siteOptions{certificate: true})
@@ -102,7 +102,7 @@ func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
 
 const wrongPassword = "looking-glass"
 
-// expectRefusal signs in with a wrong password: the client has to say so in words, and to get nothing.
+// expectRefusal signs in with a wrong password: the client must report it and get nothing.
 func expectRefusal(t *testing.T, c registryClient, d *workspace) {
 	t.Helper()
 	o := c.signIn(d, wrongPassword)
@@ -116,7 +116,8 @@ func expectRefusal(t *testing.T, c registryClient, d *workspace) {
 	if count(seen, wasRefused) == 0 || count(seen, wasRefused) != len(seen) {
 		t.Errorf("a wrong password asked the token service %+v, want only refused requests", seen)
 	}
-	// After the refused POST comes a GET with the same password: to the service one mistake looks like two.
+	// After the refused POST comes a GET with the same password: the service sees one mistake as
+	// two.
 	want := 1
 	if c.postsPassword {
 		want = 2
@@ -126,7 +127,7 @@ func expectRefusal(t *testing.T, c registryClient, d *workspace) {
 	}
 }
 
-// expectRefresh gives the client a refresh token in place of the password, and lets it work with that alone.
+// expectRefresh gives the client a refresh token instead of the password.
 func expectRefresh(t *testing.T, c registryClient, d *workspace, realm string) {
 	t.Helper()
 	if c.forget != nil {
@@ -148,11 +149,12 @@ func expectRefresh(t *testing.T, c registryClient, d *workspace, realm string) {
 		t.Errorf("refreshed with %+v, want POSTs of a refresh token, chunked: %v", seen, c.chunks)
 	}
 	if n := count(seen, byPassword); n != 0 {
-		t.Errorf("%d requests carried a password nobody typed: %+v", n, seen)
+		t.Errorf("%d requests carried a password that was not typed: %+v", n, seen)
 	}
 }
 
-// expectLog compares the service's log with what the tap saw: a line for each request, refreshes under their name, no secret.
+// expectLog compares the service's log with what the tap saw: a line for each request, refreshes
+// with their user, no secret.
 func expectLog(t *testing.T, service *process, tp *tap) {
 	t.Helper()
 	all, renewed := tp.totals()
@@ -172,7 +174,7 @@ func expectLog(t *testing.T, service *process, tp *tap) {
 	if n := lines(" outcome=granted grant=refresh_token "); n != renewed {
 		t.Errorf("%d refresh grants in the log, want the %d that clients were given", n, renewed)
 	}
-	for _, secret := range []string{alicePassword, wrongPassword, "eyJ"} { // every JWT begins so
+	for _, secret := range []string{alicePassword, wrongPassword, "eyJ"} { // every JWT begins like this
 		if strings.Contains(service.output(), secret) {
 			t.Errorf("%q is in the log", secret)
 		}
@@ -184,7 +186,7 @@ type tokens struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-// fetchTokens asks as alice.
+// fetchTokens requests tokens for alice.
 func fetchTokens(t testing.TB, realm string, query url.Values) tokens {
 	t.Helper()
 	q, err := http.NewRequest(http.MethodGet, realm+"?"+query.Encode(), nil)

@@ -17,16 +17,17 @@ import (
 	"time"
 )
 
-// steadyClient is a client with a connection that it keeps as long as the server does. It never asks a second time by itself, as net/http does when a
-// connection breaks, so that a lost request shows.
+// steadyClient keeps its connection as long as the server does. It never repeats a request, as
+// net/http does when a connection breaks, so that a lost request shows.
 type steadyClient struct {
 	address string
-	from    net.IP // source address, nil = whatever the kernel takes; all of 127.0.0.0/8 is this machine's own
+	from    net.IP // source address, nil = the kernel's choice; all of 127.0.0.0/8 is this machine's
 	conn    net.Conn
 	in      *bufio.Reader
 }
 
-// patience is how long such a client waits for an answer: longer than any server here, so that it is never the client who breaks a connection off.
+// patience is how long the client waits for an answer: longer than any server here, so that the
+// client never closes first.
 const patience = 2 * time.Minute
 
 func (c *steadyClient) connect() error {
@@ -49,7 +50,7 @@ func (c *steadyClient) hangUp() {
 	}
 }
 
-// loadAnswer is an answer that has come in whole.
+// loadAnswer is a complete answer.
 type loadAnswer struct {
 	*http.Response
 	body []byte
@@ -94,7 +95,7 @@ func (c *steadyClient) exchange(request string) (loadAnswer, error) {
 	return loadAnswer{answer, body, took}, nil
 }
 
-// askGet is a request by GET, with an Authorization header unless user and password are empty.
+// askGet is a GET with an Authorization header, unless user and password are empty.
 func askGet(query, user, password string) string {
 	auth := ""
 	if user != "" || password != "" {
@@ -114,7 +115,7 @@ func refreshForm(token string) url.Values {
 		"scope": {"repository:public/app:pull"}}
 }
 
-// granted is an answer that must be a token.
+// granted returns an answer that must be a token.
 func (r loadAnswer) granted() (tokenAnswer, error) {
 	var got tokenAnswer
 	if err := r.must(http.StatusOK); err != nil {
@@ -129,7 +130,7 @@ func (r loadAnswer) granted() (tokenAnswer, error) {
 	return got, nil
 }
 
-// denied is an answer that must be an error of one kind.
+// denied checks an answer that must be an error of one kind.
 func (r loadAnswer) denied(status int, code string) error {
 	if err := r.must(status); err != nil {
 		return err
@@ -148,7 +149,7 @@ func (r loadAnswer) denied(status int, code string) error {
 	return nil
 }
 
-// must holds for any answer of the endpoint.
+// must checks what holds for any answer of the endpoint.
 func (r loadAnswer) must(status int) error {
 	if r.StatusCode != status {
 		return fmt.Errorf("status %d, want %d: %s", r.StatusCode, status, excerpt(string(r.body)))
@@ -160,7 +161,7 @@ func (r loadAnswer) must(status int) error {
 	return nil
 }
 
-// retryAfter is how long a client is asked to stay away.
+// retryAfter is how long a client must wait.
 func (r loadAnswer) retryAfter() (time.Duration, error) {
 	seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
 	if err != nil || seconds <= 0 {
@@ -169,7 +170,7 @@ func (r loadAnswer) retryAfter() (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// verifyToken holds an access token against a key, an issuer and a subject.
+// verifyToken checks an access token's key, issuer and subject.
 func (s *site) verifyToken(token string, key crypto.PublicKey, subject string) error {
 	claims, err := verify(token, key)
 	if err != nil {
@@ -182,12 +183,13 @@ func (s *site) verifyToken(token string, key crypto.PublicKey, subject string) e
 	return nil
 }
 
-// loopback is the n-th address of this machine's own that no other client uses: what is counted by address shall not add up.
+// loopback is the n-th address of this machine that no other client uses, since failures are
+// counted by address.
 func loopback(n int) net.IP {
 	return net.IPv4(127, byte(1+n/62500), byte(n/250%250), byte(1+n%250))
 }
 
-// complaints collects what goes wrong in many places at once.
+// problems collects errors from many goroutines.
 type problems struct {
 	mu    sync.Mutex
 	first []string
@@ -211,7 +213,7 @@ func (c *problems) count() int {
 	return c.n
 }
 
-// report fails the test when there are any.
+// report fails the test if there are any.
 func (c *problems) report(t testing.TB, what string) {
 	t.Helper()
 	c.mu.Lock()
@@ -221,7 +223,8 @@ func (c *problems) report(t testing.TB, what string) {
 	}
 }
 
-// showErrors prints the first few lines that a service has logged as errors, when a test has failed: they name the cause of an answer.
+// showErrors prints the first errors in a service's log after a test has failed: they name the
+// cause of an answer.
 func showErrors(t testing.TB, s *testEnv) {
 	t.Helper()
 	if !t.Failed() {
@@ -236,7 +239,7 @@ func showErrors(t testing.TB, s *testEnv) {
 	}
 }
 
-// configured is a theatre that opens after a change to the stage's files.
+// configured is a front end that opens after a change to the environment's files.
 func configured(th frontend, change func(s *testEnv)) frontend {
 	open := th.open
 	th.open = func(t testing.TB, s *testEnv) {
@@ -246,7 +249,7 @@ func configured(th frontend, change func(s *testEnv)) frontend {
 	return th
 }
 
-// useP256 gives the stage the key that costs the least to sign with.
+// useP256 sets the kind of key with the fastest signature.
 func useP256(s *testEnv) {
 	s.key = makeKey(s.t, p256)
 	s.replace(s.keyFile, pemKey(s.t, s.key))

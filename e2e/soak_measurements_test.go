@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// figures are where a test writes what it measured: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
+// measurements is where a test writes results: its output, and the file that DOCKERAUTH_REPORT
+// names.
 type measurements struct {
 	out    io.Writer
 	widths []int
@@ -32,8 +33,8 @@ func newMeasurements(t testing.TB, title string) *measurements {
 
 func (f *measurements) line(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
 
-// head begins a table. Its rows are written one by one, while the test runs, so a column is as wide as its heading; one that begins with a
-// space to make room is aligned all the same.
+// head begins a table. Rows are written while the test runs, so a column is as wide as its heading,
+// which may have padding.
 func (f *measurements) head(columns ...string) {
 	f.widths = nil
 	var rule []string
@@ -66,7 +67,7 @@ func thousands[N int | int32 | int64](n N) string {
 	return text
 }
 
-// machine says what figures were measured on.
+// machine says on what the results were measured.
 func machine(t testing.TB) string {
 	t.Helper()
 	cpu := "processor unknown"

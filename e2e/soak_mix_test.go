@@ -7,34 +7,36 @@ import (
 	"sync/atomic"
 )
 
-// soakKind is what one request of the soak wants.
+// soakKind is the kind of one request.
 type soakKind int
 
 const (
-	soakAnonymous  soakKind = iota // a token for what everybody may pull
+	soakAnonymous  soakKind = iota // a token for what everyone may pull
 	soakRefresh                    // a new access token for a refresh token
-	soakLogin                      // a password that was never seen before: PAM is asked each time
-	soakBadRequest                 // something that no credentials could make good
-	soakRefused                    // a login that is refused, and remembered for a while
+	soakLogin                      // a new password each time, so that PAM is asked
+	soakBadRequest                 // a request that no credentials make valid
+	soakRefused                    // a login that is refused and remembered for a while
 	soakKinds
 )
 
-// soakMix is how many of a thousand requests are of each kind: what a registry with CI behind it sees, with more logins. A login costs 5 ms,
-// the others a tenth of that or less, so more of them would soak PAM's children and little else.
+// soakMix is how many of a thousand requests are of each kind: like a registry with CI, with more
+// logins. A login costs 5 ms, the others a tenth of that or less, so with more logins the run would
+// mostly measure PAM's children.
 var soakMix = [soakKinds]int{soakAnonymous: 548, soakRefresh: 350, soakLogin: 50, soakBadRequest: 51, soakRefused: 1}
 
 const (
-	soakScatter   = 617 // has no factor in common with 1,000: neighbours in number are neighbours in kind no more
-	soakReconnect = 50  // one in so many requests comes on a new connection
-	soakVerify    = 10  // one in so many tokens is verified; each is looked at
+	soakScatter   = 617 // no common factor with 1,000, so that kinds alternate
+	soakReconnect = 50  // one in so many requests uses a new connection
+	soakVerify    = 10  // one in so many tokens is verified; each is decoded
 	soakAccounts  = 20  // with refresh tokens
 
-	// soakVisitors log in. The throttle remembers for a week who has logged in from where, some 300 bytes for each, up to 100,000 of them: with a new name in
-	// every login that would be what grows. A prime, so that all come in turn, and few enough that all have come after a tenth of the short run.
+	// soakClients log in. The throttle remembers for a week who has logged in from where, some 300
+	// bytes each, up to 100,000 of them: with a new name in each login that would grow. A prime, so
+	// that all take turns, and few enough that all have come after a tenth of the short run.
 	soakClients = 199
 )
 
-// kindOf is what the n-th request wants.
+// kindOf is the kind of the n-th request.
 func kindOf(n int64) soakKind {
 	place := int(n * soakScatter % 1000)
 	for kind, share := range soakMix {
@@ -59,19 +61,19 @@ var badRequests = []struct {
 		"METHOD_NOT_ALLOWED"},
 }
 
-// soakPAM lets everybody in, so that what is soaked is everything but a password file.
+// soakPAM accepts everyone, so that the run does not measure a password file.
 func soakPAM(*testEnv) string { return "auth required pam_permit.so\naccount required pam_permit.so\n" }
 
-// soakConfig lets everybody pull what is public.
+// soakConfig lets everyone pull what is public.
 func soakConfig(s *testEnv) {
 	useP256(s)
 	s.replace(s.configFile, readFile(s.t,
 		s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
 }
 
-// soak is one run against one door.
+// soak is one run against one front end.
 type soak struct {
-	stage *testEnv
+	env   *testEnv
 	total int64
 	next  atomic.Int64 // number of the next request
 	done  atomic.Int64
@@ -85,7 +87,7 @@ func soakAccount(n int64) string { return fmt.Sprintf("account%02d", n%soakAccou
 
 // logInAccounts fetches the refresh tokens.
 func (k *soak) logInAccounts() error {
-	c := &steadyClient{address: k.stage.address}
+	c := &steadyClient{address: k.env.address}
 	defer c.hangUp()
 	for n := range k.refresh {
 		answer, err := c.ask(askGet(serviceIs+"&offline_token=true", soakAccount(int64(n)), "the-first-password"))
@@ -104,9 +106,9 @@ func (k *soak) logInAccounts() error {
 	return nil
 }
 
-// work plays requests until all are played.
+// work sends requests until none is left.
 func (k *soak) work() {
-	c := &steadyClient{address: k.stage.address}
+	c := &steadyClient{address: k.env.address}
 	defer c.hangUp()
 	for {
 		n := k.next.Add(1) - 1
@@ -125,7 +127,7 @@ func (k *soak) work() {
 	}
 }
 
-// play sends one request and judges its answer.
+// request sends one request and checks its answer.
 func (k *soak) request(c *steadyClient, kind soakKind, n int64) error {
 	const scope = "&scope=repository:public/app:pull"
 	switch kind {
@@ -134,7 +136,7 @@ func (k *soak) request(c *steadyClient, kind soakKind, n int64) error {
 	case soakRefresh:
 		return k.expectRefresh(c, n)
 	case soakLogin:
-		name := fmt.Sprintf("visitor%03d", n%soakClients)
+		name := fmt.Sprintf("client%03d", n%soakClients)
 		return k.expectToken(c, askGet(serviceIs+scope+"&account="+name, name, fmt.Sprintf("password-%d", n)), name, n)
 	case soakBadRequest:
 		bad := badRequests[n%int64(len(badRequests))]
@@ -180,12 +182,12 @@ func (k *soak) sample(got tokenAnswer, subject string, n int64) error {
 	if n%soakVerify != 0 {
 		return nil
 	}
-	return k.stage.verifyToken(got.Token, k.stage.key.Public(), subject)
+	return k.env.verifyToken(got.Token, k.env.key.Public(), subject)
 }
 
-// expectRefusal comes from an address of its own, so that what is counted there does not lock the others out.
+// expectRefusal uses its own address, so that its failures do not lock others.
 func (k *soak) expectRefusal(n int64) error {
-	c := &steadyClient{address: k.stage.address, from: loopback(int(n / 1000))}
+	c := &steadyClient{address: k.env.address, from: loopback(int(n / 1000))}
 	defer c.hangUp()
 	answer, err := c.ask(askGet(serviceIs, mallory, fmt.Sprintf("guess-%d", n)))
 	if err != nil {

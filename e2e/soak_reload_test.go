@@ -19,14 +19,14 @@ import (
 const (
 	reloads       = 50
 	reloadEvery   = 100 * time.Millisecond
-	reloadTorn    = 5 // one in so many is looked at by the service when half of it is done
+	reloadTorn    = 5 // one in so many is checked by the service half-way through
 	reloadClients = 8
-	reloadTTL     = 900 // seconds, of the first configuration; each one after it has one more
+	reloadTTL     = 900 // seconds, of the first configuration; each later one has one more
 )
 
 const reloadFailed = "configuration is not usable, the last good one stays in force"
 
-// edition is one state of the three files that a service reads: configuration, key and certificate.
+// configVersion is one version of the three files of a service: configuration, key and certificate.
 type configVersion struct {
 	key         crypto.Signer
 	keyPEM      string
@@ -34,16 +34,16 @@ type configVersion struct {
 	config      string
 }
 
-// TestReloadsUnderLoadLoseNoRequest exchanges all files of a service again and again while clients ask it. Files are exchanged one by one, so there are moments in which
-// key and certificate do not belong together: then what was in force stays in force.
-//
-// The key itself cannot be exchanged under refresh tokens, which are signed with it. So logins are played while it is, and refreshes
-// while everything else is: configuration, certificate, and the same key in another encoding.
+// TestReloadsUnderLoadLoseNoRequest replaces all files of a service again and again under load.
+// They are replaced one by one, so key and certificate do not match for a moment: the previous ones
+// stay in force. A new key ends refresh tokens, which are signed with it. So logins run while the
+// key changes, and refreshes while all else does: configuration, certificate, and the key's
+// encoding.
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
 	f := newMeasurements(t,
 		fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads,
 			reloadEvery, reloadClients, machine(t)))
-	f.head("what clients do, and what is exchanged             ", "requests", "lost", "editions seen", "halves met")
+	f.head("what clients do, and what is replaced             ", "requests", "lost", "versions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
 		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })
 		l.exchangeAll(t, l.logIn)
@@ -59,29 +59,29 @@ func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
 	})
 }
 
-// reloading is one service whose files are exchanged.
+// reloading is one service whose files are replaced.
 type reloading struct {
-	stage    *testEnv
+	env      *testEnv
 	versions []configVersion
-	byCert   map[string]int64 // x5c → number of the edition
+	byCert   map[string]int64 // x5c → number of the version
 
 	certificate, config progress
 	requests            atomic.Int64
-	seen                sync.Map // numbers of editions
+	seen                sync.Map // numbers of versions
 	halves              int
 	wrong               problems
 }
 
-// progress follows the number of the edition that a part of the answers comes from. It may never go back: once an answer has come from an edition,
-// no request that is sent afterwards may be answered from an older one.
+// progress follows the version that one part of the answers comes from. It never goes back: after
+// an answer from one version, no later request may be answered from an older one.
 type progress struct {
-	highest   atomic.Int64 // that an answer has come from
+	highest   atomic.Int64 // that an answer came from
 	installed atomic.Int64 // whose file is in place, or about to be
 }
 
 func (p *progress) check(what string, before, seen int64) error {
 	if now := p.installed.Load(); seen < before || seen > now {
-		return fmt.Errorf("%s of edition %d in an answer, after one of edition %d was in force and with %d in place",
+		return fmt.Errorf("%s of version %d in an answer, after one of version %d was in force and with %d in place",
 			what, seen, before, now)
 	}
 	for {
@@ -95,7 +95,7 @@ func (p *progress) check(what string, before, seen int64) error {
 func newReloading(t *testing.T, th frontend, key func() crypto.Signer) *reloading {
 	t.Helper()
 	l := &reloading{byCert: make(map[string]int64)}
-	l.stage = openFrontend(t, configured(th, func(s *testEnv) {
+	l.env = openFrontend(t, configured(th, func(s *testEnv) {
 		base := readFile(t, s.configFile)
 		for n := range reloads + 1 {
 			l.versions = append(l.versions, newConfigVersion(t, s, base, key(), n))
@@ -122,7 +122,7 @@ func newConfigVersion(t *testing.T, s *testEnv, base string, key crypto.Signer, 
 	return e
 }
 
-// exchangeAll exchanges the files while clients ask, and then sees the last edition come into force.
+// exchangeAll replaces the files under load, and waits until the last version is in force.
 func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64) error) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -148,20 +148,21 @@ func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64)
 	})
 	halt()
 	if err != nil {
-		t.Errorf("the last edition is not in force: certificate %d, configuration %d of %d: %v",
+		t.Errorf("the last version is not in force: certificate %d, configuration %d of %d: %v",
 			l.certificate.highest.Load(), l.config.highest.Load(), last, err)
 	}
-	showErrors(t, l.stage)
+	showErrors(t, l.env)
 	l.checkTried(t)
-	if !l.stage.service.running() {
+	if !l.env.service.running() {
 		t.Error("the service has ended")
 	}
 }
 
-// exchange puts the files of the n-th edition in place, one after the other, and has them read, but for the last: that the service notices by itself.
+// exchange puts the files of version n in place, one after another, and sends SIGHUP, except for
+// the last: the service notices that by itself.
 func (l *reloading) exchange(t *testing.T, n int) {
 	t.Helper()
-	s, e := l.stage, l.versions[n]
+	s, e := l.env, l.versions[n]
 	s.replace(s.keyFile, e.keyPEM)
 	if n%reloadTorn == 0 && e.key != l.versions[n-1].key {
 		before := l.failedReloads(t)
@@ -181,18 +182,18 @@ func (l *reloading) exchange(t *testing.T, n int) {
 
 func (l *reloading) hangUp(t *testing.T) {
 	t.Helper()
-	if err := l.stage.service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := l.env.service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (l *reloading) failedReloads(t *testing.T) int {
 	t.Helper()
-	return strings.Count(readFile(t, l.stage.logFile), reloadFailed)
+	return strings.Count(readFile(t, l.env.logFile), reloadFailed)
 }
 
 func (l *reloading) client(stop chan struct{}, ask func(c *steadyClient, n int64) error) {
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
 	for {
 		select {
@@ -207,9 +208,9 @@ func (l *reloading) client(stop chan struct{}, ask func(c *steadyClient, n int64
 	}
 }
 
-// logIn shows every other time a password that was never seen before, so that PAM is asked.
+// logIn uses a new password every other time, so that PAM is asked.
 func (l *reloading) logIn(c *steadyClient, n int64) error {
-	name := fmt.Sprintf("visitor%d", n/2*2)
+	name := fmt.Sprintf("client%d", n/2*2)
 	return l.expect(c, askGet(serviceIs, name, "password-of-"+name), name, "")
 }
 
@@ -217,7 +218,7 @@ func (l *reloading) refresh(c *steadyClient, token string) error {
 	return l.expect(c, askPost(refreshForm(token)), alice, token)
 }
 
-// expect sends a request and holds the token against the editions that can be in force.
+// expect sends a request and compares the token with the versions that may be in force.
 func (l *reloading) expect(c *steadyClient, request, subject, refresh string) error {
 	certificate, config := l.certificate.highest.Load(), l.config.highest.Load()
 	answer, err := c.ask(request)
@@ -235,8 +236,8 @@ func (l *reloading) expect(c *steadyClient, request, subject, refresh string) er
 	if err != nil {
 		return err
 	}
-	if err := l.stage.verifyToken(got.Token, l.versions[n].key.Public(), subject); err != nil {
-		return fmt.Errorf("with the certificate of edition %d: %w", n, err)
+	if err := l.env.verifyToken(got.Token, l.versions[n].key.Public(), subject); err != nil {
+		return fmt.Errorf("with the certificate of version %d: %w", n, err)
 	}
 	l.seen.Store(n, true)
 	if err := l.certificate.check("certificate", certificate, n); err != nil {
@@ -245,7 +246,7 @@ func (l *reloading) expect(c *steadyClient, request, subject, refresh string) er
 	return l.config.check("configuration", config, int64(got.ExpiresIn-reloadTTL))
 }
 
-// edition finds the one whose certificate a token carries.
+// versionOf finds the version whose certificate a token carries.
 func (l *reloading) versionOf(token string) (int64, error) {
 	header, _, _, err := split(token)
 	if err != nil {
@@ -265,7 +266,7 @@ func (l *reloading) versionOf(token string) (int64, error) {
 
 func (l *reloading) refreshToken(t *testing.T) string {
 	t.Helper()
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
 	answer, err := c.ask(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
 	if err != nil {
@@ -278,14 +279,14 @@ func (l *reloading) refreshToken(t *testing.T) string {
 	return *got.RefreshToken
 }
 
-// newKeyEndsRefresh exchanges the key for another: what the old one has signed is worth nothing any more.
+// newKeyEndsRefresh replaces the key: what the old one signed is invalid.
 func (l *reloading) newKeyEndsRefresh(t *testing.T, token string) {
 	t.Helper()
 	key := makeKey(t, p256)
-	l.stage.replace(l.stage.keyFile, pemKey(t, key))
-	l.stage.replace(l.stage.certFile, pemCertificate(makeCertificate(t, key)))
+	l.env.replace(l.env.keyFile, pemKey(t, key))
+	l.env.replace(l.env.certFile, pemCertificate(makeCertificate(t, key)))
 	l.hangUp(t)
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
 	eventually(t, readyWithin, "a refresh token of the old key to be refused", func() bool {
 		answer, err := c.ask(askPost(refreshForm(token)))
@@ -293,11 +294,11 @@ func (l *reloading) newKeyEndsRefresh(t *testing.T, token string) {
 	})
 }
 
-// checkTried fails when the files were exchanged and hardly anybody noticed.
+// checkTried fails if few of the versions were seen in answers.
 func (l *reloading) checkTried(t *testing.T) {
 	t.Helper()
 	if n := l.seenCount(); n < reloads/5 {
-		t.Errorf("answers came from %d editions only, of %d", n, reloads)
+		t.Errorf("answers came from %d versions only, of %d", n, reloads)
 	}
 	if l.versions[0].key != l.versions[1].key && l.halves == 0 {
 		t.Error("the service never met a key without its certificate")

@@ -12,23 +12,24 @@ import (
 )
 
 const (
-	soakInCI     = 100_000 // requests; "make soak" plays ten times as many
+	soakInCI     = 100_000 // requests; "make soak" sends ten times as many
 	soakLeast    = 10_000  // fewer show nothing
 	soakWorkers  = 16
-	soakRows     = 20 // of the table, so five to a quarter
+	soakRows     = 20 // of the table, so five for a quarter
 	soakInterval = 200 * time.Millisecond
 
-	// What may grow from the second quarter of a run to the last, in bytes. Go's collector lets the heap grow to twice of what lives in it, and to 4 MiB
-	// however little that is; what lives at that moment depends on what is under way. A leak of 200 bytes a request
-	// is 10 MB in half of the short run.
+	// What may grow from the second quarter of a run to the last, in bytes. Go lets the heap grow
+	// to twice the live data, and to 4 MiB at least; the live data depends on the requests under
+	// way. A leak of 200 bytes a request is 10 MB in half of the short run.
 	soakGrowth = 6 << 20
 
-	// A log line's length varies with the digits in it, and a failure here or there has a long one.
+	// A log line's length varies with its numbers, and an occasional failure has a longer one.
 	soakLogGrowth = 1.05
 )
 
-// TestASoakFindsNothingThatGrows plays many requests of all kinds and then looks whether the service needs more of anything than before: memory,
-// descriptors, threads, processes, goroutines, log. No request may be lost.
+// TestASoakFindsNothingThatGrows sends many requests of all kinds and checks that the service needs
+// no more than before: memory, descriptors, threads, processes, goroutines, log. No request may be
+// lost.
 func TestASoakFindsNothingThatGrows(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	total := soakRequests(t)
@@ -36,7 +37,7 @@ func TestASoakFindsNothingThatGrows(t *testing.T) {
 	for _, th := range frontends {
 		t.Run(th.name, func(t *testing.T) {
 			s := openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})
-			k := &soak{stage: s, total: total / int64(len(frontends))}
+			k := &soak{env: s, total: total / int64(len(frontends))}
 			if err := k.logInAccounts(); err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +53,7 @@ func TestASoakFindsNothingThatGrows(t *testing.T) {
 	}
 }
 
-// soakRequests is how many there are: SOAK, or what CI has time for.
+// soakRequests is how many requests there are: SOAK, or a number suitable for CI.
 func soakRequests(t *testing.T) int64 {
 	t.Helper()
 	given := os.Getenv("SOAK")
@@ -66,20 +67,20 @@ func soakRequests(t *testing.T) int64 {
 	return n
 }
 
-// soakRow is the most that was seen while a part of the requests was played.
+// soakRow is the maximum during a part of the requests.
 type soakRow struct {
 	processSnapshot
 	requests int64
 	log      int64 // bytes written meanwhile
 }
 
-// run plays all requests and prints a row for every part of them.
+// run sends all requests and prints a row for every part of them.
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
-	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name,
+	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.env.service.name,
 		k.mix(), machine(t)))
 	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
-	w := watch(t, k.stage.service.cmd.Process.Pid, soakInterval)
+	w := watch(t, k.env.service.cmd.Process.Pid, soakInterval)
 	defer w.end()
 	var workers sync.WaitGroup
 	for range soakWorkers {
@@ -112,7 +113,7 @@ func (k *soak) run(t *testing.T) []soakRow {
 	return rows
 }
 
-// await returns when so many requests are done.
+// await returns when n requests are done.
 func (k *soak) await(n int64, finished chan struct{}) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -136,14 +137,15 @@ func (k *soak) mix() string {
 
 func (k *soak) logSize(t *testing.T) int64 {
 	t.Helper()
-	info, err := os.Stat(k.stage.logFile)
+	info, err := os.Stat(k.env.logFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return info.Size()
 }
 
-// checkGrowth holds the last quarter of a run against the second; in the first the heap, the pools and the caches fill.
+// checkGrowth compares the last quarter with the second; in the first the heap, pools and caches
+// fill.
 func checkGrowth(t *testing.T, rows []soakRow) {
 	t.Helper()
 	quarter := len(rows) / 4
@@ -171,7 +173,7 @@ func checkGrowth(t *testing.T, rows []soakRow) {
 	}
 }
 
-// soakMost is the most of some rows, and all of what they logged.
+// soakMost is the maximum of some rows, and the sum of their logs.
 func soakMost(rows []soakRow) (all soakRow) {
 	for _, r := range rows {
 		all.processSnapshot = maxSnapshot(all.processSnapshot, r.processSnapshot)
@@ -180,12 +182,12 @@ func soakMost(rows []soakRow) (all soakRow) {
 	return all
 }
 
-// atRest is what the service needs once nobody asks anything: all connections of clients are closed.
+// atRest is what the service needs when idle: all client connections are closed.
 func (k *soak) atRest(t *testing.T) processSnapshot {
 	t.Helper()
 	var s processSnapshot
 	quiet := func() bool {
-		next, err := takeSnapshot(k.stage.service.cmd.Process.Pid)
+		next, err := takeSnapshot(k.env.service.cmd.Process.Pid)
 		same := err == nil && next.fds == s.fds && next.children == 0 && next.zombies == 0
 		s = next
 		return same
@@ -200,7 +202,7 @@ func (k *soak) checkRest(t *testing.T, before processSnapshot) {
 	after := before
 	err := poll(readyWithin, func() (bool, error) {
 		var err error
-		after, err = takeSnapshot(k.stage.service.cmd.Process.Pid)
+		after, err = takeSnapshot(k.env.service.cmd.Process.Pid)
 		return after.fds <= before.fds && after.children == 0, err
 	})
 	if err != nil {
@@ -208,7 +210,7 @@ func (k *soak) checkRest(t *testing.T, before processSnapshot) {
 	}
 }
 
-// checkLog counts lines: each request for a token leaves one. What asked by another method asked for none.
+// checkLog counts lines: each token request writes one, and a request with another method none.
 func (k *soak) checkLog(t *testing.T) {
 	t.Helper()
 	var others int64
@@ -218,21 +220,21 @@ func (k *soak) checkLog(t *testing.T) {
 		}
 	}
 	want := int(k.total-others) + soakAccounts
-	if got := strings.Count(readFile(t, k.stage.logFile), `"msg":"token request"`); got != want {
+	if got := strings.Count(readFile(t, k.env.logFile), `"msg":"token request"`); got != want {
 		t.Errorf("the log has %s lines on token requests, want %s", thousands(got), thousands(want))
 	}
 }
 
-// checkGoroutines compares with a fresh service that was asked once.
+// checkGoroutines compares with a new service after one request.
 func (k *soak) checkGoroutines(t *testing.T, th frontend) {
 	t.Helper()
-	after := goroutines(t, k.stage)
-	fresh := &soak{stage: openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})}
+	after := goroutines(t, k.env)
+	fresh := &soak{env: openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})}
 	if err := fresh.logInAccounts(); err != nil {
 		t.Fatal(err)
 	}
 	fresh.atRest(t)
-	before := goroutines(t, fresh.stage)
+	before := goroutines(t, fresh.env)
 	if len(before) == 0 {
 		t.Error("a fresh service has no goroutines: nothing was counted")
 	}
@@ -244,7 +246,8 @@ func (k *soak) checkGoroutines(t *testing.T, th frontend) {
 	}
 }
 
-// goroutines ends the service with SIGQUIT, at which Go's runtime prints all of them, and counts those that it did not start for itself, by what started them.
+// goroutines ends the service with SIGQUIT, which makes Go print all goroutines, and counts those
+// that Go's runtime did not start for itself, by their origin.
 func goroutines(t *testing.T, s *testEnv) map[string]int {
 	t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {

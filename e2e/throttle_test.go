@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// A state folder makes one count of what processes see that share nothing else.
+// A state folder shares one count between processes that share nothing else.
 var throttleFrontends = []struct {
 	frontend frontend
 	state    bool
 }{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true},
 	{apacheFcgid, true}, {httpFrontend, true}}
 
-// tries sends logins and expects one status for all of them.
+// tries sends logins and checks that all have the same status.
 func (p *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
 	t.Helper()
 	for _, password := range passwords {
@@ -57,7 +57,7 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 			here, there := freshAddress(), freshAddress()
 			p.tries(t, 401, alice, here, "one", "two", "three", "four")
 			p.tries(t, 200, alice, here, alicePassword) // clears the count
-			p.tries(t, 401, alice, here, "one")         // which is remembered, and does not count again
+			p.tries(t, 401, alice, here, "one")         // remembered, so it does not count again
 			p.tries(t, 401, alice, here, "five", "six", "seven", "eight", "nine")
 			answer := p.tries(t, 429, alice, here, "ten", alicePassword)
 			if after, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || after < 1 || after > 30 {
@@ -81,7 +81,8 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 	}
 }
 
-// A mistyped password comes twice from containerd and its family: by POST, then by GET. The module writes a line each time it is asked.
+// A mistyped password comes twice from containerd and related clients: by POST, then by GET. The
+// module writes a line each time it is asked.
 func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 	for _, c := range throttleFrontends {
 		t.Run(fmt.Sprint(c.frontend.name, " state ", c.state), func(t *testing.T) {
@@ -114,7 +115,7 @@ func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 	}
 }
 
-// countingPAM writes a line each time PAM is asked, and then does something more.
+// countingPAM writes a line each time PAM is asked, and then runs more.
 func countingPAM(more string) func(s *testEnv) string {
 	return func(s *testEnv) string {
 		count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n"+more+"\n")
@@ -130,8 +131,8 @@ func timesAsked(p *client) int {
 	return strings.Count(string(b), "asked")
 }
 
-// A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two
-// hangs up while the second waits: neither takes back what the other began.
+// The guess of a client that disconnects before the answer counts. Each guess is sent twice; the
+// first client disconnects while the second waits, and neither cancels the other's try.
 func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 			}
 			more := 0
 			eventually(t, 10*time.Second, "the lock", func() bool {
-				more++ // those who left while they waited for their turn have not been asked about
+				more++ // clients that left the queue, so PAM was not asked
 				answer, _, err := p.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(p))
 				return err == nil && answer.StatusCode == http.StatusTooManyRequests
 			})
@@ -159,7 +160,7 @@ func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 	}
 }
 
-// hangUpOn sends a request and leaves before the answer, or with it if it comes sooner.
+// hangUpOn sends a request and disconnects before the answer, or with it if it comes sooner.
 func (p *client) hangUpOn(t *testing.T, request string, after time.Duration) {
 	t.Helper()
 	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
@@ -175,9 +176,9 @@ func (p *client) hangUpOn(t *testing.T, request string, after time.Duration) {
 	_, _ = c.Read(make([]byte, 1))
 }
 
-// The folder that is used when it exists may belong to somebody else; one that the configuration names is meant.
+// The default folder may belong to another program; one named in the configuration is intended.
 func TestAStateFolderThatCannotBeUsed(t *testing.T) {
-	needRoot(t, "a folder of somebody else's")
+	needRoot(t, "a folder of another user")
 	s := newTestEnv(t, envOptions{config: "state: foreign\n"})
 	if err := os.Mkdir(s.path("foreign"), 0o700); err != nil {
 		t.Fatal(err)

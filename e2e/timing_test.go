@@ -13,9 +13,9 @@ import (
 
 const (
 	timingRounds = 40 // of each kind of refusal
-	timingAtOnce = 8  // more would wait for PAM's gate, and that would drown what is looked for
+	timingAtOnce = 8  // more would queue for PAM's slots, which would hide differences
 
-	// timingChance is how often the test may fail without a cause, over all kinds.
+	// timingChance is how often the test may fail by chance, over all kinds.
 	timingChance = 0.001
 )
 
@@ -24,15 +24,16 @@ type refusalKind struct {
 	name     string
 	user     string
 	password string
-	logged   string // part of the reason that the service logs: what is compared must be what it is called
+	logged   string // part of the reason in the service's log, which proves that the kind is the intended one
 
 	took    []time.Duration
-	answers map[string]int // by the bytes of the answer
+	answers map[string]int // by content of the answer
 }
 
-// TestRefusalsTakeTheSameTime guesses at accounts of pam_unix, with the service file that ships, and tries to tell from the answers which exist, which are
-// locked and which password was right: by their bytes and by the time they take. PAM itself gives that away: an unknown name takes 2 ms, and a wrong
-// password the 40 ms and more of its hash.
+// TestRefusalsTakeTheSameTime guesses at accounts of pam_unix, by the shipped service file. It
+// tries to tell from an answer's content and time which accounts exist, which are locked and which
+// password was right. PAM itself reveals that: an unknown name takes 2 ms, a wrong password at
+// least 40 ms for its hash.
 func TestRefusalsTakeTheSameTime(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{
 		{suffix: "ok"},
@@ -55,13 +56,13 @@ func TestRefusalsTakeTheSameTime(t *testing.T) {
 	checkTimes(t, kinds)
 }
 
-// guess is one login that is refused, from an address of its own: what counts failures by name and address is not looked at here.
+// guess is one login that is refused, from its own address: the throttle is not under test here.
 type guess struct {
 	kind *refusalKind
 	from net.IP
 }
 
-// guessAll takes all kinds in turn, in random order, so that whatever else goes on here meets all of them.
+// guessAll sends all kinds in random order, so that other load on the machine affects them alike.
 func guessAll(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	var guesses []guess
@@ -115,7 +116,7 @@ func (g guess) send(address string) (loadAnswer, error) {
 	return answer, answer.denied(http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
-// withoutDate is the whole answer but for the one header that must differ.
+// withoutDate is the whole answer except its Date.
 func withoutDate(answer loadAnswer) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, answer.Proto, answer.Status)
@@ -126,7 +127,7 @@ func withoutDate(answer loadAnswer) string {
 	return b.String()
 }
 
-// checkReasons sees to it that each kind was refused for its own reason.
+// checkReasons checks that each kind was refused for its own reason.
 func checkReasons(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	logged := make(map[string]int)
@@ -163,7 +164,7 @@ func checkBytes(t *testing.T, kinds []*refusalKind) {
 	}
 }
 
-// checkTimes holds the time of each kind against that of the first.
+// checkTimes compares the time of each kind with the first.
 func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
