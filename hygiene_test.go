@@ -69,7 +69,7 @@ func bare(t *testing.T, told string) {
 	}
 }
 
-func TestModulesSeeNothingInTheCGIDoor(t *testing.T) {
+func TestModulesSeeNothingInCGI(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	told := module(t, program)
 	cmd := exec.Command(program)
@@ -86,7 +86,7 @@ func TestModulesSeeNothingInTheCGIDoor(t *testing.T) {
 	}
 }
 
-func TestModulesSeeNothingInALongLivedDoor(t *testing.T) {
+func TestModulesSeeNothingInALongLivedService(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	told := module(t, program)
 	t.Setenv("HTTP_AUTHORIZATION", "wonderland")

@@ -200,7 +200,7 @@ func cgiEnv(more ...string) []string {
 		"REMOTE_ADDR=192.0.2.7"}, more...)
 }
 
-func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
+func TestCGIReadsConfigYmlBesideTheProgram(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
@@ -213,7 +213,7 @@ func TestTheCGIDoorReadsConfigYmlBesideTheProgram(t *testing.T) {
 
 // A web server makes the arguments of a CGI program out of a query string
 // without "=" (RFC 3875 §4.4): they are the client's.
-func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
+func TestCGIIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	for _, args := range [][]string{{"version"}, {"internal-pam-worker"}, {"http", "--listen", "127.0.0.1:0"},
 		{"--config=/etc/passwd"}} {
@@ -224,7 +224,7 @@ func TestTheCGIDoorIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	}
 }
 
-func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
+func TestCGIAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 	program, config := install(t, goodConfig)
 	tests := []struct {
 		name, log string
@@ -250,7 +250,7 @@ func TestTheCGIDoorAnswers503WhenItsConfigurationIsNotUsable(t *testing.T) {
 
 // Nobody watches a CGI program start: people must be able to log in although a log folder has the
 // wrong owner, and the operator to read why.
-func TestTheCGIDoorLogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
+func TestCGILogsToTheWebServerWhenItsLogFileCannotBeOpened(t *testing.T) {
 	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
 	got := play(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
@@ -336,7 +336,7 @@ func ask(t *testing.T, url string) (status int, body map[string]any) {
 	return resp.StatusCode, body
 }
 
-func TestALongLivedDoorFollowsItsConfiguration(t *testing.T) {
+func TestALongLivedServiceFollowsItsConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	url, log, cmd := serve(t, program)
 	lifetime := func() any {
@@ -407,7 +407,7 @@ func handedOver(t *testing.T, program string, args ...string) (url string, log *
 }
 
 // A service that ends again and again makes systemd close its socket for good.
-func TestADoorBehindASocketOfSystemdWaitsForItsConfiguration(t *testing.T) {
+func TestAServiceBehindASystemdSocketWaitsForItsConfiguration(t *testing.T) {
 	tests := []struct {
 		name, config, reason string
 	}{
@@ -457,7 +457,7 @@ func TestASocketOfSystemdAndAnAddressAreOneTooMany(t *testing.T) {
 	}
 }
 
-func TestSIGTERMEndsALongLivedDoorWithStatus0(t *testing.T) {
+func TestSIGTERMEndsALongLivedServiceWithStatus0(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	url, _, cmd := serve(t, program)
 	if status, _ := ask(t, url); status != http.StatusOK {

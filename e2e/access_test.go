@@ -36,7 +36,7 @@ var accessCases = []struct {
 	only       string // the client that can do it; "" = docker and skopeo
 }{
 	{
-		name:  "who may pull and not push pulls and does not push",
+		name:  "pull is allowed and push refused where the rule says so",
 		seeds: []string{"shared/tool"},
 		operations: []operation{
 			{as: "ben", verb: "pull", repo: "shared/tool"},
@@ -76,7 +76,7 @@ var accessCases = []struct {
 		},
 	},
 	{
-		name:  "who is logged out pulls what is public, and so does who is logged in",
+		name:  "public repositories are pulled with and without a login",
 		seeds: []string{"public/app", "shared/inside"},
 		operations: []operation{
 			{verb: "pull", repo: "public/app"},
@@ -91,7 +91,7 @@ var accessCases = []struct {
 		},
 	},
 	{
-		name: "who may delete deletes, and push alone does not",
+		name: "delete needs the action delete; push alone does not suffice",
 		only: "skopeo",
 		operations: []operation{
 			{as: "ben", verb: "push", repo: "%ben/passing"},
@@ -170,10 +170,10 @@ func (l *scenario) runAll(t *testing.T, h tool) {
 	if h.name == craneTool.name {
 		return // skopeo does not remember layers
 	}
-	t.Run("a layer of a repository one may not pull is uploaded, not mounted", func(t *testing.T) {
+	t.Run("a layer of a repository without pull is uploaded, not mounted", func(t *testing.T) {
 		l.mount(t, h, "vault/base/"+h.name, "%ben/derived/"+h.name, false)
 	})
-	t.Run("a layer of a repository one may pull is mounted", func(t *testing.T) {
+	t.Run("a layer of a repository with pull is mounted", func(t *testing.T) {
 		l.mount(t, h, "shared/base/"+h.name, "%ben/based/"+h.name, true)
 	})
 }

@@ -96,11 +96,11 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
 		trial{"an unknown certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
 		trial{"an unknown certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
-		trial{"ours after an unknown one", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
-		trial{"ours after an unknown one, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
-		trial{"ours beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
-		trial{"a newer certificate for our key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
-		trial{"a newer certificate for our key, and a key id", none, siteOptions{}, bundleOf(renewed)},
+		trial{"the right one after an unknown one", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
+		trial{"the right one after an unknown one, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
+		trial{"the right one beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
+		trial{"a newer certificate for the same key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
+		trial{"a newer certificate for the same key, and a key id", none, siteOptions{}, bundleOf(renewed)},
 		trial{"a bundle without a certificate", none, siteOptions{certificate: true},
 			func(t *testing.T, s *site) trust {
 				return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), "# nothing yet\n", 0o644)}
@@ -288,7 +288,7 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 			t.Error(o)
 		}
 		if strings.Count(o.stdout, "www-data") != 1 || strings.Contains(o.stdout, "permission denied") {
-			t.Errorf("it gives advice about him: %v", o)
+			t.Errorf("it gives advice about that user: %v", o)
 		}
 	})
 	t.Run("started", func(t *testing.T) {

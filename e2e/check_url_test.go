@@ -168,7 +168,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 				bundle           string
 				complaints, says string
 			}{
-				{"that trusts us", s, s.certFile, "", "the registry takes dockerauth's tokens"},
+				{"that trusts the key", s, s.certFile, "", "the registry takes dockerauth's tokens"},
 				{"that trusts another key", s, unknown.certFile, "error registry.token", "rootcertbundle"},
 				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
 			} {

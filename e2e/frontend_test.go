@@ -66,7 +66,7 @@ type webUser struct {
 // password and has its own result from PAM.
 const (
 	bob     = "bob"
-	carol   = "carol"   // may log in, but her account has expired
+	carol   = "carol"   // may log in, but the account has expired
 	dora    = "dora"    // the directory for this account cannot be reached
 	mallory = "mallory" // blacklisted in config.yml
 )

@@ -41,7 +41,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"systemd finds nothing wrong with the units", verifyUnits},
 		{"the service runs with the rights of its unit and no others", confinement},
 		{"no system call that it needs is forbidden", forbiddenCallsKill},
-		{"who may not read the hashes calls no password wrong", withoutTheRight},
+		{"a service without access to the hashes refuses no password as wrong", withoutTheRight},
 		{"Apache can also be restarted", restartApache},
 		{"nginx takes its snippet instead", nginxSnippet},
 		{"logrotate takes the log away, and the service begins a new one", rotateLog},
@@ -85,7 +85,7 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 		}
 	}
 	if got := m.must("getent", "passwd", "dockerauth"); !strings.Contains(got, "nologin") {
-		t.Errorf("the user is %q, want it kept, as nobody's login", got)
+		t.Errorf("the user is %q, want it kept, without a login", got)
 	}
 }
 

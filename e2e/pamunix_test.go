@@ -85,7 +85,7 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		p.runAll(t, cases)
 		p.checkSecrets(t)
 	})
-	t.Run("without the right to ask, nobody's password is wrong", func(t *testing.T) {
+	t.Run("without access to the hashes no password is refused as wrong", func(t *testing.T) {
 		t.Parallel()
 		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
 		p.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),

@@ -20,12 +20,12 @@ import (
 // so many bytes and then no more.
 type disk struct {
 	bytes.Buffer
-	room int
+	space int
 }
 
 func (d *disk) Write(p []byte) (int, error) {
-	n := min(len(p), d.room)
-	d.room -= n
+	n := min(len(p), d.space)
+	d.space -= n
 	d.Buffer.Write(p[:n])
 	if n < len(p) {
 		return n, syscall.ENOSPC
@@ -34,13 +34,13 @@ func (d *disk) Write(p []byte) (int, error) {
 }
 
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
-	for room := range 9 {
-		d, said := &disk{room: 4 + room}, &bytes.Buffer{}
+	for space := range 9 {
+		d, said := &disk{space: 4 + space}, &bytes.Buffer{}
 		l := newLogWriter(d, "auth.log", said, new(atomic.Uint64))
 		for _, line := range []string{"one\n", "two\n", "three\n"} {
 			_, _ = l.Write([]byte(line))
 		}
-		d.room = 100
+		d.space = 100
 		for _, line := range []string{"four\n", "five\n"} {
 			if _, err := l.Write([]byte(line)); err != nil {
 				t.Fatal(err)
@@ -48,11 +48,11 @@ func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 		}
 		got := d.String()
 		if !strings.HasPrefix(got, "one\n") || !strings.HasSuffix(got, "\nfour\nfive\n") {
-			t.Errorf("with room for %d bytes more: %q", room, got)
+			t.Errorf("with space for %d bytes more: %q", space, got)
 		}
 		if strings.Count(said.String(), "no space left on device") != 1 ||
 			strings.Count(said.String(), "is writable again") != 1 {
-			t.Errorf("with room for %d bytes more it was said: %q", room, said)
+			t.Errorf("with space for %d bytes more it was said: %q", space, said)
 		}
 	}
 }

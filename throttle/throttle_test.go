@@ -367,7 +367,7 @@ func TestAnAddressIsLockedAfterFiftyRefusals(t *testing.T) {
 		f.guesses(1, fmt.Sprint("user", i), office)
 	}
 	f.want("30s", "bob", right, office)
-	f.want(granted, "alice", right, office) // whoever has logged in from there lately may go on
+	f.want(granted, "alice", right, office) // a client that logged in from there recently may continue
 	f.want(granted, "bob", right, home)
 	f.pass(30 * time.Second)
 	f.want(granted, "bob", right, office)
