@@ -197,7 +197,8 @@ func (l *scenario) wrongCredentials(t *testing.T, h tool) {
 		seen := w.tap.take()
 		withCredential := func(q tokenRequest) bool { return wasRefused(q) && (q.refresh || q.account != "") }
 		if len(seen) == 0 || count(seen, withCredential) != len(seen) {
-			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that continues without credentials",
+			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that continues "+
+				"without credentials",
 				what, seen)
 		}
 	}
@@ -244,7 +245,8 @@ func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 	w.do(operation{as: "ben", verb: "pull", repo: from, refused: !allowed})
 }
 
-var loggedRequest = regexp.MustCompile(`http\.request\.method=(\w+) .*http\.request\.uri="?([^" ]*)"? .*http\.response\.status=(\d+)`)
+var loggedRequest = regexp.MustCompile(
+	`http\.request\.method=(\w+) .*http\.request\.uri="?([^" ]*)"? .*http\.response\.status=(\d+)`)
 
 func mounts(log, from string) int {
 	return loggedRequests(log, func(method string, u *url.URL, status string) bool {

@@ -119,7 +119,8 @@ var endpointCases = []testCase{
 	// Scopes.
 	{"repeated scopes, joined scopes, empty ones and duplicates all at once",
 		login(alice, alicePassword,
-			serviceIs+"&scope=repository:a:pull&scope=&scope=repository:b/c:push,pull+repository:a:push&scope=repository:a:pull"),
+			serviceIs+"&scope=repository:a:pull&scope=&scope=repository:b/c:push,pull+repository:a:push"+
+				"&scope=repository:a:pull"),
 		want{status: 200, granted: "repository:a:pull,push repository:b/c:push,pull"}},
 	{"a name with a host and a port",
 		login(alice, alicePassword, serviceIs+"&scope=repository:localhost:5000/team/app:pull"),

@@ -20,7 +20,8 @@ func slowPAM(s *testEnv) string {
 	script := fmt.Sprintf("#!/bin/sh\n: > %[1]s/asked\nread line < %[1]s/go\n", s.dir)
 	writeFile(s.t, s.path("wait.sh"), script, 0o755)
 	db := s.path("accounts")
-	return fmt.Sprintf("auth required pam_exec.so quiet %s\nauth required pam_userdb.so db=%s crypt=none\naccount required pam_userdb.so db=%[2]s crypt=none\n", s.path("wait.sh"), db)
+	return fmt.Sprintf("auth required pam_exec.so quiet %s\nauth required pam_userdb.so db=%s crypt=none\n"+
+		"account required pam_userdb.so db=%[2]s crypt=none\n", s.path("wait.sh"), db)
 }
 
 // TestSIGTERMLetsWhatIsUnderWayFinish stops each long-lived front end during a login.

@@ -192,7 +192,8 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 		install -o www-data -g shadow -m 2510 ` + binary(t) + ` dockerauth
 		install -d pam.d units
 		install -d -o www-data -g www-data -m 0700 state
-		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=dockerauth" -addext basicConstraints=critical,CA:FALSE -keyout privkey.pem -out cert.pem
+		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=dockerauth" \
+			-addext basicConstraints=critical,CA:FALSE -keyout privkey.pem -out cert.pem
 		chown www-data: privkey.pem
 		chmod 0400 privkey.pem
 		cp cert.pem bundle.pem
@@ -202,15 +203,18 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(dir, "pam.d/dockerauth"), readFile(t, "../packaging/pam/dockerauth"), 0o644)
 	writeFile(t, filepath.Join(dir, "config.yml"),
-		"private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\nstate: state\npam: {confdir: pam.d}\n", 0o644)
+		"private_key: privkey.pem\ncertificate: cert.pem\nissuer: auth.example.com\naudience: registry.example.com\n"+
+			"state: state\npam: {confdir: pam.d}\n", 0o644)
 	writeFile(t, filepath.Join(dir, "registry.yml"),
-		"auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
+		"auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: registry.example.com\n"+
+			"    issuer: auth.example.com\n    rootcertbundle: "+dir+"/bundle.pem\n", 0o644)
 	for _, tt := range []struct{ name, command string }{
 		{"as root", "./dockerauth check --registry-config registry.yml"},
 		{"as root, about the web server's user", "./dockerauth check --as www-data --registry-config registry.yml"},
 		{"by a copy of root's own", binary(t) + " check --config config.yml --as www-data --program dockerauth"},
 		{"about a service of its own", "cp " + binary(t) +
-			" own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as www-data'"},
+			" own; unshare -m sh -c 'mount --bind units /etc/systemd/system; ./own check --config config.yml --as " +
+			"www-data'"},
 	} {
 		o := shell(tt.command)
 		if o.status != 0 || o.stderr != "" {
@@ -270,7 +274,8 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 		}
 	}
 	machine := func(script string) output {
-		const before = `mount --bind "$2/units" /etc/systemd/system; mount -t tmpfs -o mode=0755 none /run; set -- "$1" "$2/dockerauth"; `
+		const before = `mount --bind "$2/units" /etc/systemd/system
+			mount -t tmpfs -o mode=0755 none /run; set -- "$1" "$2/dockerauth"; `
 		return run(t, "", exec.Command("unshare", "--mount", "sh", "-euc", before+script, "sh", s.configFile, dir))
 	}
 	t.Run("not started", func(t *testing.T) {
@@ -292,8 +297,9 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 		}
 	})
 	t.Run("started", func(t *testing.T) {
-		o := machine(`mkdir /run/dockerauth; "$2" fastcgi --config "$1" --listen unix:/run/dockerauth/dockerauth.sock 2>/dev/null & pid=$!
-			tries=0; until test -S /run/dockerauth/dockerauth.sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
+		o := machine(`mkdir /run/dockerauth; sock=/run/dockerauth/dockerauth.sock
+			"$2" fastcgi --config "$1" --listen unix:$sock 2>/dev/null & pid=$!
+			tries=0; until test -S $sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
 			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
 		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") ||
 			strings.Contains(o.stdout, "  service  nobody") {

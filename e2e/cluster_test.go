@@ -40,7 +40,8 @@ var balancers = []struct {
 // clusterConfig makes every login a PAM conversation, and lets anyone pull.
 var clusterConfig = envOptions{
 	timeout: "10s\n  cache: 0s",
-	config:  "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n  to: [users]\n",
+	config: "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n" +
+		"  to: [users]\n",
 }
 
 func newCluster(t *testing.T, start func(f *cluster, port int) func() string) (f *cluster, log func() string) {
@@ -86,13 +87,15 @@ func (f *cluster) nginx(port int) func() string {
 	site := s.write("run/several.conf", s.shipped("packaging/nginx/several.conf",
 		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl",
 		fmt.Sprintf("127.0.0.1:%d", port),
-		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
+		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n"+
+			"    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
 	var b strings.Builder
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
 	}
 	fmt.Fprintf(&b,
-		"daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\naccess_log off;\n", s.dir)
+		"daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\n"+
+			"access_log off;\n", s.dir)
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}

@@ -260,7 +260,8 @@ func (y *installFixture) checkRemoval(accounts string) {
 		return answer.StatusCode, got
 	}
 	form := func(form string) string {
-		return fmt.Sprintf("POST /docker/v2/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form)
+		return fmt.Sprintf("POST /docker/v2/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form)
 	}
 	status, got := ask(form("grant_type=password&access_type=offline&username=alice&password=" + alicePassword))
 	if status != http.StatusOK || got.RefreshToken == nil {

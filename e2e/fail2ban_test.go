@@ -270,7 +270,8 @@ func (p *client) journal(t *testing.T) string {
 	var export strings.Builder
 	entry := func(unit, message string) {
 		fmt.Fprintf(&export,
-			"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
+			"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n"+
+				"_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
 			time.Now().UnixMicro(), 1, unit, message)
 	}
 	for line := range strings.Lines(p.service.output()) {
@@ -366,7 +367,8 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(p))
 	add(40, innocent, get(serviceIs)(p))
 	add(1, forger,
-		post("grant_type=password&password=wrong&service="+audience+"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
+		post("grant_type=password&password=wrong&service="+audience+
+			"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
 	p.attemptAll(t, all)
 	all = nil
 	for i := range 29 {

@@ -121,7 +121,8 @@ func slowHeaders(*faultEnv) string {
 }
 
 func slowBody(s *faultEnv) string {
-	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\n"
+	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+		"Content-Length: 5000\r\n\r\n"
 }
 
 // runSlow opens connections that send one byte after another without an end, while others log in.

@@ -46,7 +46,8 @@ func (s *faultEnv) askFrom(from, user, password string) reply {
 
 // request is a login in bytes.
 func (s *faultEnv) request(user, password string) string {
-	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Basic %s\r\n\r\n",
+	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"+
+		"Authorization: Basic %s\r\n\r\n",
 		s.mounts[0], serviceIs, appScope, s.address, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 }
 

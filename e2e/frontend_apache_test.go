@@ -101,7 +101,8 @@ func (s *testEnv) apache(modules, conf string, more ...string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
 	fmt.Fprintf(&b,
-		"PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\nMutex file:%[1]s/run default\n", s.dir)
+		"PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
+			"Mutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {
 		more = []string{"DocumentRoot " + s.path("www")}
 	}
@@ -120,7 +121,8 @@ func (s *testEnv) apache(modules, conf string, more ...string) {
 	}
 	if s.proxied {
 		fmt.Fprintf(&b,
-			"LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n", apacheModules)
+			"LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\n"+
+				"RemoteIPInternalProxy 127.0.0.1\n", apacheModules)
 	}
 	b.WriteString("<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n")
 	b.WriteString(conf)

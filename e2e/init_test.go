@@ -216,12 +216,15 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := run(t, "", exec.Command("unshare", "--mount", "sh", "-euc",
-		`mount --bind "$1" /etc; "$2" init --issuer auth.example.com --audience registry.example.com; stat -c '%n %a %u:%g' /etc/dockerauth /etc/dockerauth/* /etc/pam.d /etc/pam.d/*`, "sh", etc, binary(t)))
+		`mount --bind "$1" /etc; "$2" init --issuer auth.example.com --audience registry.example.com
+		stat -c '%n %a %u:%g' /etc/dockerauth /etc/dockerauth/* /etc/pam.d /etc/pam.d/*`,
+		"sh", etc, binary(t)))
 	if o.status != 0 {
 		t.Fatal(o)
 	}
 	_, files, _ := strings.Cut(o.stdout,
-		"\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url https://auth.example.com/docker/v2/token\n")
+		"\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url "+
+			"https://auth.example.com/docker/v2/token\n")
 	const want = `/etc/dockerauth 755 0:0
 /etc/dockerauth/cert.pem 644 0:0
 /etc/dockerauth/config.yml 644 0:0
@@ -242,7 +245,8 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 		readFile(t, "../packaging/pam/dockerauth"); got != shipped {
 		t.Errorf("PAM service:\n%s", got)
 	}
-	if !regexp.MustCompile(`(?m)^install -o www-data -g shadow -m 2510 \S+ /usr/lib/cgi-bin/dockerauth$`).MatchString(o.stdout) {
+	installs := regexp.MustCompile(`(?m)^install -o www-data -g shadow -m 2510 \S+ /usr/lib/cgi-bin/dockerauth$`)
+	if !installs.MatchString(o.stdout) {
 		t.Error(o.stdout)
 	}
 }

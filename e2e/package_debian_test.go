@@ -66,7 +66,9 @@ func (m *debian) apt(args ...string) {
 
 // writtenBySystem are the files that every installation changes: data of dpkg and apt, copies of
 // the account files, logs.
-var writtenBySystem = regexp.MustCompile(`^/(var/(lib/(dpkg|apt|systemd)|cache|log/(apt|dpkg\.log|alternatives\.log|lastlog|faillog|wtmp|btmp))\b|etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|tmp/|var/tmp/)`)
+var writtenBySystem = regexp.MustCompile(
+	`^/(var/(lib/(dpkg|apt|systemd)|cache|log/(apt|dpkg\.log|alternatives\.log|lastlog|faillog|wtmp|btmp))\b|` +
+		`etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|tmp/|var/tmp/)`)
 
 func installAndPurgeAlone(t *testing.T, m *debian) {
 	before := m.files()
@@ -190,7 +192,8 @@ func (m *debian) loginWorksAt(t *testing.T, path string) {
 // journal is the end of the service's and Apache's log, for a test that fails.
 func (m *debian) journal() string {
 	return m.do("sh", "-c",
-		"journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 /var/log/apache2/error.log").String()
+		"journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 "+
+			"/var/log/apache2/error.log").String()
 }
 
 // dockerLogin logs docker in at a registry with the section that init printed, both in the

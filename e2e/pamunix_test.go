@@ -248,7 +248,8 @@ func withModule(name string) func(s *testEnv) string {
 }
 
 func databasePAM(s *testEnv) string {
-	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\naccount required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
+	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\n"+
+		"account required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
 }
 
 // TestModules runs modules with every kind of behaviour: in CGI, which asks PAM itself, and in a
@@ -512,7 +513,8 @@ func TestModules(t *testing.T) {
 
 // hangingProgram has PAM run a program that leaves its session, starts another and never ends.
 func hangingProgram(s *testEnv) string {
-	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\nexec sleep 1000\n", s.dir)
+	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\n"+
+		"exec sleep 1000\n", s.dir)
 	writeFile(s.t, s.path("hang.sh"), script, 0o755)
 	return "auth required pam_exec.so quiet " + s.path("hang.sh") + "\n" + databasePAM(s)
 }

@@ -98,7 +98,8 @@ func (s *site) writePAM(t testing.TB, service string) {
 	t.Helper()
 	if service == "" {
 		db := s.userdb(t)
-		service = fmt.Sprintf("auth    required pam_userdb.so db=%[1]s crypt=none\naccount required pam_userdb.so db=%[1]s crypt=none\n", db)
+		service = fmt.Sprintf("auth    required pam_userdb.so db=%[1]s crypt=none\n"+
+			"account required pam_userdb.so db=%[1]s crypt=none\n", db)
 	}
 	writeFile(t, filepath.Join(s.confdir, "dockerauth"), service, 0o644)
 }

@@ -106,7 +106,8 @@ func askGet(query, user, password string) string {
 
 func askPost(form url.Values) string {
 	body := form.Encode()
-	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: " +
+	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+		"Content-Length: " +
 		strconv.Itoa(len(body)) + "\r\n\r\n" + body
 }
 

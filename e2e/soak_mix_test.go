@@ -68,7 +68,8 @@ func soakPAM(*testEnv) string { return "auth required pam_permit.so\naccount req
 func soakConfig(s *testEnv) {
 	useP256(s)
 	s.replace(s.configFile, readFile(s.t,
-		s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
+		s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n"+
+		"  - {allow: [pull, push], to: [users]}\n")
 }
 
 // soak is one run against one front end.

@@ -206,7 +206,8 @@ func (k *soak) checkRest(t *testing.T, before processSnapshot) {
 		return after.fds <= before.fds && after.children == 0, err
 	})
 	if err != nil {
-		t.Errorf("at rest: %d descriptors and %d children (%d of them zombies) after the run, %d descriptors before: %v", after.fds, after.children, after.zombies, before.fds, err)
+		t.Errorf("at rest: %d descriptors and %d children (%d of them zombies) after the run, %d descriptors "+
+			"before: %v", after.fds, after.children, after.zombies, before.fds, err)
 	}
 }
 

@@ -169,7 +169,8 @@ func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
 	f := newMeasurements(t,
-		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
+		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time "+
+			"alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
 			timingRounds, 100*(1+bound)/2, machine(t)))
 	f.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {

@@ -33,7 +33,8 @@ type debian struct {
 var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt",
 		"--dpkgopt=force-unsafe-io",
-		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
+		`--customize-hook=chroot "$1" apt-get install -y --download-only ` +
+			`-o APT::Install-Recommends=true apache2 nginx-light`}
 	// Another recipe makes another archive.
 	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))
 	if archive, err = filepath.Abs(fmt.Sprintf(".cache/debian-12-%08x.tar", recipe)); err != nil || found(archive) {
