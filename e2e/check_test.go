@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -110,29 +109,17 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 		}},
 		trial{"a certificate from a CA that is in the bundle", p256, siteOptions{certificate: true},
 			func(t *testing.T, s *site) trust {
-				ca := makeKey(t, p256)
-				authority := s.certifyBy(t, ca, nil,
-					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-				s.cert = s.certifyBy(t, ca, authority, nil)
-				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				authority := s.certifyByCA(t)
 				return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), pemCertificate(authority), 0o644)}
 			}},
 		trial{"a certificate from a CA that is not", p256, siteOptions{certificate: true},
 			func(t *testing.T, s *site) trust {
-				ca := makeKey(t, p256)
-				authority := s.certifyBy(t, ca, nil,
-					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-				s.cert = s.certifyBy(t, ca, authority, nil)
-				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				s.certifyByCA(t)
 				return bundleOf(unknown)(t, s)
 			}},
 		trial{"a certificate from a CA, itself in the bundle", p256, siteOptions{certificate: true},
 			func(t *testing.T, s *site) trust {
-				ca := makeKey(t, p256)
-				authority := s.certifyBy(t, ca, nil,
-					func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
-				s.cert = s.certifyBy(t, ca, authority, nil)
-				writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+				s.certifyByCA(t)
 				return trust{bundle: s.certFile}
 			}},
 		trial{"a certificate signed with SHA-1", none, siteOptions{certificate: true},
@@ -269,9 +256,7 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 		{"chmod", "0755", s.dir},
 		{"chmod", "0600", s.keyFile},
 	} {
-		if o := run(t, "", exec.Command(command[0], command[1:]...)); o.status != 0 {
-			t.Fatal(o)
-		}
+		run(t, "", exec.Command(command[0], command[1:]...)).must(t)
 	}
 	machine := func(script string) output {
 		const before = `mount --bind "$2/units" /etc/systemd/system
@@ -334,6 +319,16 @@ func (s *site) aToken(t *testing.T) string {
 	return fetchTokens(t, realm, url.Values{"service": {audience}}).Token
 }
 
+// certifyByCA replaces the site's certificate by one of a new CA, and returns the CA's.
+func (s *site) certifyByCA(t *testing.T) *x509.Certificate {
+	t.Helper()
+	ca := makeKey(t, p256)
+	authority := s.certifyBy(t, ca, nil, func(c *x509.Certificate) { c.IsCA, c.Subject.CommonName = true, "a CA" })
+	s.cert = s.certifyBy(t, ca, authority, nil)
+	writeFile(t, s.certFile, pemCertificate(s.cert), 0o644)
+	return authority
+}
+
 // certifyBy makes a certificate for the site's key, or for the CA's own key if authority is nil.
 func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certificate,
 	change func(*x509.Certificate)) *x509.Certificate {
@@ -350,13 +345,5 @@ func (s *site) certifyBy(t *testing.T, by crypto.Signer, authority *x509.Certifi
 	if authority == nil {
 		public, parent = by.Public(), template
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return signCertificate(t, template, parent, public, by)
 }

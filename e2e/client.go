@@ -132,10 +132,7 @@ func (d *workspace) typed(stdin, program string, args ...string) output {
 // must runs a command that has to succeed.
 func (d *workspace) must(program string, args ...string) {
 	d.t.Helper()
-	o := d.typed("", program, args...)
-	if o.status != 0 {
-		d.t.Fatalf("%s %q: %v", filepath.Base(program), args, o)
-	}
+	d.typed("", program, args...).must(d.t)
 }
 
 func (d *workspace) same(what, got, want string) {

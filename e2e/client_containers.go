@@ -44,11 +44,7 @@ func (d *workspace) podman(stdin string, args ...string) output {
 
 func (d *workspace) mustPodman(args ...string) string {
 	d.t.Helper()
-	o := d.podman("", args...)
-	if o.status != 0 {
-		d.t.Fatalf("podman %q: %v", args, o)
-	}
-	return o.stdout
+	return d.podman("", args...).must(d.t)
 }
 
 var skopeo = registryClient{

@@ -58,9 +58,5 @@ func (d *workspace) ctr(args ...string) output {
 
 func (d *workspace) mustCtr(args ...string) string {
 	d.t.Helper()
-	o := d.ctr(args...)
-	if o.status != 0 {
-		d.t.Fatalf("ctr %q: %v", args, o)
-	}
-	return o.stdout
+	return d.ctr(args...).must(d.t)
 }

@@ -90,9 +90,5 @@ func (d *workspace) docker(path, stdin string, args ...string) output {
 
 func (d *workspace) mustDocker(path string, args ...string) string {
 	d.t.Helper()
-	o := d.docker(path, "", args...)
-	if o.status != 0 {
-		d.t.Fatalf("docker %q: %v", args, o)
-	}
-	return o.stdout
+	return d.docker(path, "", args...).must(d.t)
 }

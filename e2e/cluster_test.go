@@ -65,9 +65,7 @@ func newCluster(t *testing.T, start func(f *cluster, port int) func() string) (f
 func (s *testEnv) clone() *testEnv {
 	s.t.Helper()
 	dir := shortDir(s.t)
-	if o := run(s.t, "", exec.Command("cp", "-a", s.dir+"/.", dir)); o.status != 0 {
-		s.t.Fatal(o)
-	}
+	run(s.t, "", exec.Command("cp", "-a", s.dir+"/.", dir)).must(s.t)
 	site := *s.site
 	site.dir, site.keyFile, site.certFile = dir, filepath.Join(dir, "key.pem"), filepath.Join(dir, "cert.pem")
 	site.configFile, site.confdir = filepath.Join(dir, "config.yml"), filepath.Join(dir, "pam.d")
@@ -89,19 +87,7 @@ func (f *cluster) nginx(port int) func() string {
 		fmt.Sprintf("127.0.0.1:%d", port),
 		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n"+
 			"    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
-	var b strings.Builder
-	if s.web != nil {
-		fmt.Fprintf(&b, "user %s;\n", s.web.name)
-	}
-	fmt.Fprintf(&b,
-		"daemon off;\nworker_processes 1;\npid run/nginx.pid;\nerror_log %s/run/nginx.log;\nevents { }\nhttp {\n"+
-			"access_log off;\n", s.dir)
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
-	}
-	fmt.Fprintf(&b, "include %s;\n}\n", site)
-	p := s.start("nginx", exec.Command("nginx", "-p", s.dir, "-c", s.write("run/nginx.conf", b.String())))
-	p.ready(s.t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	s.startNginx("include "+site+";\n", fmt.Sprintf("127.0.0.1:%d", port))
 	return func() string { return readFile(s.t, s.path("run/nginx.log")) }
 }
 

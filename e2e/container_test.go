@@ -71,9 +71,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	if o := y.login("wrong"); o.status == 0 {
 		t.Errorf("a wrong password: %v", o)
 	}
-	if o := y.login(alicePassword); o.status != 0 {
-		t.Fatalf("login: %v", o)
-	}
+	y.login(alicePassword).must(t)
 	ref := y.images + "/alice/app:" + imageTag
 	y.must("docker", "tag", registryImage, ref)
 	y.must("docker", "push", ref)
@@ -85,11 +83,9 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 func newInstallFixture(t *testing.T) *installFixture {
 	t.Helper()
 	root := shortDir(t)
-	if o := run(t, "", exec.Command("sh", "-c",
+	run(t, "", exec.Command("sh", "-c",
 		`tar -C .. --exclude=./.git --exclude=./e2e --exclude=./dist -cf - . | tar -C "$0" -xf -`,
-		root)); o.status != 0 {
-		t.Fatal(o)
-	}
+		root)).must(t)
 	dm, dir := &daemons{}, shortDir(t)
 	dm.containerdSocket, dm.dockerSocket = filepath.Join(dir, "c.sock"), filepath.Join(dir, "d.sock")
 	dm.startContainerd(t, dir)
@@ -132,11 +128,7 @@ func (y *installFixture) typed(program string, args ...string) output {
 
 func (y *installFixture) must(program string, args ...string) string {
 	y.t.Helper()
-	o := y.typed(program, args...)
-	if o.status != 0 {
-		y.t.Fatalf("%s %s: %v", program, strings.Join(args, " "), o)
-	}
-	return o.stdout
+	return y.typed(program, args...).must(y.t)
 }
 
 func (y *installFixture) shell(text string) {

@@ -279,9 +279,7 @@ func (p *client) journal(t *testing.T) string {
 	}
 	entry("another.service", strings.ReplaceAll(strings.Split(p.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
 	file := p.path("run/journal.journal")
-	if o := run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")); o.status != 0 {
-		t.Fatalf("make a journal: %v", o)
-	}
+	run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")).must(t)
 	return file
 }
 

@@ -145,17 +145,23 @@ func runTerm(s *faultEnv) {
 	}
 	lost = append(lost, s.leftovers()...)
 	s.restart()
-	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.end()
+	normal, got, wrong := s.recovered(c)
 	lost = append(lost, wrong...)
-	missing, torn := c.unlogged(s.logFile)
-	lost = s.unlogged(lost, missing, torn)
 	if n := c.undelivered(s.logFile); n > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
 	}
 	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+}
+
+// recovered waits until logins succeed again, ends the load, and checks it against the log.
+func (s *faultEnv) recovered(c *backgroundLoad) (normal string, got tally, lost []string) {
+	s.t.Helper()
+	normal = s.normal()
+	c.more(someLogins())
+	got, lost = c.end()
+	missing, torn := c.unlogged(s.logFile)
+	return normal, got, s.unlogged(lost, missing, torn)
 }
 
 // undelivered counts logins that the log says were granted but whose token no client has.
@@ -205,12 +211,8 @@ func runKill(s *faultEnv) {
 		<-s.service.exited
 		s.restart()
 	}
-	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.end()
+	normal, got, wrong := s.recovered(c)
 	lost = append(lost, wrong...)
-	missing, torn := c.unlogged(s.logFile)
-	lost = s.unlogged(lost, missing, torn)
 	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }

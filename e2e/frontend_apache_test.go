@@ -18,34 +18,25 @@ var (
 	apacheProxyNeeds = append([]string{apacheModules + "mod_proxy_fcgi.so"}, apacheNeeds...)
 )
 
-var apacheCGI = frontend{
-	name:  "Apache cgi-bin",
-	needs: apacheNeeds,
-	open: func(t testing.TB, s *testEnv) {
-		s.apache("cgid", s.shipped("packaging/apache/cgi-bin.conf", "/usr/lib/cgi-bin", s.dir))
-		s.mounts = []string{"", "/cgi-bin/dockerauth"}
-		s.homes = []string{"/cgi-bin/dockerauth/"}
-	},
-	ownAnswers: apacheAnswers,
-}
+var (
+	apacheCGI   = apacheProgram("Apache cgi-bin", apacheNeeds, "cgid", "packaging/apache/cgi-bin.conf")
+	apacheFcgid = apacheProgram("Apache mod_fcgid", apacheFcgidNeeds, "fcgid", "packaging/apache/fcgid.conf")
+)
 
-var apacheFcgid = frontend{
-	name:  "Apache mod_fcgid",
-	needs: apacheFcgidNeeds,
-	open: func(t testing.TB, s *testEnv) {
-		s.apache("fcgid", s.shipped("packaging/apache/fcgid.conf", "/usr/lib/cgi-bin", s.dir))
+// apacheProgram is an Apache whose module starts the program.
+func apacheProgram(name string, needs []string, module, example string) frontend {
+	return frontend{name: name, needs: needs, ownAnswers: apacheAnswers, open: func(t testing.TB, s *testEnv) {
+		s.apache(module, s.shipped(example, "/usr/lib/cgi-bin", s.dir))
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
 		s.homes = []string{"/cgi-bin/dockerauth/"}
-	},
-	ownAnswers: apacheAnswers,
+	}}
 }
 
 var apacheProxyFcgi = frontend{
 	name:  "Apache mod_proxy_fcgi",
 	needs: apacheProxyNeeds,
 	open: func(t testing.TB, s *testEnv) {
-		sock := s.path("run/fcgi.sock")
-		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+		sock := s.serveFastCGI()
 		// The file loads mod_proxy and mod_proxy_fcgi itself.
 		s.apache("", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
 		s.mounts = []string{"", "/dockerauth"}

@@ -11,8 +11,7 @@ var lighttpdFastCGI = frontend{
 	name:  "lighttpd",
 	needs: []string{"lighttpd"},
 	open: func(t testing.TB, s *testEnv) {
-		sock := s.path("run/fcgi.sock")
-		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+		sock := s.serveFastCGI()
 		s.lighttpd(s.shipped("packaging/lighttpd/dockerauth.conf", "/run/dockerauth/dockerauth.sock", sock))
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}

@@ -36,8 +36,7 @@ var nginxFastCGI = frontend{
 	name:  "nginx with FastCGI, dockerauth fastcgi --listen",
 	needs: []string{"nginx"},
 	open: func(t testing.TB, s *testEnv) {
-		sock := s.path("run/fcgi.sock")
-		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+		sock := s.serveFastCGI()
 		s.nginx("packaging/nginx/fastcgi.conf", "/run/dockerauth/dockerauth.sock", sock)
 	},
 	ownAnswers: nginxAnswers,
@@ -90,6 +89,19 @@ func (s *testEnv) nginx(example string, replace ...string) {
 func (s *testEnv) nginxWith(lines string) {
 	s.t.Helper()
 	include := s.write("run/location.conf", lines)
+	realIP := ""
+	if s.proxied {
+		realIP = "set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n"
+	}
+	server := fmt.Sprintf("server {\nlisten 127.0.0.1:%d;\nserver_name localhost;\nroot %s/www;\ninclude %s;\n}\n",
+		s.listen(), s.dir, include)
+	s.logs = append(s.logs, s.path("run/nginx.log"))
+	s.startNginx(realIP+server, s.address)
+}
+
+// startNginx starts nginx with lines in its http block, and waits until it listens.
+func (s *testEnv) startNginx(lines, address string) {
+	s.t.Helper()
 	var b strings.Builder
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
@@ -100,14 +112,8 @@ func (s *testEnv) nginxWith(lines string) {
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}
-	if s.proxied {
-		b.WriteString("set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
-	}
-	fmt.Fprintf(&b, "server {\nlisten 127.0.0.1:%d;\nserver_name localhost;\nroot %s/www;\ninclude %s;\n}\n}\n",
-		s.listen(), s.dir, include)
-	file := s.write("run/nginx.conf", b.String())
-	s.logs = append(s.logs, s.path("run/nginx.log"))
-	s.start("nginx", exec.Command("nginx", "-p", s.dir, "-c", file)).ready(s.t, "tcp", s.address)
+	file := s.write("run/nginx.conf", b.String()+lines+"}\n")
+	s.start("nginx", exec.Command("nginx", "-p", s.dir, "-c", file)).ready(s.t, "tcp", address)
 }
 
 var nginxAnswers = map[string]want{

@@ -219,6 +219,14 @@ func (s *testEnv) serve(args ...string) *process {
 	return s.service
 }
 
+// serveFastCGI starts the FastCGI front end on a socket.
+func (s *testEnv) serveFastCGI() (sock string) {
+	s.t.Helper()
+	sock = s.path("run/fcgi.sock")
+	s.serve("fastcgi", "--listen", "unix:"+sock).ready(s.t, "unix", sock)
+	return sock
+}
+
 // listen picks the address that requests go to.
 func (s *testEnv) listen() (port int) {
 	s.t.Helper()

@@ -293,12 +293,28 @@ func tail(s string, lines int) string {
 
 // output is the result of a program that has ended.
 type output struct {
+	args           []string
 	stdout, stderr string
 	status         int // exit status; -1 = killed
 }
 
 func (o output) String() string {
 	return fmt.Sprintf("status %d\n--- stdout\n%s--- stderr\n%s", o.status, o.stdout, o.stderr)
+}
+
+// must fails the test unless the status is 0, and returns what the program printed.
+func (o output) must(t testing.TB) string {
+	t.Helper()
+	if o.status != 0 {
+		t.Fatalf("%q: %v", o.args, o)
+	}
+	return o.stdout
+}
+
+// mustRun runs a program that has to succeed.
+func mustRun(t testing.TB, name string, args ...string) {
+	t.Helper()
+	run(t, "", exec.Command(name, args...)).must(t)
 }
 
 // run runs cmd to its end, with stdin as its input. A status other than 0 is a result, not a
@@ -319,7 +335,7 @@ func runOn(t testing.TB, stdin io.Reader, cmd *exec.Cmd) output {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("run %q: %v", cmd.Args, err)
 	}
-	return output{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return output{cmd.Args, stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 var buildBinary = sync.OnceValues(func() (string, error) {

@@ -77,9 +77,7 @@ func (n *installation) pasted(begin string) string {
 // typed runs a paragraph in a shell.
 func (n *installation) typed(begin string) {
 	n.t.Helper()
-	if o := run(n.t, "", exec.Command("sh", "-eu", "-c", n.pasted(begin))); o.status != 0 {
-		n.t.Fatal(o)
-	}
+	run(n.t, "", exec.Command("sh", "-eu", "-c", n.pasted(begin))).must(n.t)
 }
 
 // serve follows the printed steps for a service of its own. It runs as the web server's user, so
@@ -89,10 +87,8 @@ func (n *installation) serve() {
 	if n.s.web != nil {
 		line := n.pasted("The key can be read by the user root and the group root only.")
 		_, line, _ = strings.Cut(line, "\n")
-		if o := run(n.t, "", exec.Command("sh", "-eu", "-c",
-			strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))); o.status != 0 {
-			n.t.Fatal(o)
-		}
+		run(n.t, "", exec.Command("sh", "-eu", "-c",
+			strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))).must(n.t)
 	}
 	n.s.start("dockerauth fastcgi",
 		n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)
@@ -160,8 +156,8 @@ func (n *installation) runRegistry(kind registryKind, realm string) {
 			!strings.Contains(challenge, `service="`+initAudience+`"`) {
 			t.Fatalf("without a token: status %d, %s", status, challenge)
 		}
-		token := fetchToken(t,
-			realm+"?service="+url.QueryEscape(initAudience)+"&scope="+url.QueryEscape("repository:alice/app:pull"))
+		query := url.Values{"service": {initAudience}, "scope": {"repository:alice/app:pull"}}
+		token := fetchTokens(t, realm, query).Token
 		if status, challenge := r.ask(t, http.MethodGet, "/v2/", token); status != http.StatusOK {
 			t.Errorf("with a token: status %d, %s", status, challenge)
 		}

@@ -88,7 +88,12 @@ func makeCertificate(t testing.TB, key crypto.Signer) *x509.Certificate {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return signCertificate(t, template, template, key.Public(), key)
+}
+
+func signCertificate(t testing.TB, template, parent *x509.Certificate, public, by any) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
 	if err != nil {
 		t.Fatal(err)
 	}

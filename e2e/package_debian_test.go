@@ -152,9 +152,7 @@ var (
 // pipe runs a command in the machine with an input.
 func (m *debian) pipe(t *testing.T, stdin string, args ...string) {
 	t.Helper()
-	if o := run(t, stdin, m.command(args...)); o.status != 0 {
-		t.Fatalf("%q: %v", args, o)
-	}
+	run(t, stdin, m.command(args...)).must(t)
 }
 
 // ask sends a request to the endpoint through the machine's Apache.
@@ -325,10 +323,7 @@ func confinement(t *testing.T, m *debian) {
 // forbiddenCallsKill makes a system call that the unit forbids fatal, since a module might hide an
 // error.
 func forbiddenCallsKill(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"),
-		"[Service]\nSystemCallErrorNumber=kill\n", 0o644)
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth.service")
+	remove := m.dropIn(t, "SystemCallErrorNumber=kill")
 	m.loginWorks(t)
 	m.must("systemctl", "reload", "dockerauth.service")
 	pid := m.mainProcess()
@@ -356,27 +351,33 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 		"SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
 		t.Error("filters of system calls do nothing on this machine")
 	}
-	if err := os.RemoveAll(filepath.Dir(dropIn)); err != nil {
-		t.Fatal(err)
+	remove()
+}
+
+// dropIn adds a line to the service's unit and restarts the service; remove reverts that.
+func (m *debian) dropIn(t *testing.T, line string) (remove func()) {
+	t.Helper()
+	file := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\n"+line+"\n", 0o644)
+	restart := func() {
+		m.must("systemctl", "daemon-reload")
+		m.must("systemctl", "restart", "dockerauth.service")
 	}
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth.service")
+	restart()
+	return func() {
+		if err := os.RemoveAll(filepath.Dir(file)); err != nil {
+			t.Fatal(err)
+		}
+		restart()
+	}
 }
 
 // withoutTheRight is what the rpm's service has where passwords are in /etc/shadow.
 func withoutTheRight(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"),
-		"[Service]\nSupplementaryGroups=\n", 0o644)
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth")
+	remove := m.dropIn(t, "SupplementaryGroups=")
 	if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 {
-		t.Errorf("a right password, which nobody may compare: %d %s\n%s", status, body, m.journal())
+		t.Errorf("a right password that the service cannot compare: %d %s\n%s", status, body, m.journal())
 	}
-	if err := os.Remove(dropIn); err != nil {
-		t.Fatal(err)
-	}
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth")
+	remove()
 	m.loginWorks(t)
 }
 
@@ -546,9 +547,7 @@ func dropInArchive(t *testing.T, m *debian) {
 
 	install := readFile(t, m.path(folder+"/INSTALL"))
 	for _, commands := range indented(install, "openssl ", "install -m ") {
-		if o := m.do("sh", "-euc", "cd "+folder+"\n"+commands); o.status != 0 {
-			t.Fatalf("%s: %v", commands, o)
-		}
+		m.do("sh", "-euc", "cd "+folder+"\n"+commands).must(t)
 	}
 	m.loginWorksAt(t, "/registry-login/docker/v2/token")
 	for _, file := range []string{"config.yml", "privkey.pem", "dockerauth", "INSTALL", "pam-service", ".htaccess"} {

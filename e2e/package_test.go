@@ -63,9 +63,7 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	need(t, "dpkg-deb", "dpkg-deb")
 	root := t.TempDir()
-	if o := run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)); o.status != 0 {
-		t.Fatal(o)
-	}
+	run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)).must(t)
 	pages := glob(t, filepath.Join(root, "usr/share/doc/dockerauth/*.md"))
 	links := 0
 	for _, page := range pages {

@@ -161,22 +161,13 @@ func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
 		}
 		mustRun(t, "useradd", append(args, name)...)
 		t.Cleanup(func() { mustRun(t, "userdel", name) })
-		if o := run(t, name+":"+unixPassword+"\n", exec.Command("chpasswd")); o.status != 0 {
-			t.Fatalf("set password: %v", o)
-		}
+		run(t, name+":"+unixPassword+"\n", exec.Command("chpasswd")).must(t)
 		for _, c := range a.change {
 			mustRun(t, c[0], append(c[1:], name)...)
 		}
 		names[a.suffix] = name
 	}
 	return names
-}
-
-func mustRun(t testing.TB, name string, args ...string) {
-	t.Helper()
-	if o := run(t, "", exec.Command(name, args...)); o.status != 0 {
-		t.Fatalf("%s %q: %v", name, args, o)
-	}
 }
 
 func lookupGroup(t *testing.T, name string) uint32 {

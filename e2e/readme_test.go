@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,9 +76,7 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 		}
 		cmd := exec.Command("sh", "-eu", "-c", text)
 		cmd.Dir = ".."
-		if o := run(t, "", cmd); o.status != 0 {
-			t.Fatalf("README block %q: %v", b.name, o)
-		}
+		run(t, "", cmd).must(t)
 	}
 
 	// The accounts are the site's, since the README's PAM service asks for real ones; that one is
@@ -105,7 +103,7 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 	for _, kind := range []registryKind{registry28, registry31} {
 		t.Run(string(kind), func(t *testing.T) {
 			r := startRegistry(t, kind, s, realm, trust{bundle: yamlValue(t, registryFile, "rootcertbundle")})
-			token := fetchToken(t, realm+"?service="+s.audience)
+			token := fetchTokens(t, realm, url.Values{"service": {s.audience}}).Token
 			if status, challenge := r.ask(t, http.MethodGet, "/v2/", token); status != http.StatusOK {
 				t.Errorf("status %d, %s", status, challenge)
 			}
@@ -121,25 +119,6 @@ func yamlValue(t *testing.T, text []byte, key string) string {
 		t.Fatalf("no %s in\n%s", key, text)
 	}
 	return string(m[1])
-}
-
-func fetchToken(t *testing.T, url string) string {
-	t.Helper()
-	q, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.SetBasicAuth(alice, alicePassword)
-	resp, err := http.DefaultClient.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var body struct{ Token string }
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || body.Token == "" {
-		t.Fatalf("status %d, no token: %v", resp.StatusCode, err)
-	}
-	return body.Token
 }
 
 // The README prints the PAM service without its comments.

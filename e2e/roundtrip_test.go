@@ -60,9 +60,7 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 			c.need(t)
 			d := newWorkspace(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
 			expectRefusal(t, c, d)
-			if o := c.signIn(d, alicePassword); o.status != 0 {
-				t.Fatalf("sign in with the right password: %v", o)
-			}
+			c.signIn(d, alicePassword).must(t)
 			asked := func(q tokenRequest) bool { return wasGranted(q) && q.offline && q.method == http.MethodGet }
 			if seen := tp.take(); count(seen, asked) == 0 {
 				t.Errorf("signing in asked the token service %+v, want a GET with offline_token", seen)
@@ -75,9 +73,7 @@ func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
 	d.tap.take()
 	expectRefusal(t, c, d)
 
-	if o := c.signIn(d, alicePassword); o.status != 0 {
-		t.Fatalf("sign in with the right password: %v", o)
-	}
+	c.signIn(d, alicePassword).must(t)
 	seen := d.tap.take()
 	if count(seen, wasGranted) == 0 {
 		t.Fatalf("signed in, but the token service was asked only %+v", seen)
@@ -200,7 +196,7 @@ func fetchTokens(t testing.TB, realm string, query url.Values) tokens {
 	}
 	defer a.Body.Close()
 	var got tokens
-	if err := json.NewDecoder(a.Body).Decode(&got); err != nil || a.StatusCode != http.StatusOK {
+	if err := json.NewDecoder(a.Body).Decode(&got); err != nil || got.Token == "" {
 		t.Fatalf("fetch token: status %d, %v", a.StatusCode, err)
 	}
 	return got

@@ -113,9 +113,7 @@ func (s *site) userdb(t testing.TB) string {
 		fmt.Fprintf(&pairs, "%s\n%s\n", name, password)
 	}
 	db := filepath.Join(s.dir, "accounts")
-	if o := run(t, pairs.String(), exec.Command("db_load", "-T", "-t", "hash", db+".db")); o.status != 0 {
-		t.Fatalf("make account database: %v", o)
-	}
+	run(t, pairs.String(), exec.Command("db_load", "-T", "-t", "hash", db+".db")).must(t)
 	return db
 }
 

@@ -116,6 +116,15 @@ func refreshForm(token string) url.Values {
 		"scope": {"repository:public/app:pull"}}
 }
 
+// token sends a request whose answer must be a token.
+func (c *steadyClient) token(request string) (tokenAnswer, error) {
+	answer, err := c.ask(request)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	return answer.granted()
+}
+
 // granted returns an answer that must be a token.
 func (r loadAnswer) granted() (tokenAnswer, error) {
 	var got tokenAnswer

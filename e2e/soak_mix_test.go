@@ -91,11 +91,7 @@ func (k *soak) logInAccounts() error {
 	c := &steadyClient{address: k.env.address}
 	defer c.hangUp()
 	for n := range k.refresh {
-		answer, err := c.ask(askGet(serviceIs+"&offline_token=true", soakAccount(int64(n)), "the-first-password"))
-		if err != nil {
-			return err
-		}
-		got, err := answer.granted()
+		got, err := c.token(askGet(serviceIs+"&offline_token=true", soakAccount(int64(n)), "the-first-password"))
 		if err != nil {
 			return err
 		}
@@ -152,11 +148,7 @@ func (k *soak) request(c *steadyClient, kind soakKind, n int64) error {
 }
 
 func (k *soak) expectToken(c *steadyClient, request, subject string, n int64) error {
-	answer, err := c.ask(request)
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(request)
 	if err != nil {
 		return err
 	}
@@ -165,11 +157,7 @@ func (k *soak) expectToken(c *steadyClient, request, subject string, n int64) er
 
 func (k *soak) expectRefresh(c *steadyClient, n int64) error {
 	token := k.refresh[n%soakAccounts]
-	answer, err := c.ask(askPost(refreshForm(token)))
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(askPost(refreshForm(token)))
 	if err != nil {
 		return err
 	}

@@ -221,11 +221,7 @@ func (l *reloading) refresh(c *steadyClient, token string) error {
 // expect sends a request and compares the token with the versions that may be in force.
 func (l *reloading) expect(c *steadyClient, request, subject, refresh string) error {
 	certificate, config := l.certificate.highest.Load(), l.config.highest.Load()
-	answer, err := c.ask(request)
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(request)
 	if err != nil {
 		return err
 	}
@@ -268,11 +264,7 @@ func (l *reloading) refreshToken(t *testing.T) string {
 	t.Helper()
 	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
-	answer, err := c.ask(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := answer.granted()
+	got, err := c.token(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
 	if err != nil || got.RefreshToken == nil {
 		t.Fatalf("get refresh token: %v", err)
 	}

@@ -183,11 +183,7 @@ func (m *debian) do(args ...string) output {
 // must runs a command in the machine that has to succeed, and returns its output.
 func (m *debian) must(args ...string) string {
 	m.t.Helper()
-	o := m.do(args...)
-	if o.status != 0 {
-		m.t.Fatalf("%q: %v", args, o)
-	}
-	return o.stdout
+	return m.do(args...).must(m.t)
 }
 
 // path is a file of the machine, seen from outside.
