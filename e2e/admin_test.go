@@ -139,37 +139,37 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 	for _, frontend := range adminFrontends {
 		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, frontend.frontend, frontend.admin)
+			c := openAdmin(t, frontend.frontend, frontend.admin)
 			here, there := freshAddress(), freshAddress()
-			p.tries(t, 200, alice, here, alicePassword, alicePassword, alicePassword)
-			p.tries(t, 401, bob, here, "wrong1", "wrong2", "wrong3", "wrong4", "wrong5")
-			p.tries(t, 429, bob, here, "wrong6", "wrong7")
-			p.tries(t, 401, carol, there, defaultAccounts[carol])
-			p.tries(t, 401, mallory, there, defaultAccounts[mallory])
-			p.tries(t, 503, dora, there, defaultAccounts[dora])
-			p.tries(t, 503, "crash", there, "any")
-			p.answered(t, 400, get("service=another", p.basic(alice, alicePassword))(p))
-			p.answered(t, 401, get(serviceIs)(p))
-			p.hangAtOnce(t)
-			p.hangUp(t)
+			c.tries(t, 200, alice, here, alicePassword, alicePassword, alicePassword)
+			c.tries(t, 401, bob, here, "wrong1", "wrong2", "wrong3", "wrong4", "wrong5")
+			c.tries(t, 429, bob, here, "wrong6", "wrong7")
+			c.tries(t, 401, carol, there, defaultAccounts[carol])
+			c.tries(t, 401, mallory, there, defaultAccounts[mallory])
+			c.tries(t, 503, dora, there, defaultAccounts[dora])
+			c.tries(t, 503, "crash", there, "any")
+			c.answered(t, 400, get("service=another", c.basic(alice, alicePassword))(c))
+			c.answered(t, 401, get(serviceIs)(c))
+			c.hangAtOnce(t)
+			c.hangUp(t)
 
 			want := map[string]int{}
-			lines := p.awaitRequestLines(p.asked)
+			lines := c.awaitRequestLines(c.asked)
 			for _, l := range lines {
 				want[fmt.Sprint(l["outcome"])]++
 			}
-			if len(lines) != p.asked || len(want) != 7 {
-				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", p.asked, len(lines),
+			if len(lines) != c.asked || len(want) != 7 {
+				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", c.asked, len(lines),
 					want)
 			}
-			got := p.metrics()
+			got := c.metrics()
 			for outcome, n := range want {
 				if figure := got[`dockerauth_requests_total{outcome="`+outcome+`"}`]; figure != float64(n) {
 					t.Errorf("%v requests ended as %s, the log has %d", figure, outcome, n)
 				}
 			}
 			for name, n := range map[string]int{
-				"dockerauth_request_duration_seconds_count":             p.asked,
+				"dockerauth_request_duration_seconds_count":             c.asked,
 				"dockerauth_pam_cache_hits_total":                       2,
 				`dockerauth_pam_conversations_total{result="accepted"}`: 1,
 				// A blacklisted account and a request without credentials are refused without
@@ -192,54 +192,54 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 				got["process_max_fds"] < fds {
 				t.Errorf("process figures: %v", got)
 			}
-			p.checkSecrets(t)
+			c.checkSecrets(t)
 		})
 	}
 }
 
 // answered sends a request and checks the status.
-func (p *client) answered(t *testing.T, status int, request string) {
+func (c *client) answered(t *testing.T, status int, request string) {
 	t.Helper()
-	answer, body, err := p.exchange(request)
+	answer, body, err := c.exchange(request)
 	if err != nil || answer.StatusCode != status {
 		t.Fatalf("%v, want %d: %v %s", err, status, answer, body)
 	}
-	p.asked++
+	c.asked++
 }
 
 // hangAtOnce sends four hanging logins for one slot: the first fails, the others time out in the
 // queue.
-func (p *client) hangAtOnce(t *testing.T) {
+func (c *client) hangAtOnce(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
 	for i := range 4 {
-		from, request := freshAddress(), login(fmt.Sprint("hang", i), "any password", serviceIs)(p)
+		from, request := freshAddress(), login(fmt.Sprint("hang", i), "any password", serviceIs)(c)
 		all.Go(func() {
-			if answer, body, err := exchange(from, p.address, request); err != nil ||
+			if answer, body, err := exchange(from, c.address, request); err != nil ||
 				answer.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("%v: %v %s", err, answer, body)
 			}
 		})
-		p.asked++
+		c.asked++
 	}
 	eventually(t, answerWithin, "logins that wait",
-		func() bool { return p.metrics()["dockerauth_pam_queue_length"] >= 2 })
+		func() bool { return c.metrics()["dockerauth_pam_queue_length"] >= 2 })
 	all.Wait()
 }
 
 // hangUp begins a login and disconnects while PAM is working.
-func (p *client) hangUp(t *testing.T) {
+func (c *client) hangUp(t *testing.T) {
 	t.Helper()
-	c, err := net.Dial("tcp", p.address)
+	conn, err := net.Dial("tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if err := send(c, login("hang4", "any password", serviceIs)(p)); err != nil {
+	defer conn.Close()
+	if err := send(conn, login("hang4", "any password", serviceIs)(c)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, answerWithin, "the conversation", func() bool {
-		for _, pid := range childrenOf(p.service.cmd.Process.Pid) {
+		for _, pid := range childrenOf(c.service.cmd.Process.Pid) {
 			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
 				strings.Contains(string(args), "internal-pam-worker") {
 				return true
@@ -247,7 +247,7 @@ func (p *client) hangUp(t *testing.T) {
 		}
 		return false
 	})
-	p.asked++
+	c.asked++
 }
 
 func TestHealthFollowsPAM(t *testing.T) {
@@ -255,26 +255,26 @@ func TestHealthFollowsPAM(t *testing.T) {
 	for _, frontend := range adminFrontends {
 		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, frontend.frontend, frontend.admin)
-			p.wantHealth(http.StatusOK, "ok", "")
-			p.tries(t, 503, "crash", freshAddress(), "one", "two", "three", "four")
-			p.wantHealth(http.StatusOK, "ok", "")
-			p.tries(t, 503, "hang0", freshAddress(), "five")
-			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
-			if healthy := p.metrics()["dockerauth_ready"]; healthy != 0 {
+			c := openAdmin(t, frontend.frontend, frontend.admin)
+			c.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 503, "crash", freshAddress(), "one", "two", "three", "four")
+			c.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 503, "hang0", freshAddress(), "five")
+			c.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
+			if healthy := c.metrics()["dockerauth_ready"]; healthy != 0 {
 				t.Errorf("dockerauth_ready is %v", healthy)
 			}
-			p.tries(t, 401, bob, freshAddress(), "a no is an answer")
-			p.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 401, bob, freshAddress(), "a no is an answer")
+			c.wantHealth(http.StatusOK, "ok", "")
 
-			service := p.path("pam.d/dockerauth")
+			service := c.path("pam.d/dockerauth")
 			good := readFile(t, service)
 			if err := os.Remove(service); err != nil {
 				t.Fatal(err)
 			}
-			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM service file")
-			p.write("pam.d/dockerauth", good)
-			p.wantHealth(http.StatusOK, "ok", "")
+			c.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM service file")
+			c.write("pam.d/dockerauth", good)
+			c.wantHealth(http.StatusOK, "ok", "")
 		})
 	}
 }
@@ -291,15 +291,15 @@ func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	s.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s.service = s.start("systemd-socket-activate",
 		s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
-	p := newClient(s)
+	c := newClient(s)
 	s.service.until(t, "listen", func() bool { // the first connection makes it dockerauth
-		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		answer, _, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
 		return err == nil && answer.StatusCode == http.StatusServiceUnavailable
 	})
 	s.wantHealth(http.StatusServiceUnavailable, "degraded", "no usable configuration")
 	s.write("config.yml", good)
 	eventually(t, 10*time.Second, "health", func() bool { status, _, _ := s.health(); return status == http.StatusOK })
-	p.tries(t, 200, alice, freshAddress(), alicePassword)
+	c.tries(t, 200, alice, freshAddress(), alicePassword)
 	s.wantHealth(http.StatusOK, "ok", "")
 	if n := strings.Count(s.service.output(), "every request is answered with 503"); n != 1 {
 		t.Errorf("the cause was said %d times: %s", n, s.service.output())

@@ -194,21 +194,21 @@ account required pam_permit.so
 }
 
 // sendOne sends a login and checks for one of some statuses, or disconnects before the answer.
-func (p *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
+func (c *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
 	t.Helper()
-	request := p.burstRequest(l)
+	request := c.burstRequest(l)
 	if hangUp {
-		c, err := net.Dial("tcp", p.address)
+		conn, err := net.Dial("tcp", c.address)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		defer c.Close()
-		_, _ = io.WriteString(c, request)
+		defer conn.Close()
+		_, _ = io.WriteString(conn, request)
 		time.Sleep(150 * time.Millisecond)
 		return
 	}
-	answer, body, err := exchange("", p.address, request)
+	answer, body, err := exchange("", c.address, request)
 	if err != nil {
 		t.Error(err)
 		return
@@ -220,7 +220,7 @@ func (p *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) 
 
 // checkHeard checks the passwords that PAM was asked about, except for the owner's login from
 // elsewhere.
-func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
+func (c *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
 	t.Helper()
 	passwords, atOnce, now := 0, 0, 0
 	for _, line := range heard {
@@ -249,45 +249,45 @@ func (p *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 
 // guessUntilLocked sends more passwords at once. Clients that disconnected before PAM was asked
 // have left some tries, and no more than there were.
-func (p *client) guessUntilLocked(t *testing.T, from string, before []string) {
+func (c *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	t.Helper()
 	count := func(lines []string) int {
 		return len(slices.DeleteFunc(slices.Clone(lines),
 			func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
 	}
-	already, all := len(p.heard(t)), sync.WaitGroup{}
+	already, all := len(c.heard(t)), sync.WaitGroup{}
 	for i := range 6 {
 		all.Go(func() {
-			p.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false,
+			c.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false,
 				[]int{http.StatusUnauthorized, http.StatusTooManyRequests})
 		})
 	}
 	all.Wait()
-	p.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
-	if n := count(before) + count(p.heard(t)[already:]); n != 5 {
+	c.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
+	if n := count(before) + count(c.heard(t)[already:]); n != 5 {
 		t.Errorf("PAM heard %d passwords before the lock, want 5", n)
 	}
 }
 
 // takeTime sets how long PAM takes for an answer.
-func (p *client) takeTime(slow bool) {
+func (c *client) takeTime(slow bool) {
 	seconds := "0.2"
 	if slow {
 		seconds = "2.5"
 	}
-	p.write("heard/seconds", seconds)
+	c.write("heard/seconds", seconds)
 }
 
-func (p *client) burstRequest(l burstLogin) string {
+func (c *client) burstRequest(l burstLogin) string {
 	basic := base64.StdEncoding.EncodeToString([]byte(faillockUser + ":" + l.password))
-	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(p)
+	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(c)
 }
 
 // heard has two lines for each password that PAM was asked about: its address, and "begin" or
 // "end".
-func (p *client) heard(t *testing.T) []string {
+func (c *client) heard(t *testing.T) []string {
 	t.Helper()
-	b, err := os.ReadFile(p.path("heard/log"))
+	b, err := os.ReadFile(c.path("heard/log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
@@ -295,19 +295,19 @@ func (p *client) heard(t *testing.T) []string {
 }
 
 // awaitQuiet waits until the burst is over: a disconnected client leaves a conversation behind.
-func (p *client) awaitQuiet(t *testing.T) {
+func (c *client) awaitQuiet(t *testing.T) {
 	t.Helper()
 	eventually(t, answerWithin, "the end of all conversations", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
 		defer cancel()
-		return exec.CommandContext(ctx, "pgrep", "-f", p.path("ask")).Run() != nil
+		return exec.CommandContext(ctx, "pgrep", "-f", c.path("ask")).Run() != nil
 	})
 }
 
 // faillockCount is pam_faillock's counter for the user.
-func (p *client) faillockCount(t *testing.T) int {
+func (c *client) faillockCount(t *testing.T) int {
 	t.Helper()
-	out, err := exec.Command("faillock", "--dir", p.path("faillock"), "--user", faillockUser).CombinedOutput()
+	out, err := exec.Command("faillock", "--dir", c.path("faillock"), "--user", faillockUser).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

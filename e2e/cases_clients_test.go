@@ -140,49 +140,49 @@ const (
 
 // recordedGet and the others are a client's requests, with placeholders. {alice} and the like are
 // encoded credentials.
-func recordedGet(userAgent, query string, headers ...string) func(p *client) string {
-	return func(p *client) string {
-		return p.recordedHead("GET {mount}{path}?"+query, userAgent, headers...)
+func recordedGet(userAgent, query string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		return c.recordedHead("GET {mount}{path}?"+query, userAgent, headers...)
 	}
 }
 
-func recordedPost(userAgent, form string, headers ...string) func(p *client) string {
-	return func(p *client) string {
-		body := p.expand(strings.ReplaceAll(form, "{mistyped}", mistyped))
+func recordedPost(userAgent, form string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		body := c.expand(strings.ReplaceAll(form, "{mistyped}", mistyped))
 		length := "Content-Length: " + strconv.Itoa(len(body))
-		return p.recordedHead("POST {mount}{path}", userAgent, append([]string{length}, headers...)...) + body
+		return c.recordedHead("POST {mount}{path}", userAgent, append([]string{length}, headers...)...) + body
 	}
 }
 
-func recordedChunked(userAgent, form string, headers ...string) func(p *client) string {
-	return func(p *client) string {
+func recordedChunked(userAgent, form string, headers ...string) func(c *client) string {
+	return func(c *client) string {
 		all := append([]string{"Transfer-Encoding: chunked"}, headers...)
-		return p.recordedHead("POST {mount}{path}", userAgent, all...) + chunked(p.expand(form))
+		return c.recordedHead("POST {mount}{path}", userAgent, all...) + chunked(c.expand(form))
 	}
 }
 
-func (p *client) recordedHead(request, userAgent string, headers ...string) string {
-	p.keepSecret(alicePassword, mistyped)
+func (c *client) recordedHead(request, userAgent string, headers ...string) string {
+	c.keepSecret(alicePassword, mistyped)
 	head := request + " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: " + userAgent + "\r\n" +
 		strings.Join(headers, "\r\n") + "\r\n\r\n"
 	for name, credentials := range map[string]func() string{
 		"{alice}":            func() string { return alice + ":" + alicePassword },
 		"{alice-mistyped}":   func() string { return alice + ":" + mistyped },
-		"{refresh-password}": func() string { return ":" + p.fetched("refresh") },
+		"{refresh-password}": func() string { return ":" + c.fetched("refresh") },
 	} {
 		if strings.Contains(head, name) {
 			head = strings.ReplaceAll(head, name, encode(credentials()))
 		}
 	}
-	return p.expand(head)
+	return c.expand(head)
 }
 
 // chunkedPost sends a form in chunks.
-func chunkedPost(form string) func(p *client) string {
-	return func(p *client) string {
+func chunkedPost(form string) func(c *client) string {
+	return func(c *client) string {
 		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" +
 			formType + "\r\n\r\n"
-		return p.expand(head) + chunked(p.expand(form))
+		return c.expand(head) + chunked(c.expand(form))
 	}
 }
 

@@ -69,9 +69,9 @@ var endpointCases = []testCase{
 		badForm("unsupported_grant_type", "grant_type")},
 	{"POST without any grant", post(serviceIs), badForm("invalid_request", "grant_type")},
 	{"POST with nothing in it", post(""), badForm("invalid_request", "grant_type")},
-	{"POST with a wrong password", func(p *client) string {
-		p.keepSecret("wrong-in-a-form")
-		return post("grant_type=password&username=alice&password=wrong-in-a-form&" + serviceIs)(p)
+	{"POST with a wrong password", func(c *client) string {
+		c.keepSecret("wrong-in-a-form")
+		return post("grant_type=password&username=alice&password=wrong-in-a-form&" + serviceIs)(c)
 	}, unauthorized("")},
 	{"POST with a bad refresh token", post("grant_type=refresh_token&refresh_token=nonsense&" + serviceIs),
 		unauthorized("refresh token")},
@@ -174,14 +174,14 @@ var badCases = []testCase{
 	{"credentials encoded twice", get(serviceIs, "Authorization: Basic WVd4cFkyVTZkMjl1WkdWeWJHRnVaQT09"),
 		badRequest("colon")},
 	{"credentials that are not Base64", get(serviceIs, "Authorization: Basic alice:wonderland"), badRequest("Base64")},
-	{"no colon", func(p *client) string { return get(serviceIs, "Authorization: Basic "+encode("alice"))(p) },
+	{"no colon", func(c *client) string { return get(serviceIs, "Authorization: Basic "+encode("alice"))(c) },
 		badRequest("colon")},
 	{"Basic and nothing after it", get(serviceIs, "Authorization: Basic"), badRequest("")},
 	{"another scheme", get(serviceIs, "Authorization: Bearer {access}"), nobody},
 	{"an unknown scheme", get(serviceIs, "Authorization: Digest username=\"alice\""), nobody},
-	{"a scheme in small letters", func(p *client) string {
-		p.keepSecret(encode(alice + ":" + alicePassword))
-		return get(serviceIs, "Authorization: basic "+encode(alice+":"+alicePassword))(p)
+	{"a scheme in small letters", func(c *client) string {
+		c.keepSecret(encode(alice + ":" + alicePassword))
+		return get(serviceIs, "Authorization: basic "+encode(alice+":"+alicePassword))(c)
 	}, want{status: 200}},
 	{"NUL in a user name", login("alice\x00x", alicePassword, serviceIs), unauthorized("user name")},
 	{"NUL in a password", login(alice, alicePassword+"\x00junk", serviceIs), unauthorized("NUL")},
@@ -270,7 +270,7 @@ var badCases = []testCase{
 		unauthorized("refresh token")},
 	{"an access token as a refresh token by Basic", refreshLogin("{access}", serviceIs), unauthorized("refresh token")},
 	{"a refresh token as a password",
-		func(p *client) string { return login(alice, p.fetched("refresh"), serviceIs)(p) }, unauthorized("")},
+		func(c *client) string { return login(alice, c.fetched("refresh"), serviceIs)(c) }, unauthorized("")},
 	{"a refresh token of an account that has expired",
 		post("grant_type=refresh_token&refresh_token={refresh-of-carol}"), unauthorized("PAM_ACCT_EXPIRED")},
 	{"a refresh token of an account that was blacklisted",

@@ -19,9 +19,9 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	s.write("logs/auth.log", "AUTH LOG\n")
 	s.write("config.yml.bak", "BACKUP\n")
 	s.write("index.html", "INDEX\n")
-	p := newClient(s)
+	c := newClient(s)
 	// The service runs, and its log exists.
-	p.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}})
+	c.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}})
 	inside := fileContents(t, s)
 	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
 		"pam.d/dockerauth", "pam.d/", "pam.d",

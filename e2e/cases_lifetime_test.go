@@ -30,16 +30,16 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
 			s := openFrontend(t, th, envOptions{pam: slowPAM})
-			p := newClient(s)
+			c := newClient(s)
 			type result struct {
 				answer *http.Response
 				body   []byte
 				err    error
 			}
 			done := make(chan result, 1)
-			request := login(alice, alicePassword, serviceIs)(p)
+			request := login(alice, alicePassword, serviceIs)(c)
 			go func() {
-				answer, body, err := p.exchange(request)
+				answer, body, err := c.exchange(request)
 				done <- result{answer, body, err}
 			}()
 			awaitFile(t, s.path("asked"))
@@ -85,20 +85,20 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
 			s := openFrontend(t, th, envOptions{})
-			p := newClient(s)
+			c := newClient(s)
 			good := readFile(t, s.configFile)
-			s.expectLogin(p, http.StatusOK, "before any change")
+			s.expectLogin(c, http.StatusOK, "before any change")
 
 			s.replace(s.configFile, strings.Replace(good, "[root, ", "[root, alice, ", 1))
-			s.expectLogin(p, http.StatusUnauthorized, "after alice was blacklisted")
+			s.expectLogin(c, http.StatusUnauthorized, "after alice was blacklisted")
 
 			s.replace(s.configFile, "private_key: 7\n")
 			s.awaitLogLine("configuration is not usable")
-			s.expectLogin(p, http.StatusUnauthorized,
+			s.expectLogin(c, http.StatusUnauthorized,
 				"with a broken configuration, where the last good one stays in force")
 
 			s.replace(s.configFile, good)
-			s.expectLogin(p, http.StatusOK, "after the good configuration was put back")
+			s.expectLogin(c, http.StatusOK, "after the good configuration was put back")
 			if n := s.countLogLines("configuration is not usable"); n != 1 {
 				t.Errorf("the log complains %d times about one broken configuration, want once", n)
 			}
@@ -106,7 +106,7 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 			s.key = makeKey(t, rsa2048)
 			s.replace(s.keyFile, pemKey(t, s.key))
 			eventually(t, 10*time.Second, "tokens signed with the new key", func() bool {
-				_, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+				_, body, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
 				if err != nil {
 					return false
 				}
@@ -120,7 +120,7 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 			if !s.service.running() {
 				t.Error("it was restarted")
 			}
-			p.checkSecrets(t)
+			c.checkSecrets(t)
 		})
 	}
 }
@@ -139,10 +139,10 @@ func (s *testEnv) replace(path, content string) {
 	}
 }
 
-func (s *testEnv) expectLogin(p *client, status int, when string) {
+func (s *testEnv) expectLogin(c *client, status int, when string) {
 	s.t.Helper()
 	eventually(s.t, 10*time.Second, fmt.Sprintf("a login to be answered with %d %s", status, when), func() bool {
-		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		answer, _, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
 		return err == nil && answer.StatusCode == status
 	})
 }

@@ -20,7 +20,7 @@ import (
 // A testCase is one request in bytes and the expected answer. Its name is a sentence.
 type testCase struct {
 	name string
-	send func(p *client) string
+	send func(c *client) string
 	want want
 }
 
@@ -66,13 +66,13 @@ func newClient(s *testEnv) *client {
 }
 
 // run sends a request and compares the answer with the expected one.
-func (p *client) run(t *testing.T, c testCase) {
+func (c *client) run(t *testing.T, tc testCase) {
 	t.Helper()
-	p.t = t
-	p.from = freshAddress() // each case has its own count of tries
-	w := p.wanted(c)
-	request := c.send(p)
-	answer, body, err := p.exchange(request)
+	c.t = t
+	c.from = freshAddress() // each case has its own count of tries
+	w := c.wanted(tc)
+	request := tc.send(c)
+	answer, body, err := c.exchange(request)
 	if err != nil && (answer == nil || !w.html) {
 		t.Fatalf("%v\nrequest: %s", err, excerpt(request))
 	}
@@ -82,22 +82,22 @@ func (p *client) run(t *testing.T, c testCase) {
 				excerpt(string(body)))
 		}
 	}()
-	p.check(t, w, answer, body)
+	c.check(t, w, answer, body)
 	if w.silent || w.html || w.web {
 		return
 	}
-	p.checkLog(t, w, p.nextRequestLine(), body)
+	c.checkLog(t, w, c.nextRequestLine(), body)
 }
 
 // wanted is the case's expectation, or that of the front end whose web server answers by itself.
-func (p *client) wanted(c testCase) want {
-	if w, ok := p.ownAnswers[c.name]; ok {
+func (c *client) wanted(tc testCase) want {
+	if w, ok := c.ownAnswers[tc.name]; ok {
 		return w
 	}
-	return c.want
+	return tc.want
 }
 
-func (p *client) check(t *testing.T, w want, answer *http.Response, body []byte) {
+func (c *client) check(t *testing.T, w want, answer *http.Response, body []byte) {
 	t.Helper()
 	if answer.StatusCode != w.status {
 		t.Errorf("status %d, want %d", answer.StatusCode, w.status)
@@ -128,7 +128,7 @@ func (p *client) check(t *testing.T, w want, answer *http.Response, body []byte)
 		return
 	}
 	if w.status == http.StatusOK {
-		p.checkToken(t, w, body)
+		c.checkToken(t, w, body)
 		return
 	}
 	checkError(t, w, answer, body)
@@ -188,14 +188,14 @@ type tokenAnswer struct {
 	RefreshToken *string   `json:"refresh_token"`
 }
 
-func (p *client) checkToken(t *testing.T, w want, body []byte) {
+func (c *client) checkToken(t *testing.T, w want, body []byte) {
 	t.Helper()
 	var got tokenAnswer
 	if err := unmarshalExact(body, &got); err != nil {
 		t.Errorf("body: %v", err)
 		return
 	}
-	p.keepSecret(got.Token)
+	c.keepSecret(got.Token)
 	if got.Token == "" || got.Token != got.AccessToken {
 		t.Error("token and access_token are not the same token")
 		return
@@ -206,30 +206,30 @@ func (p *client) checkToken(t *testing.T, w want, body []byte) {
 	if age := time.Since(got.IssuedAt); age < -time.Minute || age > time.Minute || got.IssuedAt.Location() != time.UTC {
 		t.Errorf("issued_at %v is not now, in UTC", got.IssuedAt)
 	}
-	p.checkRefresh(t, w, got.RefreshToken)
+	c.checkRefresh(t, w, got.RefreshToken)
 	checkScopeField(t, w, got.Scope)
-	claims, err := verify(got.Token, p.key.Public())
+	claims, err := verify(got.Token, c.key.Public())
 	if err != nil {
 		t.Errorf("access token: %v", err)
 		return
 	}
-	checkClaims(t, w, p.site, claims)
+	checkClaims(t, w, c.site, claims)
 }
 
-func (p *client) checkRefresh(t *testing.T, w want, got *string) {
+func (c *client) checkRefresh(t *testing.T, w want, got *string) {
 	t.Helper()
 	switch {
 	case w.refresh == "" && got != nil:
 		t.Error("an unrequested refresh token: docker would discard the password")
 	case w.refresh != "" && (got == nil || *got == ""):
 		t.Error("no refresh_token")
-	case w.refresh == "same" && *got != p.tokens["refresh"]:
+	case w.refresh == "same" && *got != c.tokens["refresh"]:
 		t.Error("another refresh_token than the one that was sent")
-	case w.refresh == "new" && *got == p.tokens["refresh"]:
+	case w.refresh == "new" && *got == c.tokens["refresh"]:
 		t.Error("the refresh_token is not a new one")
 	}
 	if got != nil {
-		p.keepSecret(*got)
+		c.keepSecret(*got)
 	}
 }
 
@@ -269,13 +269,13 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 }
 
 // checkLog compares the service's log line with the case.
-func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
+func (c *client) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
 	t.Helper()
 	if line == nil {
 		return
 	}
 	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid",
-		401: "refused", 503: "broken"}[w.status], "remote": p.from}
+		401: "refused", 503: "broken"}[w.status], "remote": c.from}
 	maps.Copy(fields, w.log)
 	for name, value := range fields {
 		got, _ := line[name].(string)
@@ -289,37 +289,37 @@ func (p *client) checkLog(t *testing.T, w want, line map[string]any, body []byte
 	}
 	var answer tokenAnswer
 	_ = json.Unmarshal(body, &answer)
-	if claims, err := verify(answer.Token, p.key.Public()); err == nil && line["token"] != claims.ID {
+	if claims, err := verify(answer.Token, c.key.Public()); err == nil && line["token"] != claims.ID {
 		t.Errorf("log: token is %v, want the token's id %q", line["token"], claims.ID)
 	}
 }
 
 // nextRequestLine returns the log line of the next request. Each request writes exactly one line.
-func (p *client) nextRequestLine() map[string]any {
-	p.t.Helper()
-	lines := p.awaitRequestLines(p.asked + 1)
-	if len(lines) != p.asked+1 {
-		p.t.Errorf("the log has %d new lines on token requests, want 1", len(lines)-p.asked)
-		p.asked = len(lines)
+func (c *client) nextRequestLine() map[string]any {
+	c.t.Helper()
+	lines := c.awaitRequestLines(c.asked + 1)
+	if len(lines) != c.asked+1 {
+		c.t.Errorf("the log has %d new lines on token requests, want 1", len(lines)-c.asked)
+		c.asked = len(lines)
 		return nil
 	}
-	p.asked++
-	return lines[p.asked-1]
+	c.asked++
+	return lines[c.asked-1]
 }
 
 // awaitRequestLines waits until there are n lines in total.
-func (p *client) awaitRequestLines(n int) []map[string]any {
+func (c *client) awaitRequestLines(n int) []map[string]any {
 	var lines []map[string]any
 	_ = poll(5*time.Second, func() (bool, error) {
-		lines = p.requestLines()
+		lines = c.requestLines()
 		return len(lines) >= n, nil
 	})
 	return lines
 }
 
 // exchange sends a request as it is on a new connection, from the address of the current case.
-func (p *client) exchange(request string) (*http.Response, []byte, error) {
-	return exchange(p.from, p.address, request)
+func (c *client) exchange(request string) (*http.Response, []byte, error) {
+	return exchange(c.from, c.address, request)
 }
 
 // exchange sends a request from one IP address to another. from "" = any.
@@ -358,23 +358,23 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 }
 
 // keepSecret adds values that must not appear in a log.
-func (p *client) keepSecret(values ...string) {
+func (c *client) keepSecret(values ...string) {
 	for _, v := range values {
 		if len(v) >= 6 { // a shorter one could appear by chance
-			p.secrets[v] = true
+			c.secrets[v] = true
 		}
 	}
 }
 
 // checkSecrets looks for passwords and tokens in everything that was written.
-func (p *client) checkSecrets(t *testing.T) {
+func (c *client) checkSecrets(t *testing.T) {
 	t.Helper()
-	all := p.everyLog()
-	if !strings.Contains(all[p.logFile], "token request") {
+	all := c.everyLog()
+	if !strings.Contains(all[c.logFile], "token request") {
 		t.Error("the service's log is empty: there was nothing to look through")
 	}
 	for name, text := range all {
-		for secret := range p.secrets {
+		for secret := range c.secrets {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s holds the secret %q", name, excerpt(secret))
 			}
@@ -384,56 +384,56 @@ func (p *client) checkSecrets(t *testing.T) {
 
 // expand fills in placeholders: {mount} and {path} of the endpoint, {folder} below which dockerauth
 // has all URLs, {host}, and the tokens of cases_tokens_test.go.
-func (p *client) expand(text string) string {
-	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint,
-		"{host}", p.address).Replace(text)
+func (c *client) expand(text string) string {
+	text = strings.NewReplacer("{mount}", c.mount, "{folder}", c.mounts[len(c.mounts)-1], "{path}", c.endpoint,
+		"{host}", c.address).Replace(text)
 	for name, make := range forgeries() {
 		if strings.Contains(text, "{"+name+"}") {
-			text = strings.ReplaceAll(text, "{"+name+"}", make(p))
+			text = strings.ReplaceAll(text, "{"+name+"}", make(c))
 		}
 	}
 	return text
 }
 
 // raw is a request as it is, with placeholders and LF line ends.
-func raw(lines string) func(p *client) string {
-	return func(p *client) string {
+func raw(lines string) func(c *client) string {
+	return func(c *client) string {
 		head, body, _ := strings.Cut(lines, "\n\n")
-		return strings.ReplaceAll(p.expand(head), "\n", "\r\n") + "\r\n\r\n" + p.expand(body)
+		return strings.ReplaceAll(c.expand(head), "\n", "\r\n") + "\r\n\r\n" + c.expand(body)
 	}
 }
 
 // get sends a query and header lines.
-func get(query string, headers ...string) func(p *client) string {
+func get(query string, headers ...string) func(c *client) string {
 	return request("GET", "{mount}{path}?"+query, "", headers...)
 }
 
 // login sends a GET with user name and password.
-func login(user, password, query string) func(p *client) string {
-	return func(p *client) string {
-		p.keepSecret(password)
-		return get(query, p.basic(user, password))(p)
+func login(user, password, query string) func(c *client) string {
+	return func(c *client) string {
+		c.keepSecret(password)
+		return get(query, c.basic(user, password))(c)
 	}
 }
 
 // refreshLogin sends a GET with a token as the password of an empty user name.
-func refreshLogin(token, query string) func(p *client) string {
-	return func(p *client) string { return get(query, p.basic("", p.expand(token)))(p) }
+func refreshLogin(token, query string) func(c *client) string {
+	return func(c *client) string { return get(query, c.basic("", c.expand(token)))(c) }
 }
 
 // post sends a form.
-func post(form string) func(p *client) string {
+func post(form string) func(c *client) string {
 	return request("POST", "{mount}{path}", form, "Content-Type: application/x-www-form-urlencoded")
 }
 
-func request(method, target, body string, headers ...string) func(p *client) string {
-	return func(p *client) string {
-		target, body := p.expand(target), p.expand(body)
+func request(method, target, body string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		target, body := c.expand(target), c.expand(body)
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target,
-			p.address)
+			c.address)
 		for _, h := range headers {
-			fmt.Fprintf(&b, "%s\r\n", p.expand(h))
+			fmt.Fprintf(&b, "%s\r\n", c.expand(h))
 		}
 		if method == "POST" || method == "PUT" || body != "" {
 			fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
@@ -452,9 +452,9 @@ func chunked(body string) string {
 }
 
 // basic is an Authorization header (RFC 7617). Neither the password nor its encoding may be logged.
-func (p *client) basic(user, password string) string {
+func (c *client) basic(user, password string) string {
 	encoded := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-	p.keepSecret(password, encoded)
+	c.keepSecret(password, encoded)
 	return "Authorization: Basic " + encoded
 }
 

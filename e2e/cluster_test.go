@@ -187,25 +187,25 @@ func (g *tempUsers) ask(n int) {
 		r.SetBasicAuth(user, password)
 		return "Authorization: " + r.Header.Get("Authorization")
 	}
-	p := *g.cluster.front // its secrets are not safe for concurrent use
+	c := *g.cluster.front // its secrets are not safe for concurrent use
 	switch kind := n % 20; {
 	case kind < 6:
-		request = get(scope+"&offline_token=true", basic(password))(&p)
+		request = get(scope+"&offline_token=true", basic(password))(&c)
 	case kind < 10:
 		request = post("grant_type=password&username=" + user + "&password=" + url.QueryEscape(password) + "&" +
-			scope)(&p)
+			scope)(&c)
 	case kind < 16:
 		if token := g.token(n); token != "" {
-			subject, request = "", post("grant_type=refresh_token&refresh_token="+token+"&"+scope)(&p)
+			subject, request = "", post("grant_type=refresh_token&refresh_token="+token+"&"+scope)(&c)
 			break
 		}
 		fallthrough
 	case kind < 19:
-		subject, request = "", get(scope)(&p)
+		subject, request = "", get(scope)(&c)
 	default:
-		status, request = http.StatusUnauthorized, get(scope, basic("wrong"))(&p)
+		status, request = http.StatusUnauthorized, get(scope, basic("wrong"))(&c)
 	}
-	answer, body, err := exchange(freshAddress(), p.address, request)
+	answer, body, err := exchange(freshAddress(), c.address, request)
 	if err != nil {
 		g.lose("request %d: %v", n, err)
 		return
@@ -402,9 +402,9 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 
 // login gets a token and shows it to the registry, which must accept it.
 func (f *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
-	p := *f.front
-	p.secrets = map[string]bool{}
-	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&p))
+	c := *f.front
+	c.secrets = map[string]bool{}
+	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&c))
 	var got tokenAnswer
 	if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 		t.Errorf("login: %v %v %s", err, answer, body)

@@ -106,43 +106,43 @@ func (v attempt) address() string {
 }
 
 // attempts are hostile requests, whose addresses must be found, and ordinary ones.
-func attempts(p *client, forwarded bool) []attempt {
+func attempts(c *client, forwarded bool) []attempt {
 	var all []attempt
 	add := func(found int, name, request string) {
 		all = append(all, attempt{name, request, freshAddress(), "", found})
 	}
 	for name, text := range forgedTexts() {
 		quoted := url.QueryEscape(text)
-		add(1, name+", as user", post("grant_type=password&password=wrong&service="+audience+"&username="+quoted)(p))
-		add(1, name+", as account", login(alice, "wrong", serviceIs+"&account="+quoted)(p))
-		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(p))
-		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(p))
-		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(p))
+		add(1, name+", as user", post("grant_type=password&password=wrong&service="+audience+"&username="+quoted)(c))
+		add(1, name+", as account", login(alice, "wrong", serviceIs+"&account="+quoted)(c))
+		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(c))
+		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(c))
+		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(c))
 		if !forwarded { // Apache would append it to the line
-			add(1, name+", as referer", get(serviceIs, p.basic(alice, "wrong"), "Referer: "+printable(text))(p))
+			add(1, name+", as referer", get(serviceIs, c.basic(alice, "wrong"), "Referer: "+printable(text))(c))
 		}
 	}
 	add(1, "a scope of many", login(alice, "wrong",
-		serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(p))
-	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(p))
-	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(p))
-	add(1, "an empty password", login(alice, "", serviceIs)(p))
-	add(0, "a login", login(alice, alicePassword, serviceIs)(p))
-	add(0, "no credentials", get(serviceIs)(p))
-	add(0, "credentials that the web server kept", get(serviceIs+"&account=alice&offline_token=true")(p))
-	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(p))
-	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(p))
-	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	add(0, "a directory that is away", login(dora, defaultAccounts[dora], serviceIs)(p))
-	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(p))
+		serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(c))
+	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(c))
+	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(c))
+	add(1, "an empty password", login(alice, "", serviceIs)(c))
+	add(0, "a login", login(alice, alicePassword, serviceIs)(c))
+	add(0, "no credentials", get(serviceIs)(c))
+	add(0, "credentials that the web server kept", get(serviceIs+"&account=alice&offline_token=true")(c))
+	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(c))
+	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(c))
+	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(c))
+	add(0, "a directory that is away", login(dora, defaultAccounts[dora], serviceIs)(c))
+	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(c))
 	if forwarded {
 		for i, name := range []string{"IPv6", "IPv6, short"} {
 			remote := []string{"2001:db8:1:2:3:4:5:6", "2001:db8::7"}[i]
-			all = append(all, attempt{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p),
+			all = append(all, attempt{name, get(serviceIs, c.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(c),
 				"127.0.0.1", remote, 1})
 		}
 		add(1, "an address that a client claims",
-			get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
+			get(serviceIs, c.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(c))
 	}
 	return all
 }
@@ -158,7 +158,7 @@ func printable(text string) string {
 }
 
 // attemptAll sends all requests, some at once: each refusal takes a second.
-func (p *client) attemptAll(t *testing.T, all []attempt) {
+func (c *client) attemptAll(t *testing.T, all []attempt) {
 	t.Helper()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 40)
@@ -166,7 +166,7 @@ func (p *client) attemptAll(t *testing.T, all []attempt) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if _, _, err := exchange(v.from, p.address, v.request); err != nil {
+			if _, _, err := exchange(v.from, c.address, v.request); err != nil {
 				t.Errorf("%s: %v", v.name, err)
 			}
 		})
@@ -201,23 +201,23 @@ func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
 			if l.file == "service.log" {
 				config += "  file: service.log\n"
 			}
-			p := newClient(openFrontend(t, l.frontend, envOptions{noLogFile: true, config: config}))
-			all := attempts(p, l.frontend.name == httpFrontend.name)
+			c := newClient(openFrontend(t, l.frontend, envOptions{noLogFile: true, config: config}))
+			all := attempts(c, l.frontend.name == httpFrontend.name)
 			if l.frontend.name == apacheFcgid.name { // it has a handful of processes, each for one request at a time
 				all = slices.Concat(all[:6], all[len(all)-12:])
 			}
-			p.attemptAll(t, all)
+			c.attemptAll(t, all)
 			// Six from one address: the last is throttled.
 			guesser := attempt{name: "six guesses", from: freshAddress(), found: 6}
-			p.tries(t, 401, bob, guesser.from, "one", "two", "three", "four", "five")
-			p.tries(t, 429, bob, guesser.from, "six")
-			p.compare(t, p.fail2banRegex(t, l.file, l.journal), append(all, guesser))
+			c.tries(t, 401, bob, guesser.from, "one", "two", "three", "four", "five")
+			c.tries(t, 429, bob, guesser.from, "six")
+			c.compare(t, c.fail2banRegex(t, l.file, l.journal), append(all, guesser))
 		})
 	}
 }
 
 // compare checks that each address was found as often as its attempt says, and no other.
-func (p *client) compare(t *testing.T, found []string, all []attempt) {
+func (c *client) compare(t *testing.T, found []string, all []attempt) {
 	t.Helper()
 	times := make(map[string]int)
 	for _, address := range found {
@@ -226,7 +226,7 @@ func (p *client) compare(t *testing.T, found []string, all []attempt) {
 	for _, v := range all {
 		if times[v.address()] != v.found {
 			t.Errorf("%s, from %s: found %d times, want %d: %s", v.name, v.address(), times[v.address()], v.found,
-				p.linesWith(v.address()))
+				c.linesWith(v.address()))
 		}
 		delete(times, v.address())
 	}
@@ -235,9 +235,9 @@ func (p *client) compare(t *testing.T, found []string, all []attempt) {
 	}
 }
 
-func (p *client) linesWith(text string) string {
+func (c *client) linesWith(text string) string {
 	var lines strings.Builder
-	for _, log := range p.everyLog() {
+	for _, log := range c.everyLog() {
 		for line := range strings.Lines(log) {
 			if strings.Contains(line, text) {
 				lines.WriteString(line)
@@ -249,11 +249,11 @@ func (p *client) linesWith(text string) string {
 
 // fail2banRegex returns the addresses that the filter finds in a file, or in a journal made from
 // the service's lines.
-func (p *client) fail2banRegex(t *testing.T, file string, journal bool) []string {
+func (c *client) fail2banRegex(t *testing.T, file string, journal bool) []string {
 	t.Helper()
-	log := p.path(file)
+	log := c.path(file)
 	if journal {
-		log = "systemd-journal[journalfiles=" + p.journal(t) + "]"
+		log = "systemd-journal[journalfiles=" + c.journal(t) + "]"
 	}
 	o := run(t, "", exec.Command("fail2ban-regex", "-o", "ip", log, fail2banFilter))
 	if o.status != 0 || o.stderr != "" {
@@ -264,7 +264,7 @@ func (p *client) fail2banRegex(t *testing.T, file string, journal bool) []string
 
 // journal writes the service's lines into a journal, in systemd's form, and a line of another unit
 // that must be ignored.
-func (p *client) journal(t *testing.T) string {
+func (c *client) journal(t *testing.T) string {
 	t.Helper()
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
 	var export strings.Builder
@@ -274,11 +274,11 @@ func (p *client) journal(t *testing.T) string {
 				"_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
 			time.Now().UnixMicro(), 1, unit, message)
 	}
-	for line := range strings.Lines(p.service.output()) {
+	for line := range strings.Lines(c.service.output()) {
 		entry("dockerauth.service", strings.TrimSuffix(line, "\n"))
 	}
-	entry("another.service", strings.ReplaceAll(strings.Split(p.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
-	file := p.path("run/journal.journal")
+	entry("another.service", strings.ReplaceAll(strings.Split(c.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
+	file := c.path("run/journal.journal")
 	run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")).must(t)
 	return file
 }
@@ -339,14 +339,14 @@ func TestTheFail2banJailIsOffAsItComes(t *testing.T) {
 }
 
 func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
-	p := newClient(openFrontend(t, httpFrontend, envOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
+	c := newClient(openFrontend(t, httpFrontend, envOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
 	f := newFail2ban(t, "[DEFAULT]\nignoreself = false\nignoreip =\nbanaction = note\nbanaction_allports = note\n\n"+
-		"[dockerauth]\nenabled = true\nbackend = polling\nlogpath = "+p.logFile+"\naction = note\n")
-	writeFile(t, p.logFile, "", 0o644)
+		"[dockerauth]\nenabled = true\nbackend = polling\nlogpath = "+c.logFile+"\naction = note\n")
+	writeFile(t, c.logFile, "", 0o644)
 	server := start(t, "fail2ban-server", f.command("fail2ban-server", "-f", "start"))
 	server.until(t, "start the jail", func() bool {
 		o, err := f.command("fail2ban-client", "status", "dockerauth").CombinedOutput()
-		return err == nil && strings.Contains(string(o), p.logFile)
+		return err == nil && strings.Contains(string(o), c.logFile)
 	})
 
 	guesser, clumsy, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
@@ -359,26 +359,26 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	// A user who mistypes: five wrong passwords, each sent twice by the client, and then the locked
 	// account.
 	for _, password := range []string{"one", "two", "three", "four", "five"} {
-		add(2, clumsy, login(alice, password, serviceIs)(p))
+		add(2, clumsy, login(alice, password, serviceIs)(c))
 	}
-	add(10, clumsy, login(alice, alicePassword, serviceIs)(p))
-	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(p))
-	add(40, innocent, get(serviceIs)(p))
+	add(10, clumsy, login(alice, alicePassword, serviceIs)(c))
+	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(c))
+	add(40, innocent, get(serviceIs)(c))
 	add(1, forger,
 		post("grant_type=password&password=wrong&service="+audience+
-			"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	p.attemptAll(t, all)
+			"&username="+url.QueryEscape(forgedTexts()["a line"]))(c))
+	c.attemptAll(t, all)
 	all = nil
 	for i := range 29 {
-		add(1, guesser, login(alice, fmt.Sprint("guess ", i), serviceIs)(p))
+		add(1, guesser, login(alice, fmt.Sprint("guess ", i), serviceIs)(c))
 	}
-	p.attemptAll(t, all)
-	p.awaitLines(t, guesser, 29)
+	c.attemptAll(t, all)
+	c.awaitLines(t, guesser, 29)
 	f.seen(t, server, guesser, 29)
 	if banned := f.bans(); len(banned) != 0 {
 		t.Fatalf("banned after 29 guesses: %v", banned)
 	}
-	p.tries(t, 429, alice, guesser, "guess 30")
+	c.tries(t, 429, alice, guesser, "guess 30")
 	server.until(t, "ban "+guesser, func() bool { return slices.Contains(f.bans(), guesser) })
 	if banned := f.bans(); len(banned) != 1 {
 		t.Errorf("banned: %v, want %s alone", banned, guesser)
@@ -386,10 +386,10 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 }
 
 // awaitLines waits until the service's log has n lines with a text.
-func (p *client) awaitLines(t *testing.T, text string, n int) {
+func (c *client) awaitLines(t *testing.T, text string, n int) {
 	t.Helper()
 	eventually(t, readyWithin, fmt.Sprintf("%d lines with %s", n, text), func() bool {
-		b, _ := os.ReadFile(p.logFile)
+		b, _ := os.ReadFile(c.logFile)
 		return strings.Count(string(b), "remote="+text+" ") == n
 	})
 }

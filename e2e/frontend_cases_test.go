@@ -15,13 +15,13 @@ func TestFrontends(t *testing.T) {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
 			s := openFrontend(t, th, envOptions{})
-			p := newClient(s)
-			p.runAll(t, endpointCases)
-			p.runAll(t, clientCases)
-			p.runAll(t, badCases)
-			t.Run("every mount", p.runMounts)
-			t.Run("eight at once", p.runAtOnce)
-			t.Run("no secret is written anywhere", p.checkSecrets)
+			c := newClient(s)
+			c.runAll(t, endpointCases)
+			c.runAll(t, clientCases)
+			c.runAll(t, badCases)
+			t.Run("every mount", c.runMounts)
+			t.Run("eight at once", c.runAtOnce)
+			t.Run("no secret is written anywhere", c.checkSecrets)
 			t.Run("every exception was met", func(t *testing.T) { checkExceptions(t, th) })
 		})
 	}
@@ -41,42 +41,42 @@ func openFrontend(t testing.TB, th frontend, o envOptions, edit ...[2]string) *t
 // case.
 const enoughFailures = 8
 
-func (p *client) runAll(t *testing.T, cases []testCase) {
-	for _, c := range cases {
-		if !t.Run(c.name, func(t *testing.T) { p.run(t, c) }) {
-			p.failures++
+func (c *client) runAll(t *testing.T, cases []testCase) {
+	for _, tc := range cases {
+		if !t.Run(tc.name, func(t *testing.T) { c.run(t, tc) }) {
+			c.failures++
 		}
-		if p.failures >= enoughFailures {
-			t.Fatalf("%d cases failed, the others do not run", p.failures)
+		if c.failures >= enoughFailures {
+			t.Fatalf("%d cases failed, the others do not run", c.failures)
 		}
 	}
 }
 
 // runMounts runs a few cases at every URL of the endpoint, with both names and with and without a
 // slash at the end.
-func (p *client) runMounts(t *testing.T) {
-	defer func(mount, endpoint string) { p.mount, p.endpoint = mount, endpoint }(p.mount, p.endpoint)
-	for _, p.mount = range p.mounts {
-		for _, p.endpoint = range endpointPaths {
-			for _, c := range mountCases {
-				t.Run(p.mount+p.endpoint+" "+c.name, func(t *testing.T) { p.run(t, c) })
+func (c *client) runMounts(t *testing.T) {
+	defer func(mount, endpoint string) { c.mount, c.endpoint = mount, endpoint }(c.mount, c.endpoint)
+	for _, c.mount = range c.mounts {
+		for _, c.endpoint = range endpointPaths {
+			for _, tc := range mountCases {
+				t.Run(c.mount+c.endpoint+" "+tc.name, func(t *testing.T) { c.run(t, tc) })
 			}
 		}
 	}
-	for _, p.mount = range p.homes {
-		t.Run(p.mount, func(t *testing.T) { p.run(t, homeCase) })
+	for _, c.mount = range c.homes {
+		t.Run(c.mount, func(t *testing.T) { c.run(t, homeCase) })
 	}
 }
 
 // runAtOnce logs in eight times at once. CGI processes share nothing; in the other front ends the
 // logins wait for a conversation.
-func (p *client) runAtOnce(t *testing.T) {
-	p.t = t
-	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(p)
+func (c *client) runAtOnce(t *testing.T) {
+	c.t = t
+	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(c)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			answer, body, err := p.exchange(request)
+			answer, body, err := c.exchange(request)
 			if err != nil {
 				t.Error(err)
 			} else if answer.StatusCode != http.StatusOK {
@@ -85,21 +85,21 @@ func (p *client) runAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if lines := p.awaitRequestLines(p.asked + 8); len(lines) != p.asked+8 {
-		t.Errorf("the log has %d new lines on token requests, want 8", len(lines)-p.asked)
+	if lines := c.awaitRequestLines(c.asked + 8); len(lines) != c.asked+8 {
+		t.Errorf("the log has %d new lines on token requests, want 8", len(lines)-c.asked)
 	}
-	p.asked = len(p.requestLines())
+	c.asked = len(c.requestLines())
 }
 
 // checkExceptions fails for an exception without a case, which would explain nothing.
 func checkExceptions(t *testing.T, th frontend) {
 	names := make(map[string]bool)
 	for _, cases := range [][]testCase{endpointCases, clientCases, badCases} {
-		for _, c := range cases {
-			if names[c.name] {
-				t.Errorf("two cases are named %q", c.name)
+		for _, tc := range cases {
+			if names[tc.name] {
+				t.Errorf("two cases are named %q", tc.name)
 			}
-			names[c.name] = true
+			names[tc.name] = true
 		}
 	}
 	for name := range th.ownAnswers {
@@ -115,13 +115,13 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
-			p.run(t, testCase{
+			c := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
+			c.run(t, testCase{
 				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
 					log: map[string]string{"reason": "~CGIPassAuth On"}},
 			})
-			p.checkSecrets(t)
+			c.checkSecrets(t)
 		})
 	}
 }
@@ -141,21 +141,21 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 	} {
 		t.Run(where.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, where.frontend, envOptions{noLogFile: true}))
-			if _, body, err := p.exchange(login(alice, "wrong-and-not-logged",
-				serviceIs+"&client_id=looked-for")(p)); err != nil {
+			c := newClient(openFrontend(t, where.frontend, envOptions{noLogFile: true}))
+			if _, body, err := c.exchange(login(alice, "wrong-and-not-logged",
+				serviceIs+"&client_id=looked-for")(c)); err != nil {
 				t.Fatalf("%v: %s", err, body)
 			}
 			eventually(t, 5*time.Second, "the line of the request", func() bool {
 				var text string
 				if where.log == "" {
-					text = p.service.output()
+					text = c.service.output()
 				} else {
-					text = readFile(t, p.path(where.log))
+					text = readFile(t, c.path(where.log))
 				}
 				return strings.Contains(text, "token request") && strings.Contains(text, "client=looked-for")
 			})
-			for name, text := range p.everyLog() {
+			for name, text := range c.everyLog() {
 				if strings.Contains(text, "wrong-and-not-logged") {
 					t.Errorf("%s holds the password", name)
 				}

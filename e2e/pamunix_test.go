@@ -63,9 +63,9 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	for _, th := range []frontend{bareCGI, httpFrontend} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, th, envOptions{pam: shippedPAM, groups: shadow}))
-			p.runAll(t, cases)
-			p.checkSecrets(t)
+			c := newClient(openFrontend(t, th, envOptions{pam: shippedPAM, groups: shadow}))
+			c.runAll(t, cases)
+			c.checkSecrets(t)
 		})
 	}
 	t.Run("Apache cgi-bin, installed with set-group-id shadow", func(t *testing.T) {
@@ -81,17 +81,17 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
 		mustRun(t, "chmod", "0644", s.configFile)
 		apacheCGI.open(t, s)
-		p := newClient(s)
-		p.runAll(t, cases)
-		p.checkSecrets(t)
+		c := newClient(s)
+		c.runAll(t, cases)
+		c.checkSecrets(t)
 	})
 	t.Run("without access to the hashes no password is refused as wrong", func(t *testing.T) {
 		t.Parallel()
-		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
-		p.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
+		c := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
+		c.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
 			want: want{status: 503, code: "UNAVAILABLE",
 				log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
-		p.checkSecrets(t)
+		c.checkSecrets(t)
 	})
 	t.Run("Debian's own stack, which lets empty passwords in elsewhere", func(t *testing.T) {
 		t.Parallel()
@@ -102,8 +102,8 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		if !strings.Contains(readFile(t, "/etc/pam.d/common-auth"), "nullok") {
 			t.Error("common-auth has no nullok: this shows nothing any more")
 		}
-		p := newClient(s)
-		p.runAll(t, []testCase{
+		c := newClient(s)
+		c.runAll(t, []testCase{
 			{"the right password", login(names["ok"], unixPassword, serviceIs),
 				want{status: 200, subject: names["ok"]}},
 			{"an empty password in shadow", login(names["empty"], "any-password-at-all", serviceIs), unauthorized("")},
@@ -111,15 +111,15 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 	t.Run("a refresh token of an account that expires later", func(t *testing.T) {
 		t.Parallel()
-		p := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: shadow}))
-		forge := func(name string) func(p *client) string {
-			return func(p *client) string {
-				p.tokens["refresh"] = refreshTokenOf(t, p, names["ok"])
+		c := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: shadow}))
+		forge := func(name string) func(c *client) string {
+			return func(c *client) string {
+				c.tokens["refresh"] = refreshTokenOf(t, c, names["ok"])
 				return post("grant_type=refresh_token&refresh_token=" +
-					p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
+					c.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(c.key)))(c)
 			}
 		}
-		p.runAll(t, []testCase{
+		c.runAll(t, []testCase{
 			{"of one in order", forge(names["ok"]),
 				want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
 			{"of one that has expired", forge(names["expired"]), unauthorized("PAM_ACCT_EXPIRED")},
@@ -129,9 +129,9 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 }
 
-func refreshTokenOf(t *testing.T, p *client, name string) string {
+func refreshTokenOf(t *testing.T, c *client, name string) string {
 	t.Helper()
-	_, body, err := p.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(p))
+	_, body, err := c.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(c))
 	var answer tokenAnswer
 	if err == nil {
 		err = unmarshalExact(body, &answer)
@@ -139,7 +139,7 @@ func refreshTokenOf(t *testing.T, p *client, name string) string {
 	if err != nil || answer.RefreshToken == nil {
 		t.Fatalf("get refresh token: %v: %s", err, body)
 	}
-	p.nextRequestLine()
+	c.nextRequestLine()
 	return *answer.RefreshToken
 }
 
@@ -490,13 +490,13 @@ func TestModules(t *testing.T) {
 			t.Run(m.name+", "+th.name, func(t *testing.T) {
 				t.Parallel()
 				s := openFrontend(t, th, envOptions{pam: m.pam, timeout: "1s"})
-				p := newClient(s)
-				p.run(t, m.run)
+				c := newClient(s)
+				c.run(t, m.run)
 				if s.service != nil && !s.service.running() {
 					t.Error("the service is gone")
 				}
 				checkNothingLeft(t, s, m.leaves)
-				p.checkSecrets(t)
+				c.checkSecrets(t)
 			})
 		}
 	}
@@ -576,8 +576,8 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
 		bareCGI.open(t, s)
-		p := newClient(s)
-		answer, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		c := newClient(s)
+		answer, body, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
 		if err != nil || answer.StatusCode != http.StatusServiceUnavailable ||
 			!strings.Contains(string(body), "UNAVAILABLE") {
 			t.Errorf("%v %v %s", err, answer, body)

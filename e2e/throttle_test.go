@@ -23,11 +23,11 @@ var throttleFrontends = []struct {
 	{apacheFcgid, true}, {httpFrontend, true}}
 
 // tries sends logins and checks that all have the same status.
-func (p *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
+func (c *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
 	t.Helper()
 	for _, password := range passwords {
-		p.from = from
-		answer, body, err := p.exchange(login(user, password, serviceIs)(p))
+		c.from = from
+		answer, body, err := c.exchange(login(user, password, serviceIs)(c))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +35,7 @@ func (p *client) tries(t *testing.T, status int, user, from string, passwords ..
 			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status,
 				body)
 		}
-		p.asked++
+		c.asked++
 		last = answer
 	}
 	return last
@@ -126,8 +126,8 @@ func countingPAM(more string) func(s *testEnv) string {
 	}
 }
 
-func timesAsked(p *client) int {
-	b, _ := os.ReadFile(p.path("run/asked"))
+func timesAsked(c *client) int {
+	b, _ := os.ReadFile(c.path("run/asked"))
 	return strings.Count(string(b), "asked")
 }
 
@@ -137,43 +137,43 @@ func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, th, envOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
-			p.from = freshAddress()
+			c := newClient(openFrontend(t, th, envOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
+			c.from = freshAddress()
 			for i := range 12 {
-				request := login(alice, fmt.Sprint("guess", i), serviceIs)(p)
+				request := login(alice, fmt.Sprint("guess", i), serviceIs)(c)
 				for range 2 {
-					p.hangUpOn(t, request, 150*time.Millisecond)
+					c.hangUpOn(t, request, 150*time.Millisecond)
 				}
 			}
 			more := 0
 			eventually(t, 10*time.Second, "the lock", func() bool {
 				more++ // clients that left the queue, so PAM was not asked
-				answer, _, err := p.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(p))
+				answer, _, err := c.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(c))
 				return err == nil && answer.StatusCode == http.StatusTooManyRequests
 			})
-			p.tries(t, 429, alice, p.from, alicePassword)
-			if n := timesAsked(p); n != 5 {
+			c.tries(t, 429, alice, c.from, alicePassword)
+			if n := timesAsked(c); n != 5 {
 				t.Errorf("PAM was asked %d times about guesses, want 5", n)
 			}
-			p.tries(t, 200, alice, freshAddress(), alicePassword)
+			c.tries(t, 200, alice, freshAddress(), alicePassword)
 		})
 	}
 }
 
 // hangUpOn sends a request and disconnects before the answer, or with it if it comes sooner.
-func (p *client) hangUpOn(t *testing.T, request string, after time.Duration) {
+func (c *client) hangUpOn(t *testing.T, request string, after time.Duration) {
 	t.Helper()
-	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
-	c, err := dialer.Dial("tcp", p.address)
+	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	conn, err := dialer.Dial("tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if _, err := io.WriteString(c, request); err != nil {
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(after))
-	_, _ = c.Read(make([]byte, 1))
+	_ = conn.SetReadDeadline(time.Now().Add(after))
+	_, _ = conn.Read(make([]byte, 1))
 }
 
 // The default folder may belong to another program; one named in the configuration is intended.
