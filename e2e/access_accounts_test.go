@@ -69,18 +69,18 @@ func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
 }
 
 // passwords are for the site's database.
-func (p accountSet) passwords() map[string]string {
+func (a accountSet) passwords() map[string]string {
 	all := make(map[string]string)
-	for _, name := range p.names {
+	for _, name := range a.names {
 		all[name] = unixPassword
 	}
 	return all
 }
 
 // name is the full name of an account; "" stays "".
-func (p accountSet) name(t testing.TB, short string) string {
+func (a accountSet) name(t testing.TB, short string) string {
 	t.Helper()
-	name, known := p.names[short]
+	name, known := a.names[short]
 	if short != "" && !known {
 		t.Fatalf("there is no account %q: the test would take it for nobody", short)
 	}
@@ -88,9 +88,9 @@ func (p accountSet) name(t testing.TB, short string) string {
 }
 
 // named replaces short names by full names.
-func (p accountSet) named(t testing.TB, text string) string {
+func (a accountSet) named(t testing.TB, text string) string {
 	t.Helper()
-	text = p.Replace(text)
+	text = a.Replace(text)
 	if strings.Contains(text, "%") {
 		t.Fatalf("a name is not known: %s", text)
 	}

@@ -29,11 +29,11 @@ func openScenario(t testing.TB, registry registryKind, everyone accountSet, o si
 	needRegistry(t, registry)
 	o.certificate = true
 	o.accounts = everyone.passwords()
-	l := &scenario{accountSet: everyone, s: newSite(t, o), dm: dm}
-	l.service, l.directRealm = l.s.serveHTTP(t)
-	l.tap, l.realm = startTap(t, l.directRealm)
-	l.r = startRegistry(t, registry, l.s, l.realm, trust{bundle: l.s.certFile})
-	return l
+	sc := &scenario{accountSet: everyone, s: newSite(t, o), dm: dm}
+	sc.service, sc.directRealm = sc.s.serveHTTP(t)
+	sc.tap, sc.realm = startTap(t, sc.directRealm)
+	sc.r = startRegistry(t, registry, sc.s, sc.realm, trust{bundle: sc.s.certFile})
+	return sc
 }
 
 // operation is one access to a registry.
@@ -45,14 +45,14 @@ type operation struct {
 }
 
 // scope is what the client needs for the operation.
-func (a operation) scope() string {
-	switch a.verb {
+func (op operation) scope() string {
+	switch op.verb {
 	case "push":
-		return "repository:" + a.repo + ":pull,push"
+		return "repository:" + op.repo + ":pull,push"
 	case "list":
 		return "registry:catalog:*"
 	}
-	return "repository:" + a.repo + ":" + a.verb
+	return "repository:" + op.repo + ":" + op.verb
 }
 
 // tool is a registry client with one command per operation. Push and pull use the workspace's image
@@ -60,11 +60,11 @@ func (a operation) scope() string {
 type tool struct {
 	name     string
 	need     func(t testing.TB)
-	login    func(d *workspace, user, password string) output
-	logout   func(d *workspace) output
-	commands map[string]func(d *workspace) output
+	login    func(w *workspace, user, password string) output
+	logout   func(w *workspace) output
+	commands map[string]func(w *workspace) output
 	// pulled is the digest of the manifest that the last pull brought.
-	pulled func(d *workspace) string
+	pulled func(w *workspace) string
 }
 
 var dockerTool = tool{
@@ -73,22 +73,22 @@ var dockerTool = tool{
 		needRoot(t, "dockerd")
 		need(t, "docker", "docker", "dockerd", "containerd")
 	},
-	login: func(d *workspace, user, password string) output {
-		return d.docker("docker", password, "login", "-u", user, "--password-stdin", d.host)
+	login: func(w *workspace, user, password string) output {
+		return w.docker("docker", password, "login", "-u", user, "--password-stdin", w.host)
 	},
-	logout: func(d *workspace) output { return d.docker("docker", "", "logout", d.host) },
-	commands: map[string]func(d *workspace) output{
-		"push": func(d *workspace) output {
-			d.mustDocker("docker", "import", d.im.rootfs, d.ref())
-			defer d.mustDocker("docker", "image", "rm", d.ref())
-			return d.docker("docker", "", "push", d.ref())
+	logout: func(w *workspace) output { return w.docker("docker", "", "logout", w.host) },
+	commands: map[string]func(w *workspace) output{
+		"push": func(w *workspace) output {
+			w.mustDocker("docker", "import", w.im.rootfs, w.ref())
+			defer w.mustDocker("docker", "image", "rm", w.ref())
+			return w.docker("docker", "", "push", w.ref())
 		},
-		"pull": func(d *workspace) output { return d.docker("docker", "", "pull", d.ref()) },
+		"pull": func(w *workspace) output { return w.docker("docker", "", "pull", w.ref()) },
 	},
-	pulled: func(d *workspace) string {
-		defer d.mustDocker("docker", "image", "rm", d.ref())
-		_, digest, _ := strings.Cut(d.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}",
-			d.ref()), "@")
+	pulled: func(w *workspace) string {
+		defer w.mustDocker("docker", "image", "rm", w.ref())
+		_, digest, _ := strings.Cut(w.mustDocker("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}",
+			w.ref()), "@")
 		return strings.TrimSpace(digest)
 	},
 }
@@ -96,43 +96,43 @@ var dockerTool = tool{
 var skopeoTool = tool{
 	name: "skopeo",
 	need: skopeo.need,
-	login: func(d *workspace, user, password string) output {
-		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", user, "--password-stdin", d.host)
+	login: func(w *workspace, user, password string) output {
+		return w.typed(password, "skopeo", "login", "--tls-verify=false", "-u", user, "--password-stdin", w.host)
 	},
-	logout: func(d *workspace) output { return d.typed("", "skopeo", "logout", d.host) },
-	commands: map[string]func(d *workspace) output{
-		"push": func(d *workspace) output {
-			return d.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag,
-				"docker://"+d.ref())
+	logout: func(w *workspace) output { return w.typed("", "skopeo", "logout", w.host) },
+	commands: map[string]func(w *workspace) output{
+		"push": func(w *workspace) output {
+			return w.typed("", "skopeo", "copy", "--dest-tls-verify=false", "oci:"+w.im.layout+":"+imageTag,
+				"docker://"+w.ref())
 		},
-		"pull": func(d *workspace) output {
-			if err := os.RemoveAll(d.path("pulled")); err != nil {
-				d.t.Fatal(err)
+		"pull": func(w *workspace) output {
+			if err := os.RemoveAll(w.path("pulled")); err != nil {
+				w.t.Fatal(err)
 			}
-			return d.typed("", "skopeo", "copy", "--src-tls-verify=false", "docker://"+d.ref(), "dir:"+d.path("pulled"))
+			return w.typed("", "skopeo", "copy", "--src-tls-verify=false", "docker://"+w.ref(), "dir:"+w.path("pulled"))
 		},
-		"delete": func(d *workspace) output {
-			return d.typed("", "skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
+		"delete": func(w *workspace) output {
+			return w.typed("", "skopeo", "delete", "--tls-verify=false", "docker://"+w.ref())
 		},
 	},
-	pulled: func(d *workspace) string { return digestOf([]byte(readFile(d.t, d.path("pulled", "manifest.json")))) },
+	pulled: func(w *workspace) string { return digestOf([]byte(readFile(w.t, w.path("pulled", "manifest.json")))) },
 }
 
 var craneTool = tool{
 	name: "crane",
 	need: crane.need,
-	login: func(d *workspace, user, password string) output {
-		return d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", user, "--password-stdin")
+	login: func(w *workspace, user, password string) output {
+		return w.typed(password, toolPath("crane"), "auth", "login", w.host, "-u", user, "--password-stdin")
 	},
-	logout: func(d *workspace) output { return d.typed("", toolPath("crane"), "auth", "logout", d.host) },
-	commands: map[string]func(d *workspace) output{
-		"push": func(d *workspace) output { return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref()) },
-		"pull": func(d *workspace) output {
-			return d.typed("", toolPath("crane"), "pull", "--format", "oci", d.ref(), d.path("pulled"))
+	logout: func(w *workspace) output { return w.typed("", toolPath("crane"), "auth", "logout", w.host) },
+	commands: map[string]func(w *workspace) output{
+		"push": func(w *workspace) output { return w.typed("", toolPath("crane"), "push", w.im.layout, w.ref()) },
+		"pull": func(w *workspace) output {
+			return w.typed("", toolPath("crane"), "pull", "--format", "oci", w.ref(), w.path("pulled"))
 		},
-		"list": func(d *workspace) output { return d.typed("", toolPath("crane"), "catalog", d.host) },
+		"list": func(w *workspace) output { return w.typed("", toolPath("crane"), "catalog", w.host) },
 	},
-	pulled: func(d *workspace) string { return layoutDigest(d.t, d.path("pulled")) },
+	pulled: func(w *workspace) string { return layoutDigest(w.t, w.path("pulled")) },
 }
 
 // toolRun is one tool in one workspace, logged in as one account or logged out.
@@ -144,99 +144,99 @@ type toolRun struct {
 	as        string
 }
 
-func (l *scenario) startTool(t *testing.T, h tool) *toolRun {
+func (sc *scenario) startTool(t *testing.T, h tool) *toolRun {
 	t.Helper()
 	h.need(t)
-	l.tap.take()
-	return &toolRun{scenario: l, t: t, tool: h, workspace: newWorkspace(t, l.r.host, l.tap, l.dm)}
+	sc.tap.take()
+	return &toolRun{scenario: sc, t: t, tool: h, workspace: newWorkspace(t, sc.r.host, sc.tap, sc.dm)}
 }
 
 // logInAs logs in, or out for "".
-func (w *toolRun) logInAs(short string) {
-	w.t.Helper()
-	if short == w.as {
+func (tr *toolRun) logInAs(short string) {
+	tr.t.Helper()
+	if short == tr.as {
 		return
 	}
 	var o output
 	if short == "" {
-		o = w.tool.logout(w.workspace)
+		o = tr.tool.logout(tr.workspace)
 	} else {
-		o = w.tool.login(w.workspace, w.name(w.t, short), unixPassword)
+		o = tr.tool.login(tr.workspace, tr.name(tr.t, short), unixPassword)
 	}
 	if o.status != 0 {
-		w.t.Fatalf("%s: become %q: %v", w.tool.name, short, o)
+		tr.t.Fatalf("%s: become %q: %v", tr.tool.name, short, o)
 	}
-	w.as = short
-	w.tap.take()
+	tr.as = short
+	tr.tap.take()
 }
 
 // denied matches what clients print when a token does not permit an access.
 var denied = regexp.MustCompile(`(?i)\bdenied\b|unauthorized|authentication required`)
 
 // do runs an operation, checks its result, and checks that `dockerauth explain` predicts it.
-func (w *toolRun) do(a operation) output {
-	w.t.Helper()
-	w.logInAs(a.as)
-	a.repo = w.named(w.t, a.repo)
-	w.workspace.repo = a.repo
-	before := w.r.stored(w.t)
-	o := w.tool.commands[a.verb](w.workspace)
+func (tr *toolRun) do(op operation) output {
+	tr.t.Helper()
+	tr.logInAs(op.as)
+	op.repo = tr.named(tr.t, op.repo)
+	tr.workspace.repo = op.repo
+	before := tr.r.stored(tr.t)
+	o := tr.tool.commands[op.verb](tr.workspace)
 	switch {
-	case a.refused:
-		w.checkRefused(a, o, before)
+	case op.refused:
+		tr.checkRefused(op, o, before)
 	case o.status != 0:
-		w.t.Errorf("%+v: %v\nwant status 0", a, o)
+		tr.t.Errorf("%+v: %v\nwant status 0", op, o)
 	default:
-		w.checkDone(a)
+		tr.checkDone(op)
 	}
 	// The registry refuses what the token does not grant: the service itself answers 200.
-	if seen := w.tap.take(); len(seen) == 0 || count(seen, wasGranted) != len(seen) {
-		w.t.Errorf("%+v: the token service was asked %+v, want requests that are answered with 200", a, seen)
+	if seen := tr.tap.take(); len(seen) == 0 || count(seen, wasGranted) != len(seen) {
+		tr.t.Errorf("%+v: the token service was asked %+v, want requests that are answered with 200", op, seen)
 	}
-	w.checkExplained(a)
+	tr.checkExplained(op)
 	return o
 }
 
-func (w *toolRun) checkRefused(a operation, o output, before string) {
-	w.t.Helper()
+func (tr *toolRun) checkRefused(op operation, o output, before string) {
+	tr.t.Helper()
 	if said := o.stdout + o.stderr; o.status == 0 || !denied.MatchString(said) {
-		w.t.Errorf("%+v: %v\nwant another status than 0 and %q", a, o, denied)
+		tr.t.Errorf("%+v: %v\nwant another status than 0 and %q", op, o, denied)
 	}
-	if after := w.r.stored(w.t); after != before {
-		w.t.Errorf("%+v was refused, but the registry stored\n%s\nand had before\n%s", a, after, before)
+	if after := tr.r.stored(tr.t); after != before {
+		tr.t.Errorf("%+v was refused, but the registry stored\n%s\nand had before\n%s", op, after, before)
 	}
 }
 
-func (w *toolRun) checkDone(a operation) {
-	w.t.Helper()
-	held := w.r.tagged(a.repo)
-	switch a.verb {
+func (tr *toolRun) checkDone(op operation) {
+	tr.t.Helper()
+	held := tr.r.tagged(op.repo)
+	switch op.verb {
 	case "push":
 		if held == "" {
-			w.t.Errorf("%+v went well, but the registry has no such image", a)
+			tr.t.Errorf("%+v went well, but the registry has no such image", op)
 		}
 	case "pull":
-		if got := w.tool.pulled(w.workspace); got != held || got == "" {
-			w.t.Errorf("%+v brought %q, want %q", a, got, held)
+		if got := tr.tool.pulled(tr.workspace); got != held || got == "" {
+			tr.t.Errorf("%+v brought %q, want %q", op, got, held)
 		}
 	case "delete":
 		if held != "" {
-			w.t.Errorf("%+v went well, but the registry still has %q", a, held)
+			tr.t.Errorf("%+v went well, but the registry still has %q", op, held)
 		}
 	}
 }
 
 // checkExplained compares with `dockerauth explain`, which looks up groups itself.
-func (w *toolRun) checkExplained(a operation) {
-	w.t.Helper()
-	user := w.name(w.t, a.as)
+func (tr *toolRun) checkExplained(op operation) {
+	tr.t.Helper()
+	user := tr.name(tr.t, op.as)
 	if user == "" {
 		user = "anyone"
 	}
-	o := run(w.t, "", exec.Command(binary(w.t), "explain", "--config", w.s.configFile, "--from", "127.0.0.1",
-		"--service", w.s.audience, user, a.scope()))
-	if want := map[bool]int{false: 0, true: 1}[a.refused]; o.status != want {
-		w.t.Errorf("%+v: explain: %v\nwant status %d", a, o, want)
+	o := run(tr.t, "", exec.Command(binary(tr.t), "explain", "--config", tr.s.configFile, "--from", "127.0.0.1",
+		"--service", tr.s.audience, user, op.scope()))
+	if want := map[bool]int{false: 0, true: 1}[op.refused]; o.status != want {
+		tr.t.Errorf("%+v: explain: %v\nwant status %d", op, o, want)
 	}
 }
 
@@ -286,8 +286,8 @@ func (r *registryServer) tagged(repo string) string {
 }
 
 // useCredentials writes credentials without a login, so they have not been tried.
-func (d *workspace) useCredentials(user, password string) {
-	d.t.Helper()
-	d.writeCredentials(map[string]any{d.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user +
+func (w *workspace) useCredentials(user, password string) {
+	w.t.Helper()
+	w.writeCredentials(map[string]any{w.host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user +
 		":" + password))}})
 }

@@ -27,19 +27,19 @@ type principal struct {
 }
 
 // ask sends a GET, or a POST if there is a refresh token.
-func (c principal) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
+func (p principal) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
 	t.Helper()
 	method, body := http.MethodGet, ""
 	target := realm + "?" + query.Encode()
-	if c.refresh != "" {
+	if p.refresh != "" {
 		query.Set("grant_type", "refresh_token")
-		query.Set("refresh_token", c.refresh)
+		query.Set("refresh_token", p.refresh)
 		method, target, body = http.MethodPost, realm, query.Encode()
 	}
-	return c.send(t, method, target, body)
+	return p.send(t, method, target, body)
 }
 
-func (c principal) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
+func (p principal) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
 	t.Helper()
 	q, err := http.NewRequest(method, target, strings.NewReader(body))
 	if err != nil {
@@ -48,13 +48,13 @@ func (c principal) send(t testing.TB, method, target, body string) (*http.Respon
 	if body != "" {
 		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if c.user != "" {
-		q.SetBasicAuth(c.user, c.password)
+	if p.user != "" {
+		q.SetBasicAuth(p.user, p.password)
 	}
-	if c.from == "" {
-		c.from = "127.0.0.1"
+	if p.from == "" {
+		p.from = "127.0.0.1"
 	}
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -74,9 +74,9 @@ func (c principal) send(t testing.TB, method, target, body string) (*http.Respon
 }
 
 // granted returns the token and its access, in the form of a requested scope.
-func (c principal) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
+func (p principal) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
 	t.Helper()
-	a, body := c.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
+	a, body := p.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
 	var answer tokens
 	if err := json.Unmarshal(body, &answer); err != nil || a.StatusCode != http.StatusOK {
 		return fmt.Sprintf("status %d: %s", a.StatusCode, body), ""
@@ -91,9 +91,9 @@ func (c principal) granted(t testing.TB, s *site, realm, service, scope string) 
 	return claims.scopes(), answer.Token
 }
 
-func (c principal) refreshToken(t testing.TB, realm string) string {
+func (p principal) refreshToken(t testing.TB, realm string) string {
 	t.Helper()
-	a, body := c.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
+	a, body := p.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
 	var answer tokens
 	if err := json.Unmarshal(body, &answer); err != nil || answer.RefreshToken == "" {
 		t.Fatalf("ask for a refresh token: %s %s", a.Status, body)
@@ -103,7 +103,7 @@ func (c principal) refreshToken(t testing.TB, realm string) string {
 
 // catalogElsewhere requests the catalog from other addresses and for other services than this
 // machine's clients do.
-func (l *scenario) catalogElsewhere(t *testing.T) {
+func (sc *scenario) catalogElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name, as, from, service string
 		granted                 bool
@@ -118,14 +118,14 @@ func (l *scenario) catalogElsewhere(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			const catalog = "registry:catalog:*"
 			want := map[bool]string{true: catalog}[c.granted]
-			access, token := principal{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s,
-				l.directRealm, c.service, catalog)
+			access, token := principal{user: sc.name(t, c.as), password: unixPassword, from: c.from}.granted(t, sc.s,
+				sc.directRealm, c.service, catalog)
 			if access != want {
 				t.Errorf("granted %q, want %q", access, want)
 			}
 			// The registry refuses a token for the other service, whatever it grants.
 			opens := c.granted && c.service == audience
-			if status, _ := l.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
+			if status, _ := sc.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
 				t.Errorf("the registry answers %d to that token, want 200: %v", status, opens)
 			}
 		})
@@ -134,10 +134,10 @@ func (l *scenario) catalogElsewhere(t *testing.T) {
 
 // blacklisted checks that a member of a blacklisted group, an admin by the rules, gets the same
 // answers as a wrong password.
-func (l *scenario) blacklisted(t *testing.T) {
-	zed := l.name(t, "zed")
+func (sc *scenario) blacklisted(t *testing.T) {
+	zed := sc.name(t, "zed")
 	wrong := []struct{ what, user, password string }{
-		{"a wrong password", l.name(t, "ben"), wrongPassword},
+		{"a wrong password", sc.name(t, "ben"), wrongPassword},
 		{"an account that does not exist", "e2e-nobody-at-all", unixPassword},
 		{"a wrong password of the blacklisted", zed, wrongPassword},
 	}
@@ -145,18 +145,18 @@ func (l *scenario) blacklisted(t *testing.T) {
 	ask := map[string]func(t *testing.T, user, password string) string{
 		"GET": func(t *testing.T, user, password string) string {
 			return whole(principal{user: user, password: password}.send(t, http.MethodGet,
-				l.directRealm+"?"+scope.Encode(), ""))
+				sc.directRealm+"?"+scope.Encode(), ""))
 		},
 		"POST": func(t *testing.T, user, password string) string {
 			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password},
 				"service": {audience}, "scope": scope["scope"]}
-			return whole(principal{}.send(t, http.MethodPost, l.directRealm, form.Encode()))
+			return whole(principal{}.send(t, http.MethodPost, sc.directRealm, form.Encode()))
 		},
 	}
 	for _, h := range []tool{dockerTool, skopeoTool} {
 		ask[h.name+" login"] = func(t *testing.T, user, password string) string {
 			h.need(t)
-			o := h.login(newWorkspace(t, l.r.host, l.tap, l.dm), user, password)
+			o := h.login(newWorkspace(t, sc.r.host, sc.tap, sc.dm), user, password)
 			if o.status == 0 {
 				t.Errorf("%s logged in as %s", h.name, user)
 			}
@@ -176,7 +176,7 @@ func (l *scenario) blacklisted(t *testing.T) {
 			}
 		})
 	}
-	if !strings.Contains(l.service.output(), "is blacklisted, by the entry") {
+	if !strings.Contains(sc.service.output(), "is blacklisted, by the entry") {
 		t.Error("the log does not say who was refused for the blacklist")
 	}
 }
@@ -203,59 +203,59 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 			t.Parallel()
 			// alice need not be a Unix account.
 			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()}
-			l := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
-			w := l.startTool(t, skopeoTool)
+			sc := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
+			tr := sc.startTool(t, skopeoTool)
 			as := principal{user: alice, password: unixPassword}
 			const scope = "repository:alice/app:pull,push"
 			await := func(what, want string) {
 				t.Helper()
 				eventually(t, 10*time.Second, what, func() bool {
-					got, _ := as.granted(t, l.s, l.directRealm, audience, scope)
+					got, _ := as.granted(t, sc.s, sc.directRealm, audience, scope)
 					return got == want
 				})
 			}
 			pushes := func(refused bool) {
 				t.Helper()
-				w.do(operation{as: alice, verb: "push", repo: "alice/app", refused: refused})
+				tr.do(operation{as: alice, verb: "push", repo: "alice/app", refused: refused})
 			}
 
 			await("rules that allow nothing", "")
-			if a, _ := (principal{}).ask(t, l.directRealm,
+			if a, _ := (principal{}).ask(t, sc.directRealm,
 				url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
 				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401",
 					a.Status)
 			}
 			pushes(true)
 
-			l.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
+			sc.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
 			await("the rule that was added", scope)
 			pushes(false)
-			asLater := principal{refresh: as.refreshToken(t, l.directRealm)}
+			asLater := principal{refresh: as.refreshToken(t, sc.directRealm)}
 
-			broken := l.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
+			broken := sc.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
 			eventually(t, 10*time.Second, "the log to name file and line of the broken rule", func() bool {
-				return strings.Contains(l.service.output(),
-					fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
+				return strings.Contains(sc.service.output(),
+					fmt.Sprintf("%s:%d: access.allow: unknown action", sc.s.configFile, broken+3))
 			})
-			if got, _ := as.granted(t, l.s, l.directRealm, audience, scope); got != scope {
+			if got, _ := as.granted(t, sc.s, sc.directRealm, audience, scope); got != scope {
 				t.Errorf("with a broken rule %q is granted, want the old %q", got, scope)
 			}
-			if n := strings.Count(l.service.output(), "access.allow: unknown action"); n != 1 {
+			if n := strings.Count(sc.service.output(), "access.allow: unknown action"); n != 1 {
 				t.Errorf("the log names the broken rule %d times, want once", n)
 			}
 
-			l.rewrite(t, "access: [{allow: [pull], to: [users]}]")
+			sc.rewrite(t, "access: [{allow: [pull], to: [users]}]")
 			await("the rule that was narrowed", "repository:alice/app:pull")
-			if got, _ := asLater.granted(t, l.s, l.directRealm, audience, scope); got != "repository:alice/app:pull" {
+			if got, _ := asLater.granted(t, sc.s, sc.directRealm, audience, scope); got != "repository:alice/app:pull" {
 				t.Errorf("a refresh token of before gets %q, want what the rules say now", got)
 			}
 			pushes(true)
-			w.do(operation{as: alice, verb: "pull", repo: "alice/app"})
+			tr.do(operation{as: alice, verb: "pull", repo: "alice/app"})
 
-			l.rewrite(t, "")
+			sc.rewrite(t, "")
 			await("a configuration without rules", scope)
 			pushes(false)
-			if !l.service.running() {
+			if !sc.service.running() {
 				t.Error("the service was restarted")
 			}
 		})
@@ -263,11 +263,11 @@ func TestRulesChangeUnderARunningService(t *testing.T) {
 }
 
 // rewrite replaces the rules in config.yml and returns the line on which they begin.
-func (l *scenario) rewrite(t *testing.T, rules string) (line int) {
+func (sc *scenario) rewrite(t *testing.T, rules string) (line int) {
 	t.Helper()
-	text := l.s.config(siteOptions{certificate: true})
-	next := writeFile(t, l.s.configFile+".new", text+rules+"\n", 0o600)
-	if err := os.Rename(next, l.s.configFile); err != nil {
+	text := sc.s.config(siteOptions{certificate: true})
+	next := writeFile(t, sc.s.configFile+".new", text+rules+"\n", 0o600)
+	if err := os.Rename(next, sc.s.configFile); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Count(text, "\n") + 1
@@ -401,11 +401,11 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 			s.replace(s.configFile, text+everyone.named(t, tenThousandRules(c.rule)))
 			bareCGI.open(t, s)
 			_, port, _ := net.SplitHostPort(s.address)
-			l := &scenario{accountSet: everyone, s: s.site}
-			l.tap, l.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
-			l.r = startRegistry(t, c.registry, s.site, l.realm, trust{bundle: s.certFile})
-			w := l.startTool(t, skopeoTool)
-			for _, a := range []operation{
+			sc := &scenario{accountSet: everyone, s: s.site}
+			sc.tap, sc.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
+			sc.r = startRegistry(t, c.registry, s.site, sc.realm, trust{bundle: s.certFile})
+			tr := sc.startTool(t, skopeoTool)
+			for _, op := range []operation{
 				{as: "member", verb: "push", repo: "first/app"},
 				{as: "member", verb: "push", repo: "last/app"},
 				{as: "member", verb: "push", repo: "%large/app"},
@@ -414,7 +414,7 @@ func TestCGIReadsTenThousandRules(t *testing.T) {
 				{as: "member", verb: "delete", repo: "last/app", refused: true},
 				{verb: "pull", repo: "first/app", refused: true},
 			} {
-				w.do(a)
+				tr.do(op)
 			}
 		})
 	}

@@ -124,77 +124,77 @@ func TestClientsGetWhatAccessRulesAllow(t *testing.T) {
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
-			l := openScenario(t, registry, everyone, siteOptions{
+			sc := openScenario(t, registry, everyone, siteOptions{
 				extra:        everyone.named(t, accessRules),
 				audienceLine: `audience: ["` + audience + `", "` + otherAudience + `"]`,
 			}, dm)
 			for _, h := range []tool{dockerTool, skopeoTool, craneTool} {
-				t.Run(h.name, func(t *testing.T) { l.runAll(t, h) })
+				t.Run(h.name, func(t *testing.T) { sc.runAll(t, h) })
 			}
-			expectLog(t, l.service, l.tap) // not all later requests pass the tap
-			t.Run("the catalog opens from the address and for the service that the rule names", l.catalogElsewhere)
-			t.Run("a blacklisted group is refused like a wrong password", l.blacklisted)
-			if strings.Contains(l.service.output(), unixPassword) {
+			expectLog(t, sc.service, sc.tap) // not all later requests pass the tap
+			t.Run("the catalog opens from the address and for the service that the rule names", sc.catalogElsewhere)
+			t.Run("a blacklisted group is refused like a wrong password", sc.blacklisted)
+			if strings.Contains(sc.service.output(), unixPassword) {
 				t.Error("a password is in the log")
 			}
-			if strings.Contains(l.service.output(), "configuration may have a mistake") {
+			if strings.Contains(sc.service.output(), "configuration may have a mistake") {
 				t.Error("the service does not know who the rules name")
 			}
 		})
 	}
 }
 
-func (l *scenario) runAll(t *testing.T, h tool) {
+func (sc *scenario) runAll(t *testing.T, h tool) {
 	for _, c := range accessCases {
 		if c.only != h.name && (c.only != "" || h.name == craneTool.name) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
 			for _, repo := range c.seeds {
-				l.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo + "/" + h.name})
+				sc.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo + "/" + h.name})
 			}
-			w := l.startTool(t, h) // a fresh workspace: never logged in
-			for _, a := range c.operations {
-				if a.repo != "" {
-					a.repo += "/" + h.name
+			tr := sc.startTool(t, h) // a fresh workspace: never logged in
+			for _, op := range c.operations {
+				if op.repo != "" {
+					op.repo += "/" + h.name
 				}
-				o := w.do(a)
-				if a.verb == "list" && !a.refused &&
+				o := tr.do(op)
+				if op.verb == "list" && !op.refused &&
 					!slices.Contains(strings.Fields(o.stdout), "shared/listed/"+h.name) {
 					t.Errorf("the catalog is %q, want the repository that was pushed in it", o.stdout)
 				}
 			}
 		})
 	}
-	t.Run("a wrong credential is refused where none is needed", func(t *testing.T) { l.wrongCredentials(t, h) })
+	t.Run("a wrong credential is refused where none is needed", func(t *testing.T) { sc.wrongCredentials(t, h) })
 	if h.name == craneTool.name {
 		return // skopeo does not remember layers
 	}
 	t.Run("a layer of a repository without pull is uploaded, not mounted", func(t *testing.T) {
-		l.mount(t, h, "vault/base/"+h.name, "%ben/derived/"+h.name, false)
+		sc.mount(t, h, "vault/base/"+h.name, "%ben/derived/"+h.name, false)
 	})
 	t.Run("a layer of a repository with pull is mounted", func(t *testing.T) {
-		l.mount(t, h, "shared/base/"+h.name, "%ben/based/"+h.name, true)
+		sc.mount(t, h, "shared/base/"+h.name, "%ben/based/"+h.name, true)
 	})
 }
 
 // wrongCredentials pulls a public image with a wrong password and with a wrong refresh token.
-func (l *scenario) wrongCredentials(t *testing.T, h tool) {
+func (sc *scenario) wrongCredentials(t *testing.T, h tool) {
 	repo := "public/open/" + h.name
-	l.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo})
-	w := l.startTool(t, h)
+	sc.startTool(t, h).do(operation{as: "adm", verb: "push", repo: repo})
+	tr := sc.startTool(t, h)
 	for what, use := range map[string]func(){
-		"password":      func() { w.workspace.useCredentials(l.name(t, "ben"), wrongPassword) },
-		"account":       func() { w.workspace.useCredentials("e2e-nobody-at-all", unixPassword) },
-		"refresh token": func() { w.workspace.useRefreshToken("ey.not.one") },
+		"password":      func() { tr.workspace.useCredentials(sc.name(t, "ben"), wrongPassword) },
+		"account":       func() { tr.workspace.useCredentials("e2e-nobody-at-all", unixPassword) },
+		"refresh token": func() { tr.workspace.useRefreshToken("ey.not.one") },
 	} {
 		use()
-		w.workspace.repo = repo
-		o := w.tool.commands["pull"](w.workspace)
+		tr.workspace.repo = repo
+		o := tr.tool.commands["pull"](tr.workspace)
 		if said := o.stdout + o.stderr; o.status == 0 || !denied.MatchString(said) {
 			t.Errorf("pull with a wrong %s: %v\nwant a refusal", what, o)
 		}
-		seen := w.tap.take()
+		seen := tr.tap.take()
 		withCredential := func(q tokenRequest) bool { return wasRefused(q) && (q.refresh || q.account != "") }
 		if len(seen) == 0 || count(seen, withCredential) != len(seen) {
 			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that continues "+
@@ -206,19 +206,19 @@ func (l *scenario) wrongCredentials(t *testing.T, h tool) {
 
 // mount has ben push an image whose layers are in a repository of adm, which the client knows. The
 // push succeeds either way.
-func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
-	w := l.startTool(t, h)
-	w.do(operation{as: "adm", verb: "push", repo: from})
-	w.logInAs("ben")
-	to = l.named(t, to)
-	w.workspace.repo = to
-	logged := len(l.r.p.output())
-	o := h.commands["push"](w.workspace)
+func (sc *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
+	tr := sc.startTool(t, h)
+	tr.do(operation{as: "adm", verb: "push", repo: from})
+	tr.logInAs("ben")
+	to = sc.named(t, to)
+	tr.workspace.repo = to
+	logged := len(sc.r.p.output())
+	o := h.commands["push"](tr.workspace)
 	if o.status != 0 {
 		t.Fatalf("push: %v", o)
 	}
-	w.checkDone(operation{verb: "push", repo: to})
-	seen := w.tap.take()
+	tr.checkDone(operation{verb: "push", repo: to})
+	seen := tr.tap.take()
 	askedFor := func(q tokenRequest) bool {
 		return strings.Contains(strings.Join(q.scopes, " "), "repository:"+from+":pull")
 	}
@@ -228,11 +228,11 @@ func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 	// In the registry's log, a mount is 201 to a POST that names the source; an upload ends with a
 	// PUT.
 	eventually(t, 5*time.Second, "the registry's log to have the end of the push", func() bool {
-		return loggedRequests(l.r.p.output()[logged:], func(method string, u *url.URL, _ string) bool {
+		return loggedRequests(sc.r.p.output()[logged:], func(method string, u *url.URL, _ string) bool {
 			return method == http.MethodPut && strings.HasPrefix(u.Path, "/v2/"+to+"/manifests/")
 		}) > 0
 	})
-	log := l.r.p.output()[logged:]
+	log := sc.r.p.output()[logged:]
 	mounted, uploaded := mounts(log, from), uploads(log, to)
 	if allowed && (mounted == 0 || strings.Contains(o.stdout, "Layer already exists")) {
 		t.Errorf("%d layers mounted from %s, want some: %v\n%s", mounted, from, o, log)
@@ -241,8 +241,8 @@ func (l *scenario) mount(t *testing.T, h tool, from, to string, allowed bool) {
 		t.Errorf("%d layers mounted from %s and %d uploaded, want uploads only: %v\n%s", mounted, from, uploaded, o,
 			log)
 	}
-	w.do(operation{as: "ben", verb: "pull", repo: to})
-	w.do(operation{as: "ben", verb: "pull", repo: from, refused: !allowed})
+	tr.do(operation{as: "ben", verb: "pull", repo: to})
+	tr.do(operation{as: "ben", verb: "pull", repo: from, refused: !allowed})
 }
 
 var loggedRequest = regexp.MustCompile(

@@ -33,13 +33,13 @@ func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
-			c := examine(t, cmd, test.password+"\n", "login")
-			c.expect(t, test.complaints, test.says)
-			if test.password != "" && strings.Contains(c.stdout+c.stderr, test.password) {
+			r := examine(t, cmd, test.password+"\n", "login")
+			r.expect(t, test.complaints, test.says)
+			if test.password != "" && strings.Contains(r.stdout+r.stderr, test.password) {
 				t.Error("the password is printed")
 			}
 			if s.web != nil && test.complaints == "" {
-				c.expect(t, "", `"www-data" (uid `)
+				r.expect(t, "", `"www-data" (uid `)
 			}
 		})
 	}

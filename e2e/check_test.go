@@ -26,15 +26,15 @@ type checkReport struct {
 func runCheck(t testing.TB, args ...string) checkReport {
 	t.Helper()
 	o := run(t, "", exec.Command(binary(t), append([]string{"check", "--json"}, args...)...))
-	var c checkReport
-	if err := json.Unmarshal([]byte(o.stdout), &c); err != nil || c.Status != o.status {
+	var r checkReport
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil || r.Status != o.status {
 		t.Fatalf("%v: %v", err, o)
 	}
-	return c
+	return r
 }
 
-func (c checkReport) find(subject string) (level, text string) {
-	for _, f := range c.Findings {
+func (r checkReport) find(subject string) (level, text string) {
+	for _, f := range r.Findings {
 		versions, many := strings.CutPrefix(f.Subject, "registry ") // "registry 2.8, 3.1" is about both
 		if f.Subject == subject || many &&
 			slices.Contains(strings.Split(versions, ", "), strings.TrimPrefix(subject, "registry ")) {

@@ -20,27 +20,27 @@ type findingsReport struct {
 // concern the site's files.
 func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) findingsReport {
 	t.Helper()
-	c := findingsReport{output: run(t, stdin, cmd)}
+	r := findingsReport{output: run(t, stdin, cmd)}
 	var all struct{ Findings []finding }
-	if err := json.Unmarshal([]byte(c.stdout), &all); err != nil {
-		t.Fatalf("read what check says: %v: %v", err, c.output)
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
+		t.Fatalf("read what check says: %v: %v", err, r.output)
 	}
 	for _, f := range all.Findings {
 		for _, subject := range subjects {
 			if f.Subject == subject || strings.HasPrefix(f.Subject, subject+".") {
-				c.findings = append(c.findings, f)
+				r.findings = append(r.findings, f)
 			}
 		}
 	}
-	return c
+	return r
 }
 
 // expect wants exactly these complaints, "level subject", and text in one of the findings.
-func (c findingsReport) expect(t *testing.T, complaints, text string) {
+func (r findingsReport) expect(t *testing.T, complaints, text string) {
 	t.Helper()
 	var got []string
 	var words strings.Builder
-	for _, f := range c.findings {
+	for _, f := range r.findings {
 		if f.Level != "ok" {
 			got = append(got, f.Level+" "+f.Subject)
 		}
@@ -107,16 +107,16 @@ func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
 	s := newTestEnv(t, envOptions{})
 	s.dropIn("None", true)
-	c := s.checkURL(t, "/docker/v2/token")
-	c.expect(t, "error url.files, error url.files, error url.files, error url.get",
+	r := s.checkURL(t, "/docker/v2/token")
+	r.expect(t, "error url.files, error url.files, error url.files, error url.get",
 		"/config.yml is served to the world")
 	for _, file := range []string{"/key.pem", "/.htaccess"} {
-		if !strings.Contains(c.stdout, file+" is served to the world") {
+		if !strings.Contains(r.stdout, file+" is served to the world") {
 			t.Errorf("%s is not named", file)
 		}
 	}
 	for _, text := range fileContents(t, s)[:1] {
-		if strings.Contains(c.stdout, text) {
+		if strings.Contains(r.stdout, text) {
 			t.Error("check prints the key")
 		}
 	}

@@ -15,15 +15,15 @@ type registryClient struct {
 	need func(t testing.TB) // skips when it is missing
 
 	// signIn gives it alice's name and this password and makes it use them once.
-	signIn func(d *workspace, password string) output
+	signIn func(w *workspace, password string) output
 	// refusal matches its message about a wrong password.
 	refusal *regexp.Regexp
 	// push and pull transfer the workspace's image and fail the test on an error; pull compares the
 	// result.
-	push, pull func(d *workspace)
+	push, pull func(w *workspace)
 	// forget removes what signIn left, where writing an identity token over it is not enough; nil =
 	// nothing.
-	forget func(d *workspace)
+	forget func(w *workspace)
 	// postsPassword: it tries POST with the password first and GET only when that is refused; the
 	// others GET at once.
 	postsPassword bool
@@ -31,7 +31,7 @@ type registryClient struct {
 	chunks bool
 	// after runs what only this client does. It gets the token requests of push and pull; nil =
 	// nothing.
-	after func(d *workspace, seen []tokenRequest)
+	after func(w *workspace, seen []tokenRequest)
 }
 
 // workspace is the environment of one client in one test: a home folder, an image and a repository.
@@ -55,15 +55,15 @@ type workspace struct {
 func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	t.Helper()
 	dir := shortDir(t)
-	d := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
-	d.im = makeImage(t, filepath.Join(dir, "image"))
+	w := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
+	w.im = makeImage(t, filepath.Join(dir, "image"))
 	for _, sub := range []string{"home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	home := filepath.Join(dir, "home")
-	d.env = []string{
+	w.env = []string{
 		"PATH=" + os.Getenv("PATH"),
 		"LC_ALL=C",
 		"HOME=" + home,
@@ -73,72 +73,72 @@ func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 		"XDG_CACHE_HOME=" + filepath.Join(home, "cache"),
 		"XDG_DATA_HOME=" + filepath.Join(home, "data"),
 		// All clients read the format that docker introduced.
-		"DOCKER_CONFIG=" + filepath.Dir(d.credentials()),
-		"REGISTRY_AUTH_FILE=" + d.credentials(),
-		"HELM_REGISTRY_CONFIG=" + d.credentials(),
+		"DOCKER_CONFIG=" + filepath.Dir(w.credentials()),
+		"REGISTRY_AUTH_FILE=" + w.credentials(),
+		"HELM_REGISTRY_CONFIG=" + w.credentials(),
 		"REGCTL_CONFIG=" + filepath.Join(dir, "regctl.json"),
 	}
 	// Docker looks for the desktop's password store only if there is no entry at all.
-	d.writeCredentials(map[string]any{"unused.example": map[string]any{}})
-	return d
+	w.writeCredentials(map[string]any{"unused.example": map[string]any{}})
+	return w
 }
 
-func (d *workspace) credentials() string {
-	return filepath.Join(d.dir, "home", "docker", "config.json")
+func (w *workspace) credentials() string {
+	return filepath.Join(w.dir, "home", "docker", "config.json")
 }
 
-func (d *workspace) writeCredentials(auths map[string]any) {
-	d.t.Helper()
-	writeFile(d.t, d.credentials(), string(jsonOf(d.t, map[string]any{"auths": auths})), 0o600)
+func (w *workspace) writeCredentials(auths map[string]any) {
+	w.t.Helper()
+	writeFile(w.t, w.credentials(), string(jsonOf(w.t, map[string]any{"auths": auths})), 0o600)
 }
 
 // useRefreshToken writes what `docker login` writes when the service issues a refresh token: the
 // token, and no password.
-func (d *workspace) useRefreshToken(token string) {
-	d.t.Helper()
-	d.refreshToken, d.password = token, ""
-	d.writeCredentials(map[string]any{d.host: map[string]any{
+func (w *workspace) useRefreshToken(token string) {
+	w.t.Helper()
+	w.refreshToken, w.password = token, ""
+	w.writeCredentials(map[string]any{w.host: map[string]any{
 		"auth":          base64.StdEncoding.EncodeToString([]byte(alice + ":")),
 		"identitytoken": token,
 	}})
 }
 
 // ref is the image's name in the registry.
-func (d *workspace) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
+func (w *workspace) ref() string { return w.host + "/" + w.repo + ":" + imageTag }
 
 // path is a path in the workspace.
-func (d *workspace) path(elem ...string) string {
-	return filepath.Join(append([]string{d.dir}, elem...)...)
+func (w *workspace) path(elem ...string) string {
+	return filepath.Join(append([]string{w.dir}, elem...)...)
 }
 
 // fresh is an empty folder for what a client downloads.
-func (d *workspace) fresh() string {
-	d.t.Helper()
-	dir, err := os.MkdirTemp(d.dir, "back-")
+func (w *workspace) fresh() string {
+	w.t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "back-")
 	if err != nil {
-		d.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return dir
 }
 
-func (d *workspace) typed(stdin, program string, args ...string) output {
-	d.t.Helper()
+func (w *workspace) typed(stdin, program string, args ...string) output {
+	w.t.Helper()
 	cmd := exec.Command(program, args...)
-	cmd.Env = d.env
-	cmd.Dir = d.dir
-	return run(d.t, stdin, cmd)
+	cmd.Env = w.env
+	cmd.Dir = w.dir
+	return run(w.t, stdin, cmd)
 }
 
 // must runs a command that has to succeed.
-func (d *workspace) must(program string, args ...string) {
-	d.t.Helper()
-	d.typed("", program, args...).must(d.t)
+func (w *workspace) must(program string, args ...string) {
+	w.t.Helper()
+	w.typed("", program, args...).must(w.t)
 }
 
-func (d *workspace) same(what, got, want string) {
-	d.t.Helper()
+func (w *workspace) same(what, got, want string) {
+	w.t.Helper()
 	if got != want {
-		d.t.Errorf("%s came back as %q, want %q", what, got, want)
+		w.t.Errorf("%s came back as %q, want %q", what, got, want)
 	}
 }
 

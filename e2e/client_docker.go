@@ -35,21 +35,21 @@ func docker(path string) registryClient {
 			needRoot(t, "dockerd")
 			need(t, "docker", path, "dockerd", "containerd")
 		},
-		signIn: func(d *workspace, password string) output {
-			return d.docker(path, password, "login", "-u", alice, "--password-stdin", d.host)
+		signIn: func(w *workspace, password string) output {
+			return w.docker(path, password, "login", "-u", alice, "--password-stdin", w.host)
 		},
 		refusal: regexp.MustCompile(`(?i)unauthorized: |incorrect username or password`),
-		push: func(d *workspace) {
-			o := d.docker(path, "", "import", d.im.rootfs, d.ref())
-			d.id = strings.TrimSpace(o.stdout)
-			d.mustDocker(path, "push", d.ref())
+		push: func(w *workspace) {
+			o := w.docker(path, "", "import", w.im.rootfs, w.ref())
+			w.id = strings.TrimSpace(o.stdout)
+			w.mustDocker(path, "push", w.ref())
 		},
-		pull: func(d *workspace) {
-			d.mustDocker(path, "image", "rm", d.ref())
-			d.mustDocker(path, "pull", d.ref())
-			d.same("image id", strings.TrimSpace(d.mustDocker(path, "image", "inspect", "--format", "{{.Id}}",
-				d.ref())), d.id)
-			d.mustDocker(path, "image", "rm", d.ref())
+		pull: func(w *workspace) {
+			w.mustDocker(path, "image", "rm", w.ref())
+			w.mustDocker(path, "pull", w.ref())
+			w.same("image id", strings.TrimSpace(w.mustDocker(path, "image", "inspect", "--format", "{{.Id}}",
+				w.ref())), w.id)
+			w.mustDocker(path, "image", "rm", w.ref())
 		},
 		after: dockerKeepsOnlyTheRefreshToken,
 	}
@@ -57,20 +57,20 @@ func docker(path string) registryClient {
 
 // dockerKeepsOnlyTheRefreshToken checks the file that `docker login` writes, and that push and pull
 // used its content.
-func dockerKeepsOnlyTheRefreshToken(d *workspace, seen []tokenRequest) {
-	d.t.Helper()
-	b, err := os.ReadFile(d.credentials())
+func dockerKeepsOnlyTheRefreshToken(w *workspace, seen []tokenRequest) {
+	w.t.Helper()
+	b, err := os.ReadFile(w.credentials())
 	if err != nil {
-		d.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	if !strings.Contains(string(b), `"identitytoken"`) {
-		d.t.Errorf("docker login stored no identity token: it keeps the password itself")
+		w.t.Errorf("docker login stored no identity token: it keeps the password itself")
 	}
 	if n := count(seen, byPassword); n != 0 {
-		d.t.Errorf("%d token requests of push and pull carried the password, want refresh tokens only", n)
+		w.t.Errorf("%d token requests of push and pull carried the password, want refresh tokens only", n)
 	}
 	if count(seen, grantedRefresh) == 0 {
-		d.t.Errorf("no refresh grant in push and pull: %+v", seen)
+		w.t.Errorf("no refresh grant in push and pull: %+v", seen)
 	}
 }
 
@@ -83,12 +83,12 @@ func dockerVersion(path string) string {
 	return "?"
 }
 
-func (d *workspace) docker(path, stdin string, args ...string) output {
-	d.t.Helper()
-	return d.typed(stdin, path, append([]string{"--host", "unix://" + d.daemons.dockerSocket}, args...)...)
+func (w *workspace) docker(path, stdin string, args ...string) output {
+	w.t.Helper()
+	return w.typed(stdin, path, append([]string{"--host", "unix://" + w.daemons.dockerSocket}, args...)...)
 }
 
-func (d *workspace) mustDocker(path string, args ...string) string {
-	d.t.Helper()
-	return d.docker(path, "", args...).must(d.t)
+func (w *workspace) mustDocker(path string, args ...string) string {
+	w.t.Helper()
+	return w.docker(path, "", args...).must(w.t)
 }

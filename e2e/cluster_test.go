@@ -30,7 +30,7 @@ type cluster struct {
 var balancers = []struct {
 	name  string
 	needs string
-	start func(f *cluster, port int) (log func() string)
+	start func(c *cluster, port int) (log func() string)
 	cut   string // its log line about a machine that died while answering; "" = none
 }{
 	{"nginx", "nginx", (*cluster).nginx, "upstream prematurely closed connection"},
@@ -44,20 +44,20 @@ var clusterConfig = envOptions{
 		"  to: [users]\n",
 }
 
-func newCluster(t *testing.T, start func(f *cluster, port int) func() string) (f *cluster, log func() string) {
+func newCluster(t *testing.T, start func(c *cluster, port int) func() string) (c *cluster, log func() string) {
 	t.Helper()
 	one := newTestEnv(t, clusterConfig)
-	f = &cluster{t: t, machines: []*testEnv{one, one.clone()}}
-	for _, m := range f.machines {
+	c = &cluster{t: t, machines: []*testEnv{one, one.clone()}}
+	for _, m := range c.machines {
 		m.listen()
 		m.serve("http", "--listen", m.address).ready(t, "tcp", m.address)
 	}
 	port := freePort(t)
-	log = start(f, port)
+	log = start(c, port)
 	front := *one
 	front.mounts, front.address = []string{""}, fmt.Sprintf("127.0.0.1:%d", port)
-	f.front = newClient(&front)
-	return f, log
+	c.front = newClient(&front)
+	return c, log
 }
 
 // clone makes a second machine: a folder with the files of the first, as rsync leaves them, and its
@@ -80,10 +80,10 @@ func (s *testEnv) clone() *testEnv {
 }
 
 // nginx starts it with the shipped example as its only site, without TLS.
-func (f *cluster) nginx(port int) func() string {
-	s := f.machines[0]
+func (c *cluster) nginx(port int) func() string {
+	s := c.machines[0]
 	site := s.write("run/several.conf", s.shipped("packaging/nginx/several.conf",
-		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address, "443 ssl",
+		"10.0.0.1:5002", c.machines[0].address, "10.0.0.2:5002", c.machines[1].address, "443 ssl",
 		fmt.Sprintf("127.0.0.1:%d", port),
 		"    ssl_certificate     /etc/ssl/auth.example.com/fullchain.pem;\n"+
 			"    ssl_certificate_key /etc/ssl/auth.example.com/privkey.pem;\n", ""))
@@ -92,10 +92,10 @@ func (f *cluster) nginx(port int) func() string {
 }
 
 // haproxy starts it with the shipped example and no other section, without TLS.
-func (f *cluster) haproxy(port int) func() string {
-	s := f.machines[0]
+func (c *cluster) haproxy(port int) func() string {
+	s := c.machines[0]
 	config := s.write("run/haproxy.cfg", s.shipped("packaging/haproxy/several.cfg",
-		"10.0.0.1:5002", f.machines[0].address, "10.0.0.2:5002", f.machines[1].address,
+		"10.0.0.1:5002", c.machines[0].address, "10.0.0.2:5002", c.machines[1].address,
 		":443 ssl crt /etc/haproxy/auth.example.com.pem", fmt.Sprintf("127.0.0.1:%d", port)))
 	p := s.start("haproxy", exec.Command("haproxy", "-db", "-f", config))
 	p.ready(s.t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -152,33 +152,33 @@ type tempUsers struct {
 
 const tempUsersAtOnce = 16
 
-func (f *cluster) startUsers() *tempUsers {
-	g := &tempUsers{cluster: f, stop: make(chan struct{})}
+func (c *cluster) startUsers() *tempUsers {
+	u := &tempUsers{cluster: c, stop: make(chan struct{})}
 	for range tempUsersAtOnce {
-		g.all.Go(func() {
+		u.all.Go(func() {
 			for {
 				select {
-				case <-g.stop:
+				case <-u.stop:
 					return
 				default:
 				}
-				g.ask(int(g.done.Add(1)))
+				u.ask(int(u.done.Add(1)))
 			}
 		})
 	}
-	return g
+	return u
 }
 
 // end stops them and returns what went wrong.
-func (g *tempUsers) end() []string {
-	close(g.stop)
-	g.all.Wait()
-	return g.lost
+func (u *tempUsers) end() []string {
+	close(u.stop)
+	u.all.Wait()
+	return u.lost
 }
 
-func (g *tempUsers) ask(n int) {
+func (u *tempUsers) ask(n int) {
 	user := []string{alice, bob}[n%2]
-	password := g.cluster.machines[0].accounts[user]
+	password := u.cluster.machines[0].accounts[user]
 	status, subject := http.StatusOK, user
 	var request string
 	scope := serviceIs + "&scope=" + appScope
@@ -187,7 +187,7 @@ func (g *tempUsers) ask(n int) {
 		r.SetBasicAuth(user, password)
 		return "Authorization: " + r.Header.Get("Authorization")
 	}
-	c := *g.cluster.front // its secrets are not safe for concurrent use
+	c := *u.cluster.front // its secrets are not safe for concurrent use
 	switch kind := n % 20; {
 	case kind < 6:
 		request = get(scope+"&offline_token=true", basic(password))(&c)
@@ -195,7 +195,7 @@ func (g *tempUsers) ask(n int) {
 		request = post("grant_type=password&username=" + user + "&password=" + url.QueryEscape(password) + "&" +
 			scope)(&c)
 	case kind < 16:
-		if token := g.token(n); token != "" {
+		if token := u.token(n); token != "" {
 			subject, request = "", post("grant_type=refresh_token&refresh_token="+token+"&"+scope)(&c)
 			break
 		}
@@ -207,57 +207,57 @@ func (g *tempUsers) ask(n int) {
 	}
 	answer, body, err := exchange(freshAddress(), c.address, request)
 	if err != nil {
-		g.lose("request %d: %v", n, err)
+		u.lose("request %d: %v", n, err)
 		return
 	}
 	if answer.StatusCode != status {
-		g.lose("request %d: status %d, want %d: %s", n, answer.StatusCode, status, body)
+		u.lose("request %d: status %d, want %d: %s", n, answer.StatusCode, status, body)
 		return
 	}
 	if status == http.StatusOK {
-		g.check(n, subject, body)
+		u.check(n, subject, body)
 	}
 }
 
 // check verifies a token with the cluster's key. subject "" = any.
-func (g *tempUsers) check(n int, subject string, body []byte) {
+func (u *tempUsers) check(n int, subject string, body []byte) {
 	var got tokenAnswer
 	if err := json.Unmarshal(body, &got); err != nil {
-		g.lose("request %d: %v: %s", n, err, body)
+		u.lose("request %d: %v: %s", n, err, body)
 		return
 	}
-	claims, err := verify(got.Token, g.cluster.machines[0].key.Public())
+	claims, err := verify(got.Token, u.cluster.machines[0].key.Public())
 	if err != nil || subject != "" && claims.Subject != subject {
-		g.lose("request %d: token of %q, want %q: %v", n, claims.Subject, subject, err)
+		u.lose("request %d: token of %q, want %q: %v", n, claims.Subject, subject, err)
 	}
 	if got.RefreshToken != nil && subject != "" {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.tokens = append(g.tokens, *got.RefreshToken)
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.tokens = append(u.tokens, *got.RefreshToken)
 	}
 }
 
-func (g *tempUsers) token(n int) string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.tokens) == 0 {
+func (u *tempUsers) token(n int) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.tokens) == 0 {
 		return ""
 	}
-	return g.tokens[n%len(g.tokens)]
+	return u.tokens[n%len(u.tokens)]
 }
 
-func (g *tempUsers) lose(format string, args ...any) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.lost = append(g.lost, fmt.Sprintf(format, args...))
+func (u *tempUsers) lose(format string, args ...any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.lost = append(u.lost, fmt.Sprintf(format, args...))
 }
 
 // more waits until n more requests were sent.
-func (g *tempUsers) more(n int64) {
-	g.cluster.t.Helper()
-	until := g.done.Load() + n
-	eventually(g.cluster.t, 2*time.Minute, fmt.Sprint(n, " more requests"),
-		func() bool { return g.done.Load() >= until })
+func (u *tempUsers) more(n int64) {
+	u.cluster.t.Helper()
+	until := u.done.Load() + n
+	eventually(u.cluster.t, 2*time.Minute, fmt.Sprint(n, " more requests"),
+		func() bool { return u.done.Load() >= until })
 }
 
 func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
@@ -265,52 +265,52 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			f, log := newCluster(t, b.start)
-			g := f.startUsers()
-			g.more(100)
-			for i, m := range slices.Concat(f.machines, f.machines, f.machines) {
-				if i < 2*len(f.machines) {
+			c, log := newCluster(t, b.start)
+			u := c.startUsers()
+			u.more(100)
+			for i, m := range slices.Concat(c.machines, c.machines, c.machines) {
+				if i < 2*len(c.machines) {
 					m.kill()
 				} else if err := m.service.stop(t); err != nil { // as in an upgrade
 					t.Errorf("a service that is stopped: %v", err)
 				}
-				g.more(150)
+				u.more(150)
 				before := m.served()
 				m.restart()
 				eventually(t, readyWithin, "the machine to be asked again", func() bool { return m.served() > before })
-				g.more(50)
+				u.more(50)
 			}
-			lost := g.end()
+			lost := u.end()
 			if len(lost) > 0 {
-				t.Errorf("of %d requests %d went wrong; the first: %s", g.done.Load(), len(lost), lost[0])
+				t.Errorf("of %d requests %d went wrong; the first: %s", u.done.Load(), len(lost), lost[0])
 			}
 			if b.cut != "" && !strings.Contains(log(), b.cut) {
 				t.Errorf("no machine was killed while it was answering: the log of %s has no %q", b.name, b.cut)
 			}
-			for i, m := range f.machines {
+			for i, m := range c.machines {
 				if m.served() < 100 {
 					t.Errorf("machine %d has granted %d requests: the load was not shared", i, m.served())
 				}
 			}
-			t.Logf("%d requests, %d and %d of them granted by either machine", g.done.Load(), f.machines[0].served(),
-				f.machines[1].served())
+			t.Logf("%d requests, %d and %d of them granted by either machine", u.done.Load(), c.machines[0].served(),
+				c.machines[1].served())
 		})
 	}
 }
 
 func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	need(t, "nginx", "nginx")
-	f, _ := newCluster(t, (*cluster).nginx)
-	for i, from := range f.machines {
-		to := f.machines[1-i]
+	c, _ := newCluster(t, (*cluster).nginx)
+	for i, from := range c.machines {
+		to := c.machines[1-i]
 		answer, body, err := exchange("", from.address,
-			login(alice, alicePassword, serviceIs+"&offline_token=true")(f.front))
+			login(alice, alicePassword, serviceIs+"&offline_token=true")(c.front))
 		var got tokenAnswer
 		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 			t.Fatalf("%v %v %s", err, answer, body)
 		}
 		answer, body, err = exchange("", to.address,
-			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(f.front))
+			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(c.front))
 		if err != nil || answer.StatusCode != http.StatusOK {
 			t.Errorf("%v %v %s", err, answer, body)
 		}
@@ -323,12 +323,12 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			f, _ := newCluster(t, b.start)
+			c, _ := newCluster(t, b.start)
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {
-				answer, body, err := exchange(from, f.front.address,
-					login(alice, "guess "+strconv.Itoa(i), serviceIs)(f.front))
+				answer, body, err := exchange(from, c.front.address,
+					login(alice, "guess "+strconv.Itoa(i), serviceIs)(c.front))
 				if err != nil {
 					t.Fatalf("%v %s", err, body)
 				}
@@ -337,7 +337,7 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 			if got[http.StatusUnauthorized] != 10 || got[http.StatusTooManyRequests] != 2 {
 				t.Errorf("of 12 guesses there were refused and throttled %v, want 10 and 2", got)
 			}
-			for i, m := range f.machines {
+			for i, m := range c.machines {
 				for _, line := range m.requestLines() {
 					if line["remote"] != from {
 						t.Errorf("machine %d saw the guesses come from %v, want %s", i, line["remote"], from)
@@ -356,14 +356,14 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, kind)
 			need(t, "nginx", "nginx")
-			f, _ := newCluster(t, (*cluster).nginx)
-			first := f.machines[0]
+			c, _ := newCluster(t, (*cluster).nginx)
+			first := c.machines[0]
 			key := makeKey(t, p256)
 			cert := makeCertificate(t, key)
 			bundle := first.write("run/bundle.pem", readFile(t, first.certFile)+pemCertificate(cert))
-			r := startRegistry(t, kind, first.site, "http://"+f.front.address+"/docker/v2/token", trust{bundle: bundle})
+			r := startRegistry(t, kind, first.site, "http://"+c.front.address+"/docker/v2/token", trust{bundle: bundle})
 
-			offline, _ := f.login(t, f.front.address, r)
+			offline, _ := c.login(t, c.front.address, r)
 			stop, judged := make(chan struct{}), make(chan int)
 			go func() {
 				n := 0
@@ -373,16 +373,16 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 						judged <- n
 						return
 					default:
-						f.login(t, f.front.address, r)
+						c.login(t, c.front.address, r)
 						n++
 					}
 				}
 			}()
-			for _, m := range f.machines {
+			for _, m := range c.machines {
 				m.replace(m.keyFile, pemKey(t, key))
 				m.replace(m.certFile, pemCertificate(cert))
 				eventually(t, readyWithin, "the machine to sign with the new key", func() bool {
-					_, token := f.login(t, m.address, r)
+					_, token := c.login(t, m.address, r)
 					_, err := verify(token, key.Public())
 					return err == nil
 				})
@@ -391,8 +391,8 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			if n := <-judged; n < 4 {
 				t.Errorf("the registry was asked %d times while the key was exchanged", n)
 			}
-			answer, body, err := exchange("", f.front.address,
-				post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(f.front))
+			answer, body, err := exchange("", c.front.address,
+				post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(c.front))
 			if err != nil || answer.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a refresh token of the old key: %v %v %s", err, answer, body)
 			}
@@ -401,10 +401,10 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 }
 
 // login gets a token and shows it to the registry, which must accept it.
-func (f *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
-	c := *f.front
-	c.secrets = map[string]bool{}
-	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&c))
+func (c *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
+	client := *c.front
+	client.secrets = map[string]bool{}
+	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&client))
 	var got tokenAnswer
 	if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 		t.Errorf("login: %v %v %s", err, answer, body)

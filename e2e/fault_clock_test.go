@@ -76,8 +76,8 @@ func runClock(s *faultEnv) {
 	refresh := []string{s.refreshToken()}
 	for i, jump := range jumps {
 		s.lock(jump.user)
-		c := s.startLoad()
-		c.more(someLogins())
+		l := s.startLoad()
+		l.more(someLogins())
 		s.setClock(jump.from)
 		normal := s.normal()
 		lost := slices.Concat(s.clockIs(jump.from), s.noLongerLocked(jump.user))
@@ -86,8 +86,8 @@ func runClock(s *faultEnv) {
 		}
 		s.reconfigure(config, 20+i)
 		refresh = append(refresh, s.refreshToken())
-		c.more(someLogins())
-		got, wrong := c.end()
+		l.more(someLogins())
+		got, wrong := l.end()
 		s.row(row{fault: "the clock is set", done: jump.done, got: got.String(), normal: normal},
 			slices.Concat(lost, wrong, s.leftovers()))
 	}

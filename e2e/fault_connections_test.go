@@ -98,18 +98,18 @@ var idleTurn sync.Mutex
 func runIdle(s *faultEnv) {
 	idleTurn.Lock()
 	defer idleTurn.Unlock()
-	c := s.startLoad()
-	c.more(1)
+	l := s.startLoad()
+	l.more(1)
 	before := descriptors(s.pid())
 	idle, err := s.connect(idleConnections())
 	if err != nil {
 		s.t.Error(err)
 	}
-	c.more(someLogins())
+	l.more(someLogins())
 	closeConnections(idle)
 	normal := s.normal()
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	s.row(row{fault: "idle connections", done: fmt.Sprintf("%d opened, nothing said", len(idle)), got: got.String(),
 		normal: normal}, lost)
@@ -128,8 +128,8 @@ func slowBody(s *faultEnv) string {
 // runSlow opens connections that send one byte after another without an end, while others log in.
 // Connections that the service closes are opened again.
 func (s *faultEnv) runSlow(what, start string) {
-	c := s.startLoad()
-	c.more(1)
+	l := s.startLoad()
+	l.more(1)
 	before := descriptors(s.pid())
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -138,12 +138,12 @@ func (s *faultEnv) runSlow(what, start string) {
 	}
 	eventually(s.t, answerWithin, "slow connections to be open",
 		func() bool { return descriptors(s.pid())["socket"] > slowConnections/2 })
-	c.more(2 * someLogins())
+	l.more(2 * someLogins())
 	close(stop)
 	all.Wait()
 	normal := s.normal()
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	s.row(row{fault: "slow " + what, done: fmt.Sprintf("%d connections, a byte at a time", slowConnections),
 		got: got.String(), normal: normal}, lost)

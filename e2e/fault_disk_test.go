@@ -83,16 +83,16 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // runLogDiskFull fills the log's disk and frees the space again. Only the one line that was cut off
 // may be incomplete.
 func runLogDiskFull(s *faultEnv) {
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	filler := s.fill(filepath.Dir(s.logFile))
-	c.more(2 * someLogins()) // none of them is logged
+	l.more(2 * someLogins()) // none of them is logged
 	if err := os.Remove(filler); err != nil {
 		s.t.Fatal(err)
 	}
 	normal := s.logsAgain()
-	c.more(someLogins())
-	got, lost := c.end()
+	l.more(someLogins())
+	got, lost := l.end()
 	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal},
 		append(lost, s.cutLines()...))
 }
@@ -146,8 +146,8 @@ func (s *faultEnv) insert(name, dir string) {
 // mounts another one.
 func runLogDiskFails(s *faultEnv) {
 	dir := filepath.Dir(s.logFile)
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	source := strings.TrimSpace(run(s.t, "", exec.Command("findmnt", "-n", "-o", "SOURCE", dir)).stdout)
 	trigger := "/sys/fs/ext4/" + filepath.Base(source) + "/trigger_fs_error"
 	if err := os.WriteFile(trigger, []byte("1"), 0); err != nil {
@@ -156,14 +156,14 @@ func runLogDiskFails(s *faultEnv) {
 	if err := os.WriteFile(filepath.Join(dir, "probe"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
 		s.t.Fatalf("the disk has not failed: %v", err)
 	}
-	c.more(2 * someLogins())
+	l.more(2 * someLogins())
 	mustRun(s.t, "umount", "-l", dir)
 	s.insert("spare.img", dir)
 	began := time.Now()
 	eventually(s.t, answerWithin, "the log to go on", func() bool { return len(s.requestLines()) > 0 })
 	normal := milliseconds(time.Since(began))
-	c.more(someLogins())
-	got, lost := c.end()
+	l.more(someLogins())
+	got, lost := l.end()
 	s.row(row{fault: "disk of the log fails", done: "read-only under the open file, then another", got: got.String(),
 		normal: normal}, append(lost, s.cutLines()...))
 }
@@ -198,13 +198,13 @@ var (
 func runStateDisk(f diskFault) func(s *faultEnv) {
 	return func(s *faultEnv) {
 		dir := s.path("state")
-		c := s.startLoad()
-		c.more(someLogins())
+		l := s.startLoad()
+		l.more(someLogins())
 		if got := s.guess("127.6.0.1"); got["429"] == 0 {
 			s.t.Errorf("a guesser is not stopped even before the fault: %s", got)
 		}
 		undo := f.do(s, dir)
-		c.more(someLogins())
+		l.more(someLogins())
 		guesses := s.guess("127.6.0.2")
 		said := s.countLogLines("state folder is not usable")
 		undo()
@@ -215,8 +215,8 @@ func runStateDisk(f diskFault) func(s *faultEnv) {
 				return s.countLogLines("state folder is usable again") > 0
 			})
 		}
-		c.more(someLogins())
-		got, lost := c.end()
+		l.more(someLogins())
+		got, lost := l.end()
 		if s.frontend.name == httpFrontend.name && guesses["429"] == 0 {
 			lost = append(lost, fmt.Sprintf("a guesser is not stopped: %s", guesses))
 		}
@@ -228,7 +228,7 @@ func runStateDisk(f diskFault) func(s *faultEnv) {
 		if s.countLogLines("state is damaged") > 0 {
 			lost = append(lost, "the state is damaged")
 		}
-		_, torn := c.unlogged(s.logFile)
+		_, torn := l.unlogged(s.logFile)
 		lost = append(lost, torn...)
 		done := fmt.Sprintf("and put right; %d guesses at once meanwhile", guessesAtOnce)
 		s.row(row{fault: "the state folder is " + f.name, done: done,

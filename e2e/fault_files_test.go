@@ -97,20 +97,20 @@ const (
 func (s *faultEnv) runFileFault(name string, r fileFault) {
 	path := s.path(name)
 	good := readFile(s.t, path)
-	c := s.startLoad(s.excused503()...)
-	c.more(1)
-	noticed := s.notices(notUsable, c)
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
+	noticed := s.notices(notUsable, l)
 	if err := r.do(s, path, good); err != nil {
 		s.t.Fatal(err)
 	}
 	noticed()
-	c.some()
-	better := s.notices(loaded, c)
+	l.some()
+	better := s.notices(loaded, l)
 	s.repair(path, good, r)
 	normal := s.normal()
 	better()
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	if s.service != nil && !s.service.running() {
 		lost = append(lost, "the service has ended")
 	}
@@ -136,13 +136,13 @@ func (s *faultEnv) repair(path, good string, r fileFault) {
 
 // notices returns a function that waits until the service has noticed a change: a long-lived one
 // logs it, CGI shows it in its answers.
-func (s *faultEnv) notices(text string, c *backgroundLoad) func() {
+func (s *faultEnv) notices(text string, l *backgroundLoad) func() {
 	s.t.Helper()
 	if s.frontend.name == apacheCGI.name {
-		before := c.count("503")
+		before := l.count("503")
 		return func() {
 			if text == notUsable {
-				eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
+				eventually(s.t, answerWithin, "a 503", func() bool { return l.count("503") > before })
 			}
 		}
 	}
@@ -156,18 +156,18 @@ func (s *faultEnv) notices(text string, c *backgroundLoad) func() {
 // runNewKey replaces the key and later the certificate. In between they do not match, and the old
 // ones stay in force.
 func runNewKey(s *faultEnv) {
-	c := s.startLoad(s.excused503()...)
-	c.more(1)
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
 	key := makeKey(s.t, rsa2048)
-	noticed := s.notices(notUsable, c)
+	noticed := s.notices(notUsable, l)
 	s.accept(key.Public())
 	s.replace(s.keyFile, pemKey(s.t, key))
 	noticed()
-	c.some()
+	l.some()
 	s.replace(s.certFile, pemCertificate(makeCertificate(s.t, key)))
 	normal := s.signedBy(key.Public())
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal},
 		lost)
 }
@@ -197,8 +197,8 @@ func kubernetes(s *faultEnv) {
 // runSwap replaces key and certificate as the kubelet does: a new folder, and the link renamed to
 // it.
 func runSwap(s *faultEnv) {
-	c := s.startLoad(s.excused503()...)
-	c.more(1)
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
 	key := makeKey(s.t, rsa2048)
 	s.write("mount/..v2/config.yml", readFile(s.t, s.configFile))
 	s.write("mount/..v2/cert.pem", pemCertificate(makeCertificate(s.t, key)))
@@ -217,8 +217,8 @@ func runSwap(s *faultEnv) {
 		}
 	}
 	normal := s.signedBy(key.Public())
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(),
 		normal: normal}, lost)
 }

@@ -27,8 +27,8 @@ const (
 // piece is a valid configuration without a blacklist. No blacklisted user may log in.
 func runHalfConfig(s *faultEnv) {
 	good := readFile(s.t, s.configFile)
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	let, late := 0, true
 	for try := 0; try < pieceTries && late; try++ {
 		let, late = s.writeInPieces(good)
@@ -37,8 +37,8 @@ func runHalfConfig(s *faultEnv) {
 		s.t.Fatal("this machine is too busy to write a file in pieces")
 	}
 	normal := s.normal()
-	c.more(1)
-	got, lost := c.end()
+	l.more(1)
+	got, lost := l.end()
 	if let > 0 {
 		lost = append(lost, "a blacklisted user was let in")
 	}

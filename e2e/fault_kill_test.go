@@ -126,8 +126,8 @@ func (s *faultEnv) closed() int {
 
 // runTerm stops the service under load: it answers what it has accepted, and ends with status 0.
 func runTerm(s *faultEnv) {
-	c := s.startLoad(s.closed())
-	c.more(someLogins())
+	l := s.startLoad(s.closed())
+	l.more(someLogins())
 	p := s.begin()
 	if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
@@ -145,9 +145,9 @@ func runTerm(s *faultEnv) {
 	}
 	lost = append(lost, s.leftovers()...)
 	s.restart()
-	normal, got, wrong := s.recovered(c)
+	normal, got, wrong := s.recovered(l)
 	lost = append(lost, wrong...)
-	if n := c.undelivered(s.logFile); n > 0 {
+	if n := l.undelivered(s.logFile); n > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
 	}
 	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
@@ -155,24 +155,24 @@ func runTerm(s *faultEnv) {
 }
 
 // recovered waits until logins succeed again, ends the load, and checks it against the log.
-func (s *faultEnv) recovered(c *backgroundLoad) (normal string, got tally, lost []string) {
+func (s *faultEnv) recovered(l *backgroundLoad) (normal string, got tally, lost []string) {
 	s.t.Helper()
 	normal = s.normal()
-	c.more(someLogins())
-	got, lost = c.end()
-	missing, torn := c.unlogged(s.logFile)
+	l.more(someLogins())
+	got, lost = l.end()
+	missing, torn := l.unlogged(s.logFile)
 	return normal, got, s.unlogged(lost, missing, torn)
 }
 
 // undelivered counts logins that the log says were granted but whose token no client has.
-func (c *backgroundLoad) undelivered(log string) (n int) {
-	for line := range strings.Lines(readFile(c.s.t, log)) {
+func (l *backgroundLoad) undelivered(log string) (n int) {
+	for line := range strings.Lines(readFile(l.s.t, log)) {
 		_, id, granted := strings.Cut(line, `"token":"`)
 		if !granted || !strings.Contains(line, `"user":"load`) {
 			continue
 		}
 		id, _, _ = strings.Cut(id, `"`)
-		if !slices.Contains(c.tokens, id) {
+		if !slices.Contains(l.tokens, id) {
 			n++
 		}
 	}
@@ -198,8 +198,8 @@ func runKill(s *faultEnv) {
 		// conversation runs to its time limit.
 		excused = []int{http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
-	c := s.startLoad(excused...)
-	c.more(someLogins())
+	l := s.startLoad(excused...)
+	l.more(someLogins())
 	p := s.begin()
 	for _, pid := range s.services() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -211,7 +211,7 @@ func runKill(s *faultEnv) {
 		<-s.service.exited
 		s.restart()
 	}
-	normal, got, wrong := s.recovered(c)
+	normal, got, wrong := s.recovered(l)
 	lost = append(lost, wrong...)
 	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
@@ -219,8 +219,8 @@ func runKill(s *faultEnv) {
 
 // runKillConversation ends one conversation; the others must not notice.
 func runKillConversation(s *faultEnv) {
-	c := s.startLoad()
-	c.more(1)
+	l := s.startLoad()
+	l.more(1)
 	p := s.begin()
 	victim := s.aConversation()
 	theirs := sockets(parentOf(s.t, victim))
@@ -236,7 +236,7 @@ func runKillConversation(s *faultEnv) {
 		lost = append(lost, "more than one login was answered with 503")
 	}
 	normal := s.normal()
-	got, wrong := c.end()
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay),
@@ -296,8 +296,8 @@ func threads(pid int) int { return len(globs(fmt.Sprintf("/proc/%d/task/*", pid)
 
 // runKillWorker kills the web server's worker during requests.
 func runKillWorker(s *faultEnv) {
-	c := s.startLoad(noAnswer)
-	c.more(someLogins())
+	l := s.startLoad(noAnswer)
+	l.more(someLogins())
 	p := s.begin()
 	workers := s.workers()
 	if len(workers) == 0 {
@@ -308,8 +308,8 @@ func runKillWorker(s *faultEnv) {
 	}
 	inside, lost := p.results(s, noAnswer)
 	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.end()
+	l.more(someLogins())
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	if s.service != nil && !s.service.running() {

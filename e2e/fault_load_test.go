@@ -219,50 +219,50 @@ const (
 
 // startLoad starts logins that continue until end is called. excused are statuses as in flaw.
 func (s *faultEnv) startLoad(excused ...int) *backgroundLoad {
-	c := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
+	l := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
 	for i := range loadClients {
-		c.clients.Go(func() { c.runClient(i) })
+		l.clients.Go(func() { l.runClient(i) })
 	}
-	return c
+	return l
 }
 
-func (c *backgroundLoad) runClient(i int) {
+func (l *backgroundLoad) runClient(i int) {
 	for n := i; ; n += loadClients {
 		if n%wrongEvery == wrongEvery-1 {
-			c.badLogin()
+			l.badLogin()
 		} else {
-			c.goodLogin(loadUser(n))
+			l.goodLogin(loadUser(n))
 		}
 		select {
-		case <-c.stop:
+		case <-l.stop:
 			return
 		case <-time.After(loadPause):
 		}
 	}
 }
 
-func (c *backgroundLoad) goodLogin(user string) {
-	r := c.s.ask(user, passwordOf(user))
-	c.note(r, c.s.flaw(r, user, true, c.excused...))
+func (l *backgroundLoad) goodLogin(user string) {
+	r := l.s.ask(user, passwordOf(user))
+	l.note(r, l.s.flaw(r, user, true, l.excused...))
 }
 
 // badLogin uses a new user and address each time, since repeated wrong passwords are throttled.
-func (c *backgroundLoad) badLogin() {
-	n := c.s.asker.Add(1)
+func (l *backgroundLoad) badLogin() {
+	n := l.s.asker.Add(1)
 	user := fmt.Sprintf("unknown%d", n)
-	r := c.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
-	c.note(r, c.s.flaw(r, user, false, append(c.excused, http.StatusTooManyRequests)...))
+	r := l.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
+	l.note(r, l.s.flaw(r, user, false, append(l.excused, http.StatusTooManyRequests)...))
 }
 
-func (c *backgroundLoad) note(r reply, flaw string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.got[r.word()]++
-	if flaw != "" && len(c.lost) < lostMax {
-		c.lost = append(c.lost, flaw)
+func (l *backgroundLoad) note(r reply, flaw string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.got[r.word()]++
+	if flaw != "" && len(l.lost) < lostMax {
+		l.lost = append(l.lost, flaw)
 	}
-	if claims, err := c.s.claims(r); err == nil {
-		c.tokens = append(c.tokens, claims.ID)
+	if claims, err := l.s.claims(r); err == nil {
+		l.tokens = append(l.tokens, claims.ID)
 	}
 }
 
@@ -275,25 +275,25 @@ func (r reply) word() string {
 }
 
 // more waits until n more logins were granted.
-func (c *backgroundLoad) more(n int) {
-	c.s.t.Helper()
-	before := c.count("200")
-	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n),
-		func() bool { return c.count("200") >= before+n })
+func (l *backgroundLoad) more(n int) {
+	l.s.t.Helper()
+	before := l.count("200")
+	eventually(l.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n),
+		func() bool { return l.count("200") >= before+n })
 }
 
 // some waits until some more logins were answered, whatever the answer.
-func (c *backgroundLoad) some() {
-	c.s.t.Helper()
-	before := c.count("")
-	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*loadClients })
+func (l *backgroundLoad) some() {
+	l.s.t.Helper()
+	before := l.count("")
+	eventually(l.s.t, answerWithin, "more answers", func() bool { return l.count("") >= before+2*loadClients })
 }
 
 // count is how many answers of one kind there were, "" = all.
-func (c *backgroundLoad) count(word string) (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for got, times := range c.got {
+func (l *backgroundLoad) count(word string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for got, times := range l.got {
 		if word == "" || got == word {
 			n += times
 		}
@@ -302,23 +302,23 @@ func (c *backgroundLoad) count(word string) (n int) {
 }
 
 // end stops the logins and returns the answers and the losses.
-func (c *backgroundLoad) end() (tally, []string) {
-	close(c.stop)
-	c.clients.Wait()
-	return c.got, c.lost
+func (l *backgroundLoad) end() (tally, []string) {
+	close(l.stop)
+	l.clients.Wait()
+	return l.got, l.lost
 }
 
 // unlogged returns how many of the issued tokens do not have exactly one line in the logs, and
 // which lines are torn.
-func (c *backgroundLoad) unlogged(logs ...string) (missing int, torn []string) {
+func (l *backgroundLoad) unlogged(logs ...string) (missing int, torn []string) {
 	var text strings.Builder
 	for _, name := range logs {
-		content := readFile(c.s.t, name)
+		content := readFile(l.s.t, name)
 		torn = append(torn, tornLines(name, content)...)
 		text.WriteString(content)
 	}
 	all := text.String()
-	for _, id := range c.tokens {
+	for _, id := range l.tokens {
 		if strings.Count(all, `"token":"`+id+`"`) != 1 {
 			missing++
 		}

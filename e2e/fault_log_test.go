@@ -30,17 +30,17 @@ func someLogins() int {
 
 // runLogRenamed does what logrotate does with "create".
 func runLogRenamed(s *faultEnv) {
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	old := s.logFile + ".1"
 	if err := os.Rename(s.logFile, old); err != nil {
 		s.t.Fatal(err)
 	}
 	s.createLog()
 	used := s.untilLogged()
-	c.more(someLogins())
-	got, lost := c.end()
-	missing, torn := c.unlogged(old, s.logFile)
+	l.more(someLogins())
+	got, lost := l.end()
+	missing, torn := l.unlogged(old, s.logFile)
 	s.row(row{fault: "log renamed away", done: "renamed and created again", got: got.String(), normal: used},
 		s.unlogged(lost, missing, torn))
 }
@@ -61,8 +61,8 @@ func (s *faultEnv) createLog() {
 // runLogTruncated does what logrotate does with "copytruncate". Lines written between the copy and
 // the cut are lost, as its manual says: at most one for each client.
 func runLogTruncated(s *faultEnv) {
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	old := s.logFile + ".1"
 	before, err := os.ReadFile(s.logFile)
 	if err != nil {
@@ -77,9 +77,9 @@ func runLogTruncated(s *faultEnv) {
 	if err := os.WriteFile(old, before, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	c.more(someLogins())
-	got, lost := c.end()
-	missing, torn := c.unlogged(old, s.logFile)
+	l.more(someLogins())
+	got, lost := l.end()
+	missing, torn := l.unlogged(old, s.logFile)
 	s.row(row{fault: "log copied and truncated", done: "copied, cut to nothing", got: got.String(), normal: used},
 		s.unlogged(lost, max(0, missing-loadClients), torn))
 }

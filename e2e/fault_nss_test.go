@@ -57,29 +57,29 @@ exec setpriv --reuid=%[2]d --regid=%[2]d --clear-groups "$@"`, s.dir, s.web.uid)
 // runDirectory makes the directory hang for one user and then for all, while a rule makes every
 // login ask it for groups.
 func runDirectory(s *faultEnv) {
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	r := s.ask(lostUser, passwordOf(lostUser))
 	lost := s.granted(loadUser(0))
-	got, wrong := c.end()
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.refused503(r)...)
 	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user",
 		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
 		append(lost, s.leftovers()...))
 
-	c = s.startLoad(http.StatusServiceUnavailable)
-	c.more(1)
+	l = s.startLoad(http.StatusServiceUnavailable)
+	l.more(1)
 	hang := s.write("nss/hang", "")
-	before := c.count("503")
-	eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
+	before := l.count("503")
+	eventually(s.t, answerWithin, "a 503", func() bool { return l.count("503") > before })
 	r = s.ask(loadUser(1), passwordOf(loadUser(1)))
 	if err := os.Remove(hang); err != nil {
 		s.t.Fatal(err)
 	}
 	normal := s.normal()
-	c.more(someLogins())
-	got, lost = c.end()
+	l.more(someLogins())
+	got, lost = l.end()
 	lost = append(lost, s.refused503(r)...)
 	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups",
 		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},

@@ -146,16 +146,16 @@ func runReaderGoes(s *faultEnv) {
 const unreadLogins = 30
 
 func runReader(s *faultEnv, what, done string, away, back func()) {
-	c := s.startLoad()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	away()
-	c.more(unreadLogins)
+	l.more(unreadLogins)
 	back()
 	normal := s.logsAgain()
-	c.more(someLogins())
-	got, lost := c.end()
+	l.more(someLogins())
+	got, lost := l.end()
 	s.reader.close()
-	missing, torn := c.unlogged(s.logFile)
+	missing, torn := l.unlogged(s.logFile)
 	told := linesLost(s)
 	switch {
 	case missing == 0:

@@ -200,8 +200,8 @@ func recordTests() []faultTest {
 func runRecords(s *faultEnv) {
 	s.ask(loadUser(0), passwordOf(loadUser(0)))
 	before := descriptors(s.pid())
-	c := s.startLoad()
-	c.more(1)
+	l := s.startLoad()
+	l.more(1)
 	results := make([]string, len(recordCases))
 	flaws := make([][]string, len(recordCases))
 	var all sync.WaitGroup
@@ -210,8 +210,8 @@ func runRecords(s *faultEnv) {
 	}
 	all.Wait()
 	normal := s.normal()
-	c.more(1)
-	_, lost := c.end()
+	l.more(1)
+	_, lost := l.end()
 	lost = append(lost, s.leftovers()...)
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	for i, r := range recordCases {

@@ -38,21 +38,21 @@ func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 		t.Run(th.name, func(t *testing.T) {
 			s := openFrontend(t, configured(th, useP256), envOptions{pam: yescryptPAM})
 			w := watch(t, s.service.cmd.Process.Pid, loginLoadInterval)
-			st := newLoginLoad(s)
-			st.connect(t)
+			l := newLoginLoad(s)
+			l.connect(t)
 			began := time.Now()
-			st.run()
+			l.run()
 			took := time.Since(began)
 			w.end()
-			st.wrong.report(t, "of the clients had a wrong answer")
+			l.wrong.report(t, "of the clients had a wrong answer")
 			showErrors(t, s)
 			checkLoginLoadMemory(t, s, w.ever)
 			r.row(strings.Fields(th.name)[0]+" "+s.service.name,
-				thousands(st.count(func(v *loadClient) bool { return v.tries == 1 && v.in })),
-				thousands(st.count(func(v *loadClient) bool { return v.tries > 1 })), fmt.Sprint(st.mostTries()),
-				thousands(st.count(func(v *loadClient) bool { return v.refused })),
+				thousands(l.count(func(c *loadClient) bool { return c.tries == 1 && c.in })),
+				thousands(l.count(func(c *loadClient) bool { return c.tries > 1 })), fmt.Sprint(l.mostTries()),
+				thousands(l.count(func(c *loadClient) bool { return c.refused })),
 				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family),
-				st.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
+				l.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
 		})
 	}
 }
@@ -111,62 +111,62 @@ type loginLoad struct {
 }
 
 func newLoginLoad(s *testEnv) *loginLoad {
-	st := &loginLoad{site: s}
+	l := &loginLoad{site: s}
 	for n := range loginLoadLogins {
-		v := &loadClient{name: loginLoadName(n), right: n%loginLoadWrong != 0}
+		c := &loadClient{name: loginLoadName(n), right: n%loginLoadWrong != 0}
 		password := loginLoadPassword
-		if !v.right {
+		if !c.right {
 			password = fmt.Sprintf("not-the-password-%d", n)
 		}
-		v.client = steadyClient{address: s.address, from: loopback(n)}
-		v.request = askGet(serviceIs+"&account="+v.name, v.name, password)
-		st.clients = append(st.clients, v)
+		c.client = steadyClient{address: s.address, from: loopback(n)}
+		c.request = askGet(serviceIs+"&account="+c.name, c.name, password)
+		l.clients = append(l.clients, c)
 	}
-	return st
+	return l
 }
 
 // connect opens all connections before the first request.
-func (st *loginLoad) connect(t *testing.T) {
+func (l *loginLoad) connect(t *testing.T) {
 	t.Helper()
-	st.each(func(v *loadClient) {
-		if err := v.client.connect(); err != nil {
-			st.wrong.add("%s: connect: %v", v.name, err)
+	l.each(func(c *loadClient) {
+		if err := c.client.connect(); err != nil {
+			l.wrong.add("%s: connect: %v", c.name, err)
 		}
 	})
-	if n := st.wrong.count(); n > 0 {
-		st.wrong.report(t, "clients could not connect")
+	if n := l.wrong.count(); n > 0 {
+		l.wrong.report(t, "clients could not connect")
 		t.FailNow()
 	}
 }
 
-func (st *loginLoad) run() {
-	st.each(func(v *loadClient) {
-		if err := v.try(st.site); err != nil {
-			st.wrong.add("%s, try %d, right password %v: %v", v.name, v.tries, v.right, err)
+func (l *loginLoad) run() {
+	l.each(func(c *loadClient) {
+		if err := c.try(l.site); err != nil {
+			l.wrong.add("%s, try %d, right password %v: %v", c.name, c.tries, c.right, err)
 		}
 	})
 }
 
-func (st *loginLoad) each(do func(v *loadClient)) {
+func (l *loginLoad) each(do func(c *loadClient)) {
 	var all sync.WaitGroup
-	for _, v := range st.clients {
-		all.Go(func() { do(v) })
+	for _, c := range l.clients {
+		all.Go(func() { do(c) })
 	}
 	all.Wait()
 }
 
 // try repeats a login as told until the password is accepted or refused.
-func (v *loadClient) try(s *testEnv) error {
-	defer v.client.hangUp()
-	for v.tries < loginLoadTries {
-		v.tries++
-		answer, err := v.client.ask(v.request)
-		v.client.hangUp() // docker login is a new process each time
+func (c *loadClient) try(s *testEnv) error {
+	defer c.client.hangUp()
+	for c.tries < loginLoadTries {
+		c.tries++
+		answer, err := c.client.ask(c.request)
+		c.client.hangUp() // docker login is a new process each time
 		if err != nil {
 			return err
 		}
-		v.longest = max(v.longest, answer.took)
-		done, err := v.judge(s, answer)
+		c.longest = max(c.longest, answer.took)
+		done, err := c.judge(s, answer)
 		if done || err != nil {
 			return err
 		}
@@ -176,48 +176,48 @@ func (v *loadClient) try(s *testEnv) error {
 		}
 		time.Sleep(wait) // what a client does
 	}
-	return fmt.Errorf("still not in after %d tries", v.tries)
+	return fmt.Errorf("still not in after %d tries", c.tries)
 }
 
 // judge reports whether an answer is the last one.
-func (v *loadClient) judge(s *testEnv, answer loadAnswer) (done bool, err error) {
+func (c *loadClient) judge(s *testEnv, answer loadAnswer) (done bool, err error) {
 	switch {
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return false, answer.denied(http.StatusServiceUnavailable, "UNAVAILABLE")
-	case !v.right && answer.StatusCode == http.StatusTooManyRequests:
+	case !c.right && answer.StatusCode == http.StatusTooManyRequests:
 		_, err = answer.retryAfter()
 		return true, err
-	case !v.right:
-		v.refused = true
+	case !c.right:
+		c.refused = true
 		return true, answer.denied(http.StatusUnauthorized, "UNAUTHORIZED")
 	}
 	got, err := answer.granted()
 	if err != nil {
 		return true, err
 	}
-	v.in = true
-	return true, s.verifyToken(got.Token, s.key.Public(), v.name)
+	c.in = true
+	return true, s.verifyToken(got.Token, s.key.Public(), c.name)
 }
 
-func (st *loginLoad) count(is func(v *loadClient) bool) (n int) {
-	for _, v := range st.clients {
-		if is(v) {
+func (l *loginLoad) count(is func(c *loadClient) bool) (n int) {
+	for _, c := range l.clients {
+		if is(c) {
 			n++
 		}
 	}
 	return n
 }
 
-func (st *loginLoad) mostTries() (n int) {
-	for _, v := range st.clients {
-		n = max(n, v.tries)
+func (l *loginLoad) mostTries() (n int) {
+	for _, c := range l.clients {
+		n = max(n, c.tries)
 	}
 	return n
 }
 
-func (st *loginLoad) longest() (d time.Duration) {
-	for _, v := range st.clients {
-		d = max(d, v.longest)
+func (l *loginLoad) longest() (d time.Duration) {
+	for _, c := range l.clients {
+		d = max(d, c.longest)
 	}
 	return d
 }

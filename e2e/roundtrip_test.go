@@ -58,9 +58,9 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	for _, c := range dockers() {
 		t.Run(c.name, func(t *testing.T) {
 			c.need(t)
-			d := newWorkspace(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
-			expectRefusal(t, c, d)
-			c.signIn(d, alicePassword).must(t)
+			w := newWorkspace(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
+			expectRefusal(t, c, w)
+			c.signIn(w, alicePassword).must(t)
 			asked := func(q tokenRequest) bool { return wasGranted(q) && q.offline && q.method == http.MethodGet }
 			if seen := tp.take(); count(seen, asked) == 0 {
 				t.Errorf("signing in asked the token service %+v, want a GET with offline_token", seen)
@@ -69,12 +69,12 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	}
 }
 
-func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
-	d.tap.take()
-	expectRefusal(t, c, d)
+func checkClient(t *testing.T, c registryClient, w *workspace, realm string) {
+	w.tap.take()
+	expectRefusal(t, c, w)
 
-	c.signIn(d, alicePassword).must(t)
-	seen := d.tap.take()
+	c.signIn(w, alicePassword).must(t)
+	seen := w.tap.take()
 	if count(seen, wasGranted) == 0 {
 		t.Fatalf("signed in, but the token service was asked only %+v", seen)
 	}
@@ -83,32 +83,32 @@ func checkClient(t *testing.T, c registryClient, d *workspace, realm string) {
 			c.postsPassword)
 	}
 
-	c.push(d)
-	c.pull(d)
-	seen = d.tap.take()
+	c.push(w)
+	c.pull(w)
+	seen = w.tap.take()
 	if count(seen, wasGranted) == 0 || count(seen, wasGranted) != len(seen) {
 		t.Errorf("push and pull asked the token service %+v, want only granted requests", seen)
 	}
 	if c.after != nil {
-		c.after(d, seen)
+		c.after(w, seen)
 	}
 
-	expectRefresh(t, c, d, realm)
+	expectRefresh(t, c, w, realm)
 }
 
 const wrongPassword = "looking-glass"
 
 // expectRefusal signs in with a wrong password: the client must report it and get nothing.
-func expectRefusal(t *testing.T, c registryClient, d *workspace) {
+func expectRefusal(t *testing.T, c registryClient, w *workspace) {
 	t.Helper()
-	o := c.signIn(d, wrongPassword)
+	o := c.signIn(w, wrongPassword)
 	if o.status == 0 {
 		t.Errorf("sign in with a wrong password: %v\nwant another status than 0", o)
 	}
 	if said := o.stdout + o.stderr; !c.refusal.MatchString(said) || strings.Contains(said, wrongPassword) {
 		t.Errorf("of a wrong password it says\n%s\nwant %q, and not the password", said, c.refusal)
 	}
-	seen := d.tap.take()
+	seen := w.tap.take()
 	if count(seen, wasRefused) == 0 || count(seen, wasRefused) != len(seen) {
 		t.Errorf("a wrong password asked the token service %+v, want only refused requests", seen)
 	}
@@ -124,17 +124,17 @@ func expectRefusal(t *testing.T, c registryClient, d *workspace) {
 }
 
 // expectRefresh gives the client a refresh token instead of the password.
-func expectRefresh(t *testing.T, c registryClient, d *workspace, realm string) {
+func expectRefresh(t *testing.T, c registryClient, w *workspace, realm string) {
 	t.Helper()
 	if c.forget != nil {
-		c.forget(d)
+		c.forget(w)
 	}
-	d.useRefreshToken(fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken)
-	d.repo = "second/image"
-	d.tap.take()
-	c.push(d)
-	c.pull(d)
-	seen := d.tap.take()
+	w.useRefreshToken(fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken)
+	w.repo = "second/image"
+	w.tap.take()
+	c.push(w)
+	c.pull(w)
+	seen := w.tap.take()
 	if count(seen, grantedRefresh) == 0 {
 		t.Errorf("push and pull with a refresh token asked the token service %+v, want a refresh grant", seen)
 	}

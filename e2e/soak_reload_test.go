@@ -40,21 +40,21 @@ type configVersion struct {
 // key changes, and refreshes while all else does: configuration, certificate, and the key's
 // encoding.
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
-	f := newMeasurements(t,
+	m := newMeasurements(t,
 		fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads,
 			reloadEvery, reloadClients, machine(t)))
-	f.head("what clients do, and what is replaced             ", "requests", "lost", "versions seen", "halves met")
+	m.head("what clients do, and what is replaced             ", "requests", "lost", "versions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
 		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })
 		l.exchangeAll(t, l.logIn)
-		f.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
+		m.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
 	})
 	t.Run("refreshes while certificate and configuration are exchanged", func(t *testing.T) {
 		key := makeKey(t, p256)
 		l := newReloading(t, nginxFastCGI, func() crypto.Signer { return key })
 		token := l.refreshToken(t)
 		l.exchangeAll(t, func(c *steadyClient, _ int64) error { return l.refresh(c, token) })
-		f.row(append([]string{"refreshes; certificate, configuration, encoding"}, l.cells()...)...)
+		m.row(append([]string{"refreshes; certificate, configuration, encoding"}, l.cells()...)...)
 		l.newKeyEndsRefresh(t, token)
 	})
 }

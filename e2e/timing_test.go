@@ -168,18 +168,18 @@ func checkBytes(t *testing.T, kinds []*refusalKind) {
 func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
-	f := newMeasurements(t,
+	m := newMeasurements(t,
 		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time "+
 			"alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
 			timingRounds, 100*(1+bound)/2, machine(t)))
-	f.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
+	m.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {
 		d := separation(kinds[0].took, kind.took)
 		cells := []string{kind.name}
 		for _, q := range []float64{0, 0.1, 0.5, 0.9, 1} {
 			cells = append(cells, fmt.Sprintf("%.1f", float64(quantile(kind.took, q).Microseconds())/1000))
 		}
-		f.row(append(cells, fmt.Sprintf("%.0f %%", 100*(1+d)/2))...)
+		m.row(append(cells, fmt.Sprintf("%.0f %%", 100*(1+d)/2))...)
 		if d > bound {
 			t.Errorf("%s: its time alone tells it from a wrong password in %.0f %% of all cases", kind.name,
 				100*(1+d)/2)
