@@ -67,11 +67,10 @@ func (s *testEnv) adminGet(path string) (status int, text string) {
 	if rest, ok := strings.CutPrefix(s.admin, "unix:"); ok {
 		network, address = "unix", rest
 	}
-	client := http.Client{Timeout: answerWithin,
-		Transport: &http.Transport{DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, address)
-			}}}
+	client := http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}}}
 	answer, err := client.Get("http://admin" + path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -293,7 +292,7 @@ func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 		s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
 	c := newClient(s)
 	s.service.until(t, "listen", func() bool { // the first connection makes it dockerauth
-		answer, _, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
+		answer, _, err := c.exchange(asAlice(serviceIs)(c))
 		return err == nil && answer.StatusCode == http.StatusServiceUnavailable
 	})
 	s.wantHealth(http.StatusServiceUnavailable, "degraded", "no usable configuration")

@@ -64,8 +64,7 @@ var clientCases = []testCase{
 		want{status: 200, granted: "repository:team/app:pull,push"}},
 
 	// containers/image, docker/docker_client.go: getBearerToken and getBearerTokenOAuth2.
-	{"podman login", recordedGet("libpod/4.3.1",
-		"account=alice&"+serviceIs,
+	{"podman login", recordedGet("libpod/4.3.1", "account=alice&"+serviceIs,
 		"Authorization: Basic {alice}", "Docker-Distribution-Api-Version: registry/2.0", acceptGzip, closing),
 		want{status: 200, granted: "-", log: map[string]string{"account": alice}}},
 	{"skopeo copy with a password", recordedGet("skopeo/1.9.3",
@@ -100,8 +99,7 @@ var clientCases = []testCase{
 
 	// oras-project/oras-go, registry/remote/auth/client.go: fetchDistributionToken and
 	// fetchOAuth2Token.
-	{"oras push", recordedGet("oras/1.2.3",
-		"scope=repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs,
+	{"oras push", recordedGet("oras/1.2.3", "scope=repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs,
 		"Authorization: Basic {alice}", acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull,push"}},
 	{"oras with a refresh token", recordedPost("oras/1.2.3",

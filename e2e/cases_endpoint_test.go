@@ -31,14 +31,13 @@ var endpointCases = []testCase{
 		get(serviceIs + "&account=alice&client_id=docker&offline_token=true"),
 		want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
 			log: map[string]string{"reason": "~CGIPassAuth On", "client": "docker", "account": alice}}},
-	{"a user name and a password are checked by PAM", login(alice, alicePassword, serviceIs+"&scope="+appScope),
+	{"a user name and a password are checked by PAM", asAlice(serviceIs + "&scope=" + appScope),
 		want{status: 200, granted: appScope,
 			log: map[string]string{"user": alice, "subject": alice, "scope": appScope, "granted": appScope,
 				"service": audience}}},
 	{"a password may hold colons, spaces and UTF-8", login(bob, defaultAccounts[bob], serviceIs),
 		want{status: 200, subject: bob, granted: "-"}},
-	{"login without a scope checks the password all the same", login(alice, alicePassword, serviceIs),
-		want{status: 200, granted: "-"}},
+	{"login without a scope checks the password all the same", asAlice(serviceIs), want{status: 200, granted: "-"}},
 	{"login without a scope refuses a wrong password all the same", login(alice, "wrong-without-scope", serviceIs),
 		unauthorized("")},
 	{"an empty user name means that the password is a refresh token",
@@ -48,16 +47,13 @@ var endpointCases = []testCase{
 		unauthorized("refresh token")},
 	{"an empty user name with an empty password is refused", login("", "", serviceIs), unauthorized("")},
 	{"an empty password is refused without asking PAM", login(alice, "", serviceIs), unauthorized("password is empty")},
-	{"offline_token=true brings a refresh token too", login(alice, alicePassword, serviceIs+"&offline_token=true"),
+	{"offline_token=true brings a refresh token too", asAlice(serviceIs + "&offline_token=true"),
 		want{status: 200, refresh: "new"}},
-	{"offline_token=false brings none", login(alice, alicePassword, serviceIs+"&offline_token=false"),
-		want{status: 200}},
-	{"POST with a password", post("grant_type=password&username=alice&password=" + alicePassword + "&" + serviceIs +
-		"&scope=" + appScope + "&client_id=e2e"),
+	{"offline_token=false brings none", asAlice(serviceIs + "&offline_token=false"), want{status: 200}},
+	{"POST with a password", post(aliceForm + "&" + serviceIs + "&scope=" + appScope + "&client_id=e2e"),
 		want{status: 200, granted: appScope, scope: appScope,
 			log: map[string]string{"grant": "password", "client": "e2e"}}},
-	{"POST with a password and access_type=offline",
-		post("grant_type=password&username=alice&password=" + alicePassword + "&access_type=offline&" + serviceIs),
+	{"POST with a password and access_type=offline", post(aliceForm + "&access_type=offline&" + serviceIs),
 		want{status: 200, granted: "-", scope: "-", refresh: "new"}},
 	{"POST with a refresh token brings the same one back",
 		post("grant_type=refresh_token&refresh_token={refresh}&" + serviceIs + "&scope=" + appScope),
@@ -77,9 +73,8 @@ var endpointCases = []testCase{
 		unauthorized("refresh token")},
 	{"POST with an empty password", post("grant_type=password&username=alice&password=&" + serviceIs),
 		unauthorized("password is empty")},
-	{"credentials in the query of a POST are not looked at",
-		request("POST", "{mount}{path}?grant_type=password&username=alice&password="+alicePassword, serviceIs,
-			formType),
+	{"credentials in the query of a POST are not looked at", request("POST", "{mount}{path}?"+aliceForm, serviceIs,
+		formType),
 		badForm("invalid_request", "grant_type")},
 	{"a wrong password", login(alice, "not-wonderland-at-all", serviceIs+"&scope="+appScope), unauthorized("")},
 	{"an unknown user gets the same answer as a wrong password",
@@ -97,42 +92,33 @@ var endpointCases = []testCase{
 		post("grant_type=password&username=dora&password=doras-password-is-right&" + serviceIs),
 		want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken"}}},
 	{"less is granted than asked where nothing is left",
-		login(alice, alicePassword, serviceIs+"&scope=something:odd:*"), want{status: 200, granted: "-"}},
-	{"an unknown service is named", login(alice, alicePassword, "service=other.example"), badRequest("other.example")},
-	{"an unknown service is named on POST",
-		post("grant_type=password&username=alice&password=" + alicePassword + "&service=other.example"),
+		asAlice(serviceIs + "&scope=something:odd:*"), want{status: 200, granted: "-"}},
+	{"an unknown service is named", asAlice("service=other.example"), badRequest("other.example")},
+	{"an unknown service is named on POST", post(aliceForm + "&service=other.example"),
 		badForm("invalid_request", "other.example")},
-	{"a missing service is the only audience", login(alice, alicePassword, "scope="+appScope),
-		want{status: 200, granted: appScope}},
-	{"an empty service is a missing one", login(alice, alicePassword, "service=&scope="+appScope),
-		want{status: 200, granted: appScope}},
-	{"a service sent twice", login(alice, alicePassword, serviceIs+"&"+serviceIs), badRequest("service")},
+	{"a missing service is the only audience", asAlice("scope=" + appScope), want{status: 200, granted: appScope}},
+	{"an empty service is a missing one", asAlice("service=&scope=" + appScope), want{status: 200, granted: appScope}},
+	{"a service sent twice", asAlice(serviceIs + "&" + serviceIs), badRequest("service")},
 	{"a password sent twice", post("grant_type=password&username=alice&password=x1234567&password=" + alicePassword),
 		badForm("invalid_request", "password")},
 	{"account never becomes the subject", login(bob, defaultAccounts[bob], serviceIs+"&account=alice"),
 		want{status: 200, subject: bob, log: map[string]string{"account": alice, "user": bob}}},
-	{"the body of a GET is not looked at",
-		request("GET", "{mount}{path}?"+serviceIs, "grant_type=password&username=alice&password="+alicePassword,
-			formType),
-		nobody},
+	{"the body of a GET is not looked at", request("GET", "{mount}{path}?"+serviceIs, aliceForm, formType), nobody},
 
 	// Scopes.
-	{"repeated scopes, joined scopes, empty ones and duplicates all at once",
-		login(alice, alicePassword,
-			serviceIs+"&scope=repository:a:pull&scope=&scope=repository:b/c:push,pull+repository:a:push"+
-				"&scope=repository:a:pull"),
+	{"repeated scopes, joined scopes, empty ones and duplicates all at once", asAlice(
+		serviceIs + "&scope=repository:a:pull&scope=&scope=repository:b/c:push,pull+repository:a:push" +
+			"&scope=repository:a:pull"),
 		want{status: 200, granted: "repository:a:pull,push repository:b/c:push,pull"}},
-	{"a name with a host and a port",
-		login(alice, alicePassword, serviceIs+"&scope=repository:localhost:5000/team/app:pull"),
+	{"a name with a host and a port", asAlice(serviceIs + "&scope=repository:localhost:5000/team/app:pull"),
 		want{status: 200, granted: "repository:localhost:5000/team/app:pull"}},
-	{"a class", login(alice, alicePassword, serviceIs+"&scope=repository(plugin):team/plug:pull"),
+	{"a class", asAlice(serviceIs + "&scope=repository(plugin):team/plug:pull"),
 		want{status: 200, granted: "repository(plugin):team/plug:pull"}},
-	{"the action * on a repository becomes explicit actions",
-		login(alice, alicePassword, serviceIs+"&scope=repository:team/app:*"),
+	{"the action * on a repository becomes explicit actions", asAlice(serviceIs + "&scope=repository:team/app:*"),
 		want{status: 200, granted: "repository:team/app:pull,push,delete"}},
-	{"the catalog keeps its *", login(alice, alicePassword, serviceIs+"&scope=registry:catalog:*"),
+	{"the catalog keeps its *", asAlice(serviceIs + "&scope=registry:catalog:*"),
 		want{status: 200, granted: "registry:catalog:*"}},
-	{"the catalog is not granted unasked", login(alice, alicePassword, serviceIs+"&scope=repository:a:pull"),
+	{"the catalog is not granted unasked", asAlice(serviceIs + "&scope=repository:a:pull"),
 		want{status: 200, granted: "repository:a:pull"}},
 
 	// Everything outside the endpoint.
@@ -156,7 +142,7 @@ var (
 
 // mountCases run at every path where a front end has the endpoint.
 var mountCases = []testCase{
-	{"GET", login(alice, alicePassword, serviceIs+"&scope="+appScope), want{status: 200, granted: appScope}},
+	{"GET", asAlice(serviceIs + "&scope=" + appScope), want{status: 200, granted: appScope}},
 	{"POST", post("grant_type=refresh_token&refresh_token={refresh}&" + serviceIs),
 		want{status: 200, granted: "-", scope: "-", refresh: "same"}},
 	{"a wrong password", login(alice, "wrong-at-another-mount", serviceIs), unauthorized("")},
@@ -195,47 +181,33 @@ var badCases = []testCase{
 	{"a password of 10,000 letters",
 		post("grant_type=password&username=alice&password=" + strings.Repeat("long-password-", 800)),
 		unauthorized("password")},
-	{"a body of 64 KiB is read", post("grant_type=refresh_token&refresh_token=" + strings.Repeat("x", 64<<10-43)),
-		unauthorized("refresh token")},
-	{"a body over 64 KiB is too large", post("grant_type=refresh_token&refresh_token=" + strings.Repeat("x", 64<<10)),
-		tooLarge},
-	{"a chunked body over 64 KiB is too large",
-		chunkedPost("grant_type=refresh_token&refresh_token=" + strings.Repeat("x", 64<<10)), tooLarge},
-	{"a body of 10 MB is too large", post("grant_type=refresh_token&refresh_token=" + strings.Repeat("x", 10<<20)),
-		tooLarge},
-	{"10,000 scopes in a form", post("grant_type=password&username=alice&password=" + alicePassword + "&scope=" +
-		numbered("r:%d:a", "+", 10_000)), tooLarge},
-	{"10,000 times the same scope in a form",
-		post("grant_type=password&username=alice&password=" + alicePassword + "&scope=" +
-			strings.Repeat("a:b:c+", 10_000)),
+	{"a body of 64 KiB is read", postToken(strings.Repeat("x", 64<<10-43)), unauthorized("refresh token")},
+	{"a body over 64 KiB is too large", postToken(strings.Repeat("x", 64<<10)), tooLarge},
+	{"a chunked body over 64 KiB is too large", chunkedPost(tokenForm + strings.Repeat("x", 64<<10)), tooLarge},
+	{"a body of 10 MB is too large", postToken(strings.Repeat("x", 10<<20)), tooLarge},
+	{"10,000 scopes in a form", post(aliceForm + "&scope=" + numbered("r:%d:a", "+", 10_000)), tooLarge},
+	{"10,000 times the same scope in a form", post(aliceForm + "&scope=" + strings.Repeat("a:b:c+", 10_000)),
 		want{status: 200, granted: "a:b:c", scope: "a:b:c"}},
-	{"10,000 scopes in a query", login(alice, alicePassword, "scope="+numbered("r:%d:a", "+", 10_000)), badRequest("")},
-	{"101 scopes", post("grant_type=password&username=alice&password=" + alicePassword + "&" +
+	{"10,000 scopes in a query", asAlice("scope=" + numbered("r:%d:a", "+", 10_000)), badRequest("")},
+	{"101 scopes", post(aliceForm + "&" +
 		numbered("scope=repository:r%d:pull", "&", 101)), badForm("invalid_scope", "more than 100")},
-	{"100 scopes", post("grant_type=password&username=alice&password=" + alicePassword + "&scope=" +
-		numbered("repository:r%d:pull", "+", 100)),
+	{"100 scopes", post(aliceForm + "&scope=" + numbered("repository:r%d:pull", "+", 100)),
 		want{status: 200, granted: numbered("repository:r%d:pull", " ", 100),
 			scope: numbered("repository:r%d:pull", " ", 100)}},
-	{"more scopes than fit in a header",
-		post("grant_type=password&username=alice&password=" + alicePassword + "&" +
-			numbered("scope=repository:"+strings.Repeat("long/", 40)+"r%d:pull", "&", 99)),
+	{"more scopes than fit in a header", post(aliceForm + "&" +
+		numbered("scope=repository:"+strings.Repeat("long/", 40)+"r%d:pull", "&", 99)),
 		badForm("invalid_scope", "")},
-	{"a scope without actions", login(alice, alicePassword, serviceIs+"&scope=repository:app"),
-		badRequest("repository:app")},
-	{"a scope without a name", login(alice, alicePassword, serviceIs+"&scope=repository::pull"), badRequest("name")},
-	{"a scope that is no scope", login(alice, alicePassword, serviceIs+"&scope=nonsense"), badRequest("nonsense")},
-	{"a scope that is no scope on POST",
-		post("grant_type=password&username=alice&password=" + alicePassword + "&scope=nonsense"),
-		badForm("invalid_scope", "nonsense")},
-	{"a scope with markup in it", login(alice, alicePassword, serviceIs+"&scope=repository:%3Cscript%3E:pull"),
-		badRequest("name")},
-	{"a query that is not URL-encoded", login(alice, alicePassword, serviceIs+"&scope=%zz"), badRequest("URL-encoded")},
+	{"a scope without actions", asAlice(serviceIs + "&scope=repository:app"), badRequest("repository:app")},
+	{"a scope without a name", asAlice(serviceIs + "&scope=repository::pull"), badRequest("name")},
+	{"a scope that is no scope", asAlice(serviceIs + "&scope=nonsense"), badRequest("nonsense")},
+	{"a scope that is no scope on POST", post(aliceForm + "&scope=nonsense"), badForm("invalid_scope", "nonsense")},
+	{"a scope with markup in it", asAlice(serviceIs + "&scope=repository:%3Cscript%3E:pull"), badRequest("name")},
+	{"a query that is not URL-encoded", asAlice(serviceIs + "&scope=%zz"), badRequest("URL-encoded")},
 	{"a form that is not URL-encoded", post("grant_type=password&username=alice&password=%zz"),
 		badForm("invalid_request", "URL-encoded")},
 	{"JSON instead of a form", request("POST", "{mount}{path}", `{"grant_type":"password"}`,
 		"Content-Type: application/json"), badForm("invalid_request", "x-www-form-urlencoded")},
-	{"a form without a content type",
-		request("POST", "{mount}{path}", "grant_type=password&username=alice&password="+alicePassword),
+	{"a form without a content type", request("POST", "{mount}{path}", aliceForm),
 		want{status: 200, scope: "-", granted: "-"}},
 	{"REMOTE_USER and Proxy headers mean nothing",
 		get(serviceIs, "Remote-User: alice", "Remote_User: alice", "X-Remote-User: alice", "Proxy: http://127.0.0.1:9"),
@@ -245,58 +217,39 @@ var badCases = []testCase{
 		want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"client": "forwarded"}}},
 
 	// Refresh tokens.
-	{"a refresh token made with the service's own key is good",
-		post("grant_type=refresh_token&refresh_token={refresh-of-bob}"),
+	{"a refresh token made with the service's own key is good", postToken("{refresh-of-bob}"),
 		want{status: 200, subject: bob, scope: "-", refresh: "any"}},
-	{"a refresh token with alg none", post("grant_type=refresh_token&refresh_token={refresh-alg-none}"),
-		unauthorized("refresh token")},
+	{"a refresh token with alg none", postToken("{refresh-alg-none}"), unauthorized("refresh token")},
 	{"a refresh token signed by HS256 with the public key",
-		post("grant_type=refresh_token&refresh_token={refresh-hs256-public-key}"), unauthorized("refresh token")},
-	{"a refresh token signed with an unknown key", post("grant_type=refresh_token&refresh_token={refresh-unknown-key}"),
-		unauthorized("refresh token")},
-	{"a refresh token for another audience", post("grant_type=refresh_token&refresh_token={refresh-other-audience}"),
-		unauthorized("refresh token")},
-	{"a refresh token of another issuer", post("grant_type=refresh_token&refresh_token={refresh-other-issuer}"),
-		unauthorized("refresh token")},
-	{"a refresh token that has expired", post("grant_type=refresh_token&refresh_token={refresh-expired}"),
-		unauthorized("expired")},
-	{"a refresh token that never expires", post("grant_type=refresh_token&refresh_token={refresh-everlasting}"),
-		unauthorized("refresh token")},
-	{"a refresh token of type JWT", post("grant_type=refresh_token&refresh_token={refresh-plain-jwt}"),
-		unauthorized("refresh token")},
-	{"a refresh token that is cut short", post("grant_type=refresh_token&refresh_token={refresh-cut-short}"),
-		unauthorized("refresh token")},
-	{"an access token as a refresh token", post("grant_type=refresh_token&refresh_token={access}"),
-		unauthorized("refresh token")},
+		postToken("{refresh-hs256-public-key}"), unauthorized("refresh token")},
+	{"a refresh token signed with an unknown key", postToken("{refresh-unknown-key}"), unauthorized("refresh token")},
+	{"a refresh token for another audience", postToken("{refresh-other-audience}"), unauthorized("refresh token")},
+	{"a refresh token of another issuer", postToken("{refresh-other-issuer}"), unauthorized("refresh token")},
+	{"a refresh token that has expired", postToken("{refresh-expired}"), unauthorized("expired")},
+	{"a refresh token that never expires", postToken("{refresh-everlasting}"), unauthorized("refresh token")},
+	{"a refresh token of type JWT", postToken("{refresh-plain-jwt}"), unauthorized("refresh token")},
+	{"a refresh token that is cut short", postToken("{refresh-cut-short}"), unauthorized("refresh token")},
+	{"an access token as a refresh token", postToken("{access}"), unauthorized("refresh token")},
 	{"an access token as a refresh token by Basic", refreshLogin("{access}", serviceIs), unauthorized("refresh token")},
 	{"a refresh token as a password",
 		func(c *client) string { return login(alice, c.fetched("refresh"), serviceIs)(c) }, unauthorized("")},
 	{"a refresh token of an account that has expired",
-		post("grant_type=refresh_token&refresh_token={refresh-of-carol}"), unauthorized("PAM_ACCT_EXPIRED")},
+		postToken("{refresh-of-carol}"), unauthorized("PAM_ACCT_EXPIRED")},
 	{"a refresh token of an account that was blacklisted",
-		post("grant_type=refresh_token&refresh_token={refresh-of-mallory}"), unauthorized("blacklisted")},
-	{"a refresh token of an account that is gone",
-		post("grant_type=refresh_token&refresh_token={refresh-of-unknown-user}"),
-		unauthorized("")},
+		postToken("{refresh-of-mallory}"), unauthorized("blacklisted")},
+	{"a refresh token of an account that is gone", postToken("{refresh-of-unknown-user}"), unauthorized("")},
 
 	// Requests that are hostile to the web server. If it passes one on, the endpoint answers as
 	// usual.
-	{"a Host that is no host", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.1\nHost: a b<c>\nConnection: close\n\n"),
-		nobody},
-	{"a Host with a path in it", raw("GET {mount}{path}?" + serviceIs +
-		" HTTP/1.1\nHost: x/../y:99999\nConnection: close\n\n"), nobody},
+	{"a Host that is no host", getAt("{mount}{path}?"+serviceIs, "a b<c>"), nobody},
+	{"a Host with a path in it", getAt("{mount}{path}?"+serviceIs, "x/../y:99999"), nobody},
 	{"an empty Host", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.1\nHost:\nConnection: close\n\n"), nobody},
 	{"no Host at all, by HTTP/1.0", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.0\n\n"), nobody},
-	{"an absolute URL", raw("GET http://evil.example{mount}{path}?" + serviceIs +
-		" HTTP/1.1\nHost: {host}\nConnection: close\n\n"), want{status: 400, code: "BAD_REQUEST", silent: true}},
-	{"a bad escape in the path", raw("GET {mount}/docker/v2/%zz/token HTTP/1.1\nHost: {host}\nConnection: close\n\n"),
-		want{status: 400, code: "BAD_REQUEST", silent: true}},
-	{"a NUL in the path", raw("GET {mount}/docker/v2/token%00 HTTP/1.1\nHost: {host}\nConnection: close\n\n"),
-		want{status: 400, code: "BAD_REQUEST", silent: true}},
-	{"two slashes in the path", raw("GET {mount}/docker//v2/token HTTP/1.1\nHost: {host}\nConnection: close\n\n"),
-		nobody},
-	{"a dot and an escaped letter in the path",
-		raw("GET {mount}/docker/./v2/%74oken HTTP/1.1\nHost: {host}\nConnection: close\n\n"), nobody},
+	{"an absolute URL", getAt("http://evil.example{mount}{path}?"+serviceIs, "{host}"), badPath},
+	{"a bad escape in the path", getAt("{mount}/docker/v2/%zz/token", "{host}"), badPath},
+	{"a NUL in the path", getAt("{mount}/docker/v2/token%00", "{host}"), badPath},
+	{"two slashes in the path", getAt("{mount}/docker//v2/token", "{host}"), nobody},
+	{"a dot and an escaped letter in the path", getAt("{mount}/docker/./v2/%74oken", "{host}"), nobody},
 	{"a header of 100 KB", get(serviceIs, "X-Long: "+strings.Repeat("x", 100_000)), nobody},
 }
 
@@ -304,6 +257,22 @@ var badCases = []testCase{
 var nobody = want{status: 401, code: "UNAUTHORIZED", message: loginNeeded}
 
 var tooLarge = want{status: 413, code: "TOO_LARGE", oauth: "invalid_request"}
+
+var badPath = want{status: 400, code: "BAD_REQUEST", silent: true}
+
+// aliceForm and tokenForm are the forms of the two grants.
+const (
+	aliceForm = "grant_type=password&username=alice&password=" + alicePassword
+	tokenForm = "grant_type=refresh_token&refresh_token="
+)
+
+func asAlice(query string) func(c *client) string { return login(alice, alicePassword, query) }
+
+func postToken(token string) func(c *client) string { return post(tokenForm + token) }
+
+func getAt(target, host string) func(c *client) string {
+	return raw("GET " + target + " HTTP/1.1\nHost: " + host + "\nConnection: close\n\n")
+}
 
 // numbered joins n numbered texts.
 func numbered(format, between string, n int) string {

@@ -21,7 +21,7 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	s.write("index.html", "INDEX\n")
 	c := newClient(s)
 	// The service runs, and its log exists.
-	c.run(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}})
+	c.run(t, testCase{send: asAlice(serviceIs), want: want{status: 200}})
 	inside := fileContents(t, s)
 	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
 		"pam.d/dockerauth", "pam.d/", "pam.d",

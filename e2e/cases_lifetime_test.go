@@ -37,7 +37,7 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 				err    error
 			}
 			done := make(chan result, 1)
-			request := login(alice, alicePassword, serviceIs)(c)
+			request := asAlice(serviceIs)(c)
 			go func() {
 				answer, body, err := c.exchange(request)
 				done <- result{answer, body, err}
@@ -106,7 +106,7 @@ func TestALongLivedServiceTakesUpChangedFiles(t *testing.T) {
 			s.key = makeKey(t, rsa2048)
 			s.replace(s.keyFile, pemKey(t, s.key))
 			eventually(t, 10*time.Second, "tokens signed with the new key", func() bool {
-				_, body, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
+				_, body, err := c.exchange(asAlice(serviceIs)(c))
 				if err != nil {
 					return false
 				}
@@ -142,7 +142,7 @@ func (s *testEnv) replace(path, content string) {
 func (s *testEnv) expectLogin(c *client, status int, when string) {
 	s.t.Helper()
 	eventually(s.t, 10*time.Second, fmt.Sprintf("a login to be answered with %d %s", status, when), func() bool {
-		answer, _, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
+		answer, _, err := c.exchange(asAlice(serviceIs)(c))
 		return err == nil && answer.StatusCode == status
 	})
 }

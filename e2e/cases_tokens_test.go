@@ -105,8 +105,7 @@ func forgeries() map[string]func(c *client) string {
 		"refresh": func(c *client) string { return c.fetched("refresh") },
 		"access":  func(c *client) string { return c.fetched("access") },
 		"refresh-alg-none": func(c *client) string {
-			return c.forge(`"RS256"`, `"none"`,
-				func([]byte) []byte { return nil })
+			return c.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil })
 		},
 		"refresh-hs256-public-key": func(c *client) string {
 			return c.forge(`"RS256"`, `"HS256"`, func(text []byte) []byte {
@@ -121,8 +120,7 @@ func forgeries() map[string]func(c *client) string {
 			return c.forge("", "", rs256(unknown))
 		},
 		"refresh-other-audience": func(c *client) string {
-			return c.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`,
-				rs256(c.key))
+			return c.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(c.key))
 		},
 		"refresh-other-issuer": func(c *client) string {
 			return c.forge(`"iss":"[^"]*"`, `"iss":"https://elsewhere.example"`, rs256(c.key))
@@ -135,20 +133,16 @@ func forgeries() map[string]func(c *client) string {
 		"refresh-cut-short":   func(c *client) string { t := c.fetched("refresh"); return t[:len(t)-8] },
 		// Not forged and accepted: the others fail because of their change alone.
 		"refresh-of-bob": func(c *client) string {
-			return c.forge(`"sub":"alice"`, `"sub":"`+bob+`"`,
-				rs256(c.key))
+			return c.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(c.key))
 		},
 		"refresh-of-carol": func(c *client) string {
-			return c.forge(`"sub":"alice"`, `"sub":"`+carol+`"`,
-				rs256(c.key))
+			return c.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(c.key))
 		},
 		"refresh-of-mallory": func(c *client) string {
-			return c.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`,
-				rs256(c.key))
+			return c.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(c.key))
 		},
 		"refresh-of-unknown-user": func(c *client) string {
-			return c.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`,
-				rs256(c.key))
+			return c.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(c.key))
 		},
 	}
 }
@@ -156,7 +150,7 @@ func forgeries() map[string]func(c *client) string {
 // fetched is alice's access or refresh token, requested at first use.
 func (c *client) fetched(kind string) string {
 	if c.tokens[kind] == "" {
-		_, body, err := c.exchange(login(alice, alicePassword, "service="+audience+"&offline_token=true")(c))
+		_, body, err := c.exchange(asAlice("service=" + audience + "&offline_token=true")(c))
 		if err != nil {
 			c.t.Fatalf("log alice in: %v", err)
 		}

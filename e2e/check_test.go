@@ -81,15 +81,13 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 
 	var trials []trial
 	for _, key := range []keyKind{rsa2048, p256, p384, p521, ed} {
-		trials = append(trials,
-			trial{string(key) + " by its certificate", key, siteOptions{certificate: true}, own},
+		trials = append(trials, trial{string(key) + " by its certificate", key, siteOptions{certificate: true}, own},
 			trial{string(key) + " by its libtrust id", key, siteOptions{keyID: "libtrust"}, own},
 			trial{string(key) + " by its thumbprint", key, siteOptions{keyID: "thumbprint"}, own},
 			trial{string(key) + " by the id that a JWKS gives it", key, siteOptions{keyID: "thumbprint"}, byToken},
 		)
 	}
-	trials = append(trials,
-		trial{"a certificate and a JWKS alone", p256, siteOptions{certificate: true}, byToken},
+	trials = append(trials, trial{"a certificate and a JWKS alone", p256, siteOptions{certificate: true}, byToken},
 		trial{"another id in the JWKS", p256, siteOptions{},
 			listedAs(func(*testing.T, *site) string { return "another" })},
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
@@ -212,9 +210,8 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 				t.Errorf("%s: %s", tt.name, line)
 			}
 		}
-		if tt.name == "about a service of its own" &&
-			!strings.Contains(o.stdout,
-				"has the groups that /etc/systemd/system/dockerauth.service gives the service") {
+		if tt.name == "about a service of its own" && !strings.Contains(o.stdout,
+			"has the groups that /etc/systemd/system/dockerauth.service gives the service") {
 			t.Errorf("%s: the unit was not read: %v", tt.name, o)
 		}
 		if tt.name == "by a copy of root's own" &&

@@ -303,8 +303,7 @@ func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	c, _ := newCluster(t, (*cluster).nginx)
 	for i, from := range c.machines {
 		to := c.machines[1-i]
-		answer, body, err := exchange("", from.address,
-			login(alice, alicePassword, serviceIs+"&offline_token=true")(c.front))
+		answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.front))
 		var got tokenAnswer
 		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 			t.Fatalf("%v %v %s", err, answer, body)
@@ -404,7 +403,7 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 func (c *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
 	client := *c.front
 	client.secrets = map[string]bool{}
-	answer, body, err := exchange("", address, login(alice, alicePassword, serviceIs+"&offline_token=true")(&client))
+	answer, body, err := exchange("", address, asAlice(serviceIs+"&offline_token=true")(&client))
 	var got tokenAnswer
 	if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 		t.Errorf("login: %v %v %s", err, answer, body)

@@ -127,7 +127,7 @@ func attempts(c *client, forwarded bool) []attempt {
 	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(c))
 	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(c))
 	add(1, "an empty password", login(alice, "", serviceIs)(c))
-	add(0, "a login", login(alice, alicePassword, serviceIs)(c))
+	add(0, "a login", asAlice(serviceIs)(c))
 	add(0, "no credentials", get(serviceIs)(c))
 	add(0, "credentials that the web server kept", get(serviceIs+"&account=alice&offline_token=true")(c))
 	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(c))
@@ -361,12 +361,11 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	for _, password := range []string{"one", "two", "three", "four", "five"} {
 		add(2, clumsy, login(alice, password, serviceIs)(c))
 	}
-	add(10, clumsy, login(alice, alicePassword, serviceIs)(c))
+	add(10, clumsy, asAlice(serviceIs)(c))
 	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(c))
 	add(40, innocent, get(serviceIs)(c))
-	add(1, forger,
-		post("grant_type=password&password=wrong&service="+audience+
-			"&username="+url.QueryEscape(forgedTexts()["a line"]))(c))
+	add(1, forger, post("grant_type=password&password=wrong&service="+audience+
+		"&username="+url.QueryEscape(forgedTexts()["a line"]))(c))
 	c.attemptAll(t, all)
 	all = nil
 	for i := range 29 {

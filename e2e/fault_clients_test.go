@@ -46,10 +46,9 @@ var hangUps = []struct {
 		return send(c, r[:len(r)/2])
 	}},
 	{"in the body", func(s *faultEnv, n int, c *net.TCPConn) error {
-		return send(c,
-			fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\n"+
-				"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
-				s.mounts[0], s.address))
+		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
+			s.mounts[0], s.address))
 	}},
 	{"right after sending", func(s *faultEnv, n int, c *net.TCPConn) error {
 		return send(c, s.request(loadUser(n), passwordOf(loadUser(n))))

@@ -91,9 +91,8 @@ func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
-	fmt.Fprintf(&b,
-		"PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
-			"Mutex file:%[1]s/run default\n", s.dir)
+	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
+		"Mutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {
 		more = []string{"DocumentRoot " + s.path("www")}
 	}
@@ -111,9 +110,8 @@ func (s *testEnv) apache(modules, conf string, more ...string) {
 		fmt.Fprintf(&b, "FcgidIPCDir %s/ipc\nFcgidProcessTableFile %[1]s/run/fcgid_shm\n", s.dir)
 	}
 	if s.proxied {
-		fmt.Fprintf(&b,
-			"LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\n"+
-				"RemoteIPInternalProxy 127.0.0.1\n", apacheModules)
+		fmt.Fprintf(&b, "LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\n"+
+			"RemoteIPInternalProxy 127.0.0.1\n", apacheModules)
 	}
 	b.WriteString("<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n")
 	b.WriteString(conf)

@@ -72,7 +72,7 @@ func (c *client) runMounts(t *testing.T) {
 // logins wait for a conversation.
 func (c *client) runAtOnce(t *testing.T) {
 	c.t = t
-	request := login(alice, alicePassword, serviceIs+"&scope="+appScope)(c)
+	request := asAlice(serviceIs + "&scope=" + appScope)(c)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -117,7 +117,7 @@ func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
 			t.Parallel()
 			c := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
 			c.run(t, testCase{
-				send: login(alice, alicePassword, serviceIs+"&account=alice&client_id=docker&offline_token=true"),
+				send: asAlice(serviceIs + "&account=alice&client_id=docker&offline_token=true"),
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
 					log: map[string]string{"reason": "~CGIPassAuth On"}},
 			})

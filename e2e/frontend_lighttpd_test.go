@@ -33,9 +33,8 @@ var lighttpdFastCGI = frontend{
 func (s *testEnv) lighttpd(conf string) {
 	s.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b,
-		"server.bind = \"127.0.0.1\"\nserver.port = %d\nserver.document-root = \"%s/www\"\n"+
-			"server.upload-dirs = ( \"%[2]s/tmp\" )\nserver.errorlog = \"%[2]s/run/lighttpd.log\"\n", s.listen(), s.dir)
+	fmt.Fprintf(&b, "server.bind = \"127.0.0.1\"\nserver.port = %d\nserver.document-root = \"%s/www\"\n"+
+		"server.upload-dirs = ( \"%[2]s/tmp\" )\nserver.errorlog = \"%[2]s/run/lighttpd.log\"\n", s.listen(), s.dir)
 	if s.web != nil {
 		fmt.Fprintf(&b, "server.username = %q\nserver.groupname = %[1]q\n", s.web.name)
 	}

@@ -106,9 +106,8 @@ func (s *testEnv) startNginx(lines, address string) {
 	if s.web != nil {
 		fmt.Fprintf(&b, "user %s;\n", s.web.name)
 	}
-	fmt.Fprintf(&b,
-		"daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid run/nginx.pid;\n"+
-			"error_log %s/run/nginx.log;\nevents { worker_connections 4096; }\nhttp {\naccess_log off;\n", s.dir)
+	fmt.Fprintf(&b, "daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid run/nginx.pid;\n"+
+		"error_log %s/run/nginx.log;\nevents { worker_connections 4096; }\nhttp {\naccess_log off;\n", s.dir)
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "%s_temp_path %s/tmp/%[1]s;\n", kind, s.dir)
 	}

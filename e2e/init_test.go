@@ -87,8 +87,7 @@ func (n *installation) serve() {
 	if n.s.web != nil {
 		line := n.pasted("The key can be read by the user root and the group root only.")
 		_, line, _ = strings.Cut(line, "\n")
-		run(n.t, "", exec.Command("sh", "-eu", "-c",
-			strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))).must(n.t)
+		run(n.t, "", exec.Command("sh", "-eu", "-c", strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))).must(n.t)
 	}
 	n.s.start("dockerauth fastcgi",
 		n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)

@@ -41,9 +41,8 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 	cases := []testCase{
 		{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
-		{"the right password by POST",
-			post("grant_type=password&username=" + names["ok"] + "&password=" +
-				strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
+		{"the right password by POST", post("grant_type=password&username=" + names["ok"] + "&password=" +
+			strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
 		{"a wrong password", login(names["ok"], "wrong-for-pam-unix", serviceIs), unauthorized("PAM_AUTH_ERR")},
 		{"an empty password", login(names["ok"], "", serviceIs), unauthorized("empty")},
 		{"an unknown user", login("e2e-nobody-at-all", unixPassword, serviceIs), unauthorized("")},
@@ -462,25 +461,23 @@ func TestModules(t *testing.T) {
 			run: testCase{send: login("MALLORY", defaultAccounts[mallory], serviceIs),
 				want: unauthorized("blacklisted")}},
 		{name: "a talkative module is not answered and does no harm", pam: withModule("chatty"),
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
+			run: testCase{send: asAlice(serviceIs), want: want{status: 200}}},
 		{name: "the password is not shown at a prompt that shows it", pam: withModule("echo"),
-			run: testCase{send: login(alice, alicePassword, serviceIs),
-				want: unauthorized("more than the one password")}},
+			run: testCase{send: asAlice(serviceIs), want: unauthorized("more than the one password")}},
 		{name: "a second prompt is refused",
 			pam: func(s *testEnv) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
-			run: testCase{send: login(alice, alicePassword, serviceIs),
-				want: unauthorized("more than the one password")}},
+			run: testCase{send: asAlice(serviceIs), want: unauthorized("more than the one password")}},
 		{name: "a module that hangs is given up", pam: withModule("sleep"),
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("no answer in time")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("no answer in time")}},
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("no answer in time")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("no answer in time")}},
 		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("without a verdict")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("without a verdict")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("without a verdict")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("without a verdict")}},
 		{name: "a module that is not there",
 			pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
-			run: testCase{send: login(alice, alicePassword, serviceIs), want: unavailable("PAM_MODULE_UNKNOWN")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("PAM_MODULE_UNKNOWN")}},
 	} {
 		cgi := bareCGI
 		if m.fatal {
@@ -577,7 +574,7 @@ func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
 		noSuchService(s)
 		bareCGI.open(t, s)
 		c := newClient(s)
-		answer, body, err := c.exchange(login(alice, alicePassword, serviceIs)(c))
+		answer, body, err := c.exchange(asAlice(serviceIs)(c))
 		if err != nil || answer.StatusCode != http.StatusServiceUnavailable ||
 			!strings.Contains(string(body), "UNAVAILABLE") {
 			t.Errorf("%v %v %s", err, answer, body)
