@@ -144,13 +144,13 @@ func (sc *scenario) blacklisted(t *testing.T) {
 	scope := url.Values{"service": {audience}, "scope": {"repository:public/app:pull"}}
 	ask := map[string]func(t *testing.T, user, password string) string{
 		"GET": func(t *testing.T, user, password string) string {
-			return whole(principal{user: user, password: password}.send(t, http.MethodGet,
+			return answerText(principal{user: user, password: password}.send(t, http.MethodGet,
 				sc.directRealm+"?"+scope.Encode(), ""))
 		},
 		"POST": func(t *testing.T, user, password string) string {
 			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password},
 				"service": {audience}, "scope": scope["scope"]}
-			return whole(principal{}.send(t, http.MethodPost, sc.directRealm, form.Encode()))
+			return answerText(principal{}.send(t, http.MethodPost, sc.directRealm, form.Encode()))
 		},
 	}
 	for _, h := range []tool{dockerTool, skopeoTool} {
@@ -184,8 +184,8 @@ func (sc *scenario) blacklisted(t *testing.T) {
 // skopeoTime is the timestamp of a line that skopeo prints.
 var skopeoTime = regexp.MustCompile(`time="[^"]*" `)
 
-// whole is an answer without its Date.
-func whole(a *http.Response, body []byte) string {
+// answerText is an answer without its Date.
+func answerText(a *http.Response, body []byte) string {
 	a.Header.Del("Date")
 	var b strings.Builder
 	fmt.Fprintln(&b, a.Status)
@@ -197,7 +197,7 @@ func whole(a *http.Response, body []byte) string {
 // TestRulesChangeUnderARunningService rewrites the rules, breaks them and repairs them, and checks
 // each step with skopeo.
 func TestRulesChangeUnderARunningService(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
@@ -371,7 +371,7 @@ func noneLeftIn(t testing.TB, namespace string) {
 // TestCGIReadsTenThousandRules sends a registry's clients to CGI, which reads the configuration for
 // each request.
 func TestCGIReadsTenThousandRules(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	groups := makeGroups(t, []string{"large"}, nil)
 	accounts := makeAccounts(t, []unixAccount{{suffix: "member",
 		change: [][]string{{"usermod", "-a", "-G", groups["large"]}}}})

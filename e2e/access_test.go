@@ -118,7 +118,7 @@ var accessCases = []struct {
 }
 
 func TestClientsGetWhatAccessRulesAllow(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	everyone := newAccountSet(t)
 	dm := startDaemons(t)
 	for _, registry := range []registryKind{registry28, registry31} {

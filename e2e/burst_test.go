@@ -48,51 +48,51 @@ type burstLogin struct{ password, from string }
 
 // burst is many logins at once.
 type burst struct {
-	name   string
-	login  func(i int) burstLogin
-	hangUp bool // the client disconnects; its status is unknown
-	heard  int  // how many passwords PAM is asked about at most
-	slow   bool // PAM takes seconds
-	status []int
+	name     string
+	login    func(i int) burstLogin
+	hangUp   bool // the client disconnects; its status is unknown
+	maxCalls int  // how many passwords PAM is asked about at most
+	slow     bool // PAM takes seconds
+	status   []int
 }
 
 var bursts = []burst{
 	{
 		name:  "one wrong password from one address",
-		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, heard: 1, status: []int{401},
+		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, maxCalls: 1, status: []int{401},
 	}, {
 		name:  "one wrong password from a /64",
-		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, heard: 1,
+		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, maxCalls: 1,
 		status: []int{401},
 	}, {
 		name: "different passwords from a /64",
 		login: func(i int) burstLogin {
 			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:3:1::%x", i+1)}
 		},
-		heard: 5, status: []int{401, 429},
+		maxCalls: 5, status: []int{401, 429},
 	}, {
 		name: "different passwords from a /48",
 		login: func(i int) burstLogin {
 			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:4:%x::1", i+1)}
 		},
-		heard: 7, status: []int{401, 429},
+		maxCalls: 7, status: []int{401, 429},
 	}, {
-		name:  "different passwords from one IPv4 address",
-		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.5"} },
-		heard: 5, status: []int{401, 429},
+		name:     "different passwords from one IPv4 address",
+		login:    func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.5"} },
+		maxCalls: 5, status: []int{401, 429},
 	}, {
 		name:  "a wrong password from clients that hang up",
-		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, heard: 1,
+		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, maxCalls: 1,
 	}, {
 		name:  "different passwords from clients that hang up",
 		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true,
-		heard: 5,
+		maxCalls: 5,
 	}, {
 		name:  "the right password from one address",
-		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, heard: 1, status: []int{200},
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, maxCalls: 1, status: []int{200},
 	}, {
 		name:  "the right password, and PAM takes its time",
-		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, heard: 1,
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, maxCalls: 1,
 		status: []int{200},
 	},
 }
@@ -107,8 +107,8 @@ func TestBurstsOfLogins(t *testing.T) {
 			p.basic(faillockUser, burstSecret) // must appear nowhere
 			for i, b := range bursts {
 				t.Run(b.name, func(t *testing.T) {
-					p.takeTime(b.slow)
-					before := len(p.heard(t))
+					p.setPAMDelay(b.slow)
+					before := len(p.pamCalls(t))
 					var all sync.WaitGroup
 					size := burstSize
 					if few && b.slow {
@@ -122,9 +122,9 @@ func TestBurstsOfLogins(t *testing.T) {
 					p.sendOne(t, elsewhere, false, []int{http.StatusOK})
 					all.Wait()
 					p.awaitQuiet(t)
-					p.checkHeard(t, few, p.heard(t)[before:], elsewhere.from, b)
+					p.checkPAMCalls(t, few, p.pamCalls(t)[before:], elsewhere.from, b)
 					if b.hangUp {
-						p.guessUntilLocked(t, b.login(0).from, p.heard(t)[before:])
+						p.guessUntilLocked(t, b.login(0).from, p.pamCalls(t)[before:])
 					}
 					p.sendOne(t, elsewhere, false, []int{http.StatusOK}) // resets pam_faillock
 				})
@@ -143,7 +143,7 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 			t.Parallel()
 			p := newClient(openFrontend(t, c.frontend,
 				envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
-			p.takeTime(false)
+			p.setPAMDelay(false)
 			for round := range 3 {
 				var all sync.WaitGroup
 				for i := range burstSize {
@@ -169,13 +169,13 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 // faillockPAM runs a real pam_faillock and a script, which takes its time, records the address of
 // each login, and knows the password.
 func faillockPAM(s *testEnv) string {
-	for _, dir := range []string{"faillock", "heard"} {
+	for _, dir := range []string{"faillock", "calls"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	script := s.write("ask", `#!/bin/sh
-cd `+s.path("heard")+`
+cd `+s.path("calls")+`
 echo "$PAM_RHOST begin" >>log
 sleep $(cat seconds)
 echo "$PAM_RHOST end" >>log
@@ -218,12 +218,12 @@ func (c *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) 
 	}
 }
 
-// checkHeard checks the passwords that PAM was asked about, except for the owner's login from
+// checkPAMCalls checks the passwords that PAM was asked about, except for the owner's login from
 // elsewhere.
-func (c *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
+func (c *client) checkPAMCalls(t *testing.T, few bool, calls []string, elsewhere string, b burst) {
 	t.Helper()
 	passwords, atOnce, now := 0, 0, 0
-	for _, line := range heard {
+	for _, line := range calls {
 		from, what, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
 		case from == elsewhere:
@@ -236,14 +236,14 @@ func (c *client) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 		}
 	}
 	if b.login(0).password == b.login(1).password && atOnce > 1 {
-		t.Errorf("PAM heard one password %d times at once", atOnce)
+		t.Errorf("PAM was asked about one password %d times at once", atOnce)
 	}
-	most := b.heard
+	most := b.maxCalls
 	if few && b.login(0).password == burstSecret {
 		most = burstSize // in later waves the first answer is already remembered
 	}
 	if passwords == 0 || passwords > most {
-		t.Errorf("PAM heard %d passwords, want at most %d: %q", passwords, most, heard)
+		t.Errorf("PAM was asked about %d passwords, want at most %d: %q", passwords, most, calls)
 	}
 }
 
@@ -255,7 +255,7 @@ func (c *client) guessUntilLocked(t *testing.T, from string, before []string) {
 		return len(slices.DeleteFunc(slices.Clone(lines),
 			func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
 	}
-	already, all := len(c.heard(t)), sync.WaitGroup{}
+	already, all := len(c.pamCalls(t)), sync.WaitGroup{}
 	for i := range 6 {
 		all.Go(func() {
 			c.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false,
@@ -264,18 +264,18 @@ func (c *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	}
 	all.Wait()
 	c.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
-	if n := count(before) + count(c.heard(t)[already:]); n != 5 {
-		t.Errorf("PAM heard %d passwords before the lock, want 5", n)
+	if n := count(before) + count(c.pamCalls(t)[already:]); n != 5 {
+		t.Errorf("PAM was asked about %d passwords before the lock, want 5", n)
 	}
 }
 
-// takeTime sets how long PAM takes for an answer.
-func (c *client) takeTime(slow bool) {
+// setPAMDelay sets how long PAM takes for an answer.
+func (c *client) setPAMDelay(slow bool) {
 	seconds := "0.2"
 	if slow {
 		seconds = "2.5"
 	}
-	c.write("heard/seconds", seconds)
+	c.write("calls/seconds", seconds)
 }
 
 func (c *client) burstRequest(l burstLogin) string {
@@ -283,11 +283,11 @@ func (c *client) burstRequest(l burstLogin) string {
 	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(c)
 }
 
-// heard has two lines for each password that PAM was asked about: its address, and "begin" or
+// pamCalls has two lines for each password that PAM was asked about: its address, and "begin" or
 // "end".
-func (c *client) heard(t *testing.T) []string {
+func (c *client) pamCalls(t *testing.T) []string {
 	t.Helper()
-	b, err := os.ReadFile(c.path("heard/log"))
+	b, err := os.ReadFile(c.path("calls/log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (r checkReport) find(subject string) (level, text string) {
 
 // check predicts what a registry does: for each way to name a key, each content of its bundle and
 // each version. check reads the same registry configuration.
-func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
+func TestCheckPredictsWhatARegistryDoes(t *testing.T) {
 	const none = keyKind("")
 	type trial struct {
 		name  string
@@ -146,12 +146,12 @@ func TestCheckForetellsWhatARegistryDoes(t *testing.T) {
 					if level == "" {
 						t.Fatalf("check says nothing about %s: %+v", kind, said)
 					}
-					foretold := level == "ok"
+					predicted := level == "ok"
 					if kind == registry28 && key.jwks != "" {
-						foretold = false // "is not meant", since it knows no jwks
+						predicted = false // "is not meant", since it knows no jwks
 					}
-					happened, how := takes(t, launchRegistry(t, kind, s, realm, key), token)
-					if happened != foretold {
+					happened, how := registryAccepts(t, launchRegistry(t, kind, s, realm, key), token)
+					if happened != predicted {
 						t.Errorf("check says %s (%s), and the registry %s", level, text, how)
 					}
 				})
@@ -290,8 +290,8 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	})
 }
 
-// takes reports whether a registry starts and accepts the token.
-func takes(t *testing.T, r *registryServer, token string) (taken bool, how string) {
+// registryAccepts reports whether a registry starts and accepts the token.
+func registryAccepts(t *testing.T, r *registryServer, token string) (taken bool, how string) {
 	t.Helper()
 	answers := func() bool {
 		a, err := http.Get("http://" + r.host + "/v2/")

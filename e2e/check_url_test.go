@@ -63,7 +63,7 @@ func (s *testEnv) checkURL(t *testing.T, path string) findingsReport {
 	return examine(t, cmd, "", "url")
 }
 
-func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
+func TestCheckFindsNoProblemBehindAnyWebServer(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap,
 		nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
 		t.Run(th.name, func(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 type cluster struct {
 	t        testing.TB
 	machines []*testEnv
-	front    *client // client of the first machine, at the balancer's address
+	client   *client // client of the first machine, at the balancer's address
 }
 
 // balancers are the shipped examples. Debian packages: nginx-light, haproxy.
@@ -56,7 +56,7 @@ func newCluster(t *testing.T, start func(c *cluster, port int) func() string) (c
 	log = start(c, port)
 	front := *one
 	front.mounts, front.address = []string{""}, fmt.Sprintf("127.0.0.1:%d", port)
-	c.front = newClient(&front)
+	c.client = newClient(&front)
 	return c, log
 }
 
@@ -187,7 +187,7 @@ func (u *tempUsers) ask(n int) {
 		r.SetBasicAuth(user, password)
 		return "Authorization: " + r.Header.Get("Authorization")
 	}
-	c := *u.cluster.front // its secrets are not safe for concurrent use
+	c := *u.cluster.client // its secrets are not safe for concurrent use
 	switch kind := n % 20; {
 	case kind < 6:
 		request = get(scope+"&offline_token=true", basic(password))(&c)
@@ -303,13 +303,13 @@ func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
 	c, _ := newCluster(t, (*cluster).nginx)
 	for i, from := range c.machines {
 		to := c.machines[1-i]
-		answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.front))
+		answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.client))
 		var got tokenAnswer
 		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
 			t.Fatalf("%v %v %s", err, answer, body)
 		}
 		answer, body, err = exchange("", to.address,
-			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(c.front))
+			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(c.client))
 		if err != nil || answer.StatusCode != http.StatusOK {
 			t.Errorf("%v %v %s", err, answer, body)
 		}
@@ -326,8 +326,8 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {
-				answer, body, err := exchange(from, c.front.address,
-					login(alice, "guess "+strconv.Itoa(i), serviceIs)(c.front))
+				answer, body, err := exchange(from, c.client.address,
+					login(alice, "guess "+strconv.Itoa(i), serviceIs)(c.client))
 				if err != nil {
 					t.Fatalf("%v %s", err, body)
 				}
@@ -360,9 +360,10 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			key := makeKey(t, p256)
 			cert := makeCertificate(t, key)
 			bundle := first.write("run/bundle.pem", readFile(t, first.certFile)+pemCertificate(cert))
-			r := startRegistry(t, kind, first.site, "http://"+c.front.address+"/docker/v2/token", trust{bundle: bundle})
+			r := startRegistry(t, kind, first.site, "http://"+c.client.address+"/docker/v2/token",
+				trust{bundle: bundle})
 
-			offline, _ := c.login(t, c.front.address, r)
+			offline, _ := c.login(t, c.client.address, r)
 			stop, judged := make(chan struct{}), make(chan int)
 			go func() {
 				n := 0
@@ -372,7 +373,7 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 						judged <- n
 						return
 					default:
-						c.login(t, c.front.address, r)
+						c.login(t, c.client.address, r)
 						n++
 					}
 				}
@@ -390,8 +391,8 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 			if n := <-judged; n < 4 {
 				t.Errorf("the registry was asked %d times while the key was exchanged", n)
 			}
-			answer, body, err := exchange("", c.front.address,
-				post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(c.front))
+			answer, body, err := exchange("", c.client.address,
+				post("grant_type=refresh_token&refresh_token="+offline+"&"+serviceIs)(c.client))
 			if err != nil || answer.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a refresh token of the old key: %v %v %s", err, answer, body)
 			}
@@ -401,7 +402,7 @@ func TestAKeyIsExchangedOnOneMachineAfterTheOther(t *testing.T) {
 
 // login gets a token and shows it to the registry, which must accept it.
 func (c *cluster) login(t *testing.T, address string, r *registryServer) (refresh, token string) {
-	client := *c.front
+	client := *c.client
 	client.secrets = map[string]bool{}
 	answer, body, err := exchange("", address, asAlice(serviceIs+"&offline_token=true")(&client))
 	var got tokenAnswer

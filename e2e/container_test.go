@@ -48,7 +48,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	need(t, "containers (Debian: docker.io, docker-compose, mmdebstrap)", "containerd", "dockerd", "docker",
 		"docker-compose", "mmdebstrap", "openssl")
 	needRegistry(t, registry31)
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	y := newInstallFixture(t)
 	y.makeDebian()
 	if o := y.typed("docker", "run", "--rm", "--network", "none", debianImage, "true"); o.status != 0 {

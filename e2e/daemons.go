@@ -62,10 +62,10 @@ func (dm *daemons) startDockerd(t testing.TB, dir string, more ...string) {
 	p.ready(t, "unix", dm.dockerSocket)
 }
 
-// madeOutside are paths that clients and daemons write outside their folders, each before its
+// outsidePaths are paths that clients and daemons write outside their folders, each before its
 // parent. dockerd makes a folder of plugin sockets and, up to 20.10, an unused key;
 // containers/image, as root, a cache of blob locations.
-var madeOutside = []string{
+var outsidePaths = []string{
 	"/etc/docker/key.json",
 	"/run/docker/plugins",
 	"/run/docker",

@@ -349,7 +349,7 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 		return err == nil && strings.Contains(string(o), c.logFile)
 	})
 
-	guesser, clumsy, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
+	guesser, mistyping, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
 	var all []attempt
 	add := func(times int, from, request string) {
 		for range times {
@@ -359,9 +359,9 @@ func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
 	// A user who mistypes: five wrong passwords, each sent twice by the client, and then the locked
 	// account.
 	for _, password := range []string{"one", "two", "three", "four", "five"} {
-		add(2, clumsy, login(alice, password, serviceIs)(c))
+		add(2, mistyping, login(alice, password, serviceIs)(c))
 	}
-	add(10, clumsy, asAlice(serviceIs)(c))
+	add(10, mistyping, asAlice(serviceIs)(c))
 	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(c))
 	add(40, innocent, get(serviceIs)(c))
 	add(1, forger, post("grant_type=password&password=wrong&service="+audience+

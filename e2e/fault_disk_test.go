@@ -253,7 +253,7 @@ func (s *faultEnv) guess(from string) tally {
 			r := s.askFrom(from, bob, fmt.Sprintf("wrong-%d", i))
 			mu.Lock()
 			defer mu.Unlock()
-			got[r.word()]++
+			got[r.summary()]++
 			if flaw := s.flaw(r, bob, false, http.StatusTooManyRequests); flaw != "" {
 				s.t.Errorf("lost: %s", flaw)
 			}

@@ -14,7 +14,10 @@ type fileFault struct {
 
 var fileFaults = []fileFault{
 	{"deleted", func(s *faultEnv, path, good string) error { return os.Remove(path) }},
-	{"half written", func(s *faultEnv, path, good string) error { return os.WriteFile(path, []byte(half(good)), 0) }},
+	{"half written", func(s *faultEnv, path,
+		good string) error {
+		return os.WriteFile(path, []byte(cutInHalf(good)), 0)
+	}},
 	{"truncated", func(s *faultEnv, path, good string) error { return os.Truncate(path, 0) }},
 	{"garbage", func(s *faultEnv, path, good string) error {
 		return os.WriteFile(path, []byte("\x00\xff\x13garbage\n{]"), 0)
@@ -42,8 +45,8 @@ func fileFaultsOf(file string) []fileFault {
 	return fileFaults[:2]
 }
 
-// half is cut in the middle of a line: in config.yml's audience, in a PEM file's base64.
-func half(text string) string {
+// cutInHalf is cut in the middle of a line: in config.yml's audience, in a PEM file's base64.
+func cutInHalf(text string) string {
 	if i := strings.Index(text, "audience:"); i >= 0 {
 		return text[:i+5]
 	}
@@ -129,7 +132,7 @@ func (s *faultEnv) repair(path, good string, r fileFault) {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteString(good[len(half(good)):]); err != nil {
+	if _, err := f.WriteString(good[len(cutInHalf(good)):]); err != nil {
 		s.t.Fatal(err)
 	}
 }

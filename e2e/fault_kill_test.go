@@ -84,7 +84,7 @@ func (p *pendingLogins) results(s *faultEnv, excused ...int) (got tally, lost []
 	p.all.Wait()
 	got = tally{}
 	for i, r := range p.replies {
-		got[r.word()]++
+		got[r.summary()]++
 		if flaw := s.flaw(r, awaiting(i), true, excused...); flaw != "" {
 			lost = append(lost, flaw)
 		}

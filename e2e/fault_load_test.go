@@ -257,7 +257,7 @@ func (l *backgroundLoad) badLogin() {
 func (l *backgroundLoad) note(r reply, flaw string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.got[r.word()]++
+	l.got[r.summary()]++
 	if flaw != "" && len(l.lost) < lostMax {
 		l.lost = append(l.lost, flaw)
 	}
@@ -266,8 +266,8 @@ func (l *backgroundLoad) note(r reply, flaw string) {
 	}
 }
 
-// word is the answer in the table.
-func (r reply) word() string {
+// summary is the answer in the table.
+func (r reply) summary() string {
 	if r.status == noAnswer {
 		return "no answer"
 	}

@@ -65,7 +65,7 @@ func runDirectory(s *faultEnv) {
 	lost = append(lost, wrong...)
 	lost = append(lost, s.refused503(r)...)
 	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user",
-		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
+		got: fmt.Sprintf("%s; others %s", r.summary(), got), normal: s.normal()},
 		append(lost, s.leftovers()...))
 
 	l = s.startLoad(http.StatusServiceUnavailable)
@@ -82,7 +82,7 @@ func runDirectory(s *faultEnv) {
 	got, lost = l.end()
 	lost = append(lost, s.refused503(r)...)
 	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups",
-		got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},
+		got: fmt.Sprintf("%s; others %s", r.summary(), got), normal: normal},
 		append(lost, s.leftovers()...))
 }
 

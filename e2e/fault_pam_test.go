@@ -76,7 +76,7 @@ func runPAMFaults(s *faultEnv) {
 		}
 		lost = append(lost, s.leftovers()...)
 		s.row(row{fault: m.name, done: "login of its user, others beside",
-			got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal}, lost)
+			got: fmt.Sprintf("%s; others %s", r.summary(), got), normal: normal}, lost)
 	}
 }
 
@@ -97,7 +97,7 @@ func runNoSlot(s *faultEnv) {
 			r := s.ask(name, passwordOf(name))
 			mu.Lock()
 			defer mu.Unlock()
-			answers[r.word()]++
+			answers[r.summary()]++
 			if flaw := s.flaw(r, name, true, http.StatusServiceUnavailable); flaw != "" {
 				lost = append(lost, flaw)
 			}

@@ -46,7 +46,7 @@ func logToPipe(s *faultEnv) {
 	if err := syscall.Mkfifo(s.path("pipe"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.reader = &logReader{pipe: s.path("pipe"), log: s.createAppend("service.log"), words: s.createAppend("words")}
+	s.reader = &logReader{pipe: s.path("pipe"), log: s.createAppend("service.log"), stderr: s.createAppend("words")}
 	s.reader.open(s.t)
 	s.t.Cleanup(s.reader.close)
 }
@@ -77,8 +77,8 @@ const pipeSize = 4096
 // logReader copies the log from a named pipe to the file where tests look for it. The program's
 // messages about its log, on standard error, go to another file.
 type logReader struct {
-	pipe       string
-	log, words *os.File
+	pipe        string
+	log, stderr *os.File
 
 	copying sync.Mutex // held while a line is copied, and while the reader pauses
 	end     *os.File   // of the pipe; nil = no reader
@@ -118,7 +118,7 @@ func (r *logReader) pass(line string) {
 	defer r.copying.Unlock()
 	to := r.log
 	if strings.HasPrefix(line, "dockerauth: ") {
-		to = r.words
+		to = r.stderr
 	}
 	_, _ = to.WriteString(line)
 }
@@ -173,8 +173,8 @@ func runReader(s *faultEnv, what, done string, away, back func()) {
 
 var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)
 
-// words is what a long-lived service has written to the file that is its standard error.
-func (s *faultEnv) words() string {
+// serviceStderr is what a long-lived service has written to the file that is its standard error.
+func (s *faultEnv) serviceStderr() string {
 	if s.service == nil {
 		return ""
 	}
@@ -183,7 +183,7 @@ func (s *faultEnv) words() string {
 
 // linesLost is how many lines the service reports as missing from its log.
 func linesLost(s *faultEnv) (n int) {
-	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.words(), -1) {
+	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.serviceStderr(), -1) {
 		lines, _ := strconv.Atoi(m[1])
 		n += lines
 	}

@@ -348,9 +348,9 @@ func (s *faultEnv) ended(stdout *strings.Builder, end, user string) (word, flaw 
 	r.header = http.Header(header)
 	r.body, _ = io.ReadAll(head)
 	if r.status == http.StatusOK {
-		return r.word(), s.flaw(r, user, true)
+		return r.summary(), s.flaw(r, user, true)
 	}
-	return r.word(), r.form()
+	return r.summary(), r.form()
 }
 
 func readRecord(in *bufio.Reader) (kind byte, id int, content string, err error) {

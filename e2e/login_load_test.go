@@ -19,8 +19,8 @@ const (
 
 	// The bounds on memory, in bytes. One conversation takes 16 MiB for the hash and as much for
 	// its process, and there is one for each core. A waiting login takes little.
-	loginLoadFamily = 200_000_000
-	loginLoadFront  = 64_000_000
+	loginLoadMaxPSS = 200_000_000
+	loginLoadMaxRSS = 64_000_000
 
 	loginLoadInterval = 50 * time.Millisecond // about the life of one conversation
 )
@@ -31,9 +31,9 @@ const (
 func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s",
-		thousands(loginLoadLogins), loginLoadWrong, machine(t)))
-	r.head("front end                ", "let in at first", "told to wait", "most tries", "refused", "front, peak",
-		"family, peak", "longest answer", "until the last")
+		thousands(loginLoadLogins), loginLoadWrong, hardware(t)))
+	r.head("front end                ", "let in at first", "told to wait", "most tries", "refused", "RSS, peak",
+		"total PSS, peak", "longest answer", "until the last")
 	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			s := openFrontend(t, configured(th, useP256), envOptions{pam: yescryptPAM})
@@ -51,7 +51,7 @@ func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 				thousands(l.count(func(c *loadClient) bool { return c.tries == 1 && c.in })),
 				thousands(l.count(func(c *loadClient) bool { return c.tries > 1 })), fmt.Sprint(l.mostTries()),
 				thousands(l.count(func(c *loadClient) bool { return c.refused })),
-				megabytes(max(w.ever.front, peakRSS(t, w.pid))), megabytes(w.ever.family),
+				megabytes(max(w.ever.rss, peakRSS(t, w.pid))), megabytes(w.ever.totalPSS),
 				l.longest().Round(time.Millisecond).String(), took.Round(time.Millisecond).String())
 		})
 	}
@@ -62,12 +62,12 @@ func checkLoginLoadMemory(t *testing.T, s *testEnv, ever processSnapshot) {
 	if ever.children == 0 {
 		t.Error("no conversation was ever seen: nothing was measured")
 	}
-	if ever.family >= loginLoadFamily {
-		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.family),
-			megabytes(loginLoadFamily))
+	if ever.totalPSS >= loginLoadMaxPSS {
+		t.Errorf("the service and its conversations took %s at once, want less than %s", megabytes(ever.totalPSS),
+			megabytes(loginLoadMaxPSS))
 	}
-	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= loginLoadFront {
-		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(loginLoadFront))
+	if front := peakRSS(t, s.service.cmd.Process.Pid); front >= loginLoadMaxRSS {
+		t.Errorf("the service itself took %s, want less than %s", megabytes(front), megabytes(loginLoadMaxRSS))
 	}
 }
 

@@ -420,7 +420,7 @@ func pairOf(uid, gid int) func(t *testing.T) (a, b *os.File) {
 		if errs[0] != 0 || errs[1] != 0 || failed != nil {
 			t.Fatal(errs, failed)
 		}
-		return keep(t, os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there"))
+		return keepOpen(t, os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there"))
 	}
 }
 
@@ -430,11 +430,11 @@ func pipe(t *testing.T) (a, b *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keep(t, w, r)
+	return keepOpen(t, w, r)
 }
 
-// keep holds both open until the test ends.
-func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
+// keepOpen holds both open until the test ends.
+func keepOpen(t *testing.T, a, b *os.File) (*os.File, *os.File) {
 	t.Cleanup(func() {
 		_ = a.Close()
 		_ = b.Close()

@@ -26,7 +26,7 @@ var setups = []struct {
 }
 
 func TestEveryClientWorksWithEveryRegistry(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	dm := startDaemons(t)
 	for _, setup := range setups {
 		t.Run(setup.name, func(t *testing.T) {

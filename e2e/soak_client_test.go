@@ -26,12 +26,12 @@ type steadyClient struct {
 	in      *bufio.Reader
 }
 
-// patience is how long the client waits for an answer: longer than any server here, so that the
+// replyTimeout is how long the client waits for an answer: longer than any server here, so that the
 // client never closes first.
-const patience = 2 * time.Minute
+const replyTimeout = 2 * time.Minute
 
 func (c *steadyClient) connect() error {
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: replyTimeout}
 	if c.from != nil {
 		d.LocalAddr = &net.TCPAddr{IP: c.from}
 	}
@@ -72,7 +72,7 @@ func (c *steadyClient) ask(request string) (loadAnswer, error) {
 }
 
 func (c *steadyClient) exchange(request string) (loadAnswer, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return loadAnswer{}, err
 	}
 	if _, err := io.WriteString(c.conn, request); err != nil {

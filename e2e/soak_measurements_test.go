@@ -67,8 +67,8 @@ func thousands[N int | int32 | int64](n N) string {
 	return text
 }
 
-// machine says on what the results were measured.
-func machine(t testing.TB) string {
+// hardware says on what machine the results were measured.
+func hardware(t testing.TB) string {
 	t.Helper()
 	cpu := "processor unknown"
 	for line := range strings.Lines(readFile(t, "/proc/cpuinfo")) {

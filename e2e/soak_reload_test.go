@@ -42,7 +42,7 @@ type configVersion struct {
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
 	m := newMeasurements(t,
 		fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads,
-			reloadEvery, reloadClients, machine(t)))
+			reloadEvery, reloadClients, hardware(t)))
 	m.head("what clients do, and what is replaced             ", "requests", "lost", "versions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
 		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })

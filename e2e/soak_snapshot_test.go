@@ -14,15 +14,15 @@ import (
 
 // processSnapshot is the resource use of a service and its descendants.
 type processSnapshot struct {
-	front    int64 // bytes resident (RSS) in the service's own process
-	family   int64 // bytes of it and all its descendants together (PSS)
+	rss      int64 // bytes resident (RSS) in the service's own process
+	totalPSS int64 // bytes of it and all its descendants together (PSS)
 	fds      int   // open in the service's own process
 	threads  int   // of it
 	children int   // descendants, zombies among them
 	zombies  int
 }
 
-// takeSnapshot measures a process and its descendants. The family's memory is summed as PSS, in
+// takeSnapshot measures a process and its descendants. Their memory is summed as PSS, in
 // which a page shared by n processes counts 1/n for each: all run the same program, and RSS would
 // count its code once for each. The service's own memory is RSS, as in ps. Both need root, since
 // the processes are protected (PR_SET_DUMPABLE).
@@ -36,8 +36,8 @@ func takeSnapshot(pid int) (processSnapshot, error) {
 	if err != nil {
 		return processSnapshot{}, err
 	}
-	s := processSnapshot{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")),
-		family: pss(pid)}
+	s := processSnapshot{fds: len(fds), rss: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")),
+		totalPSS: pss(pid)}
 	title, _ := os.ReadFile(own + "/cmdline")
 	for _, d := range descendants(pid) {
 		s.children++
@@ -47,7 +47,7 @@ func takeSnapshot(pid int) (processSnapshot, error) {
 		}
 		// Between vfork and exec a child has its parent's memory and title, and would count twice.
 		if t, _ := os.ReadFile(procFolder(d.pid) + "/cmdline"); !bytes.Equal(t, title) {
-			s.family += pss(d.pid)
+			s.totalPSS += pss(d.pid)
 		}
 	}
 	return s, nil
@@ -113,7 +113,7 @@ func descendants(pid int) []descendant {
 
 // maxSnapshot is the maximum of each value.
 func maxSnapshot(a, b processSnapshot) processSnapshot {
-	return processSnapshot{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads),
+	return processSnapshot{max(a.rss, b.rss), max(a.totalPSS, b.totalPSS), max(a.fds, b.fds), max(a.threads, b.threads),
 		max(a.children, b.children), max(a.zombies, b.zombies)}
 }
 

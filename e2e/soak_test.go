@@ -78,8 +78,8 @@ type soakRow struct {
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
 	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.env.service.name,
-		k.mix(), machine(t)))
-	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
+		k.mix(), hardware(t)))
+	r.head("requests ", "    RSS", " total PSS", "fds", "threads", "children", "log, B each", "errors", "per second")
 	w := watch(t, k.env.service.cmd.Process.Pid, soakInterval)
 	defer w.end()
 	var workers sync.WaitGroup
@@ -103,7 +103,7 @@ func (k *soak) run(t *testing.T) []soakRow {
 			played -= rows[len(rows)-1].requests
 		}
 		rows = append(rows, row)
-		r.row(thousands(row.requests), megabytes(row.front), megabytes(row.family), fmt.Sprint(row.fds),
+		r.row(thousands(row.requests), megabytes(row.rss), megabytes(row.totalPSS), fmt.Sprint(row.fds),
 			fmt.Sprint(row.threads), fmt.Sprint(row.children),
 			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()),
 			fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
@@ -155,7 +155,7 @@ func checkGrowth(t *testing.T, rows []soakRow) {
 		second, last int64
 		allowed      int64
 	}{
-		{"resident memory of the service", second.front, last.front, soakGrowth},
+		{"resident memory of the service", second.rss, last.rss, soakGrowth},
 		{"descriptors", int64(second.fds), int64(last.fds), soakWorkers},
 		{"threads", int64(second.threads), int64(last.threads), soakWorkers},
 		{"child processes", int64(second.children), int64(last.children), soakWorkers},

@@ -15,13 +15,13 @@ func separation(a, b []time.Duration) float64 {
 	all := slices.Sorted(slices.Values(slices.Concat(a, b)))
 	var most float64
 	for _, threshold := range slices.Compact(all) {
-		most = max(most, math.Abs(share(a, threshold)-share(b, threshold)))
+		most = max(most, math.Abs(shareBelow(a, threshold)-shareBelow(b, threshold)))
 	}
 	return most
 }
 
-// share is the part of the values that is not above a threshold.
-func share(values []time.Duration, threshold time.Duration) float64 {
+// shareBelow is the part of the values that is not above a threshold.
+func shareBelow(values []time.Duration, threshold time.Duration) float64 {
 	n := 0
 	for _, v := range values {
 		if v <= threshold {

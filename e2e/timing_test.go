@@ -171,7 +171,7 @@ func checkTimes(t *testing.T, kinds []*refusalKind) {
 	m := newMeasurements(t,
 		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time "+
 			"alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
-			timingRounds, 100*(1+bound)/2, machine(t)))
+			timingRounds, 100*(1+bound)/2, hardware(t)))
 	m.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {
 		d := separation(kinds[0].took, kind.took)
