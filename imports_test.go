@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// arrows are the packages of this module, and which others each may import (DESIGN.md).
+// arrows are the packages of this module, and which others each may import (docs/design.md).
 var arrows = map[string][]string{
 	"dockerauth": {"command", "harden"},
 	"command":    {"service", "doctor", "setup", "cli"},

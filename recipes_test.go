@@ -15,7 +15,7 @@ var (
 
 // Every recipe is loaded, and every command below it played.
 func TestRecipesDoWhatTheySay(t *testing.T) {
-	text, err := os.ReadFile("RECIPES.md")
+	text, err := os.ReadFile("docs/access.md")
 	if err != nil {
 		t.Fatal(err)
 	}

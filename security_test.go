@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Every promise of SECURITY.md names the tests that keep it, and they exist.
+// Every promise of docs/threat-model.md names the tests that keep it, and they exist.
 func TestEveryPromiseHasATest(t *testing.T) {
 	tests := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
@@ -26,13 +26,13 @@ func TestEveryPromiseHasATest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := os.ReadFile("SECURITY.md")
+	page, err := os.ReadFile("docs/threat-model.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, promises, found := strings.Cut(string(page), "\n## What is promised, and the test that keeps it\n")
 	if !found {
-		t.Fatal("SECURITY.md has no promises")
+		t.Fatal("docs/threat-model.md has no promises")
 	}
 	promises, _, _ = strings.Cut(promises, "\n## ")
 	kept := 0

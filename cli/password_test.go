@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"errors"
 	"io"
-	"os"
 	"strings"
 	"testing"
 )
@@ -35,21 +33,5 @@ func TestThePasswordIsTheFirstLine(t *testing.T) {
 		if got, err := readLine(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: %q", name, got)
 		}
-	}
-}
-
-func TestAPipeIsNoTerminal(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	_, err = w.WriteString(testPassword + "\n")
-	if err := errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	password, typed, err := ReadPassword(r, io.Discard, "")
-	if err != nil || password != testPassword || typed {
-		t.Errorf("got %q, typed %t, %v", password, typed, err)
 	}
 }

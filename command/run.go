@@ -17,7 +17,7 @@ func Run(args []string, streams cli.Streams) int {
 		name = args[0]
 		args = args[1:]
 	}
-	if service.Borrowed() && !harmless(name) {
+	if service.HasElevatedIDs() && !harmless(name) {
 		fmt.Fprintf(streams.Err, "dockerauth: %q is not for a set-group-id program\n"+
 			"  only a web server has use for this one; take a copy without that bit (chmod g-s)\n", name)
 		return cli.ExitError

@@ -32,7 +32,7 @@ func fastCGISocket(args []string, streams Streams) int {
 	if len(args) == 0 {
 		return service.FastCGISocket("", streams)
 	}
-	if service.Borrowed() {
+	if service.HasElevatedIDs() {
 		fmt.Fprintln(streams.Err, "dockerauth: a set-group-id program takes no arguments on a FastCGI socket")
 		return cli.ExitUsage
 	}

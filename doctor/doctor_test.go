@@ -238,6 +238,8 @@ func needsRoot(t *testing.T) {
 // webUser is somebody without rights.
 const webUser = "www-data"
 
+// Mistakes that take root, a compiled module or an unusual certificate. e2e/testdata/script has the
+// others.
 func TestCheckNamesEachMistake(t *testing.T) {
 	tests := []struct {
 		name string
@@ -247,111 +249,29 @@ func TestCheckNamesEachMistake(t *testing.T) {
 		root bool // the mistake takes root to make or to see
 	}{
 		// config
-		{name: "an unknown key", make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer:", "isuer:") },
-			want: wanted{levelError, "config", `config.yml:3: isuer: unknown key`}},
-		{name: "a missing key",
-			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "issuer: auth.example.com\n", "") },
-			want: wanted{levelError, "config", "config.yml: issuer: "}},
-		{name: "the second of two mistakes", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "access_token_ttl: 5s\npam_service: x\nissuer:")
-		}, want: wanted{levelError, "config", "config.yml:4: pam_service"}},
-		{name: "no config.yml", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("config.yml")) },
-			want: wanted{levelError, "config", "no such file: "}},
-		{name: "everybody may change it",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0646", p.path("config.yml")) },
-			want: wanted{levelError, "config", "every user may change it"}},
-		{name: "everybody may put another PAM service in its place",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.path("pam.d")) },
-			want: wanted{levelError, "pam", "anyone may put another file in its place"}},
-		{name: "a PAM service that is a named pipe", make: func(t *testing.T, p *patient) {
-			p.run(t, "rm", p.path("pam.d/dockerauth"))
-			p.run(t, "mkfifo", p.path("pam.d/dockerauth"))
-		}, want: wanted{levelError, "pam", "not a regular file"}},
-		{name: "a group may change it",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0664", p.path("config.yml")) },
-			want: wanted{levelWarning, "config.mode", "chmod g-w"}},
-		{name: "everybody may put another in its place",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0777", p.dir) },
-			want: wanted{levelError, "config.mode", "every user can put another file in the place of"}},
 		{name: "the service's user may change it", make: func(t *testing.T, p *patient) {
 			p.run(t, "chown", webUser, p.path("config.yml"), p.path("privkey.pem"))
 		}, args: []string{"--as", webUser},
 			want: wanted{levelWarning, "rights.config", "www-data can change /"}, root: true},
-		{name: "beside an .htaccess", make: func(t *testing.T, p *patient) { p.write(t, ".htaccess", "") },
-			want: wanted{levelOK, "config", "a web server may serve"}},
-		{name: "no section access is no mistake", want: wanted{levelOK, "config", "there is no section access"}},
-		{name: "a name in a rule that nobody has", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "access: [{allow: [pull], to: [nobody-has-this]}]\nissuer:")
-		}, want: wanted{levelWarning, "config.names", `no account "nobody-has-this"`}},
 
 		// key and certificate
-		{name: "a key that others may read",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0644", p.path("privkey.pem")) },
-			want: wanted{levelError, "private_key", "lets every user at the key"}},
-		{name: "a weak key", make: func(t *testing.T, p *patient) { p.rekey(t, newRSA(1024)) },
-			want: wanted{levelError, "private_key", "RSA key has 1024 bits"}},
-		{name: "another key's certificate", make: func(t *testing.T, p *patient) {
-			p.write(t, "cert.pem", selfSigned(t, newEC(elliptic.P256(), false), nil))
-		}, want: wanted{levelError, "certificate", "not for the key"}},
 		{name: "a certificate that has expired", make: func(t *testing.T, p *patient) {
 			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 		}, want: wanted{levelError, "certificate", "certificate expired on"}},
 		{name: "a certificate from the future", make: func(t *testing.T, p *patient) {
 			p.certify(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
 		}, want: wanted{levelError, "certificate", "not valid before"}},
-		{name: "a certificate that soon expires", make: func(t *testing.T, p *patient) {
-			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20*24*time.Hour + time.Minute) })
-		}, want: wanted{levelWarning, "certificate", "in 20 days"}},
-		{name: "a CA's certificate",
-			make: func(t *testing.T, p *patient) { p.certify(t, func(c *x509.Certificate) { c.IsCA = true }) },
-			want: wanted{levelWarning, "certificate", "is one of a CA: every certificate in rootcertbundle is a root"}},
-		{name: "a certificate from a CA", make: func(t *testing.T, p *patient) {
-			ca := newEC(elliptic.P256(), false)
-			parent := newTemplate(func(c *x509.Certificate) { c.Subject.CommonName, c.IsCA = "Some Public CA", true })
-			p.write(t, "cert.pem", certificatePEM(t, newTemplate(nil), parent, p.key.Public(), ca))
-		}, want: wanted{levelWarning, "certificate", `signed by another, "CN=Some Public CA"`}},
 		{name: "a SHA-1 signature", make: func(t *testing.T, p *patient) {
 			p.key = newRSA(2048)
 			p.keep(t)
 			p.certify(t, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
 		}, want: wanted{levelWarning, "certificate", "signed with SHA1-RSA"}},
-		{name: "no certificate",
-			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") },
-			want: wanted{levelOK, "certificate", "by which registry 2.8 finds the key"}},
-		{name: "no certificate, and a thumbprint", make: func(t *testing.T, p *patient) {
-			p.rekey(t, newRSA(2048))
-			p.edit(t, "config.yml", "certificate: cert.pem\n", "key_id: thumbprint\n")
-		}, want: wanted{levelOK, "certificate", "by which registry 3.0 and 3.1 finds the key"}},
 		{name: "no certificate, and a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEC(elliptic.P256(), true))
 			p.edit(t, "config.yml", "certificate: cert.pem\n", "")
 		}, want: wanted{levelWarning, "private_key", "begins with a zero byte"}},
-		{name: "Ed25519", make: func(t *testing.T, p *patient) { p.rekey(t, newEd25519()) },
-			want: wanted{levelOK, "private_key", "registry 3.x only"}},
 
 		// PAM
-		{name: "no service file", make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("pam.d/dockerauth")) },
-			want: wanted{levelError, "pam", "no such file or directory: "}},
-		{name: "a service file that everybody may change",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0666", p.path("pam.d/dockerauth")) },
-			want: wanted{levelError, "pam", "anyone may write to it"}},
-		{name: "no account phase", make: func(t *testing.T, p *patient) {
-			p.write(t, "pam.d/dockerauth", "auth required pam_unix.so nodelay\n")
-		}, want: wanted{levelError, "pam", `no "account" line`}},
-		{name: "an include that is not there", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "#@include common-auth", "@include no-such-file")
-		}, want: wanted{levelError, "pam", "what is included is not in"}},
-		{name: "a module that is not there", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required pam_unx.so")
-		},
-			want: wanted{levelError, "pam", "pam.d/dockerauth:19: pam_unx.so: module not found: not in "}},
-		{name: "a module that may be missing", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "account  required", "-account optional pam_unx.so\naccount  required")
-		}, want: wanted{levelOK, "pam", "pam_unx.so is not installed, which its line allows"}},
-		{name: "a module that is none", make: func(t *testing.T, p *patient) {
-			p.write(t, "pam_none.so", "not a library")
-			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_none.so"))
-		}, want: wanted{levelError, "pam", "is no shared library"}},
 		{name: "a module that lacks something", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_lacks",
 				"int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")
@@ -378,27 +298,8 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
 				p.path("pam_theirs.so"))
 		}, want: wanted{levelWarning, "pam", "a module sees every password"}, root: true},
-		{name: "nodelay is missing", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nullok")
-		}, want: wanted{levelWarning, "pam", `:14: pam_unix.so lacks "nodelay"`}},
-		{name: "pam_faildelay", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "auth     required ",
-				"auth required pam_faildelay.so delay=2000000\nauth     required ")
-		}, want: wanted{levelWarning, "pam", "pam_faildelay.so delays"}},
-		{name: "nullok", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "pam_unix.so nodelay", "pam_unix.so nodelay nullok")
-		}, want: wanted{levelOK, "pam", `has "nullok", to no effect`}},
-		{name: "pam_permit alone", make: func(t *testing.T, p *patient) {
-			p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
-		}, want: wanted{levelError, "pam", "dockerauth:1: pam_permit.so lets people in who have not shown their " +
-			"password"}},
-		{name: "pam_permit before pam_unix", make: func(t *testing.T, p *patient) {
-			p.edit(t, "pam.d/dockerauth", "auth     required ", "auth sufficient pam_permit.so\nauth     required ")
-		}, want: wanted{levelError, "pam", "pam_permit.so lets people in"}},
 
 		// rights
-		{name: "as somebody who is not there", args: []string{"--as", "nobody-has-this"},
-			want: wanted{levelError, "rights", `no account "nobody-has-this"`}},
 		{name: "the key is out of reach", args: []string{"--as", webUser},
 			want: wanted{levelError, "rights.private_key", "privkey.pem && chmod 0640 /"}, root: true},
 		{name: "config.yml is out of reach",
@@ -495,17 +396,6 @@ func TestCheckNamesEachMistake(t *testing.T) {
 	}
 }
 
-// Anyone who mends one mistake after another wants to see them all.
-func TestAKeyThatIsNoGoodHidesNothingElse(t *testing.T) {
-	p := newPatient(t)
-	p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-	p.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_unx.so\n")
-	findings, _ := p.check(t)
-	wanted{levelError, "certificate", "expired on"}.in(t, findings)
-	wanted{levelError, "pam", "lets people in who have not shown their password"}.in(t, findings)
-	wanted{levelError, "pam", "pam_unx.so: module not found"}.in(t, findings)
-}
-
 func (p *patient) compile(t *testing.T, name, source string) {
 	t.Helper()
 	p.write(t, name+".c", source)
@@ -524,22 +414,6 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 			}
 		}
 	}
-	t.Run("as anyone who types it", func(t *testing.T) {
-		p := newPatient(t)
-		if os.Geteuid() != 0 { // who has no right to ask pam_unix
-			p.write(t, "pam.d/dockerauth",
-				"auth required pam_succeed_if.so uid >= 1000\nauth required pam_deny.so\naccount required "+
-					"pam_permit.so\n")
-		}
-		findings, status := p.check(t)
-		healthy(t, findings, status)
-		for _, says := range []string{"P-256, signs with ES256", "libtrust ", "thumbprint ",
-			"SHA-256 fingerprint of the certificate "} {
-			if !strings.Contains(listed(findings), says) {
-				t.Errorf("nothing says %q:\n%s", says, listed(findings))
-			}
-		}
-	})
 	t.Run("every key that is taken", func(t *testing.T) {
 		for _, key := range []crypto.Signer{newRSA(2048), newEC(elliptic.P384(), false), newEC(elliptic.P521(), true),
 			newEd25519()} {
@@ -861,33 +735,5 @@ func TestNoFindingHoldsASecret(t *testing.T) {
 				break
 			}
 		}
-	}
-}
-
-func TestFindingsOnTheScreenAndForMachines(t *testing.T) {
-	p := newPatient(t)
-	p.run(t, "rm", p.path("pam.d/dockerauth"))
-	out, _ := exec.Command(p.program, "check", "--config", p.path("config.yml")).Output() // status 2
-	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	findings, _ := p.check(t)
-	if len(lines) != len(findings) {
-		t.Fatalf("%d lines, %d findings:\n%s", len(lines), len(findings), out)
-	}
-	for i, f := range findings {
-		if f.String() != lines[i] {
-			t.Errorf("line %q is not %q", lines[i], f)
-		}
-	}
-	for args, want := range map[string]int{"--help": cli.ExitDone, "--nonsense": cli.ExitUsage, "more": cli.ExitUsage} {
-		out, _ := exec.Command(p.program, "check", args).CombinedOutput()
-		cmd := exec.Command(p.program, "check", args)
-		_ = cmd.Run() // the status is looked at
-		if cmd.ProcessState.ExitCode() != want {
-			t.Errorf("check %s: status %d, want %d: %s", args, cmd.ProcessState.ExitCode(), want, out)
-		}
-	}
-	help, err := exec.Command(p.program, "check", "--help").Output()
-	if err != nil || !strings.Contains(string(help), "Example:") {
-		t.Errorf("%v: %s", err, help)
 	}
 }

@@ -68,7 +68,7 @@ func writeTestFile(t *testing.T, path, text string) {
 // untouched fails the test when PAM or the throttle hears of a probe.
 type untouched struct{ t *testing.T }
 
-func (u untouched) Hold(context.Context, pamauth.Login) (pamauth.Account, error) {
+func (u untouched) Authenticate(context.Context, pamauth.Login) (pamauth.Account, error) {
 	u.t.Error("PAM was asked")
 	return pamauth.Account{}, pamauth.ErrBroken
 }

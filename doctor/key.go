@@ -128,7 +128,7 @@ func isAuthority(cert *x509.Certificate) bool {
 	return cert.IsCA || cert.Version < 3
 }
 
-// examineNamedKey says which registries find a key by its kid, as the README's table does.
+// examineNamedKey says which registries find a key by its kid, as docs/registry.md does.
 func (c *checkup) examineNamedKey(key *jwtsign.Key) {
 	libtrust, _ := jwtsign.LibtrustID(key.Public()) // it was loaded: the key has an encoding
 	_, ec := key.Public().(*ecdsa.PublicKey)

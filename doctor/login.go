@@ -39,7 +39,7 @@ func (c *checkup) examineLogin() {
 
 // logIn asks for a token as the service does, but uncounted: an operator who reads config.yml and
 // the key is not guessing.
-func (c *checkup) logIn(conversation pamauth.Conversation, password pamauth.Password, how string) {
+func (c *checkup) logIn(conversation pamauth.Authenticator, password pamauth.Password, how string) {
 	began := time.Now()
 	account, refused,
 		err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())

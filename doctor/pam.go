@@ -10,7 +10,7 @@ import (
 
 // examinePAM looks at the PAM service.
 func (c *checkup) examinePAM() {
-	lines, err := service.Stack(c.settings).Survey()
+	lines, err := service.Stack(c.settings).Parse()
 	if err != nil {
 		cause, hint := cli.SplitHint(err)
 		c.fail("pam", cause,
@@ -20,14 +20,14 @@ func (c *checkup) examinePAM() {
 	}
 	c.stack = lines
 	c.ok("pam", "the service %q has lines for auth and account", c.settings.PAM.Service)
-	if by, open := pamauth.WayIn(lines); open {
+	if by, found := pamauth.FindBypass(lines); found {
 		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
 			"every module that looks at it may say no, and the phase auth still says yes",
 			"write pam_unix or a directory's module as \"required\", as packaging/pam/dockerauth does")
 	}
 	loaded := map[string]bool{}
 	for _, line := range lines {
-		if key := line.Phase + " " + line.Module; !loaded[key] {
+		if key := fmt.Sprint(line.Phase, line.Module, line.Silent); !loaded[key] {
 			loaded[key] = true
 			c.examineModule(line)
 		}
@@ -58,7 +58,7 @@ func (c *checkup) examineModule(l pamauth.Line) {
 		c.fail("pam", fmt.Sprintf("%s: %s %v", lineOf(l), path, err), why, "install it again, for this machine")
 		return
 	}
-	trust := pamauth.CheckTrust(path)
+	trust := pamauth.CheckRootOwned(path)
 	if trust != nil {
 		cause, _ := cli.SplitHint(trust)
 		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause),

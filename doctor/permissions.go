@@ -329,7 +329,7 @@ func (c *checkup) examineSetgid(a *runAs) {
 		files = append(files, filepath.Join(c.settings.PAM.Confdir, c.settings.PAM.Service))
 	}
 	for _, file := range files {
-		if err := pamauth.CheckTrust(file); err != nil {
+		if err := pamauth.CheckRootOwned(file); err != nil {
 			cause, hint := cli.SplitHint(err)
 			c.fail("rights.setgid", cause, hint,
 				fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))

@@ -45,7 +45,7 @@ func PrintIdentity(streams cli.Streams) int {
 	if err != nil {
 		return cli.ExitError
 	}
-	who := identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups, Borrowed: pamauth.Borrowed()}
+	who := identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups, Borrowed: pamauth.HasElevatedIDs()}
 	if json.NewEncoder(streams.Out).Encode(who) != nil {
 		return cli.ExitError
 	}
@@ -70,7 +70,7 @@ const (
 // Probe is what the child does: it makes each attempt and says why it failed, "" = it did not. It
 // prints nothing that it reads.
 func Probe(streams cli.Streams) int {
-	if pamauth.Borrowed() {
+	if pamauth.HasElevatedIDs() {
 		return cli.ExitError
 	}
 	var looks []attempt

@@ -40,8 +40,8 @@ func (c *checkup) examineRegistry() {
 	if r.Token == nil {
 		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
 			"the registry asks nobody for a token",
-			"write one, as the README shows (REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not "+
-				"seen from here)")
+			"write one, as docs/registry.md shows "+
+				"(REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
 		return
 	}
 	if len(r.Auth) > 1 {
@@ -88,7 +88,7 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 			hint = " (or is it in REGISTRY_AUTH_TOKEN_REALM, in the registry's environment?)"
 		}
 		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it",
-			"write it, as the README shows"+hint)
+			"write it, as docs/registry.md shows"+hint)
 	case !s.Text:
 		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
 			"it does not start",

@@ -305,12 +305,12 @@ func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	}
 }
 
-// Prometheus accepts the rules printed in OPERATIONS.md.
+// Prometheus accepts the rules in docs/operations.md.
 func TestTheAlertsInOperationsAreRules(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
-	m := regexp.MustCompile(`(?m)^    groups:\n(?:    .*\n)+`).FindString(readFile(t, "../OPERATIONS.md"))
+	m := regexp.MustCompile(`(?m)^    groups:\n(?:    .*\n)+`).FindString(readFile(t, "../docs/operations.md"))
 	if m == "" {
-		t.Fatal("OPERATIONS.md has no rules")
+		t.Fatal("docs/operations.md has no rules")
 	}
 	file := writeFile(t, t.TempDir()+"/rules.yml", regexp.MustCompile(`(?m)^    `).ReplaceAllString(m, ""), 0o644)
 	if o := run(t, "", exec.Command("promtool", "check", "rules", file)); o.status != 0 ||

@@ -16,35 +16,6 @@ func (s *site) checkLogin(t *testing.T, name string, more ...string) *exec.Cmd {
 	return exec.Command(binary(t), append([]string{"check", "--config", s.configFile, "--login", name}, more...)...)
 }
 
-func TestCheckLogsInWithAPasswordFromAPipe(t *testing.T) {
-	t.Parallel()
-	s := newTestEnv(t, envOptions{config: "access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [users]}\n"})
-	for _, test := range []struct{ name, user, password, complaints, says string }{
-		{"the right one", alice, alicePassword, "", `PAM lets "alice" in`},
-		{"what the rules give", alice, alicePassword, "", "repository:public/app pull is granted: by the rule at " +
-			s.configFile},
-		{"what they do not", alice, alicePassword, "", "repository:alice/app push is refused: nearest is the rule at " +
-			s.configFile},
-		{"a wrong one", alice, "not-wonderland-at-all", "error login", "PAM_AUTH_ERR"},
-		{"none", alice, "", "error login", "there is no password"},
-		{"an expired account", carol, defaultAccounts[carol], "error login", "PAM_ACCT_EXPIRED"},
-		{"a directory that cannot be reached", dora, defaultAccounts[dora], "error login", "PAM_AUTHINFO_UNAVAIL"},
-		{"a blacklisted account", mallory, defaultAccounts[mallory], "error login", "blacklisted_users"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cmd := s.asWeb(s.checkLogin(t, test.user, "--json"))
-			r := examine(t, cmd, test.password+"\n", "login")
-			r.expect(t, test.complaints, test.says)
-			if test.password != "" && strings.Contains(r.stdout+r.stderr, test.password) {
-				t.Error("the password is printed")
-			}
-			if s.web != nil && test.complaints == "" {
-				r.expect(t, "", `"www-data" (uid `)
-			}
-		})
-	}
-}
-
 // TestCheckLogsInAsTheServicesUser runs the command that check prints: the web server's user needs
 // the group to check other accounts.
 func TestCheckLogsInAsTheServicesUser(t *testing.T) {

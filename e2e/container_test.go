@@ -40,7 +40,7 @@ func TestTheComposeFileIsValid(t *testing.T) {
 	}
 }
 
-// The commands in the container's README build the image and start both services, and a docker
+// The commands in docs/container.md build the image and start both services, and a docker
 // client logs in, pushes and pulls.
 func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	t.Parallel()
@@ -56,7 +56,7 @@ func TestTheContainerExampleWorksAsWritten(t *testing.T) {
 	}
 	y.makeGolang()
 	y.makeRegistry()
-	blocks := y.readme()
+	blocks := y.typedBlocks()
 	for _, name := range []string{"config", "key", "accounts"} {
 		y.shell(blocks[name])
 	}
@@ -188,15 +188,15 @@ CMD ["/etc/distribution/config.yml"]
 `, registryImage)
 }
 
-// readme is the commands of the README, with a password where it asks for one.
-func (y *installFixture) readme() map[string]string {
+// typedBlocks is the commands in docs/container.md, with a password where they ask for one.
+func (y *installFixture) typedBlocks() map[string]string {
 	y.t.Helper()
 	blocks := make(map[string]string)
-	for _, m := range blockPattern.FindAllStringSubmatch(readFile(y.t, filepath.Join(y.dir, "README.md")), -1) {
-		blocks[m[2]] = strings.ReplaceAll(m[3], "openssl passwd -6", "openssl passwd -6 "+alicePassword)
+	for _, b := range blocksOf(y.t, "../docs/container.md") {
+		blocks[b.name] = strings.ReplaceAll(b.text, "openssl passwd -6", "openssl passwd -6 "+alicePassword)
 	}
 	if len(blocks) != 4 || !strings.Contains(blocks["accounts"], alicePassword) {
-		y.t.Fatalf("the README has the blocks %v: was one renamed?", blocks)
+		y.t.Fatalf("docs/container.md has the blocks %v: was one renamed?", blocks)
 	}
 	return blocks
 }

@@ -2,12 +2,17 @@ module dockerauth/e2e
 
 go 1.25.0
 
-require dockerauth v0.0.0
+require (
+	dockerauth v0.0.0
+	github.com/rogpeppe/go-internal v1.16.0
+)
 
 require (
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/msteinert/pam/v2 v2.1.0 // indirect
+	golang.org/x/sys v0.26.0 // indirect
+	golang.org/x/tools v0.26.0 // indirect
 )
 
 replace dockerauth => ../

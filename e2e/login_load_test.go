@@ -26,8 +26,8 @@ const (
 )
 
 // TestEveryLoginOfALoadPeakIsAnswered sends a thousand logins at the same moment, as after an
-// outage of the service, at the cost of Debian's password hash. Every right password is accepted, at
-// once or after a 503 and a retry; none is refused.
+// outage of the service, at the cost of Debian's password hash. Every right password is accepted,
+// at once or after a 503 and a retry; none is refused.
 func TestEveryLoginOfALoadPeakIsAnswered(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	r := newMeasurements(t, fmt.Sprintf("%s logins at once, one in %d with a wrong password, yescrypt; %s",

@@ -50,6 +50,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"what is purged leaves nothing but the user", purge},
 		{"installed again, it answers 503 until there is a configuration", unusableUntilInit},
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
+		{"the service is set up by hand", serviceByHand},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.run(t, m) }) {
 			break // each step needs the one before
@@ -94,7 +95,7 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 // fiveCommands runs the README's commands, of which "docker login" is the fifth. The package has
 // another path, and there is no TLS here.
 func fiveCommands(t *testing.T, m *debian) {
-	commands := readmeCommands(t, "machine", "package")
+	commands := documentedCommands(t, "machine", "package")
 	if len(commands) != 4 {
 		t.Fatalf("the README has %d commands before the login: %q", len(commands), commands)
 	}
@@ -554,6 +555,28 @@ func dropInArchive(t *testing.T, m *debian) {
 		if status, _ := m.ask(t, "/registry-login/"+file, "", ""); status != 403 && file != "dockerauth" {
 			t.Errorf("%s: %d, want 403", file, status)
 		}
+	}
+}
+
+// serviceByHand runs the commands in docs/install.md, in a folder with the program and the files
+// that they install.
+func serviceByHand(t *testing.T, m *debian) {
+	m.must("rm", "-r", "/var/lib/dockerauth", "/etc/pam.d/dockerauth") // the archive's
+	m.must("mkdir", "/srv/source")
+	mustRun(t, "cp", binary(t), m.path("srv/source/dockerauth"))
+	mustRun(t, "cp", "-R", "../packaging", m.path("srv/source/packaging"))
+	commands := documentedBlock(t, "machine", "service")
+	commands = strings.Replace(commands, "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
+	m.must("sh", "-euc", "cd /srv/source\n"+commands)
+	m.loginWorks(t)
+	got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service")
+	for _, want := range []string{"=/etc/systemd/system/", "path=/usr/local/bin/dockerauth "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
+	}
+	if got := strings.TrimSpace(m.must("systemctl", "is-enabled", "dockerauth.socket")); got != "enabled" {
+		t.Errorf("after a boot the socket is %s", got)
 	}
 }
 

@@ -18,6 +18,13 @@ const (
 	newerVersion = "1.0.0"
 )
 
+// releaseEnv stands in for packaging/release.env, without a placeholder: such a version is marked.
+const releaseEnv = `MAINTAINER_NAME="End to end"
+MAINTAINER_EMAIL=e2e@dockerauth.test
+HOMEPAGE=https://dockerauth.test/
+SECURITY_CONTACT=e2e@dockerauth.test
+`
+
 // packages builds deb, rpm and archive once for each version.
 var packages = map[string]func() (string, error){
 	olderVersion: sync.OnceValues(func() (string, error) { return buildPackages(olderVersion) }),
@@ -26,8 +33,12 @@ var packages = map[string]func() (string, error){
 
 func buildPackages(version string) (folder string, err error) {
 	folder = filepath.Join(workDir, "packages-"+version)
+	release := filepath.Join(workDir, "release-"+version)
+	if err := os.WriteFile(release, []byte(releaseEnv), 0o644); err != nil {
+		return "", err
+	}
 	cmd := exec.Command("../packaging/scripts/build", folder)
-	cmd.Env = append(os.Environ(), "VERSION="+version)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "RELEASE_ENV="+release)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build packages: %v\n%s", err, msg)
 	}
@@ -64,7 +75,8 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	need(t, "dpkg-deb", "dpkg-deb")
 	root := t.TempDir()
 	run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)).must(t)
-	pages := glob(t, filepath.Join(root, "usr/share/doc/dockerauth/*.md"))
+	top := filepath.Join(root, "usr/share/doc/dockerauth")
+	pages := append(glob(t, top+"/*.md"), glob(t, top+"/docs/*.md")...)
 	links := 0
 	for _, page := range pages {
 		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page),
@@ -75,8 +87,33 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 			}
 		}
 	}
-	if len(pages) < 7 || links < 20 {
+	if len(pages) < 15 || links < 100 {
 		t.Errorf("%d pages with %d links: too few to be all", len(pages), links)
+	}
+}
+
+// A package with placeholders has no known maintainer, so it is no release.
+func TestPlaceholdersMarkTheVersion(t *testing.T) {
+	t.Parallel()
+	need(t, "packages", "gcc", "objdump", "git", "go")
+	for _, tt := range []struct{ name, from, to, version, said string }{
+		{"no placeholder", "", "", "1.0", `^$`},
+		{"an address", "EMAIL=e2e@dockerauth.test", "EMAIL=e2e@dockerauth.example", "1.0~dev",
+			`^build: MAINTAINER_EMAIL in .*\n$`},
+		{"a home page", "https://dockerauth.test/", "https://www.example.org/d", "1.0~dev",
+			`^build: HOMEPAGE in .*\n$`},
+		{"no value", "CONTACT=e2e@dockerauth.test", "CONTACT=", "1.0~dev", `^build: SECURITY_CONTACT in .*\n$`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(releaseEnv, tt.from, tt.to, 1)
+			release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), text, 0o644)
+			cmd := exec.Command("../packaging/scripts/build", "--version")
+			cmd.Env = append(os.Environ(), "VERSION=1.0", "RELEASE_ENV="+release)
+			if o := run(t, "", cmd); o.status != 0 || o.stdout != tt.version+"\n" ||
+				!regexp.MustCompile(tt.said).MatchString(o.stderr) {
+				t.Error(o)
+			}
+		})
 	}
 }
 
@@ -185,20 +222,4 @@ func flagsOf(t *testing.T, command string) (names []string) {
 		}
 	}
 	return names
-}
-
-func TestTheConfigurationPageNamesEveryKey(t *testing.T) {
-	t.Parallel()
-	page := manText(t, "dockerauth-config.5")
-	dist := readFile(t, "../config.yml.dist")
-	found := regexp.MustCompile(`(?m)^#?(?:  ?- |  )?([a-z_]+) ?:`).FindAllStringSubmatch(dist, -1)
-	found = append(found, regexp.MustCompile(`(?m)^#   ([a-z_]+)  `).FindAllStringSubmatch(dist, -1)...)
-	if len(found) < 26 {
-		t.Fatalf("config.yml.dist shows %d keys, there should be more", len(found))
-	}
-	for _, m := range found {
-		if !regexp.MustCompile(`(?m)^ +` + m[1] + `:`).MatchString(page) {
-			t.Errorf("the page does not describe the key %s", m[1])
-		}
-	}
 }

@@ -11,46 +11,56 @@ import (
 	"testing"
 )
 
-// block is a fenced block of the README under a comment that says what the tests do with it: "run"
-// it in a folder (name is a label), write it to a "file" (name is a path), or type it in a
-// "machine" of its own.
+// block is a fenced block of a page under a comment that says what the tests do with it: "run" it
+// in a folder (name is a label), write it to a "file" (name is a path), or type it in a "machine"
+// of its own.
 type block struct{ kind, name, text string }
 
 var blockPattern = regexp.MustCompile("(?ms)^<!-- (run|file|machine): (\\S+) -->\n```\\w*\n(.*?)^```$")
 
-func readmeBlocks(t *testing.T) []block {
+func blocksOf(t *testing.T, page string) (blocks []block) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []block
-	for _, m := range blockPattern.FindAllStringSubmatch(string(text), -1) {
+	for _, m := range blockPattern.FindAllStringSubmatch(readFile(t, page), -1) {
 		blocks = append(blocks, block{m[1], m[2], m[3]})
-	}
-	if len(blocks) != 5 {
-		t.Fatalf("the README has %d blocks for the tests, want 5: was one renamed?", len(blocks))
 	}
 	return blocks
 }
 
-// readmeCommands are the lines of a block that is typed.
-func readmeCommands(t *testing.T, kind, name string) []string {
+// setUpBlocks are those of the README and of the pages about setting up.
+func setUpBlocks(t *testing.T) (blocks []block) {
 	t.Helper()
-	for _, b := range readmeBlocks(t) {
-		if b.kind == kind && b.name == name {
-			return strings.Split(strings.TrimSpace(b.text), "\n")
-		}
+	for _, page := range []string{"../README.md", "../docs/install.md", "../docs/registry.md", "../docs/accounts.md"} {
+		blocks = append(blocks, blocksOf(t, page)...)
 	}
-	t.Fatalf("the README has no block %s: %s", kind, name)
-	return nil
+	if len(blocks) != 7 {
+		t.Fatalf("the pages have %d blocks for the tests, want 7: was one renamed?", len(blocks))
+	}
+	return blocks
 }
 
-// What the README says to type and to write, done in a folder instead of /etc and /usr, makes a
+// documentedBlock is the text of one of them.
+func documentedBlock(t *testing.T, kind, name string) string {
+	t.Helper()
+	for _, b := range setUpBlocks(t) {
+		if b.kind == kind && b.name == name {
+			return b.text
+		}
+	}
+	t.Fatalf("no page has a block %s: %s", kind, name)
+	return ""
+}
+
+// documentedCommands are the lines of a block that is typed.
+func documentedCommands(t *testing.T, kind, name string) []string {
+	t.Helper()
+	return strings.Split(strings.TrimSpace(documentedBlock(t, kind, name)), "\n")
+}
+
+// What the pages say to type and to write, done in a folder instead of /etc and /usr, makes a
 // service whose tokens both registries take.
-func TestReadmeSetUpWorksAsWritten(t *testing.T) {
+func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 	t.Parallel()
-	needRoot(t, "the README's set-up (install -o)")
+	needRoot(t, "the documented set-up (install -o)")
 	s := newSite(t, siteOptions{})
 	root := shortDir(t)
 	moved := strings.NewReplacer(
@@ -60,12 +70,13 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 		"install -o www-data -g shadow -m 2510 dockerauth", "install -o www-data -g shadow -m 2510 "+binary(t),
 		"./dockerauth init", binary(t)+" init --dir "+root+"/etc/dockerauth --pam-dir "+root+"/etc/pam.d",
 	)
-	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "cgi-bin", "var/lib"} {
+	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "etc/apache2/sites-available", "cgi-bin",
+		"var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, b := range readmeBlocks(t) {
+	for _, b := range setUpBlocks(t) {
 		text := moved.Replace(b.text)
 		switch b.kind {
 		case "machine":
@@ -79,7 +90,7 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 		run(t, "", cmd).must(t)
 	}
 
-	// The accounts are the site's, since the README's PAM service asks for real ones; that one is
+	// The accounts are the site's, since the documented PAM service asks for real ones; that one is
 	// played against pam_unix.
 	configFile := filepath.Join(root, "etc/dockerauth/config.yml")
 	config, err := os.ReadFile(configFile)
@@ -111,7 +122,7 @@ func TestReadmeSetUpWorksAsWritten(t *testing.T) {
 	}
 }
 
-// yamlValue picks one scalar out of the README's registry section, as it stands there.
+// yamlValue picks one scalar out of the documented registry section, as it stands there.
 func yamlValue(t *testing.T, text []byte, key string) string {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^\s+` + key + `: (\S+)$`).FindSubmatch(text)
@@ -121,22 +132,33 @@ func yamlValue(t *testing.T, text []byte, key string) string {
 	return string(m[1])
 }
 
-// The README prints the PAM service without its comments.
-func TestReadmeShowsThePAMServiceThatShips(t *testing.T) {
-	shipped, err := os.ReadFile("../packaging/pam/dockerauth")
-	if err != nil {
-		t.Fatal(err)
+// docs/accounts.md shows the PAM service without its comments.
+func TestThePAMServiceIsShownAsItShips(t *testing.T) {
+	shown := documentedBlock(t, "file", "/etc/pam.d/dockerauth")
+	if got, want := pamLines(shown), pamLines(readFile(t, "../packaging/pam/dockerauth")); got != want {
+		t.Errorf("docs/accounts.md shows\n%s\nand this is shipped\n%s", got, want)
 	}
-	for _, b := range readmeBlocks(t) {
-		if b.name != "/etc/pam.d/dockerauth" {
-			continue
-		}
-		if got, want := pamLines(b.text), pamLines(string(shipped)); got != want {
-			t.Errorf("the README shows\n%s\nand this is shipped\n%s", got, want)
-		}
-		return
+}
+
+// Apache reads the documented virtual host with the modules that the page names, and with the file
+// that the package installs.
+func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
+	need(t, "Apache (Debian: apache2)", "apache2", "openssl")
+	dir := shortDir(t)
+	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.example.com",
+		"-keyout", filepath.Join(dir, "privkey.pem"), "-out", filepath.Join(dir, "fullchain.pem"))
+	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
+		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
+	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
+	for module := range strings.FieldsSeq("mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi") {
+		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
 	}
-	t.Error("the README shows no PAM service")
+	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
+	config += host.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf"))
+	file := writeFile(t, filepath.Join(dir, "apache.conf"), config, 0o644)
+	if o := run(t, "", exec.Command("apache2", "-t", "-f", file)); o.status != 0 {
+		t.Error(o)
+	}
 }
 
 func pamLines(text string) string {
@@ -147,44 +169,4 @@ func pamLines(text string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// Every key of config.yml.dist stands in the README's table, and nothing else does.
-func TestReadmeNamesEveryKey(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(text), "\n## config.yml\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	named := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\|").FindAllStringSubmatch(table, -1) {
-		named[m[1]] = true
-	}
-	dist, err := os.ReadFile("../config.yml.dist")
-	if err != nil {
-		t.Fatal(err)
-	}
-	section := ""
-	for _, m := range regexp.MustCompile(`(?m)^#? ?( *)([a-z_]+) ?:(.*)$`).FindAllStringSubmatch(string(dist), -1) {
-		key := m[2]
-		switch {
-		case m[1] != "" && section == "access":
-			continue // the keys of a rule: the README shows them in an example
-		case m[1] != "":
-			key = section + "." + key
-		case key == "access":
-			section = key
-		case strings.TrimSpace(m[3]) == "":
-			section = key
-			continue
-		}
-		if !named[key] {
-			t.Errorf("config.yml.dist has %q, the README's table does not", key)
-		}
-		delete(named, key)
-	}
-	for key := range named {
-		t.Errorf("the README's table has %q, config.yml.dist does not", key)
-	}
 }

@@ -31,11 +31,11 @@ var pastDeadline = time.Unix(1, 0)
 // the one that has waited longest for its peer: for a request, for the rest of one, or to have a
 // response read. So connections that are only held open do not keep others out.
 //
-// A connection whose request is being handled is never evicted. While there is no other, the new one
-// waits, and later ones wait in the kernel's backlog.
+// A connection whose request is being handled is never evicted. While there is no other, the new
+// one waits, and later ones wait in the kernel's backlog.
 //
-// Slow bodies are evicted like slow headers. Otherwise a few hundred slow bodies a second would hold
-// all connections. A peer has until as many others have connected as the limit allows.
+// Slow bodies are evicted like slow headers. Otherwise a few hundred slow bodies a second would
+// hold all connections. A peer has until as many others have connected as the limit allows.
 //
 // There is no limit for each peer: behind a proxy all clients have one address.
 type connLimiter struct {

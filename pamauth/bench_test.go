@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// What a child of its own costs beside the conversation itself.
+// The cost of a child, compared with a conversation in this process.
 func BenchmarkConversation(b *testing.B) {
-	stage := newStage(b)
-	for way, c := range ways(stage.stack("test", permitAuth, permitAccount)) {
-		b.Run(way, func(b *testing.B) {
+	services := newServiceDir(b)
+	for how, c := range authenticators(services.stack("test", permitAuth, permitAccount)) {
+		b.Run(how, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := c.Hold(b.Context(), Login{User: "alice", Password: password}); err != nil {
+				if _, err := c.Authenticate(b.Context(), rightLogin); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -21,17 +21,17 @@ func BenchmarkConversation(b *testing.B) {
 	}
 }
 
-// What stands before a conversation must cost nothing beside it.
-func BenchmarkBeforeTheConversation(b *testing.B) {
-	known := &book{}
-	for name, c := range map[string]Conversation{
-		"known answer": Cache(time.Hour, known, nil),
-		"share":        Share(known, nil),
-		"gate":         Gate(1, known, nil),
+// The wrappers must cost nothing, compared with a conversation.
+func BenchmarkWrappers(b *testing.B) {
+	known := &fakePAM{}
+	for name, c := range map[string]Authenticator{
+		"cache hit": Cache(time.Hour, known, nil),
+		"coalesce":  Coalesce(known, nil),
+		"limit":     Limit(1, known, nil),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := c.Hold(b.Context(), alice); err != nil {
+				if _, err := c.Authenticate(b.Context(), alice); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,69 +3,70 @@ package pamauth
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 )
 
-// maxCache in bytes is what a Cache remembers. An account in twenty groups takes about one kilobyte, so this is for thousands of logins within
-// the time that answers are kept.
+// maxCache in bytes bounds a Cache. An account in twenty groups takes about one kilobyte, so there
+// are thousands of logins.
 const maxCache = 4 << 20
 
-// entryBytes is about what an entry takes in memory beside its texts, its place in the map included.
+// entryBytes and groupBytes are about what an entry and a group take beside their texts.
 const entryBytes, groupBytes = 256, 24
 
-// Cache answers a login that PAM let in again for d without asking PAM; d ≤ 0 means never. A client asks for a token with the same password for
-// each repository it touches, and a password check costs what it costs.
+// Cache repeats an answer for d without asking PAM, if PAM let the login in; d ≤ 0 means no cache.
+// A client asks for a token with the same password for each repository, and a password check is
+// expensive.
 //
-// What an operator must know: an account that was locked, or had its password changed, logs in with the old answer for d at most, counted from
-// when PAM was asked. A refused account check of a user ends that user's answers at once. A one-time code is good for d. Modules that
-// note logins note the first. Only what PAM let in is kept: no refusal and no fault.
+// An account that was locked, or whose password was changed, still logs in with the old answer for
+// up to d, counted from when PAM was asked. A refused account check removes the user's answers at
+// once. A one-time code is valid for d. Modules that record logins record the first. Refusals and
+// errors are not cached.
 //
-// It stands before everything else, so that an answer that is known waits for no seat of a Gate.
+// It comes before all other wrappers, so that a known answer needs no slot.
 //
-// observer is told of each answer from the cache; nil = nobody is.
-func Cache(d time.Duration, next Conversation, observer Observer) Conversation {
+// observer is told of each answer from the cache; nil = no observer.
+func Cache(d time.Duration, next Authenticator, observer Observer) Authenticator {
 	if d <= 0 {
 		return next
 	}
-	return &cache{keep: d, next: next, observer: orUnobserved(observer), now: time.Now, secret: newSecret()}
+	return &cache{ttl: d, next: next, observer: orNoObserver(observer), now: time.Now, secret: newSecret()}
 }
 
-// cache has two generations: when the young one is full or old enough, it becomes the old one, which is dropped. So what has run out goes away
-// unasked, in no time, and the sum stays bounded.
+// cache has two generations. When the current one is full or old enough, it becomes the previous
+// one, which is dropped. So expired entries go away without a search, and the size is bounded.
 type cache struct {
-	keep     time.Duration
-	next     Conversation
+	ttl      time.Duration
+	next     Authenticator
 	observer Observer
-	now      func() time.Time // with a monotonic reading: a clock that is set must neither lengthen nor end an answer
+	now      func() time.Time // with a monotonic reading: setting the clock must not change a ttl
 	secret   secret
 
-	mu         sync.Mutex
-	young, old map[digest]entry
-	weight     int       // of young, in bytes
-	born       time.Time // young
+	mu                sync.Mutex
+	current, previous map[digest]entry
+	size              int // of current, in bytes
+	createdAt         time.Time
 }
 
-// entry is what PAM said at a moment not before asked.
+// entry is PAM's answer at a moment not before asked.
 type entry struct {
 	asked   time.Time
 	user    string // of the login; modules may have renamed the account
 	account Account
 }
 
-func (c *cache) Hold(ctx context.Context, l Login) (Account, error) {
-	key, asked := c.secret.of(l), c.now()
+func (c *cache) Authenticate(ctx context.Context, l Login) (Account, error) {
+	key, asked := c.secret.digest(l), c.now()
 	if account, ok := c.find(key, asked); ok {
 		c.observer.CacheHit()
 		return account, nil
 	}
-	account, err := c.next.Hold(ctx, l)
+	account, err := c.next.Authenticate(ctx, l)
 	switch {
 	case err == nil:
-		c.add(key, entry{asked, l.User, clone(account)})
+		c.add(key, entry{asked, l.User, account.clone()})
 	case errors.Is(err, ErrRefused):
-		c.forget(key, l)
+		c.remove(key, l)
 	}
 	return account, err
 }
@@ -73,42 +74,43 @@ func (c *cache) Hold(ctx context.Context, l Login) (Account, error) {
 func (c *cache) find(key digest, now time.Time) (Account, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.young[key]
+	e, ok := c.current[key]
 	if !ok {
-		e, ok = c.old[key]
+		e, ok = c.previous[key]
 	}
-	if !ok || now.Sub(e.asked) >= c.keep {
+	if !ok || now.Sub(e.asked) >= c.ttl {
 		return Account{}, false
 	}
-	return clone(e.account), true
+	return e.account.clone(), true
 }
 
 func (c *cache) add(key digest, e entry) {
-	weight, now := e.weight(), c.now()
+	size, now := e.size(), c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.young == nil || c.weight+weight > maxCache/2 || now.Sub(c.born) >= c.keep {
-		c.old, c.young, c.weight, c.born = c.young, map[digest]entry{}, 0, now
+	if c.current == nil || c.size+size > maxCache/2 || now.Sub(c.createdAt) >= c.ttl {
+		c.previous, c.current, c.size, c.createdAt = c.current, map[digest]entry{}, 0, now
 	}
-	delete(c.old, key)
-	c.young[key] = e
-	c.weight += weight // once more for a key that is there already: that only makes the generation shorter
+	delete(c.previous, key)
+	c.current[key] = e
+	c.size += size // again for a key that is there already: the generation only ends earlier
 }
 
-func (e entry) weight() int {
-	w := entryBytes + len(e.user) + len(e.account.Name)
+func (e entry) size() int {
+	n := entryBytes + len(e.user) + len(e.account.Name)
 	for _, g := range e.account.Groups {
-		w += groupBytes + len(g.Name)
+		n += groupBytes + len(g.Name)
 	}
-	return w
+	return n
 }
 
-// forget ends the answer to a login that PAM refuses now, and with an account check everything about the account, whose name may be the one
-// that a module gave it. A refused password says nothing about another one: or strangers could empty the cache.
-func (c *cache) forget(key digest, l Login) {
+// remove drops the answer to a login that PAM refuses now. For an account check it drops all of the
+// account's answers, also under the name that a module gave it. A wrong password drops no other
+// answers: otherwise anyone could empty the cache.
+func (c *cache) remove(key digest, l Login) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, generation := range []map[digest]entry{c.young, c.old} {
+	for _, generation := range []map[digest]entry{c.current, c.previous} {
 		delete(generation, key)
 		if !l.AccountOnly {
 			continue
@@ -119,10 +121,4 @@ func (c *cache) forget(key digest, l Login) {
 			}
 		}
 	}
-}
-
-// clone shares nothing that anyone could write to.
-func clone(a Account) Account {
-	a.Groups = slices.Clone(a.Groups)
-	return a
 }

@@ -11,17 +11,17 @@ import (
 	"unsafe"
 )
 
-// book is a conversation that lets in whom the test says, and counts.
-type book struct {
-	fault error
-	as    string // what modules rename everybody to; empty: they do not
+// fakePAM returns what the test sets, and counts.
+type fakePAM struct {
+	err   error
+	as    string // to which modules rename every account; "" = they do not
 	asked int
 }
 
-func (b *book) Hold(_ context.Context, l Login) (Account, error) {
+func (b *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
 	b.asked++
-	if b.fault != nil {
-		return Account{}, b.fault
+	if b.err != nil {
+		return Account{}, b.err
 	}
 	if b.as != "" {
 		return Account{Name: b.as}, nil
@@ -29,14 +29,14 @@ func (b *book) Hold(_ context.Context, l Login) (Account, error) {
 	return Account{Name: l.User}, nil
 }
 
-func TestKnownAnswerIsGivenAgainForAWhile(t *testing.T) {
+func TestACachedAnswerIsRepeatedUntilItExpires(t *testing.T) {
 	for name, l := range map[string]Login{"login": alice, "account check": others["an account check"]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &book{as: "Alice"}
+				b := &fakePAM{as: "Alice"}
 				c := Cache(30*time.Second, b, nil)
 				for seconds := range 91 {
-					if account, err := c.Hold(t.Context(), l); err != nil || account.Name != "Alice" {
+					if account, err := c.Authenticate(t.Context(), l); err != nil || account.Name != "Alice" {
 						t.Fatalf("got %q, %v", account.Name, err)
 					}
 					if want := 1 + seconds/30; b.asked != want {
@@ -49,53 +49,53 @@ func TestKnownAnswerIsGivenAgainForAWhile(t *testing.T) {
 	}
 }
 
-func TestOtherLoginIsNotKnown(t *testing.T) {
-	b := &book{}
+func TestOtherLoginsAreNotCached(t *testing.T) {
+	b := &fakePAM{}
 	c := Cache(time.Hour, b, nil)
-	_, _ = c.Hold(t.Context(), alice)
+	_, _ = c.Authenticate(t.Context(), alice)
 	for name, l := range others {
 		before := b.asked
-		if _, _ = c.Hold(t.Context(), l); b.asked == before {
+		if _, _ = c.Authenticate(t.Context(), l); b.asked == before {
 			t.Errorf("PAM was not asked about %s", name)
 		}
 	}
 }
 
-// An account that is locked while PAM thinks has been let in at a moment that counts.
-func TestAnswerIsAsOldAsItsQuestion(t *testing.T) {
+// The account may be locked while PAM runs.
+func TestAnswersExpireCountingFromTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		c := Cache(30*time.Second, conversationFunc(func(context.Context, Login) (Account, error) {
+		c := Cache(30*time.Second, authenticatorFunc(func(context.Context, Login) (Account, error) {
 			asked++
 			time.Sleep(8 * time.Second)
 			return Account{Name: "alice"}, nil
 		}), nil)
-		_, _ = c.Hold(t.Context(), alice)
+		_, _ = c.Authenticate(t.Context(), alice)
 		time.Sleep(22 * time.Second)
-		_, _ = c.Hold(t.Context(), alice)
+		_, _ = c.Authenticate(t.Context(), alice)
 		if asked != 2 {
-			t.Errorf("an answer to a question 30 seconds ago was given again")
+			t.Errorf("an answer to a request 30 seconds ago was repeated")
 		}
 	})
 }
 
-func TestOnlyWhatPAMLetInIsKept(t *testing.T) {
+func TestOnlyAcceptedLoginsAreCached(t *testing.T) {
 	for _, fault := range []error{ErrRefused, ErrBroken, ErrBusy} {
-		b := &book{fault: fault}
+		b := &fakePAM{err: fault}
 		c := Cache(time.Hour, b, nil)
 		for range 3 {
-			if _, err := c.Hold(t.Context(), alice); !errors.Is(err, fault) {
+			if _, err := c.Authenticate(t.Context(), alice); !errors.Is(err, fault) {
 				t.Errorf("got %v, want %v", err, fault)
 			}
 		}
-		b.fault = nil
-		if _, err := c.Hold(t.Context(), alice); err != nil || b.asked != 4 {
+		b.err = nil
+		if _, err := c.Authenticate(t.Context(), alice); err != nil || b.asked != 4 {
 			t.Errorf("after %v: PAM was asked %d times, %v", fault, b.asked, err)
 		}
 	}
 }
 
-func TestWhatEndsAnAnswerBeforeItsTime(t *testing.T) {
+func TestWhatRemovesACachedAnswer(t *testing.T) {
 	check := Login{User: "alice", Remote: "198.51.100.9", AccountOnly: true}
 	tests := []struct {
 		name  string
@@ -106,67 +106,70 @@ func TestWhatEndsAnAnswerBeforeItsTime(t *testing.T) {
 		ends  bool
 	}{
 		{"a refused account check", alice, "", check, ErrRefused, true},
-		{"a refused account check of the name that a module gave", Login{User: "ALICE", Password: "wonderland"}, "alice", check, ErrRefused, true},
-		{"an account check that found nobody to ask", alice, "", check, ErrBroken, false},
-		{"an account check that got no turn", alice, "", check, ErrBusy, false},
-		{"a refused account check of somebody else", alice, "", Login{User: "bob", AccountOnly: true}, ErrRefused, false},
+		{"a refused account check of the name that a module set", Login{User: "ALICE", Password: "wonderland"},
+			"alice", check, ErrRefused, true},
+		{"an account check that failed", alice, "", check, ErrBroken, false},
+		{"an account check that found no slot", alice, "", check, ErrBusy, false},
+		{"a refused account check of another account", alice, "", Login{User: "bob", AccountOnly: true}, ErrRefused,
+			false},
 		{"a wrong password", alice, "", others["another password"], ErrRefused, false},
-		{"a refusal elsewhere", alice, "", others["another address"], ErrRefused, false},
+		{"a refusal at another address", alice, "", others["another address"], ErrRefused, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := &book{as: tt.as}
+			b := &fakePAM{as: tt.as}
 			c := Cache(time.Hour, b, nil)
-			_, _ = c.Hold(t.Context(), tt.login)
-			b.fault = tt.fault
-			if _, err := c.Hold(t.Context(), tt.then); !errors.Is(err, tt.fault) {
+			_, _ = c.Authenticate(t.Context(), tt.login)
+			b.err = tt.fault
+			if _, err := c.Authenticate(t.Context(), tt.then); !errors.Is(err, tt.fault) {
 				t.Fatalf("got %v", err)
 			}
-			b.fault = ErrRefused
-			if _, err := c.Hold(t.Context(), tt.login); (err != nil) != tt.ends {
+			b.err = ErrRefused
+			if _, err := c.Authenticate(t.Context(), tt.login); (err != nil) != tt.ends {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
 }
 
-// Two equal logins may be asked about at once where no Share stands behind.
-func TestRefusalEndsTheAnswerToTheSameLogin(t *testing.T) {
+// Without a Coalesce behind it, two equal logins may run at once.
+func TestARefusalRemovesTheCachedAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var verdict error
+		var pamErr error
 		takes := 2 * time.Second
-		c := Cache(time.Hour, conversationFunc(func(context.Context, Login) (Account, error) {
-			mine, mineTakes := verdict, takes
+		c := Cache(time.Hour, authenticatorFunc(func(context.Context, Login) (Account, error) {
+			mine, mineTakes := pamErr, takes
 			time.Sleep(mineTakes)
 			return Account{Name: "alice"}, mine
 		}), nil)
-		accepted := several(t.Context(), c, alice, 1)
+		accepted := sendTogether(t.Context(), c, alice, 1)
 		synctest.Wait()
-		verdict, takes = ErrRefused, 3*time.Second
-		refused := several(t.Context(), c, alice, 1)
+		pamErr, takes = ErrRefused, 3*time.Second
+		refused := sendTogether(t.Context(), c, alice, 1)
 		if a := <-accepted; a.err != nil {
 			t.Fatal(a.err)
 		}
 		if a := <-refused; !errors.Is(a.err, ErrRefused) {
 			t.Fatal(a.err)
 		}
-		if _, err := c.Hold(t.Context(), alice); !errors.Is(err, ErrRefused) {
+		if _, err := c.Authenticate(t.Context(), alice); !errors.Is(err, ErrRefused) {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
 func TestNoTimeMeansNoCache(t *testing.T) {
-	b := &book{}
+	b := &fakePAM{}
 	for _, d := range []time.Duration{0, -time.Second} {
-		if c := Cache(d, b, nil); c != Conversation(b) {
+		if c := Cache(d, b, nil); c != Authenticator(b) {
 			t.Errorf("%s: got %T", d, c)
 		}
 	}
 }
 
-// setWall moves what a time says on the wall, and not its monotonic reading: as when somebody sets the clock. The seconds since 1885 stand above
-// thirty bits of nanoseconds in the first word (package time).
+// setWall moves the wall clock reading of a time and not its monotonic one, as setting the clock
+// does. The seconds since 1885 are above thirty bits of nanoseconds in the first word (package
+// time).
 func setWall(t *testing.T, at time.Time, by time.Duration) time.Time {
 	t.Helper()
 	moved := at
@@ -177,30 +180,30 @@ func setWall(t *testing.T, at time.Time, by time.Duration) time.Time {
 	return moved
 }
 
-func TestClockThatIsSetChangesNothing(t *testing.T) {
+func TestSettingTheClockDoesNotAffectTheCache(t *testing.T) {
 	for _, by := range []time.Duration{time.Hour, -time.Hour} {
-		b := &book{}
+		b := &fakePAM{}
 		c := Cache(30*time.Second, b, nil).(*cache)
 		begin := c.now()
 		at := begin
 		c.now = func() time.Time { return at }
-		_, _ = c.Hold(t.Context(), alice)
+		_, _ = c.Authenticate(t.Context(), alice)
 		at = setWall(t, begin.Add(29*time.Second), by)
-		if _, _ = c.Hold(t.Context(), alice); b.asked != 1 {
-			t.Errorf("set by %s: the answer was gone too early", by)
+		if _, _ = c.Authenticate(t.Context(), alice); b.asked != 1 {
+			t.Errorf("set by %s: the answer expired too early", by)
 		}
 		at = setWall(t, begin.Add(30*time.Second), by)
-		if _, _ = c.Hold(t.Context(), alice); b.asked != 2 {
-			t.Errorf("set by %s: the answer was there too long", by)
+		if _, _ = c.Authenticate(t.Context(), alice); b.asked != 2 {
+			t.Errorf("set by %s: the answer expired too late", by)
 		}
 	}
 }
 
 func (c *cache) held() (entries, bytes int) {
-	for _, generation := range []map[digest]entry{c.young, c.old} {
+	for _, generation := range []map[digest]entry{c.current, c.previous} {
 		for _, e := range generation {
 			entries++
-			bytes += e.weight()
+			bytes += e.size()
 		}
 	}
 	return entries, bytes
@@ -211,19 +214,19 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 	for i := range groups {
 		groups[i] = Group{Name: strings.Repeat("g", 12), ID: uint32(i)}
 	}
-	c := Cache(time.Hour, conversationFunc(func(_ context.Context, l Login) (Account, error) {
+	c := Cache(time.Hour, authenticatorFunc(func(_ context.Context, l Login) (Account, error) {
 		return Account{Name: l.User, Groups: groups}, nil
 	}), nil).(*cache)
 	most := 0
 	for i := range 10000 {
-		_, _ = c.Hold(t.Context(), Login{User: fmt.Sprint("user", i)})
+		_, _ = c.Authenticate(t.Context(), Login{User: fmt.Sprint("user", i)})
 		if i%50 != 0 {
 			continue
 		}
 		_, bytes := c.held()
 		most = max(most, bytes)
-		if _, ok := c.find(c.secret.of(Login{User: fmt.Sprint("user", i)}), c.now()); !ok {
-			t.Fatal("the newest answer is not kept")
+		if _, ok := c.find(c.secret.digest(Login{User: fmt.Sprint("user", i)}), c.now()); !ok {
+			t.Fatal("the newest answer is not cached")
 		}
 	}
 	if most > maxCache || most < maxCache/2 {
@@ -234,11 +237,11 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 	}
 }
 
-func TestWhatHasRunOutGoesAway(t *testing.T) {
+func TestExpiredEntriesAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Cache(30*time.Second, &book{}, nil).(*cache)
+		c := Cache(30*time.Second, &fakePAM{}, nil).(*cache)
 		for i := range 600 {
-			_, _ = c.Hold(t.Context(), Login{User: fmt.Sprint("user", i)})
+			_, _ = c.Authenticate(t.Context(), Login{User: fmt.Sprint("user", i)})
 			time.Sleep(time.Second)
 		}
 		if entries, _ := c.held(); entries > 61 {
@@ -247,17 +250,17 @@ func TestWhatHasRunOutGoesAway(t *testing.T) {
 	})
 }
 
-func TestKnownAnswerWaitsForNoSeat(t *testing.T) {
+func TestACachedAnswerNeedsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStepwise()
-		c := Cache(30*time.Second, Share(Deadline(10*time.Second, Gate(1, s, nil)), nil), nil)
-		first := several(t.Context(), c, alice, 1)
+		s := newStepFake()
+		c := Cache(30*time.Second, Coalesce(Deadline(10*time.Second, Limit(1, s, nil)), nil), nil)
+		first := sendTogether(t.Context(), c, alice, 1)
 		synctest.Wait()
 		s.end <- struct{}{}
 		<-first
-		several(t.Context(), c, others["another user"], 1) // has the seat
+		sendTogether(t.Context(), c, others["another user"], 1) // takes the slot
 		synctest.Wait()
-		again := several(t.Context(), c, alice, 1)
+		again := sendTogether(t.Context(), c, alice, 1)
 		synctest.Wait()
 		if len(again) != 1 {
 			t.Error("it waits")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -17,136 +18,147 @@ import (
 	"time"
 )
 
-// cast is a stage on which a script of pam_exec plays: it writes what it has to say to a pipe, which the test reads.
-type cast struct {
-	stage
+// scriptedModule is a serviceDir with a script that pam_exec runs. The script writes process ids to
+// a pipe, which the test reads.
+type scriptedModule struct {
+	serviceDir
 	lines *bufio.Reader
 }
 
-// newCast makes a stack whose auth phase runs the script. In it, @/pipe is the pipe.
-func newCast(t *testing.T, script string) (cast, Stack) {
+// newScriptedModule makes a stack whose auth phase runs the script. In it, @/pipe is the pipe.
+func newScriptedModule(t *testing.T, script string) (scriptedModule, Stack) {
 	t.Helper()
-	need(t, "pam_exec.so")
-	c := cast{stage: newStage(t)}
-	if err := syscall.Mkfifo(c.path("pipe"), 0o600); err != nil {
-		t.Fatal(err)
+	requireModules(t, "pam_exec.so")
+	m := scriptedModule{serviceDir: newServiceDir(t)}
+	for _, name := range []string{"pipe", "go"} {
+		if err := syscall.Mkfifo(m.path(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	pipe, err := os.OpenFile(c.path("pipe"), os.O_RDWR, 0)
+	pipe, err := os.OpenFile(m.path("pipe"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = pipe.Close() })
-	c.lines = bufio.NewReader(pipe)
-	c.write("script", "#!/bin/sh\nexec 2>/dev/null\n"+script, 0o755)
-	return c, c.stack("test", "auth required pam_exec.so "+c.path("script"), permitAccount)
+	m.lines = bufio.NewReader(pipe)
+	m.write("script", "#!/bin/sh\nexec 2>/dev/null\n"+script, 0o755)
+	return m, m.stack("test", "auth required pam_exec.so "+m.path("script"), permitAccount)
 }
 
-// numbers reads n process ids from the pipe.
-func (c cast) numbers(n int) []int {
-	c.t.Helper()
+// release lets a script continue that waits with "read go < @/go".
+func (m scriptedModule) release() {
+	if err := os.WriteFile(m.path("go"), []byte("go\n"), 0); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// readPIDs reads n process ids from the pipe.
+func (m scriptedModule) readPIDs(n int) []int {
+	m.t.Helper()
 	var pids []int
 	for range n {
-		line, err := c.lines.ReadString('\n')
+		line, err := m.lines.ReadString('\n')
 		if err != nil {
-			c.t.Fatal(err)
+			m.t.Fatal(err)
 		}
 		pid, err := strconv.Atoi(strings.TrimSpace(line))
 		if err != nil {
-			c.t.Fatal(err)
+			m.t.Fatal(err)
 		}
 		pids = append(pids, pid)
 	}
 	return pids
 }
 
-// family is a script that starts a child, one that left the session, and one whose parents are gone; each tells its number.
-const family = `
+// processTree is a script that starts a child, one in another session, and one whose parents are
+// gone. Each writes its process id.
+const processTree = `
 echo $$ > @/pipe
 sh -c 'echo $$ > @/pipe; exec sleep 600' &
 setsid sh -c 'echo $$ > @/pipe; exec sleep 600' &
 sh -c 'setsid sh -c "echo \$\$ > @/pipe; trap : TERM; exec sleep 600" & exit' &
 `
 
-const familySize = 4
+const processTreeSize = 4
 
-// begin starts a child and gives it its order.
-func begin(t *testing.T, stack Stack, user string) *process {
+// startWithRequest starts a child and sends it a request.
+func startWithRequest(t *testing.T, stack Stack, user string) *childProcess {
 	t.Helper()
-	frame, err := order{Stack: stack, Login: Login{User: user, Password: password}, Brand: newBrand()}.encode()
+	frame, err := request{Stack: stack, Login: Login{User: user, Password: password}, Tag: newProcessTag()}.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := child(stack, nil).start()
+	p, err := startChild("", []string{childArgument})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.close)
-	if !p.hand(t.Context(), frame) {
-		t.Fatal("the child took no order")
+	if !p.sendRequest(t.Context(), frame) {
+		t.Fatal("the child was not ready")
 	}
 	return p
 }
 
-func gone(t *testing.T, pids []int) {
+func checkGone(t *testing.T, pids []int) {
 	t.Helper()
 	for _, pid := range pids {
-		if living(pid) {
-			t.Errorf("process %d still lives", pid)
+		if isRunning(pid) {
+			t.Errorf("process %d is still running", pid)
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 }
 
 func TestNothingIsLeftWhenTimeIsUp(t *testing.T) {
-	for _, way := range []string{"in process", "in a child"} {
-		t.Run(way, func(t *testing.T) {
-			cast, stack := newCast(t, family+"sleep 600\n")
+	for _, how := range []string{"in process", "in a child"} {
+		t.Run(how, func(t *testing.T) {
+			script, stack := newScriptedModule(t, processTree+"sleep 600\n")
 			ctx, cancel := context.WithCancelCause(context.Background())
 			defer cancel(nil)
 			var pids []int
 			go func() {
-				pids = cast.numbers(familySize)
+				pids = script.readPIDs(processTreeSize)
 				cancel(context.DeadlineExceeded)
 			}()
-			_, err := ways(stack)[way].Hold(ctx, Login{User: "alice", Password: password})
+			_, err := authenticators(stack)[how].Authenticate(ctx, rightLogin)
 			if !errors.Is(err, ErrBroken) || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v", err)
 			}
-			says(t, err, "no answer in time", "a module hangs or is slow")
-			if len(pids) != familySize {
+			checkError(t, err, "no answer in time", "a module hangs or is slow")
+			if len(pids) != processTreeSize {
 				t.Fatalf("%d processes were started", len(pids))
 			}
-			gone(t, pids)
-			settle(t)
+			checkGone(t, pids)
+			waitForPAMMutex(t)
 		})
 	}
 }
 
-// settle waits until the conversation in this process, which Hold left behind when its time was up, has ended. Until then whatever this
-// process starts counts as the modules' own and is killed.
-func settle(t *testing.T) {
+// waitForPAMMutex waits for the end of the conversation in this process that Authenticate left
+// behind at its deadline. Until then anything that this process starts is killed as the modules'
+// own.
+func waitForPAMMutex(t *testing.T) {
 	t.Helper()
 	select {
-	case turn <- struct{}{}:
-		<-turn
+	case pamMutex <- struct{}{}:
+		<-pamMutex
 	case <-time.After(10 * time.Second):
 		t.Error("the conversation in this process has not ended")
 	}
 }
 
-// A process that forks and ends while it is looked for is found in its child, whenever it does so.
-func TestNothingIsLeftOfWhatForksBehindOnesBack(t *testing.T) {
-	for _, way := range []string{"in process", "in a child"} {
-		t.Run(way, func(t *testing.T) {
-			mark := fmt.Sprint("600.0", os.Getpid()) // seconds, and told from others' by its digits
-			_, stack := newCast(t, strings.Repeat("( ( ( sleep "+mark+" & ) & ) & ) &\n", 4))
+func TestNothingIsLeftOfProcessesThatForkDuringAScan(t *testing.T) {
+	for _, how := range []string{"in process", "in a child"} {
+		t.Run(how, func(t *testing.T) {
+			mark := fmt.Sprint("600.0", os.Getpid()) // seconds; the digits are this test's own
+			_, stack := newScriptedModule(t, strings.Repeat("( ( ( sleep "+mark+" & ) & ) & ) &\n", 4))
 			for range 25 {
-				if _, err := ways(stack)[way].Hold(t.Context(), Login{User: "alice", Password: password}); err != nil {
+				if _, err := authenticators(stack)[how].Authenticate(t.Context(), rightLogin); err != nil {
 					t.Fatal(err)
 				}
-				for _, pid := range numbered("/proc") {
+				for _, pid := range numericNames("/proc") {
 					args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-					if strings.Contains(string(args), mark) && living(pid) {
+					if strings.Contains(string(args), mark) && isRunning(pid) {
 						t.Fatalf("process %d is left over: %q", pid, args)
 					}
 				}
@@ -156,43 +168,37 @@ func TestNothingIsLeftOfWhatForksBehindOnesBack(t *testing.T) {
 }
 
 func TestNothingIsLeftAfterAnAnswer(t *testing.T) {
-	for _, way := range []string{"in process", "in a child"} {
-		t.Run(way, func(t *testing.T) {
-			cast, stack := newCast(t, family+"read go < @/go\n")
-			if err := syscall.Mkfifo(cast.path("go"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+	for _, how := range []string{"in process", "in a child"} {
+		t.Run(how, func(t *testing.T) {
+			script, stack := newScriptedModule(t, processTree+"read go < @/go\n")
 			var pids []int
 			go func() {
-				pids = cast.numbers(familySize)
-				_ = os.WriteFile(cast.path("go"), []byte("go\n"), 0)
+				pids = script.readPIDs(processTreeSize)
+				script.release()
 			}()
-			account, err := hold(t, ways(stack)[way], Login{User: "alice", Password: password})
+			account, err := authenticate(t, authenticators(stack)[how], rightLogin)
 			if err != nil || account.Name != "alice" {
 				t.Errorf("got %q, %v", account.Name, err)
 			}
-			if len(pids) != familySize {
+			if len(pids) != processTreeSize {
 				t.Fatalf("%d processes were started", len(pids))
 			}
-			gone(t, pids)
+			checkGone(t, pids)
 		})
 	}
 }
 
-func TestCrashTakesNobodyAlongAndLeavesNothing(t *testing.T) {
+func TestACrashEndsOneConversationAndLeavesNothing(t *testing.T) {
 	for _, signal := range []string{"SEGV", "ABRT", "KILL", "FPE", "BUS", "ILL"} {
 		t.Run(signal, func(t *testing.T) {
-			cast, stack := newCast(t, family+"read go < @/go\nkill -"+signal+" $PPID\nsleep 600\n")
-			if err := syscall.Mkfifo(cast.path("go"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			script, stack := newScriptedModule(t, processTree+"read go < @/go\nkill -"+signal+" $PPID\nsleep 600\n")
 			var pids []int
 			go func() {
-				pids = cast.numbers(familySize)
-				_ = os.WriteFile(cast.path("go"), []byte("go\n"), 0)
+				pids = script.readPIDs(processTreeSize)
+				script.release()
 			}()
-			var stderr notes
-			_, err := hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
+			var stderr syncBuffer
+			_, err := authenticate(t, child(stack, &stderr), rightLogin)
 			if !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
@@ -200,77 +206,72 @@ func TestCrashTakesNobodyAlongAndLeavesNothing(t *testing.T) {
 			if signal == "KILL" {
 				name = "signal: killed"
 			}
-			says(t, err, "without a verdict", name, "a module crashed")
+			checkError(t, err, "without a response", name, "a module crashed")
 			if strings.Contains(stderr.String()+fmt.Sprint(err), password) {
 				t.Error("the password is in what the crash printed")
 			}
-			if len(pids) != familySize {
+			if len(pids) != processTreeSize {
 				t.Fatalf("%d processes were started", len(pids))
 			}
-			gone(t, pids)
+			checkGone(t, pids)
 		})
 	}
 }
 
 func TestNothingIsLeftOfAChildThatCannotCleanUp(t *testing.T) {
-	cast, stack := newCast(t, "kill -STOP $PPID\n"+family+"sleep 600\n")
+	script, stack := newScriptedModule(t, "kill -STOP $PPID\n"+processTree+"sleep 600\n")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var pids []int
 	go func() {
-		pids = cast.numbers(familySize)
+		pids = script.readPIDs(processTreeSize)
 		cancel(context.DeadlineExceeded)
 	}()
-	_, err := child(stack, nil).Hold(ctx, Login{User: "alice", Password: password})
+	_, err := child(stack, nil).Authenticate(ctx, rightLogin)
 	if !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
-	if len(pids) != familySize {
+	if len(pids) != processTreeSize {
 		t.Fatalf("%d processes were started", len(pids))
 	}
-	gone(t, pids)
+	checkGone(t, pids)
 }
 
 func TestNothingIsLeftWhenTheParentDies(t *testing.T) {
-	cast, stack := newCast(t, family+"sleep 600\n")
-	p := begin(t, stack, "alice")
-	pids := cast.numbers(familySize)
-	_ = p.line.Close() // as the kernel does when the parent is killed
+	script, stack := newScriptedModule(t, processTree+"sleep 600\n")
+	p := startWithRequest(t, stack, "alice")
+	pids := script.readPIDs(processTreeSize)
+	_ = p.sock.Close() // as the kernel does when the parent dies
 	<-p.ended
-	gone(t, append(pids, p.cmd.Process.Pid))
+	checkGone(t, append(pids, p.cmd.Process.Pid))
 }
 
 func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
-	cast, stack := newCast(t, "echo $$ > @/pipe\nread go < @/go\n")
-	if err := syscall.Mkfifo(cast.path("go"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := begin(t, stack, "alice")
-	cast.numbers(1)
+	script, stack := newScriptedModule(t, "echo $$ > @/pipe\nread go < @/go\n")
+	p := startWithRequest(t, stack, "alice")
+	script.readPIDs(1)
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		if err := p.cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(cast.path("go"), []byte("go\n"), 0); err != nil {
-		t.Fatal(err)
-	}
+	script.release()
 	<-p.ended
-	if v, err := p.verdict(); err != nil || v.outcome != accepted || v.text != "alice" {
+	if v, err := p.response(); err != nil || v.status != accepted || v.text != "alice" {
 		t.Errorf("got %v, %v", v, err)
 	}
 }
 
-func TestModulesCannotForgeAVerdict(t *testing.T) {
-	// Root may write to the descriptors of a process that is not dumpable, others fail; neither must matter.
-	_, stack := newCast(t, "for fd in 0 1 2; do printf '\\001y\\000\\004root' > /proc/$PPID/fd/$fd; done\nexit 0\n")
-	var stderr notes
-	account, err := hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
+func TestModulesCannotForgeAResponse(t *testing.T) {
+	// Root can write to the descriptors of a process that is not dumpable; others fail.
+	const write = "for fd in 0 1 2; do printf '\\001y\\000\\004root' > /proc/$PPID/fd/$fd; done\nexit 0\n"
+	_, stack := newScriptedModule(t, write)
+	var stderr syncBuffer
+	account, err := authenticate(t, child(stack, &stderr), rightLogin)
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
-	// A module has the process's own descriptors. It refuses, unless there is something for it to
-	// read.
+	// A module has the process's own descriptors. This one refuses, unless it can read something.
 	forge := compile(t, "pam_forge", "#include <fcntl.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
 {
 	char c;
@@ -282,72 +283,83 @@ func TestModulesCannotForgeAVerdict(t *testing.T) {
 	return read(0, &c, 1) == 0 ? 7 : 0;
 }
 `)
-	stack = newStage(t).stack("test", "auth required "+forge, permitAccount)
-	_, err = hold(t, child(stack, &stderr), Login{User: "alice", Password: password})
+	stack = newServiceDir(t).stack("test", "auth required "+forge, permitAccount)
+	_, err = authenticate(t, child(stack, &stderr), rightLogin)
 	if !errors.Is(err, ErrRefused) {
-		t.Errorf("a module that prints a verdict: got %v", err)
+		t.Errorf("a module that prints a response: got %v", err)
 	}
 }
 
-// takeOrder is how a script greets and waits for its order. It leaves the rest of that unread, which must not matter.
-const takeOrder = "printf r; head -c 1 >/dev/null; "
+// takeRequest is how a script is ready and waits for its request. It leaves the rest of that
+// unread, which must not matter.
+const takeRequest = "printf r; head -c 1 >/dev/null; "
 
-func TestProgramsThatAreNotTheChild(t *testing.T) {
+// shellChild runs a shell script in place of the child.
+func shellChild(stderr io.Writer, script string, args ...string) Child {
+	args = append([]string{"-c", script}, args...)
+	return Child{Program: "/bin/sh", Args: args, Stack: Stack{"test", "/"}, Stderr: stderr}
+}
+
+func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
+	const noResponse = "without a response"
 	tests := []struct {
 		name    string
-		program string
 		script  string
-		says    []string
+		wantErr string
 	}{
-		{"one that is not there", "/no/such/program", "", []string{"start child", "/no/such/program"}},
-		{"one that says nothing", "/bin/sh", "exit 0", []string{"without a verdict (exit status 0)"}},
-		{"one that fails", "/bin/sh", "exit 3", []string{"without a verdict (exit status 3)"}},
-		{"one that says something else", "/bin/sh", "echo yes", []string{"without a verdict"}},
-		{"one that says a verdict unasked", "/bin/sh", `printf '\001y\000\005alice'`, []string{"without a verdict"}},
-		{"one that says nothing more", "/bin/sh", takeOrder + "exit 3", []string{"without a verdict (exit status 3)"}},
-		{"one that says half a verdict", "/bin/sh", takeOrder + `printf '\001y\000\005alic'`, []string{"without a verdict"}},
-		{"one that says more than a verdict", "/bin/sh", takeOrder + `printf '\001y\000\005alice!'`, []string{"without a verdict"}},
-		{"one that says a verdict of another version", "/bin/sh", takeOrder + `printf '\002y\000\005alice'`, []string{"without a verdict"}},
-		{"one that talks without end", "/bin/sh", takeOrder + "head -c 60000 /dev/zero", []string{"without a verdict"}},
+		{"a program that writes nothing", "exit 0", noResponse + " (exit status 0)"},
+		{"a program that fails", "exit 3", noResponse + " (exit status 3)"},
+		{"a program that writes something else", "echo yes", noResponse},
+		{"a program that responds without a request", `printf '\001y\000\005alice'`, noResponse},
+		{"a program that ends after its request", takeRequest + "exit 3", noResponse + " (exit status 3)"},
+		{"a program that writes half a response", takeRequest + `printf '\001y\000\005alic'`, noResponse},
+		{"a program that writes more than a response", takeRequest + `printf '\001y\000\005alice!'`, noResponse},
+		{"a program that writes another version's response", takeRequest + `printf '\002y\000\005alice'`, noResponse},
+		{"a program that writes without end", takeRequest + "head -c 60000 /dev/zero", noResponse},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := Child{Program: tt.program, Args: []string{"-c", tt.script}, Stack: Stack{"test", "/"}}
-			_, err := hold(t, c, Login{User: "alice", Password: password})
+			_, err := authenticate(t, shellChild(nil, tt.script), rightLogin)
 			if !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
-			says(t, err, tt.says...)
+			checkError(t, err, tt.wantErr)
 		})
 	}
+	_, err := authenticate(t, Child{Program: "/no/such/program", Stack: Stack{"test", "/"}}, rightLogin)
+	if !errors.Is(err, ErrBroken) {
+		t.Errorf("a program that does not exist: %v", err)
+	}
+	checkError(t, err, "start child", "/no/such/program")
 }
 
-// Until a child says that it has hidden itself, others of its user may look into it.
-func TestAnOrderWaitsForTheGreeting(t *testing.T) {
+// Until the child is hidden, other processes of its user can look into it.
+func TestNoRequestIsSentBeforeTheChildIsReady(t *testing.T) {
 	for name, script := range map[string]string{
-		"a child that says nothing":        "cat >&2",
-		"a child that says something else": "echo no; cat >&2",
+		"a child that writes nothing":        "cat >&2",
+		"a child that writes something else": "echo no; cat >&2",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var stderr notes
+			var stderr syncBuffer
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			defer cancel()
-			c := Child{Program: "/bin/sh", Args: []string{"-c", script}, Stack: Stack{"test", "/"}, Stderr: &stderr}
-			if _, err := c.Hold(ctx, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+			c := shellChild(&stderr, script)
+			if _, err := c.Authenticate(ctx, rightLogin); !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
 			if got := stderr.String(); got != "" {
-				t.Errorf("it was given %q", got)
+				t.Errorf("it was sent %q", got)
 			}
 		})
 	}
 }
 
-// Not even by the same process. Whoever cannot open it before the child has hidden itself has nothing to read the order from afterwards.
-func TestTheLineToAChildCannotBeOpened(t *testing.T) {
-	var stderr notes
-	c := Child{Program: "/bin/sh", Args: []string{"-c", "LC_ALL=C cat /proc/$$/fd/0 /proc/$$/fd/1; exit 3"}, Stack: Stack{"test", "/"}, Stderr: &stderr}
-	if _, err := hold(t, c, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+// Not even by the same process. A process that cannot open it before the child is hidden cannot
+// read the request afterwards.
+func TestTheSocketToAChildCannotBeOpened(t *testing.T) {
+	var stderr syncBuffer
+	c := shellChild(&stderr, "LC_ALL=C cat /proc/$$/fd/0 /proc/$$/fd/1; exit 3")
+	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
 	if got := stderr.String(); strings.Count(got, "No such device or address") != 2 {
@@ -355,32 +367,32 @@ func TestTheLineToAChildCannotBeOpened(t *testing.T) {
 	}
 }
 
-// A sibling that is just being started holds a copy of the pipe for a moment; here it is a process that holds it for longer.
-func TestAVerdictIsBelievedBeforeTheEndOfFile(t *testing.T) {
-	c := Child{Program: "/bin/sh", Args: []string{"-c", takeOrder + `printf '\001y\000\005alice'; sleep 1 & exit 0`}, Stack: Stack{"test", "/"}}
-	account, err := hold(t, c, Login{User: "alice", Password: password})
+// A sibling that is being started holds a copy of the socket for a moment. Here a process holds it
+// for longer.
+func TestAResponseIsReadBeforeTheEndOfFile(t *testing.T) {
+	c := shellChild(nil, takeRequest+`printf '\001y\000\005alice'; sleep 1 & exit 0`)
+	account, err := authenticate(t, c, rightLogin)
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
 	}
 }
 
-func TestWhatAChildPrintsIsPassedOnWithinBounds(t *testing.T) {
-	var stderr notes
-	c := Child{Program: "/bin/sh", Args: []string{"-c", "head -c 300000 /dev/zero | tr '\\0' x >&2"}, Stack: Stack{"test", "/"}, Stderr: &stderr}
-	if _, err := hold(t, c, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+func TestChildOutputIsForwardedUpToALimit(t *testing.T) {
+	var stderr syncBuffer
+	c := shellChild(&stderr, "head -c 300000 /dev/zero | tr '\\0' x >&2")
+	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
-	if got := stderr.String(); got != strings.Repeat("x", maxChatter) {
+	if got := stderr.String(); got != strings.Repeat("x", maxOutput) {
 		t.Errorf("%d bytes", len(got))
 	}
 }
 
 func TestChildInheritsNothing(t *testing.T) {
 	t.Setenv("DOCKERAUTH_TEST_SECRET", password)
-	var stderr notes
-	c := Child{Program: "/bin/sh", Args: []string{"-c", "{ cat /proc/$$/environ; pwd; tr '\\0' ' ' < /proc/$$/cmdline; } >&2", "argument"},
-		Stack: Stack{"test", "/"}, Stderr: &stderr}
-	if _, err := hold(t, c, Login{User: "alice", Password: password}); !errors.Is(err, ErrBroken) {
+	var stderr syncBuffer
+	c := shellChild(&stderr, "{ cat /proc/$$/environ; pwd; tr '\\0' ' ' < /proc/$$/cmdline; } >&2", "argument")
+	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
 	if got := stderr.String(); !strings.HasPrefix(got, "/\n/bin/sh -c ") || !strings.HasSuffix(got, " argument ") {
@@ -391,36 +403,37 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 }
 
-// greetArgument makes the test binary the program that Child starts, which prints whether it is
-// hidden when it greets.
-const greetArgument = "greet"
+// readyArgument makes the test binary a child that prints whether it is hidden when it is ready.
+const readyArgument = "ready"
 
-// greeter is a standard output that prints whether the process is dumpable when something is written.
-type greeter struct{}
+// readyReporter is a standard output that prints whether the process is dumpable when something is
+// written.
+type readyReporter struct{}
 
-func (greeter) Write(b []byte) (int, error) {
+func (readyReporter) Write(b []byte) (int, error) {
 	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
 	return fmt.Printf("%s %d\n", b[:1], dumpable)
 }
 
-func TestAChildHidesBeforeItGreets(t *testing.T) {
+func TestAChildIsHiddenWhenItIsReady(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(exe, greetArgument).Output()
-	if got, _, _ := strings.Cut(string(out), "\n"); got != string(greeting)+" 0" {
-		t.Errorf("greeting and dumpable: %s (%v)", got, err)
+	out, err := exec.Command(exe, readyArgument).Output()
+	if got, _, _ := strings.Cut(string(out), "\n"); got != string(readyByte)+" 0" {
+		t.Errorf("ready byte and dumpable: %s (%v)", got, err)
 	}
 }
 
-func TestConversationsInOneProcessTakeTurns(t *testing.T) {
-	// The script fails when it is not alone.
-	_, stack := newCast(t, "mkdir @/lock || exit 1\ni=0; while [ $i -lt 1000 ]; do i=$((i+1)); done\nrmdir @/lock\n")
+func TestConversationsInOneProcessRunOneAfterAnother(t *testing.T) {
+	// The script fails when two run at once.
+	_, stack := newScriptedModule(t, "mkdir @/lock || exit 1\n"+
+		"i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done\nrmdir @/lock\n")
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if _, err := hold(t, InProcess{Stack: stack}, Login{User: "alice", Password: password}); err != nil {
+			if _, err := authenticate(t, InProcess{Stack: stack}, rightLogin); err != nil {
 				t.Error(err)
 			}
 		})
@@ -428,30 +441,30 @@ func TestConversationsInOneProcessTakeTurns(t *testing.T) {
 	all.Wait()
 }
 
-func TestConversationInThisProcessThatGetsNoTurnIsBusy(t *testing.T) {
-	turn <- struct{}{}
-	defer func() { <-turn }()
+func TestAConversationThatCannotStartInThisProcessIsBusy(t *testing.T) {
+	pamMutex <- struct{}{}
+	defer func() { <-pamMutex }()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	stack := newStage(t).stack("test", permitAuth, permitAccount)
-	if _, err := (InProcess{Stack: stack}).Hold(ctx, Login{User: "alice", Password: password}); !errors.Is(err, ErrBusy) {
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
+	if _, err := (InProcess{Stack: stack}).Authenticate(ctx, rightLogin); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestManyChildrenAtOnce(t *testing.T) {
-	need(t, "pam_pwdfile.so")
-	stage := newStage(t)
-	stage.write("passwd", passwd, 0o600)
-	c := Gate(4, child(stage.stack("test", expand(stage, []string{pwdfileAuth, permitAccount})...), nil), nil)
+	requireModules(t, "pam_pwdfile.so")
+	services := newServiceDir(t)
+	services.write("passwd", passwd, 0o600)
+	c := Limit(4, child(services.stack("test", pwdfileAuth, permitAccount), nil), nil)
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() {
-			l, want := Login{User: "alice", Password: password}, error(nil)
+			l, want := rightLogin, error(nil)
 			if i%2 == 1 {
 				l.Password, want = "wrong", ErrRefused
 			}
-			if _, err := hold(t, c, l); !errors.Is(err, want) {
+			if _, err := authenticate(t, c, l); !errors.Is(err, want) {
 				t.Errorf("%d: %v", i, err)
 			}
 		})
@@ -460,26 +473,26 @@ func TestManyChildrenAtOnce(t *testing.T) {
 }
 
 func TestParentKeepsNoDescriptors(t *testing.T) {
-	stack := newStage(t).stack("test", permitAuth, permitAccount)
-	conversations := []Conversation{
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
+	conversations := []Authenticator{
 		child(stack, nil),
 		Child{Program: "/no/such/program", Stack: stack},
 		Child{Program: "/bin/false", Stack: stack},
 	}
 	once := func() {
 		for _, c := range conversations {
-			_, _ = hold(t, c, Login{User: "alice", Password: password})
+			_, _ = authenticate(t, c, rightLogin)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 1)
 		defer cancel()
-		_, _ = child(stack, nil).Hold(ctx, Login{User: "alice", Password: password})
+		_, _ = child(stack, nil).Authenticate(ctx, rightLogin)
 	}
 	once()
-	before := len(numbered("/proc/self/fd"))
+	before := len(numericNames("/proc/self/fd"))
 	for range 5 {
 		once()
 	}
-	if after := len(numbered("/proc/self/fd")); after > before {
+	if after := len(numericNames("/proc/self/fd")); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

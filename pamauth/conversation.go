@@ -4,45 +4,49 @@ package pamauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 
 	"github.com/msteinert/pam/v2"
 )
 
-// defaultTTY is PAM_TTY: there is no terminal, but some modules (pam_access, pam_time) want a name for where the login comes from.
+// defaultTTY is PAM_TTY: there is no terminal, but some modules (pam_access, pam_time) want a name
+// for the origin of the login.
 const defaultTTY = "dockerauth"
 
-// turn is held by the one conversation in this process; a stuck one keeps it.
-var turn = make(chan struct{}, 1)
+// pamMutex is held by the one conversation of this process. A stuck conversation keeps it.
+var pamMutex = make(chan struct{}, 1)
 
-// Hold implements Conversation.
-func (p InProcess) Hold(ctx context.Context, l Login) (Account, error) {
-	return p.hold(ctx, l, newBrand())
+// Authenticate implements Authenticator.
+func (p InProcess) Authenticate(ctx context.Context, l Login) (Account, error) {
+	return p.authenticate(ctx, l, newProcessTag())
 }
 
-// hold is Hold under a brand that somebody else knows too.
-func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) {
+// authenticate is Authenticate with a tag that the parent process knows too.
+func (p InProcess) authenticate(ctx context.Context, l Login, tag processTag) (Account, error) {
 	if err := l.check(); err != nil {
 		return Account{}, err
 	}
-	lines, err := p.Stack.read()
+	lines, err := p.Stack.Parse()
 	if err != nil {
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	select {
-	case turn <- struct{}{}:
+	case pamMutex <- struct{}{}:
 	case <-ctx.Done():
-		return Account{}, fmt.Errorf("%w: another conversation is under way in this process: %w", ErrBusy, context.Cause(ctx))
+		return Account{}, fmt.Errorf(
+			"%w: another conversation is running in this process: %w",
+			ErrBusy,
+			context.Cause(ctx),
+		)
 	}
 	if err := setSubreaper(); err != nil {
-		<-turn
+		<-pamMutex
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	unbrand, err := b.burn()
+	resetTag, err := setTag(tag)
 	if err != nil {
-		<-turn
+		<-pamMutex
 		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	type answer struct {
@@ -51,14 +55,14 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 	}
 	done := make(chan answer, 1)
 	go func() {
-		runtime.LockOSThread() // modules keep things in the thread
+		runtime.LockOSThread() // modules keep data in the thread
 		defer runtime.UnlockOSThread()
-		account, err := p.bounded(l, modulesOf(lines))
-		if !childless() {
-			b.sweep(true)
+		account, err := p.converse(l, lines)
+		if !hasNoChildren() {
+			killTagged(tag, true)
 		}
-		unbrand()
-		<-turn
+		resetTag()
+		<-pamMutex
 		done <- answer{account, err}
 	}()
 	select {
@@ -66,81 +70,67 @@ func (p InProcess) hold(ctx context.Context, l Login, b brand) (Account, error) 
 		return a.account, a.err
 	case <-ctx.Done():
 	}
-	return Account{}, late(ctx, b.sweep(true))
+	return Account{}, errContextEnded(ctx, killTagged(tag, true))
 }
 
-// bounded is converse with no rights to be gained by what the modules start, where NoNewPrivileges is set and none of them needs that.
-func (p InProcess) bounded(l Login, modules []string) (Account, error) {
-	if p.NoNewPrivileges && !needHelpers(modules) {
+// converse asks PAM, phase by phase.
+func (p InProcess) converse(l Login, lines []Line) (Account, error) {
+	if p.NoNewPrivileges && !needsHelpers(lines) {
 		if err := setNoNewPrivs(); err != nil {
 			return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}
-	return p.converse(l)
-}
-
-// late is what is said of a conversation that its context ended.
-func late(ctx context.Context, left int) error {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, context.Canceled) {
-		return fmt.Errorf("%w: given up, nobody waits for the answer%s: %w", ErrBroken, survivors(left), cause)
-	}
-	return fmt.Errorf("%w: no answer in time%s: %w\n  a module hangs or is slow: see whether the directory that it asks can be reached; %s",
-		ErrBroken, survivors(left), cause, seeAuthLog)
-}
-
-// survivors tells of processes that could not be killed: such as changed all their user ids.
-func survivors(left int) string {
-	if left == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (and %d processes that it started could not be killed)", left)
-}
-
-// converse asks PAM, phase by phase.
-func (p InProcess) converse(l Login) (Account, error) {
-	a := &answers{}
+	h := &convHandler{}
 	if !l.AccountOnly {
-		a.Password = l.Password
+		h.Password = l.Password
 	}
-	t, err := pam.StartConfDir(p.Stack.Service, l.User, a, p.Stack.confdir())
+	t, err := pam.StartConfDir(p.Stack.Service, l.User, h, p.Stack.confdir())
 	if err != nil {
-		return Account{}, judge("start", err, a)
+		return Account{}, classify("start", err, h)
 	}
 	defer func() { _ = t.End() }()
-	if err := p.describe(t, l); err != nil {
-		return Account{}, judge("start", err, a)
+	if err := p.setItems(t, l); err != nil {
+		return Account{}, classify("start", err, h)
 	}
-	// Without DisallowNullAuthtok an account with an empty password lets any password in where the stack says nullok, as Debian's does.
+	// Without DisallowNullAuthtok an account with an empty password accepts any password where the
+	// stack says nullok, as Debian's does.
 	const flags = pam.Silent | pam.DisallowNullAuthtok
 	if !l.AccountOnly {
-		if err := judge("authenticate", t.Authenticate(flags), a); err != nil {
+		if err := classify("authenticate", t.Authenticate(flags), h); err != nil {
 			return Account{}, err
 		}
 	}
-	a.asked = false
-	if err := judge("account", t.AcctMgmt(flags), a); err != nil {
+	h.unanswered = false
+	if err := classify("account", t.AcctMgmt(flags), h); err != nil {
 		return Account{}, err
 	}
 	name, err := t.GetItem(pam.User)
 	if err != nil {
-		return Account{}, judge("read PAM_USER", err, a)
+		return Account{}, classify("read PAM_USER", err, h)
 	}
 	if err := checkName(name); err != nil {
-		return Account{}, fmt.Errorf("%w: PAM_USER %w after the conversation\n  a module renamed the account to that", ErrBroken, err)
+		return Account{}, fmt.Errorf(
+			"%w: PAM_USER %w after the conversation\n  a module renamed the account",
+			ErrBroken,
+			err,
+		)
 	}
 	if !l.Groups {
 		return Account{Name: name}, nil
 	}
 	groups, err := Groups(name)
 	if err != nil {
-		return Account{}, fmt.Errorf("%w: look up groups: %w\n  see whether \"id\" shows the account's groups on this machine", ErrBroken, err)
+		return Account{}, fmt.Errorf(
+			"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
+			ErrBroken,
+			err,
+		)
 	}
 	return Account{Name: name, Groups: groups}, nil
 }
 
-// describe tells the modules where the login comes from.
-func (p InProcess) describe(t *pam.Transaction, l Login) error {
+// setItems tells the modules where the login comes from.
+func (p InProcess) setItems(t *pam.Transaction, l Login) error {
 	tty := p.TTY
 	if tty == "" {
 		tty = defaultTTY

@@ -3,23 +3,23 @@
 package pamauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 )
 
-// ample is a deadline that no conversation of these tests should meet.
+// ample is a deadline that no conversation of these tests reaches.
 const ample = 20 * time.Second
 
-func hold(t *testing.T, c Conversation, l Login) (Account, error) {
+func authenticate(t *testing.T, c Authenticator, l Login) (Account, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), ample)
 	defer cancel()
-	return c.Hold(ctx, l)
+	return c.Authenticate(ctx, l)
 }
 
 func TestConversation(t *testing.T) {
@@ -29,90 +29,83 @@ func TestConversation(t *testing.T) {
 		change(&l)
 		return l
 	}
+	wrong := with(func(l *Login) { l.Password = "wrong" })
+	accountCheck := Login{User: "alice", AccountOnly: true}
+	const ftpAuth = "auth required pam_ftp.so users=alice"
 	tests := []struct {
 		name    string
-		modules []string
-		stack   []string
+		modules string // that must be installed
+		auth    string // the phase's lines; "@/" is their folder
+		account string // the phase's lines; "" = permitAccount
 		login   Login
-		account string   // if let in
+		want    string   // the account, if let in
 		err     error    // else
-		says    []string // in the error
+		wantErr []string // in the error
 	}{
-		{name: "the right password is let in", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, permitAccount}, login: right, account: "alice"},
-		{name: "a wrong password is refused", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, permitAccount}, login: with(func(l *Login) { l.Password = "wrong" }),
-			err: ErrRefused, says: []string{"authenticate: PAM_AUTH_ERR (7)"}},
-		{name: "an unknown user is refused", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, permitAccount}, login: with(func(l *Login) { l.User = "eve" }),
-			err: ErrRefused, says: []string{"authenticate: PAM_USER_UNKNOWN (10)"}},
-		{name: "an account with an empty password lets nobody in", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, permitAccount}, login: with(func(l *Login) { l.User = "bob" }),
-			err: ErrRefused, says: []string{"authenticate: PAM_AUTH_ERR (7)"}},
-		{name: "a right password does not help where the account is refused", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, "account required pam_deny.so"}, login: right,
-			err: ErrRefused, says: []string{"account: PAM_AUTH_ERR (7)"}},
-		{name: "the account phase alone asks no password",
-			stack: []string{"auth required pam_deny.so", permitAccount}, login: Login{User: "alice", AccountOnly: true}, account: "alice"},
-		{name: "the account phase alone gives no password", modules: []string{"pam_ftp.so"},
-			stack: []string{permitAuth, "account required pam_deny.so"}, login: with(func(l *Login) { l.AccountOnly = true }),
-			err: ErrRefused, says: []string{"account: "}},
-		{name: "modules talk without being answered", modules: []string{"pam_exec.so"},
-			stack: []string{"auth required pam_exec.so stdout @/says 20", permitAccount}, login: right, account: "alice"},
-		{name: "a module that talks without end is broken", modules: []string{"pam_exec.so"},
-			stack: []string{"auth optional pam_exec.so stdout @/says 40", "auth required pam_deny.so", permitAccount}, login: right,
-			err: ErrBroken, says: []string{"more than 32 messages"}},
-		{name: "a second prompt after the right password is refused", modules: []string{"pam_pwdfile.so", "pam_ftp.so"},
-			stack: []string{pwdfileAuth, "auth required pam_ftp.so users=alice", permitAccount}, login: right,
-			err: ErrRefused, says: []string{"forward_pass"}},
-		{name: "a second prompt after a wrong password is refused", modules: []string{"pam_pwdfile.so", "pam_ftp.so"},
-			stack: []string{pwdfileAuth, "auth required pam_ftp.so users=alice", permitAccount}, login: with(func(l *Login) { l.Password = "wrong" }),
-			err: ErrRefused},
-		{name: "a second prompt that nobody needs does no harm", modules: []string{"pam_pwdfile.so", "pam_ftp.so"},
-			stack: []string{pwdfileAuth, "auth optional pam_ftp.so users=alice", permitAccount}, login: right, account: "alice"},
-		{name: "a second prompt in one phase does not excuse a fault in the next", modules: []string{"pam_ftp.so", "pam_debug.so"},
-			stack: []string{permitAuth, "auth optional pam_ftp.so users=alice", "auth optional pam_ftp.so users=alice", "account required pam_debug.so acct=system_err"},
-			login: right, err: ErrBroken, says: []string{"account: PAM_SYSTEM_ERR (4)"}},
-		{name: "a second module may use the password again", modules: []string{"pam_pwdfile.so"},
-			stack: []string{pwdfileAuth, pwdfileAuth + " use_first_pass", permitAccount}, login: right, account: "alice"},
-		{name: "the name is the one that a module gave", modules: []string{"pam_ftp.so"},
-			stack: []string{"auth required pam_ftp.so users=bob,alice", permitAccount}, login: right, account: "bob"},
-		{name: "a name that cannot be is not handed on", modules: []string{"pam_ftp.so"},
-			stack: []string{"auth required pam_ftp.so users=../bob,alice", permitAccount}, login: right,
-			err: ErrBroken, says: []string{"PAM_USER holds a slash"}},
-		{name: "a module that is not installed is broken",
-			stack: []string{"auth required pam_nowhere.so", permitAccount}, login: right,
-			err: ErrBroken, says: []string{"authenticate: PAM_MODULE_UNKNOWN (28)", "not installed"}},
-		{name: "a missing include is broken",
-			stack: []string{permitAuth, permitAccount, "account include @/nowhere"}, login: right,
-			err: ErrBroken, says: []string{"test:3: ", "nowhere"}},
-		{name: "the client's address and the terminal are told", modules: []string{"pam_succeed_if.so"},
-			stack: []string{"auth required pam_succeed_if.so quiet rhost = 192.0.2.1 tty = dockerauth", permitAccount},
-			login: with(func(l *Login) { l.User = "root" }), account: "root"},
-		{name: "an empty password is refused unasked",
-			stack: []string{permitAuth, permitAccount}, login: Login{User: "alice"}, err: ErrRefused, says: []string{"password is empty"}},
-		{name: "a password with a NUL is refused unasked",
-			stack: []string{permitAuth, permitAccount}, login: with(func(l *Login) { l.Password = password + "\x00junk" }),
-			err: ErrRefused, says: []string{"password holds a NUL"}},
-		{name: "a name with a NUL is refused unasked",
-			stack: []string{permitAuth, permitAccount}, login: with(func(l *Login) { l.User = "alice\x00x" }),
-			err: ErrRefused, says: []string{"user name holds a control character"}},
+		{"the right password is let in", "pam_pwdfile.so", pwdfileAuth, "", right, "alice", nil, nil},
+		{"a wrong password is refused", "pam_pwdfile.so", pwdfileAuth, "", wrong,
+			"", ErrRefused, []string{"authenticate: PAM_AUTH_ERR (7)"}},
+		{"an unknown user is refused", "pam_pwdfile.so", pwdfileAuth, "", with(func(l *Login) { l.User = "eve" }),
+			"", ErrRefused, []string{"authenticate: PAM_USER_UNKNOWN (10)"}},
+		{"an account with an empty password lets nobody in", "pam_pwdfile.so", pwdfileAuth, "",
+			with(func(l *Login) { l.User = "bob" }), "", ErrRefused, []string{"authenticate: PAM_AUTH_ERR (7)"}},
+		{"the right password is refused if the account is", "pam_pwdfile.so", pwdfileAuth,
+			"account required pam_deny.so", right, "", ErrRefused, []string{"account: PAM_AUTH_ERR (7)"}},
+		{"an account check needs no password", "", "auth required pam_deny.so", "", accountCheck, "alice", nil, nil},
+		{"an account check sends no password", "pam_ftp.so", permitAuth, "account required pam_deny.so",
+			with(func(l *Login) { l.AccountOnly = true }), "", ErrRefused, []string{"account: "}},
+		{"messages need no answer", "pam_exec.so", "auth required pam_exec.so stdout @/says 20", "",
+			right, "alice", nil, nil},
+		{"a module that sends too many messages is broken", "pam_exec.so",
+			"auth optional pam_exec.so stdout @/says 40\nauth required pam_deny.so", "",
+			right, "", ErrBroken, []string{"exceeded 32 messages"}},
+		{"a second prompt after the right password is refused", "pam_pwdfile.so pam_ftp.so",
+			pwdfileAuth + "\n" + ftpAuth, "", right, "", ErrRefused, []string{"forward_pass"}},
+		{"a second prompt after a wrong password is refused", "pam_pwdfile.so pam_ftp.so",
+			pwdfileAuth + "\n" + ftpAuth, "", wrong, "", ErrRefused, nil},
+		{"a second prompt of an optional module is ignored", "pam_pwdfile.so pam_ftp.so",
+			pwdfileAuth + "\nauth optional pam_ftp.so users=alice", "", right, "alice", nil, nil},
+		{"a second prompt in one phase does not hide an error in the next", "pam_ftp.so pam_debug.so",
+			permitAuth + strings.Repeat("\nauth optional pam_ftp.so users=alice", 2),
+			"account required pam_debug.so acct=system_err",
+			right, "", ErrBroken, []string{"account: PAM_SYSTEM_ERR (4)"}},
+		{"a second module may use the password again", "pam_pwdfile.so",
+			pwdfileAuth + "\n" + pwdfileAuth + " use_first_pass", "", right, "alice", nil, nil},
+		{"the name is the one that a module set", "pam_ftp.so", "auth required pam_ftp.so users=bob,alice", "",
+			right, "bob", nil, nil},
+		{"an impossible name is an error", "pam_ftp.so", "auth required pam_ftp.so users=../bob,alice", "",
+			right, "", ErrBroken, []string{"PAM_USER holds a slash"}},
+		{"a module that is not installed is broken", "", "auth required pam_nowhere.so", "",
+			right, "", ErrBroken, []string{"authenticate: PAM_MODULE_UNKNOWN (28)", "not installed"}},
+		{"a missing include is broken", "", permitAuth, permitAccount + "\naccount include @/nowhere",
+			right, "", ErrBroken, []string{"test:3: ", "nowhere"}},
+		{"modules see the client's address and the terminal", "pam_succeed_if.so",
+			"auth required pam_succeed_if.so quiet rhost = 192.0.2.1 tty = dockerauth", "",
+			with(func(l *Login) { l.User = "root" }), "root", nil, nil},
+		{"an empty password is refused without PAM", "", permitAuth, "", Login{User: "alice"},
+			"", ErrRefused, []string{"password is empty"}},
+		{"a password with a NUL is refused without PAM", "", permitAuth, "",
+			with(func(l *Login) { l.Password = password + "\x00junk" }),
+			"", ErrRefused, []string{"password holds a NUL"}},
+		{"a name with a NUL is refused without PAM", "", permitAuth, "", with(func(l *Login) { l.User = "alice\x00x" }),
+			"", ErrRefused, []string{"user name holds a control character"}},
 	}
 	for _, tt := range tests {
-		stage := newStage(t)
-		stage.write("passwd", passwd, 0o600)
-		stage.write("says", "#!/bin/sh\nwhile [ \"${i:=0}\" -lt \"$1\" ]; do i=$((i+1)); echo hello $i; done\n", 0o755)
-		for way, c := range ways(stage.stack("test", expand(stage, tt.stack)...)) {
-			t.Run(tt.name+", "+way, func(t *testing.T) {
-				need(t, tt.modules...)
-				account, err := hold(t, c, tt.login)
-				if !errors.Is(err, tt.err) || account.Name != tt.account {
-					t.Fatalf("got %q, %v; want %q, %v", account.Name, err, tt.account, tt.err)
+		services := newServiceDir(t)
+		services.write("passwd", passwd, 0o600)
+		services.write("says", "#!/bin/sh\nfor i in $(seq $1); do echo hello $i; done\n", 0o755)
+		stack := services.stack("test", tt.auth, cmp.Or(tt.account, permitAccount))
+		for how, c := range authenticators(stack) {
+			t.Run(tt.name+", "+how, func(t *testing.T) {
+				requireModules(t, strings.Fields(tt.modules)...)
+				account, err := authenticate(t, c, tt.login)
+				if !errors.Is(err, tt.err) || account.Name != tt.want {
+					t.Fatalf("got %q, %v; want %q, %v", account.Name, err, tt.want, tt.err)
 				}
 				if err == nil {
 					return
 				}
-				for _, want := range tt.says {
+				for _, want := range tt.wantErr {
 					if !strings.Contains(err.Error(), want) {
 						t.Errorf("the error does not say %q:\n%v", want, err)
 					}
@@ -125,15 +118,7 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-func expand(s stage, lines []string) []string {
-	out := make([]string, len(lines))
-	for i, l := range lines {
-		out[i] = strings.ReplaceAll(l, "@", s.dir)
-	}
-	return out
-}
-
-// codes is every code of Linux-PAM as pam_debug spells it, and what it means to us.
+// codes is every code of Linux-PAM as pam_debug spells it, and its error.
 var codes = map[string]error{
 	"success":               nil,
 	"open_err":              ErrBroken,
@@ -169,16 +154,16 @@ var codes = map[string]error{
 }
 
 func TestEveryCodeInEveryPhase(t *testing.T) {
-	need(t, "pam_debug.so")
-	stage := newStage(t)
+	requireModules(t, "pam_debug.so")
+	services := newServiceDir(t)
 	for code, want := range codes {
 		stacks := map[string]Stack{
-			"authenticate": stage.stack("auth", "auth required pam_debug.so auth="+code, permitAccount),
-			"account":      stage.stack("acct", permitAuth, "account required pam_debug.so acct="+code),
+			"authenticate": services.stack("auth", "auth required pam_debug.so auth="+code, permitAccount),
+			"account":      services.stack("acct", permitAuth, "account required pam_debug.so acct="+code),
 		}
 		for phase, stack := range stacks {
 			t.Run(phase+" "+code, func(t *testing.T) {
-				_, err := hold(t, InProcess{Stack: stack}, Login{User: "alice", Password: password})
+				_, err := authenticate(t, InProcess{Stack: stack}, rightLogin)
 				if !errors.Is(err, want) {
 					t.Fatalf("got %v, want %v", err, want)
 				}
@@ -192,28 +177,25 @@ func TestEveryCodeInEveryPhase(t *testing.T) {
 }
 
 func TestMissingRightsAreExplained(t *testing.T) {
-	need(t, "pam_debug.so")
-	stack := newStage(t).stack("test", "auth required pam_debug.so auth=authinfo_unavail", permitAccount)
-	_, err := hold(t, InProcess{Stack: stack}, Login{User: "alice", Password: password})
-	for _, want := range []string{"-g shadow -m 2510", "SupplementaryGroups=shadow", "do not make /etc/shadow readable"} {
-		if !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
+	requireModules(t, "pam_debug.so")
+	stack := newServiceDir(t).stack("test", "auth required pam_debug.so auth=authinfo_unavail", permitAccount)
+	_, err := authenticate(t, InProcess{Stack: stack}, rightLogin)
+	checkError(t, err, "-g shadow -m 2510", "SupplementaryGroups=shadow", "do not make /etc/shadow readable")
 }
 
-func TestShippedServiceRefusesSystemAccountsAndStrangers(t *testing.T) {
-	need(t, "pam_unix.so", "pam_succeed_if.so")
+func TestShippedServiceRefusesSystemAccountsAndUnknownNames(t *testing.T) {
+	requireModules(t, "pam_unix.so", "pam_succeed_if.so")
 	text, err := os.ReadFile("../packaging/pam/dockerauth")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stage := newStage(t)
-	stage.write("dockerauth", string(text), 0o644)
-	stack := Stack{Service: "dockerauth", Confdir: stage.dir}
+	services := newServiceDir(t)
+	services.write("dockerauth", string(text), 0o644)
+	stack := Stack{Service: "dockerauth", Confdir: services.dir}
 	for _, user := range []string{"root", "daemon", "nobody", "no-such-account"} {
 		for _, accountOnly := range []bool{false, true} {
-			_, err := hold(t, InProcess{Stack: stack}, Login{User: user, Password: password, AccountOnly: accountOnly})
+			l := Login{User: user, Password: password, AccountOnly: accountOnly}
+			_, err := authenticate(t, InProcess{Stack: stack}, l)
 			if !errors.Is(err, ErrRefused) {
 				t.Errorf("%s (account only: %t): %v", user, accountOnly, err)
 			}

@@ -7,11 +7,11 @@ import (
 	"encoding/binary"
 )
 
-// secret is what digests of logins are made with. It is random and lives as long as the process, so that a digest in a dump of its memory is
-// no hash to guess passwords against.
+// secret is the key of login digests. It is random and lives as long as the process, so that nobody
+// can guess passwords against a digest in a memory dump without it.
 type secret [sha256.Size]byte
 
-// digest stands for a login: equal logins have equal ones, and nothing of the login can be read from it.
+// digest stands for a login. Equal logins have equal digests.
 type digest [sha256.Size]byte
 
 func newSecret() (s secret) {
@@ -19,8 +19,9 @@ func newSecret() (s secret) {
 	return s
 }
 
-// of covers everything in a login that PAM's answer depends on. Each text goes in with its length, so that no two logins read the same.
-func (s secret) of(l Login) (d digest) {
+// digest covers everything in a login that PAM's answer depends on. Each text is preceded by its
+// length, so that no two logins read the same.
+func (s secret) digest(l Login) (d digest) {
 	var flags byte
 	if l.AccountOnly {
 		flags |= flagAccountOnly

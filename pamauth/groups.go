@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// Groups are the Unix groups of an account, the primary one included; none for an account that Unix does not know. It asks NSS, so that they
-// are those of whatever directory the machine uses, and may hang as a PAM module may: a conversation asks in its own place.
+// Groups returns the Unix groups of an account, the primary one included; none for an account that
+// Unix does not know. It asks NSS, so that the groups are those of any directory that the machine
+// uses. It may hang like a PAM module, so a conversation calls it in the child.
 func Groups(name string) ([]Group, error) {
 	account, err := user.Lookup(name)
 	if errors.As(err, new(user.UnknownUserError)) {

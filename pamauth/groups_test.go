@@ -9,9 +9,9 @@ import (
 )
 
 func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
-	need(t, "pam_permit.so")
-	stack := newStage(t).stack("groups", "auth required pam_permit.so", "account required pam_permit.so")
-	where := map[string]Conversation{
+	requireModules(t, "pam_permit.so")
+	stack := newServiceDir(t).stack("groups", "auth required pam_permit.so", "account required pam_permit.so")
+	where := map[string]Authenticator{
 		"in this process": InProcess{Stack: stack},
 		"in a child":      Child{Args: []string{childArgument}, Stack: stack},
 	}
@@ -23,16 +23,18 @@ func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
 		{"root is in root", Login{User: "root", Password: "x", Groups: true}, true},
 		{"for the account phase too", Login{User: "root", AccountOnly: true, Groups: true}, true},
 		{"only when asked for", Login{User: "root", Password: "x"}, false},
-		{"an account that Unix does not know is in none", Login{User: "no-such-account", Password: "x", Groups: true}, false},
+		{"an account that Unix does not know is in none", Login{User: "no-such-account", Password: "x", Groups: true},
+			false},
 	}
 	for place, conversation := range where {
 		for _, tt := range tests {
 			t.Run(tt.name+", "+place, func(t *testing.T) {
-				account, err := conversation.Hold(context.Background(), tt.login)
+				account, err := conversation.Authenticate(context.Background(), tt.login)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := slices.Contains(account.Groups, Group{"root", 0}); got != tt.inRoot || !tt.inRoot && len(account.Groups) > 0 {
+				if got := slices.Contains(account.Groups, Group{"root", 0}); got != tt.inRoot ||
+					!tt.inRoot && len(account.Groups) > 0 {
 					t.Errorf("groups %v", account.Groups)
 				}
 			})

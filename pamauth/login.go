@@ -9,22 +9,23 @@ import (
 )
 
 const (
-	// maxName in bytes is LOGIN_NAME_MAX of Linux: no account has a longer name.
+	// maxName in bytes is LOGIN_NAME_MAX of Linux.
 	maxName = 256
-	// maxPassword in bytes is PAM_MAX_RESP_SIZE of <security/_pam_types.h>. pam_unix in fact takes 511: libcrypt counts the NUL.
+	// maxPassword in bytes is PAM_MAX_RESP_SIZE of <security/_pam_types.h>. pam_unix takes
+	// 511: libcrypt counts the NUL.
 	maxPassword = 512
 	// maxRemote in bytes holds any IP address with a zone.
 	maxRemote = 128
 )
 
-// check is the last defence before C strings: the handler has refused these already. The error wraps ErrRefused and does not quote
-// what it refuses.
+// check is the last check before C strings: the handler has refused these logins already. The error
+// wraps ErrRefused and does not quote the value.
 func (l Login) check() error {
 	if err := checkName(l.User); err != nil {
 		return fmt.Errorf("%w: user name %w", ErrRefused, err)
 	}
 	if len(l.Remote) > maxRemote || strings.ContainsFunc(l.Remote, unicode.IsControl) {
-		return fmt.Errorf("%w: remote address is not an address", ErrRefused)
+		return fmt.Errorf("%w: remote address is not valid", ErrRefused)
 	}
 	if l.AccountOnly {
 		return nil
@@ -35,8 +36,9 @@ func (l Login) check() error {
 	return nil
 }
 
-// checkName refuses what no account is called. A NUL would end the C string early, "alice\0x" being alice (contract: names). Slashes and dots
-// would climb out of a folder in modules that keep a file for each user; a leading dash would be an option to a program they start.
+// checkName refuses what is no account's name. A NUL would end the C string early, so that
+// "alice\x00x" is alice. Slashes and dots would leave a folder in modules that keep a file for each
+// user. A leading dash would be an option of a program that a module starts.
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -50,14 +52,15 @@ func checkName(name string) error {
 	case strings.ContainsAny(name, "/:"):
 		return errors.New("holds a slash or a colon")
 	case name == "." || name == "..":
-		return errors.New("is a folder's name")
+		return errors.New("is a directory name")
 	case name[0] == '-':
 		return errors.New("begins with a dash")
 	}
 	return nil
 }
 
-// checkPassword refuses the empty password here and now: some modules (pam_unix with nullok) take it for "no password needed".
+// checkPassword refuses the empty password: some modules (pam_unix with nullok) take it for "no
+// password needed".
 func checkPassword(password string) error {
 	switch {
 	case password == "":

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLoginsThatPAMIsNotAsked(t *testing.T) {
+func TestLoginsThatNeverReachPAM(t *testing.T) {
 	long := strings.Repeat("x", maxPassword+1)
 	tests := []struct {
 		name  string

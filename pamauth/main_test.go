@@ -16,17 +16,17 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == childArgument {
 		exit(RunChild(os.Stdin, os.Stdout, hide))
 	}
-	if len(os.Args) == 2 && os.Args[1] == greetArgument {
-		exit(RunChild(os.Stdin, greeter{}, hide))
+	if len(os.Args) == 2 && os.Args[1] == readyArgument {
+		exit(RunChild(os.Stdin, readyReporter{}, hide))
 	}
-	if len(os.Args) == 4 && os.Args[1] == holdArgument {
-		exit(holdAndTell(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
+	if len(os.Args) == 4 && os.Args[1] == inProcessArgument {
+		exit(authenticateInProcess(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
-	if len(os.Args) == 5 && os.Args[1] == holdManyArgument {
-		exit(holdMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
+	if len(os.Args) == 5 && os.Args[1] == manyArgument {
+		exit(authenticateMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
 	}
-	if len(os.Args) == 3 && os.Args[1] == spyArgument {
-		exit(spy(number(os.Args[2])))
+	if len(os.Args) == 3 && os.Args[1] == snoopArgument {
+		exit(snoop(number(os.Args[2])))
 	}
 	os.Exit(m.Run())
 }

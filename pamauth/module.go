@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// moduleFolders are where libpam looks for a module without a path: the folder "security" beside libpam itself, which each distribution sets at
-// build time, and the old places, which Debian's libpam tries too.
+// moduleFolders are where libpam looks for a module without a path: the folder "security" beside
+// libpam itself, which each distribution sets at build time, and the old folders, which Debian's
+// libpam tries too.
 func moduleFolders() []string {
 	folders := []string{"/lib64/security", "/lib/security", "/usr/lib64/security", "/usr/lib/security"}
 	if libpam := loadedFrom("libpam.so"); libpam != "" {
@@ -21,7 +22,7 @@ func moduleFolders() []string {
 	return folders
 }
 
-// loadedFrom finds a library of this process (proc(5), maps: the path is the last column).
+// loadedFrom is the path of a library of this process (proc(5), maps: the last column).
 func loadedFrom(library string) string {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -36,7 +37,8 @@ func loadedFrom(library string) string {
 	return ""
 }
 
-// FindModule is the file that PAM loads for a module of a stack. The error says where it was looked for.
+// FindModule is the file that PAM loads for a module of a stack. The error lists the folders that
+// it searched.
 func FindModule(module string) (string, error) {
 	if filepath.IsAbs(module) {
 		if _, err := os.Stat(module); err != nil {
@@ -56,14 +58,15 @@ func FindModule(module string) (string, error) {
 	return "", fmt.Errorf("not in %s", strings.Join(folders, ", "))
 }
 
-// InspectModule looks at a module's file without running anything of it: a shared library for this machine that has what the phase wants.
+// InspectModule checks, without running any of it, that a module's file is a shared library for
+// this machine with the function that the phase calls.
 func InspectModule(path, phase string) error {
 	file, err := elf.Open(path)
 	if err != nil {
 		if p := (*fs.PathError)(nil); errors.As(err, &p) {
 			return p.Err
 		}
-		return errors.New("is no shared library")
+		return errors.New("is not a shared library")
 	}
 	defer file.Close()
 	entry := "pam_sm_authenticate" // what libpam looks up in it
@@ -71,11 +74,11 @@ func InspectModule(path, phase string) error {
 		entry = "pam_sm_acct_mgmt"
 	}
 	if want := machine(); file.Type != elf.ET_DYN || want != elf.EM_NONE && file.Machine != want {
-		return fmt.Errorf("is for another machine (%s, %s), not for %s", file.Machine, file.Class, runtime.GOARCH)
+		return fmt.Errorf("is for another architecture (%s, %s), not for %s", file.Machine, file.Class, runtime.GOARCH)
 	}
 	symbols, err := file.DynamicSymbols()
 	if err != nil {
-		return fmt.Errorf("has no list of what it offers: %w", err)
+		return fmt.Errorf("has no dynamic symbols: %w", err)
 	}
 	for _, s := range symbols {
 		if s.Name == entry && s.Section != elf.SHN_UNDEF {
@@ -85,7 +88,7 @@ func InspectModule(path, phase string) error {
 	return fmt.Errorf("has no %s, which PAM calls for %q", entry, phase)
 }
 
-// machine is EM_NONE where it is not known.
+// machine is EM_NONE if this architecture is not in the list.
 func machine() elf.Machine {
 	switch runtime.GOARCH {
 	case "amd64":

@@ -4,28 +4,30 @@ package pamauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
 
-// This build has no PAM: libpam is a C library, and what keeps a conversation in bounds is Linux's.
-const noPAM = "this program was built without PAM\n  build it on Linux with CGO_ENABLED=1, a C compiler and the headers of libpam (Debian: gcc libpam0g-dev)"
+// errNoPAM: libpam is a C library, and the limits of a conversation are those of Linux.
+var errNoPAM = errors.New("dockerauth was built without PAM\n" +
+	"  build it on Linux with CGO_ENABLED=1, a C compiler and the headers of libpam (Debian: gcc libpam0g-dev)")
 
-func (InProcess) Hold(context.Context, Login) (Account, error) {
-	return Account{}, fmt.Errorf("%w: %s", ErrBroken, noPAM)
+// Authenticate fails.
+func (InProcess) Authenticate(context.Context, Login) (Account, error) {
+	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
 }
 
-func (Child) Hold(context.Context, Login) (Account, error) {
-	return Account{}, fmt.Errorf("%w: %s", ErrBroken, noPAM)
+// Authenticate fails.
+func (Child) Authenticate(context.Context, Login) (Account, error) {
+	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
 }
 
-// RunChild answers that there is no PAM.
+// RunChild fails.
 func RunChild(_ io.Reader, stdout io.Writer, _ func() error) int {
-	_, _ = fmt.Fprintln(stdout, noPAM)
+	_, _ = fmt.Fprintln(stdout, errNoPAM)
 	return 1
 }
 
-// TakeAside has nothing to do: no modules are run.
-func TakeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
-	return stdin, stdout, nil
-}
+// LoadModule fails.
+func LoadModule(string) error { return errNoPAM }

@@ -2,26 +2,26 @@ package pamauth
 
 import "time"
 
-// Observer hears how logins fare on their way to PAM. Its methods are called by many goroutines at
-// once, and must return at once. It is told no name and no address.
+// Observer is told how logins fare on their way to PAM. Its methods are called by many goroutines
+// at once and must not block. It learns no name and no address.
 type Observer interface {
-	CacheHit()                     // a Cache answered a login
-	Queued()                       // a login came to a Gate
-	Dequeued(waited time.Duration) // its turn came, or it gave up
-	Ended(err error)               // a conversation behind a Share ended, with the error of its Hold
+	CacheHit()                     // Cache answered a login
+	Queued()                       // a login came to Limit
+	Dequeued(waited time.Duration) // it has a slot, or gave up
+	Ended(err error)               // a call behind Coalesce ended, with the error of its Authenticate
 }
 
-// unobserved is an Observer that does nothing.
-type unobserved struct{}
+// noObserver is an Observer that does nothing.
+type noObserver struct{}
 
-func (unobserved) CacheHit()              {}
-func (unobserved) Queued()                {}
-func (unobserved) Dequeued(time.Duration) {}
-func (unobserved) Ended(error)            {}
+func (noObserver) CacheHit()              {}
+func (noObserver) Queued()                {}
+func (noObserver) Dequeued(time.Duration) {}
+func (noObserver) Ended(error)            {}
 
-func orUnobserved(o Observer) Observer {
+func orNoObserver(o Observer) Observer {
 	if o == nil {
-		return unobserved{}
+		return noObserver{}
 	}
 	return o
 }

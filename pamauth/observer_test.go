@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// events is an Observer that notes what it hears.
+// events is an Observer that records what it is told.
 type events struct {
 	mu   sync.Mutex
 	list []string
@@ -26,14 +26,14 @@ func (e *events) Queued()                { e.add("queued") }
 func (e *events) Dequeued(time.Duration) { e.add("dequeued") }
 func (e *events) Ended(err error)        { e.add(fmt.Sprint("ended: ", err)) }
 
-func TestAnObserverHearsOfEachStep(t *testing.T) {
-	gone, hangUp := context.WithCancel(t.Context())
-	hangUp()
-	asked := func(account Account, err error) Conversation {
-		return conversationFunc(func(context.Context, Login) (Account, error) { return account, err })
+func TestAnObserverIsToldOfEachStep(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	asked := func(account Account, err error) Authenticator {
+		return authenticatorFunc(func(context.Context, Login) (Account, error) { return account, err })
 	}
 	for name, tt := range map[string]struct {
-		asked  Conversation
+		asked  Authenticator
 		ctx    context.Context
 		logins int
 		want   []string
@@ -44,38 +44,39 @@ func TestAnObserverHearsOfEachStep(t *testing.T) {
 			[]string{"queued", "dequeued", "ended: <nil>", "hit"}},
 		"a login that PAM refuses": {asked(Account{}, ErrRefused), t.Context(), 1,
 			[]string{"queued", "dequeued", "ended: " + ErrRefused.Error()}},
-		"a login without time": {asked(Account{}, ErrRefused), gone, 1, nil},
+		"a login without time": {asked(Account{}, ErrRefused), ctx, 1, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			heard := &events{}
-			gate := Gate(1, tt.asked, heard)
-			c := Cache(time.Minute, Share(Deadline(time.Minute, gate), heard), heard)
+			observed := &events{}
+			limited := Limit(1, tt.asked, observed)
+			c := Cache(time.Minute, Coalesce(Deadline(time.Minute, limited), observed), observed)
 			for range tt.logins {
-				_, _ = c.Hold(tt.ctx, Login{User: "alice", Password: "p"})
+				_, _ = c.Authenticate(tt.ctx, Login{User: "alice", Password: "p"})
 			}
-			if !slices.Equal(heard.list, tt.want) {
-				t.Errorf("heard %q, want %q", heard.list, tt.want)
+			if !slices.Equal(observed.list, tt.want) {
+				t.Errorf("got %q, want %q", observed.list, tt.want)
 			}
 		})
 	}
 }
 
-func TestAnObserverHearsOfALoginThatGivesUpWaiting(t *testing.T) {
-	heard := &events{}
+func TestAnObserverIsToldOfALoginThatGivesUpWaiting(t *testing.T) {
+	observed := &events{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Gate(1, nil, heard).Hold(ctx, Login{}); err == nil {
-		t.Fatal("it had its turn")
+	if _, err := Limit(1, nil, observed).Authenticate(ctx, Login{}); err == nil {
+		t.Fatal("it was let through")
 	}
-	if want := []string{"queued", "dequeued"}; !slices.Equal(heard.list, want) {
-		t.Errorf("heard %q, want %q", heard.list, want)
+	if want := []string{"queued", "dequeued"}; !slices.Equal(observed.list, want) {
+		t.Errorf("got %q, want %q", observed.list, want)
 	}
 }
 
-func TestAnObserverHearsOfAPanic(t *testing.T) {
-	heard := &events{}
-	c := Share(conversationFunc(func(context.Context, Login) (Account, error) { panic("a fault") }), heard)
-	if _, err := c.Hold(t.Context(), Login{User: "alice", Password: "p"}); err == nil || len(heard.list) != 1 {
-		t.Errorf("%v, heard %q", err, heard.list)
+func TestAnObserverIsToldOfAPanic(t *testing.T) {
+	observed := &events{}
+	c := Coalesce(authenticatorFunc(func(context.Context, Login) (Account, error) { panic("a fault") }), observed)
+	if _, err := c.Authenticate(t.Context(), Login{User: "alice", Password: "p"}); err == nil ||
+		len(observed.list) != 1 {
+		t.Errorf("%v, got %q", err, observed.list)
 	}
 }

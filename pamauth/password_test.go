@@ -22,10 +22,11 @@ func TestPasswordNeverPrints(t *testing.T) {
 		"map of passwords":     map[string]Password{"alice": password},
 		"struct with a login":  struct{ L Login }{login},
 		"interface in a slice": []any{password},
-		"order to a child":     order{Login: login},
+		"request to a child":   request{Login: login},
 	}
 	for name, thing := range things {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T %v", "%20s", "%.3s", "%c", "%t"} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%T %v", "%20s", "%.3s",
+			"%c", "%t"} {
 			args := []any{thing}
 			if strings.HasPrefix(verb, "%T") {
 				args = append(args, thing)
@@ -50,7 +51,7 @@ func TestPasswordNeverPrints(t *testing.T) {
 		}
 	}
 	if password.Reveal() != leaking {
-		t.Error("the password does not reveal itself either")
+		t.Error("Reveal does not return the password")
 	}
 }
 
@@ -59,7 +60,8 @@ const leaking = "Tr0ub4dor&3"
 
 func leaks(t *testing.T, where, text string) {
 	t.Helper()
-	for _, form := range []string{leaking, fmt.Sprintf("%x", leaking), fmt.Sprintf("%X", leaking), fmt.Sprintf("% x", leaking), fmt.Sprint([]byte(leaking)), leaking[:3]} {
+	for _, form := range []string{leaking, fmt.Sprintf("%x", leaking), fmt.Sprintf("%X", leaking),
+		fmt.Sprintf("% x", leaking), fmt.Sprint([]byte(leaking)), leaking[:3]} {
 		if strings.Contains(text, form) {
 			t.Errorf("%s: %s", where, text)
 		}

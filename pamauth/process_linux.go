@@ -13,15 +13,15 @@ const (
 	firstOwnFD      = 3
 )
 
-// setSubreaper makes this process the parent of every descendant whose own parent ends, so that
-// childless sees those too.
+// setSubreaper makes this process the parent of every orphaned descendant, so that hasNoChildren
+// covers those too.
 func setSubreaper() error {
 	return prctl(prSetChildSubreaper, 1)
 }
 
 // setNoNewPrivs keeps set-user-id, set-group-id and file capabilities from giving this thread, and
-// what is started from it, rights that it does not have now. Those of a set-group-id install of
-// this program stay, since they were given before. There is no way back.
+// what it starts, more rights than it has now. The rights of a set-group-id dockerauth stay, since
+// the process has them already. It cannot be undone.
 func setNoNewPrivs() error {
 	return prctl(prSetNoNewPrivs, 1)
 }
@@ -33,16 +33,16 @@ func prctl(option, value uintptr) error {
 	return nil
 }
 
-// detachFD moves a pipe from descriptor 0, 1 or 2 to where neither modules nor what they run can
-// read or write it, and puts another descriptor there instead.
-func detachFD(pipe *os.File, instead int) (*os.File, error) {
-	fd := int(pipe.Fd())
+// detachFD moves descriptor 0, 1 or 2 to one that programs do not inherit and modules do not know,
+// and puts replacement in its place.
+func detachFD(f *os.File, replacement int) (*os.File, error) {
+	fd := int(f.Fd())
 	moved, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, firstOwnFD)
 	if errno != 0 {
 		return nil, os.NewSyscallError("fcntl", errno)
 	}
-	if err := syscall.Dup3(instead, fd, 0); err != nil {
+	if err := syscall.Dup3(replacement, fd, 0); err != nil {
 		return nil, os.NewSyscallError("dup3", err)
 	}
-	return os.NewFile(moved, pipe.Name()), nil
+	return os.NewFile(moved, f.Name()), nil
 }

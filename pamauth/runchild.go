@@ -12,14 +12,19 @@ import (
 	"syscall"
 )
 
-// RunChild is what the program that Child starts must do, and nothing before it: hide, say so on stdout, read the order from stdin, hold the
-// conversation, write the verdict to stdout. hide makes the process unreadable to others of its user. It returns the status to exit with, and the process should exit. When stdin ends before that, the
-// parent has given up or died: RunChild kills what the modules started and returns. A Borrowed process takes orders from its like only.
+// RunChild is what a program that Child starts must do, and nothing before it. It calls hide, which
+// makes the process unreadable to others of its user. Then it reports that it is ready, reads the
+// request from stdin, runs the conversation, and writes the response to stdout. It returns the exit
+// status; the process should exit.
+//
+// When stdin ends early, the parent has given up or died: RunChild kills what the modules started
+// and returns. With elevated ids (HasElevatedIDs) it accepts requests from its own program only.
 func RunChild(stdin io.Reader, stdout io.Writer, hide func() error) int {
-	// A service manager signals every process of the service. This one ends with its conversation, or when the parent does.
+	// A service manager signals every process of the service. The child ends with its conversation,
+	// or when its parent does.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	if err := runChild(stdin, stdout, hide); err != nil {
-		fmt.Fprintln(os.Stderr, "dockerauth: hold pam conversation:", err)
+		fmt.Fprintln(os.Stderr, "dockerauth: run pam conversation:", err)
 		return 1
 	}
 	return 0
@@ -32,33 +37,34 @@ func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
 	if err := checkSender(stdin); err != nil {
 		return err
 	}
-	in, out, err := TakeAside(stdin, stdout)
+	in, out, err := detachStdio(stdin, stdout)
 	if err != nil {
 		return err
 	}
-	if _, err := out.Write([]byte{greeting}); err != nil {
+	if _, err := out.Write([]byte{readyByte}); err != nil {
 		return err
 	}
-	o, err := readOrder(in)
+	r, err := readRequest(in)
 	if err != nil {
 		return err
 	}
-	ctx, giveUp := context.WithCancel(context.Background())
-	defer giveUp()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
-		giveUp()
+		cancel()
 	}()
-	account, err := InProcess{Stack: o.Stack, TTY: o.TTY, NoNewPrivileges: true}.hold(ctx, o.Login, o.Brand)
-	_, err = out.Write(verdictOn(account, err).encode())
+	account, err := InProcess{Stack: r.Stack, TTY: r.TTY, NoNewPrivileges: true}.authenticate(ctx, r.Login, r.Tag)
+	_, err = out.Write(responseFor(account, err).encode())
 	return err
 }
 
-// checkSender keeps whoever can start a set-group-id program from having it ask PAM what he likes, past configuration, blacklist and throttle.
-// The kernel notes with a socket pair the rights of the process that made it. The one who started this process has less than these rights; one
-// that has them all is this program behind one of its doors, out of whose hands nobody gets its end of the pair.
+// checkSender protects a set-group-id program: anyone who can start it could otherwise have it ask
+// PAM anything, past configuration, blacklist and throttle. The kernel records the ids of the
+// process that made a socket pair. A user who starts this process has fewer rights than it. A
+// process with the same ids is this program as a front end, whose socket nobody else can get.
 func checkSender(stdin io.Reader) error {
-	if !Borrowed() {
+	if !HasElevatedIDs() {
 		return nil
 	}
 	if f, ok := stdin.(*os.File); ok {
@@ -67,11 +73,13 @@ func checkSender(stdin io.Reader) error {
 			return nil
 		}
 	}
-	return errors.New("the order does not come from this program\n  a set-group-id program holds conversations for its own web server's doors only")
+	return errors.New("request does not come from this program\n" +
+		"  a set-group-id program runs PAM conversations for its own front ends only")
 }
 
-// TakeAside keeps two files of a process, its standard input and output, out of the modules' hands: they read nothing, and what they print to stdout goes to stderr.
-func TakeAside(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
+// detachStdio moves standard input and output out of the modules' reach. What modules read is
+// empty, and what they print to stdout goes to stderr.
+func detachStdio(stdin io.Reader, stdout io.Writer) (io.Reader, io.Writer, error) {
 	if f, ok := stdin.(*os.File); ok {
 		null, err := os.Open(os.DevNull)
 		if err != nil {

@@ -7,26 +7,25 @@ import (
 	"io"
 )
 
-// Parent and child are the same program and speak this over a socket: when the child has hidden itself one greeting out, then one order in, one
-// verdict out.
+// Parent and child are the same program. Over a socket, the child sends the ready byte once other
+// processes cannot read it, the parent sends a request, the child sends a response:
 //
-//	greeting one byte
-//	order    length (4 bytes) version flags brand (8 bytes) service confdir tty user password remote
-//	verdict  version outcome text { group id (4 bytes) name }
+//	request   length (4 bytes) version flags tag (8 bytes) service confdir tty user password remote
+//	response  version status text { group id (4 bytes) name }
 //
-// where each text is its length in two bytes and its bytes.
+// Each text is its length in two bytes and its bytes.
 
 const (
 	wireVersion = 1
-	// greeting is not wireVersion, so that a verdict that comes unasked is none.
-	greeting = 'r'
-	// maxOrder in bytes: a path, a name, a password and little else.
-	maxOrder = 16 << 10
-	// maxText in bytes is the most that a verdict says.
+	// readyByte differs from wireVersion, so that an early response is not taken for it.
+	readyByte = 'r'
+	// maxRequest in bytes: a path, a name, a password and little else.
+	maxRequest = 16 << 10
+	// maxText in bytes bounds the text of a response.
 	maxText = 2 << 10
-	// maxVerdict in bytes: a verdict waits in the socket (208 KiB where nobody has changed net.core.wmem_default) until it is read. It has room
-	// for two thousand groups.
-	maxVerdict = 60 << 10
+	// maxResponse in bytes: a response waits in the socket's buffer (208 KiB unless
+	// net.core.wmem_default was changed) until it is read. Two thousand groups fit.
+	maxResponse = 60 << 10
 )
 
 const (
@@ -35,130 +34,136 @@ const (
 	allFlags = 1<<iota - 1
 )
 
-// order is what the parent wants asked. Its fields are exported so that a password prints as stars here too.
-type order struct {
+// request is what the child is to ask. Its fields are exported so that a password prints as stars.
+type request struct {
 	Stack Stack
 	TTY   string
 	Login Login
-	Brand brand
+	Tag   processTag
 }
 
-// outcome is the first word of a verdict.
-type outcome byte
+// status is the kind of a response.
+type status byte
 
 const (
-	accepted outcome = 'y'
-	refused  outcome = 'n'
-	broken   outcome = 'b'
+	accepted status = 'y'
+	refused  status = 'n'
+	broken   status = 'b'
 )
 
-// verdict is what the child found: the account's name and groups if accepted, else the cause.
-type verdict struct {
-	outcome outcome
-	text    string
-	groups  []Group
+// response is the child's answer: the account's name and groups if accepted, else the cause.
+type response struct {
+	status status
+	text   string
+	groups []Group
 }
 
-func (o order) encode() ([]byte, error) {
+func (r request) encode() ([]byte, error) {
 	b := []byte{0, 0, 0, 0, wireVersion, 0}
-	if o.Login.AccountOnly {
+	if r.Login.AccountOnly {
 		b[5] |= flagAccountOnly
 	}
-	if o.Login.Groups {
+	if r.Login.Groups {
 		b[5] |= flagGroups
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(o.Brand))
-	for _, s := range []string{o.Stack.Service, o.Stack.Confdir, o.TTY, o.Login.User, o.Login.Password.Reveal(), o.Login.Remote} {
-		if len(s) > maxOrder {
-			return nil, errors.New("order is too long")
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Tag))
+	for _, s := range []string{
+		r.Stack.Service, r.Stack.Confdir, r.TTY, r.Login.User, r.Login.Password.Reveal(), r.Login.Remote,
+	} {
+		if len(s) > maxRequest {
+			return nil, errors.New("request is too long")
 		}
 		b = appendText(b, s)
 	}
-	if len(b) > maxOrder {
-		return nil, errors.New("order is too long")
+	if len(b) > maxRequest {
+		return nil, errors.New("request is too long")
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	return b, nil
 }
 
-func readOrder(r io.Reader) (order, error) {
+func readRequest(r io.Reader) (request, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return order{}, fmt.Errorf("read order: %w", err)
+		return request{}, fmt.Errorf("read request: %w", err)
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxOrder {
-		return order{}, fmt.Errorf("read order: %d bytes are too many", n)
+	if n > maxRequest {
+		return request{}, fmt.Errorf("read request: %d bytes are too many", n)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
-		return order{}, fmt.Errorf("read order: %w", err)
+		return request{}, fmt.Errorf("read request: %w", err)
 	}
-	return decodeOrder(b)
+	return decodeRequest(b)
 }
 
-func decodeOrder(b []byte) (order, error) {
+func decodeRequest(b []byte) (request, error) {
 	if len(b) < 10 || b[0] != wireVersion || b[1] > allFlags {
-		return order{}, errors.New("read order: not an order of this version")
+		return request{}, errors.New("read request: not a request of this version")
 	}
-	var o order
-	o.Login.AccountOnly = b[1]&flagAccountOnly != 0
-	o.Login.Groups = b[1]&flagGroups != 0
-	o.Brand = brand(binary.BigEndian.Uint64(b[2:]))
+	var r request
+	r.Login.AccountOnly = b[1]&flagAccountOnly != 0
+	r.Login.Groups = b[1]&flagGroups != 0
+	r.Tag = processTag(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]
 	var password string
-	for _, s := range []*string{&o.Stack.Service, &o.Stack.Confdir, &o.TTY, &o.Login.User, &password, &o.Login.Remote} {
+	for _, s := range []*string{&r.Stack.Service, &r.Stack.Confdir, &r.TTY, &r.Login.User, &password, &r.Login.Remote} {
 		var ok bool
 		if *s, b, ok = cutText(b); !ok {
-			return order{}, errors.New("read order: cut short")
+			return request{}, errors.New("read request: truncated")
 		}
 	}
 	if len(b) != 0 {
-		return order{}, errors.New("read order: more than an order")
+		return request{}, errors.New("read request: more than one request")
 	}
-	o.Login.Password = Password(password)
-	return o, nil
+	r.Login.Password = Password(password)
+	return r, nil
 }
 
-// encode makes a verdict of too many groups one that says so: with some of them missing, rules would be answered wrongly.
-func (v verdict) encode() []byte {
-	text := v.text
+// encode turns a response with too many groups into an error: with some of them missing, access
+// rules would give wrong answers.
+func (r response) encode() []byte {
+	text := r.text
 	if len(text) > maxText {
 		text = text[:maxText]
 	}
-	b := appendText([]byte{wireVersion, byte(v.outcome)}, text)
-	for _, g := range v.groups {
+	b := appendText([]byte{wireVersion, byte(r.status)}, text)
+	for _, g := range r.groups {
 		b = appendText(binary.BigEndian.AppendUint32(b, g.ID), g.Name)
 	}
-	if len(b) > maxVerdict {
-		return verdict{outcome: broken, text: fmt.Sprintf("the account is in %d groups, more than can be handed over", len(v.groups))}.encode()
+	if len(b) > maxResponse {
+		return response{
+			status: broken,
+			text:   fmt.Sprintf("account is in %d groups, more than fit into a response", len(r.groups)),
+		}.encode()
 	}
 	return b
 }
 
-func decodeVerdict(b []byte) (verdict, error) {
+func decodeResponse(b []byte) (response, error) {
 	if len(b) < 2 || b[0] != wireVersion {
-		return verdict{}, errors.New("not a verdict of this version")
+		return response{}, errors.New("not a response of this version")
 	}
-	v := verdict{outcome: outcome(b[1])}
-	switch v.outcome {
+	r := response{status: status(b[1])}
+	switch r.status {
 	case accepted, refused, broken:
 	default:
-		return verdict{}, errors.New("not a verdict")
+		return response{}, errors.New("not a response")
 	}
 	text, rest, ok := cutText(b[2:])
-	if !ok || len(b) > maxVerdict || len(text) > maxText || len(rest) > 0 && v.outcome != accepted {
-		return verdict{}, errors.New("not one whole verdict")
+	if !ok || len(b) > maxResponse || len(text) > maxText || len(rest) > 0 && r.status != accepted {
+		return response{}, errors.New("truncated or oversized response")
 	}
-	v.text = text
+	r.text = text
 	for len(rest) > 0 {
 		var g Group
 		if g, rest, ok = cutGroup(rest); !ok {
-			return verdict{}, errors.New("not one whole verdict")
+			return response{}, errors.New("truncated or oversized response")
 		}
-		v.groups = append(v.groups, g)
+		r.groups = append(r.groups, g)
 	}
-	return v, nil
+	return r, nil
 }
 
 func cutGroup(b []byte) (g Group, rest []byte, ok bool) {

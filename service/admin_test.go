@@ -54,7 +54,7 @@ func newAdminStage(t *testing.T) *adminStage {
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
 	d := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), observe: f.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Conversation {
+		converse: func(cfg *config.Config) pamauth.Authenticator {
 			return inFrontOf(s, cfg, f)
 		}}
 	s.reloader = &reloader{metrics: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
@@ -72,7 +72,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func (s *adminStage) Hold(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
+func (s *adminStage) Authenticate(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
 	errs := []error{nil, pamauth.ErrRefused, pamauth.ErrBusy, pamauth.ErrBroken,
 		fmt.Errorf("%w: %w", pamauth.ErrBroken, context.Canceled)}
 	for i, result := range playedResults {
@@ -142,7 +142,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 	talks := func(results ...string) func(*testing.T, *adminStage) {
 		return func(t *testing.T, s *adminStage) {
 			for _, r := range results {
-				_, err := s.Hold(t.Context(), pamauth.Login{User: r})
+				_, err := s.Authenticate(t.Context(), pamauth.Login{User: r})
 				s.metrics.Ended(err)
 			}
 		}
@@ -454,14 +454,14 @@ func TestAnAnswerThatIsKnownIsAHit(t *testing.T) {
 func TestWaitingLoginsAreCounted(t *testing.T) {
 	f := newMetricSet()
 	began, proceed := make(chan struct{}), make(chan struct{})
-	talk := inFrontOf(holdFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
+	authenticator := inFrontOf(authenticatorFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
 		began <- struct{}{}
 		<-proceed
 		return pamauth.Account{Name: "a"}, nil
 	}), &config.Config{PAM: config.PAM{Concurrency: 1}}, f)
 	var all sync.WaitGroup
 	ask := func(user string, ctx context.Context) {
-		all.Go(func() { _, _ = talk.Hold(ctx, pamauth.Login{User: user, Password: "p"}) })
+		all.Go(func() { _, _ = authenticator.Authenticate(ctx, pamauth.Login{User: user, Password: "p"}) })
 	}
 	waiting := func(want int64) {
 		t.Helper()
@@ -490,8 +490,8 @@ func TestWaitingLoginsAreCounted(t *testing.T) {
 	}
 }
 
-type holdFunc func(context.Context, pamauth.Login) (pamauth.Account, error)
+type authenticatorFunc func(context.Context, pamauth.Login) (pamauth.Account, error)
 
-func (f holdFunc) Hold(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
+func (f authenticatorFunc) Authenticate(ctx context.Context, l pamauth.Login) (pamauth.Account, error) {
 	return f(ctx, l)
 }

@@ -11,8 +11,8 @@ import (
 
 // authenticator translates between handler and pamauth.
 type authenticator struct {
-	conversation pamauth.Conversation
-	groups       bool // rules or the blacklist name groups
+	pam    pamauth.Authenticator
+	groups bool // rules or the blacklist name groups
 }
 
 func (a authenticator) Authenticate(ctx context.Context, l handler.Login) (handler.Account, error) {
@@ -27,7 +27,7 @@ func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (h
 
 func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.Account, error) {
 	login.Groups = a.groups
-	account, err := a.conversation.Hold(ctx, login)
+	account, err := a.pam.Authenticate(ctx, login)
 	switch {
 	case err == nil:
 		return handler.Account{Name: account.Name, Groups: Groups(account.Groups)}, nil

@@ -14,33 +14,33 @@ import (
 // conversation.
 const ConversationArg = "internal-pam-worker"
 
-// HoldConversation is what the program does that was started with ConversationArg.
+// HoldConversation is what the program does when it is started with ConversationArg.
 func HoldConversation(streams cli.Streams) int {
 	return pamauth.RunChild(streams.In, streams.Out, harden.Process)
 }
 
 // OneConversation asks PAM in a CGI program, which lives for one request. It does so in a child all
 // the same: a module that crashes would take the answer along, and Apache would send an HTML page.
-func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Conversation {
+func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
 	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, "", stderr))
 }
 
 // ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this
 // one, even after an upgrade has replaced the file.
-func ManyConversations(cfg *config.Config, program string) pamauth.Conversation {
+func ManyConversations(cfg *config.Config, program string) pamauth.Authenticator {
 	return inFrontOf(child(cfg, program, os.Stderr), cfg, nil)
 }
 
 // inFrontOf puts cache, coalescing, deadline and concurrency limit before a conversation.
-func inFrontOf(child pamauth.Conversation, cfg *config.Config, observer pamauth.Observer) pamauth.Conversation {
-	limited := pamauth.Gate(cfg.PAM.Concurrency, child, observer)
-	shared := pamauth.Share(pamauth.Deadline(cfg.PAM.Timeout, limited), observer)
-	return pamauth.Cache(cfg.PAM.Cache, shared, observer)
+func inFrontOf(child pamauth.Authenticator, cfg *config.Config, observer pamauth.Observer) pamauth.Authenticator {
+	limited := pamauth.Limit(cfg.PAM.Concurrency, child, observer)
+	coalesced := pamauth.Coalesce(pamauth.Deadline(cfg.PAM.Timeout, limited), observer)
+	return pamauth.Cache(cfg.PAM.Cache, coalesced, observer)
 }
 
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no
 // other login. What it prints goes to stderr.
-func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Conversation {
+func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Authenticator {
 	return &pamauth.Child{Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: stderr}
 }
 
@@ -55,5 +55,5 @@ func CheckPAM(service, confdir string) error {
 	return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 }
 
-// Borrowed reports a set-group-id program that somebody other than root has started.
-func Borrowed() bool { return pamauth.Borrowed() }
+// HasElevatedIDs reports a set-group-id program that somebody other than root has started.
+func HasElevatedIDs() bool { return pamauth.HasElevatedIDs() }

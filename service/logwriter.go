@@ -59,7 +59,7 @@ var errWriteTimeout = errors.New("the reader takes no more")
 var ErrNoReader = errors.New("a named pipe without a reader")
 
 // logWriter writes whole lines, one with each Write, within a bounded time. While a line cannot be
-// written, it drops and counts those that follow. When there is no room for one it says so once,
+// written, it drops and counts those that follow. When there is no space for one it says so once,
 // and starts the next one on a line of its own.
 type logWriter struct {
 	to      io.Writer

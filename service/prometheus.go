@@ -11,7 +11,8 @@ import (
 	"dockerauth/metrics"
 )
 
-// writeMetrics is the answer to /metrics. OPERATIONS.md has the same list, which a test compares.
+// writeMetrics is the answer to /metrics. docs/operations.md has the same list, which a test
+// compares.
 func writeMetrics(r *reloader, now time.Time) []byte {
 	var p metrics.Page
 	m, h := r.metrics, checkHealth(r, now)

@@ -74,7 +74,7 @@ func parseExposition(t *testing.T, text string) (samples map[string]float64, kin
 func TestOperationsListsEveryFigure(t *testing.T) {
 	l := newAdminStage(t)
 	l.mustReload(t)
-	page, err := os.ReadFile("../OPERATIONS.md")
+	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,12 +85,12 @@ func TestOperationsListsEveryFigure(t *testing.T) {
 	samples, kinds := parseExposition(t, l.page())
 	for name := range kinds {
 		if !slices.Contains(listed, name) {
-			t.Errorf("OPERATIONS.md does not list %s", name)
+			t.Errorf("docs/operations.md does not list %s", name)
 		}
 	}
 	for _, name := range listed {
 		if kinds[name] == "" {
-			t.Errorf("OPERATIONS.md lists %s, which is not there: %v", name, samples)
+			t.Errorf("docs/operations.md lists %s, which is not there: %v", name, samples)
 		}
 	}
 }

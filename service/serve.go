@@ -39,7 +39,7 @@ func CGI(streams cli.Streams) int {
 	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
 	log := plainLogger(stderr)
 	o := runtimeOptions{stderr: stderr, openStore: folderStore,
-		converse: func(cfg *config.Config) pamauth.Conversation {
+		converse: func(cfg *config.Config) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
 	r := &reloader{load: func() (*service, error) { return loadFrom("", o) }, stderr: stderr}
@@ -70,9 +70,9 @@ func FindConfig() (string, error) {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
 	path, err := config.Find(executable, nil)
-	if err == nil && pamauth.Borrowed() {
+	if err == nil && pamauth.HasElevatedIDs() {
 		// A hard link to the program finds the configuration of the user who made the link.
-		err = pamauth.CheckTrust(path)
+		err = pamauth.CheckRootOwned(path)
 	}
 	return path, err
 }
@@ -164,7 +164,7 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	stderr := newStderrWriter(standardError, &m.droppedLines)
 	o := runtimeOptions{
 		stderr: stderr, mustLog: mustLog, openStore: memoryStore(), observe: m.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Conversation {
+		converse: func(cfg *config.Config) pamauth.Authenticator {
 			cfg.Access.Index()
 			return inFrontOf(child(cfg, "", stderr), cfg, m)
 		},

@@ -21,7 +21,7 @@ import (
 
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
 // and limits of its front end before it. throttle may be nil.
-func NewHandler(cfg *config.Config, conversation pamauth.Conversation, throttle handler.Throttle,
+func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle handler.Throttle,
 	log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
@@ -57,7 +57,7 @@ type service struct {
 // runtimeOptions are what differs between a process for one request and one that stays.
 type runtimeOptions struct {
 	stderr    *logWriter
-	converse  func(*config.Config) pamauth.Conversation
+	converse  func(*config.Config) pamauth.Authenticator
 	openStore storeOpener
 	observe   func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
 	// mustLog makes a log file that cannot be opened an error, for a start with a person watching.

@@ -13,9 +13,9 @@ import (
 // TryLogin asks for a token as the endpoint does, but uncounted and without a delay: its callers
 // can read the configuration and the key, so they are not guessing. It returns the account that PAM
 // named, and whether the error is a refusal.
-func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamauth.Login, service string) (
+func TryLogin(cfg *config.Config, conversation pamauth.Authenticator, login pamauth.Login, service string) (
 	account pamauth.Account, refused bool, err error) {
-	recorded := &recorder{Conversation: conversation}
+	recorded := &recorder{Authenticator: conversation}
 	endpoint := NewHandler(cfg, recorded, nil, slog.New(slog.DiscardHandler)).Endpoint
 	endpoint.FailureDelay = 0
 	_, err = endpoint.Token(context.Background(), handler.Request{
@@ -27,13 +27,13 @@ func TryLogin(cfg *config.Config, conversation pamauth.Conversation, login pamau
 
 // recorder keeps the account of the last conversation, with its groups.
 type recorder struct {
-	pamauth.Conversation
+	pamauth.Authenticator
 	account pamauth.Account
 }
 
-func (r *recorder) Hold(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
+func (r *recorder) Authenticate(ctx context.Context, login pamauth.Login) (account pamauth.Account, err error) {
 	login.Groups = true
-	account, err = r.Conversation.Hold(ctx, login)
+	account, err = r.Authenticator.Authenticate(ctx, login)
 	r.account = account
 	return account, err
 }

@@ -2,13 +2,8 @@ package setup
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,42 +119,6 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
-func TestInitMakesWhatTheServiceStartsWith(t *testing.T) {
-	defer syscall.Umask(syscall.Umask(0o077))
-	for kind, algorithm := range map[string]string{"": "ES256", "p256": "ES256", "rsa": "RS256", "ed25519": "EdDSA"} {
-		dir := filepath.Join(ground(t), "new", "folder")
-		args := named
-		if kind != "" {
-			args = append([]string{"--key-type", kind}, named...)
-		}
-		mustInit(t, dir, args...)
-		for name, mode := range map[string]fs.FileMode{"": 0o755, "..": 0o755, "privkey.pem": 0o640, "cert.pem": 0o644,
-			"config.yml": 0o644, "pam.d": 0o755, "pam.d/dockerauth": 0o644} {
-			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
-				t.Errorf("%s %s: mode %v, want %v (%v)", kind, name, info.Mode(), mode, err)
-			}
-		}
-		if files, _ := filepath.Glob(filepath.Join(dir, ".*")); len(files) != 0 {
-			t.Errorf("left behind: %q", files)
-		}
-		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cfg.Key.Algorithm() != algorithm || cfg.Issuer != "auth.example.com" || len(cfg.Audience) != 1 ||
-			cfg.Audience[0] != "registry.example.com" {
-			t.Errorf("%s: %s %q %q", kind, cfg.Key.Algorithm(), cfg.Issuer, cfg.Audience)
-		}
-		if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil ||
-			cfg.PAM.Confdir != filepath.Join(dir, "pam.d") {
-			t.Errorf("%s: %q %v", kind, cfg.PAM.Confdir, err)
-		}
-		if got := get(t, filepath.Join(dir, "pam.d/dockerauth")); got != packaging.PAMService {
-			t.Errorf("PAM service: %q", got)
-		}
-	}
-}
-
 func TestInitWritesNamesAsTheyAre(t *testing.T) {
 	for _, name := range []string{
 		"plain", "Docker registry", `two "words"`, "it's", `both ' and "`, `back\slash`, `"`, `'`, "''", `\"`,
@@ -188,29 +147,6 @@ func TestInitWritesNamesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestInitFillsInThePackagedConfiguration(t *testing.T) {
-	dir := ground(t)
-	path := filepath.Join(dir, "config.yml")
-	put(t, path, packaging.Config, 0o604)
-	out := mustInit(t, dir, named...)
-	if !strings.Contains(out, "filled in  "+path) {
-		t.Error(out)
-	}
-	before, after := strings.Split(packaging.Config, "\n"), strings.Split(get(t, path), "\n")
-	changed := 0
-	for i, line := range before {
-		if line != "" && line != after[i] {
-			changed++
-		}
-	}
-	if info, err := os.Stat(path); changed != 2 || err != nil || info.Mode().Perm() != 0o604 {
-		t.Errorf("%d lines are changed, mode %v", changed, info.Mode())
-	}
-	if _, err := config.Load(path); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestInitOverwritesNothing(t *testing.T) {
 	dir := ground(t)
 	first := mustInit(t, dir, named...)
@@ -223,36 +159,6 @@ func TestInitOverwritesNothing(t *testing.T) {
 	if _, rest, _ := strings.Cut(first, "THE REGISTRY"); !strings.HasSuffix(again, rest) ||
 		strings.Contains(again, "made") || strings.Count(again, "kept") != 4 {
 		t.Error(again)
-	}
-}
-
-func TestInitMakesWhatIsMissing(t *testing.T) {
-	for _, missing := range [][]string{{"cert.pem"}, {"config.yml"}, {"pam.d/dockerauth"}, {"privkey.pem", "cert.pem"},
-		{"config.yml", "cert.pem"}, {"config.yml", "pam.d/dockerauth", "cert.pem"}} {
-		dir := ground(t)
-		mustInit(t, dir, "--key-type", "ed25519", "--issuer", "auth.example.com", "--audience", "registry.example.com")
-		for _, name := range missing {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		before := listing(t, dir)
-		out := mustInit(t, dir, named...)
-		after := listing(t, dir)
-		for line := range strings.Lines(before) {
-			if !strings.Contains(after, line) {
-				t.Errorf("without %q was there and is no more: %s", missing, line)
-			}
-		}
-		if strings.Count(out, "\nmade ")+strings.Count(out[:5], "made ") != len(missing) {
-			t.Errorf("without %q: %s", missing, out)
-		}
-		cfg, err := config.Load(filepath.Join(dir, "config.yml"))
-		if err != nil {
-			t.Error(err)
-		} else if err := (pamauth.Stack{Service: cfg.PAM.Service, Confdir: cfg.PAM.Confdir}).Check(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
@@ -439,16 +345,6 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 	}
 }
 
-func TestInitWarnsOfAPAMServiceThatWouldBeRefused(t *testing.T) {
-	dir := ground(t)
-	put(t, filepath.Join(dir, "pam.d/dockerauth"), "auth required pam_permit.so\n", 0o644)
-	status, out, errs := initIn(dir, named...)
-	if status != cli.ExitDone || !strings.Contains(out, "kept  "+filepath.Join(dir, "pam.d/dockerauth")) ||
-		!strings.Contains(errs, "account") {
-		t.Errorf("status %d: %s %s", status, out, errs)
-	}
-}
-
 func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {
 	dir := ground(t)
 	unlock, err := lockFolder(dir)
@@ -544,59 +440,6 @@ func TestInitFindsTheRealmInTheIssuer(t *testing.T) {
 			t.Errorf("%q: %q, want %q; notes %q", issuer, got, want, s.notes)
 		}
 	}
-}
-
-func TestInitWarns(t *testing.T) {
-	for name, c := range map[string]struct {
-		args []string
-		out  string
-		errs string
-	}{
-		"that 2.8 does not start with Ed25519": {append([]string{"--key-type", "ed25519"}, named...),
-			"3.x only: 2.8 does not start", ""},
-		"that passwords would go in the clear": {append([]string{"--realm",
-			"http://auth.example.com/docker/v2/token"}, named...), "", "--realm is http"},
-		"not of http on this machine": {append([]string{"--realm", "http://localhost:5001/docker/v2/token"},
-			named...), "realm: \"http://localhost:5001/docker/v2/token\"", ""},
-		"that the realm could not be found": {[]string{"--issuer", "Our auth", "--audience", "r"},
-			placeholderRealm, "is a placeholder"},
-		"of the users who can read the key": {named, "The key can be read by the user ", ""},
-	} {
-		status, out, errs := initIn(ground(t), c.args...)
-		if status != cli.ExitDone || !strings.Contains(out, c.out) || (c.errs == "") != (errs == "") ||
-			!strings.Contains(errs, c.errs) {
-			t.Errorf("%s: status %d, out %s, errors %q", name, status, out, errs)
-		}
-	}
-}
-
-func TestInitWarnsOfACertificateFromACA(t *testing.T) {
-	dir := ground(t)
-	mustInit(t, dir, named...)
-	// The key's own certificate as it is made without thinking: a CA.
-	block, _ := pem.Decode([]byte(get(t, filepath.Join(dir, "privkey.pem"))))
-	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, filepath.Join(dir, "cert.pem"), certificateAuthority(t, private), 0o644)
-	status, _, errs := initIn(dir)
-	if status != cli.ExitDone || !strings.Contains(errs, "could sign tokens") {
-		t.Errorf("status %d: %s", status, errs)
-	}
-}
-
-func certificateAuthority(t *testing.T, private any) string {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.(crypto.Signer).Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func TestInitQuotesForTheShellAndForApache(t *testing.T) {

@@ -165,7 +165,7 @@ func (f shardFile) write(s shard, sequence uint64) error {
 	return err
 }
 
-// removeForeignFile makes room for a file of this store.
+// removeForeignFile clears the name for a file of this store.
 func removeForeignFile(root *os.Root, number byte) error {
 	if err := root.Remove(shardName(number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -3,7 +3,7 @@
 // of one machine; Fallback joins two stores.
 //
 // Time is the wall clock's, the only one that processes and machines share. A clock that was set
-// back keeps records longer, one that was set forward ends them sooner. A user to whom that matters
+// back keeps records longer, one that was set forward ends them sooner. A user that minds
 // writes times into the record. An expiry farther away than MaxKeep comes from a wrong clock and
 // counts as past.
 //

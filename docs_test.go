@@ -1,0 +1,138 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	fencePattern    = regexp.MustCompile("(?ms)^```.*?^```$")
+	codePattern     = regexp.MustCompile("`(?:[^`\n]|\n[^`\n])*`")
+	headingPattern  = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
+	linkPattern     = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	wordPattern     = regexp.MustCompile(`[\pL\pN_ -]`)
+	linkTextPattern = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+)
+
+// documents are all Markdown files by path, without their fenced blocks.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	pages := map[string]string{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := d.Name(); d.IsDir() && path != "." && (strings.HasPrefix(name, ".") || name == "dist") {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			pages[path] = fencePattern.ReplaceAllString(contents(t, path), "")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pages) < 15 {
+		t.Fatalf("%d pages were found", len(pages))
+	}
+	return pages
+}
+
+// anchors are the ids that GitHub gives to the headings of a page: lower case, letters, digits,
+// hyphens and underscores only, spaces as hyphens, a number behind the second of a name.
+func anchors(page string) map[string]bool {
+	ids := map[string]bool{}
+	for _, m := range headingPattern.FindAllStringSubmatch(page, -1) {
+		text := strings.ToLower(strings.ReplaceAll(linkTextPattern.ReplaceAllString(m[1], "$1"), "`", ""))
+		id := strings.ReplaceAll(strings.Join(wordPattern.FindAllString(text, -1), ""), " ", "-")
+		for base, n := id, 1; ids[id]; n++ {
+			id = base + "-" + strconv.Itoa(n)
+		}
+		ids[id] = true
+	}
+	return ids
+}
+
+func TestAnchorsAreThoseOfGitHub(t *testing.T) {
+	got := anchors("# One: `two_three`, four!\n\n## 8.8 – a/b\n\n## Again\n### [Again](x.md)\n")
+	for _, want := range []string{"one-two_three-four", "88--ab", "again", "again-1"} {
+		if !got[want] {
+			t.Errorf("no %q in %v", want, got)
+		}
+	}
+}
+
+func TestEveryLinkInTheDocumentsLeadsSomewhere(t *testing.T) {
+	pages := documents(t)
+	links, fragments := 0, 0
+	for path, page := range pages {
+		for _, m := range linkPattern.FindAllStringSubmatch(codePattern.ReplaceAllString(page, ""), -1) {
+			if strings.HasPrefix(m[1], "https://") {
+				continue
+			}
+			links++
+			file, fragment, found := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", path, m[1], err)
+				continue
+			}
+			if !found {
+				continue
+			}
+			fragments++
+			if !anchors(pages[target])[fragment] {
+				t.Errorf("%s links to %s: there is no such heading", path, m[1])
+			}
+		}
+	}
+	if links < 100 || fragments < 40 {
+		t.Errorf("%d links, %d of them with an anchor, were found: too few to be all", links, fragments)
+	}
+}
+
+func TestEveryPageIsLinkedFromTheReadme(t *testing.T) {
+	pages := documents(t)
+	for path := range pages {
+		if filepath.Dir(path) == "docs" && !strings.Contains(pages["README.md"], "("+path+")") {
+			t.Errorf("README.md has no link to %s", path)
+		}
+	}
+}
+
+func TestTheReadmeIsShort(t *testing.T) {
+	const most = 1300
+	if got := len(strings.Fields(contents(t, "README.md"))); got > most {
+		t.Errorf("README.md has %d words, the most is %d", got, most)
+	}
+}
+
+func TestTheDocumentsUsePlainWords(t *testing.T) {
+	dialect := regexp.MustCompile(`(?i)\b(doors?|theatres?|seats?|skins?|strangers?|nought|mended|anew|` +
+		`who(m|ever|mever)|ours?|out of order)\b`)
+	for path, page := range documents(t) {
+		for _, word := range dialect.FindAllString(codePattern.ReplaceAllString(page, ""), -1) {
+			t.Errorf("%s says %q", path, word)
+		}
+	}
+}
+
+// packaging/scripts/build warns of an address that is a placeholder.
+func TestTheAddressForReportsIsThatOfTheRelease(t *testing.T) {
+	m := regexp.MustCompile(`(?m)^SECURITY_CONTACT=(\S+)$`).FindStringSubmatch(contents(t, "packaging/release.env"))
+	if m == nil {
+		t.Fatal("packaging/release.env has no SECURITY_CONTACT")
+	}
+	if !strings.Contains(contents(t, "SECURITY.md"), "<"+m[1]+">") {
+		t.Errorf("SECURITY.md does not name %s", m[1])
+	}
+}

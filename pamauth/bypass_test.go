@@ -1,0 +1,82 @@
+package pamauth
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestFindBypass(t *testing.T) {
+	tests := []struct {
+		name string
+		auth string // lines, without their phase
+		by   string // the module that decides; "" = no bypass
+	}{
+		{"the service file that ships",
+			"requisite pam_succeed_if.so quiet uid >= 1000 uid ne 65534; required pam_unix.so nodelay", ""},
+		{"Debian's common-auth", "[success=1 default=ignore] pam_unix.so nullok; " +
+			"requisite pam_deny.so; required pam_permit.so; optional pam_cap.so", ""},
+		{"Debian's with SSSD", "[success=2 default=ignore] pam_unix.so nullok; " +
+			"[success=1 default=ignore] pam_sss.so use_first_pass; requisite pam_deny.so; required pam_permit.so", ""},
+		{"Red Hat's password-auth", "required pam_env.so; required pam_faildelay.so delay=2000000; " +
+			"[default=1 ignore=ignore success=ok] pam_usertype.so isregular; " +
+			"[default=1 ignore=ignore success=ok] pam_localuser.so; sufficient pam_unix.so nullok; " +
+			"[default=1 ignore=ignore success=ok] pam_usertype.so isregular; " +
+			"sufficient pam_sss.so forward_pass; required pam_deny.so", ""},
+		{"a directory server before the local accounts", "sufficient pam_sss.so; required pam_unix.so nodelay", ""},
+		{"faillock around pam_unix", "requisite pam_faillock.so preauth; sufficient pam_unix.so; " +
+			"[default=die] pam_faillock.so authfail; required pam_deny.so", ""},
+		{"modules that return PAM_IGNORE", "required pam_env.so; sufficient pam_unix.so", ""},
+		{"a program that reads the password", "required pam_exec.so expose_authtok /usr/local/bin/ask", ""},
+		{"an unknown module is taken to check the password", "required pam_mine.so", ""},
+		{"pam_permit after pam_unix", "required pam_unix.so; required pam_permit.so", ""},
+
+		{"pam_permit alone", "required pam_permit.so", "pam_permit.so"},
+		{"pam_permit first, and sufficient", "sufficient pam_permit.so; required pam_unix.so", "pam_permit.so"},
+		{"a jump that is one too long", "[success=1 default=2] pam_unix.so; optional pam_env.so; " +
+			"requisite pam_deny.so; required pam_permit.so", "pam_permit.so"},
+		{"common-auth without its pam_deny", "[success=1 default=ignore] pam_unix.so; optional pam_cap.so; " +
+			"required pam_permit.so", "pam_permit.so"},
+		{"pam_unix that is optional", "optional pam_unix.so; required pam_permit.so", "pam_permit.so"},
+		{"ordinary accounts need no password", "sufficient pam_succeed_if.so uid >= 1000; required pam_unix.so",
+			"pam_succeed_if.so"},
+		{"faillock with nothing after a sufficient pam_unix",
+			"required pam_faillock.so preauth; sufficient pam_unix.so", "pam_faillock.so"},
+		{"a program that does not read the password", "required pam_exec.so /usr/local/bin/ask", "pam_exec.so"},
+		{"pam_rootok first, and sufficient", "sufficient pam_rootok.so; required pam_unix.so", "pam_rootok.so"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			auth := "auth " + strings.ReplaceAll(tt.auth, "; ", "\nauth ")
+			writeFile(t, filepath.Join(dir, "test"), auth+"\naccount required pam_permit.so\n")
+			lines, err := Stack{"test", dir}.Parse()
+			if err != nil {
+				t.Fatal(err)
+			}
+			by, found := FindBypass(lines)
+			if found != (tt.by != "") || by.Module != tt.by {
+				t.Errorf("got %t by %q, want it by %q", found, by.Module, tt.by)
+			}
+		})
+	}
+}
+
+func TestParseTellsWhereEachLineStands(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "more"), "# before\naccount required pam_two.so\n")
+	writeFile(t, filepath.Join(dir, "test"), "-auth [success=OK  default=ignore] \\\n /opt/pam_one.so nodelay  x=1\n"+
+		"account substack "+filepath.Join(dir, "more")+"\nsession required pam_three.so\n")
+	lines, err := Stack{"test", dir}.Parse()
+	if err != nil || len(lines) != 2 {
+		t.Fatalf("%v, %v", lines, err)
+	}
+	if l := lines[0]; l.Phase != "auth" || l.Control != "[success=ok default=ignore]" || l.Name() != "pam_one" ||
+		!l.Has("nodelay") || l.Has("x") || !l.Silent || l.Substack || l.Number != 1 || filepath.Base(l.File) != "test" {
+		t.Errorf("got %+v", l)
+	}
+	if l := lines[1]; l.Phase != "account" || l.Module != "pam_two.so" || l.Silent || !l.Substack || l.Number != 2 ||
+		filepath.Base(l.File) != "more" {
+		t.Errorf("got %+v", l)
+	}
+}

@@ -1,0 +1,87 @@
+package pamauth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Limit runs at most n conversations with a password at once, and n account checks beside them.
+// ErrBusy is the answer to a login whose context ends while it waits, and at once to one whose wait
+// would be useless.
+//
+// A password check takes a core and 16 MiB for a while (yescrypt): with more checks at once than
+// cores, all of them take longer and use more memory. An account check takes a few milliseconds. It
+// has slots of its own, so that refresh tokens do not wait behind a storm of passwords.
+//
+// Slots are given to addresses in turn, so that one address with a thousand logins does not delay
+// the others. An IPv6 address counts as its /48 network, since a customer may have that much.
+//
+// A conversation that has started runs to its end or its deadline, even if its client disconnects:
+// if disconnecting cancelled it, clients could guess passwords uncounted.
+//
+// observer is told of the waiting; nil = no observer.
+func Limit(n int, next Authenticator, observer Observer) Authenticator {
+	n = max(n, 1)
+	return &limiter{passwords: newFairQueue(n), accounts: newFairQueue(n), next: next, observer: orNoObserver(observer)}
+}
+
+type limiter struct {
+	passwords, accounts *fairQueue
+	next                Authenticator
+	observer            Observer
+}
+
+func (m *limiter) Authenticate(ctx context.Context, l Login) (Account, error) {
+	q := m.passwords
+	if l.AccountOnly {
+		q = m.accounts
+	}
+	queued := time.Now()
+	m.observer.Queued()
+	err := q.acquire(ctx, networkOf(l.Remote))
+	m.observer.Dequeued(time.Since(queued))
+	if err != nil {
+		return Account{}, err
+	}
+	started := time.Now()
+	defer func() { q.release(time.Since(started)) }()
+	if l.Recheck != nil {
+		if err := l.Recheck(); err != nil {
+			return Account{}, err
+		}
+	}
+	ctx, cancel := withDeadlineOnly(ctx)
+	defer cancel()
+	account, err := m.next.Authenticate(ctx, l)
+	// It waited longer than it ran: the queue is too long, PAM need not be at fault.
+	if errors.Is(err, context.DeadlineExceeded) && started.Sub(queued) > time.Since(started) {
+		return Account{}, q.busy(ctx, queued)
+	}
+	return account, err
+}
+
+// withDeadlineOnly keeps a context's deadline, and nothing else that would end it.
+func withDeadlineOnly(ctx context.Context) (context.Context, context.CancelFunc) {
+	uncancelled := context.WithoutCancel(ctx)
+	if d, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(uncancelled, d)
+	}
+	return uncancelled, func() {}
+}
+
+// networkOf is the network whose queue a login joins. Logins without an address share one.
+func networkOf(remote string) netip.Prefix {
+	address, err := netip.ParseAddr(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	address = address.Unmap().WithZone("")
+	bits := address.BitLen()
+	if address.Is6() {
+		bits = 48
+	}
+	network, _ := address.Prefix(bits) // fails for a zone or too many bits
+	return network
+}
