@@ -150,7 +150,8 @@ func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
 	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
 		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
 	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
-	for module := range strings.FieldsSeq("mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi") {
+	modules := "mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi"
+	for module := range strings.FieldsSeq(modules) {
 		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
 	}
 	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
