@@ -82,7 +82,7 @@ func (a accountSet) name(t testing.TB, short string) string {
 	t.Helper()
 	name, known := a.names[short]
 	if short != "" && !known {
-		t.Fatalf("there is no account %q: the test would take it for nobody", short)
+		t.Fatalf("there is no account %q: the test would treat it as anonymous", short)
 	}
 	return name
 }

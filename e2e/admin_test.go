@@ -186,10 +186,10 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 					t.Errorf("%s is %v, want %d", name, got[name], n)
 				}
 			}
-			// The service can read its own figures although its memory is protected.
+			// The service can read its own figures in /proc although its memory is protected.
 			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 ||
 				got["process_max_fds"] < fds {
-				t.Errorf("process figures: %v", got)
+				t.Errorf("process metrics: %v", got)
 			}
 			c.checkSecrets(t)
 		})

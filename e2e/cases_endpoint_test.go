@@ -103,7 +103,8 @@ var endpointCases = []testCase{
 		badForm("invalid_request", "password")},
 	{"account never becomes the subject", login(bob, defaultAccounts[bob], serviceIs+"&account=alice"),
 		want{status: 200, subject: bob, log: map[string]string{"account": alice, "user": bob}}},
-	{"the body of a GET is not looked at", request("GET", "{mount}{path}?"+serviceIs, aliceForm, formType), nobody},
+	{"the body of a GET is not looked at", request("GET", "{mount}{path}?"+serviceIs, aliceForm, formType),
+		noCredentials},
 
 	// Scopes.
 	{"repeated scopes, joined scopes, empty ones and duplicates all at once", asAlice(
@@ -163,8 +164,8 @@ var badCases = []testCase{
 	{"no colon", func(c *client) string { return get(serviceIs, "Authorization: Basic "+encode("alice"))(c) },
 		badRequest("colon")},
 	{"Basic and nothing after it", get(serviceIs, "Authorization: Basic"), badRequest("")},
-	{"another scheme", get(serviceIs, "Authorization: Bearer {access}"), nobody},
-	{"an unknown scheme", get(serviceIs, "Authorization: Digest username=\"alice\""), nobody},
+	{"another scheme", get(serviceIs, "Authorization: Bearer {access}"), noCredentials},
+	{"an unknown scheme", get(serviceIs, "Authorization: Digest username=\"alice\""), noCredentials},
 	{"a scheme in small letters", func(c *client) string {
 		c.keepSecret(encode(alice + ":" + alicePassword))
 		return get(serviceIs, "Authorization: basic "+encode(alice+":"+alicePassword))(c)
@@ -211,7 +212,7 @@ var badCases = []testCase{
 		want{status: 200, scope: "-", granted: "-"}},
 	{"REMOTE_USER and Proxy headers mean nothing",
 		get(serviceIs, "Remote-User: alice", "Remote_User: alice", "X-Remote-User: alice", "Proxy: http://127.0.0.1:9"),
-		nobody},
+		noCredentials},
 	{"a made-up address does not reach the log as the client's",
 		get(serviceIs+"&client_id=forwarded", "X-Forwarded-For: 203.0.113.7", "X-Real-IP: 203.0.113.7"),
 		want{status: 401, code: "UNAUTHORIZED", message: loginNeeded, log: map[string]string{"client": "forwarded"}}},
@@ -241,20 +242,20 @@ var badCases = []testCase{
 
 	// Requests that are hostile to the web server. If it passes one on, the endpoint answers as
 	// usual.
-	{"a Host that is no host", getAt("{mount}{path}?"+serviceIs, "a b<c>"), nobody},
-	{"a Host with a path in it", getAt("{mount}{path}?"+serviceIs, "x/../y:99999"), nobody},
-	{"an empty Host", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.1\nHost:\nConnection: close\n\n"), nobody},
-	{"no Host at all, by HTTP/1.0", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.0\n\n"), nobody},
+	{"a Host that is no host", getAt("{mount}{path}?"+serviceIs, "a b<c>"), noCredentials},
+	{"a Host with a path in it", getAt("{mount}{path}?"+serviceIs, "x/../y:99999"), noCredentials},
+	{"an empty Host", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.1\nHost:\nConnection: close\n\n"), noCredentials},
+	{"no Host at all, by HTTP/1.0", raw("GET {mount}{path}?" + serviceIs + " HTTP/1.0\n\n"), noCredentials},
 	{"an absolute URL", getAt("http://evil.example{mount}{path}?"+serviceIs, "{host}"), badPath},
 	{"a bad escape in the path", getAt("{mount}/docker/v2/%zz/token", "{host}"), badPath},
 	{"a NUL in the path", getAt("{mount}/docker/v2/token%00", "{host}"), badPath},
-	{"two slashes in the path", getAt("{mount}/docker//v2/token", "{host}"), nobody},
-	{"a dot and an escaped letter in the path", getAt("{mount}/docker/./v2/%74oken", "{host}"), nobody},
-	{"a header of 100 KB", get(serviceIs, "X-Long: "+strings.Repeat("x", 100_000)), nobody},
+	{"two slashes in the path", getAt("{mount}/docker//v2/token", "{host}"), noCredentials},
+	{"a dot and an escaped letter in the path", getAt("{mount}/docker/./v2/%74oken", "{host}"), noCredentials},
+	{"a header of 100 KB", get(serviceIs, "X-Long: "+strings.Repeat("x", 100_000)), noCredentials},
 }
 
-// nobody is the answer to a request without credentials.
-var nobody = want{status: 401, code: "UNAUTHORIZED", message: loginNeeded}
+// noCredentials is the answer to a request without credentials.
+var noCredentials = want{status: 401, code: "UNAUTHORIZED", message: loginNeeded}
 
 var tooLarge = want{status: 413, code: "TOO_LARGE", oauth: "invalid_request"}
 

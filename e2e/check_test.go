@@ -71,7 +71,7 @@ func TestCheckPredictsWhatARegistryDoes(t *testing.T) {
 			return trust{bundle: writeFile(t, filepath.Join(s.dir, "bundle.pem"), text, 0o644)}
 		}
 	}
-	ours := func(_ *testing.T, s *site) *x509.Certificate { return s.cert }
+	siteCert := func(_ *testing.T, s *site) *x509.Certificate { return s.cert }
 	unknown := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, p256)) }
 	renewed := func(t *testing.T, s *site) *x509.Certificate { return makeCertificate(t, s.key) }
 	edwards := func(t *testing.T, _ *site) *x509.Certificate { return makeCertificate(t, makeKey(t, ed)) }
@@ -93,9 +93,10 @@ func TestCheckPredictsWhatARegistryDoes(t *testing.T) {
 		trial{"a libtrust id that a JWKS lists", none, siteOptions{keyID: "libtrust"}, byToken},
 		trial{"an unknown certificate alone", none, siteOptions{certificate: true}, bundleOf(unknown)},
 		trial{"an unknown certificate alone, and a key id", none, siteOptions{}, bundleOf(unknown)},
-		trial{"the right one after an unknown one", p256, siteOptions{certificate: true}, bundleOf(unknown, ours)},
-		trial{"the right one after an unknown one, and a key id", none, siteOptions{}, bundleOf(unknown, ours)},
-		trial{"the right one beside one for Ed25519", p256, siteOptions{certificate: true}, bundleOf(ours, edwards)},
+		trial{"the right one after an unknown one", p256, siteOptions{certificate: true}, bundleOf(unknown, siteCert)},
+		trial{"the right one after an unknown one, and a key id", none, siteOptions{}, bundleOf(unknown, siteCert)},
+		trial{"the right one beside one for Ed25519", p256, siteOptions{certificate: true},
+			bundleOf(siteCert, edwards)},
 		trial{"a newer certificate for the same key", p256, siteOptions{certificate: true}, bundleOf(renewed)},
 		trial{"a newer certificate for the same key, and a key id", none, siteOptions{}, bundleOf(renewed)},
 		trial{"a bundle without a certificate", none, siteOptions{certificate: true},
@@ -284,7 +285,7 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 			tries=0; until test -S $sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
 			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
 		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") ||
-			strings.Contains(o.stdout, "  service  nobody") {
+			strings.Contains(o.stdout, "error    service") {
 			t.Error(o)
 		}
 	})

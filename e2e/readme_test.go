@@ -91,7 +91,7 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 	}
 
 	// The accounts are the site's, since the documented PAM service asks for real ones; that one is
-	// played against pam_unix.
+	// tested with pam_unix.
 	configFile := filepath.Join(root, "etc/dockerauth/config.yml")
 	config, err := os.ReadFile(configFile)
 	if err != nil {

@@ -98,15 +98,15 @@ func (k *soak) run(t *testing.T) []soakRow {
 		row := soakRow{processSnapshot: w.take(), requests: k.done.Load()}
 		size, now := k.logSize(t), time.Now()
 		row.log, log = size-log, size
-		played := row.requests
+		sent := row.requests
 		if len(rows) > 0 {
-			played -= rows[len(rows)-1].requests
+			sent -= rows[len(rows)-1].requests
 		}
 		rows = append(rows, row)
 		r.row(thousands(row.requests), megabytes(row.rss), megabytes(row.totalPSS), fmt.Sprint(row.fds),
 			fmt.Sprint(row.threads), fmt.Sprint(row.children),
-			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()),
-			fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
+			fmt.Sprintf("%.1f", float64(row.log)/float64(max(sent, 1))), fmt.Sprint(k.wrong.count()),
+			fmt.Sprintf("%.0f", float64(sent)/now.Sub(began).Seconds()))
 		began = now
 	}
 	<-finished
