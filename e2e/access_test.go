@@ -198,8 +198,7 @@ func (sc *scenario) wrongCredentials(t *testing.T, h tool) {
 		withCredential := func(q tokenRequest) bool { return wasRefused(q) && (q.refresh || q.account != "") }
 		if len(seen) == 0 || count(seen, withCredential) != len(seen) {
 			t.Errorf("a wrong %s asked the token service %+v, want refusals only, and no client that continues "+
-				"without credentials",
-				what, seen)
+				"without credentials", what, seen)
 		}
 	}
 }

@@ -43,8 +43,7 @@ var clientCases = []testCase{
 		utf8FormType, acceptGzip),
 		unauthorized("")},
 	{"containerd then asks by GET with the same mistyped password", recordedGet("containerd/v2.1.1",
-		"scope=repository%3Ateam%2Fapp%3Apull&"+serviceIs,
-		"Authorization: Basic {alice-mistyped}", acceptGzip),
+		"scope=repository%3Ateam%2Fapp%3Apull&"+serviceIs, "Authorization: Basic {alice-mistyped}", acceptGzip),
 		unauthorized("")},
 	{"containerd hands a refresh token over by POST", recordedPost("containerd/v2.1.1",
 		"client_id=containerd-client&grant_type=refresh_token&refresh_token={refresh}"+

@@ -24,8 +24,8 @@ func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	c.run(t, testCase{send: asAlice(serviceIs), want: want{status: 200}})
 	inside := fileContents(t, s)
 	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
-		"pam.d/dockerauth", "pam.d/", "pam.d",
-		"secrets/old.pem", "secrets/", "logs/auth.log", "logs/", "config.yml.bak", "index.html", "run/httpd.conf",
+		"pam.d/dockerauth", "pam.d/", "pam.d", "secrets/old.pem", "secrets/", "logs/auth.log", "logs/",
+		"config.yml.bak", "index.html", "run/httpd.conf",
 		"run/error.log", "run/"}
 	for _, mount := range []string{"", "/aliased"} {
 		for _, file := range files {

@@ -214,8 +214,8 @@ func (y *installFixture) checkImages() {
 	}
 	for image := range strings.Lines(envs + final) {
 		list := y.typed("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find",
-			strings.TrimSpace(image),
-			"/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o", "-name", "accounts*", "-o",
+			strings.TrimSpace(image), "/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o",
+			"-name", "accounts*", "-o",
 			"-path", "*/container/*", ")")
 		for name := range strings.Lines(list.stdout) {
 			if name != "/src/packaging/container/pam\n" {

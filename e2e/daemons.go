@@ -41,8 +41,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [plugins."io.containerd.internal.v1.opt"]
 path = %q
 `, filepath.Join(dir, "opt")), 0o644)
-	p := start(t, "containerd", exec.Command("containerd", "--log-level", "warn", "--config", config, "--address",
-		dm.containerdSocket,
+	p := start(t, "containerd", exec.Command("containerd", "--log-level", "warn", "--config", config,
+		"--address", dm.containerdSocket,
 		"--root", filepath.Join(dir, "c-root"), "--state", filepath.Join(dir, "c-state")))
 	p.ready(t, "unix", dm.containerdSocket)
 }
@@ -51,10 +51,10 @@ path = %q
 func (dm *daemons) startDockerd(t testing.TB, dir string, more ...string) {
 	t.Helper()
 	config := writeFile(t, filepath.Join(dir, "daemon.json"), "{}", 0o644)
-	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config, "--host", "unix://"+dm.dockerSocket,
-		"--containerd", dm.containerdSocket,
-		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"), "--pidfile",
-		filepath.Join(dir, "d.pid"),
+	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config,
+		"--host", "unix://"+dm.dockerSocket, "--containerd", dm.containerdSocket,
+		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"),
+		"--pidfile", filepath.Join(dir, "d.pid"),
 		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
 	cmd.Args = append(cmd.Args, more...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)

@@ -257,8 +257,7 @@ func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir",
-			filepath.Join(dir, "pam.d"),
-			"--issuer", "auth.example.com", "--audience", "registry.example.com"))
+			filepath.Join(dir, "pam.d"), "--issuer", "auth.example.com", "--audience", "registry.example.com"))
 		if o.status != 1 || o.stdout != "" || !strings.Contains(o.stderr, "belongs to another user") {
 			t.Errorf("%s: %v", name, o)
 		}

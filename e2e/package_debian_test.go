@@ -459,8 +459,8 @@ func upgrade(t *testing.T, m *debian) {
 func remove(t *testing.T, m *debian) {
 	m.apt("remove", "dockerauth")
 	for _, gone := range []string{"/usr/bin/dockerauth", "/lib/systemd/system/dockerauth.service",
-		"/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock",
-		"/usr/lib/cgi-bin/dockerauth", "/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth",
+		"/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock", "/usr/lib/cgi-bin/dockerauth",
+		"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth",
 		"/etc/apache2/conf-enabled/dockerauth.conf"} {
 		if m.do("test", "-e", gone, "-o", "-L", gone).status == 0 {
 			t.Errorf("%s is still there", gone)

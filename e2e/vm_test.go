@@ -79,8 +79,7 @@ func bootDebian(t testing.TB) *debian {
 	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // done by the installer otherwise
 	name := filepath.Base(dir)
 	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit",
-		"--private-network", "--console=pipe",
-		"--boot", "--directory", m.root)
+		"--private-network", "--console=pipe", "--boot", "--directory", m.root)
 	// systemd-nspawn leaves its folder behind if /run is no file system of its own.
 	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate",
 		"/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
