@@ -174,8 +174,8 @@ func TestCheckAsksARegistry(t *testing.T) {
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					r := startRegistry(t, kind, test.site, realm, trust{bundle: test.bundle})
-					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry",
-						"http://"+r.host, "--url", realm)
+					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile,
+						"--registry", "http://"+r.host, "--url", realm)
 					examine(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
 				})
 			}

@@ -95,8 +95,8 @@ var helm = registryClient{
 	},
 	pull: func(w *workspace) {
 		back := w.fresh()
-		w.must(toolPath("helm"), "pull", "--plain-http", "oci://"+w.host+"/"+w.repo+"/marker", "--version",
-			chartVersion, "-d", back)
+		w.must(toolPath("helm"), "pull", "--plain-http", "oci://"+w.host+"/"+w.repo+"/marker",
+			"--version", chartVersion, "-d", back)
 		pushed, err := os.ReadFile(w.chartFile())
 		if err != nil {
 			w.t.Fatal(err)

@@ -156,8 +156,8 @@ func (y *installFixture) makeDebian() {
 // build builds an image from a folder with a Dockerfile.
 func (y *installFixture) build(dir, dockerfile, image string) {
 	y.t.Helper()
-	y.must("docker", "build", "--network", "host", "-q", "-t", image, "-f",
-		writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
+	y.must("docker", "build", "--network", "host", "-q", "-t", image,
+		"-f", writeFile(y.t, filepath.Join(shortDir(y.t), "Dockerfile"), dockerfile, 0o644), dir)
 }
 
 // makeGolang adds the CA certificates that this machine trusts, since the module proxy may use its
@@ -214,9 +214,8 @@ func (y *installFixture) checkImages() {
 	}
 	for image := range strings.Lines(envs + final) {
 		list := y.typed("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find",
-			strings.TrimSpace(image), "/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(", "-name", "*.pem", "-o",
-			"-name", "accounts*", "-o",
-			"-path", "*/container/*", ")")
+			strings.TrimSpace(image), "/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(",
+			"-name", "*.pem", "-o", "-name", "accounts*", "-o", "-path", "*/container/*", ")")
 		for name := range strings.Lines(list.stdout) {
 			if name != "/src/packaging/container/pam\n" {
 				y.t.Errorf("an image holds %s", name)

@@ -192,8 +192,8 @@ func (m *debian) path(name string) string { return filepath.Join(m.root, name) }
 func (m *debian) files() map[string]bool {
 	m.t.Helper()
 	all := make(map[string]bool)
-	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not", "-path",
-		"/var/log/journal/*")) {
+	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not",
+		"-path", "/var/log/journal/*")) {
 		all[strings.TrimSuffix(line, "\n")] = true
 	}
 	return all
