@@ -1,16 +1,17 @@
 # make build   ./dockerauth
-# make demo    the service, a registry and a client at work on this machine
-# make faults  what can go wrong, with the real thing: a table of what came of it
+# make demo    the service, a registry and a client on this machine
+# make faults  real faults under load, and a table of their effects
 # make package a Debian package, an rpm and an archive for a folder of a web site, in dist
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
-# make soak    a million requests against a running service, to see whether anything grows (an hour; SOAK=100000 for fewer)
+# make soak    a million requests, to see whether memory, files or processes grow (an hour;
+#              SOAK=100000 for fewer)
 GO       ?= go
 FUZZTIME ?= 4s
 SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build package demo setup test inside check fuzz tools e2e machines theatres soak faults vuln clean
+.PHONY: build package demo setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -30,8 +31,8 @@ setup:
 
 test: setup
 	$(MAKE) build tools
-	$(MAKE) -j2 --output-sync=target inside machines
-	$(MAKE) theatres
+	$(MAKE) -j2 --output-sync=target inside e2e-vm
+	$(MAKE) e2e-frontends
 
 inside:
 	$(MAKE) check
@@ -52,24 +53,26 @@ fuzz:
 tools:
 	e2e/scripts/build-tools
 
-e2e: build tools machines theatres
+e2e: build tools e2e-vm e2e-frontends
 
-# Tests that start a machine or containers wait for disks more than they compute, and have nothing to measure: others run beside them.
-MACHINES = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast)$$
-# -count=1: go test does not see that the binary is another one, and would repeat what it said of the last.
+# Tests that boot a machine or start containers mostly wait for disks and measure nothing, so others
+# run beside them.
+VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast)$$
+# -count=1: go test does not notice a new binary and would print the cached result.
 E2E      = cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m
 
-machines:
-	$(E2E) -run '$(MACHINES)' .
+e2e-vm:
+	$(E2E) -run '$(VM_TESTS)' .
 
-theatres:
-	$(E2E) -parallel 8 -skip '$(MACHINES)' ./...
+e2e-frontends:
+	$(E2E) -parallel 8 -skip '$(VM_TESTS)' ./...
 
-# e2e plays a tenth of it.
+# e2e runs a tenth of it.
 soak: build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -v -run '^TestASoak' .
 
-# Every fault, behind every front end where it differs. "make e2e" has the short form. DOCKERAUTH_REPORT=FILE keeps the table.
+# Every fault, behind every front end where it differs. "make e2e" runs the short form.
+# DOCKERAUTH_REPORT=FILE keeps the table.
 faults: setup build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth DOCKERAUTH_FAULTS=long $(GO) test -count=1 -timeout 30m -run '^TestFaults$$'
 

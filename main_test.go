@@ -140,7 +140,7 @@ func cgiEnv(more ...string) []string {
 		"REMOTE_ADDR=192.0.2.7"}, more...)
 }
 
-func TestTheCGIFrontEndReadsConfigYmlBesideTheProgram(t *testing.T) {
+func TestCGIReadsConfigYmlBesideTheProgram(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	got := runProgram(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") || !strings.Contains(got.stdout, `"access_token"`) {
@@ -153,7 +153,7 @@ func TestTheCGIFrontEndReadsConfigYmlBesideTheProgram(t *testing.T) {
 
 // A web server passes a query string without "=" as arguments to a CGI program (RFC 3875 §4.4), so
 // they are under the control of the client.
-func TestTheCGIFrontEndIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
+func TestCGIIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	for _, args := range [][]string{{"version"}, {"internal-pam-worker"}, {"http", "--listen", "127.0.0.1:0"},
 		{"--config=/etc/passwd"}} {
@@ -164,7 +164,7 @@ func TestTheCGIFrontEndIgnoresArgumentsAndConfigurationFromOutside(t *testing.T)
 	}
 }
 
-func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
+func TestCGIAnswers503WithoutAUsableConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	tests := []struct {
 		name, log string
@@ -190,7 +190,7 @@ func TestTheCGIFrontEndAnswers503WithoutAUsableConfiguration(t *testing.T) {
 
 // If a log folder has the wrong owner, logins must work, and the web server's log must say why
 // the file is not used.
-func TestTheCGIFrontEndLogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {
+func TestCGILogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {
 	program, config := install(t, goodConfig+"log: {file: pam.d}\n") // a folder
 	got := runProgram(t, program, cgiEnv(login))
 	if !strings.HasPrefix(got.stdout, "Status: 200 OK\r\n") {
@@ -264,7 +264,7 @@ func requestToken(t *testing.T, url string) (status int, body map[string]any) {
 	return resp.StatusCode, body
 }
 
-func TestALongLivedFrontEndReloadsItsConfiguration(t *testing.T) {
+func TestALongLivedServiceReloadsItsConfiguration(t *testing.T) {
 	program, config := install(t, goodConfig)
 	url, log, cmd := serve(t, program)
 	lifetime := func() any {
@@ -394,7 +394,7 @@ func TestASystemdSocketAndAListenAddressConflict(t *testing.T) {
 	}
 }
 
-func TestSIGTERMEndsALongLivedFrontEndWithStatus0(t *testing.T) {
+func TestSIGTERMEndsALongLivedServiceWithStatus0(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	url, _, cmd := serve(t, program)
 	if status, _ := requestToken(t, url); status != http.StatusOK {

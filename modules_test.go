@@ -68,7 +68,7 @@ func checkModuleOutput(t *testing.T, output string) {
 	}
 }
 
-func TestModulesSeeNothingInTheCGIFrontEnd(t *testing.T) {
+func TestModulesSeeNothingInCGI(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	output := installProbeModule(t, program)
 	cmd := exec.Command(program)
@@ -85,7 +85,7 @@ func TestModulesSeeNothingInTheCGIFrontEnd(t *testing.T) {
 	}
 }
 
-func TestModulesSeeNothingInALongLivedFrontEnd(t *testing.T) {
+func TestModulesSeeNothingInALongLivedService(t *testing.T) {
 	program, _ := install(t, goodConfig)
 	output := installProbeModule(t, program)
 	t.Setenv("HTTP_AUTHORIZATION", "wonderland")

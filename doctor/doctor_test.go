@@ -516,7 +516,7 @@ func TestNothingOfCheckIsForTheUserOfASetGroupIDProgram(t *testing.T) {
 	}
 }
 
-func TestWhoeverMayReadTheHashesByHimselfIsAWarning(t *testing.T) {
+func TestAUserThatMayReadTheHashesIsAWarning(t *testing.T) {
 	needsRoot(t)
 	shadow, err := user.LookupGroup("shadow")
 	if err != nil {

@@ -31,7 +31,7 @@ func registryLike(realm, service string, takes func(token string) bool) http.Han
 
 func isToken(token string) bool { return strings.Count(token, ".") == 2 }
 
-func TestARegistryIsAskedWhomItTrusts(t *testing.T) {
+func TestARegistryIsAskedWhichKeysItTrusts(t *testing.T) {
 	const realm = "https://auth.example/docker/v2/token"
 	healthy := registryLike(realm, "registry.example", isToken)
 	for _, test := range []struct {

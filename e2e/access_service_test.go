@@ -19,27 +19,27 @@ import (
 	"time"
 )
 
-// caller asks the token service itself, from a loopback address of its choice.
-type caller struct {
-	user, password string // "" = nobody
+// principal sends requests to the token service from a chosen loopback address.
+type principal struct {
+	user, password string // "" = anonymous
 	from           string // "" = 127.0.0.1
 	refresh        string // a refresh token instead of the password
 }
 
-// ask returns the answer to a GET, or to a POST where there is a refresh token.
-func (c caller) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
+// ask sends a GET, or a POST if there is a refresh token.
+func (p principal) ask(t testing.TB, realm string, query url.Values) (*http.Response, []byte) {
 	t.Helper()
 	method, body := http.MethodGet, ""
 	target := realm + "?" + query.Encode()
-	if c.refresh != "" {
+	if p.refresh != "" {
 		query.Set("grant_type", "refresh_token")
-		query.Set("refresh_token", c.refresh)
+		query.Set("refresh_token", p.refresh)
 		method, target, body = http.MethodPost, realm, query.Encode()
 	}
-	return c.send(t, method, target, body)
+	return p.send(t, method, target, body)
 }
 
-func (c caller) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
+func (p principal) send(t testing.TB, method, target, body string) (*http.Response, []byte) {
 	t.Helper()
 	q, err := http.NewRequest(method, target, strings.NewReader(body))
 	if err != nil {
@@ -48,13 +48,13 @@ func (c caller) send(t testing.TB, method, target, body string) (*http.Response,
 	if body != "" {
 		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if c.user != "" {
-		q.SetBasicAuth(c.user, c.password)
+	if p.user != "" {
+		q.SetBasicAuth(p.user, p.password)
 	}
-	if c.from == "" {
-		c.from = "127.0.0.1"
+	if p.from == "" {
+		p.from = "127.0.0.1"
 	}
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -73,10 +73,10 @@ func (c caller) send(t testing.TB, method, target, body string) (*http.Response,
 	return a, answer
 }
 
-// granted is what the token gives, in the form in which it was asked for, and the token.
-func (c caller) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
+// granted returns the token and its access, in the form of a requested scope.
+func (p principal) granted(t testing.TB, s *site, realm, service, scope string) (access, token string) {
 	t.Helper()
-	a, body := c.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
+	a, body := p.ask(t, realm, url.Values{"service": {service}, "scope": {scope}})
 	var answer tokens
 	if err := json.Unmarshal(body, &answer); err != nil || a.StatusCode != http.StatusOK {
 		return fmt.Sprintf("status %d: %s", a.StatusCode, body), ""
@@ -91,9 +91,9 @@ func (c caller) granted(t testing.TB, s *site, realm, service, scope string) (ac
 	return claims.scopes(), answer.Token
 }
 
-func (c caller) refreshToken(t testing.TB, realm string) string {
+func (p principal) refreshToken(t testing.TB, realm string) string {
 	t.Helper()
-	a, body := c.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
+	a, body := p.ask(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}})
 	var answer tokens
 	if err := json.Unmarshal(body, &answer); err != nil || answer.RefreshToken == "" {
 		t.Fatalf("ask for a refresh token: %s %s", a.Status, body)
@@ -101,8 +101,9 @@ func (c caller) refreshToken(t testing.TB, realm string) string {
 	return answer.RefreshToken
 }
 
-// catalogElsewhere asks for the catalog from addresses and for services that clients on this machine do not have.
-func (l *lane) catalogElsewhere(t *testing.T) {
+// catalogElsewhere requests the catalog from other addresses and for other services than this
+// machine's clients do.
+func (sc *scenario) catalogElsewhere(t *testing.T) {
 	for _, c := range []struct {
 		name, as, from, service string
 		granted                 bool
@@ -117,41 +118,45 @@ func (l *lane) catalogElsewhere(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			const catalog = "registry:catalog:*"
 			want := map[bool]string{true: catalog}[c.granted]
-			access, token := caller{user: l.name(t, c.as), password: unixPassword, from: c.from}.granted(t, l.s, l.door, c.service, catalog)
+			access, token := principal{user: sc.name(t, c.as), password: unixPassword, from: c.from}.granted(t, sc.s,
+				sc.directRealm, c.service, catalog)
 			if access != want {
 				t.Errorf("granted %q, want %q", access, want)
 			}
-			// A token for the other service opens nothing here, whatever it grants.
+			// The registry refuses a token for the other service, whatever it grants.
 			opens := c.granted && c.service == audience
-			if status, _ := l.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
+			if status, _ := sc.r.ask(t, http.MethodGet, "/v2/_catalog", token); (status == http.StatusOK) != opens {
 				t.Errorf("the registry answers %d to that token, want 200: %v", status, opens)
 			}
 		})
 	}
 }
 
-// blacklisted holds what an account in a blacklisted group gets, whom every rule would let in as an admin, against what a wrong password gets.
-func (l *lane) blacklisted(t *testing.T) {
-	zed := l.name(t, "zed")
+// blacklisted checks that a member of a blacklisted group, an admin by the rules, gets the same
+// answers as a wrong password.
+func (sc *scenario) blacklisted(t *testing.T) {
+	zed := sc.name(t, "zed")
 	wrong := []struct{ what, user, password string }{
-		{"a wrong password", l.name(t, "ben"), wrongPassword},
+		{"a wrong password", sc.name(t, "ben"), wrongPassword},
 		{"an account that does not exist", "e2e-nobody-at-all", unixPassword},
 		{"a wrong password of the blacklisted", zed, wrongPassword},
 	}
 	scope := url.Values{"service": {audience}, "scope": {"repository:public/app:pull"}}
 	ask := map[string]func(t *testing.T, user, password string) string{
 		"GET": func(t *testing.T, user, password string) string {
-			return whole(caller{user: user, password: password}.send(t, http.MethodGet, l.door+"?"+scope.Encode(), ""))
+			return answerText(principal{user: user, password: password}.send(t, http.MethodGet,
+				sc.directRealm+"?"+scope.Encode(), ""))
 		},
 		"POST": func(t *testing.T, user, password string) string {
-			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password}, "service": {audience}, "scope": scope["scope"]}
-			return whole(caller{}.send(t, http.MethodPost, l.door, form.Encode()))
+			form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {password},
+				"service": {audience}, "scope": scope["scope"]}
+			return answerText(principal{}.send(t, http.MethodPost, sc.directRealm, form.Encode()))
 		},
 	}
-	for _, h := range []hand{dockerHand, skopeoHand} {
+	for _, h := range []tool{dockerTool, skopeoTool} {
 		ask[h.name+" login"] = func(t *testing.T, user, password string) string {
 			h.need(t)
-			o := h.login(newDesk(t, l.r.host, l.tap, l.dm), user, password)
+			o := h.login(newWorkspace(t, sc.r.host, sc.tap, sc.dm), user, password)
 			if o.status == 0 {
 				t.Errorf("%s logged in as %s", h.name, user)
 			}
@@ -171,16 +176,16 @@ func (l *lane) blacklisted(t *testing.T) {
 			}
 		})
 	}
-	if !strings.Contains(l.service.output(), "is blacklisted, by the entry") {
+	if !strings.Contains(sc.service.output(), "is blacklisted, by the entry") {
 		t.Error("the log does not say who was refused for the blacklist")
 	}
 }
 
-// skopeoTime is when it said something.
+// skopeoTime is the timestamp of a line that skopeo prints.
 var skopeoTime = regexp.MustCompile(`time="[^"]*" `)
 
-// whole is all of an answer but the time.
-func whole(a *http.Response, body []byte) string {
+// answerText is an answer without its Date.
+func answerText(a *http.Response, body []byte) string {
 	a.Header.Del("Date")
 	var b strings.Builder
 	fmt.Fprintln(&b, a.Status)
@@ -189,107 +194,116 @@ func whole(a *http.Response, body []byte) string {
 	return b.String()
 }
 
-// TestRulesChangeUnderARunningService rewrites the rules, breaks them and puts them right, and looks through skopeo's eyes.
+// TestRulesChangeUnderARunningService rewrites the rules, breaks them and repairs them, and checks
+// each step with skopeo.
 func TestRulesChangeUnderARunningService(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+	leaveAsFound(t, outsidePaths)
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {
 			t.Parallel()
-			everyone := people{map[string]string{alice: alice}, strings.NewReplacer()} // who need not be known to Unix
-			l := openLane(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
-			w := l.doer(t, skopeoHand)
-			as := caller{user: alice, password: unixPassword}
+			// alice need not be a Unix account.
+			everyone := accountSet{map[string]string{alice: alice}, strings.NewReplacer()}
+			sc := openScenario(t, registry, everyone, siteOptions{extra: "access: []\n"}, nil)
+			tr := sc.startTool(t, skopeoTool)
+			as := principal{user: alice, password: unixPassword}
 			const scope = "repository:alice/app:pull,push"
 			await := func(what, want string) {
 				t.Helper()
 				eventually(t, 10*time.Second, what, func() bool {
-					got, _ := as.granted(t, l.s, l.door, audience, scope)
+					got, _ := as.granted(t, sc.s, sc.directRealm, audience, scope)
 					return got == want
 				})
 			}
 			pushes := func(refused bool) {
 				t.Helper()
-				w.do(deed{as: alice, does: "push", repo: "alice/app", refused: refused})
+				tr.do(operation{as: alice, verb: "push", repo: "alice/app", refused: refused})
 			}
 
 			await("rules that allow nothing", "")
-			if a, _ := (caller{}).ask(t, l.door, url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
-				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401", a.Status)
+			if a, _ := (principal{}).ask(t, sc.directRealm,
+				url.Values{"service": {audience}, "scope": {scope}}); a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("without a rule for anyone a client without credentials is answered with %s, want 401",
+					a.Status)
 			}
 			pushes(true)
 
-			l.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
+			sc.rewrite(t, `access: [{allow: [push], repositories: ["{user}/**"], to: [users]}]`)
 			await("the rule that was added", scope)
 			pushes(false)
-			asLater := caller{refresh: as.refreshToken(t, l.door)}
+			asLater := principal{refresh: as.refreshToken(t, sc.directRealm)}
 
-			broken := l.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
+			broken := sc.rewrite(t, "access:\n  - allow: [pull]\n    to: [users]\n  - allow: [pul]\n    to: [users]")
 			eventually(t, 10*time.Second, "the log to name file and line of the broken rule", func() bool {
-				return strings.Contains(l.service.output(), fmt.Sprintf("%s:%d: access.allow: unknown action", l.s.configFile, broken+3))
+				return strings.Contains(sc.service.output(),
+					fmt.Sprintf("%s:%d: access.allow: unknown action", sc.s.configFile, broken+3))
 			})
-			if got, _ := as.granted(t, l.s, l.door, audience, scope); got != scope {
+			if got, _ := as.granted(t, sc.s, sc.directRealm, audience, scope); got != scope {
 				t.Errorf("with a broken rule %q is granted, want the old %q", got, scope)
 			}
-			if n := strings.Count(l.service.output(), "access.allow: unknown action"); n != 1 {
+			if n := strings.Count(sc.service.output(), "access.allow: unknown action"); n != 1 {
 				t.Errorf("the log names the broken rule %d times, want once", n)
 			}
 
-			l.rewrite(t, "access: [{allow: [pull], to: [users]}]")
+			sc.rewrite(t, "access: [{allow: [pull], to: [users]}]")
 			await("the rule that was narrowed", "repository:alice/app:pull")
-			if got, _ := asLater.granted(t, l.s, l.door, audience, scope); got != "repository:alice/app:pull" {
+			if got, _ := asLater.granted(t, sc.s, sc.directRealm, audience, scope); got != "repository:alice/app:pull" {
 				t.Errorf("a refresh token of before gets %q, want what the rules say now", got)
 			}
 			pushes(true)
-			w.do(deed{as: alice, does: "pull", repo: "alice/app"})
+			tr.do(operation{as: alice, verb: "pull", repo: "alice/app"})
 
-			l.rewrite(t, "")
+			sc.rewrite(t, "")
 			await("a configuration without rules", scope)
 			pushes(false)
-			if !l.service.running() {
+			if !sc.service.running() {
 				t.Error("the service was restarted")
 			}
 		})
 	}
 }
 
-// rewrite puts a config.yml with these rules in the place of the one there is, and returns the line on which they begin.
-func (l *lane) rewrite(t *testing.T, rules string) (line int) {
+// rewrite replaces the rules in config.yml and returns the line on which they begin.
+func (sc *scenario) rewrite(t *testing.T, rules string) (line int) {
 	t.Helper()
-	text := l.s.config(siteOptions{certificate: true})
-	next := writeFile(t, l.s.configFile+".new", text+rules+"\n", 0o600)
-	if err := os.Rename(next, l.s.configFile); err != nil {
+	text := sc.s.config(siteOptions{certificate: true})
+	next := writeFile(t, sc.s.configFile+".new", text+rules+"\n", 0o600)
+	if err := os.Rename(next, sc.s.configFile); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Count(text, "\n") + 1
 }
 
-// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers: /etc/passwd and /etc/group are pipes that
-// nobody writes to. Whoever opens them waits.
+// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers:
+// /etc/passwd and /etc/group are pipes without a writer, so opening one blocks.
 func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	needMountNamespace(t)
-	const outOfOrder = "status 503"
+	const unavailable = "status 503"
 	for _, c := range []struct{ name, rules, want string }{
 		{"no rules", "", "repository:alice/app:pull"},
-		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`, "repository:alice/app:pull"},
+		{"rules for users and their namespaces", `access: [{allow: [pull], repositories: ["{user}/**"], to: [users]}]`,
+			"repository:alice/app:pull"},
 		{"rules for anyone", `access: [{allow: [pull], to: [anyone]}]`, "repository:alice/app:pull"},
 		{"rules for one account", `access: [{allow: [pull], to: [alice]}]`, "repository:alice/app:pull"},
 		{"a blacklist of names", `blacklisted_users: [mallory]`, "repository:alice/app:pull"},
-		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, outOfOrder},
-		{"a rule with a namespace for groups", `access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`, outOfOrder},
-		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, outOfOrder},
+		{"a rule for a group", `access: [{allow: [pull], to: [users, "@team"]}]`, unavailable},
+		{"a rule with a namespace for groups",
+			`access: [{allow: [pull], to: [users]}, {allow: [pull], repositories: ["{group}/**"], to: [alice]}]`,
+			unavailable},
+		{"a blacklist with a group", `blacklisted_users: ["@banned"]`, unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, siteOptions{extra: "  timeout: 1s\n" + c.rules + "\n"})
 			realm := s.serveWithoutDirectory(t)
 			scope := "repository:alice/app:pull"
-			got, _ := caller{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
+			got, _ := principal{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
 			if !strings.HasPrefix(got, c.want) {
 				t.Errorf("answered with %q, want %q", got, c.want)
 			}
-			if c.want == outOfOrder {
+			if c.want == unavailable {
 				// A client without an account has no groups to look up.
-				if a, _ := (caller{}).ask(t, realm, url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
+				if a, _ := (principal{}).ask(t, realm,
+					url.Values{"service": {audience}}); a.StatusCode != http.StatusUnauthorized {
 					t.Errorf("a client without credentials is answered with %s, want 401", a.Status)
 				}
 			}
@@ -297,7 +311,7 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	}
 }
 
-// ownMounts starts a program with mounts of its own, which Go makes private first (syscall.SysProcAttr, Unshareflags).
+// ownMounts starts a program in a private mount namespace (syscall.SysProcAttr, Unshareflags).
 func ownMounts() *syscall.SysProcAttr { return &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} }
 
 func needMountNamespace(t testing.TB) {
@@ -310,7 +324,7 @@ func needMountNamespace(t testing.TB) {
 	}
 }
 
-// serveWithoutDirectory is serveHTTP in a mount namespace of its own.
+// serveWithoutDirectory is serveHTTP in a mount namespace without a working directory service.
 func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
 	t.Helper()
 	silent := filepath.Join(s.dir, "silent")
@@ -335,7 +349,7 @@ exec "$@"`, files, silent)
 	return fmt.Sprintf("http://%s/docker/v2/token", listen)
 }
 
-// mountsOf names the mount namespace of a process, "" = it is gone.
+// mountsOf is the mount namespace of a process, "" = the process has ended.
 func mountsOf(pid int) string {
 	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
@@ -344,62 +358,69 @@ func mountsOf(pid int) string {
 	return name
 }
 
-// noneLeftIn waits until what asked the directory has ended with the service that started it.
+// noneLeftIn waits until every process in the namespace has ended.
 func noneLeftIn(t testing.TB, namespace string) {
 	t.Helper()
 	program, _ := buildBinary()
 	eventually(t, 5*time.Second, "everything the service started to end", func() bool {
-		return namespace == "" || !slices.ContainsFunc(processesOf(program), func(pid int) bool { return mountsOf(pid) == namespace })
+		return namespace == "" || !slices.ContainsFunc(processesOf(program),
+			func(pid int) bool { return mountsOf(pid) == namespace })
 	})
 }
 
-// TestTheCGIDoorReadsTenThousandRules has a registry's clients sent to the program that is started anew for each request.
-func TestTheCGIDoorReadsTenThousandRules(t *testing.T) {
-	leaveAsFound(t, madeOutside)
-	groups := makeGroups(t, []string{"crowd"}, nil)
-	accounts := makeAccounts(t, []unixAccount{{suffix: "crowded", change: [][]string{{"usermod", "-a", "-G", groups["crowd"]}}}})
-	crowded := accounts["crowded"]
-	everyone := people{accounts, strings.NewReplacer("%crowded", crowded, "@crowd", "@"+groups["crowd"], "%crowd", groups["crowd"])}
+// TestCGIReadsTenThousandRules sends a registry's clients to CGI, which reads the configuration for
+// each request.
+func TestCGIReadsTenThousandRules(t *testing.T) {
+	leaveAsFound(t, outsidePaths)
+	groups := makeGroups(t, []string{"large"}, nil)
+	accounts := makeAccounts(t, []unixAccount{{suffix: "member",
+		change: [][]string{{"usermod", "-a", "-G", groups["large"]}}}})
+	member := accounts["member"]
+	everyone := accountSet{accounts,
+		strings.NewReplacer("%member", member, "@large", "@"+groups["large"], "%large", groups["large"])}
 	for _, c := range []struct {
 		name     string
 		registry registryKind
 		rule     string // how one is written: action, pattern, principal
 	}{
-		{"a key on each line, and registry 2.8", registry28, "  - allow: [%s]\n    repositories: [\"%s\"]\n    to: [\"%s\"]\n"},
-		{"a rule on each line, and registry 3.1", registry31, "  - {allow: [%s], repositories: [\"%s\"], to: [\"%s\"]}\n"},
+		{"a key on each line, and registry 2.8", registry28,
+			"  - allow: [%s]\n    repositories: [\"%s\"]\n    to: [\"%s\"]\n"},
+		{"a rule on each line, and registry 3.1", registry31,
+			"  - {allow: [%s], repositories: [\"%s\"], to: [\"%s\"]}\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			needRegistry(t, c.registry)
-			s := newStage(t, stageOptions{pam: func(s *stage) string {
-				s.accounts[crowded] = unixPassword
+			s := newTestEnv(t, envOptions{pam: func(s *testEnv) string {
+				s.accounts[member] = unixPassword
 				s.userdb(s.t)
 				return databasePAM(s)
 			}})
-			text := strings.Replace(readFile(t, s.configFile), "pam:\n", fmt.Sprintf("certificate: %q\npam:\n", s.certFile), 1)
+			text := strings.Replace(readFile(t, s.configFile), "pam:\n",
+				fmt.Sprintf("certificate: %q\npam:\n", s.certFile), 1)
 			s.replace(s.configFile, text+everyone.named(t, tenThousandRules(c.rule)))
 			bareCGI.open(t, s)
 			_, port, _ := net.SplitHostPort(s.address)
-			l := &lane{people: everyone, s: s.site}
-			l.tap, l.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
-			l.r = startRegistry(t, c.registry, s.site, l.realm, trust{bundle: s.certFile})
-			w := l.doer(t, skopeoHand)
-			for _, a := range []deed{
-				{as: "crowded", does: "push", repo: "first/app"},
-				{as: "crowded", does: "push", repo: "last/app"},
-				{as: "crowded", does: "push", repo: "%crowd/app"},
-				{as: "crowded", does: "pull", repo: "last/app"},
-				{as: "crowded", does: "push", repo: "team17/app", refused: true},
-				{as: "crowded", does: "delete", repo: "last/app", refused: true},
-				{does: "pull", repo: "first/app", refused: true},
+			sc := &scenario{accountSet: everyone, s: s.site}
+			sc.tap, sc.realm = startTap(t, "http://localhost:"+port+"/docker/v2/token")
+			sc.r = startRegistry(t, c.registry, s.site, sc.realm, trust{bundle: s.certFile})
+			tr := sc.startTool(t, skopeoTool)
+			for _, op := range []operation{
+				{as: "member", verb: "push", repo: "first/app"},
+				{as: "member", verb: "push", repo: "last/app"},
+				{as: "member", verb: "push", repo: "%large/app"},
+				{as: "member", verb: "pull", repo: "last/app"},
+				{as: "member", verb: "push", repo: "team17/app", refused: true},
+				{as: "member", verb: "delete", repo: "last/app", refused: true},
+				{verb: "pull", repo: "first/app", refused: true},
 			} {
-				w.do(a)
+				tr.do(op)
 			}
 		})
 	}
 }
 
-// tenThousandRules are mostly about others.
+// tenThousandRules are mostly about other principals.
 func tenThousandRules(rule string) string {
 	var b strings.Builder
 	b.WriteString("access:\n")
@@ -409,7 +430,7 @@ func tenThousandRules(rule string) string {
 		team := fmt.Sprintf("team%d", i)
 		fmt.Fprintf(&b, rule, "push", team+"/**", "@e2e-"+team)
 	}
-	fmt.Fprintf(&b, rule, "push", "{group}/**", "@crowd")
+	fmt.Fprintf(&b, rule, "push", "{group}/**", "@large")
 	fmt.Fprintf(&b, rule, "push", "last/*", "users")
 	return b.String()
 }

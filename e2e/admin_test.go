@@ -17,37 +17,38 @@ import (
 	"time"
 )
 
-// adminDoors are the long-lived doors with an admin listener beside them.
-var adminDoors = []struct {
-	theatre
-	admin func(s *stage) string
+// adminFrontends are the long-lived front ends with an admin listener.
+var adminFrontends = []struct {
+	frontend
+	admin func(s *testEnv) string
 }{
-	{theatre{name: "HTTP door", open: func(t testing.TB, s *stage) {
+	{frontend{name: "HTTP front end", open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address, "--admin", s.admin).ready(t, "tcp", s.address)
 		s.mounts = []string{""}
-	}}, func(s *stage) string { return fmt.Sprintf("127.0.0.1:%d", freePort(s.t)) }},
-	{theatre{name: "nginx with FastCGI", needs: []string{"nginx"}, open: func(t testing.TB, s *stage) {
+	}}, func(s *testEnv) string { return fmt.Sprintf("127.0.0.1:%d", freePort(s.t)) }},
+	{frontend{name: "nginx with FastCGI", needs: []string{"nginx"}, open: func(t testing.TB, s *testEnv) {
 		sock := s.path("run/fcgi.sock")
 		s.serve("fastcgi", "--listen", "unix:"+sock, "--admin", s.admin).ready(t, "unix", sock)
 		s.nginx("packaging/nginx/fastcgi.conf", "/run/dockerauth/dockerauth.sock", sock)
-	}}, func(s *stage) string { return "unix:" + s.path("run/admin.sock") }},
+	}}, func(s *testEnv) string { return "unix:" + s.path("run/admin.sock") }},
 }
 
-// adminTimeout is pam.timeout: as long as a hanging login holds the one seat.
+// adminTimeout is pam.timeout: a hanging login holds the one slot for this long.
 const adminTimeout = "2s"
 
-// openAdmin makes a stage whose PAM hangs for users named hang…, and crashes for one named crash; one conversation at a time.
-func openAdmin(t *testing.T, door theatre, admin func(*stage) string) *player {
+// openAdmin opens a front end whose PAM hangs for users named hang… and crashes for the user crash.
+// It runs one conversation at a time.
+func openAdmin(t *testing.T, frontend frontend, admin func(*testEnv) string) *client {
 	t.Helper()
-	need(t, door.name, door.needs...)
+	need(t, frontend.name, frontend.needs...)
 	module := faultModule(t)
-	s := newStage(t, stageOptions{timeout: adminTimeout, pam: func(s *stage) string {
-		deeds := "crash=segv"
+	s := newTestEnv(t, envOptions{timeout: adminTimeout, pam: func(s *testEnv) string {
+		operations := "crash=segv"
 		for i := range 5 {
-			deeds += fmt.Sprintf(" hang%d=sleep:300", i)
+			operations += fmt.Sprintf(" hang%d=sleep:300", i)
 		}
-		return fmt.Sprintf("auth required %s folder=%s %s\n%s", module, s.dir, deeds, stagePAM(s))
+		return fmt.Sprintf("auth required %s folder=%s %s\n%s", module, s.dir, operations, defaultPAM(s))
 	}})
 	s.write("config.yml", strings.Replace(readFile(t, s.configFile), "  timeout:", "  concurrency: 1\n  timeout:", 1))
 	if err := os.Chmod(s.configFile, 0o600); err != nil {
@@ -55,20 +56,21 @@ func openAdmin(t *testing.T, door theatre, admin func(*stage) string) *player {
 	}
 	s.own()
 	s.admin = admin(s)
-	door.open(t, s)
-	return newPlayer(s)
+	frontend.open(t, s)
+	return newClient(s)
 }
 
-// look asks the admin listener, which must say nothing of anybody, ever.
-func (s *stage) look(path string) (status int, text string) {
+// adminGet reads from the admin listener, which must never name a user.
+func (s *testEnv) adminGet(path string) (status int, text string) {
 	s.t.Helper()
 	network, address := "tcp", s.admin
 	if rest, ok := strings.CutPrefix(s.admin, "unix:"); ok {
 		network, address = "unix", rest
 	}
-	client := http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}}}
+	client := http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}}}
 	answer, err := client.Get("http://admin" + path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -78,7 +80,8 @@ func (s *stage) look(path string) (status int, text string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.", "wrong", "PRIVATE"}, stageAccounts[dora]) {
+	for _, word := range append([]string{alice, alicePassword, bob, carol, dora, mallory, "hang", "crash", "127.",
+		"wrong", "PRIVATE"}, defaultAccounts[dora]) {
 		if strings.Contains(string(body), word) {
 			s.t.Errorf("%s says %q: %s", path, word, body)
 		}
@@ -86,10 +89,10 @@ func (s *stage) look(path string) (status int, text string) {
 	return answer.StatusCode, string(body)
 }
 
-// figures are the samples of /metrics, by name and labels. Prometheus' own program has read them.
-func (s *stage) figures() map[string]float64 {
+// metrics are the samples of /metrics, by name and labels, after promtool has accepted them.
+func (s *testEnv) metrics() map[string]float64 {
 	s.t.Helper()
-	status, page := s.look("/metrics")
+	status, page := s.adminGet("/metrics")
 	if status != http.StatusOK {
 		s.t.Fatalf("/metrics: status %d: %s", status, page)
 	}
@@ -100,17 +103,18 @@ func (s *stage) figures() map[string]float64 {
 	for line := range strings.Lines(page) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), "} "); !strings.HasPrefix(line, "#") && value != "" {
 			samples[name+"}"], _ = strconv.ParseFloat(value, 64)
-		} else if name, value, found := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") && found {
+		} else if name, value, found := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") &&
+			found {
 			samples[name], _ = strconv.ParseFloat(value, 64)
 		}
 	}
 	return samples
 }
 
-// health is the status code of /healthz and what it says.
-func (s *stage) health() (status int, state string, reasons []string) {
+// health is the status code and content of /healthz.
+func (s *testEnv) health() (status int, state string, reasons []string) {
 	s.t.Helper()
-	status, text := s.look("/healthz")
+	status, text := s.adminGet("/healthz")
 	var h struct {
 		Status  string
 		Reasons []string
@@ -121,53 +125,57 @@ func (s *stage) health() (status int, state string, reasons []string) {
 	return status, h.Status, h.Reasons
 }
 
-func (s *stage) wantHealth(code int, state, reason string) {
+func (s *testEnv) wantHealth(code int, state, reason string) {
 	s.t.Helper()
-	if status, got, reasons := s.health(); status != code || got != state || !strings.Contains(strings.Join(reasons, "\n"), reason) {
+	if status, got, reasons := s.health(); status != code || got != state ||
+		!strings.Contains(strings.Join(reasons, "\n"), reason) {
 		s.t.Errorf("/healthz: %d, %s, %q; want %d, %s, %q", status, got, reasons, code, state, reason)
 	}
 }
 
-func TestFiguresAreThoseOfTheLog(t *testing.T) {
+func TestMetricsAreThoseOfTheLog(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
-	for _, door := range adminDoors {
-		t.Run(door.name, func(t *testing.T) {
+	for _, frontend := range adminFrontends {
+		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, door.theatre, door.admin)
+			c := openAdmin(t, frontend.frontend, frontend.admin)
 			here, there := freshAddress(), freshAddress()
-			p.tries(t, 200, alice, here, alicePassword, alicePassword, alicePassword)
-			p.tries(t, 401, bob, here, "wrong1", "wrong2", "wrong3", "wrong4", "wrong5")
-			p.tries(t, 429, bob, here, "wrong6", "wrong7")
-			p.tries(t, 401, carol, there, stageAccounts[carol])
-			p.tries(t, 401, mallory, there, stageAccounts[mallory])
-			p.tries(t, 503, dora, there, stageAccounts[dora])
-			p.tries(t, 503, "crash", there, "any")
-			p.answered(t, 400, get("service=another", p.basic(alice, alicePassword))(p))
-			p.answered(t, 401, get(serviceIs)(p))
-			p.hangAtOnce(t)
-			p.hangUp(t)
+			c.tries(t, 200, alice, here, alicePassword, alicePassword, alicePassword)
+			c.tries(t, 401, bob, here, "wrong1", "wrong2", "wrong3", "wrong4", "wrong5")
+			c.tries(t, 429, bob, here, "wrong6", "wrong7")
+			c.tries(t, 401, carol, there, defaultAccounts[carol])
+			c.tries(t, 401, mallory, there, defaultAccounts[mallory])
+			c.tries(t, 503, dora, there, defaultAccounts[dora])
+			c.tries(t, 503, "crash", there, "any")
+			c.answered(t, 400, get("service=another", c.basic(alice, alicePassword))(c))
+			c.answered(t, 401, get(serviceIs)(c))
+			c.hangAtOnce(t)
+			c.hangUp(t)
 
 			want := map[string]int{}
-			lines := p.awaitRequestLines(p.asked)
+			lines := c.awaitRequestLines(c.asked)
 			for _, l := range lines {
 				want[fmt.Sprint(l["outcome"])]++
 			}
-			if len(lines) != p.asked || len(want) != 7 {
-				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", p.asked, len(lines), want)
+			if len(lines) != c.asked || len(want) != 7 {
+				t.Fatalf("%d requests, %d lines, of outcomes %v: there should be one of each kind", c.asked, len(lines),
+					want)
 			}
-			got := p.figures()
+			got := c.metrics()
 			for outcome, n := range want {
 				if figure := got[`dockerauth_requests_total{outcome="`+outcome+`"}`]; figure != float64(n) {
 					t.Errorf("%v requests ended as %s, the log has %d", figure, outcome, n)
 				}
 			}
 			for name, n := range map[string]int{
-				"dockerauth_request_duration_seconds_count":             p.asked,
+				"dockerauth_request_duration_seconds_count":             c.asked,
 				"dockerauth_pam_cache_hits_total":                       2,
 				`dockerauth_pam_conversations_total{result="accepted"}`: 1,
-				// The blacklisted account is refused without asking, and so is who shows nothing.
+				// A blacklisted account and a request without credentials are refused without
+				// asking PAM.
 				`dockerauth_pam_conversations_total{result="refused"}`: 6,
-				// The one whose client hung up was held to its end, and got no answer from PAM.
+				// The conversation of the client that disconnected ran to its time limit without an
+				// answer.
 				`dockerauth_pam_conversations_total{result="broken"}`:    want["broken"] + want["abandoned"],
 				`dockerauth_pam_conversations_total{result="busy"}`:      want["busy"],
 				`dockerauth_pam_conversations_total{result="abandoned"}`: 0,
@@ -178,119 +186,126 @@ func TestFiguresAreThoseOfTheLog(t *testing.T) {
 					t.Errorf("%s is %v, want %d", name, got[name], n)
 				}
 			}
-			// A service that hides its memory may look at itself all the same.
-			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 || got["process_max_fds"] < fds {
-				t.Errorf("process figures: %v", got)
+			// The service can read its own figures in /proc although its memory is protected.
+			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 ||
+				got["process_max_fds"] < fds {
+				t.Errorf("process metrics: %v", got)
 			}
-			p.checkSecrets(t)
+			c.checkSecrets(t)
 		})
 	}
 }
 
-// answered sends a request and fails on another status.
-func (p *player) answered(t *testing.T, status int, request string) {
+// answered sends a request and checks the status.
+func (c *client) answered(t *testing.T, status int, request string) {
 	t.Helper()
-	answer, body, err := p.exchange(request)
+	answer, body, err := c.exchange(request)
 	if err != nil || answer.StatusCode != status {
 		t.Fatalf("%v, want %d: %v %s", err, status, answer, body)
 	}
-	p.asked++
+	c.asked++
 }
 
-// hangAtOnce has four logins hang where there is one seat: the first breaks, the others come too late to their turn.
-func (p *player) hangAtOnce(t *testing.T) {
+// hangAtOnce sends four hanging logins for one slot: the first fails, the others time out in the
+// queue.
+func (c *client) hangAtOnce(t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
 	for i := range 4 {
-		from, request := freshAddress(), login(fmt.Sprint("hang", i), "any password", serviceIs)(p)
+		from, request := freshAddress(), login(fmt.Sprint("hang", i), "any password", serviceIs)(c)
 		all.Go(func() {
-			if answer, body, err := exchange(from, p.address, request); err != nil || answer.StatusCode != http.StatusServiceUnavailable {
+			if answer, body, err := exchange(from, c.address, request); err != nil ||
+				answer.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("%v: %v %s", err, answer, body)
 			}
 		})
-		p.asked++
+		c.asked++
 	}
-	eventually(t, answerWithin, "logins that wait", func() bool { return p.figures()["dockerauth_pam_queue_length"] >= 2 })
+	eventually(t, answerWithin, "logins that wait",
+		func() bool { return c.metrics()["dockerauth_pam_queue_length"] >= 2 })
 	all.Wait()
 }
 
-// hangUp begins a login, and leaves while PAM is being asked.
-func (p *player) hangUp(t *testing.T) {
+// hangUp begins a login and disconnects while PAM is working.
+func (c *client) hangUp(t *testing.T) {
 	t.Helper()
-	c, err := net.Dial("tcp", p.address)
+	conn, err := net.Dial("tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if err := send(c, login("hang4", "any password", serviceIs)(p)); err != nil {
+	defer conn.Close()
+	if err := send(conn, login("hang4", "any password", serviceIs)(c)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, answerWithin, "the conversation", func() bool {
-		for _, pid := range childrenOf(p.service.cmd.Process.Pid) {
-			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(args), "internal-pam-worker") {
+		for _, pid := range childrenOf(c.service.cmd.Process.Pid) {
+			if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil &&
+				strings.Contains(string(args), "internal-pam-worker") {
 				return true
 			}
 		}
 		return false
 	})
-	p.asked++
+	c.asked++
 }
 
 func TestHealthFollowsPAM(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
-	for _, door := range adminDoors {
-		t.Run(door.name, func(t *testing.T) {
+	for _, frontend := range adminFrontends {
+		t.Run(frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := openAdmin(t, door.theatre, door.admin)
-			p.wantHealth(http.StatusOK, "ok", "")
-			p.tries(t, 503, "crash", freshAddress(), "one", "two", "three", "four")
-			p.wantHealth(http.StatusOK, "ok", "")
-			p.tries(t, 503, "hang0", freshAddress(), "five")
-			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
-			if healthy := p.figures()["dockerauth_ready"]; healthy != 0 {
+			c := openAdmin(t, frontend.frontend, frontend.admin)
+			c.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 503, "crash", freshAddress(), "one", "two", "three", "four")
+			c.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 503, "hang0", freshAddress(), "five")
+			c.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM gave no answer")
+			if healthy := c.metrics()["dockerauth_ready"]; healthy != 0 {
 				t.Errorf("dockerauth_ready is %v", healthy)
 			}
-			p.tries(t, 401, bob, freshAddress(), "a no is an answer")
-			p.wantHealth(http.StatusOK, "ok", "")
+			c.tries(t, 401, bob, freshAddress(), "a no is an answer")
+			c.wantHealth(http.StatusOK, "ok", "")
 
-			service := p.path("pam.d/dockerauth")
+			service := c.path("pam.d/dockerauth")
 			good := readFile(t, service)
 			if err := os.Remove(service); err != nil {
 				t.Fatal(err)
 			}
-			p.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM service file")
-			p.write("pam.d/dockerauth", good)
-			p.wantHealth(http.StatusOK, "ok", "")
+			c.wantHealth(http.StatusServiceUnavailable, "degraded", "PAM service file")
+			c.write("pam.d/dockerauth", good)
+			c.wantHealth(http.StatusOK, "ok", "")
 		})
 	}
 }
 
-// The unit's socket is there before its configuration: systemd must not give up on it, and a probe must see it.
+// A unit's socket exists before the configuration. systemd must not give up on the service, and
+// /healthz must tell.
 func TestHealthOfAServiceThatWaitsForItsConfiguration(t *testing.T) {
 	need(t, "a socket of systemd's", "systemd-socket-activate")
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	good := readFile(t, s.configFile)
 	s.write("config.yml", good+"isuer: typo\n")
 	s.listen()
 	s.mounts = []string{""}
 	s.admin = fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s.service = s.start("systemd-socket-activate", s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
-	p := newPlayer(s)
+	s.service = s.start("systemd-socket-activate",
+		s.asWeb(exec.Command("systemd-socket-activate", "-l", s.address, s.program, "http", "--admin", s.admin)))
+	c := newClient(s)
 	s.service.until(t, "listen", func() bool { // the first connection makes it dockerauth
-		answer, _, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
+		answer, _, err := c.exchange(asAlice(serviceIs)(c))
 		return err == nil && answer.StatusCode == http.StatusServiceUnavailable
 	})
 	s.wantHealth(http.StatusServiceUnavailable, "degraded", "no usable configuration")
 	s.write("config.yml", good)
 	eventually(t, 10*time.Second, "health", func() bool { status, _, _ := s.health(); return status == http.StatusOK })
-	p.tries(t, 200, alice, freshAddress(), alicePassword)
+	c.tries(t, 200, alice, freshAddress(), alicePassword)
 	s.wantHealth(http.StatusOK, "ok", "")
 	if n := strings.Count(s.service.output(), "every request is answered with 503"); n != 1 {
 		t.Errorf("the cause was said %d times: %s", n, s.service.output())
 	}
 }
 
-// What docs/operations.md gives to copy is read by Prometheus.
+// Prometheus accepts the rules in docs/operations.md.
 func TestTheAlertsInOperationsAreRules(t *testing.T) {
 	need(t, "Prometheus' own checks (Debian: prometheus)", "promtool")
 	m := regexp.MustCompile(`(?m)^    groups:\n(?:    .*\n)+`).FindString(readFile(t, "../docs/operations.md"))
@@ -298,7 +313,8 @@ func TestTheAlertsInOperationsAreRules(t *testing.T) {
 		t.Fatal("docs/operations.md has no rules")
 	}
 	file := writeFile(t, t.TempDir()+"/rules.yml", regexp.MustCompile(`(?m)^    `).ReplaceAllString(m, ""), 0o644)
-	if o := run(t, "", exec.Command("promtool", "check", "rules", file)); o.status != 0 || !strings.Contains(o.stdout, "SUCCESS: 5 rules found") {
+	if o := run(t, "", exec.Command("promtool", "check", "rules", file)); o.status != 0 ||
+		!strings.Contains(o.stdout, "SUCCESS: 5 rules found") {
 		t.Error(o)
 	}
 }

@@ -16,20 +16,20 @@ import (
 	"time"
 )
 
-// Many logins at once, to every front end. PAM's own count is the measure: a module writes down what it is asked, and a
-// real pam_faillock locks the account for everybody after twelve wrong passwords.
+// Bursts of logins to every front end. PAM's own count is the measure: a module records what it is
+// asked, and a real pam_faillock locks the account after twelve wrong passwords.
 
 const (
 	burstSize = 24
 
-	// faillockUser is an account of every Debian: pam_faillock counts for accounts that exist.
+	// faillockUser exists on every Debian, and pam_faillock counts only for existing accounts.
 	faillockUser = "games"
 	burstSecret  = "games-own-password"
 )
 
 var burstFrontends = []struct {
-	theatre theatre
-	config  string
+	frontend frontend
+	config   string
 }{
 	{bareCGI, "state: state\n"},
 	{apacheCGI, "state: state\n"},
@@ -37,10 +37,10 @@ var burstFrontends = []struct {
 	{apacheFcgid, "state: state\n"},
 	{nginxFastCGI, ""},
 	{nginxHTTP, "state: state\n"},
-	{httpDoor, ""},
+	{httpFrontend, ""},
 }
 
-// fewAtOnce are front ends with so few processes that a burst comes to PAM in waves.
+// fewAtOnce are front ends with so few processes that a burst reaches PAM in waves.
 var fewAtOnce = []string{nginxFcgiwrap.name, apacheFcgid.name}
 
 // burstLogin is one login of a burst.
@@ -48,64 +48,67 @@ type burstLogin struct{ password, from string }
 
 // burst is many logins at once.
 type burst struct {
-	name   string
-	login  func(i int) burstLogin
-	hangUp bool // clients do; their status is not known then
-	heard  int  // how many passwords PAM hears at most
-	slow   bool // PAM takes seconds
-	status []int
+	name     string
+	login    func(i int) burstLogin
+	hangUp   bool // the client disconnects; its status is unknown
+	maxCalls int  // how many passwords PAM is asked about at most
+	slow     bool // PAM takes seconds
+	status   []int
 }
 
 var bursts = []burst{
 	{
 		name:  "one wrong password from one address",
-		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, heard: 1, status: []int{401},
+		login: func(int) burstLogin { return burstLogin{"wrong", "2001:db8:1:1::1"} }, maxCalls: 1, status: []int{401},
 	}, {
 		name:  "one wrong password from a /64",
-		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, heard: 1, status: []int{401},
+		login: func(i int) burstLogin { return burstLogin{"wrong", fmt.Sprintf("2001:db8:2:1::%x", i+1)} }, maxCalls: 1,
+		status: []int{401},
 	}, {
 		name: "different passwords from a /64",
 		login: func(i int) burstLogin {
 			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:3:1::%x", i+1)}
 		},
-		heard: 5, status: []int{401, 429},
+		maxCalls: 5, status: []int{401, 429},
 	}, {
 		name: "different passwords from a /48",
 		login: func(i int) burstLogin {
 			return burstLogin{fmt.Sprint("guess", i), fmt.Sprintf("2001:db8:4:%x::1", i+1)}
 		},
-		heard: 7, status: []int{401, 429},
+		maxCalls: 7, status: []int{401, 429},
 	}, {
-		name:  "different passwords from one IPv4 address",
-		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.5"} },
-		heard: 5, status: []int{401, 429},
+		name:     "different passwords from one IPv4 address",
+		login:    func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.5"} },
+		maxCalls: 5, status: []int{401, 429},
 	}, {
 		name:  "a wrong password from clients that hang up",
-		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, heard: 1,
+		login: func(int) burstLogin { return burstLogin{"wrong", "192.0.2.6"} }, hangUp: true, maxCalls: 1,
 	}, {
 		name:  "different passwords from clients that hang up",
-		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true, heard: 5,
+		login: func(i int) burstLogin { return burstLogin{fmt.Sprint("guess", i), "192.0.2.7"} }, hangUp: true,
+		maxCalls: 5,
 	}, {
 		name:  "the right password from one address",
-		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, heard: 1, status: []int{200},
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.8"} }, maxCalls: 1, status: []int{200},
 	}, {
 		name:  "the right password, and PAM takes its time",
-		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, heard: 1, status: []int{200},
+		login: func(int) burstLogin { return burstLogin{burstSecret, "192.0.2.9"} }, slow: true, maxCalls: 1,
+		status: []int{200},
 	},
 }
 
 func TestBurstsOfLogins(t *testing.T) {
 	for _, c := range burstFrontends {
-		t.Run(c.theatre.name, func(t *testing.T) {
+		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
-			p := newPlayer(openTheatre(t, c.theatre, o))
-			few := slices.Contains(fewAtOnce, c.theatre.name)
-			p.basic(faillockUser, burstSecret) // which must appear nowhere
+			o := envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}
+			p := newClient(openFrontend(t, c.frontend, o))
+			few := slices.Contains(fewAtOnce, c.frontend.name)
+			p.basic(faillockUser, burstSecret) // must appear nowhere
 			for i, b := range bursts {
 				t.Run(b.name, func(t *testing.T) {
-					p.takeTime(b.slow)
-					before := len(p.heard(t))
+					p.setPAMDelay(b.slow)
+					before := len(p.pamCalls(t))
 					var all sync.WaitGroup
 					size := burstSize
 					if few && b.slow {
@@ -114,14 +117,14 @@ func TestBurstsOfLogins(t *testing.T) {
 					for i := range size {
 						all.Go(func() { p.sendOne(t, b.login(i), b.hangUp, b.status) })
 					}
-					// In the middle of it the owner logs in from elsewhere.
+					// During the burst the owner logs in from another address.
 					elsewhere := burstLogin{burstSecret, fmt.Sprintf("198.51.100.%d", i+1)}
 					p.sendOne(t, elsewhere, false, []int{http.StatusOK})
 					all.Wait()
 					p.awaitQuiet(t)
-					p.checkHeard(t, few, p.heard(t)[before:], elsewhere.from, b)
+					p.checkPAMCalls(t, few, p.pamCalls(t)[before:], elsewhere.from, b)
 					if b.hangUp {
-						p.guessUntilLocked(t, b.login(0).from, p.heard(t)[before:])
+						p.guessUntilLocked(t, b.login(0).from, p.pamCalls(t)[before:])
 					}
 					p.sendOne(t, elsewhere, false, []int{http.StatusOK}) // resets pam_faillock
 				})
@@ -131,19 +134,21 @@ func TestBurstsOfLogins(t *testing.T) {
 	}
 }
 
-// A lock of pam_faillock keeps the owner out everywhere. From one network nobody brings it about, in 15 minutes of guessing
-// compressed to what the throttle lets through at once: the locks in between only ever take tries away.
+// A pam_faillock lock keeps the owner out everywhere. One network cannot cause it in 15 minutes of
+// guessing, compressed here to what the throttle admits at once; the throttle's locks only reduce
+// the number of tries.
 func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	for _, c := range burstFrontends {
-		t.Run(c.theatre.name, func(t *testing.T) {
+		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, c.theatre, stageOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
-			p.takeTime(false)
+			p := newClient(openFrontend(t, c.frontend,
+				envOptions{pam: faillockPAM, config: c.config, timeout: "10s\n  cache: 0s", proxied: true}))
+			p.setPAMDelay(false)
 			for round := range 3 {
 				var all sync.WaitGroup
 				for i := range burstSize {
 					all.Go(func() {
-						// Each password is sent by several clients, of a few /64s of one /48.
+						// Several clients send each password, from a few /64s of one /48.
 						l := burstLogin{fmt.Sprint("guess", round, i%8), fmt.Sprintf("2001:db8:9:%x::%x", i%4, i+1)}
 						p.sendOne(t, l, false, []int{401, 429})
 					})
@@ -161,16 +166,16 @@ func TestFaillockIsNotReachedFromOneNetwork(t *testing.T) {
 	}
 }
 
-// faillockPAM asks a real pam_faillock, and a script that takes its time, writes down where each login came from, and knows
-// the password.
-func faillockPAM(s *stage) string {
-	for _, dir := range []string{"faillock", "heard"} {
+// faillockPAM runs a real pam_faillock and a script, which takes its time, records the address of
+// each login, and knows the password.
+func faillockPAM(s *testEnv) string {
+	for _, dir := range []string{"faillock", "calls"} {
 		if err := os.Mkdir(s.path(dir), 0o755); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	script := s.write("ask", `#!/bin/sh
-cd `+s.path("heard")+`
+cd `+s.path("calls")+`
 echo "$PAM_RHOST begin" >>log
 sleep $(cat seconds)
 echo "$PAM_RHOST end" >>log
@@ -188,22 +193,22 @@ account required pam_permit.so
 `)
 }
 
-// sendOne sends a login and expects one of some statuses, or hangs up before the answer.
-func (p *player) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
+// sendOne sends a login and checks for one of some statuses, or disconnects before the answer.
+func (c *client) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) {
 	t.Helper()
-	request := p.burstRequest(l)
+	request := c.burstRequest(l)
 	if hangUp {
-		c, err := net.Dial("tcp", p.address)
+		conn, err := net.Dial("tcp", c.address)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		defer c.Close()
-		_, _ = io.WriteString(c, request)
+		defer conn.Close()
+		_, _ = io.WriteString(conn, request)
 		time.Sleep(150 * time.Millisecond)
 		return
 	}
-	answer, body, err := exchange("", p.address, request)
+	answer, body, err := exchange("", c.address, request)
 	if err != nil {
 		t.Error(err)
 		return
@@ -213,11 +218,12 @@ func (p *player) sendOne(t *testing.T, l burstLogin, hangUp bool, status []int) 
 	}
 }
 
-// checkHeard looks at what PAM heard, but for one who logged in from elsewhere.
-func (p *player) checkHeard(t *testing.T, few bool, heard []string, elsewhere string, b burst) {
+// checkPAMCalls checks the passwords that PAM was asked about, except for the owner's login from
+// elsewhere.
+func (c *client) checkPAMCalls(t *testing.T, few bool, calls []string, elsewhere string, b burst) {
 	t.Helper()
 	passwords, atOnce, now := 0, 0, 0
-	for _, line := range heard {
+	for _, line := range calls {
 		from, what, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
 		case from == elsewhere:
@@ -230,75 +236,78 @@ func (p *player) checkHeard(t *testing.T, few bool, heard []string, elsewhere st
 		}
 	}
 	if b.login(0).password == b.login(1).password && atOnce > 1 {
-		t.Errorf("PAM heard one password %d times at once", atOnce)
+		t.Errorf("PAM was asked about one password %d times at once", atOnce)
 	}
-	most := b.heard
+	most := b.maxCalls
 	if few && b.login(0).password == burstSecret {
-		most = burstSize // in later waves the first answer is no news any longer
+		most = burstSize // in later waves the first answer is already remembered
 	}
 	if passwords == 0 || passwords > most {
-		t.Errorf("PAM heard %d passwords, want at most %d: %q", passwords, most, heard)
+		t.Errorf("PAM was asked about %d passwords, want at most %d: %q", passwords, most, calls)
 	}
 }
 
-// guessUntilLocked shows more passwords at once: clients that hung up before PAM was asked about theirs have left some
-// tries, and no more than there were.
-func (p *player) guessUntilLocked(t *testing.T, from string, before []string) {
+// guessUntilLocked sends more passwords at once. Clients that disconnected before PAM was asked
+// have left some tries, and no more than there were.
+func (c *client) guessUntilLocked(t *testing.T, from string, before []string) {
 	t.Helper()
 	count := func(lines []string) int {
-		return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
+		return len(slices.DeleteFunc(slices.Clone(lines),
+			func(l string) bool { return strings.TrimSpace(l) != from+" begin" }))
 	}
-	already, all := len(p.heard(t)), sync.WaitGroup{}
+	already, all := len(c.pamCalls(t)), sync.WaitGroup{}
 	for i := range 6 {
 		all.Go(func() {
-			p.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false, []int{http.StatusUnauthorized, http.StatusTooManyRequests})
+			c.sendOne(t, burstLogin{fmt.Sprint("more", i), from}, false,
+				[]int{http.StatusUnauthorized, http.StatusTooManyRequests})
 		})
 	}
 	all.Wait()
-	p.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
-	if n := count(before) + count(p.heard(t)[already:]); n != 5 {
-		t.Errorf("PAM heard %d passwords before the lock, want 5", n)
+	c.sendOne(t, burstLogin{"one more", from}, false, []int{http.StatusTooManyRequests})
+	if n := count(before) + count(c.pamCalls(t)[already:]); n != 5 {
+		t.Errorf("PAM was asked about %d passwords before the lock, want 5", n)
 	}
 }
 
-// takeTime sets how long PAM takes for an answer.
-func (p *player) takeTime(slow bool) {
+// setPAMDelay sets how long PAM takes for an answer.
+func (c *client) setPAMDelay(slow bool) {
 	seconds := "0.2"
 	if slow {
 		seconds = "2.5"
 	}
-	p.write("heard/seconds", seconds)
+	c.write("calls/seconds", seconds)
 }
 
-func (p *player) burstRequest(l burstLogin) string {
+func (c *client) burstRequest(l burstLogin) string {
 	basic := base64.StdEncoding.EncodeToString([]byte(faillockUser + ":" + l.password))
-	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(p)
+	return get(serviceIs, "Authorization: Basic "+basic, "X-Forwarded-For: "+l.from)(c)
 }
 
-// heard has two lines for each password that PAM was asked about: the address that it came from, and "begin" or "end".
-func (p *player) heard(t *testing.T) []string {
+// pamCalls has two lines for each password that PAM was asked about: its address, and "begin" or
+// "end".
+func (c *client) pamCalls(t *testing.T) []string {
 	t.Helper()
-	b, err := os.ReadFile(p.path("heard/log"))
+	b, err := os.ReadFile(c.path("calls/log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 	return slices.Collect(strings.Lines(string(b)))
 }
 
-// awaitQuiet waits until nothing of the burst is left: a client that has hung up leaves a conversation behind.
-func (p *player) awaitQuiet(t *testing.T) {
+// awaitQuiet waits until the burst is over: a disconnected client leaves a conversation behind.
+func (c *client) awaitQuiet(t *testing.T) {
 	t.Helper()
 	eventually(t, answerWithin, "the end of all conversations", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
 		defer cancel()
-		return exec.CommandContext(ctx, "pgrep", "-f", p.path("ask")).Run() != nil
+		return exec.CommandContext(ctx, "pgrep", "-f", c.path("ask")).Run() != nil
 	})
 }
 
-// faillockCount is what pam_faillock has counted of the user.
-func (p *player) faillockCount(t *testing.T) int {
+// faillockCount is pam_faillock's counter for the user.
+func (c *client) faillockCount(t *testing.T) int {
 	t.Helper()
-	out, err := exec.Command("faillock", "--dir", p.path("faillock"), "--user", faillockUser).CombinedOutput()
+	out, err := exec.Command("faillock", "--dir", c.path("faillock"), "--user", faillockUser).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

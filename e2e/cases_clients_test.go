@@ -6,274 +6,180 @@ import (
 	"strings"
 )
 
-// clientCases are the requests of real clients, header by header. The GET of docker login (docker 28) and the POSTs of skopeo (1.9) were
-// recorded, the others follow the client's source; the clients themselves are played in roundtrip_test.go.
+// clientCases are requests of real clients, header by header. The GET of docker login (docker 28)
+// and the POSTs of skopeo (1.9) were recorded; the others follow the clients' sources.
+// roundtrip_test.go runs the clients themselves.
 var clientCases = []testCase{
-	{"docker login", recorded(`
-		GET {mount}{path}?account=alice&client_id=docker&offline_token=true&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: Docker-Client/28.2.2 (linux)
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-		Connection: close
-
-		`), want{status: 200, granted: "-", refresh: "new", log: map[string]string{"client": "docker", "account": alice, "user": alice}}},
-	{"docker login, again with the refresh token it kept", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: Docker-Client/28.2.2 (linux)
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-		Connection: close
-
-		client_id=docker&grant_type=refresh_token&refresh_token={refresh}&scope=&service=registry.example`),
+	{"docker login", recordedGet("Docker-Client/28.2.2 (linux)",
+		"account=alice&client_id=docker&offline_token=true&"+serviceIs,
+		"Authorization: Basic {alice}", acceptGzip, closing),
+		want{status: 200, granted: "-", refresh: "new",
+			log: map[string]string{"client": "docker", "account": alice, "user": alice}}},
+	{"docker login, again with the refresh token it kept", recordedPost("Docker-Client/28.2.2 (linux)",
+		"client_id=docker&grant_type=refresh_token&refresh_token={refresh}&scope=&"+serviceIs,
+		formType, acceptGzip, closing),
 		want{status: 200, granted: "-", scope: "-", refresh: "same", log: map[string]string{"client": "docker"}}},
-	{"docker push with a password", recorded(`
-		GET {mount}{path}?account=alice&scope=repository%3Ateam%2Fapp%3Apush%2Cpull&scope=repository%3Ateam%2Fbase%3Apull&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: docker/28.2.2 go/go1.24.4 git-commit/45873be kernel/6.1.0 os/linux arch/amd64 UpstreamClient(Docker-Client/28.2.2 \(linux\))
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-		Connection: close
-
-		`), want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull"}},
-	{"docker push with a refresh token", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: docker/28.2.2 go/go1.24.4 git-commit/45873be kernel/6.1.0 os/linux arch/amd64 UpstreamClient(Docker-Client/28.2.2 \(linux\))
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-		Connection: close
-
-		client_id=docker&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apush%2Cpull+repository%3Ateam%2Fbase%3Apull&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull", scope: "repository:team/app:push,pull repository:team/base:pull", refresh: "same"}},
+	{"docker push with a password", recordedGet(dockerd,
+		"account=alice&scope=repository%3Ateam%2Fapp%3Apush%2Cpull&scope=repository%3Ateam%2Fbase%3Apull&"+serviceIs,
+		"Authorization: Basic {alice}", acceptGzip, closing),
+		want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull"}},
+	{"docker push with a refresh token", recordedPost(dockerd,
+		"client_id=docker&grant_type=refresh_token&refresh_token={refresh}"+
+			"&scope=repository%3Ateam%2Fapp%3Apush%2Cpull+repository%3Ateam%2Fbase%3Apull&"+serviceIs,
+		formType, acceptGzip, closing),
+		want{status: 200, granted: "repository:team/app:push,pull repository:team/base:pull",
+			scope: "repository:team/app:push,pull repository:team/base:pull", refresh: "same"}},
 
 	// containerd, core/remotes/docker/auth/fetch.go: FetchTokenWithOAuth, then FetchToken.
-	{"containerd asks by POST first", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: containerd/v2.1.1
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded; charset=utf-8
-		Accept-Encoding: gzip
-
-		client_id=containerd-client&grant_type=password&password=wonderland&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example&username=alice`),
-		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", log: map[string]string{"client": "containerd-client"}}},
-	{"containerd asks by POST with a mistyped password", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: containerd/v2.1.1
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded; charset=utf-8
-		Accept-Encoding: gzip
-
-		client_id=containerd-client&grant_type=password&password={mistyped}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example&username=alice`),
+	{"containerd asks by POST first", recordedPost("containerd/v2.1.1",
+		"client_id=containerd-client&grant_type=password&password=wonderland&scope=repository%3Ateam%2Fapp%3Apull&"+
+			serviceIs+"&username=alice",
+		utf8FormType, acceptGzip),
+		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull",
+			log: map[string]string{"client": "containerd-client"}}},
+	{"containerd asks by POST with a mistyped password", recordedPost("containerd/v2.1.1",
+		"client_id=containerd-client&grant_type=password&password={mistyped}&scope=repository%3Ateam%2Fapp%3Apull&"+
+			serviceIs+"&username=alice",
+		utf8FormType, acceptGzip),
 		unauthorized("")},
-	{"containerd then asks by GET with the same mistyped password", recorded(`
-		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apull&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: containerd/v2.1.1
-		Authorization: Basic {alice-mistyped}
-		Accept-Encoding: gzip
-
-		`), unauthorized("")},
-	{"containerd hands a refresh token over by POST", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: containerd/v2.1.1
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded; charset=utf-8
-		Accept-Encoding: gzip
-
-		client_id=containerd-client&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example`),
+	{"containerd then asks by GET with the same mistyped password", recordedGet("containerd/v2.1.1",
+		"scope=repository%3Ateam%2Fapp%3Apull&"+serviceIs, "Authorization: Basic {alice-mistyped}", acceptGzip),
+		unauthorized("")},
+	{"containerd hands a refresh token over by POST", recordedPost("containerd/v2.1.1",
+		"client_id=containerd-client&grant_type=refresh_token&refresh_token={refresh}"+
+			"&scope=repository%3Ateam%2Fapp%3Apull&"+serviceIs,
+		utf8FormType, acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", refresh: "same"}},
 
 	// moby/buildkit: session/auth/authprovider on the client's side, util/resolver on the daemon's.
-	{"buildkit on the client's side", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: buildkit/v0.22
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded; charset=utf-8
-		Accept-Encoding: gzip
-
-		client_id=buildkit-client&grant_type=password&password=wonderland&scope=repository%3Ateam%2Fapp%3Apull+repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example&username=alice`),
+	{"buildkit on the client's side", recordedPost("buildkit/v0.22",
+		"client_id=buildkit-client&grant_type=password&password=wonderland"+
+			"&scope=repository%3Ateam%2Fapp%3Apull+repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs+"&username=alice",
+		utf8FormType, acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull,push", scope: "repository:team/app:pull,push"}},
-	{"buildkit on the daemon's side, with a token as the password of nobody", recorded(`
-		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: buildkit/v0.22
-		Authorization: Basic {nobody-refresh}
-		Accept-Encoding: gzip
-
-		`), want{status: 200, granted: "repository:team/app:pull,push"}},
+	{"buildkit on the daemon's side, with a token as the password of an empty user name", recordedGet("buildkit/v0.22",
+		"scope=repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs,
+		"Authorization: Basic {refresh-password}", acceptGzip),
+		want{status: 200, granted: "repository:team/app:pull,push"}},
 
 	// containers/image, docker/docker_client.go: getBearerToken and getBearerTokenOAuth2.
-	{"podman login", recorded(`
-		GET {mount}{path}?account=alice&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: libpod/4.3.1
-		Authorization: Basic {alice}
-		Docker-Distribution-Api-Version: registry/2.0
-		Accept-Encoding: gzip
-		Connection: close
-
-		`), want{status: 200, granted: "-", log: map[string]string{"account": alice}}},
-	{"skopeo copy with a password", recorded(`
-		GET {mount}{path}?account=alice&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: skopeo/1.9.3
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-		Connection: close
-
-		`), want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull"}},
-	{"skopeo with an identity token posts in chunks, without a length", recordedChunked(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: skopeo/1.9.3
-		Transfer-Encoding: chunked
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-		Connection: close
-
-		client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull", scope: "repository:team/app:pull,push repository:team/base:pull", refresh: "same",
+	{"podman login", recordedGet("libpod/4.3.1", "account=alice&"+serviceIs,
+		"Authorization: Basic {alice}", "Docker-Distribution-Api-Version: registry/2.0", acceptGzip, closing),
+		want{status: 200, granted: "-", log: map[string]string{"account": alice}}},
+	{"skopeo copy with a password", recordedGet("skopeo/1.9.3",
+		"account=alice&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull&"+serviceIs,
+		"Authorization: Basic {alice}", acceptGzip, closing),
+		want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull"}},
+	{"skopeo with an identity token posts in chunks, without a length", recordedChunked("skopeo/1.9.3",
+		"client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}"+
+			"&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull&"+serviceIs,
+		formType, acceptGzip, closing),
+		want{status: 200, granted: "repository:team/app:pull,push repository:team/base:pull",
+			scope: "repository:team/app:pull,push repository:team/base:pull", refresh: "same",
 			log: map[string]string{"client": "containers/image"}}},
-	{"skopeo delete asks for the action *", recordedChunked(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: skopeo/1.9.3
-		Transfer-Encoding: chunked
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-		Connection: close
+	{"skopeo delete asks for the action *", recordedChunked("skopeo/1.9.3",
+		"client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}"+
+			"&scope=repository%3Ateam%2Fapp%3A%2A&"+serviceIs,
+		formType, acceptGzip, closing),
+		want{status: 200, granted: "repository:team/app:pull,push,delete",
+			scope: "repository:team/app:pull,push,delete", refresh: "same"}},
 
-		client_id=containers%2Fimage&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3A%2A&service=registry.example`),
-		want{status: 200, granted: "repository:team/app:pull,push,delete", scope: "repository:team/app:pull,push,delete", refresh: "same"}},
-
-	// google/go-containerregistry, pkg/v1/remote/transport/bearer.go: refreshBasic and refreshOauth.
-	{"crane push", recorded(`
-		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apush%2Cpull&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: crane/0.20.6 go-containerregistry/0.20.6
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-
-		`), want{status: 200, granted: "repository:team/app:push,pull"}},
-	{"crane with an identity token", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: crane/0.20.6 go-containerregistry/0.20.6
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-
-		client_id=go-containerregistry%2F0.20.6&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example`),
+	// google/go-containerregistry, pkg/v1/remote/transport/bearer.go: refreshBasic and
+	// refreshOauth.
+	{"crane push", recordedGet("crane/0.20.6 go-containerregistry/0.20.6",
+		"scope=repository%3Ateam%2Fapp%3Apush%2Cpull&"+serviceIs,
+		"Authorization: Basic {alice}", acceptGzip),
+		want{status: 200, granted: "repository:team/app:push,pull"}},
+	{"crane with an identity token", recordedPost("crane/0.20.6 go-containerregistry/0.20.6",
+		"client_id=go-containerregistry%2F0.20.6&grant_type=refresh_token&refresh_token={refresh}"+
+			"&scope=repository%3Ateam%2Fapp%3Apull&"+serviceIs,
+		formType, acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", refresh: "same"}},
 
-	// oras-project/oras-go, registry/remote/auth/client.go: fetchDistributionToken and fetchOAuth2Token.
-	{"oras push", recorded(`
-		GET {mount}{path}?scope=repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: oras/1.2.3
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-
-		`), want{status: 200, granted: "repository:team/app:pull,push"}},
-	{"oras with a refresh token", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: oras/1.2.3
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-
-		client_id=oras-go&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example`),
+	// oras-project/oras-go, registry/remote/auth/client.go: fetchDistributionToken and
+	// fetchOAuth2Token.
+	{"oras push", recordedGet("oras/1.2.3", "scope=repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs,
+		"Authorization: Basic {alice}", acceptGzip),
+		want{status: 200, granted: "repository:team/app:pull,push"}},
+	{"oras with a refresh token", recordedPost("oras/1.2.3",
+		"client_id=oras-go&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&"+
+			serviceIs,
+		formType, acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", refresh: "same"}},
-	{"helm registry login", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: Helm/3.18.4
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded
-		Accept-Encoding: gzip
-
-		client_id=oras-go&grant_type=password&password=wonderland&service=registry.example&username=alice`),
+	{"helm registry login", recordedPost("Helm/3.18.4",
+		"client_id=oras-go&grant_type=password&password=wonderland&"+serviceIs+"&username=alice",
+		formType, acceptGzip),
 		want{status: 200, granted: "-", scope: "-"}},
 
 	// regclient/regclient, internal/auth/auth.go: bearer's tryPost and tryGet.
-	{"regctl with a password", recorded(`
-		GET {mount}{path}?account=alice&client_id=regclient&offline_token=true&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&service=registry.example HTTP/1.1
-		Host: {host}
-		User-Agent: regclient/regctl (v0.8.3)
-		Accept: application/json
-		Authorization: Basic {alice}
-		Accept-Encoding: gzip
-
-		`), want{status: 200, granted: "repository:team/app:pull,push", refresh: "new"}},
-	{"regctl with a refresh token", recorded(`
-		POST {mount}{path} HTTP/1.1
-		Host: {host}
-		User-Agent: regclient/regctl (v0.8.3)
-		Content-Length: {length}
-		Content-Type: application/x-www-form-urlencoded; charset=utf-8
-		Accept-Encoding: gzip
-
-		client_id=regclient&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&service=registry.example`),
+	{"regctl with a password", recordedGet("regclient/regctl (v0.8.3)",
+		"account=alice&client_id=regclient&offline_token=true&scope=repository%3Ateam%2Fapp%3Apull%2Cpush&"+serviceIs,
+		"Accept: application/json", "Authorization: Basic {alice}", acceptGzip),
+		want{status: 200, granted: "repository:team/app:pull,push", refresh: "new"}},
+	{"regctl with a refresh token", recordedPost("regclient/regctl (v0.8.3)",
+		"client_id=regclient&grant_type=refresh_token&refresh_token={refresh}&scope=repository%3Ateam%2Fapp%3Apull&"+
+			serviceIs,
+		utf8FormType, acceptGzip),
 		want{status: 200, granted: "repository:team/app:pull", scope: "repository:team/app:pull", refresh: "same"}},
 }
 
 // mistyped is a password that two requests of one client carry.
 const mistyped = "wonderlnad-mistyped"
 
-// recorded is a request with its lines indented as the table is. {length} is the body's, {alice} and the like are encoded credentials.
-func recorded(text string) func(p *player) string {
-	return func(p *player) string {
-		head, body := unindent(text)
-		body = p.expand(strings.ReplaceAll(body, "{mistyped}", mistyped))
-		return p.recordedHead(head, len(body)) + body
+// The headers that several clients have in common.
+const (
+	acceptGzip   = "Accept-Encoding: gzip"
+	closing      = "Connection: close"
+	utf8FormType = formType + "; charset=utf-8"
+	dockerd      = "docker/28.2.2 go/go1.24.4 git-commit/45873be kernel/6.1.0 os/linux arch/amd64 " +
+		`UpstreamClient(Docker-Client/28.2.2 \(linux\))`
+)
+
+// recordedGet and the others are a client's requests, with placeholders. {alice} and the like are
+// encoded credentials.
+func recordedGet(userAgent, query string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		return c.recordedHead("GET {mount}{path}?"+query, userAgent, headers...)
 	}
 }
 
-func recordedChunked(text string) func(p *player) string {
-	return func(p *player) string {
-		head, body := unindent(text)
-		return p.recordedHead(head, 0) + chunked(p.expand(body))
+func recordedPost(userAgent, form string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		body := c.expand(strings.ReplaceAll(form, "{mistyped}", mistyped))
+		length := "Content-Length: " + strconv.Itoa(len(body))
+		return c.recordedHead("POST {mount}{path}", userAgent, append([]string{length}, headers...)...) + body
 	}
 }
 
-func unindent(text string) (head, body string) {
-	var lines []string
-	for line := range strings.Lines(strings.TrimPrefix(text, "\n")) {
-		lines = append(lines, strings.TrimLeft(strings.TrimSuffix(line, "\n"), "\t"))
+func recordedChunked(userAgent, form string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		all := append([]string{"Transfer-Encoding: chunked"}, headers...)
+		return c.recordedHead("POST {mount}{path}", userAgent, all...) + chunked(c.expand(form))
 	}
-	head, body, _ = strings.Cut(strings.Join(lines, "\r\n"), "\r\n\r\n")
-	return head + "\r\n\r\n", body
 }
 
-func (p *player) recordedHead(head string, length int) string {
-	p.keepSecret(alicePassword, mistyped)
-	head = strings.ReplaceAll(head, "{length}", strconv.Itoa(length))
+func (c *client) recordedHead(request, userAgent string, headers ...string) string {
+	c.keepSecret(alicePassword, mistyped)
+	head := request + " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: " + userAgent + "\r\n" +
+		strings.Join(headers, "\r\n") + "\r\n\r\n"
 	for name, credentials := range map[string]func() string{
-		"{alice}":          func() string { return alice + ":" + alicePassword },
-		"{alice-mistyped}": func() string { return alice + ":" + mistyped },
-		"{nobody-refresh}": func() string { return ":" + p.fetched("refresh") },
+		"{alice}":            func() string { return alice + ":" + alicePassword },
+		"{alice-mistyped}":   func() string { return alice + ":" + mistyped },
+		"{refresh-password}": func() string { return ":" + c.fetched("refresh") },
 	} {
 		if strings.Contains(head, name) {
 			head = strings.ReplaceAll(head, name, encode(credentials()))
 		}
 	}
-	return p.expand(head)
+	return c.expand(head)
 }
 
-// chunkedPost is a form in chunks.
-func chunkedPost(form string) func(p *player) string {
-	return func(p *player) string {
-		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + formType + "\r\n\r\n"
-		return p.expand(head) + chunked(p.expand(form))
+// chunkedPost sends a form in chunks.
+func chunkedPost(form string) func(c *client) string {
+	return func(c *client) string {
+		head := "POST {mount}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" +
+			formType + "\r\n\r\n"
+		return c.expand(head) + chunked(c.expand(form))
 	}
 }
 

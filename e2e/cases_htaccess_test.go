@@ -8,58 +8,66 @@ import (
 	"testing"
 )
 
-// TestTheDropInFolderKeepsItsFilesToItself asks for everything that lies in the folder, plainly and with tricks, wherever the folder is seen.
+// TestTheDropInFolderKeepsItsFilesToItself requests every file in the folder, by its name and by
+// variants of it, at every URL of the folder.
 func TestTheDropInFolderKeepsItsFilesToItself(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn(dropInOverride, true)
 	s.write("secrets/old.pem", "OLD KEY\n")
 	s.write("logs/auth.log", "AUTH LOG\n")
 	s.write("config.yml.bak", "BACKUP\n")
 	s.write("index.html", "INDEX\n")
-	p := newPlayer(s)
-	p.play(t, testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}) // the service runs, and its log exists
-	inside := telltales(t, s)
-	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess", "pam.d/dockerauth", "pam.d/", "pam.d",
-		"secrets/old.pem", "secrets/", "logs/auth.log", "logs/", "config.yml.bak", "index.html", "run/httpd.conf", "run/error.log", "run/"}
+	c := newClient(s)
+	// The service runs, and its log exists.
+	c.run(t, testCase{send: asAlice(serviceIs), want: want{status: 200}})
+	inside := fileContents(t, s)
+	files := []string{"config.yml", "key.pem", "cert.pem", "service.log", "accounts.db", "dockerauth", ".htaccess",
+		"pam.d/dockerauth", "pam.d/", "pam.d", "secrets/old.pem", "secrets/", "logs/auth.log", "logs/",
+		"config.yml.bak", "index.html", "run/httpd.conf",
+		"run/error.log", "run/"}
 	for _, mount := range []string{"", "/aliased"} {
 		for _, file := range files {
 			if !strings.HasSuffix(file, "/") {
 				if _, err := os.Stat(s.path(file)); err != nil {
-					t.Fatal(err) // asking for what is not there would prove nothing
+					t.Fatal(err) // requesting a missing file would prove nothing
 				}
 			}
-			for _, path := range tricks(file) {
+			for _, path := range fileURLTricks(file) {
 				checkKept(t, s, mount+"/"+path, inside)
 			}
 		}
 	}
 }
 
-// tricks are ways of asking for a file other than by its name.
-func tricks(file string) []string {
+// fileURLTricks are URLs that might reach a file other than by its plain name.
+func fileURLTricks(file string) []string {
 	dotted := strings.ReplaceAll(file, ".", "%2e")
 	slashed := strings.ReplaceAll(file, "/", "//")
 	dir, base := filepath.Split(file)
 	return []string{
-		file, dotted, "/" + file, "//" + slashed, "./" + file, "%2e/" + file, ".//" + file, "x/../" + file, "x/%2e%2e/" + file, "docker/../" + file,
-		file + ".", file + "/", file + "//", file + "%2f", file + "%20", file + "%00", file + "%00.html", file + ";x", file + "?x=docker/v2/token", file + "%3f", file + "::$DATA", file + "~",
+		file, dotted, "/" + file, "//" + slashed, "./" + file, "%2e/" + file, ".//" + file, "x/../" + file,
+		"x/%2e%2e/" + file, "docker/../" + file,
+		file + ".", file + "/", file + "//", file + "%2f", file + "%20", file + "%00", file + "%00.html", file + ";x",
+		file + "?x=docker/v2/token", file + "%3f", file + "::$DATA", file + "~",
 		strings.ToUpper(file), dir + strings.ToUpper(base[:min(1, len(base))]) + base[min(1, len(base)):],
-		file + "/docker/v2/token", file + "//docker/v2/token", file + "/auth/token", "docker/v2/token/../../../" + file, "docker/v2/token/" + file, "auth/token/%2e%2e/%2e%2e/" + file,
+		file + "/docker/v2/token", file + "//docker/v2/token", file + "/auth/token", "docker/v2/token/../../../" + file,
+		"docker/v2/token/" + file, "auth/token/%2e%2e/%2e%2e/" + file,
 		"dockerauth/" + file, "dockerauth/../" + file,
 	}
 }
 
-// telltales are pieces of the files' contents: none of them may come back, whatever the status.
-func telltales(t *testing.T, s *stage) []string {
+// fileContents are parts of the files: none of them may appear in an answer, whatever the status.
+func fileContents(t *testing.T, s *testEnv) []string {
 	t.Helper()
 	key := strings.Split(readFile(t, s.keyFile), "\n")[1]
 	program := readFile(t, s.program)
-	return []string{key, "private_key", "token request", "RewriteRule", "pam_userdb", "OLD KEY", "AUTH LOG", "BACKUP", "INDEX", "LoadModule", program[:64], program[len(program)/2:][:64]}
+	return []string{key, "private_key", "token request", "RewriteRule", "pam_userdb", "OLD KEY", "AUTH LOG", "BACKUP",
+		"INDEX", "LoadModule", program[:64], program[len(program)/2:][:64]}
 }
 
-func checkKept(t *testing.T, s *stage, path string, inside []string) {
+func checkKept(t *testing.T, s *testEnv, path string, inside []string) {
 	t.Helper()
 	answer, body, err := s.exchange("GET " + path + " HTTP/1.1\r\nHost: " + s.address + "\r\nConnection: close\r\n\r\n")
 	if err != nil {
@@ -75,14 +83,15 @@ func checkKept(t *testing.T, s *stage, path string, inside []string) {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusBadRequest:
 	case http.StatusUnauthorized: // the endpoint itself, where dots or a cut-off lead back to it
 		if !strings.Contains(string(body), "UNAUTHORIZED") {
-			t.Errorf("%s: %s from somebody else than the endpoint: %s", path, answer.Status, body)
+			t.Errorf("%s: %s not from the endpoint: %s", path, answer.Status, body)
 		}
 	default:
 		t.Errorf("%s: %s, want 403 or 404: %s", path, answer.Status, excerpt(string(body)))
 	}
 }
 
-// TestTheDropInNeedsTheOverridesItNames shows that the line on top of the file is neither too short nor too long.
+// TestTheDropInNeedsTheOverridesItNames checks that the AllowOverride line at the top of the file
+// is neither too short nor too long.
 func TestTheDropInNeedsTheOverridesItNames(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
@@ -93,7 +102,7 @@ func TestTheDropInNeedsTheOverridesItNames(t *testing.T) {
 		"FileInfo AuthConfig":        {http.StatusInternalServerError, http.StatusInternalServerError},
 	} {
 		t.Run(override, func(t *testing.T) {
-			s := newStage(t, stageOptions{})
+			s := newTestEnv(t, envOptions{})
 			s.dropIn(override, true)
 			for i, path := range []string{"/docker/v2/token", "/config.yml"} {
 				answer, _, err := s.exchange("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// A testCase is one request in bytes and everything that must be true of the answer. Its name is a sentence.
+// A testCase is one request in bytes and the expected answer. Its name is a sentence.
 type testCase struct {
 	name string
-	send func(p *player) string
+	send func(c *client) string
 	want want
 }
 
-// want is an answer. Every answer must besides be JSON, must not be cached and must not redirect.
+// want is an expected answer. Every answer must also be JSON, uncacheable and no redirect.
 type want struct {
 	status  int
 	code    string            // of the error list
@@ -41,61 +41,63 @@ type want struct {
 	refresh string // "" = none, "new", or "same" as the one that was sent
 
 	log    map[string]string // fields of the log line; a value that begins with "~" is a part of the field
-	silent bool              // no log line: no token was asked for
+	silent bool              // no log line: the request is not for a token
 
-	// What a web server answers itself.
+	// Answers of the web server itself.
 	html bool // it may have any form
-	web  bool // it has our form, but the service has no log line of it
+	web  bool // in dockerauth's form, but without a log line of the service
 }
 
-// player plays cases on one stage.
-type player struct {
-	*stage
-	mount    string // where the endpoint is: one of the stage's mounts
+// client runs cases against one test environment.
+type client struct {
+	*testEnv
+	mount    string // where the endpoint is: one of the environment's mounts
 	endpoint string // its path below the mount
 	secrets  map[string]bool
 	tokens   map[string]string // placeholders' values
-	from     string            // the address that the case in hand is sent from
+	from     string            // source address of the current case
 	failures int
-	asked    int // lines on token requests that the log must have by now
+	asked    int // number of token request lines that the log must have by now
 }
 
-func newPlayer(s *stage) *player {
-	return &player{stage: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token", secrets: make(map[string]bool), tokens: make(map[string]string)}
+func newClient(s *testEnv) *client {
+	return &client{testEnv: s, from: freshAddress(), mount: s.mounts[0], endpoint: "/docker/v2/token",
+		secrets: make(map[string]bool), tokens: make(map[string]string)}
 }
 
-// play sends a case's request and holds the answer against what is wanted.
-func (p *player) play(t *testing.T, c testCase) {
+// run sends a request and compares the answer with the expected one.
+func (c *client) run(t *testing.T, tc testCase) {
 	t.Helper()
-	p.t = t
-	p.from = freshAddress() // each has tries of its own
-	w := p.wanted(c)
-	request := c.send(p)
-	answer, body, err := p.exchange(request)
+	c.t = t
+	c.from = freshAddress() // each case has its own count of tries
+	w := c.wanted(tc)
+	request := tc.send(c)
+	answer, body, err := c.exchange(request)
 	if err != nil && (answer == nil || !w.html) {
 		t.Fatalf("%v\nrequest: %s", err, excerpt(request))
 	}
 	defer func() {
 		if t.Failed() {
-			t.Logf("request: %s\nanswer: %s %v\n%s", excerpt(request), answer.Status, answer.Header, excerpt(string(body)))
+			t.Logf("request: %s\nanswer: %s %v\n%s", excerpt(request), answer.Status, answer.Header,
+				excerpt(string(body)))
 		}
 	}()
-	p.check(t, w, answer, body)
+	c.check(t, w, answer, body)
 	if w.silent || w.html || w.web {
 		return
 	}
-	p.checkLog(t, w, p.nextRequestLine(), body)
+	c.checkLog(t, w, c.nextRequestLine(), body)
 }
 
-// wanted is the case's own expectation, or that of the theatre whose web server answers the case itself.
-func (p *player) wanted(c testCase) want {
-	if w, ok := p.itself[c.name]; ok {
+// wanted is the case's expectation, or that of the front end whose web server answers by itself.
+func (c *client) wanted(tc testCase) want {
+	if w, ok := c.ownAnswers[tc.name]; ok {
 		return w
 	}
-	return c.want
+	return tc.want
 }
 
-func (p *player) check(t *testing.T, w want, answer *http.Response, body []byte) {
+func (c *client) check(t *testing.T, w want, answer *http.Response, body []byte) {
 	t.Helper()
 	if answer.StatusCode != w.status {
 		t.Errorf("status %d, want %d", answer.StatusCode, w.status)
@@ -126,7 +128,7 @@ func (p *player) check(t *testing.T, w want, answer *http.Response, body []byte)
 		return
 	}
 	if w.status == http.StatusOK {
-		p.checkToken(t, w, body)
+		c.checkToken(t, w, body)
 		return
 	}
 	checkError(t, w, answer, body)
@@ -166,7 +168,8 @@ func checkError(t *testing.T, w want, answer *http.Response, body []byte) {
 		t.Errorf("error %q, error_description %q, want error %q", got.Error, got.Text, w.oauth)
 	}
 	challenge := answer.Header.Get("WWW-Authenticate")
-	if isChallenge := strings.HasPrefix(challenge, "Basic realm="); isChallenge != (w.status == http.StatusUnauthorized) {
+	if isChallenge := strings.HasPrefix(challenge,
+		"Basic realm="); isChallenge != (w.status == http.StatusUnauthorized) {
 		t.Errorf("WWW-Authenticate %q with status %d", challenge, w.status)
 	}
 	retry, err := strconv.Atoi(answer.Header.Get("Retry-After"))
@@ -175,7 +178,7 @@ func checkError(t *testing.T, w want, answer *http.Response, body []byte) {
 	}
 }
 
-// tokenAnswer is every field that an answer may have.
+// tokenAnswer has every field that an answer may have.
 type tokenAnswer struct {
 	Token        string    `json:"token"`
 	AccessToken  string    `json:"access_token"`
@@ -185,14 +188,14 @@ type tokenAnswer struct {
 	RefreshToken *string   `json:"refresh_token"`
 }
 
-func (p *player) checkToken(t *testing.T, w want, body []byte) {
+func (c *client) checkToken(t *testing.T, w want, body []byte) {
 	t.Helper()
 	var got tokenAnswer
 	if err := unmarshalExact(body, &got); err != nil {
 		t.Errorf("body: %v", err)
 		return
 	}
-	p.keepSecret(got.Token)
+	c.keepSecret(got.Token)
 	if got.Token == "" || got.Token != got.AccessToken {
 		t.Error("token and access_token are not the same token")
 		return
@@ -203,30 +206,30 @@ func (p *player) checkToken(t *testing.T, w want, body []byte) {
 	if age := time.Since(got.IssuedAt); age < -time.Minute || age > time.Minute || got.IssuedAt.Location() != time.UTC {
 		t.Errorf("issued_at %v is not now, in UTC", got.IssuedAt)
 	}
-	p.checkRefresh(t, w, got.RefreshToken)
+	c.checkRefresh(t, w, got.RefreshToken)
 	checkScopeField(t, w, got.Scope)
-	claims, err := verify(got.Token, p.key.Public())
+	claims, err := verify(got.Token, c.key.Public())
 	if err != nil {
 		t.Errorf("access token: %v", err)
 		return
 	}
-	checkClaims(t, w, p.site, claims)
+	checkClaims(t, w, c.site, claims)
 }
 
-func (p *player) checkRefresh(t *testing.T, w want, got *string) {
+func (c *client) checkRefresh(t *testing.T, w want, got *string) {
 	t.Helper()
 	switch {
 	case w.refresh == "" && got != nil:
-		t.Error("a refresh token nobody asked for: docker would throw the password away")
+		t.Error("an unrequested refresh token: docker would discard the password")
 	case w.refresh != "" && (got == nil || *got == ""):
 		t.Error("no refresh_token")
-	case w.refresh == "same" && *got != p.tokens["refresh"]:
+	case w.refresh == "same" && *got != c.tokens["refresh"]:
 		t.Error("another refresh_token than the one that was sent")
-	case w.refresh == "new" && *got == p.tokens["refresh"]:
+	case w.refresh == "new" && *got == c.tokens["refresh"]:
 		t.Error("the refresh_token is not a new one")
 	}
 	if got != nil {
-		p.keepSecret(*got)
+		c.keepSecret(*got)
 	}
 }
 
@@ -249,10 +252,12 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 		subject = alice
 	}
 	if claims.Issuer != s.issuer || claims.Subject != subject || claims.Audience != s.audience {
-		t.Errorf("iss %q, sub %q, aud %q, want %q, %q, %q", claims.Issuer, claims.Subject, claims.Audience, s.issuer, subject, s.audience)
+		t.Errorf("iss %q, sub %q, aud %q, want %q, %q, %q", claims.Issuer, claims.Subject, claims.Audience, s.issuer,
+			subject, s.audience)
 	}
 	now := time.Now().Unix()
-	if claims.Expires < now+880 || claims.Expires > now+900 || claims.NotBefore > now-25 || claims.IssuedAt > now-25 || claims.NotBefore < now-120 {
+	if claims.Expires < now+880 || claims.Expires > now+900 || claims.NotBefore > now-25 || claims.IssuedAt > now-25 ||
+		claims.NotBefore < now-120 {
 		t.Errorf("now is %d, exp %d, nbf %d, iat %d", now, claims.Expires, claims.NotBefore, claims.IssuedAt)
 	}
 	if len(claims.ID) < 16 {
@@ -263,13 +268,14 @@ func checkClaims(t *testing.T, w want, s *site, claims tokenClaims) {
 	}
 }
 
-// checkLog holds the service's line on a request against the case.
-func (p *player) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
+// checkLog compares the service's log line with the case.
+func (c *client) checkLog(t *testing.T, w want, line map[string]any, body []byte) {
 	t.Helper()
 	if line == nil {
 		return
 	}
-	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid", 401: "refused", 503: "broken"}[w.status], "remote": p.from}
+	fields := map[string]string{"outcome": map[int]string{200: "granted", 400: "invalid", 413: "invalid",
+		401: "refused", 503: "broken"}[w.status], "remote": c.from}
 	maps.Copy(fields, w.log)
 	for name, value := range fields {
 		got, _ := line[name].(string)
@@ -283,40 +289,40 @@ func (p *player) checkLog(t *testing.T, w want, line map[string]any, body []byte
 	}
 	var answer tokenAnswer
 	_ = json.Unmarshal(body, &answer)
-	if claims, err := verify(answer.Token, p.key.Public()); err == nil && line["token"] != claims.ID {
+	if claims, err := verify(answer.Token, c.key.Public()); err == nil && line["token"] != claims.ID {
 		t.Errorf("log: token is %v, want the token's id %q", line["token"], claims.ID)
 	}
 }
 
-// nextRequestLine returns the log line of the next request. A line is all that a request leaves, so one too many is as wrong as none.
-func (p *player) nextRequestLine() map[string]any {
-	p.t.Helper()
-	lines := p.awaitRequestLines(p.asked + 1)
-	if len(lines) != p.asked+1 {
-		p.t.Errorf("the log has %d new lines on token requests, want 1", len(lines)-p.asked)
-		p.asked = len(lines)
+// nextRequestLine returns the log line of the next request. Each request writes exactly one line.
+func (c *client) nextRequestLine() map[string]any {
+	c.t.Helper()
+	lines := c.awaitRequestLines(c.asked + 1)
+	if len(lines) != c.asked+1 {
+		c.t.Errorf("the log has %d new lines on token requests, want 1", len(lines)-c.asked)
+		c.asked = len(lines)
 		return nil
 	}
-	p.asked++
-	return lines[p.asked-1]
+	c.asked++
+	return lines[c.asked-1]
 }
 
-// awaitRequestLines waits for n of them in all.
-func (p *player) awaitRequestLines(n int) []map[string]any {
+// awaitRequestLines waits until there are n lines in total.
+func (c *client) awaitRequestLines(n int) []map[string]any {
 	var lines []map[string]any
 	_ = poll(5*time.Second, func() (bool, error) {
-		lines = p.requestLines()
+		lines = c.requestLines()
 		return len(lines) >= n, nil
 	})
 	return lines
 }
 
-// exchange sends a request as it stands over a connection of its own, from the address of the case in hand.
-func (p *player) exchange(request string) (*http.Response, []byte, error) {
-	return exchange(p.from, p.address, request)
+// exchange sends a request as it is on a new connection, from the address of the current case.
+func (c *client) exchange(request string) (*http.Response, []byte, error) {
+	return exchange(c.from, c.address, request)
 }
 
-// exchange sends a request from one address to another, in IP. from "" = whichever.
+// exchange sends a request from one IP address to another. from "" = any.
 func exchange(from, address, request string) (*http.Response, []byte, error) {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	if from != "" {
@@ -331,7 +337,7 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 		return nil, nil, err
 	}
 	method, _, _ := strings.Cut(request, " ")
-	// A server may answer, and stop reading, before it has the whole body.
+	// A server may answer and stop reading before it has the whole body.
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -351,24 +357,24 @@ func exchange(from, address, request string) (*http.Response, []byte, error) {
 	return answer, body, nil
 }
 
-// keepSecret remembers what must not turn up in a log.
-func (p *player) keepSecret(values ...string) {
+// keepSecret adds values that must not appear in a log.
+func (c *client) keepSecret(values ...string) {
 	for _, v := range values {
-		if len(v) >= 6 { // what is shorter turns up by chance
-			p.secrets[v] = true
+		if len(v) >= 6 { // a shorter one could appear by chance
+			c.secrets[v] = true
 		}
 	}
 }
 
-// checkSecrets looks for passwords and tokens in everything that was written while the theatre was open.
-func (p *player) checkSecrets(t *testing.T) {
+// checkSecrets looks for passwords and tokens in everything that was written.
+func (c *client) checkSecrets(t *testing.T) {
 	t.Helper()
-	all := p.everyLog()
-	if !strings.Contains(all[p.logFile], "token request") {
+	all := c.everyLog()
+	if !strings.Contains(all[c.logFile], "token request") {
 		t.Error("the service's log is empty: there was nothing to look through")
 	}
 	for name, text := range all {
-		for secret := range p.secrets {
+		for secret := range c.secrets {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s holds the secret %q", name, excerpt(secret))
 			}
@@ -376,55 +382,58 @@ func (p *player) checkSecrets(t *testing.T) {
 	}
 }
 
-// Requests are built from text with placeholders: {mount} and {path} of the endpoint, {folder} of which dockerauth has all URLs, {host}, and the tokens of cases_tokens_test.go.
-func (p *player) expand(text string) string {
-	text = strings.NewReplacer("{mount}", p.mount, "{folder}", p.mounts[len(p.mounts)-1], "{path}", p.endpoint, "{host}", p.address).Replace(text)
+// expand fills in placeholders: {mount} and {path} of the endpoint, {folder} below which dockerauth
+// has all URLs, {host}, and the tokens of cases_tokens_test.go.
+func (c *client) expand(text string) string {
+	text = strings.NewReplacer("{mount}", c.mount, "{folder}", c.mounts[len(c.mounts)-1], "{path}", c.endpoint,
+		"{host}", c.address).Replace(text)
 	for name, make := range forgeries() {
 		if strings.Contains(text, "{"+name+"}") {
-			text = strings.ReplaceAll(text, "{"+name+"}", make(p))
+			text = strings.ReplaceAll(text, "{"+name+"}", make(c))
 		}
 	}
 	return text
 }
 
-// raw is a request as it stands, with placeholders; lines end in LF here.
-func raw(lines string) func(p *player) string {
-	return func(p *player) string {
+// raw is a request as it is, with placeholders and LF line ends.
+func raw(lines string) func(c *client) string {
+	return func(c *client) string {
 		head, body, _ := strings.Cut(lines, "\n\n")
-		return strings.ReplaceAll(p.expand(head), "\n", "\r\n") + "\r\n\r\n" + p.expand(body)
+		return strings.ReplaceAll(c.expand(head), "\n", "\r\n") + "\r\n\r\n" + c.expand(body)
 	}
 }
 
-// get asks with a query and header lines.
-func get(query string, headers ...string) func(p *player) string {
+// get sends a query and header lines.
+func get(query string, headers ...string) func(c *client) string {
 	return request("GET", "{mount}{path}?"+query, "", headers...)
 }
 
-// login asks by GET with user name and password.
-func login(user, password, query string) func(p *player) string {
-	return func(p *player) string {
-		p.keepSecret(password)
-		return get(query, p.basic(user, password))(p)
+// login sends a GET with user name and password.
+func login(user, password, query string) func(c *client) string {
+	return func(c *client) string {
+		c.keepSecret(password)
+		return get(query, c.basic(user, password))(c)
 	}
 }
 
-// refreshLogin asks by GET with a token as the password of nobody.
-func refreshLogin(token, query string) func(p *player) string {
-	return func(p *player) string { return get(query, p.basic("", p.expand(token)))(p) }
+// refreshLogin sends a GET with a token as the password of an empty user name.
+func refreshLogin(token, query string) func(c *client) string {
+	return func(c *client) string { return get(query, c.basic("", c.expand(token)))(c) }
 }
 
-// post asks with a form.
-func post(form string) func(p *player) string {
+// post sends a form.
+func post(form string) func(c *client) string {
 	return request("POST", "{mount}{path}", form, "Content-Type: application/x-www-form-urlencoded")
 }
 
-func request(method, target, body string, headers ...string) func(p *player) string {
-	return func(p *player) string {
-		target, body := p.expand(target), p.expand(body)
+func request(method, target, body string, headers ...string) func(c *client) string {
+	return func(c *client) string {
+		target, body := c.expand(target), c.expand(body)
 		var b strings.Builder
-		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target, p.address)
+		fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: e2e\r\nConnection: close\r\n", method, target,
+			c.address)
 		for _, h := range headers {
-			fmt.Fprintf(&b, "%s\r\n", p.expand(h))
+			fmt.Fprintf(&b, "%s\r\n", c.expand(h))
 		}
 		if method == "POST" || method == "PUT" || body != "" {
 			fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
@@ -433,7 +442,7 @@ func request(method, target, body string, headers ...string) func(p *player) str
 	}
 }
 
-// chunked is a body in chunks, as Go's client sends one whose length it does not know.
+// chunked is a body in chunks, as Go's client sends a body of unknown length.
 func chunked(body string) string {
 	var b strings.Builder
 	for chunk := range slices.Chunk([]byte(body), 2048) {
@@ -442,14 +451,14 @@ func chunked(body string) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// basic is the header line of RFC 7617. Neither the password nor its encoded form may be logged.
-func (p *player) basic(user, password string) string {
+// basic is an Authorization header (RFC 7617). Neither the password nor its encoding may be logged.
+func (c *client) basic(user, password string) string {
 	encoded := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-	p.keepSecret(password, encoded)
+	c.keepSecret(password, encoded)
 	return "Authorization: Basic " + encoded
 }
 
-// unmarshalExact refuses fields that are not in the struct, and anything after the object.
+// unmarshalExact rejects unknown fields and anything after the object.
 func unmarshalExact(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -462,7 +471,7 @@ func unmarshalExact(body []byte, into any) error {
 	return nil
 }
 
-// with returns a map that has the entries of both; those of the second win.
+// with merges two maps; entries of the second replace those of the first.
 func with[K comparable, V any](first, second map[K]V) map[K]V {
 	both := maps.Clone(first)
 	maps.Copy(both, second)

@@ -19,12 +19,13 @@ import (
 	"time"
 )
 
-// Tokens seen and made with the standard library alone, so that a mistake in the service's own JWT code does not cancel itself out.
+// Tokens are read and made with the standard library alone, so that a mistake in the service's JWT
+// code cannot cancel itself out.
 
 type tokenClaims struct {
 	Issuer    string       `json:"iss"`
 	Subject   string       `json:"sub"`
-	Audience  string       `json:"aud"` // a string: a list fails to decode, as it does in a 2.8 registry
+	Audience  string       `json:"aud"` // a string: a list fails to decode, as in a 2.8 registry
 	Expires   int64        `json:"exp"`
 	NotBefore int64        `json:"nbf"`
 	IssuedAt  int64        `json:"iat"`
@@ -39,7 +40,7 @@ type accessOne struct {
 	Actions []string `json:"actions"`
 }
 
-// scopes prints the access claim in the form in which it was asked for.
+// scopes prints the access claim in the form of a requested scope.
 func (c tokenClaims) scopes() string {
 	if c.Access == nil {
 		return "(no access claim)"
@@ -97,69 +98,82 @@ func split(token string) (header map[string]any, payload, signature []byte, err 
 	return header, raw[1], raw[2], json.Unmarshal(raw[0], &header)
 }
 
-// forgeries are the placeholders of requests that stand for tokens: two that the service made, and what an attacker makes of them.
-func forgeries() map[string]func(p *player) string {
-	return map[string]func(p *player) string{
-		"refresh":          func(p *player) string { return p.fetched("refresh") },
-		"access":           func(p *player) string { return p.fetched("access") },
-		"refresh-alg-none": func(p *player) string { return p.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil }) },
-		"refresh-hs256-public-key": func(p *player) string {
-			return p.forge(`"RS256"`, `"HS256"`, func(text []byte) []byte {
-				der, _ := x509.MarshalPKIXPublicKey(p.key.Public())
+// forgeries are placeholders for tokens: two that the service issued, and an attacker's variations
+// of them.
+func forgeries() map[string]func(c *client) string {
+	return map[string]func(c *client) string{
+		"refresh": func(c *client) string { return c.fetched("refresh") },
+		"access":  func(c *client) string { return c.fetched("access") },
+		"refresh-alg-none": func(c *client) string {
+			return c.forge(`"RS256"`, `"none"`, func([]byte) []byte { return nil })
+		},
+		"refresh-hs256-public-key": func(c *client) string {
+			return c.forge(`"RS256"`, `"HS256"`, func(text []byte) []byte {
+				der, _ := x509.MarshalPKIXPublicKey(c.key.Public())
 				mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 				mac.Write(text)
 				return mac.Sum(nil)
 			})
 		},
-		"refresh-stranger": func(p *player) string {
-			stranger, _ := rsa.GenerateKey(rand.Reader, 2048)
-			return p.forge("", "", rs256(stranger))
+		"refresh-unknown-key": func(c *client) string {
+			unknown, _ := rsa.GenerateKey(rand.Reader, 2048)
+			return c.forge("", "", rs256(unknown))
 		},
-		"refresh-other-audience": func(p *player) string { return p.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(p.key)) },
-		"refresh-other-issuer": func(p *player) string {
-			return p.forge(`"iss":"[^"]*"`, `"iss":"https://elsewhere.example"`, rs256(p.key))
+		"refresh-other-audience": func(c *client) string {
+			return c.forge(`"aud":"[^"]*"`, `"aud":"`+audience+`"`, rs256(c.key))
 		},
-		"refresh-expired": func(p *player) string {
-			return p.forge(`"exp":[0-9]*`, fmt.Sprintf(`"exp":%d`, time.Now().Add(-time.Minute).Unix()), rs256(p.key))
+		"refresh-other-issuer": func(c *client) string {
+			return c.forge(`"iss":"[^"]*"`, `"iss":"https://elsewhere.example"`, rs256(c.key))
 		},
-		"refresh-everlasting": func(p *player) string { return p.forge(`"exp":[0-9]*,`, ``, rs256(p.key)) },
-		"refresh-plain-jwt":   func(p *player) string { return p.forge(`"refresh\+jwt"`, `"JWT"`, rs256(p.key)) },
-		"refresh-cut-short":   func(p *player) string { t := p.fetched("refresh"); return t[:len(t)-8] },
-		// Not forged, and good: shows that the others fail for their change alone.
-		"refresh-of-bob":     func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(p.key)) },
-		"refresh-of-carol":   func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(p.key)) },
-		"refresh-of-mallory": func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(p.key)) },
-		"refresh-of-nobody":  func(p *player) string { return p.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(p.key)) },
+		"refresh-expired": func(c *client) string {
+			return c.forge(`"exp":[0-9]*`, fmt.Sprintf(`"exp":%d`, time.Now().Add(-time.Minute).Unix()), rs256(c.key))
+		},
+		"refresh-everlasting": func(c *client) string { return c.forge(`"exp":[0-9]*,`, ``, rs256(c.key)) },
+		"refresh-plain-jwt":   func(c *client) string { return c.forge(`"refresh\+jwt"`, `"JWT"`, rs256(c.key)) },
+		"refresh-cut-short":   func(c *client) string { t := c.fetched("refresh"); return t[:len(t)-8] },
+		// Not forged and accepted: the others fail because of their change alone.
+		"refresh-of-bob": func(c *client) string {
+			return c.forge(`"sub":"alice"`, `"sub":"`+bob+`"`, rs256(c.key))
+		},
+		"refresh-of-carol": func(c *client) string {
+			return c.forge(`"sub":"alice"`, `"sub":"`+carol+`"`, rs256(c.key))
+		},
+		"refresh-of-mallory": func(c *client) string {
+			return c.forge(`"sub":"alice"`, `"sub":"`+mallory+`"`, rs256(c.key))
+		},
+		"refresh-of-unknown-user": func(c *client) string {
+			return c.forge(`"sub":"alice"`, `"sub":"nobody-by-that-name"`, rs256(c.key))
+		},
 	}
 }
 
-// fetched is alice's access or refresh token, asked for at the first use.
-func (p *player) fetched(kind string) string {
-	if p.tokens[kind] == "" {
-		_, body, err := p.exchange(login(alice, alicePassword, "service="+audience+"&offline_token=true")(p))
+// fetched is alice's access or refresh token, requested at first use.
+func (c *client) fetched(kind string) string {
+	if c.tokens[kind] == "" {
+		_, body, err := c.exchange(asAlice("service=" + audience + "&offline_token=true")(c))
 		if err != nil {
-			p.t.Fatalf("log alice in: %v", err)
+			c.t.Fatalf("log alice in: %v", err)
 		}
-		p.nextRequestLine()
+		c.nextRequestLine()
 		var got tokenAnswer
 		if err := json.Unmarshal(body, &got); err != nil || got.Token == "" || got.RefreshToken == nil {
-			p.t.Fatalf("log alice in: %v: %s", err, body)
+			c.t.Fatalf("log alice in: %v: %s", err, body)
 		}
-		p.tokens["access"], p.tokens["refresh"] = got.Token, *got.RefreshToken
-		p.keepSecret(got.Token, *got.RefreshToken)
+		c.tokens["access"], c.tokens["refresh"] = got.Token, *got.RefreshToken
+		c.keepSecret(got.Token, *got.RefreshToken)
 	}
-	return p.tokens[kind]
+	return c.tokens[kind]
 }
 
-// forge changes alice's refresh token at the one place that matches and signs it anew. All else stays as it is, to the order of the fields: the
-// change alone must be the reason for what comes of it.
-func (p *player) forge(match, change string, sign func(text []byte) []byte) string {
-	parts := strings.Split(p.fetched("refresh"), ".")
+// forge changes alice's refresh token at the one place that matches and signs it again. All else
+// stays, even the order of the fields, so that the change alone explains the result.
+func (c *client) forge(match, change string, sign func(text []byte) []byte) string {
+	parts := strings.Split(c.fetched("refresh"), ".")
 	pattern, found := regexp.MustCompile(match), match == ""
 	for i, part := range parts[:2] {
 		text, err := base64.RawURLEncoding.DecodeString(part)
 		if err != nil {
-			p.t.Fatalf("alice's refresh token: %v", err)
+			c.t.Fatalf("alice's refresh token: %v", err)
 		}
 		if match != "" && pattern.Match(text) {
 			found = true
@@ -167,11 +181,11 @@ func (p *player) forge(match, change string, sign func(text []byte) []byte) stri
 		}
 	}
 	if !found {
-		p.t.Fatalf("forge a token: alice's has nothing like %q", match)
+		c.t.Fatalf("forge a token: alice's has nothing like %q", match)
 	}
 	text := parts[0] + "." + parts[1]
 	token := text + "." + base64.RawURLEncoding.EncodeToString(sign([]byte(text)))
-	p.keepSecret(token)
+	c.keepSecret(token)
 	return token
 }
 

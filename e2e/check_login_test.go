@@ -16,26 +16,28 @@ func (s *site) checkLogin(t *testing.T, name string, more ...string) *exec.Cmd {
 	return exec.Command(binary(t), append([]string{"check", "--config", s.configFile, "--login", name}, more...)...)
 }
 
-// TestCheckLogsInAsTheServicesUser runs what check says to run: the web server's user may not ask about others until it has the group.
+// TestCheckLogsInAsTheServicesUser runs the command that check prints: the web server's user needs
+// the group to check other accounts.
 func TestCheckLogsInAsTheServicesUser(t *testing.T) {
 	needRoot(t, "another user")
 	need(t, "another user", "setpriv")
 	name := makeAccounts(t, []unixAccount{{suffix: "ok"}})["ok"]
-	s := newStage(t, stageOptions{pam: shippedPAM})
+	s := newTestEnv(t, envOptions{pam: shippedPAM})
 	for _, test := range []struct{ groups, complaints, says string }{
 		{"--clear-groups", "error login", "SupplementaryGroups=shadow"},
 		{"--groups=shadow", "", "PAM lets"},
 	} {
 		t.Run(test.groups, func(t *testing.T) {
 			check := s.checkLogin(t, name, "--json")
-			cmd := exec.Command("setpriv", append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
+			cmd := exec.Command("setpriv",
+				append([]string{"--reuid=www-data", "--regid=www-data", test.groups}, check.Args...)...)
 			examine(t, cmd, unixPassword+"\n", "login").expect(t, test.complaints, test.says)
 		})
 	}
 }
 
-// terminal is a pseudo-terminal (pts(4)): person is where somebody types and reads.
-type terminal struct{ person, program *os.File }
+// terminal is a pseudo-terminal (pts(4)): user is the side that types and reads.
+type terminal struct{ user, program *os.File }
 
 func openTerminal(t *testing.T) terminal {
 	t.Helper()
@@ -68,8 +70,9 @@ func (x terminal) modes(t *testing.T) (modes syscall.Termios) {
 	return modes
 }
 
-// play runs a command at the terminal, types when the prompt is there, and returns what the terminal showed.
-func (x terminal) play(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
+// typeAnswers runs a command at the terminal, types at the prompt, and returns what the terminal
+// showed.
+func (x terminal) typeAnswers(t *testing.T, cmd *exec.Cmd, typed string) (shown string) {
 	t.Helper()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.program, x.program, x.program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
@@ -84,14 +87,14 @@ func (x terminal) play(t *testing.T, cmd *exec.Cmd, typed string) (shown string)
 		var text strings.Builder
 		buffer := make([]byte, 4096)
 		for typedIt := false; !strings.Contains(text.String(), lastWord); {
-			n, err := x.person.Read(buffer)
+			n, err := x.user.Read(buffer)
 			if err != nil {
 				break
 			}
 			text.Write(buffer[:n])
 			if !typedIt && strings.Contains(text.String(), "Password of") {
 				typedIt = true
-				_, _ = x.person.WriteString(typed)
+				_, _ = x.user.WriteString(typed)
 			}
 		}
 		all <- text.String()
@@ -108,7 +111,7 @@ func TestCheckLogsInAtATerminalThatShowsNoPassword(t *testing.T) {
 	s := newSite(t, siteOptions{})
 	x := openTerminal(t)
 	before := x.modes(t)
-	shown := x.play(t, s.checkLogin(t, alice), alicePassword+"\n")
+	shown := x.typeAnswers(t, s.checkLogin(t, alice), alicePassword+"\n")
 	if !strings.Contains(shown, `PAM lets "alice" in`) {
 		t.Errorf("the terminal shows %q", shown)
 	}
@@ -123,15 +126,17 @@ func TestCheckLogsInAtATerminalThatShowsNoPassword(t *testing.T) {
 func TestCheckLeavesATerminalAsItWasWhenItIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteOptions{})
-	for name, typed := range map[string]string{"^C": "wonder\x03", `^\`: "wonder\x1c", "^Z, which waits, then ^C": "wonder\x1aland\x03"} {
+	for name, typed := range map[string]string{"^C": "wonder\x03", `^\`: "wonder\x1c",
+		"^Z, which waits, then ^C": "wonder\x1aland\x03"} {
 		t.Run(name, func(t *testing.T) {
 			x := openTerminal(t)
 			before := x.modes(t)
 			cmd := s.checkLogin(t, alice)
-			if shown := x.play(t, cmd, typed); strings.Contains(shown, "wonder") {
+			if shown := x.typeAnswers(t, cmd, typed); strings.Contains(shown, "wonder") {
 				t.Errorf("the terminal shows what was typed: %q", shown)
 			}
-			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 { // Go's own end after SIGQUIT
+			// Go's own end after SIGQUIT.
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() && status.ExitStatus() != 2 {
 				t.Errorf("it ended otherwise: %v", cmd.ProcessState)
 			}
 			if x.modes(t) != before {

@@ -7,39 +7,40 @@ import (
 	"testing"
 )
 
-// told is what check says of one thing.
-type told struct{ Level, Subject, What, Why, Remedy string }
+// finding is one result of check.
+type finding struct{ Level, Subject, What, Why, Remedy string }
 
-// examination is what check says of all that lies under some subjects.
-type examination struct {
-	findings []told
+// findingsReport is the output of check and its findings for some subjects.
+type findingsReport struct {
+	findings []finding
 	output
 }
 
-// examine runs check and keeps the findings whose subject begins with one of the words: others look at the site's files.
-func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) examination {
+// examine runs check and keeps the findings whose subject begins with one of the words. Others
+// concern the site's files.
+func examine(t *testing.T, cmd *exec.Cmd, stdin string, subjects ...string) findingsReport {
 	t.Helper()
-	c := examination{output: run(t, stdin, cmd)}
-	var all struct{ Findings []told }
-	if err := json.Unmarshal([]byte(c.stdout), &all); err != nil {
-		t.Fatalf("read what check says: %v: %v", err, c.output)
+	r := findingsReport{output: run(t, stdin, cmd)}
+	var all struct{ Findings []finding }
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
+		t.Fatalf("read what check says: %v: %v", err, r.output)
 	}
 	for _, f := range all.Findings {
 		for _, subject := range subjects {
 			if f.Subject == subject || strings.HasPrefix(f.Subject, subject+".") {
-				c.findings = append(c.findings, f)
+				r.findings = append(r.findings, f)
 			}
 		}
 	}
-	return c
+	return r
 }
 
-// expect wants these complaints, "level subject", and no others, and this text in some finding.
-func (c examination) expect(t *testing.T, complaints, text string) {
+// expect wants exactly these complaints, "level subject", and text in one of the findings.
+func (r findingsReport) expect(t *testing.T, complaints, text string) {
 	t.Helper()
 	var got []string
 	var words strings.Builder
-	for _, f := range c.findings {
+	for _, f := range r.findings {
 		if f.Level != "ok" {
 			got = append(got, f.Level+" "+f.Subject)
 		}
@@ -56,17 +57,18 @@ func (c examination) expect(t *testing.T, complaints, text string) {
 	}
 }
 
-func (s *stage) checkURL(t *testing.T, path string) examination {
+func (s *testEnv) checkURL(t *testing.T, path string) findingsReport {
 	t.Helper()
 	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
 	return examine(t, cmd, "", "url")
 }
 
-func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
-	for _, th := range []theatre{httpDoor, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap, nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
+func TestCheckFindsNoProblemBehindAnyWebServer(t *testing.T) {
+	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap,
+		nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{})
+			s := openFrontend(t, th, envOptions{})
 			runs := 0
 			for _, mount := range s.mounts {
 				for _, path := range []string{mount + "/docker/v2/token", mount + "/auth/token"} {
@@ -84,17 +86,17 @@ func TestCheckFindsNothingAmissBehindAnyWebServer(t *testing.T) {
 				}
 			}
 			if refused > 2*runs {
-				t.Errorf("%d refusals in %d runs: whoever counts them bans the administrator", refused, runs)
+				t.Errorf("%d refusals in %d runs: fail2ban would ban the administrator", refused, runs)
 			}
 		})
 	}
 }
 
 func TestCheckNamesTheDirectiveThatIsMissing(t *testing.T) {
-	for _, th := range []theatre{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
+	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, th, stageOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"})
+			s := openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"})
 			s.checkURL(t, s.mounts[0]+"/docker/v2/token").expect(t, "error url.authorization", "CGIPassAuth On")
 		})
 	}
@@ -103,17 +105,18 @@ func TestCheckNamesTheDirectiveThatIsMissing(t *testing.T) {
 func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn("None", true)
-	c := s.checkURL(t, "/docker/v2/token")
-	c.expect(t, "error url.files, error url.files, error url.files, error url.get", "/config.yml is served to the world")
+	r := s.checkURL(t, "/docker/v2/token")
+	r.expect(t, "error url.files, error url.files, error url.files, error url.get",
+		"/config.yml is served to the world")
 	for _, file := range []string{"/key.pem", "/.htaccess"} {
-		if !strings.Contains(c.stdout, file+" is served to the world") {
+		if !strings.Contains(r.stdout, file+" is served to the world") {
 			t.Errorf("%s is not named", file)
 		}
 	}
-	for _, text := range telltales(t, s)[:1] {
-		if strings.Contains(c.stdout, text) {
+	for _, text := range fileContents(t, s)[:1] {
+		if strings.Contains(r.stdout, text) {
 			t.Error("check prints the key")
 		}
 	}
@@ -122,19 +125,19 @@ func TestCheckSeesADropInThatIsServedInsteadOfRun(t *testing.T) {
 func TestCheckSeesAnHtaccessThatAsksForTooMuch(t *testing.T) {
 	t.Parallel()
 	need(t, apacheHtaccess.name, apacheHtaccess.needs...)
-	s := newStage(t, stageOptions{})
+	s := newTestEnv(t, envOptions{})
 	s.dropIn("FileInfo AuthConfig", true)
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "AllowOverride")
 }
 
 func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
 	for _, test := range []struct {
-		theatre
+		frontend
 		says string
 	}{{nginxFastCGI, "the service is not running"}, {apacheProxyFcgi, "systemctl status dockerauth"}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := openTheatre(t, test.theatre, stageOptions{})
+			s := openFrontend(t, test.frontend, envOptions{})
 			s.service.stop(t)
 			s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", test.says)
 		})
@@ -143,11 +146,12 @@ func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
 
 func TestCheckSeesARedirect(t *testing.T) {
 	t.Parallel()
-	s := openTheatre(t, nginxHTTP, stageOptions{}, [2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
+	s := openFrontend(t, nginxHTTP, envOptions{},
+		[2]string{"proxy_intercept_errors", "return 308 https://$host$request_uri; proxy_intercept_errors"})
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "redirected (308)")
 }
 
-// TestCheckAsksARegistry has it ask registries that trust us and such that do not.
+// TestCheckAsksARegistry runs check against registries that trust the key and others that do not.
 func TestCheckAsksARegistry(t *testing.T) {
 	for _, kind := range []registryKind{registry28, registry31} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -155,7 +159,7 @@ func TestCheckAsksARegistry(t *testing.T) {
 			needRegistry(t, kind)
 			s := newSite(t, siteOptions{certificate: true})
 			_, realm := s.serveHTTP(t)
-			stranger := newSite(t, siteOptions{})
+			unknown := newSite(t, siteOptions{})
 			other := *s
 			other.issuer += "/"
 			for _, test := range []struct {
@@ -164,13 +168,14 @@ func TestCheckAsksARegistry(t *testing.T) {
 				bundle           string
 				complaints, says string
 			}{
-				{"that trusts us", s, s.certFile, "", "the registry takes dockerauth's tokens"},
-				{"that trusts somebody else", s, stranger.certFile, "error registry.token", "rootcertbundle"},
+				{"that trusts the key", s, s.certFile, "", "the registry takes dockerauth's tokens"},
+				{"that trusts another key", s, unknown.certFile, "error registry.token", "rootcertbundle"},
 				{"that knows another issuer", &other, s.certFile, "error registry.token", "issuer"},
 			} {
 				t.Run(test.name, func(t *testing.T) {
 					r := startRegistry(t, kind, test.site, realm, trust{bundle: test.bundle})
-					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--registry", "http://"+r.host, "--url", realm)
+					cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile,
+						"--registry", "http://"+r.host, "--url", realm)
 					examine(t, cmd, "", "registry", "url").expect(t, test.complaints, test.says)
 				})
 			}

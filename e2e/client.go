@@ -9,29 +9,33 @@ import (
 	"testing"
 )
 
-// client is a program people reach a registry with, and how each step is typed.
-type client struct {
+// registryClient is a program that accesses a registry, with the command for each step.
+type registryClient struct {
 	name string
 	need func(t testing.TB) // skips when it is missing
 
-	// signIn hands it alice's name and this password and makes it use them once.
-	signIn func(d *desk, password string) output
-	// refusal is what it says of a wrong password.
+	// signIn gives it alice's name and this password and makes it use them once.
+	signIn func(w *workspace, password string) output
+	// refusal matches its message about a wrong password.
 	refusal *regexp.Regexp
-	// push and pull carry the desk's image to the registry and back, fail the test on an error, and pull compares what came.
-	push, pull func(d *desk)
-	// forget makes it drop what signIn left, where writing an identity token over it is not enough; nil = nothing.
-	forget func(d *desk)
-	// postsPassword: it tries POST with the password first and GET only when that is refused; the others GET at once.
+	// push and pull transfer the workspace's image and fail the test on an error; pull compares the
+	// result.
+	push, pull func(w *workspace)
+	// forget removes what signIn left, where writing an identity token over it is not enough; nil =
+	// nothing.
+	forget func(w *workspace)
+	// postsPassword: it tries POST with the password first and GET only when that is refused; the
+	// others GET at once.
 	postsPassword bool
 	// chunks: its POST of a refresh token has no Content-Length.
 	chunks bool
-	// after plays what only this client does; it is given what the token service was asked in push and pull; nil = nothing.
-	after func(d *desk, seen []tokenRequest)
+	// after runs what only this client does. It gets the token requests of push and pull; nil =
+	// nothing.
+	after func(w *workspace, seen []tokenRequest)
 }
 
-// desk is where one client works for one test: a home of its own, an image to carry, a repository to carry it to.
-type desk struct {
+// workspace is the environment of one client in one test: a home folder, an image and a repository.
+type workspace struct {
 	t       testing.TB
 	dir     string
 	env     []string
@@ -46,19 +50,20 @@ type desk struct {
 	id           string // of the image, where the client gives it one of its own
 }
 
-// newDesk makes the folder and an environment in which nothing of the caller's is left but PATH: no configuration, no credentials, no proxy.
-func newDesk(t testing.TB, host string, tp *tap, dm *daemons) *desk {
+// newWorkspace makes the folder and an environment with nothing but PATH of this process: no
+// configuration, no credentials, no proxy.
+func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	t.Helper()
 	dir := shortDir(t)
-	d := &desk{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
-	d.im = makeImage(t, filepath.Join(dir, "image"))
+	w := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
+	w.im = makeImage(t, filepath.Join(dir, "image"))
 	for _, sub := range []string{"home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	home := filepath.Join(dir, "home")
-	d.env = []string{
+	w.env = []string{
 		"PATH=" + os.Getenv("PATH"),
 		"LC_ALL=C",
 		"HOME=" + home,
@@ -67,75 +72,77 @@ func newDesk(t testing.TB, host string, tp *tap, dm *daemons) *desk {
 		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
 		"XDG_CACHE_HOME=" + filepath.Join(home, "cache"),
 		"XDG_DATA_HOME=" + filepath.Join(home, "data"),
-		// They all read the format docker introduced.
-		"DOCKER_CONFIG=" + filepath.Dir(d.credentials()),
-		"REGISTRY_AUTH_FILE=" + d.credentials(),
-		"HELM_REGISTRY_CONFIG=" + d.credentials(),
+		// All clients read the format that docker introduced.
+		"DOCKER_CONFIG=" + filepath.Dir(w.credentials()),
+		"REGISTRY_AUTH_FILE=" + w.credentials(),
+		"HELM_REGISTRY_CONFIG=" + w.credentials(),
 		"REGCTL_CONFIG=" + filepath.Join(dir, "regctl.json"),
 	}
-	// Docker looks for a password store of the desktop only while there is no entry at all.
-	d.writeCredentials(map[string]any{"unused.example": map[string]any{}})
-	return d
+	// Docker looks for the desktop's password store only if there is no entry at all.
+	w.writeCredentials(map[string]any{"unused.example": map[string]any{}})
+	return w
 }
 
-func (d *desk) credentials() string { return filepath.Join(d.dir, "home", "docker", "config.json") }
-
-func (d *desk) writeCredentials(auths map[string]any) {
-	d.t.Helper()
-	writeFile(d.t, d.credentials(), string(jsonOf(d.t, map[string]any{"auths": auths})), 0o600)
+func (w *workspace) credentials() string {
+	return filepath.Join(w.dir, "home", "docker", "config.json")
 }
 
-// useRefreshToken leaves what `docker login` leaves when the service gave it a refresh token: the token, and no password.
-func (d *desk) useRefreshToken(token string) {
-	d.t.Helper()
-	d.refreshToken, d.password = token, ""
-	d.writeCredentials(map[string]any{d.host: map[string]any{
+func (w *workspace) writeCredentials(auths map[string]any) {
+	w.t.Helper()
+	writeFile(w.t, w.credentials(), string(jsonOf(w.t, map[string]any{"auths": auths})), 0o600)
+}
+
+// useRefreshToken writes what `docker login` writes when the service issues a refresh token: the
+// token, and no password.
+func (w *workspace) useRefreshToken(token string) {
+	w.t.Helper()
+	w.refreshToken, w.password = token, ""
+	w.writeCredentials(map[string]any{w.host: map[string]any{
 		"auth":          base64.StdEncoding.EncodeToString([]byte(alice + ":")),
 		"identitytoken": token,
 	}})
 }
 
-// ref names the desk's image in the registry.
-func (d *desk) ref() string { return d.host + "/" + d.repo + ":" + imageTag }
+// ref is the image's name in the registry.
+func (w *workspace) ref() string { return w.host + "/" + w.repo + ":" + imageTag }
 
-// path is a file or folder of the desk's.
-func (d *desk) path(elem ...string) string { return filepath.Join(append([]string{d.dir}, elem...)...) }
+// path is a path in the workspace.
+func (w *workspace) path(elem ...string) string {
+	return filepath.Join(append([]string{w.dir}, elem...)...)
+}
 
-// fresh is a folder for what comes back; nothing is in it from before.
-func (d *desk) fresh() string {
-	d.t.Helper()
-	dir, err := os.MkdirTemp(d.dir, "back-")
+// fresh is an empty folder for what a client downloads.
+func (w *workspace) fresh() string {
+	w.t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "back-")
 	if err != nil {
-		d.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return dir
 }
 
-func (d *desk) typed(stdin, program string, args ...string) output {
-	d.t.Helper()
+func (w *workspace) typed(stdin, program string, args ...string) output {
+	w.t.Helper()
 	cmd := exec.Command(program, args...)
-	cmd.Env = d.env
-	cmd.Dir = d.dir
-	return run(d.t, stdin, cmd)
+	cmd.Env = w.env
+	cmd.Dir = w.dir
+	return run(w.t, stdin, cmd)
 }
 
-// must is typed for what has to succeed.
-func (d *desk) must(program string, args ...string) {
-	d.t.Helper()
-	o := d.typed("", program, args...)
-	if o.status != 0 {
-		d.t.Fatalf("%s %q: %v", filepath.Base(program), args, o)
-	}
+// must runs a command that has to succeed.
+func (w *workspace) must(program string, args ...string) {
+	w.t.Helper()
+	w.typed("", program, args...).must(w.t)
 }
 
-func (d *desk) same(what, got, want string) {
-	d.t.Helper()
+func (w *workspace) same(what, got, want string) {
+	w.t.Helper()
 	if got != want {
-		d.t.Errorf("%s came back as %q, want %q", what, got, want)
+		w.t.Errorf("%s came back as %q, want %q", what, got, want)
 	}
 }
 
-// clients are all of them; docker once for each one on PATH.
-func clients() []client {
+// registryClients are all of them; docker once for each docker command on PATH.
+func registryClients() []registryClient {
 	return append(dockers(), podman, skopeo, crane, oras, regctl, helm, ctr)
 }

@@ -7,78 +7,75 @@ import (
 	"testing"
 )
 
-// podman works on storage of the desk's own: a folder without overlay mounts, and no journal.
-var podman = client{
+// podman has its own storage in the workspace: a folder without overlay mounts, and no journal.
+var podman = registryClient{
 	name: "podman",
 	need: func(t testing.TB) {
-		needRoot(t, "podman") // without it, it wants newuidmap and a range of user ids
+		needRoot(t, "podman") // otherwise it needs newuidmap and a range of user ids
 		need(t, "podman", "podman")
 	},
-	signIn: func(d *desk, password string) output {
-		return d.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
+	signIn: func(w *workspace, password string) output {
+		return w.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,
-	push: func(d *desk) {
-		d.mustPodman("load", "-q", "-i", d.im.archive)
-		d.mustPodman("tag", strings.TrimPrefix(d.im.config, "sha256:"), d.ref())
-		d.mustPodman("push", "--tls-verify=false", d.ref())
+	push: func(w *workspace) {
+		w.mustPodman("load", "-q", "-i", w.im.archive)
+		w.mustPodman("tag", strings.TrimPrefix(w.im.config, "sha256:"), w.ref())
+		w.mustPodman("push", "--tls-verify=false", w.ref())
 	},
-	pull: func(d *desk) {
-		d.mustPodman("rmi", "--all", "--force")
-		d.mustPodman("pull", "-q", "--tls-verify=false", d.ref())
-		d.same("image id", "sha256:"+strings.TrimSpace(d.mustPodman("image", "inspect", "--format", "{{.Id}}", d.ref())), d.im.config)
+	pull: func(w *workspace) {
+		w.mustPodman("rmi", "--all", "--force")
+		w.mustPodman("pull", "-q", "--tls-verify=false", w.ref())
+		w.same("image id", "sha256:"+strings.TrimSpace(w.mustPodman("image", "inspect", "--format", "{{.Id}}",
+			w.ref())), w.im.config)
 	},
 }
 
-func (d *desk) podman(stdin string, args ...string) output {
-	d.t.Helper()
+func (w *workspace) podman(stdin string, args ...string) output {
+	w.t.Helper()
 	own := []string{
-		"--root", d.path("podman"), "--runroot", d.path("podman-run"), "--tmpdir", d.path("podman-tmp"),
-		"--network-config-dir", d.path("podman-net"),
+		"--root", w.path("podman"), "--runroot", w.path("podman-run"), "--tmpdir", w.path("podman-tmp"),
+		"--network-config-dir", w.path("podman-net"),
 		"--storage-driver", "vfs", "--events-backend", "none", "--cgroup-manager", "cgroupfs",
 	}
-	return d.typed(stdin, "podman", append(own, args...)...)
+	return w.typed(stdin, "podman", append(own, args...)...)
 }
 
-func (d *desk) mustPodman(args ...string) string {
-	d.t.Helper()
-	o := d.podman("", args...)
-	if o.status != 0 {
-		d.t.Fatalf("podman %q: %v", args, o)
-	}
-	return o.stdout
+func (w *workspace) mustPodman(args ...string) string {
+	w.t.Helper()
+	return w.podman("", args...).must(w.t)
 }
 
-var skopeo = client{
+var skopeo = registryClient{
 	name: "skopeo",
 	need: func(t testing.TB) { need(t, "skopeo", "skopeo") },
-	signIn: func(d *desk, password string) output {
-		return d.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", d.host)
+	signIn: func(w *workspace, password string) output {
+		return w.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,
-	push: func(d *desk) {
-		d.must("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+d.im.layout+":"+imageTag, "docker://"+d.ref())
+	push: func(w *workspace) {
+		w.must("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:"+w.im.layout+":"+imageTag, "docker://"+w.ref())
 	},
-	pull: func(d *desk) {
-		back := d.fresh()
-		d.must("skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+d.ref(), "oci:"+back+":"+imageTag)
-		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
+	pull: func(w *workspace) {
+		back := w.fresh()
+		w.must("skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+w.ref(), "oci:"+back+":"+imageTag)
+		w.same("manifest", layoutDigest(w.t, back), w.im.digest)
 	},
 	after: skopeoDeletes,
 }
 
-// skopeoDeletes removes the image again: containers/image asks for the action "*", which the token must spell out as the
-// actions it stands for.
-func skopeoDeletes(d *desk, _ []tokenRequest) {
-	d.t.Helper()
-	d.must("skopeo", "delete", "--tls-verify=false", "docker://"+d.ref())
-	asked := func(q tokenRequest) bool { return slices.Contains(q.scopes, "repository:"+d.repo+":*") }
-	if seen := d.tap.take(); count(seen, asked) == 0 {
-		d.t.Errorf("skopeo delete asked for %+v, want the action *", seen)
+// skopeoDeletes removes the image: containers/image requests the action "*", which the token must
+// list as separate actions.
+func skopeoDeletes(w *workspace, _ []tokenRequest) {
+	w.t.Helper()
+	w.must("skopeo", "delete", "--tls-verify=false", "docker://"+w.ref())
+	asked := func(q tokenRequest) bool { return slices.Contains(q.scopes, "repository:"+w.repo+":*") }
+	if seen := w.tap.take(); count(seen, asked) == 0 {
+		w.t.Errorf("skopeo delete asked for %+v, want the action *", seen)
 	}
-	if o := d.typed("", "skopeo", "inspect", "--tls-verify=false", "docker://"+d.ref()); o.status == 0 {
-		d.t.Error("the deleted image is still there")
+	if o := w.typed("", "skopeo", "inspect", "--tls-verify=false", "docker://"+w.ref()); o.status == 0 {
+		w.t.Error("the deleted image is still there")
 	}
 }

@@ -6,57 +6,57 @@ import (
 	"testing"
 )
 
-// ctr is containerd's own command. It remembers nothing and takes the password only from its command line (or a terminal).
-var ctr = client{
+// ctr is containerd's own command. It remembers nothing and takes the password only on its command
+// line or from a terminal.
+var ctr = registryClient{
 	name: "ctr",
 	need: func(t testing.TB) {
 		needRoot(t, "containerd")
 		need(t, "containerd", "containerd", "ctr")
 	},
-	signIn: func(d *desk, password string) output {
-		d.password = password
-		d.importImage()
-		return d.ctr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
+	signIn: func(w *workspace, password string) output {
+		w.password = password
+		w.importImage()
+		return w.ctr(append([]string{"image", "push", "--plain-http"}, w.withCredentials(w.ref())...)...)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)authorization failed|unauthorized`),
-	push: func(d *desk) {
-		d.importImage()
-		d.mustCtr(append([]string{"image", "push", "--plain-http"}, d.withCredentials(d.ref())...)...)
+	push: func(w *workspace) {
+		w.importImage()
+		w.mustCtr(append([]string{"image", "push", "--plain-http"}, w.withCredentials(w.ref())...)...)
 	},
-	pull: func(d *desk) {
-		d.mustCtr("image", "rm", "--sync", d.ref())
-		// The native snapshotter copies; overlay may not work on what the test's folder lies on.
-		d.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"}, d.withCredentials(d.ref())...)...)
-		listed := d.mustCtr("image", "ls", "name=="+d.ref())
-		if !strings.Contains(listed, d.im.digest) {
-			d.t.Errorf("the image came back as\n%s\nwant digest %s", listed, d.im.digest)
+	pull: func(w *workspace) {
+		w.mustCtr("image", "rm", "--sync", w.ref())
+		// The native snapshotter copies; overlay may not work on the file system of the test's
+		// folder.
+		w.mustCtr(append([]string{"image", "pull", "--plain-http", "--snapshotter", "native"},
+			w.withCredentials(w.ref())...)...)
+		listed := w.mustCtr("image", "ls", "name=="+w.ref())
+		if !strings.Contains(listed, w.im.digest) {
+			w.t.Errorf("the image came back as\n%s\nwant digest %s", listed, w.im.digest)
 		}
 	},
 }
 
-func (d *desk) importImage() {
-	d.t.Helper()
-	d.mustCtr("image", "import", "--snapshotter", "native", "--base-name", d.host+"/"+d.repo, d.im.archive)
+func (w *workspace) importImage() {
+	w.t.Helper()
+	w.mustCtr("image", "import", "--snapshotter", "native", "--base-name", w.host+"/"+w.repo, w.im.archive)
 }
 
-func (d *desk) withCredentials(ref string) []string {
-	if d.refreshToken != "" {
-		return []string{"--refresh", d.refreshToken, ref}
+func (w *workspace) withCredentials(ref string) []string {
+	if w.refreshToken != "" {
+		return []string{"--refresh", w.refreshToken, ref}
 	}
-	return []string{"--user", alice + ":" + d.password, ref}
+	return []string{"--user", alice + ":" + w.password, ref}
 }
 
-func (d *desk) ctr(args ...string) output {
-	d.t.Helper()
-	return d.typed("", "ctr", append([]string{"--address", d.daemons.containerdSocket, "--namespace", "e2e"}, args...)...)
+func (w *workspace) ctr(args ...string) output {
+	w.t.Helper()
+	return w.typed("", "ctr", append([]string{"--address", w.daemons.containerdSocket, "--namespace", "e2e"},
+		args...)...)
 }
 
-func (d *desk) mustCtr(args ...string) string {
-	d.t.Helper()
-	o := d.ctr(args...)
-	if o.status != 0 {
-		d.t.Fatalf("ctr %q: %v", args, o)
-	}
-	return o.stdout
+func (w *workspace) mustCtr(args ...string) string {
+	w.t.Helper()
+	return w.ctr(args...).must(w.t)
 }

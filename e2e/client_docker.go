@@ -9,9 +9,10 @@ import (
 	"testing"
 )
 
-// dockers gives one client for each docker command on PATH, first come first: a Debian package and a newer release may stand side by side.
-func dockers() []client {
-	var all []client
+// dockers returns one client for each docker command on PATH, in that order: a Debian package and a
+// newer release may be installed side by side.
+func dockers() []registryClient {
+	var all []registryClient
 	seen := map[string]bool{}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		path, err := filepath.EvalSymlinks(filepath.Join(dir, "docker"))
@@ -27,47 +28,49 @@ func dockers() []client {
 	return all
 }
 
-func docker(path string) client {
-	return client{
+func docker(path string) registryClient {
+	return registryClient{
 		name: "docker " + dockerVersion(path),
 		need: func(t testing.TB) {
 			needRoot(t, "dockerd")
 			need(t, "docker", path, "dockerd", "containerd")
 		},
-		signIn: func(d *desk, password string) output {
-			return d.docker(path, password, "login", "-u", alice, "--password-stdin", d.host)
+		signIn: func(w *workspace, password string) output {
+			return w.docker(path, password, "login", "-u", alice, "--password-stdin", w.host)
 		},
 		refusal: regexp.MustCompile(`(?i)unauthorized: |incorrect username or password`),
-		push: func(d *desk) {
-			o := d.docker(path, "", "import", d.im.rootfs, d.ref())
-			d.id = strings.TrimSpace(o.stdout)
-			d.mustDocker(path, "push", d.ref())
+		push: func(w *workspace) {
+			o := w.docker(path, "", "import", w.im.rootfs, w.ref())
+			w.id = strings.TrimSpace(o.stdout)
+			w.mustDocker(path, "push", w.ref())
 		},
-		pull: func(d *desk) {
-			d.mustDocker(path, "image", "rm", d.ref())
-			d.mustDocker(path, "pull", d.ref())
-			d.same("image id", strings.TrimSpace(d.mustDocker(path, "image", "inspect", "--format", "{{.Id}}", d.ref())), d.id)
-			d.mustDocker(path, "image", "rm", d.ref())
+		pull: func(w *workspace) {
+			w.mustDocker(path, "image", "rm", w.ref())
+			w.mustDocker(path, "pull", w.ref())
+			w.same("image id", strings.TrimSpace(w.mustDocker(path, "image", "inspect", "--format", "{{.Id}}",
+				w.ref())), w.id)
+			w.mustDocker(path, "image", "rm", w.ref())
 		},
 		after: dockerKeepsOnlyTheRefreshToken,
 	}
 }
 
-// dockerKeepsOnlyTheRefreshToken checks the file `docker login` writes, and that push and pull were paid for with what is in it.
-func dockerKeepsOnlyTheRefreshToken(d *desk, seen []tokenRequest) {
-	d.t.Helper()
-	b, err := os.ReadFile(d.credentials())
+// dockerKeepsOnlyTheRefreshToken checks the file that `docker login` writes, and that push and pull
+// used its content.
+func dockerKeepsOnlyTheRefreshToken(w *workspace, seen []tokenRequest) {
+	w.t.Helper()
+	b, err := os.ReadFile(w.credentials())
 	if err != nil {
-		d.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	if !strings.Contains(string(b), `"identitytoken"`) {
-		d.t.Errorf("docker login stored no identity token: it keeps the password itself")
+		w.t.Errorf("docker login stored no identity token: it keeps the password itself")
 	}
 	if n := count(seen, byPassword); n != 0 {
-		d.t.Errorf("%d token requests of push and pull carried the password, want refresh tokens only", n)
+		w.t.Errorf("%d token requests of push and pull carried the password, want refresh tokens only", n)
 	}
 	if count(seen, grantedRefresh) == 0 {
-		d.t.Errorf("no refresh grant in push and pull: %+v", seen)
+		w.t.Errorf("no refresh grant in push and pull: %+v", seen)
 	}
 }
 
@@ -80,16 +83,12 @@ func dockerVersion(path string) string {
 	return "?"
 }
 
-func (d *desk) docker(path, stdin string, args ...string) output {
-	d.t.Helper()
-	return d.typed(stdin, path, append([]string{"--host", "unix://" + d.daemons.dockerSocket}, args...)...)
+func (w *workspace) docker(path, stdin string, args ...string) output {
+	w.t.Helper()
+	return w.typed(stdin, path, append([]string{"--host", "unix://" + w.daemons.dockerSocket}, args...)...)
 }
 
-func (d *desk) mustDocker(path string, args ...string) string {
-	d.t.Helper()
-	o := d.docker(path, "", args...)
-	if o.status != 0 {
-		d.t.Fatalf("docker %q: %v", args, o)
-	}
-	return o.stdout
+func (w *workspace) mustDocker(path string, args ...string) string {
+	w.t.Helper()
+	return w.docker(path, "", args...).must(w.t)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The clients scripts/build-tools makes.
+// Clients that scripts/build-tools makes.
 
 func needTool(name string) func(t testing.TB) {
 	return func(t testing.TB) {
@@ -16,100 +16,104 @@ func needTool(name string) func(t testing.TB) {
 	}
 }
 
-var crane = client{
+var crane = registryClient{
 	name: "crane",
 	need: needTool("crane"),
-	// "crane auth login" writes the password down and asks nobody: the first use tells.
-	signIn: func(d *desk, password string) output {
-		if o := d.typed(password, toolPath("crane"), "auth", "login", d.host, "-u", alice, "--password-stdin"); o.status != 0 {
+	// "crane auth login" stores the password without a request, so the first use shows the result.
+	signIn: func(w *workspace, password string) output {
+		if o := w.typed(password, toolPath("crane"), "auth", "login", w.host, "-u", alice,
+			"--password-stdin"); o.status != 0 {
 			return o
 		}
-		return d.typed("", toolPath("crane"), "push", d.im.layout, d.ref())
+		return w.typed("", toolPath("crane"), "push", w.im.layout, w.ref())
 	},
 	refusal: regexp.MustCompile(`UNAUTHORIZED: `),
-	push:    func(d *desk) { d.must(toolPath("crane"), "push", d.im.layout, d.ref()) },
-	pull: func(d *desk) {
-		back := d.fresh()
-		d.must(toolPath("crane"), "pull", "--format", "oci", d.ref(), back)
-		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
+	push:    func(w *workspace) { w.must(toolPath("crane"), "push", w.im.layout, w.ref()) },
+	pull: func(w *workspace) {
+		back := w.fresh()
+		w.must(toolPath("crane"), "pull", "--format", "oci", w.ref(), back)
+		w.same("manifest", layoutDigest(w.t, back), w.im.digest)
 	},
 }
 
-var oras = client{
+var oras = registryClient{
 	name: "oras",
 	need: needTool("oras"),
-	signIn: func(d *desk, password string) output {
-		return d.typed(password, toolPath("oras"), "login", "--plain-http", "-u", alice, "--password-stdin", d.host)
+	signIn: func(w *workspace, password string) output {
+		return w.typed(password, toolPath("oras"), "login", "--plain-http", "-u", alice, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`(?i)unauthorized`),
-	push: func(d *desk) {
-		writeFile(d.t, d.path("marker.txt"), d.im.marker, 0o644)
-		d.must(toolPath("oras"), "push", "--plain-http", d.ref(), "marker.txt")
+	push: func(w *workspace) {
+		writeFile(w.t, w.path("marker.txt"), w.im.marker, 0o644)
+		w.must(toolPath("oras"), "push", "--plain-http", w.ref(), "marker.txt")
 	},
-	pull: func(d *desk) {
-		back := d.fresh()
-		d.must(toolPath("oras"), "pull", "--plain-http", "-o", back, d.ref())
-		d.sameFile(filepath.Join(back, "marker.txt"), d.im.marker)
+	pull: func(w *workspace) {
+		back := w.fresh()
+		w.must(toolPath("oras"), "pull", "--plain-http", "-o", back, w.ref())
+		w.sameFile(filepath.Join(back, "marker.txt"), w.im.marker)
 	},
 }
 
-var regctl = client{
+var regctl = registryClient{
 	name: "regctl",
 	need: needTool("regctl"),
-	signIn: func(d *desk, password string) output {
-		d.must(toolPath("regctl"), "registry", "set", "--tls", "disabled", "--skip-check", d.host)
-		return d.typed(password, toolPath("regctl"), "registry", "login", "-u", alice, "--pass-stdin", d.host)
+	signIn: func(w *workspace, password string) output {
+		w.must(toolPath("regctl"), "registry", "set", "--tls", "disabled", "--skip-check", w.host)
+		return w.typed(password, toolPath("regctl"), "registry", "login", "-u", alice, "--pass-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`(?i)unauthorized`),
-	push: func(d *desk) {
-		d.must(toolPath("regctl"), "image", "copy", "ocidir://"+d.im.layout+":"+imageTag, d.ref())
+	push: func(w *workspace) {
+		w.must(toolPath("regctl"), "image", "copy", "ocidir://"+w.im.layout+":"+imageTag, w.ref())
 	},
-	pull: func(d *desk) {
-		back := d.fresh()
-		d.must(toolPath("regctl"), "image", "copy", d.ref(), "ocidir://"+back+":"+imageTag)
-		d.same("manifest", layoutDigest(d.t, back), d.im.digest)
+	pull: func(w *workspace) {
+		back := w.fresh()
+		w.must(toolPath("regctl"), "image", "copy", w.ref(), "ocidir://"+back+":"+imageTag)
+		w.same("manifest", layoutDigest(w.t, back), w.im.digest)
 	},
-	// Its own file goes before docker's.
-	forget: func(d *desk) { d.must(toolPath("regctl"), "registry", "logout", d.host) },
+	// Its own file has priority over docker's.
+	forget: func(w *workspace) { w.must(toolPath("regctl"), "registry", "logout", w.host) },
 }
 
 const chartVersion = "0.1.0"
 
-var helm = client{
+var helm = registryClient{
 	name: "helm",
 	need: needTool("helm"),
-	signIn: func(d *desk, password string) output {
-		return d.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin", d.host)
+	signIn: func(w *workspace, password string) output {
+		return w.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin",
+			w.host)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)unauthorized`),
-	push: func(d *desk) {
-		chart := d.path("marker")
-		writeFile(d.t, filepath.Join(chart, "Chart.yaml"), "apiVersion: v2\nname: marker\nversion: "+chartVersion+"\n", 0o644)
-		writeFile(d.t, filepath.Join(chart, "marker.txt"), d.im.marker, 0o644)
-		d.must(toolPath("helm"), "package", chart, "-d", d.dir)
-		d.must(toolPath("helm"), "push", "--plain-http", d.chartFile(), "oci://"+d.host+"/"+d.repo)
+	push: func(w *workspace) {
+		chart := w.path("marker")
+		writeFile(w.t, filepath.Join(chart, "Chart.yaml"), "apiVersion: v2\nname: marker\nversion: "+chartVersion+"\n",
+			0o644)
+		writeFile(w.t, filepath.Join(chart, "marker.txt"), w.im.marker, 0o644)
+		w.must(toolPath("helm"), "package", chart, "-d", w.dir)
+		w.must(toolPath("helm"), "push", "--plain-http", w.chartFile(), "oci://"+w.host+"/"+w.repo)
 	},
-	pull: func(d *desk) {
-		back := d.fresh()
-		d.must(toolPath("helm"), "pull", "--plain-http", "oci://"+d.host+"/"+d.repo+"/marker", "--version", chartVersion, "-d", back)
-		pushed, err := os.ReadFile(d.chartFile())
+	pull: func(w *workspace) {
+		back := w.fresh()
+		w.must(toolPath("helm"), "pull", "--plain-http", "oci://"+w.host+"/"+w.repo+"/marker",
+			"--version", chartVersion, "-d", back)
+		pushed, err := os.ReadFile(w.chartFile())
 		if err != nil {
-			d.t.Fatal(err)
+			w.t.Fatal(err)
 		}
-		d.sameFile(filepath.Join(back, filepath.Base(d.chartFile())), string(pushed))
+		w.sameFile(filepath.Join(back, filepath.Base(w.chartFile())), string(pushed))
 	},
 }
 
-func (d *desk) chartFile() string { return d.path("marker-" + chartVersion + ".tgz") }
+func (w *workspace) chartFile() string { return w.path("marker-" + chartVersion + ".tgz") }
 
-func (d *desk) sameFile(path, want string) {
-	d.t.Helper()
+func (w *workspace) sameFile(path, want string) {
+	w.t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
-		d.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	if string(b) != want {
-		d.t.Errorf("%s came back with other content: %d bytes, want %d", filepath.Base(path), len(b), len(want))
+		w.t.Errorf("%s came back with other content: %d bytes, want %d", filepath.Base(path), len(b), len(want))
 	}
 }

@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// daemons are containerd and dockerd, with everything they keep in a folder of the test's own and nothing of the network touched.
+// daemons are containerd and dockerd, with all their files in a folder of the test and without
+// changes to the network.
 type daemons struct {
 	containerdSocket string
 	dockerSocket     string
 }
 
-// startDaemons starts those this machine has; the clients that need a missing one skip by themselves.
+// startDaemons starts those that are installed; clients of a missing one are skipped.
 func startDaemons(t testing.TB) *daemons {
 	t.Helper()
 	dm := &daemons{}
@@ -40,17 +41,20 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [plugins."io.containerd.internal.v1.opt"]
 path = %q
 `, filepath.Join(dir, "opt")), 0o644)
-	p := start(t, "containerd", exec.Command("containerd", "--log-level", "warn", "--config", config, "--address", dm.containerdSocket,
+	p := start(t, "containerd", exec.Command("containerd", "--log-level", "warn", "--config", config,
+		"--address", dm.containerdSocket,
 		"--root", filepath.Join(dir, "c-root"), "--state", filepath.Join(dir, "c-state")))
 	p.ready(t, "unix", dm.containerdSocket)
 }
 
-// startDockerd starts it without a network of its own; more are arguments besides.
+// startDockerd starts it without a network; more are further arguments.
 func (dm *daemons) startDockerd(t testing.TB, dir string, more ...string) {
 	t.Helper()
 	config := writeFile(t, filepath.Join(dir, "daemon.json"), "{}", 0o644)
-	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config, "--host", "unix://"+dm.dockerSocket, "--containerd", dm.containerdSocket,
-		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"), "--pidfile", filepath.Join(dir, "d.pid"),
+	cmd := exec.Command("dockerd", "--log-level", "warn", "--config-file", config,
+		"--host", "unix://"+dm.dockerSocket, "--containerd", dm.containerdSocket,
+		"--data-root", filepath.Join(dir, "d-root"), "--exec-root", filepath.Join(dir, "d-exec"),
+		"--pidfile", filepath.Join(dir, "d.pid"),
 		"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
 	cmd.Args = append(cmd.Args, more...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir)
@@ -58,9 +62,10 @@ func (dm *daemons) startDockerd(t testing.TB, dir string, more ...string) {
 	p.ready(t, "unix", dm.dockerSocket)
 }
 
-// madeOutside are what the clients and daemons leave outside the folders they are given, each before what contains it: dockerd its folder of
-// plugin sockets and, up to 20.10, a key nobody uses any more; containers/image, run by root, a cache of where it saw which blob.
-var madeOutside = []string{
+// outsidePaths are paths that clients and daemons write outside their folders, each before its
+// parent. dockerd makes a folder of plugin sockets and, up to 20.10, an unused key;
+// containers/image, as root, a cache of blob locations.
+var outsidePaths = []string{
 	"/etc/docker/key.json",
 	"/run/docker/plugins",
 	"/run/docker",
@@ -69,7 +74,8 @@ var madeOutside = []string{
 	"/var/lib/containers",
 }
 
-// leaveAsFound removes after the test what of paths was not there before it; a folder something else was put in stays.
+// leaveAsFound removes those paths after the test that did not exist before it, except for folders
+// that are not empty.
 func leaveAsFound(t testing.TB, paths []string) {
 	t.Helper()
 	var absent []string

@@ -20,15 +20,19 @@ const (
 	journalRemote  = "/lib/systemd/systemd-journal-remote"
 )
 
-// victim is whom forgers would like to see banned, in every form that a line of ours could have.
+// victim is an address that a forger wants banned, in every form that a log line may contain.
 const victim = "192.0.2.66"
 
-// forgeries are texts that try to end the value they stand in, to begin a line of their own, or to make theirs unreadable.
+// forgedTexts try to end the value that holds them, to begin a line of their own, or to make their
+// line unreadable.
 func forgedTexts() map[string]string {
 	fields := `outcome=refused reason=x grant=password user=root remote=` + victim + ` duration=1s`
 	line := `time=` + time.Now().Format(time.RFC3339Nano) + ` level=WARN msg="token request" ` + fields
-	object := `{"time":"` + time.Now().Format(time.RFC3339Nano) + `","level":"WARN","msg":"token request","outcome":"refused","reason":"x","grant":"password","remote":"` + victim + `"}`
-	apache := time.Now().Format("[Mon Jan 02 15:04:05.000000 2006]") + ` [cgid:error] [pid 1:tid 2] [client ` + victim + `:3] AH01215: stderr from /dockerauth: ` + line
+	object := `{"time":"` + time.Now().Format(time.RFC3339Nano) +
+		`","level":"WARN","msg":"token request","outcome":"refused","reason":"x","grant":"password","remote":"` +
+		victim + `"}`
+	apache := time.Now().Format("[Mon Jan 02 15:04:05.000000 2006]") + ` [cgid:error] [pid 1:tid 2] [client ` + victim +
+		`:3] AH01215: stderr from /dockerauth: ` + line
 	return map[string]string{
 		"an address":                       "remote=" + victim,
 		"an address after a space":         "x remote=" + victim + " ",
@@ -84,62 +88,66 @@ func forgedTexts() map[string]string {
 	}
 }
 
-// visit is one request, from an address of its own, and how often the filter is to find that address.
-type visit struct {
+// attempt is one request from an address of its own, and how often the filter must find that
+// address.
+type attempt struct {
 	name    string
 	request string
 	from    string // where it comes from
-	remote  string // what the log says, "" = from
+	remote  string // in the log, "" = from
 	found   int
 }
 
-func (v visit) address() string {
+func (v attempt) address() string {
 	if v.remote != "" {
 		return v.remote
 	}
 	return v.from
 }
 
-// visits are hostile ones, whose addresses must be found, and all the others that a service has in a day.
-func visits(p *player, forwarded bool) []visit {
-	var all []visit
+// attempts are hostile requests, whose addresses must be found, and ordinary ones.
+func attempts(c *client, forwarded bool) []attempt {
+	var all []attempt
 	add := func(found int, name, request string) {
-		all = append(all, visit{name, request, freshAddress(), "", found})
+		all = append(all, attempt{name, request, freshAddress(), "", found})
 	}
 	for name, text := range forgedTexts() {
 		quoted := url.QueryEscape(text)
-		add(1, name+", as user", post("grant_type=password&password=wrong&service="+audience+"&username="+quoted)(p))
-		add(1, name+", as account", login(alice, "wrong", serviceIs+"&account="+quoted)(p))
-		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(p))
-		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(p))
-		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(p))
-		if !forwarded { // Apache writes it behind the line
-			add(1, name+", as referer", get(serviceIs, p.basic(alice, "wrong"), "Referer: "+printable(text))(p))
+		add(1, name+", as user", post("grant_type=password&password=wrong&service="+audience+"&username="+quoted)(c))
+		add(1, name+", as account", login(alice, "wrong", serviceIs+"&account="+quoted)(c))
+		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(c))
+		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(c))
+		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(c))
+		if !forwarded { // Apache would append it to the line
+			add(1, name+", as referer", get(serviceIs, c.basic(alice, "wrong"), "Referer: "+printable(text))(c))
 		}
 	}
-	add(1, "a scope of many", login(alice, "wrong", serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(p))
-	add(1, "blacklisted", login(mallory, stageAccounts[mallory], serviceIs)(p))
-	add(1, "expired", login(carol, stageAccounts[carol], serviceIs)(p))
-	add(1, "an empty password", login(alice, "", serviceIs)(p))
-	add(0, "a login", login(alice, alicePassword, serviceIs)(p))
-	add(0, "no credentials", get(serviceIs)(p))
-	add(0, "credentials that the web server kept", get(serviceIs+"&account=alice&offline_token=true")(p))
-	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(p))
-	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(p))
-	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	add(0, "a directory that is away", login(dora, stageAccounts[dora], serviceIs)(p))
-	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(p))
+	add(1, "a scope of many", login(alice, "wrong",
+		serviceIs+"&scope=repository(plugin):host:5000/a:pull,push&scope=registry:catalog:*")(c))
+	add(1, "blacklisted", login(mallory, defaultAccounts[mallory], serviceIs)(c))
+	add(1, "expired", login(carol, defaultAccounts[carol], serviceIs)(c))
+	add(1, "an empty password", login(alice, "", serviceIs)(c))
+	add(0, "a login", asAlice(serviceIs)(c))
+	add(0, "no credentials", get(serviceIs)(c))
+	add(0, "credentials that the web server kept", get(serviceIs+"&account=alice&offline_token=true")(c))
+	add(0, "another scheme", get(serviceIs, "Authorization: Bearer x")(c))
+	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(c))
+	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(c))
+	add(0, "a directory that is away", login(dora, defaultAccounts[dora], serviceIs)(c))
+	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(c))
 	if forwarded {
 		for i, name := range []string{"IPv6", "IPv6, short"} {
 			remote := []string{"2001:db8:1:2:3:4:5:6", "2001:db8::7"}[i]
-			all = append(all, visit{name, get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(p), "127.0.0.1", remote, 1})
+			all = append(all, attempt{name, get(serviceIs, c.basic(alice, "wrong"), "X-Forwarded-For: "+remote)(c),
+				"127.0.0.1", remote, 1})
 		}
-		add(1, "an address that a stranger claims", get(serviceIs, p.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(p))
+		add(1, "an address that a client claims",
+			get(serviceIs, c.basic(alice, "wrong"), "X-Forwarded-For: "+victim)(c))
 	}
 	return all
 }
 
-// printable is what of a text a header may hold.
+// printable is the part of a text that a header may hold.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -149,16 +157,16 @@ func printable(text string) string {
 	}, text)
 }
 
-// visitAll sends all requests, some at once: each refusal takes a second.
-func (p *player) visitAll(t *testing.T, all []visit) {
+// attemptAll sends all requests, some at once: each refusal takes a second.
+func (c *client) attemptAll(t *testing.T, all []attempt) {
 	t.Helper()
 	var wg sync.WaitGroup
-	seats := make(chan struct{}, 40)
+	slots := make(chan struct{}, 40)
 	for _, v := range all {
-		seats <- struct{}{}
+		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-seats }()
-			if _, _, err := exchange(v.from, p.address, v.request); err != nil {
+			defer func() { <-slots }()
+			if _, _, err := exchange(v.from, c.address, v.request); err != nil {
 				t.Errorf("%s: %v", v.name, err)
 			}
 		})
@@ -166,21 +174,21 @@ func (p *player) visitAll(t *testing.T, all []visit) {
 	wg.Wait()
 }
 
-// fail2banLogs are the places and forms in which the lines stand that the filter knows.
+// fail2banLogs are the places and formats of log lines that the filter supports.
 var fail2banLogs = []struct {
-	name    string
-	theatre theatre
-	format  string
-	file    string // in the stage's folder; "" = the service's standard error
-	journal bool
+	name     string
+	frontend frontend
+	format   string
+	file     string // in the environment's folder; "" = the service's standard error
+	journal  bool
 }{
-	{"a log file", httpDoor, "text", "service.log", false},
-	{"a log file, JSON", httpDoor, "json", "service.log", false},
+	{"a log file", httpFrontend, "text", "service.log", false},
+	{"a log file, JSON", httpFrontend, "json", "service.log", false},
 	{"Apache's error log", apacheCGI, "text", "run/error.log", false},
 	{"Apache's error log, JSON", apacheCGI, "json", "run/error.log", false},
 	{"Apache's error log with mod_fcgid", apacheFcgid, "text", "run/error.log", false},
-	{"the journal", httpDoor, "text", "", true},
-	{"the journal, JSON", httpDoor, "json", "", true},
+	{"the journal", httpFrontend, "text", "", true},
+	{"the journal, JSON", httpFrontend, "json", "", true},
 }
 
 func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
@@ -188,28 +196,28 @@ func TestTheFail2banFilterFindsEveryAddressAndNoOther(t *testing.T) {
 	for _, l := range fail2banLogs {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			need(t, l.theatre.name, l.theatre.needs...)
+			need(t, l.frontend.name, l.frontend.needs...)
 			config := "state: state\nlog:\n  format: " + l.format + "\n"
 			if l.file == "service.log" {
 				config += "  file: service.log\n"
 			}
-			p := newPlayer(openTheatre(t, l.theatre, stageOptions{noLogFile: true, config: config}))
-			all := visits(p, l.theatre.name == httpDoor.name)
-			if l.theatre.name == apacheFcgid.name { // it has a handful of processes, each for one request at a time
+			c := newClient(openFrontend(t, l.frontend, envOptions{noLogFile: true, config: config}))
+			all := attempts(c, l.frontend.name == httpFrontend.name)
+			if l.frontend.name == apacheFcgid.name { // it has a handful of processes, each for one request at a time
 				all = slices.Concat(all[:6], all[len(all)-12:])
 			}
-			p.visitAll(t, all)
+			c.attemptAll(t, all)
 			// Six from one address: the last is throttled.
-			guesser := visit{name: "six guesses", from: freshAddress(), found: 6}
-			p.tries(t, 401, bob, guesser.from, "one", "two", "three", "four", "five")
-			p.tries(t, 429, bob, guesser.from, "six")
-			p.compare(t, p.fail2banRegex(t, l.file, l.journal), append(all, guesser))
+			guesser := attempt{name: "six guesses", from: freshAddress(), found: 6}
+			c.tries(t, 401, bob, guesser.from, "one", "two", "three", "four", "five")
+			c.tries(t, 429, bob, guesser.from, "six")
+			c.compare(t, c.fail2banRegex(t, l.file, l.journal), append(all, guesser))
 		})
 	}
 }
 
-// compare wants each address as often as its visit says, and none besides.
-func (p *player) compare(t *testing.T, found []string, all []visit) {
+// compare checks that each address was found as often as its attempt says, and no other.
+func (c *client) compare(t *testing.T, found []string, all []attempt) {
 	t.Helper()
 	times := make(map[string]int)
 	for _, address := range found {
@@ -217,18 +225,19 @@ func (p *player) compare(t *testing.T, found []string, all []visit) {
 	}
 	for _, v := range all {
 		if times[v.address()] != v.found {
-			t.Errorf("%s, from %s: found %d times, want %d: %s", v.name, v.address(), times[v.address()], v.found, p.linesWith(v.address()))
+			t.Errorf("%s, from %s: found %d times, want %d: %s", v.name, v.address(), times[v.address()], v.found,
+				c.linesWith(v.address()))
 		}
 		delete(times, v.address())
 	}
 	if len(times) > 0 {
-		t.Errorf("addresses that nobody came from: %v", times)
+		t.Errorf("addresses without a request: %v", times)
 	}
 }
 
-func (p *player) linesWith(text string) string {
+func (c *client) linesWith(text string) string {
 	var lines strings.Builder
-	for _, log := range p.everyLog() {
+	for _, log := range c.everyLog() {
 		for line := range strings.Lines(log) {
 			if strings.Contains(line, text) {
 				lines.WriteString(line)
@@ -238,12 +247,13 @@ func (p *player) linesWith(text string) string {
 	return lines.String()
 }
 
-// fail2banRegex returns the addresses that the filter finds in a file, or in the journal that the service's lines were put into.
-func (p *player) fail2banRegex(t *testing.T, file string, journal bool) []string {
+// fail2banRegex returns the addresses that the filter finds in a file, or in a journal made from
+// the service's lines.
+func (c *client) fail2banRegex(t *testing.T, file string, journal bool) []string {
 	t.Helper()
-	log := p.path(file)
+	log := c.path(file)
 	if journal {
-		log = "systemd-journal[journalfiles=" + p.journal(t) + "]"
+		log = "systemd-journal[journalfiles=" + c.journal(t) + "]"
 	}
 	o := run(t, "", exec.Command("fail2ban-regex", "-o", "ip", log, fail2banFilter))
 	if o.status != 0 || o.stderr != "" {
@@ -252,27 +262,29 @@ func (p *player) fail2banRegex(t *testing.T, file string, journal bool) []string
 	return strings.Fields(o.stdout)
 }
 
-// journal puts what the service has written into a journal as systemd does, and a line of another unit, which must not be looked at.
-func (p *player) journal(t *testing.T) string {
+// journal writes the service's lines into a journal, in systemd's form, and a line of another unit
+// that must be ignored.
+func (c *client) journal(t *testing.T) string {
 	t.Helper()
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
 	var export strings.Builder
 	entry := func(unit, message string) {
-		fmt.Fprintf(&export, "__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
+		fmt.Fprintf(&export,
+			"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n"+
+				"_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
 			time.Now().UnixMicro(), 1, unit, message)
 	}
-	for line := range strings.Lines(p.service.output()) {
+	for line := range strings.Lines(c.service.output()) {
 		entry("dockerauth.service", strings.TrimSuffix(line, "\n"))
 	}
-	entry("another.service", strings.ReplaceAll(strings.Split(p.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
-	file := p.path("run/journal.journal")
-	if o := run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")); o.status != 0 {
-		t.Fatalf("make a journal: %v", o)
-	}
+	entry("another.service", strings.ReplaceAll(strings.Split(c.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
+	file := c.path("run/journal.journal")
+	run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")).must(t)
 	return file
 }
 
-// fail2ban is a server with Debian's configuration and our filter and jail, in a folder of its own. It bans by writing an address into a file.
+// fail2ban is a server with Debian's configuration and dockerauth's filter and jail, in its own
+// folder. To ban an address, it writes it into a file.
 type fail2ban struct {
 	dir    string
 	banned string
@@ -287,94 +299,101 @@ func newFail2ban(t *testing.T, local string) *fail2ban {
 	if err := os.CopyFS(filepath.Join(f.dir, "etc"), os.DirFS("/etc/fail2ban")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(f.dir, "etc/jail.d")); err != nil { // Debian's has a jail for sshd
+	if err := os.RemoveAll(filepath.Join(f.dir, "etc/jail.d")); err != nil { // Debian's own jail for sshd
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(f.dir, "etc/filter.d/dockerauth.conf"), readFile(t, fail2banFilter), 0o644)
 	writeFile(t, filepath.Join(f.dir, "etc/jail.d/dockerauth.conf"), readFile(t, fail2banJail), 0o644)
-	writeFile(t, filepath.Join(f.dir, "etc/fail2ban.local"), "[Definition]\ndbfile = :memory:\nlogtarget = STDOUT\n", 0o644)
-	writeFile(t, filepath.Join(f.dir, "etc/action.d/note.conf"), "[Definition]\nactionban = echo <ip> >>"+f.banned+"\nactionunban = true\n", 0o644)
+	writeFile(t, filepath.Join(f.dir, "etc/fail2ban.local"), "[Definition]\ndbfile = :memory:\nlogtarget = STDOUT\n",
+		0o644)
+	writeFile(t, filepath.Join(f.dir, "etc/action.d/note.conf"),
+		"[Definition]\nactionban = echo <ip> >>"+f.banned+"\nactionunban = true\n", 0o644)
 	writeFile(t, filepath.Join(f.dir, "etc/jail.local"), local, 0o644)
 	return f
 }
 
 func (f *fail2ban) command(program string, args ...string) *exec.Cmd {
-	return exec.Command(program, append([]string{"-c", filepath.Join(f.dir, "etc"), "-s", filepath.Join(f.dir, "sock"), "-p", filepath.Join(f.dir, "pid")}, args...)...)
+	return exec.Command(program, append([]string{"-c", filepath.Join(f.dir, "etc"), "-s", filepath.Join(f.dir, "sock"),
+		"-p", filepath.Join(f.dir, "pid")}, args...)...)
 }
 
 func (f *fail2ban) bans() []string {
-	b, _ := os.ReadFile(f.banned) // nobody yet
+	b, _ := os.ReadFile(f.banned) // no ban yet
 	return strings.Fields(string(b))
 }
 
 func TestTheFail2banJailIsOffAsItComes(t *testing.T) {
 	f := newFail2ban(t, "")
-	if o := run(t, "", f.command("fail2ban-client", "-d")); o.status != 0 || strings.Contains(o.stdout+o.stderr, "dockerauth") || strings.Contains(o.stderr, "ERROR") {
+	if o := run(t, "", f.command("fail2ban-client", "-d")); o.status != 0 ||
+		strings.Contains(o.stdout+o.stderr, "dockerauth") || strings.Contains(o.stderr, "ERROR") {
 		t.Errorf("the jail as it is shipped: %v", o)
 	}
 	f = newFail2ban(t, "[dockerauth]\nenabled = true\n")
 	o := run(t, "", f.command("fail2ban-client", "-d"))
-	for _, want := range []string{"['add', 'dockerauth', 'systemd']", "_SYSTEMD_UNIT=dockerauth.service", "'maxretry', 30"} {
+	for _, want := range []string{"['add', 'dockerauth', 'systemd']", "_SYSTEMD_UNIT=dockerauth.service",
+		"'maxretry', 30"} {
 		if o.status != 0 || !strings.Contains(o.stdout, want) {
 			t.Errorf("the jail, enabled, has no %q: %v", want, o)
 		}
 	}
 }
 
-func TestFail2banBansWhoeverGoesOnGuessing(t *testing.T) {
-	p := newPlayer(openTheatre(t, httpDoor, stageOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
+func TestFail2banBansAnAddressThatKeepsGuessing(t *testing.T) {
+	c := newClient(openFrontend(t, httpFrontend, envOptions{noLogFile: true, config: "log:\n  file: service.log\n"}))
 	f := newFail2ban(t, "[DEFAULT]\nignoreself = false\nignoreip =\nbanaction = note\nbanaction_allports = note\n\n"+
-		"[dockerauth]\nenabled = true\nbackend = polling\nlogpath = "+p.logFile+"\naction = note\n")
-	writeFile(t, p.logFile, "", 0o644)
+		"[dockerauth]\nenabled = true\nbackend = polling\nlogpath = "+c.logFile+"\naction = note\n")
+	writeFile(t, c.logFile, "", 0o644)
 	server := start(t, "fail2ban-server", f.command("fail2ban-server", "-f", "start"))
 	server.until(t, "start the jail", func() bool {
 		o, err := f.command("fail2ban-client", "status", "dockerauth").CombinedOutput()
-		return err == nil && strings.Contains(string(o), p.logFile)
+		return err == nil && strings.Contains(string(o), c.logFile)
 	})
 
-	guesser, clumsy, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
-	var all []visit
+	guesser, mistyping, innocent, forger := freshAddress(), freshAddress(), freshAddress(), freshAddress()
+	var all []attempt
 	add := func(times int, from, request string) {
 		for range times {
-			all = append(all, visit{name: from, request: request, from: from})
+			all = append(all, attempt{name: from, request: request, from: from})
 		}
 	}
-	// A person who mistypes: a password that a client shows twice, five times, and the locked account after it.
+	// A user who mistypes: five wrong passwords, each sent twice by the client, and then the locked
+	// account.
 	for _, password := range []string{"one", "two", "three", "four", "five"} {
-		add(2, clumsy, login(alice, password, serviceIs)(p))
+		add(2, mistyping, login(alice, password, serviceIs)(c))
 	}
-	add(10, clumsy, login(alice, alicePassword, serviceIs)(p))
-	add(40, innocent, login(bob, stageAccounts[bob], serviceIs)(p))
-	add(40, innocent, get(serviceIs)(p))
-	add(1, forger, post("grant_type=password&password=wrong&service="+audience+"&username="+url.QueryEscape(forgedTexts()["a line"]))(p))
-	p.visitAll(t, all)
+	add(10, mistyping, asAlice(serviceIs)(c))
+	add(40, innocent, login(bob, defaultAccounts[bob], serviceIs)(c))
+	add(40, innocent, get(serviceIs)(c))
+	add(1, forger, post("grant_type=password&password=wrong&service="+audience+
+		"&username="+url.QueryEscape(forgedTexts()["a line"]))(c))
+	c.attemptAll(t, all)
 	all = nil
 	for i := range 29 {
-		add(1, guesser, login(alice, fmt.Sprint("guess ", i), serviceIs)(p))
+		add(1, guesser, login(alice, fmt.Sprint("guess ", i), serviceIs)(c))
 	}
-	p.visitAll(t, all)
-	p.awaitLines(t, guesser, 29)
+	c.attemptAll(t, all)
+	c.awaitLines(t, guesser, 29)
 	f.seen(t, server, guesser, 29)
 	if banned := f.bans(); len(banned) != 0 {
 		t.Fatalf("banned after 29 guesses: %v", banned)
 	}
-	p.tries(t, 429, alice, guesser, "guess 30")
+	c.tries(t, 429, alice, guesser, "guess 30")
 	server.until(t, "ban "+guesser, func() bool { return slices.Contains(f.bans(), guesser) })
 	if banned := f.bans(); len(banned) != 1 {
 		t.Errorf("banned: %v, want %s alone", banned, guesser)
 	}
 }
 
-// awaitLines waits for as many lines with a text in the service's log.
-func (p *player) awaitLines(t *testing.T, text string, n int) {
+// awaitLines waits until the service's log has n lines with a text.
+func (c *client) awaitLines(t *testing.T, text string, n int) {
 	t.Helper()
 	eventually(t, readyWithin, fmt.Sprintf("%d lines with %s", n, text), func() bool {
-		b, _ := os.ReadFile(p.logFile)
+		b, _ := os.ReadFile(c.logFile)
 		return strings.Count(string(b), "remote="+text+" ") == n
 	})
 }
 
-// seen waits until the server has found an address so often, and with it has read everything before.
+// seen waits until the server has found an address n times, and so has read everything before.
 func (f *fail2ban) seen(t *testing.T, server *process, address string, n int) {
 	t.Helper()
 	server.until(t, "find "+address, func() bool { return strings.Count(server.output(), "Found "+address+" ") == n })

@@ -12,54 +12,55 @@ import (
 	"time"
 )
 
-// awaiting are users whose conversations go on only when the file "go" is there.
+// awaiting are users whose conversations wait for the file "go".
 func awaiting(i int) string { return fmt.Sprintf("awaiting%d", i) }
 
-// awaitingOptions make so many of them.
-func awaitingOptions(n int) sceneOptions {
-	o := sceneOptions{timeout: seconds(3), concurrency: 4}
+// awaitingOptions have n of them.
+func awaitingOptions(n int) faultOptions {
+	o := faultOptions{timeout: seconds(3), concurrency: 4}
 	for i := range n {
 		o.users = append(o.users, awaiting(i))
-		o.deeds += fmt.Sprintf(" %s=await", awaiting(i))
+		o.pamArgs += fmt.Sprintf(" %s=await", awaiting(i))
 	}
 	return o
 }
 
-func clientActs() []act {
+func clientTests() []faultTest {
 	o := awaitingOptions(hangUpAtOnce)
-	o.concurrency = hangUpAtOnce + 2 // they keep their seats to the end, and others need some too
-	return []act{
-		{name: "clients that hang up", door: httpDoor, options: o, play: playHangingUp},
-		{name: "clients that hang up", door: nginxFastCGI, options: o, play: playHangingUp},
-		{name: "clients that hang up", door: apacheCGI, options: o, play: playHangingUp, long: true},
-		{name: "clients that hang up", door: apacheFcgid, options: o, play: playHangingUp, long: true},
+	o.concurrency = hangUpAtOnce + 2 // they hold their slots to the end, and other logins need some too
+	return []faultTest{
+		{name: "clients that hang up", frontend: httpFrontend, options: o, run: runHangingUp},
+		{name: "clients that hang up", frontend: nginxFastCGI, options: o, run: runHangingUp},
+		{name: "clients that hang up", frontend: apacheCGI, options: o, run: runHangingUp, long: true},
+		{name: "clients that hang up", frontend: apacheFcgid, options: o, run: runHangingUp, long: true},
 	}
 }
 
-// hangUps are the moments at which clients go, and how many of them go at once.
+// hangUps are the moments at which clients disconnect, and how many do at once.
 var hangUps = []struct {
 	moment string
-	leave  func(s *scene, n int, c *net.TCPConn) error // n is the client's number
+	leave  func(s *faultEnv, n int, c *net.TCPConn) error // n is the client's number
 }{
-	{"in the headers", func(s *scene, n int, c *net.TCPConn) error {
-		r := s.request(guest(n), passwordOf(guest(n)))
+	{"in the headers", func(s *faultEnv, n int, c *net.TCPConn) error {
+		r := s.request(loadUser(n), passwordOf(loadUser(n)))
 		return send(c, r[:len(r)/2])
 	}},
-	{"in the body", func(s *scene, n int, c *net.TCPConn) error {
-		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
+	{"in the body", func(s *faultEnv, n int, c *net.TCPConn) error {
+		return send(c, fmt.Sprintf("POST %s/docker/v2/token HTTP/1.1\r\nHost: %s\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ngrant_type=pass",
 			s.mounts[0], s.address))
 	}},
-	{"right after sending", func(s *scene, n int, c *net.TCPConn) error {
-		return send(c, s.request(guest(n), passwordOf(guest(n))))
+	{"right after sending", func(s *faultEnv, n int, c *net.TCPConn) error {
+		return send(c, s.request(loadUser(n), passwordOf(loadUser(n))))
 	}},
-	{"in the answer", func(s *scene, n int, c *net.TCPConn) error {
-		if err := send(c, s.request(guest(n), passwordOf(guest(n)))); err != nil {
+	{"in the answer", func(s *faultEnv, n int, c *net.TCPConn) error {
+		if err := send(c, s.request(loadUser(n), passwordOf(loadUser(n)))); err != nil {
 			return err
 		}
 		_, err := io.ReadFull(c, make([]byte, 10))
 		return err
 	}},
-	{inConversation, func(s *scene, n int, c *net.TCPConn) error {
+	{inConversation, func(s *faultEnv, n int, c *net.TCPConn) error {
 		if err := send(c, s.request(awaiting(n), passwordOf(awaiting(n)))); err != nil {
 			return err
 		}
@@ -74,8 +75,8 @@ var hangUps = []struct {
 
 const inConversation = "in the conversation"
 
-// hangUpAfter is how long a client waits that gives up in the conversation. It has begun by then, and goes on to its end or its time limit: what
-// PAM has been asked about is counted.
+// hangUpAfter is when a client disconnects during the conversation. The conversation has begun and
+// runs to its end or its time limit: PAM's answer counts.
 const hangUpAfter = 200 * time.Millisecond
 
 func send(c net.Conn, text string) error {
@@ -91,33 +92,35 @@ func hangUpTimes() int {
 	return 24
 }
 
-// hangUpAtOnce is how many clients are on their way at the same time.
+// hangUpAtOnce is how many clients are connected at the same time.
 const hangUpAtOnce = 6
 
-// playHangingUp has clients leave at every moment, half of them with a FIN and half with a reset.
-func playHangingUp(s *scene) {
+// runHangingUp disconnects clients at every moment, half of them with a FIN and half with a reset.
+func runHangingUp(s *faultEnv) {
 	var before map[string]int
 	if s.service != nil {
-		s.ask(guest(0), passwordOf(guest(0)))
+		s.ask(loadUser(0), passwordOf(loadUser(0)))
 		before = descriptors(s.pid())
 	}
 	for _, h := range hangUps {
-		others := s.crowd()
+		others := s.startLoad()
 		times := hangUpTimes()
 		if h.moment == inConversation {
-			// Each is held to its time limit, and whoever comes with the same login meanwhile waits for the same answer. One for each seat.
+			// Each conversation runs to its time limit, and an equal login waits for the same
+			// result. So one for each slot.
 			times = hangUpAtOnce
 		}
 		lost := s.hangUp(times, h.leave)
 		normal := s.normal()
 		others.more(1)
-		got, wrong := others.gone()
+		got, wrong := others.end()
 		lost = append(lost, wrong...)
 		lost = append(lost, s.leftovers()...)
 		if s.service != nil {
 			lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 		}
-		s.row(row{fault: "a client hangs up", done: fmt.Sprintf("%s, %d times", h.moment, times), got: "others " + got.String(), normal: normal}, lost)
+		s.row(row{fault: "a client hangs up", done: fmt.Sprintf("%s, %d times", h.moment, times), got: "others " +
+			got.String(), normal: normal}, lost)
 	}
 	if s.service != nil {
 		if n := s.goroutines(); n > goroutinesAtRest {
@@ -126,7 +129,7 @@ func playHangingUp(s *scene) {
 	}
 }
 
-func (s *scene) hangUp(times int, leave func(*scene, int, *net.TCPConn) error) (lost []string) {
+func (s *faultEnv) hangUp(times int, leave func(*faultEnv, int, *net.TCPConn) error) (lost []string) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for client := range hangUpAtOnce {
@@ -144,7 +147,7 @@ func (s *scene) hangUp(times int, leave func(*scene, int, *net.TCPConn) error) (
 	return lost
 }
 
-func (s *scene) hangUpOnce(leave func(*scene, int, *net.TCPConn) error, client int, reset bool) error {
+func (s *faultEnv) hangUpOnce(leave func(*faultEnv, int, *net.TCPConn) error, client int, reset bool) error {
 	c, err := net.DialTimeout("tcp", s.address, answerWithin)
 	if err != nil {
 		return err
@@ -158,13 +161,14 @@ func (s *scene) hangUpOnce(leave func(*scene, int, *net.TCPConn) error, client i
 	return leave(s, client, tcp)
 }
 
-// goroutinesAtRest is more than a service has that nobody asks anything of, and far fewer than the clients that hung up.
+// goroutinesAtRest is more than an idle service has, and far fewer than the clients that
+// disconnected.
 const goroutinesAtRest = 20
 
 var goroutineHead = regexp.MustCompile(`(?m)^goroutine \d+ `)
 
-// goroutines ends the service in the way that makes Go list them, and counts.
-func (s *scene) goroutines() int {
+// goroutines ends the service with SIGQUIT, which makes Go list its goroutines, and counts them.
+func (s *faultEnv) goroutines() int {
 	s.t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Fatal(err)

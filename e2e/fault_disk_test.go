@@ -14,24 +14,29 @@ import (
 	"time"
 )
 
-// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each, and another while they are written.
+// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each,
+// and another while they are written.
 const smallDisk = 4 << 20
 
-func diskActs() []act {
-	small := sceneOptions{prepare: func(s *scene) { s.logFile = s.disk("log") + "/service.log" }, config: logInFolder}
-	state := sceneOptions{prepare: func(s *scene) { s.disk("state") }, config: stateInFolder}
-	return []act{
-		{name: "disk of the log is full", door: httpDoor, options: small, play: playLogDiskFull},
-		{name: "disk of the log is full", door: apacheCGI, options: small, play: playLogDiskFull},
-		{name: "disk of the log is full", door: apacheFcgid, options: small, play: playLogDiskFull, long: true},
-		{name: "disk of the log fails", door: httpDoor, options: sceneOptions{prepare: logOnFailingDisk, config: logInFolder}, play: playLogDiskFails},
-		{name: "disk of the state is full", door: httpDoor, options: state, play: playStateDisk(full)},
-		{name: "disk of the state is read-only", door: httpDoor, options: state, play: playStateDisk(readOnly)},
-		{name: "folder of the state is gone", door: httpDoor, options: state, play: playStateDisk(gone)},
-		{name: "disk of the state is full", door: apacheCGI, options: state, play: playStateDisk(full), long: true},
-		{name: "disk of the state is read-only", door: apacheCGI, options: state, play: playStateDisk(readOnly), long: true},
-		{name: "disk of the state is full", door: apacheFcgid, options: state, play: playStateDisk(full), long: true},
-		{name: "disk of the state is read-only", door: apacheFcgid, options: state, play: playStateDisk(readOnly), long: true},
+func diskTests() []faultTest {
+	small := faultOptions{prepare: func(s *faultEnv) { s.logFile = s.disk("log") + "/service.log" },
+		config: logInFolder}
+	state := faultOptions{prepare: func(s *faultEnv) { s.disk("state") }, config: stateInFolder}
+	return []faultTest{
+		{name: "disk of the log is full", frontend: httpFrontend, options: small, run: runLogDiskFull},
+		{name: "disk of the log is full", frontend: apacheCGI, options: small, run: runLogDiskFull},
+		{name: "disk of the log is full", frontend: apacheFcgid, options: small, run: runLogDiskFull, long: true},
+		{name: "disk of the log fails", frontend: httpFrontend,
+			options: faultOptions{prepare: logOnFailingDisk, config: logInFolder}, run: runLogDiskFails},
+		{name: "disk of the state is full", frontend: httpFrontend, options: state, run: runStateDisk(full)},
+		{name: "disk of the state is read-only", frontend: httpFrontend, options: state, run: runStateDisk(readOnly)},
+		{name: "folder of the state is gone", frontend: httpFrontend, options: state, run: runStateDisk(gone)},
+		{name: "disk of the state is full", frontend: apacheCGI, options: state, run: runStateDisk(full), long: true},
+		{name: "disk of the state is read-only", frontend: apacheCGI, options: state, run: runStateDisk(readOnly),
+			long: true},
+		{name: "disk of the state is full", frontend: apacheFcgid, options: state, run: runStateDisk(full), long: true},
+		{name: "disk of the state is read-only", frontend: apacheFcgid, options: state, run: runStateDisk(readOnly),
+			long: true},
 	}
 }
 
@@ -43,8 +48,8 @@ func stateInFolder(config string) string {
 	return strings.Replace(config, `state: ""`, "state: state", 1)
 }
 
-// disk mounts a small one of its own on a folder that belongs to the service's user.
-func (s *scene) disk(folder string) string {
+// disk mounts a small file system on a folder that belongs to the service's user.
+func (s *faultEnv) disk(folder string) string {
 	dir := s.path(folder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
@@ -57,7 +62,7 @@ func (s *scene) disk(folder string) string {
 }
 
 // fill writes until there is no space left, and returns the file to remove.
-func (s *scene) fill(dir string) string {
+func (s *faultEnv) fill(dir string) string {
 	s.t.Helper()
 	f, err := os.Create(filepath.Join(dir, "filler"))
 	if err != nil {
@@ -75,23 +80,25 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// playLogDiskFull takes the last byte from the log, and gives the space back. The one line that was cut off is all that may be torn.
-func playLogDiskFull(s *scene) {
-	c := s.crowd()
-	c.more(someLogins())
+// runLogDiskFull fills the log's disk and frees the space again. Only the one line that was cut off
+// may be incomplete.
+func runLogDiskFull(s *faultEnv) {
+	l := s.startLoad()
+	l.more(someLogins())
 	filler := s.fill(filepath.Dir(s.logFile))
-	c.more(2 * someLogins()) // all of them without a line
+	l.more(2 * someLogins()) // none of them is logged
 	if err := os.Remove(filler); err != nil {
 		s.t.Fatal(err)
 	}
 	normal := s.logsAgain()
-	c.more(someLogins())
-	got, lost := c.gone()
-	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal}, append(lost, s.cutLines()...))
+	l.more(someLogins())
+	got, lost := l.end()
+	s.row(row{fault: "disk of the log is full", done: "filled, then emptied", got: got.String(), normal: normal},
+		append(lost, s.cutLines()...))
 }
 
 // logsAgain waits until the log grows.
-func (s *scene) logsAgain() string {
+func (s *faultEnv) logsAgain() string {
 	s.t.Helper()
 	began := time.Now()
 	lines := func() int { return strings.Count(readFile(s.t, s.logFile), "token request") }
@@ -100,9 +107,9 @@ func (s *scene) logsAgain() string {
 	return milliseconds(time.Since(began))
 }
 
-// cutLines are those that are torn, but for one and for empty ones: processes of the CGI door that do not know of each other may all begin
-// a new line after the torn one.
-func (s *scene) cutLines() []string {
+// cutLines are torn lines, except for one and for empty ones: CGI processes do not know of each
+// other and may each begin a new line after the torn one.
+func (s *faultEnv) cutLines() []string {
 	torn := tornLines(s.logFile, strings.ReplaceAll(readFile(s.t, s.logFile), "\n\n", "\n"))
 	if len(torn) <= 1 {
 		return nil
@@ -110,8 +117,8 @@ func (s *scene) cutLines() []string {
 	return torn[1:]
 }
 
-// logOnFailingDisk puts the log on a file system that becomes read-only when it meets an error.
-func logOnFailingDisk(s *scene) {
+// logOnFailingDisk puts the log on a file system that becomes read-only on an error.
+func logOnFailingDisk(s *faultEnv) {
 	need(s.t, "a disk that fails", "mkfs.ext4", "losetup", "findmnt")
 	dir := s.path("log")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -121,8 +128,8 @@ func logOnFailingDisk(s *scene) {
 	s.logFile = filepath.Join(dir, "service.log")
 }
 
-// insert makes a disk and mounts it.
-func (s *scene) insert(name, dir string) {
+// insert makes a file system and mounts it.
+func (s *faultEnv) insert(name, dir string) {
 	s.t.Helper()
 	image := s.path(name)
 	mustRun(s.t, "truncate", "-s", "8M", image)
@@ -135,11 +142,12 @@ func (s *scene) insert(name, dir string) {
 	}
 }
 
-// playLogDiskFails has the kernel find an error on the log's disk, which makes it read-only under the open file, and then there is another disk.
-func playLogDiskFails(s *scene) {
+// runLogDiskFails makes the log's file system read-only by an error under the open file, and then
+// mounts another one.
+func runLogDiskFails(s *faultEnv) {
 	dir := filepath.Dir(s.logFile)
-	c := s.crowd()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	source := strings.TrimSpace(run(s.t, "", exec.Command("findmnt", "-n", "-o", "SOURCE", dir)).stdout)
 	trigger := "/sys/fs/ext4/" + filepath.Base(source) + "/trigger_fs_error"
 	if err := os.WriteFile(trigger, []byte("1"), 0); err != nil {
@@ -148,34 +156,36 @@ func playLogDiskFails(s *scene) {
 	if err := os.WriteFile(filepath.Join(dir, "probe"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
 		s.t.Fatalf("the disk has not failed: %v", err)
 	}
-	c.more(2 * someLogins())
+	l.more(2 * someLogins())
 	mustRun(s.t, "umount", "-l", dir)
 	s.insert("spare.img", dir)
 	began := time.Now()
 	eventually(s.t, answerWithin, "the log to go on", func() bool { return len(s.requestLines()) > 0 })
 	normal := milliseconds(time.Since(began))
-	c.more(someLogins())
-	got, lost := c.gone()
-	s.row(row{fault: "disk of the log fails", done: "read-only under the open file, then another", got: got.String(), normal: normal}, append(lost, s.cutLines()...))
+	l.more(someLogins())
+	got, lost := l.end()
+	s.row(row{fault: "disk of the log fails", done: "read-only under the open file, then another", got: got.String(),
+		normal: normal}, append(lost, s.cutLines()...))
 }
 
-// diskFault is what happens to the folder in which refused passwords are counted; undo puts it right.
+// diskFault is a fault of the folder that holds the failure counts; undo repairs it.
 type diskFault struct {
 	name string
-	do   func(s *scene, dir string) (undo func())
+	do   func(s *faultEnv, dir string) (undo func())
 }
 
 var (
-	full = diskFault{"full", func(s *scene, dir string) func() {
+	full = diskFault{"full", func(s *faultEnv, dir string) func() {
 		filler := s.fill(dir)
 		return func() { _ = os.Remove(filler) }
 	}}
-	readOnly = diskFault{"read-only", func(s *scene, dir string) func() {
-		// A process of the service may be writing at this very moment.
-		eventually(s.t, answerWithin, "the disk to be read-only", func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
+	readOnly = diskFault{"read-only", func(s *faultEnv, dir string) func() {
+		// A process of the service may be writing at this moment.
+		eventually(s.t, answerWithin, "the disk to be read-only",
+			func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
 		return func() { mustRun(s.t, "mount", "-o", "remount,rw", dir) }
 	}}
-	gone = diskFault{"gone", func(s *scene, dir string) func() {
+	gone = diskFault{"gone", func(s *faultEnv, dir string) func() {
 		mustRun(s.t, "umount", "-l", dir)
 		mustRun(s.t, "mv", dir, dir+".away") // with what was written since the last line
 		mustRun(s.t, "rm", "-rf", dir+".away")
@@ -183,54 +193,58 @@ var (
 	}}
 )
 
-// playStateDisk takes the folder away in which refused passwords are counted. Logins go on, and a long-lived service counts in memory.
-func playStateDisk(f diskFault) func(s *scene) {
-	return func(s *scene) {
+// runStateDisk breaks the folder that holds the failure counts. Logins continue, and a long-lived
+// service counts in memory.
+func runStateDisk(f diskFault) func(s *faultEnv) {
+	return func(s *faultEnv) {
 		dir := s.path("state")
-		c := s.crowd()
-		c.more(someLogins())
+		l := s.startLoad()
+		l.more(someLogins())
 		if got := s.guess("127.6.0.1"); got["429"] == 0 {
 			s.t.Errorf("a guesser is not stopped even before the fault: %s", got)
 		}
 		undo := f.do(s, dir)
-		c.more(someLogins())
+		l.more(someLogins())
 		guesses := s.guess("127.6.0.2")
-		said := s.complaints("state folder is not usable")
+		said := s.countLogLines("state folder is not usable")
 		undo()
 		normal := s.normal()
-		if s.door.name == httpDoor.name && long() {
+		if s.frontend.name == httpFrontend.name && long() {
 			eventually(s.t, stateCalm, "the state folder to be used again", func() bool {
-				s.ask(guest(0), passwordOf(guest(0)))
-				return s.complaints("state folder is usable again") > 0
+				s.ask(loadUser(0), passwordOf(loadUser(0)))
+				return s.countLogLines("state folder is usable again") > 0
 			})
 		}
-		c.more(someLogins())
-		got, lost := c.gone()
-		if s.door.name == httpDoor.name && guesses["429"] == 0 {
+		l.more(someLogins())
+		got, lost := l.end()
+		if s.frontend.name == httpFrontend.name && guesses["429"] == 0 {
 			lost = append(lost, fmt.Sprintf("a guesser is not stopped: %s", guesses))
 		}
-		// Twice if the configuration happened to be loaded at that moment: a request may still be at work by the one before.
-		if s.door.name == httpDoor.name && (said < 1 || said > 2) {
+		// Twice if the configuration was loaded at that moment: a request may still use the
+		// previous one.
+		if s.frontend.name == httpFrontend.name && (said < 1 || said > 2) {
 			lost = append(lost, fmt.Sprintf("the log says %d times that the state is not usable, want once", said))
 		}
-		if s.complaints("state is damaged") > 0 {
+		if s.countLogLines("state is damaged") > 0 {
 			lost = append(lost, "the state is damaged")
 		}
-		_, torn := c.unlogged(s.logFile)
+		_, torn := l.unlogged(s.logFile)
 		lost = append(lost, torn...)
 		done := fmt.Sprintf("and put right; %d guesses at once meanwhile", guessesAtOnce)
-		s.row(row{fault: "the state folder is " + f.name, done: done, got: fmt.Sprintf("guesser %s; others %s", guesses, got), normal: normal}, lost)
+		s.row(row{fault: "the state folder is " + f.name, done: done,
+			got: fmt.Sprintf("guesser %s; others %s", guesses, got), normal: normal}, lost)
 	}
 }
 
-// stateCalm is more than the time without a failure after which the folder counts as usable again.
+// stateCalm is longer than the time without a failure after which the folder counts as usable
+// again.
 const stateCalm = 90 * time.Second
 
-// guessesAtOnce are more than one user may get wrong at one address.
+// guessesAtOnce is more than one user may get wrong at one address.
 const guessesAtOnce = 8
 
 // guess tries different wrong passwords of one user from one address.
-func (s *scene) guess(from string) tally {
+func (s *faultEnv) guess(from string) tally {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	got := tally{}
@@ -239,7 +253,7 @@ func (s *scene) guess(from string) tally {
 			r := s.askFrom(from, bob, fmt.Sprintf("wrong-%d", i))
 			mu.Lock()
 			defer mu.Unlock()
-			got[r.word()]++
+			got[r.summary()]++
 			if flaw := s.flaw(r, bob, false, http.StatusTooManyRequests); flaw != "" {
 				s.t.Errorf("lost: %s", flaw)
 			}

@@ -6,76 +6,85 @@ import (
 	"strings"
 )
 
-// ruin is a way in which a file that the service reads goes bad.
-type ruin struct {
+// fileFault is a fault of a file that the service reads.
+type fileFault struct {
 	name string
-	do   func(s *scene, path, good string) error
+	do   func(s *faultEnv, path, good string) error
 }
 
-var ruins = []ruin{
-	{"deleted", func(s *scene, path, good string) error { return os.Remove(path) }},
-	{"half written", func(s *scene, path, good string) error { return os.WriteFile(path, []byte(half(good)), 0) }},
-	{"truncated", func(s *scene, path, good string) error { return os.Truncate(path, 0) }},
-	{"garbage", func(s *scene, path, good string) error {
+var fileFaults = []fileFault{
+	{"deleted", func(s *faultEnv, path, good string) error { return os.Remove(path) }},
+	{"half written", func(s *faultEnv, path,
+		good string) error {
+		return os.WriteFile(path, []byte(cutInHalf(good)), 0)
+	}},
+	{"truncated", func(s *faultEnv, path, good string) error { return os.Truncate(path, 0) }},
+	{"garbage", func(s *faultEnv, path, good string) error {
 		return os.WriteFile(path, []byte("\x00\xff\x13garbage\n{]"), 0)
 	}},
-	{"unreadable", func(s *scene, path, good string) error { return os.Chmod(path, 0) }},
+	{"unreadable", func(s *faultEnv, path, good string) error { return os.Chmod(path, 0) }},
 }
 
-// keyForAll is open to everybody: then others could sign tokens.
-var keyForAll = ruin{"readable to others", func(s *scene, path, good string) error { return os.Chmod(path, 0o644) }}
+// keyForAll makes the key readable for all users, who could then sign tokens.
+var keyForAll = fileFault{"readable to others",
+	func(s *faultEnv, path, good string) error { return os.Chmod(path, 0o644) }}
 
-// ruinsOf are those that a file meets. In the short form key and certificate meet the first ones only: to the service they are files like config.yml.
-func ruinsOf(file string) []ruin {
+// fileFaultsOf are the faults of one file. In the short form key and certificate get the first ones
+// only: the service treats them like config.yml.
+func fileFaultsOf(file string) []fileFault {
 	switch {
 	case file == "config.yml":
-		return ruins
+		return fileFaults
 	case file == "key.pem" && long():
-		return append([]ruin{keyForAll}, ruins...)
+		return append([]fileFault{keyForAll}, fileFaults...)
 	case file == "key.pem":
-		return []ruin{keyForAll, ruins[0], ruins[1]}
+		return []fileFault{keyForAll, fileFaults[0], fileFaults[1]}
 	case long():
-		return ruins
+		return fileFaults
 	}
-	return ruins[:2]
+	return fileFaults[:2]
 }
 
-// half is cut in the middle of a line: of config.yml's line on the audience, of a PEM file's base64.
-func half(text string) string {
+// cutInHalf is cut in the middle of a line: in config.yml's audience, in a PEM file's base64.
+func cutInHalf(text string) string {
 	if i := strings.Index(text, "audience:"); i >= 0 {
 		return text[:i+5]
 	}
 	return text[:len(text)/2]
 }
 
-// certified names the certificate in config.yml, so that it matters.
+// certified names the certificate in config.yml, so that it is used.
 func certified(config string) string {
 	return strings.Replace(config, "issuer:", `certificate: "cert.pem"`+"\nissuer:", 1)
 }
 
-func fileActs() []act {
-	var all []act
-	o := sceneOptions{config: certified}
+func fileTests() []faultTest {
+	var all []faultTest
+	o := faultOptions{config: certified}
 	for _, d := range []struct {
-		door theatre
-		long bool
-	}{{httpDoor, false}, {apacheCGI, true}, {apacheFcgid, true}} {
+		frontend frontend
+		long     bool
+	}{{httpFrontend, false}, {apacheCGI, true}, {apacheFcgid, true}} {
 		for _, file := range []string{"config.yml", "key.pem", "cert.pem"} {
-			all = append(all, act{name: "bad " + file, door: d.door, options: o, long: d.long, play: func(s *scene) {
-				for _, r := range ruinsOf(file) {
-					s.playRuin(file, r)
-				}
-			}})
+			all = append(all, faultTest{name: "bad " + file, frontend: d.frontend, options: o, long: d.long,
+				run: func(s *faultEnv) {
+					for _, r := range fileFaultsOf(file) {
+						s.runFileFault(file, r)
+					}
+				}})
 		}
 		all = append(all,
-			act{name: "key and certificate are changed", door: d.door, options: o, long: d.long, play: playNewKey},
-			act{name: "everything is swapped at once", door: d.door, options: sceneOptions{config: certified, prepare: kubernetes}, long: d.long, play: playSwap})
+			faultTest{name: "key and certificate are changed", frontend: d.frontend, options: o, long: d.long,
+				run: runNewKey},
+			faultTest{name: "everything is swapped at once", frontend: d.frontend,
+				options: faultOptions{config: certified, prepare: kubernetes}, long: d.long, run: runSwap})
 	}
 	return all
 }
 
-// excused503 is what a process may answer that has never seen a good configuration: each of the CGI door's, and those that mod_fcgid starts.
-func (s *scene) excused503() []int {
+// excused503 is what a process without a usable configuration may answer: each CGI process, and
+// those that mod_fcgid starts.
+func (s *faultEnv) excused503() []int {
 	if s.service != nil {
 		return nil
 	}
@@ -87,32 +96,32 @@ const (
 	loaded    = "configuration loaded"
 )
 
-// playRuin spoils one file in mid-load, waits until that is noticed, and puts it right.
-func (s *scene) playRuin(name string, r ruin) {
+// runFileFault damages one file under load, waits until the service notices, and repairs it.
+func (s *faultEnv) runFileFault(name string, r fileFault) {
 	path := s.path(name)
 	good := readFile(s.t, path)
-	c := s.crowd(s.excused503()...)
-	c.more(1)
-	noticed := s.notices(notUsable, c)
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
+	noticed := s.notices(notUsable, l)
 	if err := r.do(s, path, good); err != nil {
 		s.t.Fatal(err)
 	}
 	noticed()
-	c.some()
-	better := s.notices(loaded, c)
+	l.some()
+	better := s.notices(loaded, l)
 	s.repair(path, good, r)
 	normal := s.normal()
 	better()
-	c.more(1)
-	got, lost := c.gone()
+	l.more(1)
+	got, lost := l.end()
 	if s.service != nil && !s.service.running() {
 		lost = append(lost, "the service has ended")
 	}
 	s.row(row{fault: name, done: r.name + ", then put right", got: got.String(), normal: normal}, lost)
 }
 
-// repair writes a half file to its end, and replaces others.
-func (s *scene) repair(path, good string, r ruin) {
+// repair completes a half-written file and replaces others.
+func (s *faultEnv) repair(path, good string, r fileFault) {
 	s.t.Helper()
 	if r.name != "half written" {
 		s.replace(path, good)
@@ -123,48 +132,51 @@ func (s *scene) repair(path, good string, r ruin) {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteString(good[len(half(good)):]); err != nil {
+	if _, err := f.WriteString(good[len(cutInHalf(good)):]); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// notices returns what waits until the service has seen a change: a long-lived one says so in its log, the CGI door in its answers.
-func (s *scene) notices(text string, c *crowd) func() {
+// notices returns a function that waits until the service has noticed a change: a long-lived one
+// logs it, CGI shows it in its answers.
+func (s *faultEnv) notices(text string, l *backgroundLoad) func() {
 	s.t.Helper()
-	if s.door.name == apacheCGI.name {
-		before := c.count("503")
+	if s.frontend.name == apacheCGI.name {
+		before := l.count("503")
 		return func() {
 			if text == notUsable {
-				eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
+				eventually(s.t, answerWithin, "a 503", func() bool { return l.count("503") > before })
 			}
 		}
 	}
-	before := s.complaints(text)
+	before := s.countLogLines(text)
 	return func() {
 		s.t.Helper()
-		eventually(s.t, answerWithin, "the log to say: "+text, func() bool { return s.complaints(text) > before })
+		eventually(s.t, answerWithin, "the log to say: "+text, func() bool { return s.countLogLines(text) > before })
 	}
 }
 
-// playNewKey replaces the key, and after a while the certificate: in between they do not belong together, and the old ones stay.
-func playNewKey(s *scene) {
-	c := s.crowd(s.excused503()...)
-	c.more(1)
+// runNewKey replaces the key and later the certificate. In between they do not match, and the old
+// ones stay in force.
+func runNewKey(s *faultEnv) {
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
 	key := makeKey(s.t, rsa2048)
-	noticed := s.notices(notUsable, c)
+	noticed := s.notices(notUsable, l)
 	s.accept(key.Public())
 	s.replace(s.keyFile, pemKey(s.t, key))
 	noticed()
-	c.some()
+	l.some()
 	s.replace(s.certFile, pemCertificate(makeCertificate(s.t, key)))
 	normal := s.signedBy(key.Public())
-	c.more(1)
-	got, lost := c.gone()
-	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal}, lost)
+	l.more(1)
+	got, lost := l.end()
+	s.row(row{fault: "key, then certificate", done: "each renamed over the old one", got: got.String(), normal: normal},
+		lost)
 }
 
-// kubernetes lays the files out as a mounted secret: all are links into a folder that is itself a link.
-func kubernetes(s *scene) {
+// kubernetes lays the files out like a mounted secret: links into a folder that is itself a link.
+func kubernetes(s *faultEnv) {
 	version := s.path("mount/..v1")
 	if err := os.MkdirAll(version, 0o755); err != nil {
 		s.t.Fatal(err)
@@ -185,10 +197,11 @@ func kubernetes(s *scene) {
 	}
 }
 
-// playSwap puts another key and certificate in place as the kubelet does: a new folder, and the link renamed to it.
-func playSwap(s *scene) {
-	c := s.crowd(s.excused503()...)
-	c.more(1)
+// runSwap replaces key and certificate as the kubelet does: a new folder, and the link renamed to
+// it.
+func runSwap(s *faultEnv) {
+	l := s.startLoad(s.excused503()...)
+	l.more(1)
 	key := makeKey(s.t, rsa2048)
 	s.write("mount/..v2/config.yml", readFile(s.t, s.configFile))
 	s.write("mount/..v2/cert.pem", pemCertificate(makeCertificate(s.t, key)))
@@ -207,7 +220,8 @@ func playSwap(s *scene) {
 		}
 	}
 	normal := s.signedBy(key.Public())
-	c.more(1)
-	got, lost := c.gone()
-	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(), normal: normal}, lost)
+	l.more(1)
+	got, lost := l.end()
+	s.row(row{fault: "all files, as in Kubernetes", done: "..data linked to a new folder", got: got.String(),
+		normal: normal}, lost)
 }

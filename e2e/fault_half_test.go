@@ -7,27 +7,28 @@ import (
 	"time"
 )
 
-func halfActs() []act {
-	return []act{{name: "config.yml is written bit by bit", door: httpDoor, play: playHalfConfig}}
+func halfTests() []faultTest {
+	return []faultTest{{name: "config.yml is written bit by bit", frontend: httpFrontend, run: runHalfConfig}}
 }
 
 const (
-	// pieceEvery is the time between two pieces of a file that is written in place; the service takes it when it has not changed for a second.
+	// pieceEvery is the time between two writes to the file; the service loads a file that has not
+	// changed for a second.
 	pieceEvery = 100 * time.Millisecond
-	// pieceLate is when a machine was too busy for the pieces to come in time: nothing is learnt then, and it is tried again.
+	// pieceLate is a delay after which the run proves nothing, on a busy machine, and is repeated.
 	pieceLate = 700 * time.Millisecond
-	// pieces take longer than the service would wait for one that does not change.
+	// pieces take longer than the service would wait for a file that does not change.
 	pieces = 25
-	// pieceTries is how often at most.
+	// pieceTries is the maximum number of runs.
 	pieceTries = 5
 )
 
-// playHalfConfig writes config.yml in place and in pieces, for more than two seconds, the first of which is a whole configuration in which
-// nobody is blacklisted. Nobody who is blacklisted may be let in.
-func playHalfConfig(s *scene) {
+// runHalfConfig writes config.yml in place and in pieces, for more than two seconds. The first
+// piece is a valid configuration without a blacklist. No blacklisted user may log in.
+func runHalfConfig(s *faultEnv) {
 	good := readFile(s.t, s.configFile)
-	c := s.crowd()
-	c.more(someLogins())
+	l := s.startLoad()
+	l.more(someLogins())
 	let, late := 0, true
 	for try := 0; try < pieceTries && late; try++ {
 		let, late = s.writeInPieces(good)
@@ -36,16 +37,18 @@ func playHalfConfig(s *scene) {
 		s.t.Fatal("this machine is too busy to write a file in pieces")
 	}
 	normal := s.normal()
-	c.more(1)
-	got, lost := c.gone()
+	l.more(1)
+	got, lost := l.end()
 	if let > 0 {
 		lost = append(lost, "a blacklisted user was let in")
 	}
-	s.row(row{fault: "config.yml", done: "written bit by bit, its beginning valid", got: got.String(), normal: normal}, lost)
+	s.row(row{fault: "config.yml", done: "written bit by bit, its beginning valid", got: got.String(), normal: normal},
+		lost)
 }
 
-// writeInPieces writes the beginning without the blacklist, then comments, then the rest, and has the blacklisted user try meanwhile.
-func (s *scene) writeInPieces(good string) (let int, late bool) {
+// writeInPieces writes the part without the blacklist, then comments, then the rest, while the
+// blacklisted user tries to log in.
+func (s *faultEnv) writeInPieces(good string) (let int, late bool) {
 	s.t.Helper()
 	first, rest, _ := strings.Cut(good, "blacklisted_users:")
 	f, err := os.OpenFile(s.configFile, os.O_WRONLY|os.O_TRUNC, 0)
@@ -65,8 +68,8 @@ func (s *scene) writeInPieces(good string) (let int, late bool) {
 	write(first)
 	for range pieces {
 		write("# one more line\n")
-		go func() { answers <- s.askFrom("127.8.0.1", mallory, stageAccounts[mallory]) }()
-		time.Sleep(pieceEvery) // the pause is what is played
+		go func() { answers <- s.askFrom("127.8.0.1", mallory, defaultAccounts[mallory]) }()
+		time.Sleep(pieceEvery) // the pause is part of the test
 	}
 	write("blacklisted_users:" + rest)
 	for range pieces {

@@ -14,30 +14,32 @@ import (
 	"time"
 )
 
-// underWay is how many logins are in the middle of a conversation, or wait for one, when somebody is killed.
+// underWay is how many logins are in a conversation, or wait for one, when a process is killed.
 const underWay = 6
 
-func killActs() []act {
+func killTests() []faultTest {
 	o := awaitingOptions(underWay)
 	o.timeout = seconds(8)
-	short := awaitingOptions(underWay) // those that nobody ends come to the end of their time
+	short := awaitingOptions(underWay) // conversations that run to their time limit
 	held := short
-	held.concurrency = underWay + 2 // and keep their seats until then, though the web server has gone
-	return []act{
-		{name: "SIGTERM", door: httpDoor, options: o, play: playTerm},
-		{name: "SIGTERM", door: nginxFastCGI, options: o, play: playTerm},
-		{name: "SIGKILL", door: httpDoor, options: o, play: playKill},
-		{name: "SIGKILL", door: apacheFcgid, options: short, play: playKill},
-		{name: "SIGKILL", door: nginxFastCGI, options: o, play: playKill, long: true},
-		{name: "a conversation is killed", door: httpDoor, options: o, play: playKillConversation},
-		{name: "a conversation is killed", door: nginxFastCGI, options: o, play: playKillConversation, long: true},
-		{name: "a conversation is killed", door: apacheFcgid, options: o, play: playKillConversation, long: true},
-		{name: "the web server's worker is killed", door: nginxFastCGI, options: held, play: playKillWorker},
-		// Not behind mod_fcgid: in one of three tries Apache then answers nobody any more until it is restarted, whatever the program does. See OPERATIONS.md.
-		{name: "the web server's worker is killed", door: apacheCGI, options: short, play: playKillWorker, long: true},
-		{name: "the web server is stopped", door: nginxFastCGI, options: short, play: playStopServer, long: true},
-		{name: "the web server is stopped", door: apacheFcgid, options: short, play: playStopServer},
-		{name: "the web server is stopped", door: apacheCGI, options: short, play: playStopServer, long: true},
+	held.concurrency = underWay + 2 // and hold their slots until then, although the web server is gone
+	return []faultTest{
+		{name: "SIGTERM", frontend: httpFrontend, options: o, run: runTerm},
+		{name: "SIGTERM", frontend: nginxFastCGI, options: o, run: runTerm},
+		{name: "SIGKILL", frontend: httpFrontend, options: o, run: runKill},
+		{name: "SIGKILL", frontend: apacheFcgid, options: short, run: runKill},
+		{name: "SIGKILL", frontend: nginxFastCGI, options: o, run: runKill, long: true},
+		{name: "a conversation is killed", frontend: httpFrontend, options: o, run: runKillConversation},
+		{name: "a conversation is killed", frontend: nginxFastCGI, options: o, run: runKillConversation, long: true},
+		{name: "a conversation is killed", frontend: apacheFcgid, options: o, run: runKillConversation, long: true},
+		{name: "the web server's worker is killed", frontend: nginxFastCGI, options: held, run: runKillWorker},
+		// Not behind mod_fcgid: in one of three tries Apache then stops answering until it is
+		// restarted, whatever the program does. See OPERATIONS.md.
+		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker,
+			long: true},
+		{name: "the web server is stopped", frontend: nginxFastCGI, options: short, run: runStopServer, long: true},
+		{name: "the web server is stopped", frontend: apacheFcgid, options: short, run: runStopServer},
+		{name: "the web server is stopped", frontend: apacheCGI, options: short, run: runStopServer, long: true},
 	}
 }
 
@@ -47,8 +49,8 @@ type pendingLogins struct {
 	replies [underWay]reply
 }
 
-// begin sends them, and waits until the service has heard of all and conversations of some have begun.
-func (s *scene) begin() *pendingLogins {
+// begin sends them and waits until the service has read them all and some conversations have begun.
+func (s *faultEnv) begin() *pendingLogins {
 	s.t.Helper()
 	p := &pendingLogins{}
 	var before int
@@ -59,28 +61,30 @@ func (s *scene) begin() *pendingLogins {
 		p.all.Go(func() { p.replies[i] = s.ask(awaiting(i), passwordOf(awaiting(i))) })
 	}
 	if s.service == nil {
-		eventually(s.t, answerWithin, "programs to be at work", func() bool { return len(processesOf(s.program)) >= underWay })
+		eventually(s.t, answerWithin, "programs to be at work",
+			func() bool { return len(processesOf(s.program)) >= underWay })
 		return p
 	}
-	eventually(s.t, answerWithin, "all requests to be accepted", func() bool { return connections(s.pid()) >= before+underWay })
+	eventually(s.t, answerWithin, "all requests to be accepted",
+		func() bool { return connections(s.pid()) >= before+underWay })
 	s.awaitConversations(1)
 	return p
 }
 
-// proceed lets the conversations come to their end.
-func (s *scene) proceed() {
+// proceed lets the conversations end.
+func (s *faultEnv) proceed() {
 	s.t.Helper()
 	if err := os.WriteFile(s.path("go"), nil, 0o644); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// judged is what they got, and what of that was wrong.
-func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []string) {
+// results returns their answers and what was wrong with them.
+func (p *pendingLogins) results(s *faultEnv, excused ...int) (got tally, lost []string) {
 	p.all.Wait()
 	got = tally{}
 	for i, r := range p.replies {
-		got[r.word()]++
+		got[r.summary()]++
 		if flaw := s.flaw(r, awaiting(i), true, excused...); flaw != "" {
 			lost = append(lost, flaw)
 		}
@@ -88,22 +92,22 @@ func (p *pendingLogins) judged(s *scene, excused ...int) (got tally, lost []stri
 	return got, lost
 }
 
-// restartsMax is how often a service manager tries. Once need not be enough: a child that was being started when its parent was killed still
-// has the listening socket until it is a program of its own.
+// restartsMax is how often a service manager tries. Once may not be enough: a child that was being
+// started when its parent was killed holds the listening socket until it runs its own program.
 const restartsMax = 20
 
-// restart puts another service in the place of the one that is gone, as a service manager does.
-func (s *scene) restart() {
+// restart starts a new service after the old one has ended, as a service manager does.
+func (s *faultEnv) restart() {
 	s.t.Helper()
 	args := []string{"http", "--listen", s.address}
-	if s.door.name != httpDoor.name {
+	if s.frontend.name != httpFrontend.name {
 		args = []string{"fastcgi", "--listen", "unix:" + s.path("run/fcgi.sock")}
 	}
 	for range restartsMax {
-		before := s.complaints("listening")
+		before := s.countLogLines("listening")
 		s.serve(args...)
 		eventually(s.t, answerWithin, "a service to listen or to give up", func() bool {
-			return s.complaints("listening") > before || !s.service.running()
+			return s.countLogLines("listening") > before || !s.service.running()
 		})
 		if s.service.running() {
 			return
@@ -112,25 +116,25 @@ func (s *scene) restart() {
 	s.t.Fatal("the service cannot be restarted")
 }
 
-// closed is what clients may get while nobody listens: nginx says 503 in JSON.
-func (s *scene) closed() int {
-	if s.door.name == httpDoor.name {
+// closed is the status while no service listens: nginx answers 503 in JSON.
+func (s *faultEnv) closed() int {
+	if s.frontend.name == httpFrontend.name {
 		return noAnswer
 	}
 	return http.StatusServiceUnavailable
 }
 
-// playTerm stops the service in mid-load: what it has accepted it answers, and it ends with status 0.
-func playTerm(s *scene) {
-	c := s.crowd(s.closed())
-	c.more(someLogins())
+// runTerm stops the service under load: it answers what it has accepted, and ends with status 0.
+func runTerm(s *faultEnv) {
+	l := s.startLoad(s.closed())
+	l.more(someLogins())
 	p := s.begin()
 	if err := s.service.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, answerWithin, "the door to accept nobody", func() bool { return !s.accepts() })
+	eventually(s.t, answerWithin, "the service to stop accepting", func() bool { return !s.accepts() })
 	s.proceed()
-	inside, lost := p.judged(s)
+	inside, lost := p.results(s)
 	select {
 	case <-s.service.exited:
 	case <-time.After(answerWithin):
@@ -141,35 +145,42 @@ func playTerm(s *scene) {
 	}
 	lost = append(lost, s.leftovers()...)
 	s.restart()
-	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.gone()
+	normal, got, wrong := s.recovered(l)
 	lost = append(lost, wrong...)
-	missing, torn := c.unlogged(s.logFile)
-	lost = s.unlogged(lost, missing, torn)
-	if n := c.undelivered(s.logFile); n > 0 {
+	if n := l.undelivered(s.logFile); n > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
 	}
-	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// undelivered counts grants in the log of guests of this crowd of which no client has the token.
-func (c *crowd) undelivered(log string) (n int) {
-	for line := range strings.Lines(readFile(c.s.t, log)) {
+// recovered waits until logins succeed again, ends the load, and checks it against the log.
+func (s *faultEnv) recovered(l *backgroundLoad) (normal string, got tally, lost []string) {
+	s.t.Helper()
+	normal = s.normal()
+	l.more(someLogins())
+	got, lost = l.end()
+	missing, torn := l.unlogged(s.logFile)
+	return normal, got, s.unlogged(lost, missing, torn)
+}
+
+// undelivered counts logins that the log says were granted but whose token no client has.
+func (l *backgroundLoad) undelivered(log string) (n int) {
+	for line := range strings.Lines(readFile(l.s.t, log)) {
 		_, id, granted := strings.Cut(line, `"token":"`)
-		if !granted || !strings.Contains(line, `"user":"guest`) {
+		if !granted || !strings.Contains(line, `"user":"load`) {
 			continue
 		}
 		id, _, _ = strings.Cut(id, `"`)
-		if !slices.Contains(c.tokens, id) {
+		if !slices.Contains(l.tokens, id) {
 			n++
 		}
 	}
 	return n
 }
 
-// services are the processes that are neither conversations nor their children.
-func (s *scene) services() (pids []int) {
+// services are processes that are neither conversations nor their children.
+func (s *faultEnv) services() (pids []int) {
 	held := s.conversations()
 	for _, pid := range processesOf(s.program) {
 		if !slices.Contains(held, pid) {
@@ -179,39 +190,37 @@ func (s *scene) services() (pids []int) {
 	return pids
 }
 
-// playKill ends the service with SIGKILL in mid-conversation.
-func playKill(s *scene) {
+// runKill ends the service with SIGKILL during conversations.
+func runKill(s *faultEnv) {
 	excused := []int{s.closed()}
-	if s.door.name == apacheFcgid.name {
-		// mod_fcgid answers 500 itself, or gives the request to another process, where the conversation comes to the end of its time.
+	if s.frontend.name == apacheFcgid.name {
+		// mod_fcgid answers 500 itself or passes the request to another process, where the
+		// conversation runs to its time limit.
 		excused = []int{http.StatusInternalServerError, http.StatusServiceUnavailable}
 	}
-	c := s.crowd(excused...)
-	c.more(someLogins())
+	l := s.startLoad(excused...)
+	l.more(someLogins())
 	p := s.begin()
 	for _, pid := range s.services() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	inside, lost := p.judged(s, excused...)
+	inside, lost := p.results(s, excused...)
 	lost = append(lost, s.leftovers()...)
 	s.proceed()
 	if s.service != nil {
 		<-s.service.exited
 		s.restart()
 	}
-	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.gone()
+	normal, got, wrong := s.recovered(l)
 	lost = append(lost, wrong...)
-	missing, torn := c.unlogged(s.logFile)
-	lost = s.unlogged(lost, missing, torn)
-	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// playKillConversation ends one conversation; the others must not notice.
-func playKillConversation(s *scene) {
-	c := s.crowd()
-	c.more(1)
+// runKillConversation ends one conversation; the others must not notice.
+func runKillConversation(s *faultEnv) {
+	l := s.startLoad()
+	l.more(1)
 	p := s.begin()
 	victim := s.aConversation()
 	theirs := sockets(parentOf(s.t, victim))
@@ -222,15 +231,16 @@ func playKillConversation(s *scene) {
 	}
 	_ = syscall.Kill(victim, syscall.SIGKILL)
 	s.proceed()
-	inside, lost := p.judged(s, http.StatusServiceUnavailable)
+	inside, lost := p.results(s, http.StatusServiceUnavailable)
 	if inside["503"] > 1 {
 		lost = append(lost, "more than one login was answered with 503")
 	}
 	normal := s.normal()
-	got, wrong := c.gone()
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // parentOf is the process that started another.
@@ -246,8 +256,8 @@ func parentOf(t testing.TB, pid int) int {
 	return 0
 }
 
-// aConversation is one that waits for the file "go": it has been there for a while.
-func (s *scene) aConversation() int {
+// aConversation is one that waits for the file "go", so it is not just starting.
+func (s *faultEnv) aConversation() int {
 	seen := map[int]int{}
 	for {
 		for _, pid := range s.conversations() {
@@ -259,8 +269,9 @@ func (s *scene) aConversation() int {
 	}
 }
 
-// workers are the web server's processes that hold connections. Apache's have threads, its managers of programs have none; nginx has one kind.
-func (s *scene) workers() (pids []int) {
+// workers are the web server's processes that hold connections. Apache's have threads, its program
+// managers have none; nginx has one kind.
+func (s *faultEnv) workers() (pids []int) {
 	master := s.procs[len(s.procs)-1]
 	for _, pid := range childrenOf(master.cmd.Process.Pid) {
 		if master.name == "nginx" || threads(pid) > 1 {
@@ -283,10 +294,10 @@ func childrenOf(pid int) (pids []int) {
 
 func threads(pid int) int { return len(globs(fmt.Sprintf("/proc/%d/task/*", pid))) }
 
-// playKillWorker ends the web server's worker in mid-request.
-func playKillWorker(s *scene) {
-	c := s.crowd(noAnswer)
-	c.more(someLogins())
+// runKillWorker kills the web server's worker during requests.
+func runKillWorker(s *faultEnv) {
+	l := s.startLoad(noAnswer)
+	l.more(someLogins())
 	p := s.begin()
 	workers := s.workers()
 	if len(workers) == 0 {
@@ -295,34 +306,37 @@ func playKillWorker(s *scene) {
 	for _, pid := range workers {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	inside, lost := p.judged(s, noAnswer)
+	inside, lost := p.results(s, noAnswer)
 	normal := s.normal()
-	c.more(someLogins())
-	got, wrong := c.gone()
+	l.more(someLogins())
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
 	if s.service != nil && !s.service.running() {
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay), got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
+	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay),
+		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
-// playStopServer stops the web server in mid-request, and for good.
-func playStopServer(s *scene) {
+// runStopServer stops the web server during requests.
+func runStopServer(s *faultEnv) {
 	p := s.begin()
 	s.procs[len(s.procs)-1].stop(s.t)
-	inside, lost := p.judged(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)
+	inside, lost := p.results(s, noAnswer, http.StatusServiceUnavailable, http.StatusInternalServerError)
 	lost = append(lost, s.leftovers()...)
 	switch {
 	case s.service == nil:
-		eventually(s.t, answerWithin, "every program to end with its web server", func() bool { return len(processesOf(s.program)) == 0 })
+		eventually(s.t, answerWithin, "every program to end with its web server",
+			func() bool { return len(processesOf(s.program)) == 0 })
 	case !s.service.running():
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(), normal: "-"}, lost)
+	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(),
+		normal: "-"}, lost)
 }
 
-// globs is for /proc, where nothing is an answer too.
+// globs is for /proc, where no match is a result.
 func globs(pattern string) []string {
 	names, _ := filepath.Glob(pattern)
 	return names

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-func logActs() []act {
-	return []act{
-		{name: "log renamed away", door: httpDoor, play: playLogRenamed},
-		{name: "log renamed away", door: apacheFcgid, play: playLogRenamed},
-		{name: "log renamed away", door: nginxFastCGI, play: playLogRenamed, long: true},
-		{name: "log renamed away", door: apacheCGI, play: playLogRenamed, long: true},
-		{name: "log copied and truncated", door: httpDoor, play: playLogTruncated},
-		{name: "log copied and truncated", door: apacheFcgid, play: playLogTruncated, long: true},
-		{name: "log copied and truncated", door: apacheCGI, play: playLogTruncated, long: true},
+func logTests() []faultTest {
+	return []faultTest{
+		{name: "log renamed away", frontend: httpFrontend, run: runLogRenamed},
+		{name: "log renamed away", frontend: apacheFcgid, run: runLogRenamed},
+		{name: "log renamed away", frontend: nginxFastCGI, run: runLogRenamed, long: true},
+		{name: "log renamed away", frontend: apacheCGI, run: runLogRenamed, long: true},
+		{name: "log copied and truncated", frontend: httpFrontend, run: runLogTruncated},
+		{name: "log copied and truncated", frontend: apacheFcgid, run: runLogTruncated, long: true},
+		{name: "log copied and truncated", frontend: apacheCGI, run: runLogTruncated, long: true},
 	}
 }
 
-// someLogins is how many are granted before and after something happens.
+// someLogins is how many are granted before and after a fault.
 func someLogins() int {
 	if long() {
 		return 60
@@ -28,24 +28,25 @@ func someLogins() int {
 	return 15
 }
 
-// playLogRenamed does what logrotate does with "create".
-func playLogRenamed(s *scene) {
-	c := s.crowd()
-	c.more(someLogins())
+// runLogRenamed does what logrotate does with "create".
+func runLogRenamed(s *faultEnv) {
+	l := s.startLoad()
+	l.more(someLogins())
 	old := s.logFile + ".1"
 	if err := os.Rename(s.logFile, old); err != nil {
 		s.t.Fatal(err)
 	}
 	s.createLog()
 	used := s.untilLogged()
-	c.more(someLogins())
-	got, lost := c.gone()
-	missing, torn := c.unlogged(old, s.logFile)
-	s.row(row{fault: "log renamed away", done: "renamed and made anew", got: got.String(), normal: used}, s.unlogged(lost, missing, torn))
+	l.more(someLogins())
+	got, lost := l.end()
+	missing, torn := l.unlogged(old, s.logFile)
+	s.row(row{fault: "log renamed away", done: "renamed and created again", got: got.String(), normal: used},
+		s.unlogged(lost, missing, torn))
 }
 
-// createLog leaves a file that the service has made in the meantime as it is.
-func (s *scene) createLog() {
+// createLog keeps a file that the service has made in the meantime.
+func (s *faultEnv) createLog() {
 	s.t.Helper()
 	f, err := os.OpenFile(s.logFile, os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
@@ -57,11 +58,11 @@ func (s *scene) createLog() {
 	}
 }
 
-// playLogTruncated does what logrotate does with "copytruncate". What is written between the copy and the cut is gone, as its manual says:
-// at most one line of each client.
-func playLogTruncated(s *scene) {
-	c := s.crowd()
-	c.more(someLogins())
+// runLogTruncated does what logrotate does with "copytruncate". Lines written between the copy and
+// the cut are lost, as its manual says: at most one for each client.
+func runLogTruncated(s *faultEnv) {
+	l := s.startLoad()
+	l.more(someLogins())
 	old := s.logFile + ".1"
 	before, err := os.ReadFile(s.logFile)
 	if err != nil {
@@ -71,33 +72,34 @@ func playLogTruncated(s *scene) {
 		s.t.Fatal(err)
 	}
 	used := s.untilLogged()
-	before = before[:strings.LastIndexByte(string(before), '\n')+1] // a line that was being written when it was read
+	// the last line may have been incomplete when it was read
+	before = before[:strings.LastIndexByte(string(before), '\n')+1]
 	if err := os.WriteFile(old, before, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	c.more(someLogins())
-	got, lost := c.gone()
-	missing, torn := c.unlogged(old, s.logFile)
+	l.more(someLogins())
+	got, lost := l.end()
+	missing, torn := l.unlogged(old, s.logFile)
 	s.row(row{fault: "log copied and truncated", done: "copied, cut to nothing", got: got.String(), normal: used},
-		s.unlogged(lost, max(0, missing-crowdMembers), torn))
+		s.unlogged(lost, max(0, missing-loadClients), torn))
 }
 
 // untilLogged waits until the log, now empty, has a line about a login.
-func (s *scene) untilLogged() string {
+func (s *faultEnv) untilLogged() string {
 	s.t.Helper()
 	began := time.Now()
 	eventually(s.t, answerWithin, "the new log to be used", func() bool { return len(s.requestLines()) > 0 })
 	return milliseconds(time.Since(began))
 }
 
-func (s *scene) unlogged(lost []string, missing int, torn []string) []string {
+func (s *faultEnv) unlogged(lost []string, missing int, torn []string) []string {
 	if missing > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins are not in the log", missing))
 	}
 	return append(lost, torn...)
 }
 
-// tornLines names lines of a log that are not one whole JSON object each.
+// tornLines returns the lines of a log that are not a JSON object.
 func tornLines(name, content string) (torn []string) {
 	for line := range strings.Lines(content) {
 		whole, end := strings.CutSuffix(line, "\n")

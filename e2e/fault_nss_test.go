@@ -8,21 +8,23 @@ import (
 	"testing"
 )
 
-// lostUser is one whom the directory does not find an end for.
+// lostUser is a user for which the directory never answers.
 const lostUser = "lost"
 
-func nameActs() []act {
-	return []act{{name: "the directory hangs", door: namespaceDoor, play: playDirectory,
-		options: sceneOptions{users: []string{lostUser}, timeout: seconds(2), concurrency: seats, config: withTeam, prepare: directory}}}
+func nameTests() []faultTest {
+	return []faultTest{{name: "the directory hangs", frontend: namespaceFrontend, run: runDirectory,
+		options: faultOptions{users: []string{lostUser}, timeout: seconds(2), concurrency: slots, config: withTeam,
+			prepare: directory}}}
 }
 
-// withTeam has a rule for a group, so that every login asks for groups.
+// withTeam adds a rule for a group, so that every login asks for groups.
 func withTeam(config string) string {
 	return config + "access:\n  - allow: [push]\n    repositories: [team/app]\n    to: [\"@faultteam\"]\n"
 }
 
-// directory compiles testdata/nss_fault.c and lays out what the service finds in the place of the machine's own files.
-func directory(s *scene) {
+// directory compiles testdata/nss_fault.c and writes the service's replacement for the machine's
+// own files.
+func directory(s *faultEnv) {
 	needMountNamespace(s.t)
 	need(s.t, "a directory of the test's own", "gcc", "ldconfig", "setpriv", "/etc/ld.so.cache", "/etc/nsswitch.conf")
 	if err := os.Mkdir(s.path("nss"), 0o755); err != nil {
@@ -34,10 +36,10 @@ func directory(s *scene) {
 	s.write("nsswitch.conf", "passwd: files fault\ngroup: files fault\n")
 }
 
-// namespaceDoor is the HTTP door with a directory of its own, in mounts that nobody else sees.
-var namespaceDoor = theatre{name: "HTTP door, own directory", open: openInNamespace}
+// namespaceFrontend is the HTTP front end with its own directory, in a private mount namespace.
+var namespaceFrontend = frontend{name: "HTTP front end, own directory", open: openInNamespace}
 
-func openInNamespace(t testing.TB, s *stage) {
+func openInNamespace(t testing.TB, s *testEnv) {
 	s.listen()
 	script := fmt.Sprintf(`set -e
 mount --bind %[1]s/nsswitch.conf /etc/nsswitch.conf
@@ -52,36 +54,39 @@ exec setpriv --reuid=%[2]d --regid=%[2]d --clear-groups "$@"`, s.dir, s.web.uid)
 	s.mounts = []string{""}
 }
 
-// playDirectory has the directory never answer for one user, then for anybody, while a rule makes every login ask it for groups.
-func playDirectory(s *scene) {
-	c := s.crowd()
-	c.more(someLogins())
+// runDirectory makes the directory hang for one user and then for all, while a rule makes every
+// login ask it for groups.
+func runDirectory(s *faultEnv) {
+	l := s.startLoad()
+	l.more(someLogins())
 	r := s.ask(lostUser, passwordOf(lostUser))
-	lost := s.granted(guest(0))
-	got, wrong := c.gone()
+	lost := s.granted(loadUser(0))
+	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.refused503(r)...)
-	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: s.normal()},
+	s.row(row{fault: "the directory hangs for one", done: "asked for the groups of its user",
+		got: fmt.Sprintf("%s; others %s", r.summary(), got), normal: s.normal()},
 		append(lost, s.leftovers()...))
 
-	c = s.crowd(http.StatusServiceUnavailable)
-	c.more(1)
+	l = s.startLoad(http.StatusServiceUnavailable)
+	l.more(1)
 	hang := s.write("nss/hang", "")
-	before := c.count("503")
-	eventually(s.t, answerWithin, "a 503", func() bool { return c.count("503") > before })
-	r = s.ask(guest(1), passwordOf(guest(1)))
+	before := l.count("503")
+	eventually(s.t, answerWithin, "a 503", func() bool { return l.count("503") > before })
+	r = s.ask(loadUser(1), passwordOf(loadUser(1)))
 	if err := os.Remove(hang); err != nil {
 		s.t.Fatal(err)
 	}
 	normal := s.normal()
-	c.more(someLogins())
-	got, lost = c.gone()
+	l.more(someLogins())
+	got, lost = l.end()
 	lost = append(lost, s.refused503(r)...)
-	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups", got: fmt.Sprintf("%s; others %s", r.word(), got), normal: normal},
+	s.row(row{fault: "the directory hangs for all", done: "every login asks for groups",
+		got: fmt.Sprintf("%s; others %s", r.summary(), got), normal: normal},
 		append(lost, s.leftovers()...))
 }
 
-func (s *scene) refused503(r reply) []string {
+func (s *faultEnv) refused503(r reply) []string {
 	if flaw := s.flaw(r, lostUser, true, http.StatusServiceUnavailable); flaw != "" {
 		return []string{flaw}
 	}
@@ -91,8 +96,8 @@ func (s *scene) refused503(r reply) []string {
 	return nil
 }
 
-// granted looks whether the group that the directory gives was heard of: else nothing here shows anything.
-func (s *scene) granted(user string) []string {
+// granted checks that the directory's group is used: otherwise this test shows nothing.
+func (s *faultEnv) granted(user string) []string {
 	claims, err := s.claims(s.ask(user, passwordOf(user)))
 	if err != nil {
 		return []string{err.Error()}

@@ -12,21 +12,24 @@ import (
 	"testing"
 )
 
-// The log goes through a pipe to somebody who reads it: cronolog, a collector, journald.
-func readerActs() []act {
-	named := sceneOptions{prepare: logToPipe, config: logInPipe}
-	standard := sceneOptions{prepare: standardErrorToPipe, config: logToStandardError}
-	return []act{
-		{name: "the reader of the log stops", door: httpDoor, options: named, play: playReaderStops},
-		{name: "the reader of the log stops", door: nginxFastCGI, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log stops", door: apacheFcgid, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log stops", door: apacheCGI, options: named, play: playReaderStops, long: true},
-		{name: "the reader of the log goes", door: httpDoor, options: named, play: playReaderGoes, long: true},
-		{name: "the reader of the log goes", door: nginxFastCGI, options: named, play: playReaderGoes, long: true},
-		{name: "the reader of standard error stops", door: httpDoor, options: standard, play: playReaderStops, long: true},
-		{name: "the reader of standard error stops", door: nginxFastCGI, options: standard, play: playReaderStops, long: true},
-		{name: "the reader of standard error goes", door: httpDoor, options: standard, play: playReaderGoes},
-		{name: "the reader of standard error goes", door: nginxFastCGI, options: standard, play: playReaderGoes, long: true},
+// The log goes through a pipe to a reader, such as cronolog, a collector or journald.
+func readerTests() []faultTest {
+	named := faultOptions{prepare: logToPipe, config: logInPipe}
+	standard := faultOptions{prepare: standardErrorToPipe, config: logToStandardError}
+	return []faultTest{
+		{name: "the reader of the log stops", frontend: httpFrontend, options: named, run: runReaderStops},
+		{name: "the reader of the log stops", frontend: nginxFastCGI, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log stops", frontend: apacheFcgid, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log stops", frontend: apacheCGI, options: named, run: runReaderStops, long: true},
+		{name: "the reader of the log goes", frontend: httpFrontend, options: named, run: runReaderGoes, long: true},
+		{name: "the reader of the log goes", frontend: nginxFastCGI, options: named, run: runReaderGoes, long: true},
+		{name: "the reader of standard error stops", frontend: httpFrontend, options: standard, run: runReaderStops,
+			long: true},
+		{name: "the reader of standard error stops", frontend: nginxFastCGI, options: standard, run: runReaderStops,
+			long: true},
+		{name: "the reader of standard error goes", frontend: httpFrontend, options: standard, run: runReaderGoes},
+		{name: "the reader of standard error goes", frontend: nginxFastCGI, options: standard, run: runReaderGoes,
+			long: true},
 	}
 }
 
@@ -38,17 +41,17 @@ func logToStandardError(config string) string {
 	return strings.Replace(config, "  file: service.log\n", "", 1)
 }
 
-// logToPipe makes the pipe, and has it read.
-func logToPipe(s *scene) {
+// logToPipe makes the pipe and starts its reader.
+func logToPipe(s *faultEnv) {
 	if err := syscall.Mkfifo(s.path("pipe"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.reader = &logReader{pipe: s.path("pipe"), log: s.createAppend("service.log"), words: s.createAppend("words")}
-	s.reader.come(s.t)
-	s.t.Cleanup(s.reader.leave)
+	s.reader = &logReader{pipe: s.path("pipe"), log: s.createAppend("service.log"), stderr: s.createAppend("words")}
+	s.reader.open(s.t)
+	s.t.Cleanup(s.reader.close)
 }
 
-func standardErrorToPipe(s *scene) {
+func standardErrorToPipe(s *faultEnv) {
 	logToPipe(s)
 	end, err := os.OpenFile(s.path("pipe"), os.O_WRONLY, 0)
 	if err != nil {
@@ -58,7 +61,7 @@ func standardErrorToPipe(s *scene) {
 	s.stderr = end
 }
 
-func (s *scene) createAppend(name string) *os.File {
+func (s *faultEnv) createAppend(name string) *os.File {
 	s.t.Helper()
 	f, err := os.OpenFile(s.path(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -71,25 +74,26 @@ func (s *scene) createAppend(name string) *os.File {
 // pipeSize in bytes is the smallest that Linux has, so that a dozen lines fill it.
 const pipeSize = 4096
 
-// logReader reads the log from a named pipe and writes it to the file where the rest of a test looks for it. What the program says on standard
-// error about its log goes to another.
+// logReader copies the log from a named pipe to the file where tests look for it. The program's
+// messages about its log, on standard error, go to another file.
 type logReader struct {
-	pipe       string
-	log, words *os.File
+	pipe        string
+	log, stderr *os.File
 
-	turn sync.Mutex // held while a line is passed on, and while the reader has stopped
-	end  *os.File   // of the pipe; nil = nobody reads
-	all  sync.WaitGroup
+	copying sync.Mutex // held while a line is copied, and while the reader pauses
+	end     *os.File   // of the pipe; nil = no reader
+	all     sync.WaitGroup
 }
 
-// come begins to read. An end that is open for writing too meets no end of file when the last writer goes.
-func (r *logReader) come(t testing.TB) {
+// open begins to read. A descriptor that is open for writing too gets no end of file when the last
+// writer closes.
+func (r *logReader) open(t testing.TB) {
 	t.Helper()
 	end, err := os.OpenFile(r.pipe, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read that is under way
+	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read under way
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,17 +114,17 @@ func (r *logReader) come(t testing.TB) {
 }
 
 func (r *logReader) pass(line string) {
-	r.turn.Lock()
-	defer r.turn.Unlock()
+	r.copying.Lock()
+	defer r.copying.Unlock()
 	to := r.log
 	if strings.HasPrefix(line, "dockerauth: ") {
-		to = r.words
+		to = r.stderr
 	}
 	_, _ = to.WriteString(line)
 }
 
-// leave closes the pipe: whoever writes gets EPIPE and, from the kernel, SIGPIPE.
-func (r *logReader) leave() {
+// close closes the pipe: a writer gets EPIPE and, from the kernel, SIGPIPE.
+func (r *logReader) close() {
 	if r.end != nil {
 		_ = r.end.Close()
 	}
@@ -128,57 +132,58 @@ func (r *logReader) leave() {
 	r.end = nil
 }
 
-// playReaderStops has nobody take a line for a while, and then somebody takes them all.
-func playReaderStops(s *scene) {
-	playReader(s, "stops", "stopped, then reads on", s.reader.turn.Lock, s.reader.turn.Unlock)
+// runReaderStops pauses the reader, and lets it read on later.
+func runReaderStops(s *faultEnv) {
+	runReader(s, "stops", "stopped, then reads on", s.reader.copying.Lock, s.reader.copying.Unlock)
 }
 
-// playReaderGoes closes the pipe, and then another reads it.
-func playReaderGoes(s *scene) {
-	playReader(s, "goes", "closed, then another reads", s.reader.leave, func() { s.reader.come(s.t) })
+// runReaderGoes closes the pipe and opens it again.
+func runReaderGoes(s *faultEnv) {
+	runReader(s, "goes", "closed, then another reads", s.reader.close, func() { s.reader.open(s.t) })
 }
 
-// unreadLogins is how many are granted while nobody reads: more than fit into the pipe.
+// unreadLogins is how many are granted while the pipe is not read: more than it holds.
 const unreadLogins = 30
 
-func playReader(s *scene, what, done string, away, back func()) {
-	c := s.crowd()
-	c.more(someLogins())
+func runReader(s *faultEnv, what, done string, away, back func()) {
+	l := s.startLoad()
+	l.more(someLogins())
 	away()
-	c.more(unreadLogins)
+	l.more(unreadLogins)
 	back()
 	normal := s.logsAgain()
-	c.more(someLogins())
-	got, lost := c.gone()
-	s.reader.leave()
-	missing, torn := c.unlogged(s.logFile)
+	l.more(someLogins())
+	got, lost := l.end()
+	s.reader.close()
+	missing, torn := l.unlogged(s.logFile)
 	told := linesLost(s)
 	switch {
 	case missing == 0:
 		s.t.Error("every line was written: the pipe was read after all")
-	case s.service != nil && missing > told: // other programs do not live to tell
+	case s.service != nil && missing > told: // other programs end before they could report it
 		lost = append(lost, fmt.Sprintf("%d logins are not in the log, which speaks of %d lines", missing, told))
 	}
 	of := "the log"
 	if s.stderr != nil {
 		of = "standard error"
 	}
-	s.row(row{fault: "the reader of " + of + " " + what, done: done, got: got.String(), normal: normal}, append(lost, torn...))
+	s.row(row{fault: "the reader of " + of + " " + what, done: done, got: got.String(), normal: normal},
+		append(lost, torn...))
 }
 
 var linesLostWord = regexp.MustCompile(`is writable again, (\d+) lines were dropped`)
 
-// words are what a long-lived service has written to the file that is its standard error.
-func (s *scene) words() string {
+// serviceStderr is what a long-lived service has written to the file that is its standard error.
+func (s *faultEnv) serviceStderr() string {
 	if s.service == nil {
 		return ""
 	}
 	return s.service.output()
 }
 
-// linesLost is how many lines the service says are not in its log.
-func linesLost(s *scene) (n int) {
-	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.words(), -1) {
+// linesLost is how many lines the service reports as missing from its log.
+func linesLost(s *faultEnv) (n int) {
+	for _, m := range linesLostWord.FindAllStringSubmatch(readFile(s.t, s.path("words"))+s.serviceStderr(), -1) {
 		lines, _ := strconv.Atoi(m[1])
 		n += lines
 	}

@@ -12,15 +12,17 @@ import (
 	"net/textproto"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// FastCGI 1.0 §8, as far as it is spoken here.
+// FastCGI 1.0 §8, as far as it is used here.
 const (
-	fcgiBegin, fcgiAbort, fcgiEnd, fcgiParams, fcgiStdin, fcgiStdout, fcgiGetValues = 1, 2, 3, 4, 5, 6, 9
-	fcgiHeader                                                                      = 8
+	fcgiBegin, fcgiAbort, fcgiEnd, fcgiParams, fcgiStdin, fcgiStdout = 1, 2, 3, 4, 5, 6
+	fcgiGetValues, fcgiGetValuesResult                               = 9, 10
+	fcgiHeader                                                       = 8
 )
 
 // record is one record in bytes.
@@ -37,94 +39,114 @@ func pair(name, value string) string {
 	return length(len(name)) + length(len(value)) + name + value
 }
 
-// loginParams are those of a login, as nginx has them.
-func (s *scene) loginParams(user string) string {
+// loginParams are those of a login, as nginx sends them.
+func (s *faultEnv) loginParams(user string) string {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+passwordOf(user)))
-	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") + pair("REQUEST_URI", "/docker/v2/token?"+serviceIs) +
-		pair("QUERY_STRING", serviceIs) + pair("SERVER_PROTOCOL", "HTTP/1.1") + pair("REMOTE_ADDR", "127.0.0.1") + pair("HTTP_AUTHORIZATION", basic)
+	return pair("GATEWAY_INTERFACE", "CGI/1.1") + pair("REQUEST_METHOD", "GET") +
+		pair("REQUEST_URI", "/docker/v2/token?"+serviceIs) +
+		pair("QUERY_STRING", serviceIs) + pair("SERVER_PROTOCOL", "HTTP/1.1") + pair("REMOTE_ADDR", "127.0.0.1") +
+		pair("HTTP_AUTHORIZATION", basic)
 }
 
-// formParams are those of a POST that says how long its body is.
+// formParams are those of a POST with a Content-Length.
 func formParams(length string) string {
-	return pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", "/docker/v2/token") + pair("SERVER_PROTOCOL", "HTTP/1.1") +
-		pair("CONTENT_TYPE", "application/x-www-form-urlencoded") + pair("CONTENT_LENGTH", length) + pair("REMOTE_ADDR", "127.0.0.1")
+	return pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", "/docker/v2/token") +
+		pair("SERVER_PROTOCOL", "HTTP/1.1") +
+		pair("CONTENT_TYPE", "application/x-www-form-urlencoded") + pair("CONTENT_LENGTH", length) +
+		pair("REMOTE_ADDR", "127.0.0.1")
 }
 
 func params(id int, content string) string {
 	return record(fcgiParams, id, content, 0) + record(fcgiParams, id, "", 0)
 }
 
-// wholeLogin is an honest request.
-func (s *scene) wholeLogin(user string) string {
+// wholeLogin is a well-formed request.
+func (s *faultEnv) wholeLogin(user string) string {
 	const id = 1
 	return begin(id) + params(id, s.loginParams(user)) + record(fcgiStdin, id, "", 0)
 }
 
-// recordCase is something that a web server would not write. want is what comes back: for each request its status or, if it has none, the
-// protocol status that ended it; or "closed".
+// recordCase is something that no web server would send. want is the answer: for each request its
+// status or, without one, the protocol status that ended it; or "closed".
 type recordCase struct {
 	name  string
-	guest int // who logs in by the first request; the next is the next one's
-	bytes func(s *scene) string
+	user  int // user of request 1; request 2 has the next one
+	bytes func(s *faultEnv) string
 	apart bool // each byte in a write of its own
-	fin   bool // nothing more comes after the bytes, and the service is told
+	fin   bool // half-close the connection after the bytes
 	want  string
 }
 
 var recordCases = []recordCase{
-	{name: "torn into bytes", apart: true, want: "200", bytes: func(s *scene) string { return s.wholeLogin(guest(0)) }},
-	{name: "padded", want: "200", guest: 1, bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(1)), 255) + record(fcgiParams, 1, "", 7) + record(fcgiStdin, 1, "", 200)
+	{name: "torn into bytes", apart: true, want: "200",
+		bytes: func(s *faultEnv) string { return s.wholeLogin(loadUser(0)) }},
+	{name: "padded", want: "200", user: 1, bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(1)), 255) + record(fcgiParams, 1, "", 7) +
+			record(fcgiStdin, 1, "", 200)
 	}},
-	{name: "eight requests interleaved", want: "200 ×8", guest: 12, bytes: func(s *scene) string { return interleaved(s, 8) }},
-	{name: "nine at once, one too many", want: "200 ×8, end 2", guest: 12, bytes: func(s *scene) string { return interleaved(s, 9) }},
-	{name: "100 KB in one variable", want: "431", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(2)), 0) + manyParams(1, 3) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
+	// A request on a busy connection is refused with FCGI_CANT_MPX_CONN.
+	{name: "two requests interleaved", want: "200, end 1", user: 12,
+		bytes: func(s *faultEnv) string { return interleaved(s, 2) }},
+	{name: "nine requests interleaved", want: "200, end 1 ×8", user: 12,
+		bytes: func(s *faultEnv) string { return interleaved(s, 9) }},
+	{name: "100 KB in one variable", want: "431", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(2)), 0) + manyParams(1, 3) +
+			record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "8 MB of variables", want: "431", bytes: func(s *scene) string {
+	{name: "8 MB of variables", want: "431", bytes: func(s *faultEnv) string {
 		return begin(1) + manyParams(1, 128) + record(fcgiParams, 1, "", 0) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "400 variables", want: "431", bytes: func(s *scene) string {
+	{name: "400 variables", want: "431", bytes: func(s *faultEnv) string {
 		var b strings.Builder
 		for i := range 400 {
 			b.WriteString(pair(fmt.Sprintf("HTTP_X%d", i), "y"))
 		}
-		return begin(1) + params(1, s.loginParams(guest(3))+b.String()) + record(fcgiStdin, 1, "", 0)
+		return begin(1) + params(1, s.loginParams(loadUser(3))+b.String()) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "lengths of variables that lie", want: "400", bytes: func(s *scene) string {
+	{name: "lengths of variables that lie", want: "400", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, "\xff\xff\xff\xff\x7fREQUEST_METHOD") + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a body of 40 MB", want: "413 or closed", bytes: func(s *scene) string {
-		return begin(1) + params(1, formParams("41943040")) + strings.Repeat(record(fcgiStdin, 1, strings.Repeat("a", 65535), 0), 640) + record(fcgiStdin, 1, "", 0)
+	{name: "a body of 40 MB", want: "413 or closed", bytes: func(s *faultEnv) string {
+		return begin(1) + params(1, formParams("41943040")) +
+			strings.Repeat(record(fcgiStdin, 1, strings.Repeat("a", 65535), 0), 640) + record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a body that is shorter than announced", want: "400", bytes: func(s *scene) string {
-		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) + record(fcgiStdin, 1, "", 0)
+	{name: "a body that is shorter than announced", want: "400", bytes: func(s *faultEnv) string {
+		return begin(1) + params(1, formParams("500")) + record(fcgiStdin, 1, "grant_type=pass", 0) +
+			record(fcgiStdin, 1, "", 0)
 	}},
-	{name: "a role that is not known", want: "end 3", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
-	{name: "a type that is not known, then a login", want: "200", guest: 4, bytes: func(s *scene) string { return record(77, 0, "what is this", 4) + s.wholeLogin(guest(4)) }},
-	{name: "a question for values, then a login", want: "200", guest: 5, bytes: func(s *scene) string {
-		return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(guest(5))
+	{name: "a role that is not known", want: "end 3",
+		bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x03\x01\x00\x00\x00\x00\x00", 0) }},
+	{name: "a type that is not known, then a login", want: "200", user: 4,
+		bytes: func(s *faultEnv) string { return record(77, 0, "what is this", 4) + s.wholeLogin(loadUser(4)) }},
+	{name: "a question for values, then a login", want: "200, FCGI_MPXS_CONNS=0", user: 5,
+		bytes: func(s *faultEnv) string {
+			return record(fcgiGetValues, 0, pair("FCGI_MAX_CONNS", ""), 0) + s.wholeLogin(loadUser(5))
+		}},
+	{name: "aborted in the parameters", want: "end 0", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(6)), 0) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "aborted in the parameters", want: "end 0", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(6)), 0) + record(fcgiAbort, 1, "", 0)
-	}},
-	{name: "aborted in the conversation", want: "503", bytes: func(s *scene) string {
+	{name: "aborted in the conversation", want: "503", bytes: func(s *faultEnv) string {
 		return s.wholeLogin(awaiting(0)) + record(fcgiAbort, 1, "", 0)
 	}},
-	{name: "another version", want: "closed", bytes: func(s *scene) string { return "\x09" + s.wholeLogin(guest(7))[1:] }},
-	{name: "one id twice", want: "closed", bytes: func(s *scene) string { return begin(1) + begin(1) }},
-	{name: "a body before the parameters' end", want: "closed", bytes: func(s *scene) string {
-		return begin(1) + record(fcgiParams, 1, s.loginParams(guest(8)), 0) + record(fcgiStdin, 1, "x", 0)
+	{name: "another version", want: "closed",
+		bytes: func(s *faultEnv) string { return "\x09" + s.wholeLogin(loadUser(7))[1:] }},
+	{name: "one id twice", want: "closed", bytes: func(s *faultEnv) string { return begin(1) + begin(1) }},
+	{name: "a body before the parameters' end", want: "closed", bytes: func(s *faultEnv) string {
+		return begin(1) + record(fcgiParams, 1, s.loginParams(loadUser(8)), 0) + record(fcgiStdin, 1, "x", 0)
 	}},
-	{name: "parameters after their end", want: "closed", bytes: func(s *scene) string {
+	{name: "parameters after their end", want: "closed", bytes: func(s *faultEnv) string {
 		return begin(1) + params(1, s.loginParams(awaiting(1))) + record(fcgiParams, 1, pair("A", "b"), 0)
 	}},
-	{name: "a short BEGIN", want: "closed", bytes: func(s *scene) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
-	{name: "half a record, and the end", fin: true, want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(9)); return r[:len(r)/2] }},
-	{name: "half a record, and nothing more", want: "closed", bytes: func(s *scene) string { r := s.wholeLogin(guest(10)); return r[:len(r)/2] }},
-	{name: "HTTP", fin: true, want: "closed", bytes: func(s *scene) string { return s.request(guest(11), passwordOf(guest(11))) }},
+	{name: "a short BEGIN", want: "closed",
+		bytes: func(s *faultEnv) string { return record(fcgiBegin, 1, "\x00\x01", 0) }},
+	{name: "half a record, and the end", fin: true, want: "closed",
+		bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(9)); return r[:len(r)/2] }},
+	{name: "half a record, and nothing more", want: "closed",
+		bytes: func(s *faultEnv) string { r := s.wholeLogin(loadUser(10)); return r[:len(r)/2] }},
+	{name: "HTTP", fin: true, want: "closed",
+		bytes: func(s *faultEnv) string { return s.request(loadUser(11), passwordOf(loadUser(11))) }},
 	{name: "noise", fin: true, want: "closed", bytes: noise},
-	{name: "noise in records", fin: true, want: "closed", bytes: func(s *scene) string {
+	{name: "noise in records", fin: true, want: "FCGI_MPXS_CONNS=0 ×20, closed", bytes: func(s *faultEnv) string {
 		var b strings.Builder
 		for i := range 200 {
 			b.WriteString(record(byte(2+i%10), i%5, noise(s)[:i], i%8))
@@ -133,15 +155,15 @@ var recordCases = []recordCase{
 	}},
 }
 
-// interleaved are n logins on one connection, each of whose records comes between those of the others.
-func interleaved(s *scene, n int) string {
+// interleaved are n logins on one connection with their records mixed.
+func interleaved(s *faultEnv, n int) string {
 	var b strings.Builder
 	for i := range n {
 		b.WriteString(begin(i + 1))
 	}
 	for _, end := range []bool{false, true} {
 		for i := range n {
-			text := s.loginParams(guest(12 + i))
+			text := s.loginParams(loadUser(12 + i))
 			if end {
 				b.WriteString(record(fcgiParams, i+1, text[len(text)/2:], 0))
 				b.WriteString(record(fcgiParams, i+1, "", 0))
@@ -161,7 +183,7 @@ func manyParams(id, n int) string {
 }
 
 // noise is the same each time.
-func noise(*scene) string {
+func noise(*faultEnv) string {
 	b := make([]byte, 1000)
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range b {
@@ -170,26 +192,26 @@ func noise(*scene) string {
 	return string(b)
 }
 
-func recordActs() []act {
-	return []act{{name: "FastCGI records", door: nginxFastCGI, options: awaitingOptions(2), play: playRecords}}
+func recordTests() []faultTest {
+	return []faultTest{{name: "FastCGI records", frontend: nginxFastCGI, options: awaitingOptions(2), run: runRecords}}
 }
 
-// playRecords says all of it to the service at once, while guests log in by the web server.
-func playRecords(s *scene) {
-	s.ask(guest(0), passwordOf(guest(0)))
+// runRecords sends all cases to the service at once, while other logins go through the web server.
+func runRecords(s *faultEnv) {
+	s.ask(loadUser(0), passwordOf(loadUser(0)))
 	before := descriptors(s.pid())
-	c := s.crowd()
-	c.more(1)
+	l := s.startLoad()
+	l.more(1)
 	results := make([]string, len(recordCases))
 	flaws := make([][]string, len(recordCases))
 	var all sync.WaitGroup
 	for i, r := range recordCases {
-		all.Go(func() { results[i], flaws[i] = s.playRecord(r) })
+		all.Go(func() { results[i], flaws[i] = s.runRecord(r) })
 	}
 	all.Wait()
 	normal := s.normal()
-	c.more(1)
-	_, lost := c.gone()
+	l.more(1)
+	_, lost := l.end()
 	lost = append(lost, s.leftovers()...)
 	lost = append(lost, s.tooManyDescriptors(s.pid(), before)...)
 	for i, r := range recordCases {
@@ -207,8 +229,8 @@ func playRecords(s *scene) {
 	}
 }
 
-// playRecord returns what came back, in words, and what is wrong with it.
-func (s *scene) playRecord(r recordCase) (got string, lost []string) {
+// runRecord returns the answer in words, and what is wrong with it.
+func (s *faultEnv) runRecord(r recordCase) (got string, lost []string) {
 	c, err := net.DialTimeout("unix", s.path("run/fcgi.sock"), answerWithin)
 	if err != nil {
 		return "no connection", []string{err.Error()}
@@ -235,20 +257,24 @@ func (s *scene) playRecord(r recordCase) (got string, lost []string) {
 	return s.readRecords(c, r)
 }
 
-// requests is how many answers are wanted.
-func (r recordCase) requests() int {
-	if i := strings.Index(r.want, "×8"); i >= 0 {
-		return 8 + strings.Count(r.want[i:], ",")
+// words is how many of them are wanted.
+func (r recordCase) words() (n int) {
+	for word := range strings.SplitSeq(r.want, ", ") {
+		times := 1
+		if _, count, several := strings.Cut(word, " ×"); several {
+			times, _ = strconv.Atoi(count)
+		}
+		n += times
 	}
-	return 1
+	return n
 }
 
-// readRecords reads until so many requests have ended, or the connection has.
-func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string) {
+// readRecords reads until r.words() answers have come, or the connection is closed.
+func (s *faultEnv) readRecords(c net.Conn, r recordCase) (got string, lost []string) {
 	in := bufio.NewReader(c)
 	stdout := map[int]*strings.Builder{}
 	var words []string
-	for len(words) < r.requests() {
+	for len(words) < r.words() {
 		kind, id, content, err := readRecord(in)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return "nothing", append(lost, "neither an answer nor the connection's end")
@@ -262,8 +288,10 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 				stdout[id] = &strings.Builder{}
 			}
 			stdout[id].WriteString(content)
+		case fcgiGetValuesResult:
+			words = append(words, values(content))
 		case fcgiEnd:
-			word, flaw := s.ended(stdout[id], content, guest(r.guest+id-1))
+			word, flaw := s.ended(stdout[id], content, loadUser(r.user+id-1))
 			words = append(words, word)
 			if flaw != "" {
 				lost = append(lost, flaw)
@@ -273,7 +301,18 @@ func (s *scene) readRecords(c net.Conn, r recordCase) (got string, lost []string
 	return counted(words), lost
 }
 
-// counted says each word once, and how often it occurs if that is more.
+// values are the pairs of a GET_VALUES_RESULT, all of them short.
+func values(content string) string {
+	var all []string
+	for len(content) >= 2 {
+		name, value := 2+int(content[0]), 2+int(content[0])+int(content[1])
+		all = append(all, content[2:name]+"="+content[name:value])
+		content = content[value:]
+	}
+	return strings.Join(all, " ")
+}
+
+// counted lists each word once, with its count if that is more than one.
 func counted(words []string) string {
 	slices.Sort(words)
 	var all []string
@@ -293,7 +332,7 @@ func counted(words []string) string {
 }
 
 // ended is a request's answer in a word.
-func (s *scene) ended(stdout *strings.Builder, end, user string) (word, flaw string) {
+func (s *faultEnv) ended(stdout *strings.Builder, end, user string) (word, flaw string) {
 	if stdout == nil {
 		return fmt.Sprintf("end %d", end[4]), ""
 	}
@@ -309,9 +348,9 @@ func (s *scene) ended(stdout *strings.Builder, end, user string) (word, flaw str
 	r.header = http.Header(header)
 	r.body, _ = io.ReadAll(head)
 	if r.status == http.StatusOK {
-		return r.word(), s.flaw(r, user, true)
+		return r.summary(), s.flaw(r, user, true)
 	}
-	return r.word(), r.form()
+	return r.summary(), r.form()
 }
 
 func readRecord(in *bufio.Reader) (kind byte, id int, content string, err error) {

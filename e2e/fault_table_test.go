@@ -13,57 +13,58 @@ import (
 	"unicode/utf8"
 )
 
-// row is one fault in one theatre, and what came of it.
+// row is one fault behind one front end, and its effects.
 type row struct {
-	fault  string
-	door   string
-	done   string // what was done
-	got    string // what the clients got
-	lost   int    // answers that were wrong or never came, lines torn, things left over
-	normal string // from the end of the fault to the first good login
-	note   string // below the table
+	fault    string
+	frontend string
+	done     string // what was done
+	got      string // what the clients got
+	lost     int    // wrong or missing answers, torn log lines, leftovers
+	normal   string // from the end of the fault to the first good login
+	note     string // below the table
 }
 
-// doorNames are theatres in a word.
-var doorNames = map[string]string{
-	httpDoor.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi", namespaceDoor.name: "http", clockDoor.name: "http", nginxHTTP.name: "nginx+http",
+// frontendNames are the names in the table.
+var frontendNames = map[string]string{
+	httpFrontend.name: "http", apacheCGI.name: "cgi-bin", apacheFcgid.name: "mod_fcgid", nginxFastCGI.name: "fastcgi",
+	namespaceFrontend.name: "http", clockFrontend.name: "http", nginxHTTP.name: "nginx+http",
 }
 
-// report is the table of all rows, in the order of the acts.
+// report is the table of all rows, in the order of the tests.
 type report struct {
 	mu   sync.Mutex
-	rows map[int][]row // by act
+	rows map[int][]row // by test
 }
 
-func (r *report) add(act int, one row) {
+func (r *report) add(test int, one row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows[act] = append(r.rows[act], one)
+	r.rows[test] = append(r.rows[test], one)
 }
 
 // text is the table, aligned, with a line for each row.
 func (r *report) text() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var acts []int
-	for act := range r.rows {
-		acts = append(acts, act)
+	var tests []int
+	for test := range r.rows {
+		tests = append(tests, test)
 	}
-	slices.Sort(acts)
+	slices.Sort(tests)
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	head := []string{"fault", "door", "what was done", "what clients got", "lost", "until normal"}
+	head := []string{"fault", "front end", "what was done", "what clients got", "lost", "until normal"}
 	fmt.Fprintln(w, strings.Join(head, "\t"))
 	fmt.Fprintln(w, strings.Join(underlined(head), "\t"))
-	for _, act := range acts {
-		for _, o := range r.rows[act] {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", o.fault, o.door, o.done, o.got, o.lost, o.normal)
+	for _, test := range tests {
+		for _, o := range r.rows[test] {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", o.fault, o.frontend, o.done, o.got, o.lost, o.normal)
 		}
 	}
 	_ = w.Flush() // a builder takes everything
 	noted := map[string]bool{}
-	for _, act := range acts {
-		for _, o := range r.rows[act] {
+	for _, test := range tests {
+		for _, o := range r.rows[test] {
 			if o.note != "" && !noted[o.note] {
 				fmt.Fprintf(&b, "\n%s\n", o.note)
 				noted[o.note] = true
@@ -81,7 +82,7 @@ func underlined(head []string) []string {
 	return lines
 }
 
-// publish prints the table, and writes it to the file that the environment names.
+// publish prints the table and writes it to the file that DOCKERAUTH_REPORT names.
 func (r *report) publish(t *testing.T) {
 	if len(r.rows) == 0 {
 		return
@@ -111,5 +112,5 @@ func (c tally) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// milliseconds is how the table gives a time.
+// milliseconds is a duration in the table.
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }

@@ -7,47 +7,50 @@ import (
 	"testing"
 )
 
-// act is a fault, or several that share one service, in one theatre.
-type act struct {
-	name    string
-	door    theatre
-	long    bool // played by "make faults" only
-	options sceneOptions
-	play    func(s *scene)
+// faultTest is one fault, or several that share a service, behind one front end.
+type faultTest struct {
+	name     string
+	frontend frontend
+	long     bool // only with "make faults"
+	options  faultOptions
+	run      func(s *faultEnv)
 }
 
-// acts are all of them, in the order of the table.
-func acts() []act {
-	return slices.Concat(moduleActs(), nameActs(), logActs(), readerActs(), diskActs(), fileActs(), halfActs(), killActs(), clientActs(), recordActs(), connectionActs(), clockActs())
+// faultTests are all of them, in the order of the table.
+func faultTests() []faultTest {
+	return slices.Concat(moduleTests(), nameTests(), logTests(), readerTests(), diskTests(), fileTests(), halfTests(),
+		killTests(), clientTests(), recordTests(), connectionTests(), clockTests())
 }
 
-// long says whether every act is played, with all its repetitions: DOCKERAUTH_FAULTS=long.
+// long says whether every test runs, with all repetitions: DOCKERAUTH_FAULTS=long.
 func long() bool { return os.Getenv("DOCKERAUTH_FAULTS") == "long" }
 
-// actsAtOnce is how many services are in trouble at the same time. Most of an act is waiting, so it is more than there are cores; too many,
-// and honest logins wait so long for a core that time limits are met for a reason that is none of the fault's.
-const actsAtOnce = 6
+// faultsAtOnce is how many services have a fault at the same time. A test mostly waits, so it is
+// more than the number of cores. With too many, other logins would miss their time limits for lack
+// of a core.
+const faultsAtOnce = 6
 
-// TestFaults plays every fault with the real thing and prints a table of what came of it. The loss that no fault may bring: a wrong answer, an
-// answer that is not JSON or none at all, a torn line in the log, something left over, a service that does not come back by itself.
+// TestFaults causes every fault for real and prints a table of the effects. No fault may cause a
+// loss: a wrong or missing answer, an answer that is not JSON, a torn log line, a leftover process,
+// or a service that does not recover by itself.
 func TestFaults(t *testing.T) {
 	needRoot(t, "faults")
 	r := &report{rows: map[int][]row{}}
 	defer r.publish(t)
-	seats := make(chan struct{}, actsAtOnce)
+	slots := make(chan struct{}, faultsAtOnce)
 	var all sync.WaitGroup
-	for i, a := range acts() {
+	for i, a := range faultTests() {
 		if a.long && !long() {
 			continue
 		}
 		// Not t.Parallel, which allows one test for each core.
-		seats <- struct{}{}
+		slots <- struct{}{}
 		all.Go(func() {
-			defer func() { <-seats }()
-			t.Run(a.name+", "+a.door.name, func(t *testing.T) {
-				s := openScene(t, a.door, a.options)
+			defer func() { <-slots }()
+			t.Run(a.name+", "+a.frontend.name, func(t *testing.T) {
+				s := openFaultEnv(t, a.frontend, a.options)
 				s.report, s.number = r, i
-				a.play(s)
+				a.run(s)
 			})
 		})
 	}

@@ -1,5 +1,6 @@
-// Package e2e plays dockerauth against the programs it serves: real web servers in front of it, real registries that check its tokens,
-// and the clients people type into. This file holds what all of them share: skipping by name, folders, ports and processes.
+// Package e2e tests dockerauth with the programs around it: real web servers, real registries that
+// verify its tokens, and the clients that people use. This file has what all tests share: skipping
+// by name, folders, ports and processes.
 package e2e
 
 import (
@@ -22,12 +23,12 @@ import (
 
 const (
 	readyWithin = 60 * time.Second // a cold dockerd on a busy two-core machine; most programs need a tenth of a second
-	stopWithin  = 15 * time.Second // dockerd takes down its containerd first
+	stopWithin  = 15 * time.Second // dockerd stops its containerd first
 	pollEvery   = 20 * time.Millisecond
 )
 
-// need skips the test when one of the programs or files is missing, and names it; with CI=true a missing one is a failure.
-// A path with a slash must exist, a bare name must be on PATH.
+// need skips the test if one of the programs or files is missing, and names it; with CI=true that
+// is a failure. A path with a slash must exist, a bare name must be on PATH.
 func need(t testing.TB, what string, paths ...string) {
 	t.Helper()
 	for _, p := range paths {
@@ -38,7 +39,7 @@ func need(t testing.TB, what string, paths ...string) {
 	}
 }
 
-// needRoot skips the test when the rights of root are missing.
+// needRoot skips the test without root.
 func needRoot(t testing.TB, what string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -63,8 +64,9 @@ func found(path string) bool {
 	return err == nil
 }
 
-// shortDir makes a folder with a path short enough for the Unix sockets in it (108 bytes, unix(7)); t.TempDir carries the test's
-// whole name. What a daemon left mounted in it is unmounted before the folder is removed.
+// shortDir makes a folder with a path short enough for Unix sockets in it (108 bytes, unix(7));
+// t.TempDir contains the test's name. What a daemon left mounted in it is unmounted before the
+// folder is removed.
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "e2e-")
@@ -93,7 +95,7 @@ func unmountBelow(t testing.TB, dir string) {
 			points = append(points, f[4])
 		}
 	}
-	sort.Sort(sort.Reverse(sort.StringSlice(points))) // what is deeper goes first
+	sort.Sort(sort.Reverse(sort.StringSlice(points))) // nested mounts first
 	for _, p := range points {
 		if err := syscall.Unmount(p, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmount %q: %v", p, err)
@@ -115,8 +117,8 @@ func writeFile(t testing.TB, path, content string, mode os.FileMode) string {
 
 var nextPort atomic.Int32
 
-// freePort gives a loopback port nobody listens on. They come from below the range the kernel hands out to connecting sockets
-// (net.ipv4.ip_local_port_range), so that none is taken between now and the moment a server binds it.
+// freePort returns a loopback port that no program listens on. It lies below the range for outgoing
+// connections (net.ipv4.ip_local_port_range), so that none takes it before a server does.
 func freePort(t testing.TB) int {
 	t.Helper()
 	const low, high = 20000, 32000
@@ -136,24 +138,25 @@ func freePort(t testing.TB) int {
 
 var lastAddress atomic.Uint32
 
-// freshAddress gives an address of this machine that nobody has been refused at: all of 127.0.0.0/8 is loopback. The web servers'
-// own is left out.
+// freshAddress returns an unused address of this machine: all of 127.0.0.0/8 is loopback. The web
+// servers' own address is left out.
 func freshAddress() string {
 	n := 1<<16 + lastAddress.Add(1)%(1<<23)
 	return fmt.Sprintf("127.%d.%d.%d", n>>16, n>>8&0xff, n&0xff)
 }
 
-// process is a program a test started; it ends with the test at the latest.
+// process is a program that a test started; it ends with the test at the latest.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
 	logFile string
-	exited  chan struct{} // closed when it is gone
-	err     error         // why, once exited is closed
+	exited  chan struct{} // closed when it has ended
+	err     error         // how it ended, once exited is closed
 	stopped sync.Once
 }
 
-// start runs cmd in the background. Its output goes to a file unless cmd has one already; a failing test prints the end of it.
+// start runs cmd in the background. Its output goes to a file unless cmd has one already; a failing
+// test prints its end.
 func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 	t.Helper()
 	logFile, err := os.CreateTemp(shortDir(t), "log")
@@ -161,7 +164,7 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 		t.Fatal(err)
 	}
 	defer logFile.Close()
-	// A file, not a pipe: a grandchild that keeps a pipe open would keep Wait from returning.
+	// A file, since Wait would not return while a grandchild holds a pipe open.
 	if cmd.Stdout == nil {
 		cmd.Stdout = logFile
 	}
@@ -171,7 +174,7 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	// A test binary that is killed or panics runs no Cleanup; its servers still must not outlive it.
+	// A test binary that is killed or panics runs no Cleanup, and its servers must still end.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
@@ -190,7 +193,8 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// stop asks with SIGTERM, insists with SIGKILL, and returns how the process ended (nil = status 0). It may be called again.
+// stop sends SIGTERM, later SIGKILL, and returns how the process ended (nil = status 0). It may be
+// called again.
 func (p *process) stop(t testing.TB) error {
 	t.Helper()
 	p.stopped.Do(func() {
@@ -226,7 +230,8 @@ func (p *process) output() string {
 	return string(b)
 }
 
-// ready waits until the process accepts connections: network "tcp" with host:port, or "unix" with a path.
+// ready waits until the process accepts connections: network "tcp" with host:port, or "unix" with a
+// path.
 func (p *process) ready(t testing.TB, network, address string) {
 	t.Helper()
 	p.until(t, "listen on "+address, func() bool {
@@ -239,7 +244,7 @@ func (p *process) ready(t testing.TB, network, address string) {
 	})
 }
 
-// until polls for a condition and fails the test at once when the process ends before it holds.
+// until polls for a condition, and fails the test if the process ends before it holds.
 func (p *process) until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	err := poll(readyWithin, func() (bool, error) {
@@ -256,7 +261,7 @@ func (p *process) until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// eventually fails the test when the condition does not come to hold in time.
+// eventually fails the test if the condition does not hold in time.
 func eventually(t testing.TB, within time.Duration, what string, holds func() bool) {
 	t.Helper()
 	if err := poll(within, func() (bool, error) { return holds(), nil }); err != nil {
@@ -286,8 +291,9 @@ func tail(s string, lines int) string {
 	return strings.Join(all, "\n")
 }
 
-// output is what a program that ran to its end left behind.
+// output is the result of a program that has ended.
 type output struct {
+	args           []string
 	stdout, stderr string
 	status         int // exit status; -1 = killed
 }
@@ -296,7 +302,23 @@ func (o output) String() string {
 	return fmt.Sprintf("status %d\n--- stdout\n%s--- stderr\n%s", o.status, o.stdout, o.stderr)
 }
 
-// run runs cmd to its end, with stdin as its input. A status other than 0 is a result, not a failure.
+// must fails the test unless the status is 0, and returns what the program printed.
+func (o output) must(t testing.TB) string {
+	t.Helper()
+	if o.status != 0 {
+		t.Fatalf("%q: %v", o.args, o)
+	}
+	return o.stdout
+}
+
+// mustRun runs a program that has to succeed.
+func mustRun(t testing.TB, name string, args ...string) {
+	t.Helper()
+	run(t, "", exec.Command(name, args...)).must(t)
+}
+
+// run runs cmd to its end, with stdin as its input. A status other than 0 is a result, not a
+// failure.
 func run(t testing.TB, stdin string, cmd *exec.Cmd) output {
 	t.Helper()
 	return runOn(t, strings.NewReader(stdin), cmd)
@@ -313,7 +335,7 @@ func runOn(t testing.TB, stdin io.Reader, cmd *exec.Cmd) output {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("run %q: %v", cmd.Args, err)
 	}
-	return output{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	return output{cmd.Args, stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 var buildBinary = sync.OnceValues(func() (string, error) {
@@ -329,10 +351,11 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 	return out, nil
 })
 
-// workDir is TestMain's: it lives as long as the test binary.
+// workDir is TestMain's folder, which exists as long as the test binary runs.
 var workDir string
 
-// binary is the path of dockerauth: the file DOCKERAUTH_BINARY names, or one built once from the tree this module lies in.
+// binary is the path of dockerauth: the file that DOCKERAUTH_BINARY names, or one built once from
+// this source tree.
 func binary(t testing.TB) string {
 	t.Helper()
 	path, err := buildBinary()

@@ -33,7 +33,8 @@ func TestEveryKindOfKeyGetsACertificateThatVouchesForItAlone(t *testing.T) {
 			}
 			roots := x509.NewCertPool()
 			roots.AddCert(cert)
-			if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+			if _, err := cert.Verify(x509.VerifyOptions{Roots: roots,
+				KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
 				t.Errorf("verify certificate as its own root: %v", err)
 			}
 		})

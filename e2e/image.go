@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// image is a container image of one small file, made without a network and unlike any other: a push of it has to upload.
+// image is a container image of one small file, unlike any other so that a push must upload it.
 type image struct {
 	marker  string // what the file in it says
 	rootfs  string // tar file of its file system
@@ -46,7 +46,7 @@ func makeImage(t testing.TB, dir string) *image {
 	rootfs := tarOf(t, map[string]string{"marker.txt": im.marker})
 	im.rootfs = writeFile(t, filepath.Join(dir, "rootfs.tar"), string(rootfs), 0o644)
 
-	// Compressed here, so that no client compresses it anew and thereby changes the digests.
+	// Compressed here, so that no client compresses it again and changes the digests.
 	layer := im.blob(t, "application/vnd.oci.image.layer.v1.tar+gzip", gzipped(t, rootfs))
 	config := im.blob(t, "application/vnd.oci.image.config.v1+json", jsonOf(t, map[string]any{
 		"architecture": runtime.GOARCH,
@@ -63,7 +63,8 @@ func makeImage(t testing.TB, dir string) *image {
 	}))
 	im.digest = manifest.Digest
 	manifest.Annotations = map[string]string{"org.opencontainers.image.ref.name": imageTag}
-	writeFile(t, filepath.Join(im.layout, "index.json"), string(jsonOf(t, ociIndex{2, []ociDescriptor{manifest}})), 0o644)
+	writeFile(t, filepath.Join(im.layout, "index.json"), string(jsonOf(t, ociIndex{2, []ociDescriptor{manifest}})),
+		0o644)
 	writeFile(t, filepath.Join(im.layout, "oci-layout"), `{"imageLayoutVersion":"1.0.0"}`, 0o644)
 	writeFile(t, im.archive, string(tarOf(t, filesBelow(t, im.layout))), 0o644)
 	return im

@@ -11,33 +11,37 @@ import (
 	"testing"
 )
 
-// The names are as awkward as they may be: what is printed must be quoted.
+// These names need quoting in what init prints.
 const (
 	initIssuer   = `The "token" service: it's ours`
 	initAudience = "Docker registry"
 )
 
-// installation is a folder that init was run in, with what it printed.
+// installation is a folder in which init was run, and what it printed.
 type installation struct {
 	t       *testing.T
-	s       *stage // the accounts, and the web server's folder
-	dir     string // of key, certificate and config.yml
+	s       *testEnv // accounts, and the web server's folder
+	dir     string   // of key, certificate and config.yml
 	printed string
-	moved   *strings.Replacer // the paths outside dir that are printed, to folders of the test's own; nothing else is changed
-	bundle  string
-	socket  string
+	// Replaces printed paths outside dir by folders of the test; the rest stays as printed.
+	moved  *strings.Replacer
+	bundle string
+	socket string
 }
 
-// newInstallation runs init in an empty folder, but for the PAM service: that one is the stage's, with accounts of its own.
+// newInstallation runs init in an empty folder. The PAM service is the environment's own, with its
+// accounts.
 func newInstallation(t *testing.T, keyType string) *installation {
 	t.Helper()
-	s := newStage(t, stageOptions{})
-	n := &installation{t: t, s: s, dir: shortDir(t), bundle: filepath.Join(shortDir(t), "docker/registry/cert.pem"), socket: s.path("run/dockerauth.sock")}
-	n.moved = strings.NewReplacer("/etc/docker/registry/cert.pem", n.bundle, "/run/dockerauth/dockerauth.sock", n.socket)
+	s := newTestEnv(t, envOptions{})
+	n := &installation{t: t, s: s, dir: shortDir(t), bundle: filepath.Join(shortDir(t), "docker/registry/cert.pem"),
+		socket: s.path("run/dockerauth.sock")}
+	n.moved = strings.NewReplacer("/etc/docker/registry/cert.pem", n.bundle, "/run/dockerauth/dockerauth.sock",
+		n.socket)
 	if err := os.Chmod(n.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(n.dir, "pam.d/dockerauth"), stagePAM(s), 0o644)
+	writeFile(t, filepath.Join(n.dir, "pam.d/dockerauth"), defaultPAM(s), 0o644)
 	n.init("--key-type", keyType, "--issuer", initIssuer, "--audience", initAudience)
 	return n
 }
@@ -52,7 +56,7 @@ func (n *installation) init(args ...string) {
 	n.printed = o.stdout
 }
 
-// pasted is the one paragraph of what was printed that begins so.
+// pasted is the one printed paragraph that begins with a text.
 func (n *installation) pasted(begin string) string {
 	n.t.Helper()
 	found := ""
@@ -70,25 +74,23 @@ func (n *installation) pasted(begin string) string {
 	return n.moved.Replace(strings.TrimRight(found, "\n")) + "\n"
 }
 
-// typed gives a paragraph to a shell.
+// typed runs a paragraph in a shell.
 func (n *installation) typed(begin string) {
 	n.t.Helper()
-	if o := run(n.t, "", exec.Command("sh", "-eu", "-c", n.pasted(begin))); o.status != 0 {
-		n.t.Fatal(o)
-	}
+	run(n.t, "", exec.Command("sh", "-eu", "-c", n.pasted(begin))).must(n.t)
 }
 
-// serve does what is printed for a service of its own. Its user is the web server's, so the key goes to that one's group.
+// serve follows the printed steps for a service of its own. It runs as the web server's user, so
+// the key gets that user's group.
 func (n *installation) serve() {
 	n.t.Helper()
 	if n.s.web != nil {
 		line := n.pasted("The key can be read by the user root and the group root only.")
 		_, line, _ = strings.Cut(line, "\n")
-		if o := run(n.t, "", exec.Command("sh", "-eu", "-c", strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))); o.status != 0 {
-			n.t.Fatal(o)
-		}
+		run(n.t, "", exec.Command("sh", "-eu", "-c", strings.Replace(line, "ITS-GROUP", n.s.web.name, 1))).must(n.t)
 	}
-	n.s.start("dockerauth fastcgi", n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)
+	n.s.start("dockerauth fastcgi",
+		n.s.asWeb(exec.Command("sh", "-c", "exec "+n.pasted(binary(n.t)+" fastcgi")))).ready(n.t, "unix", n.socket)
 }
 
 // installs begins the paragraph that puts the program where Apache starts it.
@@ -99,7 +101,7 @@ func (n *installation) installs() string {
 	return "install -m 755 "
 }
 
-// initWebServers are the ways that are printed.
+// initWebServers are the printed configurations.
 var initWebServers = []struct {
 	name  string
 	needs []string
@@ -115,7 +117,8 @@ var initWebServers = []struct {
 	}},
 	{"nginx before the service", []string{"nginx", "/etc/nginx/fastcgi_params"}, func(n *installation) {
 		n.serve()
-		n.s.write("run/fastcgi_params", readFile(n.t, "/etc/nginx/fastcgi_params")) // beside nginx.conf, as in /etc/nginx
+		// Beside nginx.conf, as in /etc/nginx.
+		n.s.write("run/fastcgi_params", readFile(n.t, "/etc/nginx/fastcgi_params"))
 		n.s.nginxWith(n.pasted("location "))
 	}},
 }
@@ -130,39 +133,42 @@ func TestWhatInitPrintsWorksWhenPasted(t *testing.T) {
 				n := newInstallation(t, keyType)
 				web.start(n)
 				realm := "http://" + n.s.address + "/docker/v2/token"
-				n.init("--realm", realm) // everything is kept; only what is printed is another
+				n.init("--realm", realm) // all files stay; only the printed text differs
 				n.typed("install -D")
-				n.playRegistry(registry31, realm)
+				n.runRegistry(registry31, realm)
 				if keyType == "ed25519" {
 					n.expectNoStart(registry28)
 					return
 				}
-				n.playRegistry(registry28, realm)
+				n.runRegistry(registry28, realm)
 			})
 		}
 	}
 }
 
-func (n *installation) playRegistry(kind registryKind, realm string) {
+func (n *installation) runRegistry(kind registryKind, realm string) {
 	n.t.Run(string(kind), func(t *testing.T) {
 		r := launchRegistryWith(t, kind, n.pasted("auth:"))
 		r.p.ready(t, "tcp", r.host)
 		status, challenge := r.ask(t, http.MethodGet, "/v2/", "")
-		if status != http.StatusUnauthorized || !strings.Contains(challenge, `realm="`+realm+`"`) || !strings.Contains(challenge, `service="`+initAudience+`"`) {
+		if status != http.StatusUnauthorized || !strings.Contains(challenge, `realm="`+realm+`"`) ||
+			!strings.Contains(challenge, `service="`+initAudience+`"`) {
 			t.Fatalf("without a token: status %d, %s", status, challenge)
 		}
-		token := fetchToken(t, realm+"?service="+url.QueryEscape(initAudience)+"&scope="+url.QueryEscape("repository:alice/app:pull"))
+		query := url.Values{"service": {initAudience}, "scope": {"repository:alice/app:pull"}}
+		token := fetchTokens(t, realm, query).Token
 		if status, challenge := r.ask(t, http.MethodGet, "/v2/", token); status != http.StatusOK {
 			t.Errorf("with a token: status %d, %s", status, challenge)
 		}
-		if status, challenge := r.ask(t, http.MethodGet, "/v2/alice/app/tags/list", token); status != http.StatusNotFound {
+		if status, challenge := r.ask(t, http.MethodGet, "/v2/alice/app/tags/list",
+			token); status != http.StatusNotFound {
 			t.Errorf("with a token for a repository that is not there: status %d, %s", status, challenge)
 		}
 		n.dockerLogin(t, r)
 	})
 }
 
-// dockerLogin is what all of it is for.
+// dockerLogin logs in at a registry with the printed section.
 func (n *installation) dockerLogin(t *testing.T, r *registryServer) {
 	need(t, "docker login (Debian: docker.io)", "docker")
 	login := func(password string) output {
@@ -178,7 +184,7 @@ func (n *installation) dockerLogin(t *testing.T, r *registryServer) {
 	}
 }
 
-// expectNoStart: the section says so.
+// expectNoStart checks that a registry refuses the section, as its comment says.
 func (n *installation) expectNoStart(kind registryKind) {
 	n.t.Helper()
 	if !strings.Contains(n.printed, "THE REGISTRY (3.x only: 2.8 does not start") {
@@ -191,7 +197,8 @@ func (n *installation) expectNoStart(kind registryKind) {
 	}
 }
 
-// As root it works in /etc: seen in a mount namespace with an /etc of its own, as the package leaves it.
+// As root, init works in /etc: here in a mount namespace with its own /etc, as the package leaves
+// it.
 func TestInitAsRootWorksInEtc(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "an /etc of the test's own")
@@ -204,11 +211,15 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := run(t, "", exec.Command("unshare", "--mount", "sh", "-euc",
-		`mount --bind "$1" /etc; "$2" init --issuer auth.example.com --audience registry.example.com; stat -c '%n %a %u:%g' /etc/dockerauth /etc/dockerauth/* /etc/pam.d /etc/pam.d/*`, "sh", etc, binary(t)))
+		`mount --bind "$1" /etc; "$2" init --issuer auth.example.com --audience registry.example.com
+		stat -c '%n %a %u:%g' /etc/dockerauth /etc/dockerauth/* /etc/pam.d /etc/pam.d/*`,
+		"sh", etc, binary(t)))
 	if o.status != 0 {
 		t.Fatal(o)
 	}
-	_, files, _ := strings.Cut(o.stdout, "\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url https://auth.example.com/docker/v2/token\n")
+	_, files, _ := strings.Cut(o.stdout,
+		"\nWhether all is well: dockerauth check --config /etc/dockerauth/config.yml --url "+
+			"https://auth.example.com/docker/v2/token\n")
 	const want = `/etc/dockerauth 755 0:0
 /etc/dockerauth/cert.pem 644 0:0
 /etc/dockerauth/config.yml 644 0:0
@@ -225,15 +236,17 @@ func TestInitAsRootWorksInEtc(t *testing.T) {
 	if config := readFile(t, filepath.Join(etc, "dockerauth/config.yml")); strings.Contains(config, "confdir") {
 		t.Error(config)
 	}
-	if got, shipped := readFile(t, filepath.Join(etc, "pam.d/dockerauth")), readFile(t, "../packaging/pam/dockerauth"); got != shipped {
+	if got, shipped := readFile(t, filepath.Join(etc, "pam.d/dockerauth")),
+		readFile(t, "../packaging/pam/dockerauth"); got != shipped {
 		t.Errorf("PAM service:\n%s", got)
 	}
-	if !regexp.MustCompile(`(?m)^install -o www-data -g shadow -m 2510 \S+ /usr/lib/cgi-bin/dockerauth$`).MatchString(o.stdout) {
+	installs := regexp.MustCompile(`(?m)^install -o www-data -g shadow -m 2510 \S+ /usr/lib/cgi-bin/dockerauth$`)
+	if !installs.MatchString(o.stdout) {
 		t.Error(o.stdout)
 	}
 }
 
-// Whoever owns the folder, or one above it, could put another key in place, or lead root's hand elsewhere.
+// The owner of the folder, or of one above it, could replace the key or redirect root's writes.
 func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "a folder of another user")
@@ -243,8 +256,8 @@ func TestInitRefusesAFolderOfAnotherUser(t *testing.T) {
 		if err := os.Chown(dir, nobody, -1); err != nil {
 			t.Fatal(err)
 		}
-		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir", filepath.Join(dir, "pam.d"),
-			"--issuer", "auth.example.com", "--audience", "registry.example.com"))
+		o := run(t, "", exec.Command(binary(t), "init", "--dir", filepath.Join(dir, inside), "--pam-dir",
+			filepath.Join(dir, "pam.d"), "--issuer", "auth.example.com", "--audience", "registry.example.com"))
 		if o.status != 1 || o.stdout != "" || !strings.Contains(o.stderr, "belongs to another user") {
 			t.Errorf("%s: %v", name, o)
 		}

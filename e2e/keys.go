@@ -52,8 +52,9 @@ func makeKey(t testing.TB, kind keyKind) crypto.Signer {
 	return nil
 }
 
-// fullLength makes a key whose coordinates need all their bytes: of others, distribution 3.1 computes another thumbprint than RFC 7638 does
-// (registry/auth/token/util.go takes big.Int.Bytes, section 3.1 of RFC 7638 with 6.2.1.2 of RFC 7518 wants leading zeros kept).
+// fullLength makes a key whose coordinates need all their bytes: for others, distribution 3.1
+// computes a wrong thumbprint (registry/auth/token/util.go takes big.Int.Bytes; RFC 7638 §3.1 with
+// RFC 7518 §6.2.1.2 keeps leading zeros).
 func fullLength(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	t.Helper()
 	for {
@@ -71,8 +72,8 @@ func fullLength(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	}
 }
 
-// makeCertificate signs a certificate for the key with the key itself. It is no CA: in a registry's rootcertbundle it vouches for
-// this one key and nothing else.
+// makeCertificate makes a self-signed certificate. It is no CA: in a registry's rootcertbundle it
+// certifies this one key and nothing else.
 func makeCertificate(t testing.TB, key crypto.Signer) *x509.Certificate {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
@@ -87,7 +88,12 @@ func makeCertificate(t testing.TB, key crypto.Signer) *x509.Certificate {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return signCertificate(t, template, template, key.Public(), key)
+}
+
+func signCertificate(t testing.TB, template, parent *x509.Certificate, public, by any) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, by)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,25 +13,26 @@ import (
 	"time"
 )
 
-// packageIssuer and packageAudience are what "dockerauth init" is told in the machine.
+// packageIssuer and packageAudience are arguments of "dockerauth init" in the machine.
 const (
 	packageIssuer   = "auth.example.com"
 	packageAudience = "registry.example.com"
 	packageRealm    = "http://localhost/docker/v2/token"
 )
 
-// TestTheDebianPackageFromFirstToLast installs the package on a clean Debian 12 as a new user would, logs in, upgrades, removes and purges it,
-// and then uses the archive in its place. The machine runs systemd, so what is in the units is in force.
+// TestTheDebianPackageFromFirstToLast installs the package on a clean Debian 12 like a new user,
+// logs in, upgrades, removes and purges it, and then uses the archive instead. The machine runs
+// systemd, so the units' restrictions apply.
 func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 	t.Parallel()
 	older, newer := packageFile(t, olderVersion, ".deb"), packageFile(t, newerVersion, ".deb")
 	m := bootDebian(t)
-	// Not below /tmp: a machine of its own may have that in memory.
+	// Not below /tmp, which may be a file system in memory.
 	mustRun(t, "cp", older, m.path("srv/older.deb"))
 	mustRun(t, "cp", newer, m.path("srv/newer.deb"))
 	for _, step := range []struct {
 		name string
-		play func(*testing.T, *debian)
+		run  func(*testing.T, *debian)
 	}{
 		{"without a web server it is installed, and purged without a trace", installAndPurgeAlone},
 		{"five commands to the first login", fiveCommands},
@@ -40,7 +41,7 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"systemd finds nothing wrong with the units", verifyUnits},
 		{"the service runs with the rights of its unit and no others", confinement},
 		{"no system call that it needs is forbidden", forbiddenCallsKill},
-		{"who may not read the hashes calls no password wrong", withoutTheRight},
+		{"a service without access to the hashes refuses no password as wrong", withoutTheRight},
 		{"Apache can also be restarted", restartApache},
 		{"nginx takes its snippet instead", nginxSnippet},
 		{"logrotate takes the log away, and the service begins a new one", rotateLog},
@@ -51,8 +52,8 @@ func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
 		{"the service is set up by hand", serviceByHand},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.play(t, m) }) {
-			break // each step begins where the one before it ended
+		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.run(t, m) }) {
+			break // each step needs the one before
 		}
 	}
 	m.t = t
@@ -64,13 +65,17 @@ func (m *debian) apt(args ...string) {
 	m.must(append([]string{"apt-get", "-y", "-o", "Acquire::Retries=0"}, args...)...)
 }
 
-// writtenBySystem are what installing anything changes: the books of dpkg and apt, copies of the account files, logs.
-var writtenBySystem = regexp.MustCompile(`^/(var/(lib/(dpkg|apt|systemd)|cache|log/(apt|dpkg\.log|alternatives\.log|lastlog|faillog|wtmp|btmp))\b|etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|tmp/|var/tmp/)`)
+// writtenBySystem are the files that every installation changes: data of dpkg and apt, copies of
+// the account files, logs.
+var writtenBySystem = regexp.MustCompile(
+	`^/(var/(lib/(dpkg|apt|systemd)|cache|log/(apt|dpkg\.log|alternatives\.log|lastlog|faillog|wtmp|btmp))\b|` +
+		`etc/(passwd|group|shadow|gshadow)-$|etc/\.pwd\.lock$|tmp/|var/tmp/)`)
 
 func installAndPurgeAlone(t *testing.T, m *debian) {
 	before := m.files()
 	m.apt("install", "--no-install-recommends", "/srv/older.deb")
-	if got := m.must("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"); strings.Contains(got, "apache2 installed") || strings.Contains(got, "nginx installed") {
+	if got := m.must("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"); strings.Contains(got,
+		"apache2 installed") || strings.Contains(got, "nginx installed") {
 		t.Fatalf("there is a web server, so this shows nothing:\n%s", got)
 	}
 	if got := strings.TrimSpace(m.must("systemctl", "is-active", "dockerauth.socket")); got != "active" {
@@ -83,17 +88,20 @@ func installAndPurgeAlone(t *testing.T, m *debian) {
 		}
 	}
 	if got := m.must("getent", "passwd", "dockerauth"); !strings.Contains(got, "nologin") {
-		t.Errorf("the user is %q, want it kept, as nobody's login", got)
+		t.Errorf("the user is %q, want it kept, without a login", got)
 	}
 }
 
-// fiveCommands types what the README says, and "docker login" is the fifth. The package lies elsewhere, and there is no TLS here.
+// fiveCommands runs the README's commands, of which "docker login" is the fifth. The package has
+// another path, and there is no TLS here.
 func fiveCommands(t *testing.T, m *debian) {
 	commands := documentedCommands(t, "machine", "package")
 	if len(commands) != 4 {
 		t.Fatalf("the README has %d commands before the login: %q", len(commands), commands)
 	}
-	here := strings.NewReplacer("apt install ./dockerauth_*.deb", "apt-get -y -o Acquire::Retries=0 install /srv/older.deb", "dockerauth init", "dockerauth init --realm "+packageRealm)
+	here := strings.NewReplacer("apt install ./dockerauth_*.deb",
+		"apt-get -y -o Acquire::Retries=0 install /srv/older.deb", "dockerauth init",
+		"dockerauth init --realm "+packageRealm)
 	for _, command := range commands {
 		o := m.do("sh", "-c", here.Replace(command))
 		if o.status != 0 {
@@ -125,7 +133,7 @@ func (m *debian) initialise(t *testing.T) {
 	m.pasteFrom(t, o.stdout)
 }
 
-// pasteFrom takes the registry's section out of what init prints.
+// pasteFrom takes the registry's section from init's output.
 func (m *debian) pasteFrom(t *testing.T, printed string) {
 	t.Helper()
 	section := authSectionPattern.FindString(printed)
@@ -135,8 +143,8 @@ func (m *debian) pasteFrom(t *testing.T, printed string) {
 	m.auth = bundlePattern.ReplaceAllString(section, "rootcertbundle: "+m.path("etc/dockerauth/cert.pem"))
 }
 
-// What init prints for the registry, which is pasted as it stands; but the registry of this test is not in the machine, and sees its certificate
-// elsewhere.
+// init's output for the registry is used as printed. The test's registry is outside the machine and
+// sees the certificate at another path.
 var (
 	authSectionPattern = regexp.MustCompile(`(?m)^auth:\n(?: .*\n)+`)
 	bundlePattern      = regexp.MustCompile(`rootcertbundle: \S+`)
@@ -145,15 +153,14 @@ var (
 // pipe runs a command in the machine with an input.
 func (m *debian) pipe(t *testing.T, stdin string, args ...string) {
 	t.Helper()
-	if o := run(t, stdin, m.command(args...)); o.status != 0 {
-		t.Fatalf("%q: %v", args, o)
-	}
+	run(t, stdin, m.command(args...)).must(t)
 }
 
-// ask asks the endpoint through the machine's Apache.
+// ask sends a request to the endpoint through the machine's Apache.
 func (m *debian) ask(t *testing.T, path, name, password string) (status int, body string) {
 	t.Helper()
-	o := m.do("curl", "-sS", "-w", "\n%{http_code}", "-u", name+":"+password, "http://localhost"+path+"?account="+name+"&service="+packageAudience)
+	o := m.do("curl", "-sS", "-w", "\n%{http_code}", "-u", name+":"+password,
+		"http://localhost"+path+"?account="+name+"&service="+packageAudience)
 	if o.status != 0 {
 		t.Fatal(o)
 	}
@@ -162,7 +169,7 @@ func (m *debian) ask(t *testing.T, path, name, password string) (status int, bod
 	return status, o.stdout[:i]
 }
 
-// loginWorks is a right password and a wrong one.
+// loginWorks tries a right password and a wrong one.
 func (m *debian) loginWorks(t *testing.T) {
 	t.Helper()
 	m.loginWorksAt(t, "/docker/v2/token")
@@ -175,32 +182,40 @@ func (m *debian) loginWorksAt(t *testing.T, path string) {
 	if err := json.Unmarshal([]byte(body), &answer); status != 200 || err != nil || answer.Token == "" {
 		t.Fatalf("the right password: %d %s\n%s", status, body, m.journal())
 	}
-	if status, body := m.ask(t, path, alice, "wrong-"+t.Name()); status != 401 || !strings.Contains(body, "UNAUTHORIZED") {
+	if status, body := m.ask(t, path, alice, "wrong-"+t.Name()); status != 401 ||
+		!strings.Contains(body, "UNAUTHORIZED") {
 		t.Fatalf("a wrong password: %d %s\n%s", status, body, m.journal())
 	}
 }
 
-// journal is the end of what the service and Apache wrote, for a test that fails.
+// journal is the end of the service's and Apache's log, for a test that fails.
 func (m *debian) journal() string {
-	return m.do("sh", "-c", "journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 /var/log/apache2/error.log").String()
+	return m.do("sh", "-c",
+		"journalctl -o cat --no-pager -n 30 -u dockerauth.service -u dockerauth.socket; tail -n 20 "+
+			"/var/log/apache2/error.log").String()
 }
 
-// dockerLogin logs docker in at a registry with the section that init printed, both in the machine's network.
+// dockerLogin logs docker in at a registry with the section that init printed, both in the
+// machine's network.
 func (m *debian) dockerLogin(t *testing.T, password string) output {
 	t.Helper()
 	need(t, "docker login (Debian: docker.io, docker-registry)", "docker", "docker-registry")
 	dir := shortDir(t)
 	const host = "localhost:5000"
-	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", filepath.Join(dir, "storage"), host) + m.auth
-	r := start(t, "docker-registry", m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
+	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n",
+		filepath.Join(dir, "storage"), host) + m.auth
+	r := start(t, "docker-registry",
+		m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
 	r.until(t, "listen", func() bool { return m.do("curl", "-s", "http://"+host).status == 0 })
 	// Without a daemon it logs in by itself.
-	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice, "--password-stdin", host))
+	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice,
+		"--password-stdin", host))
 }
 
-// checkWarnsOfNothing is the doctor on an installation that is well.
+// checkWarnsOfNothing runs check on a sound installation.
 func checkWarnsOfNothing(t *testing.T, m *debian) {
-	if o := m.do("dockerauth", "check", "--as", "dockerauth", "--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
+	if o := m.do("dockerauth", "check", "--as", "dockerauth",
+		"--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
 		t.Error(o)
 	}
 }
@@ -241,7 +256,9 @@ func ownersAndModes(t *testing.T, m *debian) {
 	for line := range strings.Lines(m.must("dpkg-query", "-W", "-f", "${Conffiles}", "dockerauth")) {
 		conffiles = append(conffiles, strings.Fields(line + " -")[0])
 	}
-	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf", "/etc/logrotate.d/dockerauth",
+	for _, want := range []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth",
+		"/etc/apache2/conf-available/dockerauth.conf", "/etc/nginx/snippets/dockerauth.conf",
+		"/etc/logrotate.d/dockerauth",
 		"/etc/fail2ban/filter.d/dockerauth.conf", "/etc/fail2ban/jail.d/dockerauth.conf"} {
 		if !strings.Contains(strings.Join(conffiles, "\n"), want) {
 			t.Errorf("%s is no conffile: an upgrade would take the administrator's edits away", want)
@@ -253,7 +270,7 @@ func ownersAndModes(t *testing.T, m *debian) {
 }
 
 func verifyUnits(t *testing.T, m *debian) {
-	// Only the pages of man-db are missing on a machine as small as this.
+	// Only the pages of man-db are missing on such a small machine.
 	o := m.do("systemd-analyze", "verify", "--man=no", "dockerauth.service", "dockerauth.socket")
 	if o.status != 0 || strings.Contains(o.stderr, "dockerauth") {
 		t.Error(o)
@@ -266,7 +283,7 @@ func (m *debian) mainProcess() string {
 	return strings.TrimSpace(m.must("systemctl", "show", "-P", "MainPID", "dockerauth.service"))
 }
 
-// confinement looks at the running process, not at the unit.
+// confinement checks the running process, not the unit file.
 func confinement(t *testing.T, m *debian) {
 	status := m.must("cat", "/proc/"+m.mainProcess()+"/status")
 	shadow := strings.Split(m.must("getent", "group", "shadow"), ":")[2]
@@ -280,8 +297,10 @@ func confinement(t *testing.T, m *debian) {
 			t.Errorf("not %s in\n%s", want, status)
 		}
 	}
-	// What the service sees of the machine, by way of its own root: nothing to write to but its two folders.
-	inside := []string{"nsenter", "-t", m.mainProcess(), "-m", "setpriv", "--reuid=dockerauth", "--regid=dockerauth", "--groups=" + shadow, "--no-new-privs"}
+	// What the service sees of the machine, through its own root: it can write to its two folders
+	// alone.
+	inside := []string{"nsenter", "-t", m.mainProcess(), "-m", "setpriv", "--reuid=dockerauth", "--regid=dockerauth",
+		"--groups=" + shadow, "--no-new-privs"}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -302,22 +321,25 @@ func confinement(t *testing.T, m *debian) {
 	m.must("rm", "/var/lib/dockerauth/e2e", "/var/log/dockerauth/e2e")
 }
 
-// forbiddenCallsKill makes what the unit forbids fatal instead of an error, which a module might hide.
+// forbiddenCallsKill makes a system call that the unit forbids fatal, since a module might hide an
+// error.
 func forbiddenCallsKill(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\nSystemCallErrorNumber=kill\n", 0o644)
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth.service")
+	remove := m.dropIn(t, "SystemCallErrorNumber=kill")
 	m.loginWorks(t)
 	m.must("systemctl", "reload", "dockerauth.service")
 	pid := m.mainProcess()
-	// Debian's own stack has more modules than ours; and a module may run a program, which may leave something behind that has to be found and ended.
+	// Debian's own stack has more modules than the shipped one. A module may also run a program,
+	// whose children must be found and ended.
 	shipped := readFile(t, m.path("etc/pam.d/dockerauth"))
-	writeFile(t, m.path("usr/local/bin/leave"), "#!/bin/sh\nsetsid sleep 31415 &\necho $! >/var/lib/dockerauth/left\n", 0o755)
-	writeFile(t, m.path("etc/pam.d/dockerauth"), "auth required pam_exec.so quiet /usr/local/bin/leave\n@include common-auth\n@include common-account\n", 0o644)
+	writeFile(t, m.path("usr/local/bin/leave"), "#!/bin/sh\nsetsid sleep 31415 &\necho $! >/var/lib/dockerauth/left\n",
+		0o755)
+	writeFile(t, m.path("etc/pam.d/dockerauth"),
+		"auth required pam_exec.so quiet /usr/local/bin/leave\n@include common-auth\n@include common-account\n", 0o644)
 	m.must("systemctl", "restart", "dockerauth.service") // so that no answer is remembered
 	m.loginWorks(t)
 	m.must("rm", "/var/lib/dockerauth/left") // it was there
-	eventually(t, 5*time.Second, "what a module left behind to be gone", func() bool { return m.do("pgrep", "-f", "sleep 31415").status == 1 })
+	eventually(t, 5*time.Second, "what a module left behind to be gone",
+		func() bool { return m.do("pgrep", "-f", "sleep 31415").status == 1 })
 	if now := m.mainProcess(); now == pid {
 		t.Error("the service was not restarted")
 	}
@@ -325,30 +347,38 @@ func forbiddenCallsKill(t *testing.T, m *debian) {
 	if got := strings.TrimSpace(m.must("systemctl", "show", "-P", "NRestarts", "dockerauth.service")); got != "0" {
 		t.Errorf("the service died and was restarted %s times", got)
 	}
-	// It is the filter that this shows something about: a call that no service needs ends a process.
-	if o := m.do("systemd-run", "--wait", "--collect", "--quiet", "-p", "SystemCallFilter=@system-service", "-p", "SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
+	// Proof that the filter is in force: a call that no service needs ends a process.
+	if o := m.do("systemd-run", "--wait", "--collect", "--quiet", "-p", "SystemCallFilter=@system-service", "-p",
+		"SystemCallFilter=~@privileged", "-p", "SystemCallErrorNumber=kill", "chroot", "/", "true"); o.status == 0 {
 		t.Error("filters of system calls do nothing on this machine")
 	}
-	if err := os.RemoveAll(filepath.Dir(dropIn)); err != nil {
-		t.Fatal(err)
+	remove()
+}
+
+// dropIn adds a line to the service's unit and restarts the service; remove reverts that.
+func (m *debian) dropIn(t *testing.T, line string) (remove func()) {
+	t.Helper()
+	file := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\n"+line+"\n", 0o644)
+	restart := func() {
+		m.must("systemctl", "daemon-reload")
+		m.must("systemctl", "restart", "dockerauth.service")
 	}
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth.service")
+	restart()
+	return func() {
+		if err := os.RemoveAll(filepath.Dir(file)); err != nil {
+			t.Fatal(err)
+		}
+		restart()
+	}
 }
 
 // withoutTheRight is what the rpm's service has where passwords are in /etc/shadow.
 func withoutTheRight(t *testing.T, m *debian) {
-	dropIn := writeFile(t, m.path("etc/systemd/system/dockerauth.service.d/e2e.conf"), "[Service]\nSupplementaryGroups=\n", 0o644)
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth")
+	remove := m.dropIn(t, "SupplementaryGroups=")
 	if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 {
-		t.Errorf("a right password, which nobody may compare: %d %s\n%s", status, body, m.journal())
+		t.Errorf("a right password that the service cannot compare: %d %s\n%s", status, body, m.journal())
 	}
-	if err := os.Remove(dropIn); err != nil {
-		t.Fatal(err)
-	}
-	m.must("systemctl", "daemon-reload")
-	m.must("systemctl", "restart", "dockerauth")
+	remove()
 	m.loginWorks(t)
 }
 
@@ -360,7 +390,8 @@ func restartApache(t *testing.T, m *debian) {
 func nginxSnippet(t *testing.T, m *debian) {
 	m.must("systemctl", "stop", "apache2")
 	m.apt("install", "--no-install-recommends", "nginx-light")
-	writeFile(t, m.path("etc/nginx/sites-available/default"), "server {\n    listen 80;\n    include snippets/dockerauth.conf;\n}\n", 0o644)
+	writeFile(t, m.path("etc/nginx/sites-available/default"),
+		"server {\n    listen 80;\n    include snippets/dockerauth.conf;\n}\n", 0o644)
 	m.must("systemctl", "restart", "nginx")
 	m.loginWorks(t)
 	m.must("systemctl", "stop", "nginx")
@@ -370,7 +401,8 @@ func nginxSnippet(t *testing.T, m *debian) {
 
 func rotateLog(t *testing.T, m *debian) {
 	config := readFile(t, m.path("etc/dockerauth/config.yml"))
-	writeFile(t, m.path("etc/dockerauth/config.yml"), config+"log:\n  file: /var/log/dockerauth/dockerauth.log\n", 0o644)
+	writeFile(t, m.path("etc/dockerauth/config.yml"), config+"log:\n  file: /var/log/dockerauth/dockerauth.log\n",
+		0o644)
 	m.must("systemctl", "reload", "dockerauth.service")
 	logged := func(what string) {
 		eventually(t, 20*time.Second, what, func() bool {
@@ -384,7 +416,8 @@ func rotateLog(t *testing.T, m *debian) {
 		t.Error("the old log has no line")
 	}
 	logged("a line in the new log file")
-	if got := strings.TrimSpace(m.must("stat", "-c", "%U %a", "/var/log/dockerauth/dockerauth.log")); got != "dockerauth 600" {
+	if got := strings.TrimSpace(m.must("stat", "-c", "%U %a",
+		"/var/log/dockerauth/dockerauth.log")); got != "dockerauth 600" {
 		t.Errorf("the new log is %s", got)
 	}
 }
@@ -392,27 +425,30 @@ func rotateLog(t *testing.T, m *debian) {
 func upgrade(t *testing.T, m *debian) {
 	config, key := readFile(t, m.path("etc/dockerauth/config.yml")), readFile(t, m.path("etc/dockerauth/privkey.pem"))
 	pid, socket := m.mainProcess(), m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock")
-	visitors := start(t, "visitors", m.command("sh", "-c", `until [ -e /srv/enough ]; do
+	clients := start(t, "clients", m.command("sh", "-c", `until [ -e /srv/enough ]; do
 		curl -s -o /dev/null -w '%{http_code}\n' -u "$1" http://localhost/docker/v2/token
 	done`, "sh", alice+":"+alicePassword))
-	visitors.until(t, "be let in", func() bool { return strings.Contains(visitors.output(), "200") })
+	clients.until(t, "be let in", func() bool { return strings.Contains(clients.output(), "200") })
 	m.apt("install", "/srv/newer.deb")
 	m.must("touch", "/srv/enough")
-	<-visitors.exited
-	if answers := strings.Fields(visitors.output()); strings.Count(visitors.output(), "200") != len(answers) || len(answers) < 10 {
+	<-clients.exited
+	if answers := strings.Fields(clients.output()); strings.Count(clients.output(), "200") != len(answers) ||
+		len(answers) < 10 {
 		t.Errorf("who came while it was upgraded was answered %v", answers)
 	}
-	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "dockerauth")); got != newerVersion+" installed" {
+	if got := strings.TrimSpace(m.must("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}",
+		"dockerauth")); got != newerVersion+" installed" {
 		t.Fatal(got)
 	}
-	if readFile(t, m.path("etc/dockerauth/config.yml")) != config || readFile(t, m.path("etc/dockerauth/privkey.pem")) != key {
+	if readFile(t, m.path("etc/dockerauth/config.yml")) != config ||
+		readFile(t, m.path("etc/dockerauth/privkey.pem")) != key {
 		t.Error("configuration or key have changed")
 	}
 	if now := m.mainProcess(); now == pid || now == "0" {
 		t.Errorf("the service's process was %s and is %s", pid, now)
 	}
 	if m.must("stat", "-c", "%i", "/run/dockerauth/dockerauth.sock") != socket {
-		t.Error("the socket is another: whoever came in between was refused")
+		t.Error("the socket was replaced: connections in between were refused")
 	}
 	m.loginWorks(t)
 	if got := strings.TrimSpace(m.must("dockerauth", "version")); got != "dockerauth "+newerVersion {
@@ -422,13 +458,16 @@ func upgrade(t *testing.T, m *debian) {
 
 func remove(t *testing.T, m *debian) {
 	m.apt("remove", "dockerauth")
-	for _, gone := range []string{"/usr/bin/dockerauth", "/lib/systemd/system/dockerauth.service", "/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock",
-		"/usr/lib/cgi-bin/dockerauth", "/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth", "/etc/apache2/conf-enabled/dockerauth.conf"} {
+	for _, gone := range []string{"/usr/bin/dockerauth", "/lib/systemd/system/dockerauth.service",
+		"/lib/systemd/system/dockerauth.socket", "/run/dockerauth/dockerauth.sock", "/usr/lib/cgi-bin/dockerauth",
+		"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/doc/dockerauth",
+		"/etc/apache2/conf-enabled/dockerauth.conf"} {
 		if m.do("test", "-e", gone, "-o", "-L", gone).status == 0 {
 			t.Errorf("%s is still there", gone)
 		}
 	}
-	for _, kept := range []string{"/etc/dockerauth/config.yml", "/etc/dockerauth/privkey.pem", "/etc/dockerauth/cert.pem", "/etc/pam.d/dockerauth", "/var/lib/dockerauth"} {
+	for _, kept := range []string{"/etc/dockerauth/config.yml", "/etc/dockerauth/privkey.pem",
+		"/etc/dockerauth/cert.pem", "/etc/pam.d/dockerauth", "/var/lib/dockerauth"} {
 		m.must("test", "-e", kept)
 	}
 	if o := m.do("pgrep", "dockerauth"); o.status == 0 {
@@ -453,13 +492,15 @@ func purge(t *testing.T, m *debian) {
 	m.must("getent", "passwd", "dockerauth")
 }
 
-// unusableUntilInit is a service whose socket is asked before "dockerauth init" was run: it stays, and notices when it was.
+// unusableUntilInit has a service whose socket is used before "dockerauth init": it stays up, and
+// notices the new configuration.
 func unusableUntilInit(t *testing.T, m *debian) {
 	m.apt("install", "/srv/newer.deb")
 	m.must("a2enconf", "dockerauth")
 	m.must("systemctl", "reload", "apache2")
 	for range 3 {
-		if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 || !strings.Contains(body, "UNAVAILABLE") {
+		if status, body := m.ask(t, "/docker/v2/token", alice, alicePassword); status != 503 ||
+			!strings.Contains(body, "UNAVAILABLE") {
 			t.Fatalf("without a configuration: %d %s\n%s", status, body, m.journal())
 		}
 	}
@@ -475,24 +516,27 @@ func unusableUntilInit(t *testing.T, m *debian) {
 	m.apt("purge", "dockerauth")
 }
 
-// dropInArchive does what INSTALL in the archive says.
+// dropInArchive follows INSTALL in the archive.
 func dropInArchive(t *testing.T, m *debian) {
 	const folder = "/var/www/html/registry-login"
 	archive := packageFile(t, newerVersion, ".tar.gz")
 	m.must("mkdir", folder)
 	mustRun(t, "tar", "-C", m.path(folder), "-xzf", archive, "--strip-components=1", "--no-same-owner")
 	writeFile(t, m.path("etc/apache2/conf-enabled/e2e.conf"),
-		fmt.Sprintf("<Directory %q>\n    AllowOverride FileInfo AuthConfig Options=ExecCGI\n</Directory>\n", folder), 0o644)
+		fmt.Sprintf("<Directory %q>\n    AllowOverride FileInfo AuthConfig Options=ExecCGI\n</Directory>\n", folder),
+		0o644)
 	m.must("a2enmod", "-q", "cgid", "rewrite")
 	m.must("systemctl", "restart", "apache2")
-	if status, body := m.ask(t, "/registry-login/config.yml", "", ""); status != 403 || strings.Contains(body, "private_key") {
+	if status, body := m.ask(t, "/registry-login/config.yml", "", ""); status != 403 ||
+		strings.Contains(body, "private_key") {
 		t.Fatalf("config.yml is served: %d %s", status, body)
 	}
 
 	// The four lines.
 	config := readFile(t, m.path(folder+"/config.yml"))
 	for _, line := range []struct{ key, value string }{
-		{"private_key", "privkey.pem"}, {"issuer", packageIssuer}, {"audience", packageAudience}, {"blacklisted_users ", "[root]"},
+		{"private_key", "privkey.pem"}, {"issuer", packageIssuer}, {"audience", packageAudience},
+		{"blacklisted_users ", "[root]"},
 	} {
 		edited := regexp.MustCompile(`(?m)^`+line.key+`:.*$`).ReplaceAllString(config, line.key+": "+line.value)
 		if edited == config {
@@ -504,9 +548,7 @@ func dropInArchive(t *testing.T, m *debian) {
 
 	install := readFile(t, m.path(folder+"/INSTALL"))
 	for _, commands := range indented(install, "openssl ", "install -m ") {
-		if o := m.do("sh", "-euc", "cd "+folder+"\n"+commands); o.status != 0 {
-			t.Fatalf("%s: %v", commands, o)
-		}
+		m.do("sh", "-euc", "cd "+folder+"\n"+commands).must(t)
 	}
 	m.loginWorksAt(t, "/registry-login/docker/v2/token")
 	for _, file := range []string{"config.yml", "privkey.pem", "dockerauth", "INSTALL", "pam-service", ".htaccess"} {
@@ -516,7 +558,8 @@ func dropInArchive(t *testing.T, m *debian) {
 	}
 }
 
-// serviceByHand types what docs/install.md says, in a folder that holds the program and what the block installs.
+// serviceByHand runs the commands in docs/install.md, in a folder with the program and the files
+// that they install.
 func serviceByHand(t *testing.T, m *debian) {
 	m.must("rm", "-r", "/var/lib/dockerauth", "/etc/pam.d/dockerauth") // the archive's
 	m.must("mkdir", "/srv/source")
@@ -524,9 +567,7 @@ func serviceByHand(t *testing.T, m *debian) {
 	mustRun(t, "cp", "-R", "../packaging", m.path("srv/source/packaging"))
 	commands := documentedBlock(t, "machine", "service")
 	commands = strings.Replace(commands, "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
-	if o := m.do("sh", "-euc", "cd /srv/source\n"+commands); o.status != 0 {
-		t.Fatal(o)
-	}
+	m.must("sh", "-euc", "cd /srv/source\n"+commands)
 	m.loginWorks(t)
 	got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service")
 	for _, want := range []string{"=/etc/systemd/system/", "path=/usr/local/bin/dockerauth "} {
@@ -539,7 +580,7 @@ func serviceByHand(t *testing.T, m *debian) {
 	}
 }
 
-// indented are the indented blocks of a text that begin with one of the given words.
+// indented are the indented blocks of a text that begin with one of the words.
 func indented(text string, words ...string) (blocks []string) {
 	for _, block := range regexp.MustCompile(`(?m)(?:^ {7}.*\n)+`).FindAllString(text, -1) {
 		for _, word := range words {
@@ -551,7 +592,8 @@ func indented(text string, words ...string) (blocks []string) {
 	return blocks
 }
 
-// Only what is missing here is not tried: the rpm's own system. It is read, installed beside a root of Debian's, with its scripts, and erased.
+// An rpm system is the one thing missing here. The rpm is read, installed beside a Debian root with
+// its scripts, and erased.
 func TestTheRpmIsInstalledAndErased(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "rpm --root")
@@ -561,11 +603,16 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 		query string
 		lines []string // regular expressions
 	}{
-		{"-qpl", []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service", "/usr/lib/systemd/system/dockerauth.socket",
-			"/usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf", "/usr/lib/systemd/system/dockerauth.socket.d/00-rpm.conf", "/etc/nginx/dockerauth.conf",
-			"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/man/man5/dockerauth-config.5.gz", "/usr/share/licenses/dockerauth/LICENSE"}},
-		{"-qpc", []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/httpd/conf.d/dockerauth.conf", "/etc/nginx/dockerauth.conf", "/etc/logrotate.d/dockerauth"}},
-		{"-qplv", []string{`-rwxr-xr-x .* root +root .* /usr/bin/dockerauth`, `-rw-r--r-- .* root +root .* /etc/dockerauth/config.yml`}},
+		{"-qpl", []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service",
+			"/usr/lib/systemd/system/dockerauth.socket",
+			"/usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf",
+			"/usr/lib/systemd/system/dockerauth.socket.d/00-rpm.conf", "/etc/nginx/dockerauth.conf",
+			"/usr/share/man/man1/dockerauth.1.gz", "/usr/share/man/man5/dockerauth-config.5.gz",
+			"/usr/share/licenses/dockerauth/LICENSE"}},
+		{"-qpc", []string{"/etc/dockerauth/config.yml", "/etc/pam.d/dockerauth", "/etc/httpd/conf.d/dockerauth.conf",
+			"/etc/nginx/dockerauth.conf", "/etc/logrotate.d/dockerauth"}},
+		{"-qplv", []string{`-rwxr-xr-x .* root +root .* /usr/bin/dockerauth`,
+			`-rw-r--r-- .* root +root .* /etc/dockerauth/config.yml`}},
 		{"-qpi", []string{`Version +: 1\.0\.0~e2e`, `Architecture: .*`}},
 	} {
 		o := run(t, "", exec.Command("rpm", c.query, file))
@@ -590,21 +637,26 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 	if o := inRoot("/usr/bin/dockerauth", "version"); o.stdout != "dockerauth "+olderVersion+"\n" {
 		t.Error(o)
 	}
-	for file, want := range map[string]string{"/var/lib/dockerauth": "dockerauth:dockerauth 700", "/var/log/dockerauth": "dockerauth:dockerauth 750"} {
+	for file, want := range map[string]string{"/var/lib/dockerauth": "dockerauth:dockerauth 700",
+		"/var/log/dockerauth": "dockerauth:dockerauth 750"} {
 		if o := inRoot("stat", "-c", "%U:%G %a", file); strings.TrimSpace(o.stdout) != want {
 			t.Errorf("%s: %v, want %s", file, o, want)
 		}
 	}
 	httpd := readFile(t, filepath.Join(root, "etc/httpd/conf.d/dockerauth.conf"))
-	if strings.Contains(httpd, "/usr/lib/apache2") || !strings.Contains(httpd, "LoadModule proxy_fcgi_module modules/mod_proxy_fcgi.so") {
+	if strings.Contains(httpd, "/usr/lib/apache2") ||
+		!strings.Contains(httpd, "LoadModule proxy_fcgi_module modules/mod_proxy_fcgi.so") {
 		t.Errorf("Apache's modules are elsewhere there:\n%s", httpd)
 	}
-	// There is no group shadow on Fedora, and a unit with a group that is not there does not start.
-	if got := readFile(t, filepath.Join(root, "usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got, "[Service]\nSupplementaryGroups=\n") {
+	// Fedora has no group shadow, and a unit with a missing group does not start.
+	if got := readFile(t, filepath.Join(root,
+		"usr/lib/systemd/system/dockerauth.service.d/00-rpm.conf")); !strings.HasSuffix(got,
+		"[Service]\nSupplementaryGroups=\n") {
 		t.Error(got)
 	}
 	mustRun(t, "rpm", "--root", root, "--dbpath", "/var/lib/rpm", "-e", "dockerauth")
-	for _, gone := range []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service.d", "/etc/pam.d/dockerauth"} {
+	for _, gone := range []string{"/usr/bin/dockerauth", "/usr/lib/systemd/system/dockerauth.service.d",
+		"/etc/pam.d/dockerauth"} {
 		if found(root + gone) {
 			t.Errorf("%s is still there", gone)
 		}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Two versions of the package, made of this tree. To dpkg and rpm the first is older than the second.
+// Two versions of the package, built from this tree. To dpkg and rpm the first is older.
 const (
 	olderVersion = "1.0.0~e2e"
 	newerVersion = "1.0.0"
@@ -45,7 +45,7 @@ func buildPackages(version string) (folder string, err error) {
 	return folder, nil
 }
 
-// packageFile is one of the three files of a version, by how its name ends.
+// packageFile is one of the three files of a version, by the end of its name.
 func packageFile(t testing.TB, version, ending string) string {
 	t.Helper()
 	need(t, "packages", "gcc", "objdump", "git", "go")
@@ -63,24 +63,24 @@ func packageFile(t testing.TB, version, ending string) string {
 func TestLintianFindsNothingInTheDebianPackage(t *testing.T) {
 	t.Parallel()
 	need(t, "lintian", "lintian")
-	if o := run(t, "", exec.Command("lintian", "--fail-on", "error,warning", packageFile(t, olderVersion, ".deb"))); o.status != 0 || o.stdout != "" {
+	if o := run(t, "", exec.Command("lintian", "--fail-on", "error,warning",
+		packageFile(t, olderVersion, ".deb"))); o.status != 0 || o.stdout != "" {
 		t.Error(o)
 	}
 }
 
-// The pages lie beside other files there than in the sources.
+// The pages lie beside other files in the package than in the source tree.
 func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	need(t, "dpkg-deb", "dpkg-deb")
 	root := t.TempDir()
-	if o := run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)); o.status != 0 {
-		t.Fatal(o)
-	}
+	run(t, "", exec.Command("dpkg-deb", "-x", packageFile(t, olderVersion, ".deb"), root)).must(t)
 	top := filepath.Join(root, "usr/share/doc/dockerauth")
 	pages := append(glob(t, top+"/*.md"), glob(t, top+"/docs/*.md")...)
 	links := 0
 	for _, page := range pages {
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page), -1) {
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(readFile(t, page),
+			-1) {
 			links++
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), link[1])); err != nil {
 				t.Errorf("%s: %v", filepath.Base(page), err)
@@ -92,14 +92,16 @@ func TestLinksInThePackagedPagesLeadSomewhere(t *testing.T) {
 	}
 }
 
-// Nobody is known to stand behind a package with placeholders, so it is no release.
+// A package with placeholders has no known maintainer, so it is no release.
 func TestPlaceholdersMarkTheVersion(t *testing.T) {
 	t.Parallel()
 	need(t, "packages", "gcc", "objdump", "git", "go")
 	for _, tt := range []struct{ name, from, to, version, said string }{
 		{"no placeholder", "", "", "1.0", `^$`},
-		{"an address", "EMAIL=e2e@dockerauth.test", "EMAIL=e2e@dockerauth.example", "1.0~dev", `^build: MAINTAINER_EMAIL in .*\n$`},
-		{"a home page", "https://dockerauth.test/", "https://www.example.org/d", "1.0~dev", `^build: HOMEPAGE in .*\n$`},
+		{"an address", "EMAIL=e2e@dockerauth.test", "EMAIL=e2e@dockerauth.example", "1.0~dev",
+			`^build: MAINTAINER_EMAIL in .*\n$`},
+		{"a home page", "https://dockerauth.test/", "https://www.example.org/d", "1.0~dev",
+			`^build: HOMEPAGE in .*\n$`},
 		{"no value", "CONTACT=e2e@dockerauth.test", "CONTACT=", "1.0~dev", `^build: SECURITY_CONTACT in .*\n$`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,14 +109,15 @@ func TestPlaceholdersMarkTheVersion(t *testing.T) {
 			release := writeFile(t, filepath.Join(t.TempDir(), "release.env"), text, 0o644)
 			cmd := exec.Command("../packaging/scripts/build", "--version")
 			cmd.Env = append(os.Environ(), "VERSION=1.0", "RELEASE_ENV="+release)
-			if o := run(t, "", cmd); o.status != 0 || o.stdout != tt.version+"\n" || !regexp.MustCompile(tt.said).MatchString(o.stderr) {
+			if o := run(t, "", cmd); o.status != 0 || o.stdout != tt.version+"\n" ||
+				!regexp.MustCompile(tt.said).MatchString(o.stderr) {
 				t.Error(o)
 			}
 		})
 	}
 }
 
-// A version that is none would make files that cannot be installed.
+// An invalid version would make files that cannot be installed.
 func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"v1.0", "1.0-1", "1.0 beta", "1:1.0", "1.0/../../x", "-1"} {
@@ -126,13 +129,15 @@ func TestOnlyVersionsThatDpkgAndRpmKnowAreBuilt(t *testing.T) {
 	}
 }
 
-// exposureLimit is on a scale from 0 to 10; 1.5 of it is the network, which modules that ask a directory need.
+// exposureLimit is on systemd's scale from 0 to 10; 1.5 of it is the network, which modules need
+// for directories.
 const exposureLimit = 2.0
 
 func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze", "systemd-analyze")
-	o := run(t, "", exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "../packaging/systemd/dockerauth.service"))
+	o := run(t, "", exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager",
+		"../packaging/systemd/dockerauth.service"))
 	m := regexp.MustCompile(`Overall exposure level for dockerauth\.service: ([0-9.]+)`).FindStringSubmatch(o.stdout)
 	if m == nil {
 		t.Fatal(o)
@@ -151,7 +156,7 @@ func TestSystemdCallsTheServiceWellConfined(t *testing.T) {
 	}
 }
 
-// Nothing but the page itself is asked of its readers' tools: both formatters of Debian take it without a warning.
+// Debian's two formatters take the pages without a warning.
 func TestManPagesAreWellFormed(t *testing.T) {
 	t.Parallel()
 	need(t, "man pages (Debian: mandoc, man-db, groff-base)", "mandoc", "man", "groff")
@@ -159,7 +164,8 @@ func TestManPagesAreWellFormed(t *testing.T) {
 		if o := run(t, "", exec.Command("mandoc", "-T", "lint", "-W", "warning", page)); o.status != 0 {
 			t.Error(o)
 		}
-		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page), exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
+		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page),
+			exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
 			if o := run(t, "", cmd); o.status != 0 || o.stderr != "" {
 				t.Errorf("%s: status %d: %s", cmd.Args[0], o.status, o.stderr)
 			}
@@ -167,7 +173,7 @@ func TestManPagesAreWellFormed(t *testing.T) {
 	}
 }
 
-// manText is a page as it is read, without what makes it bold.
+// manText is a page as displayed, without bold.
 func manText(t *testing.T, page string) string {
 	t.Helper()
 	need(t, "man pages (Debian: mandoc)", "mandoc")
@@ -198,16 +204,20 @@ func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
 	}
 }
 
-// flagsOf are the flags that a command has in its help and in the source, since a flag may be in one of them alone.
+// flagsOf are the flags of a command in its help and in its source, since one of them may lack a
+// flag.
 func flagsOf(t *testing.T, command string) (names []string) {
 	t.Helper()
-	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "", exec.Command(binary(t), "help", command)).stdout, -1)
-	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go", "explain": "explain.go"}[command]
+	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "",
+		exec.Command(binary(t), "help", command)).stdout, -1)
+	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go",
+		"explain": "explain.go"}[command]
 	if source == "" {
 		return names
 	}
 	for _, file := range glob(t, "../command/"+source) {
-		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
+		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t,
+			file), -1) {
 			names = append(names, "--"+m[1])
 		}
 	}

@@ -23,12 +23,13 @@ import (
 type unixAccount struct {
 	suffix string
 	system bool       // an id below 1000
-	change [][]string // commands after the password was set; the name is appended
+	change [][]string // commands after the password is set; the name is appended
 }
 
 const unixPassword = "correct horse battery staple"
 
-// TestAccountsOfTheSystem asks pam_unix, by the service file that ships, about accounts in every state.
+// TestAccountsOfTheSystem asks pam_unix, by the shipped service file, about accounts in every
+// state.
 func TestAccountsOfTheSystem(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{
 		{suffix: "ok"},
@@ -40,78 +41,86 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 	cases := []testCase{
 		{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
-		{"the right password by POST", post("grant_type=password&username=" + names["ok"] + "&password=" + strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
+		{"the right password by POST", post("grant_type=password&username=" + names["ok"] + "&password=" +
+			strings.ReplaceAll(unixPassword, " ", "+")), want{status: 200, subject: names["ok"], scope: "-"}},
 		{"a wrong password", login(names["ok"], "wrong-for-pam-unix", serviceIs), unauthorized("PAM_AUTH_ERR")},
 		{"an empty password", login(names["ok"], "", serviceIs), unauthorized("empty")},
 		{"an unknown user", login("e2e-nobody-at-all", unixPassword, serviceIs), unauthorized("")},
-		{"an account that has expired", login(names["expired"], unixPassword, serviceIs), unauthorized("PAM_ACCT_EXPIRED")},
+		{"an account that has expired", login(names["expired"], unixPassword, serviceIs),
+			unauthorized("PAM_ACCT_EXPIRED")},
 		{"an account that is locked", login(names["locked"], unixPassword, serviceIs), unauthorized("PAM_AUTH_ERR")},
-		{"an account whose password must be changed", login(names["due"], unixPassword, serviceIs), unauthorized("PAM_NEW_AUTHTOK_REQD")},
-		{"an account with an empty password, and any password", login(names["empty"], "any-password", serviceIs), unauthorized("")},
+		{"an account whose password must be changed", login(names["due"], unixPassword, serviceIs),
+			unauthorized("PAM_NEW_AUTHTOK_REQD")},
+		{"an account with an empty password, and any password", login(names["empty"], "any-password", serviceIs),
+			unauthorized("")},
 		{"an account with an empty password, and none", login(names["empty"], "", serviceIs), unauthorized("")},
 		{"an account of the system's own", login(names["system"], unixPassword, serviceIs), unauthorized("")},
 		{"root", login("root", unixPassword, serviceIs), unauthorized("")},
 		{"nobody", login("nobody", unixPassword, serviceIs), unauthorized("")},
 	}
 	shadow := []uint32{lookupGroup(t, "shadow")}
-	for _, th := range []theatre{bareCGI, httpDoor} {
+	for _, th := range []frontend{bareCGI, httpFrontend} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, stageOptions{pam: shippedPAM, groups: shadow}))
-			p.playAll(t, cases)
-			p.checkSecrets(t)
+			c := newClient(openFrontend(t, th, envOptions{pam: shippedPAM, groups: shadow}))
+			c.runAll(t, cases)
+			c.checkSecrets(t)
 		})
 	}
 	t.Run("Apache cgi-bin, installed with set-group-id shadow", func(t *testing.T) {
 		t.Parallel()
 		need(t, apacheCGI.name, apacheCGI.needs...)
-		s := newStage(t, stageOptions{pam: shippedPAM})
+		s := newTestEnv(t, envOptions{pam: shippedPAM})
 		if err := os.Remove(s.program); err != nil {
 			t.Fatal(err)
 		}
 		mustRun(t, "install", "-o", s.web.name, "-g", "shadow", "-m", "2510", binary(t), s.program)
-		// Such a program believes only what root has written; its log is the web user's all the same.
+		// Such a program accepts only files that root has written; its log is the web user's.
 		mustRun(t, "install", "-o", s.web.name, "-m", "0600", "/dev/null", s.logFile)
 		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
 		mustRun(t, "chmod", "0644", s.configFile)
 		apacheCGI.open(t, s)
-		p := newPlayer(s)
-		p.playAll(t, cases)
-		p.checkSecrets(t)
+		c := newClient(s)
+		c.runAll(t, cases)
+		c.checkSecrets(t)
 	})
-	t.Run("without the right to ask, nobody's password is wrong", func(t *testing.T) {
+	t.Run("without access to the hashes no password is refused as wrong", func(t *testing.T) {
 		t.Parallel()
-		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM}))
-		p.play(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
-			want: want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
-		p.checkSecrets(t)
+		c := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM}))
+		c.run(t, testCase{send: login(names["ok"], unixPassword, serviceIs),
+			want: want{status: 503, code: "UNAVAILABLE",
+				log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~-g shadow -m 2510"}}})
+		c.checkSecrets(t)
 	})
 	t.Run("Debian's own stack, which lets empty passwords in elsewhere", func(t *testing.T) {
 		t.Parallel()
 		need(t, "Debian's PAM stack", "/etc/pam.d/common-auth", "/etc/pam.d/common-account")
-		s := openTheatre(t, httpDoor, stageOptions{groups: shadow, pam: func(*stage) string {
+		s := openFrontend(t, httpFrontend, envOptions{groups: shadow, pam: func(*testEnv) string {
 			return "@include /etc/pam.d/common-auth\n@include /etc/pam.d/common-account\n"
 		}})
 		if !strings.Contains(readFile(t, "/etc/pam.d/common-auth"), "nullok") {
 			t.Error("common-auth has no nullok: this shows nothing any more")
 		}
-		p := newPlayer(s)
-		p.playAll(t, []testCase{
-			{"the right password", login(names["ok"], unixPassword, serviceIs), want{status: 200, subject: names["ok"]}},
+		c := newClient(s)
+		c.runAll(t, []testCase{
+			{"the right password", login(names["ok"], unixPassword, serviceIs),
+				want{status: 200, subject: names["ok"]}},
 			{"an empty password in shadow", login(names["empty"], "any-password-at-all", serviceIs), unauthorized("")},
 		})
 	})
 	t.Run("a refresh token of an account that expires later", func(t *testing.T) {
 		t.Parallel()
-		p := newPlayer(openTheatre(t, httpDoor, stageOptions{pam: shippedPAM, groups: shadow}))
-		forge := func(name string) func(p *player) string {
-			return func(p *player) string {
-				p.tokens["refresh"] = refreshTokenOf(t, p, names["ok"])
-				return post("grant_type=refresh_token&refresh_token=" + p.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(p.key)))(p)
+		c := newClient(openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: shadow}))
+		forge := func(name string) func(c *client) string {
+			return func(c *client) string {
+				c.tokens["refresh"] = refreshTokenOf(t, c, names["ok"])
+				return post("grant_type=refresh_token&refresh_token=" +
+					c.forge(`"sub":"[^"]*"`, `"sub":"`+name+`"`, rs256(c.key)))(c)
 			}
 		}
-		p.playAll(t, []testCase{
-			{"of one in order", forge(names["ok"]), want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
+		c.runAll(t, []testCase{
+			{"of one in order", forge(names["ok"]),
+				want{status: 200, subject: names["ok"], scope: "-", refresh: "any"}},
 			{"of one that has expired", forge(names["expired"]), unauthorized("PAM_ACCT_EXPIRED")},
 			{"of one whose password must be changed", forge(names["due"]), unauthorized("PAM_NEW_AUTHTOK_REQD")},
 			{"of one that is gone", forge("e2e-nobody-at-all"), unauthorized("")},
@@ -119,9 +128,9 @@ func TestAccountsOfTheSystem(t *testing.T) {
 	})
 }
 
-func refreshTokenOf(t *testing.T, p *player, name string) string {
+func refreshTokenOf(t *testing.T, c *client, name string) string {
 	t.Helper()
-	_, body, err := p.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(p))
+	_, body, err := c.exchange(login(name, unixPassword, serviceIs+"&offline_token=true")(c))
 	var answer tokenAnswer
 	if err == nil {
 		err = unmarshalExact(body, &answer)
@@ -129,18 +138,19 @@ func refreshTokenOf(t *testing.T, p *player, name string) string {
 	if err != nil || answer.RefreshToken == nil {
 		t.Fatalf("get refresh token: %v: %s", err, body)
 	}
-	p.nextRequestLine()
+	c.nextRequestLine()
 	return *answer.RefreshToken
 }
 
-// shippedPAM is the service file that the README shows.
-func shippedPAM(s *stage) string { return s.shipped("packaging/pam/dockerauth") }
+// shippedPAM is the service file in the README.
+func shippedPAM(s *testEnv) string { return s.shipped("packaging/pam/dockerauth") }
 
-// makeAccounts adds accounts with names that nobody has, and takes them away with the test.
+// makeAccounts adds accounts with unused names and removes them when the test ends.
 func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
 	t.Helper()
 	needRoot(t, "accounts in /etc/passwd")
-	need(t, "accounts in /etc/passwd", "useradd", "userdel", "usermod", "chage", "chpasswd", "passwd", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so")
+	need(t, "accounts in /etc/passwd", "useradd", "userdel", "usermod", "chage", "chpasswd", "passwd",
+		"/usr/lib/x86_64-linux-gnu/security/pam_unix.so")
 	names := make(map[string]string)
 	for _, a := range accounts {
 		name := fmt.Sprintf("e2e%d%s", os.Getpid(), a.suffix)
@@ -150,22 +160,13 @@ func makeAccounts(t *testing.T, accounts []unixAccount) map[string]string {
 		}
 		mustRun(t, "useradd", append(args, name)...)
 		t.Cleanup(func() { mustRun(t, "userdel", name) })
-		if o := run(t, name+":"+unixPassword+"\n", exec.Command("chpasswd")); o.status != 0 {
-			t.Fatalf("set password: %v", o)
-		}
+		run(t, name+":"+unixPassword+"\n", exec.Command("chpasswd")).must(t)
 		for _, c := range a.change {
 			mustRun(t, c[0], append(c[1:], name)...)
 		}
 		names[a.suffix] = name
 	}
 	return names
-}
-
-func mustRun(t testing.TB, name string, args ...string) {
-	t.Helper()
-	if o := run(t, "", exec.Command(name, args...)); o.status != 0 {
-		t.Fatalf("%s %q: %v", name, args, o)
-	}
 }
 
 func lookupGroup(t *testing.T, name string) uint32 {
@@ -181,9 +182,9 @@ func lookupGroup(t *testing.T, name string) uint32 {
 	return uint32(id)
 }
 
-// modules are PAM modules that no package has: each does the one thing that is named.
+// modules are PAM modules that no package has. Each does one thing.
 var modules = map[string]string{
-	// The user's name in small letters, as directories do.
+	// Changes the user's name to lower case, as directories do.
 	"lower": `
 		const char *name; char small[256]; int i;
 		if (pam_get_user(h, &name, 0) != PAM_SUCCESS) return PAM_AUTH_ERR;
@@ -198,12 +199,12 @@ var modules = map[string]string{
 		_exit(0);`,
 	"sleep": `
 		for (;;) pause();`,
-	// Asks at a prompt that shows what is typed, and lets in whoever answers with what looks like the password.
+	// Asks at a prompt that shows the input, and accepts any answer that resembles the password.
 	"echo": `
 		char *said = 0;
 		pam_prompt(h, PAM_PROMPT_ECHO_ON, &said, "login: ");
 		return said ? PAM_SUCCESS : PAM_AUTH_ERR;`,
-	// Talks, and then lets in.
+	// Sends messages, and then accepts.
 	"chatty": `
 		pam_info(h, "Today is a fine day");
 		pam_error(h, "Your disk is nearly full");
@@ -211,9 +212,10 @@ var modules = map[string]string{
 }
 
 // module compiles one of them and returns its path.
-func module(s *stage, name string) string {
+func module(s *testEnv, name string) string {
 	s.t.Helper()
-	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc", "/usr/include/security/pam_modules.h")
+	need(s.t, "a PAM module of the test's own (Debian: gcc, libpam0g-dev)", "gcc",
+		"/usr/include/security/pam_modules.h")
 	source := s.write(name+".c", `
 		#define _GNU_SOURCE
 		#include <ctype.h>
@@ -230,17 +232,20 @@ func module(s *stage, name string) string {
 	return so
 }
 
-// withModule puts a module before the accounts of the stage.
-func withModule(name string) func(s *stage) string {
-	return func(s *stage) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
+// withModule puts a module before the environment's accounts.
+func withModule(name string) func(s *testEnv) string {
+	return func(s *testEnv) string { return "auth required " + module(s, name) + "\n" + databasePAM(s) }
 }
 
-func databasePAM(s *stage) string {
-	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\naccount required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
+func databasePAM(s *testEnv) string {
+	return strings.ReplaceAll("auth required pam_userdb.so db=DB crypt=none\n"+
+		"account required pam_userdb.so db=DB crypt=none\n", "DB", s.path("accounts"))
 }
 
-// TestModules meets modules of all manners, in the door that asks PAM itself and in one that has a child do it.
-// TestASetGroupIDProgramBelievesOnlyRoot tries what the web user could do with the group it does not have: have a PAM stack of its own run.
+// TestModules runs modules with every kind of behaviour: in CGI, which asks PAM itself, and in a
+// front end whose child process does.
+// TestASetGroupIDProgramBelievesOnlyRoot tries to use a group that the web user does not have, by
+// running its own PAM stack with it.
 func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 	needRoot(t, "a set-group-id install")
 	web := lookupWebUser(t)
@@ -250,19 +255,22 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 	}
 	program := filepath.Join(s.dir, "dockerauth")
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), program)
-	own := filepath.Join(s.dir, "own") // the web user's folder, with a configuration and the same program beside it
+	own := filepath.Join(s.dir, "own") // the web user's folder, with a configuration and the same program
 	mustRun(t, "install", "-d", "-o", web.name, own)
 	if err := os.Link(program, filepath.Join(own, "dockerauth")); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, "cp", s.configFile, own)
-	linked := filepath.Join(own, "linked") // the same, but the configuration is root's for as long as the link to it stays
+	// The same, but the configuration is root's while the link to it exists.
+	linked := filepath.Join(own, "linked")
 	mustRun(t, "install", "-d", "-o", web.name, linked)
-	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")), os.Symlink(s.configFile, filepath.Join(linked, "config.yml"))); err != nil {
+	if err := errors.Join(os.Link(program, filepath.Join(linked, "dockerauth")),
+		os.Symlink(s.configFile, filepath.Join(linked, "config.yml"))); err != nil {
 		t.Fatal(err)
 	}
 	mustRun(t, "chown", "-R", web.name, own+"/config.yml", s.confdir, s.keyFile)
-	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token", "HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
+	cgi := []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "REQUEST_URI=/docker/v2/token",
+		"HTTP_AUTHORIZATION=Basic YWxpY2U6eA=="}
 	for _, c := range []struct {
 		name    string
 		program string
@@ -270,16 +278,22 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 		env     []string
 		says    string
 	}{
-		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"}, nil, "set-group-id"},
-		{"the same over FastCGI", program, []string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
-		{"a file that only the group can read", program, []string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
-		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi, "does not belong to root"},
-		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi, "does not belong to root"},
+		{"a configuration of one's own", program, []string{"http", "--config", s.configFile, "--listen", "127.0.0.1:0"},
+			nil, "set-group-id"},
+		{"the same over FastCGI", program,
+			[]string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
+		{"a file that only the group can read", program,
+			[]string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
+		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi,
+			"does not belong to root"},
+		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi,
+			"does not belong to root"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.program, c.args...)
 			cmd.Env = append([]string{}, c.env...)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+				Gid: uint32(web.gid)}}
 			o := run(t, "", cmd)
 			if strings.Contains(o.stdout, "access_token") || !strings.Contains(o.stdout+o.stderr, c.says) {
 				t.Errorf("got %v, want %q", o, c.says)
@@ -300,19 +314,21 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer socket.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // one that serves does not end by itself
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a service does not end by itself
 		defer cancel()
 		cmd := exec.CommandContext(ctx, program, "fastcgi", "--config", s.configFile)
 		cmd.Env = []string{}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
-		if o := runOn(t, socket, cmd); o.status != 2 || !strings.Contains(o.stderr, "set-group-id program takes no arguments") {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+			Gid: uint32(web.gid)}}
+		if o := runOn(t, socket, cmd); o.status != 2 ||
+			!strings.Contains(o.stderr, "set-group-id program takes no arguments") {
 			t.Errorf("got %v", o)
 		}
 	})
 }
 
-// TestASetGroupIDProgramTakesOrdersFromItselfOnly tries what else the web user could do with that group: try passwords past configuration,
-// blacklist and throttle.
+// TestASetGroupIDProgramTakesOrdersFromItselfOnly tries another use of that group: testing
+// passwords past configuration, blacklist and throttle.
 func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	need(t, "Debian's PAM service of su", "/etc/pam.d/su")
 	name := makeAccounts(t, []unixAccount{{suffix: "order"}})["order"]
@@ -325,53 +341,57 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), borrowing)
 	mustRun(t, "install", binary(t), plain)
 	const takes, refuses = "r\x01y", "does not come from this program"
-	own := filepath.Join(s.dir, "own") // with a stack that lets everybody in
+	own := filepath.Join(s.dir, "own") // with a stack that accepts everyone
 	mustRun(t, "install", "-d", "-o", web.name, own)
 	mustRun(t, "install", "-o", web.name, filepath.Join(s.confdir, "dockerauth"), own)
 	for _, c := range []struct {
 		name    string
 		program string
-		gid     int                                // of who starts it
-		line    func(t *testing.T) (a, b *os.File) // on which the order comes
+		gid     int                                // of the user that starts it
+		line    func(t *testing.T) (a, b *os.File) // the socket that carries the order
 		stdout  string
 		stderr  string
 	}{
-		{"whoever has the group himself", plain, shadow, pairOf(web.uid, shadow), takes, ""},
+		{"any process with the group", plain, shadow, pairOf(web.uid, shadow), takes, ""},
 		{"the program itself", borrowing, web.gid, pairOf(web.uid, shadow), takes, ""},
 		{"the web user", borrowing, web.gid, pairOf(web.uid, web.gid), "", refuses},
-		{"root, for somebody else", borrowing, web.gid, pairOf(0, 0), "", refuses},
+		{"root, for another user", borrowing, web.gid, pairOf(0, 0), "", refuses},
 		{"another user with that group", borrowing, web.gid, pairOf(web.uid+1, shadow), "", refuses},
-		{"somebody at a pipe", borrowing, web.gid, pipe, "", refuses},
+		{"a pipe", borrowing, web.gid, pipe, "", refuses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
 				cmd := exec.Command(c.program, "internal-pam-worker")
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(c.gid)}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+					Gid: uint32(c.gid)}}
 				here, there := c.line(t)
 				if _, err := here.WriteString(orderFor(stack[0], stack[1], name, unixPassword)); err != nil {
 					t.Fatal(err)
 				}
 				o := runOn(t, there, cmd)
-				if !strings.HasPrefix(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" || !strings.Contains(o.stderr, c.stderr) {
+				if !strings.HasPrefix(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" ||
+					!strings.Contains(o.stderr, c.stderr) {
 					t.Errorf("%s: got %v, want %q and %q", stack, o, c.stdout, c.stderr)
 				}
 			}
 		})
 	}
-	t.Run("a stack of the web user's own, whoever orders it", func(t *testing.T) {
+	t.Run("a stack of the web user's own, by any order", func(t *testing.T) {
 		cmd := exec.Command(borrowing, "internal-pam-worker")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid), Gid: uint32(web.gid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(web.uid),
+			Gid: uint32(web.gid)}}
 		here, there := pairOf(web.uid, shadow)(t)
 		if _, err := here.WriteString(orderFor("dockerauth", own, name, unixPassword)); err != nil {
 			t.Fatal(err)
 		}
-		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x01b") || !strings.Contains(o.stdout, "does not belong to root") {
+		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x01b") ||
+			!strings.Contains(o.stdout, "does not belong to root") {
 			t.Errorf("got %v", o)
 		}
 	})
 }
 
-// orderFor is what a door writes to the process that holds its conversation.
+// orderFor is what a front end sends to the process that holds its conversation.
 func orderFor(service, confdir, user, password string) string {
 	order := "\x01\x00\x20\x00\x00\x00\x00\x00\x00\x01"
 	for _, text := range []string{service, confdir, "", user, password, ""} {
@@ -380,7 +400,8 @@ func orderFor(service, confdir, user, password string) string {
 	return string([]byte{0, 0, 0, byte(len(order))}) + order
 }
 
-// pairOf makes socket pairs with the rights of a user and a group, which the kernel notes with them.
+// pairOf makes socket pairs with the rights of a user and a group, which the kernel records with
+// them.
 func pairOf(uid, gid int) func(t *testing.T) (a, b *os.File) {
 	return func(t *testing.T) (a, b *os.File) {
 		t.Helper()
@@ -399,7 +420,7 @@ func pairOf(uid, gid int) func(t *testing.T) (a, b *os.File) {
 		if errs[0] != 0 || errs[1] != 0 || failed != nil {
 			t.Fatal(errs, failed)
 		}
-		return keep(t, os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there"))
+		return keepOpen(t, os.NewFile(uintptr(fds[0]), "here"), os.NewFile(uintptr(fds[1]), "there"))
 	}
 }
 
@@ -409,11 +430,11 @@ func pipe(t *testing.T) (a, b *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keep(t, w, r)
+	return keepOpen(t, w, r)
 }
 
-// keep holds both open until the test ends.
-func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
+// keepOpen holds both open until the test ends.
+func keepOpen(t *testing.T, a, b *os.File) (*os.File, *os.File) {
 	t.Cleanup(func() {
 		_ = a.Close()
 		_ = b.Close()
@@ -422,66 +443,72 @@ func keep(t *testing.T, a, b *os.File) (*os.File, *os.File) {
 }
 
 func TestModules(t *testing.T) {
-	outOfOrder := func(reason string) want {
-		return want{status: 503, code: "UNAVAILABLE", log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
+	unavailable := func(reason string) want {
+		return want{status: 503, code: "UNAVAILABLE",
+			log: map[string]string{"outcome": "broken", "level": "ERROR", "reason": "~" + reason}}
 	}
 	for _, m := range []struct {
 		name   string
-		pam    func(s *stage) string
-		play   testCase
+		pam    func(s *testEnv) string
+		run    testCase
 		leaves bool // it writes the ids of processes that it leaves behind into the file "pids"
-		fatal  bool // it ends its process: a real web server shows what becomes of the answer
+		fatal  bool // it ends its process: a real web server shows what happens to the answer
 	}{
 		{name: "a renaming module gives the token its name", pam: withModule("lower"),
-			play: testCase{send: login("ALICE", alicePassword, serviceIs), want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
+			run: testCase{send: login("ALICE", alicePassword, serviceIs),
+				want: want{status: 200, subject: alice, log: map[string]string{"user": "ALICE", "subject": alice}}}},
 		{name: "a name that becomes a blacklisted one is refused", pam: withModule("lower"),
-			play: testCase{send: login("MALLORY", stageAccounts[mallory], serviceIs), want: unauthorized("blacklisted")}},
+			run: testCase{send: login("MALLORY", defaultAccounts[mallory], serviceIs),
+				want: unauthorized("blacklisted")}},
 		{name: "a talkative module is not answered and does no harm", pam: withModule("chatty"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: want{status: 200}}},
+			run: testCase{send: asAlice(serviceIs), want: want{status: 200}}},
 		{name: "the password is not shown at a prompt that shows it", pam: withModule("echo"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
-		{name: "a second prompt is refused", pam: func(s *stage) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: unauthorized("more than the one password")}},
+			run: testCase{send: asAlice(serviceIs), want: unauthorized("more than the one password")}},
+		{name: "a second prompt is refused",
+			pam: func(s *testEnv) string { return strings.Split(databasePAM(s), "\n")[0] + "\n" + databasePAM(s) },
+			run: testCase{send: asAlice(serviceIs), want: unauthorized("more than the one password")}},
 		{name: "a module that hangs is given up", pam: withModule("sleep"),
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("no answer in time")}},
 		{name: "a program that hangs is ended", pam: hangingProgram, leaves: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("no answer in time")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("no answer in time")}},
 		{name: "a module that crashes", pam: withModule("crash"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a response")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("without a response")}},
 		{name: "a module that ends the process", pam: withModule("exit"), fatal: true,
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("without a response")}},
-		{name: "a module that is not there", pam: func(s *stage) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
-			play: testCase{send: login(alice, alicePassword, serviceIs), want: outOfOrder("PAM_MODULE_UNKNOWN")}},
+			run: testCase{send: asAlice(serviceIs), want: unavailable("without a response")}},
+		{name: "a module that is not there",
+			pam: func(s *testEnv) string { return "auth required pam_e2e_missing.so\n" + databasePAM(s) },
+			run: testCase{send: asAlice(serviceIs), want: unavailable("PAM_MODULE_UNKNOWN")}},
 	} {
 		cgi := bareCGI
 		if m.fatal {
 			cgi = apacheCGI
 		}
-		for _, th := range []theatre{cgi, httpDoor} {
+		for _, th := range []frontend{cgi, httpFrontend} {
 			t.Run(m.name+", "+th.name, func(t *testing.T) {
 				t.Parallel()
-				s := openTheatre(t, th, stageOptions{pam: m.pam, timeout: "1s"})
-				p := newPlayer(s)
-				p.play(t, m.play)
+				s := openFrontend(t, th, envOptions{pam: m.pam, timeout: "1s"})
+				c := newClient(s)
+				c.run(t, m.run)
 				if s.service != nil && !s.service.running() {
 					t.Error("the service is gone")
 				}
 				checkNothingLeft(t, s, m.leaves)
-				p.checkSecrets(t)
+				c.checkSecrets(t)
 			})
 		}
 	}
 }
 
 // hangingProgram has PAM run a program that leaves its session, starts another and never ends.
-func hangingProgram(s *stage) string {
-	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\nexec sleep 1000\n", s.dir)
+func hangingProgram(s *testEnv) string {
+	script := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/pids.new\nmv %[1]s/pids.new %[1]s/pids\n"+
+		"exec sleep 1000\n", s.dir)
 	writeFile(s.t, s.path("hang.sh"), script, 0o755)
 	return "auth required pam_exec.so quiet " + s.path("hang.sh") + "\n" + databasePAM(s)
 }
 
 // checkNothingLeft looks for processes that a module has started, and for conversations.
-func checkNothingLeft(t *testing.T, s *stage, leaves bool) {
+func checkNothingLeft(t *testing.T, s *testEnv, leaves bool) {
 	t.Helper()
 	if leaves {
 		pids := strings.Fields(readFile(t, s.path("pids")))
@@ -508,7 +535,7 @@ func ended(pid int) bool {
 	return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
-// processesOf are the running processes of one program file.
+// processesOf are the running processes of a program file.
 func processesOf(program string) []int {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	var pids []int
@@ -521,32 +548,35 @@ func processesOf(program string) []int {
 	return pids
 }
 
-// TestAServiceNameWithoutAFileNeverBecomesOther takes the name of a PAM service that does not exist: on Debian PAM would ask "other", which lets people in.
+// TestAServiceNameWithoutAFileNeverBecomesOther names a PAM service that does not exist: on Debian
+// PAM would use "other", which accepts logins.
 func TestAServiceNameWithoutAFileNeverBecomesOther(t *testing.T) {
-	noSuchService := func(s *stage) {
+	noSuchService := func(s *testEnv) {
 		text := readFile(t, s.configFile)
 		text = strings.Replace(text, "service: dockerauth", "service: e2e-no-such-service", 1)
 		text = strings.Replace(text, fmt.Sprintf("  confdir: %q\n", s.confdir), "", 1)
 		s.replace(s.configFile, text)
 	}
-	t.Run("the HTTP door does not start", func(t *testing.T) {
+	t.Run("the HTTP front end does not start", func(t *testing.T) {
 		t.Parallel()
-		s := newStage(t, stageOptions{})
+		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
 		s.listen()
 		o := run(t, "", s.asWeb(exec.Command(s.program, "http", "--listen", s.address)))
-		if o.status == 0 || !strings.Contains(o.stderr, "e2e-no-such-service") || !strings.Contains(o.stderr, "put a service file there") {
+		if o.status == 0 || !strings.Contains(o.stderr, "e2e-no-such-service") ||
+			!strings.Contains(o.stderr, "put a service file there") {
 			t.Errorf("%v", o)
 		}
 	})
-	t.Run("the CGI door answers 503", func(t *testing.T) {
+	t.Run("CGI answers 503", func(t *testing.T) {
 		t.Parallel()
-		s := newStage(t, stageOptions{})
+		s := newTestEnv(t, envOptions{})
 		noSuchService(s)
 		bareCGI.open(t, s)
-		p := newPlayer(s)
-		answer, body, err := p.exchange(login(alice, alicePassword, serviceIs)(p))
-		if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "UNAVAILABLE") {
+		c := newClient(s)
+		answer, body, err := c.exchange(asAlice(serviceIs)(c))
+		if err != nil || answer.StatusCode != http.StatusServiceUnavailable ||
+			!strings.Contains(string(body), "UNAVAILABLE") {
 			t.Errorf("%v %v %s", err, answer, body)
 		}
 		if text := readFile(t, s.path("run/cgi.log")); !strings.Contains(text, "put a service file there") {

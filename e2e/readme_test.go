@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// block is a fenced block of a page under a comment that says what the tests do with it: "run" it in
-// a folder (name is a label), write it to a "file" (name is a path), or type it in a "machine" of its
-// own.
+// block is a fenced block of a page under a comment that says what the tests do with it: "run" it
+// in a folder (name is a label), write it to a "file" (name is a path), or type it in a "machine"
+// of its own.
 type block struct{ kind, name, text string }
 
 var blockPattern = regexp.MustCompile("(?ms)^<!-- (run|file|machine): (\\S+) -->\n```\\w*\n(.*?)^```$")
@@ -56,8 +56,8 @@ func documentedCommands(t *testing.T, kind, name string) []string {
 	return strings.Split(strings.TrimSpace(documentedBlock(t, kind, name)), "\n")
 }
 
-// What the pages say to type and to write, done in a folder instead of /etc and /usr, makes a service
-// whose tokens both registries take.
+// What the pages say to type and to write, done in a folder instead of /etc and /usr, makes a
+// service whose tokens both registries take.
 func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 	t.Parallel()
 	needRoot(t, "the documented set-up (install -o)")
@@ -70,7 +70,8 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		"install -o www-data -g shadow -m 2510 dockerauth", "install -o www-data -g shadow -m 2510 "+binary(t),
 		"./dockerauth init", binary(t)+" init --dir "+root+"/etc/dockerauth --pam-dir "+root+"/etc/pam.d",
 	)
-	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "etc/apache2/sites-available", "cgi-bin", "var/lib"} {
+	for _, dir := range []string{"etc/pam.d", "etc/docker/registry", "etc/apache2/sites-available", "cgi-bin",
+		"var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -86,13 +87,11 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		}
 		cmd := exec.Command("sh", "-eu", "-c", text)
 		cmd.Dir = ".."
-		if o := run(t, "", cmd); o.status != 0 {
-			t.Fatalf("block %q: %v", b.name, o)
-		}
+		run(t, "", cmd).must(t)
 	}
 
 	// The accounts are the site's, since the documented PAM service asks for real ones; that one is
-	// played against pam_unix.
+	// tested with pam_unix.
 	configFile := filepath.Join(root, "etc/dockerauth/config.yml")
 	config, err := os.ReadFile(configFile)
 	if err != nil {
@@ -115,7 +114,7 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 	for _, kind := range []registryKind{registry28, registry31} {
 		t.Run(string(kind), func(t *testing.T) {
 			r := startRegistry(t, kind, s, realm, trust{bundle: yamlValue(t, registryFile, "rootcertbundle")})
-			token := fetchToken(t, realm+"?service="+s.audience)
+			token := fetchTokens(t, realm, url.Values{"service": {s.audience}}).Token
 			if status, challenge := r.ask(t, http.MethodGet, "/v2/", token); status != http.StatusOK {
 				t.Errorf("status %d, %s", status, challenge)
 			}
@@ -131,25 +130,6 @@ func yamlValue(t *testing.T, text []byte, key string) string {
 		t.Fatalf("no %s in\n%s", key, text)
 	}
 	return string(m[1])
-}
-
-func fetchToken(t *testing.T, url string) string {
-	t.Helper()
-	q, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.SetBasicAuth(alice, alicePassword)
-	resp, err := http.DefaultClient.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var body struct{ Token string }
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || body.Token == "" {
-		t.Fatalf("status %d, no token: %v", resp.StatusCode, err)
-	}
-	return body.Token
 }
 
 // docs/accounts.md shows the PAM service without its comments.
@@ -170,7 +150,8 @@ func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
 	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
 		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
 	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
-	for module := range strings.FieldsSeq("mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi") {
+	modules := "mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi"
+	for module := range strings.FieldsSeq(modules) {
 		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
 	}
 	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)

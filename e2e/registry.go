@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// registryKind names a registry that checks our tokens.
+// registryKind names a registry that verifies dockerauth's tokens.
 type registryKind string
 
 const (
@@ -21,17 +21,17 @@ const (
 // registryServer is a registry on a loopback port with its files in a folder of the test's own.
 type registryServer struct {
 	kind registryKind
-	host string // localhost:port, as it stands in image names
+	host string // localhost:port, as in image names
 	p    *process
 }
 
-// trust is what a registry is told about the signing key.
+// trust is what a registry knows about the signing key.
 type trust struct {
 	bundle string // rootcertbundle
 	jwks   string // jwks, 3.x only
 }
 
-// toolPath is where scripts/build-tools leaves what Debian does not package.
+// toolPath is a program that scripts/build-tools makes, since Debian has no package of it.
 func toolPath(name string) string {
 	dir := os.Getenv("E2E_TOOLS")
 	if dir == "" {
@@ -53,7 +53,7 @@ func needRegistry(t testing.TB, kind registryKind) {
 	need(t, "registry 3.1 (run scripts/build-tools)", toolPath("registry3"))
 }
 
-// startRegistry starts a registry that sends its clients to realm and takes the site's tokens.
+// startRegistry starts a registry that sends its clients to realm and accepts the site's tokens.
 func startRegistry(t testing.TB, kind registryKind, s *site, realm string, key trust) *registryServer {
 	t.Helper()
 	r := launchRegistry(t, kind, s, realm, key)
@@ -61,7 +61,7 @@ func startRegistry(t testing.TB, kind registryKind, s *site, realm string, key t
 	return r
 }
 
-// launchRegistry starts it and does not wait: it may be one that refuses its configuration.
+// launchRegistry starts it without waiting, since it may refuse its configuration.
 func launchRegistry(t testing.TB, kind registryKind, s *site, realm string, key trust) *registryServer {
 	t.Helper()
 	return launchRegistryWith(t, kind, authSection(s, realm, key))
@@ -79,7 +79,7 @@ func launchRegistryWith(t testing.TB, kind registryKind, auth string) *registryS
 		program = toolPath("registry3")
 	}
 	cmd := exec.Command(program, "serve", config)
-	// 3.x exports traces to a collector unless told not to; it would wait for one at the end.
+	// 3.x exports traces to a collector by default, and would wait for it at the end.
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	return &registryServer{kind: kind, host: host, p: start(t, string(kind), cmd)}
 }
@@ -116,7 +116,8 @@ func authSection(s *site, realm string, key trust) string {
 	return b.String()
 }
 
-// ask sends a request without a body, with a token unless it is empty, and returns the status and the challenge.
+// ask sends a request without a body, with a token unless it is empty, and returns the status and
+// the challenge.
 func (r *registryServer) ask(t testing.TB, method, path, token string) (status int, challenge string) {
 	t.Helper()
 	q, err := http.NewRequest(method, "http://"+r.host+path, nil)

@@ -22,8 +22,9 @@ const (
 	byThumbprint  = "thumbprint"
 )
 
-// keysTaken is the table of section 3 of the contract: which registry takes which key, by which name. registry/auth/token/token.go looks at
-// x5c first and at kid only without it; 2.8 knows keys by libtrust id, 3.x by RFC 7638 thumbprint or by the kid of a JWKS entry.
+// keysTaken is which registry accepts which key, by which name. registry/auth/token/token.go uses
+// x5c if present, otherwise kid; 2.8 knows keys by libtrust id, 3.x by RFC 7638 thumbprint or by
+// the kid of a JWKS entry.
 var keysTaken = []struct {
 	registry registryKind
 	named    string
@@ -53,20 +54,20 @@ func TestARegistryTakesTheKeysItKnowsByTheNamesItKnows(t *testing.T) {
 			for _, kind := range row.taken {
 				t.Run(string(kind)+" is taken", func(t *testing.T) {
 					t.Parallel()
-					playKey(t, row.registry, kind, row.named, row.jwks, http.StatusOK)
+					runKey(t, row.registry, kind, row.named, row.jwks, http.StatusOK)
 				})
 			}
 			for _, kind := range row.refused {
 				t.Run(string(kind)+" is refused", func(t *testing.T) {
 					t.Parallel()
-					playKey(t, row.registry, kind, row.named, row.jwks, http.StatusUnauthorized)
+					runKey(t, row.registry, kind, row.named, row.jwks, http.StatusUnauthorized)
 				})
 			}
 		})
 	}
 }
 
-func playKey(t *testing.T, registry registryKind, kind keyKind, named string, jwks bool, want int) {
+func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwks bool, want int) {
 	o := siteOptions{key: kind, certificate: named == byCertificate}
 	switch named {
 	case byLibtrust:
@@ -79,7 +80,8 @@ func playKey(t *testing.T, registry registryKind, kind keyKind, named string, jw
 	token := fetchTokens(t, realm, url.Values{"service": {audience}, "scope": {"registry:catalog:*"}}).Token
 	key := trust{bundle: s.certFile}
 	if jwks {
-		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), jwksOf(t, s.key.Public(), tokenKeyID(t, token)), 0o644)}
+		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"),
+			jwksOf(t, s.key.Public(), tokenKeyID(t, token)), 0o644)}
 	}
 	r := startRegistry(t, registry, s, realm, key)
 	for _, path := range []string{"/v2/", "/v2/_catalog"} {
@@ -92,7 +94,7 @@ func playKey(t *testing.T, registry registryKind, kind keyKind, named string, jw
 	}
 }
 
-// tokenKeyID is the kid a token carries, or a name for an entry no token points at.
+// tokenKeyID is the token's kid, or a name for a key that no token refers to.
 func tokenKeyID(t testing.TB, token string) string {
 	t.Helper()
 	head, _, _ := strings.Cut(token, ".")
@@ -107,7 +109,7 @@ func tokenKeyID(t testing.TB, token string) string {
 	return header.Kid
 }
 
-// jwksOf writes a JWK set (RFC 7517 section 5) of one key, in the forms of RFC 7518 section 6 and RFC 8037 section 2.
+// jwksOf is a JWK set (RFC 7517 §5) of one key, in the forms of RFC 7518 §6 and RFC 8037 §2.
 func jwksOf(t testing.TB, public crypto.PublicKey, kid string) string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -148,7 +150,8 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 		upload = repo + "/blobs/uploads/"
 		mount  = upload + "?from=base/image&mount=" + blob
 	)
-	// Nothing is stored: past the check of the token a registry answers 404 for what is not there, and 202 to an upload.
+	// The registry is empty: once it has accepted a token, it answers 404 for a missing item and
+	// 202 to an upload.
 	cases := []struct {
 		name   string
 		scope  string
@@ -158,19 +161,27 @@ func TestARegistryHoldsATokenToItsAccess(t *testing.T) {
 	}{
 		{"any token opens /v2/", "", http.MethodGet, "/v2/", http.StatusOK},
 		{"a token without access lists no catalog", "", http.MethodGet, "/v2/_catalog", http.StatusUnauthorized},
-		{"a token for a repository lists no catalog", "repository:team/app:pull,push", http.MethodGet, "/v2/_catalog", http.StatusUnauthorized},
-		{"the catalog is listed to whom was granted it", "registry:catalog:*", http.MethodGet, "/v2/_catalog", http.StatusOK},
+		{"a token for a repository lists no catalog", "repository:team/app:pull,push", http.MethodGet, "/v2/_catalog",
+			http.StatusUnauthorized},
+		{"the catalog is listed to a user with a grant", "registry:catalog:*", http.MethodGet, "/v2/_catalog",
+			http.StatusOK},
 		{"pull reads", "repository:team/app:pull", http.MethodGet, repo + "/manifests/v1", http.StatusNotFound},
-		{"pull of one repository does not read another", "repository:team/other:pull", http.MethodGet, repo + "/manifests/v1", http.StatusUnauthorized},
+		{"pull of one repository does not read another", "repository:team/other:pull", http.MethodGet, repo +
+			"/manifests/v1", http.StatusUnauthorized},
 		{"pull and push upload", "repository:team/app:pull,push", http.MethodPost, upload, http.StatusAccepted},
 		{"push alone does not upload", "repository:team/app:push", http.MethodPost, upload, http.StatusUnauthorized},
 		{"pull alone does not upload", "repository:team/app:pull", http.MethodPost, upload, http.StatusUnauthorized},
-		{"delete deletes", "repository:team/app:delete", http.MethodDelete, repo + "/manifests/" + blob, http.StatusNotFound},
-		{"pull and push do not delete", "repository:team/app:pull,push", http.MethodDelete, repo + "/manifests/" + blob, http.StatusUnauthorized},
-		{"the action * deletes", "repository:team/app:*", http.MethodDelete, repo + "/manifests/" + blob, http.StatusNotFound},
+		{"delete deletes", "repository:team/app:delete", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusNotFound},
+		{"pull and push do not delete", "repository:team/app:pull,push", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusUnauthorized},
+		{"the action * deletes", "repository:team/app:*", http.MethodDelete, repo + "/manifests/" + blob,
+			http.StatusNotFound},
 		{"the action * uploads", "repository:team/app:*", http.MethodPost, upload, http.StatusAccepted},
-		{"a mount needs pull on its source", "repository:team/app:pull,push", http.MethodPost, mount, http.StatusUnauthorized},
-		{"a mount with pull on its source is taken", "repository:team/app:pull,push repository:base/image:pull", http.MethodPost, mount, http.StatusAccepted},
+		{"a mount needs pull on its source", "repository:team/app:pull,push", http.MethodPost, mount,
+			http.StatusUnauthorized},
+		{"a mount with pull on its source is taken", "repository:team/app:pull,push repository:base/image:pull",
+			http.MethodPost, mount, http.StatusAccepted},
 	}
 	for _, registry := range []registryKind{registry28, registry31} {
 		t.Run(string(registry), func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The ways a key is presented to each registry, as the table of section 3 of the contract has them.
+// Each way to present a key to each registry.
 var setups = []struct {
 	name     string
 	registry registryKind
@@ -25,8 +25,8 @@ var setups = []struct {
 	{"registry 3.1 and a P-256 key by its thumbprint", registry31, siteOptions{key: p256, keyID: "thumbprint"}},
 }
 
-func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
-	leaveAsFound(t, madeOutside)
+func TestEveryClientWorksWithEveryRegistry(t *testing.T) {
+	leaveAsFound(t, outsidePaths)
 	dm := startDaemons(t)
 	for _, setup := range setups {
 		t.Run(setup.name, func(t *testing.T) {
@@ -36,11 +36,11 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 			service, realm := s.serveHTTP(t)
 			tp, realm := startTap(t, realm)
 			r := startRegistry(t, setup.registry, s, realm, trust{bundle: s.certFile})
-			// One after the other: what the tap saw then is this client's.
-			for _, c := range clients() {
+			// One after the other, so that the tap sees this client's requests alone.
+			for _, c := range registryClients() {
 				t.Run(c.name, func(t *testing.T) {
 					c.need(t)
-					goRound(t, c, newDesk(t, r.host, tp, dm), realm)
+					checkClient(t, c, newWorkspace(t, r.host, tp, dm), realm)
 				})
 			}
 			expectLog(t, service, tp)
@@ -48,7 +48,7 @@ func TestEveryClientGoesRoundWithEveryRegistry(t *testing.T) {
 	}
 }
 
-// Where no daemon runs, the docker command signs in by itself: another program asks, with another HTTP client.
+// Without a daemon the docker command signs in by itself, with another HTTP client.
 func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	needRegistry(t, registry31)
 	s := newSite(t, siteOptions{certificate: true})
@@ -58,11 +58,9 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	for _, c := range dockers() {
 		t.Run(c.name, func(t *testing.T) {
 			c.need(t)
-			d := newDesk(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
-			expectRefusal(t, c, d)
-			if o := c.signIn(d, alicePassword); o.status != 0 {
-				t.Fatalf("sign in with the right password: %v", o)
-			}
+			w := newWorkspace(t, r.host, tp, &daemons{dockerSocket: "/nonexistent"})
+			expectRefusal(t, c, w)
+			c.signIn(w, alicePassword).must(t)
 			asked := func(q tokenRequest) bool { return wasGranted(q) && q.offline && q.method == http.MethodGet }
 			if seen := tp.take(); count(seen, asked) == 0 {
 				t.Errorf("signing in asked the token service %+v, want a GET with offline_token", seen)
@@ -71,51 +69,51 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 	}
 }
 
-func goRound(t *testing.T, c client, d *desk, realm string) {
-	d.tap.take()
-	expectRefusal(t, c, d)
+func checkClient(t *testing.T, c registryClient, w *workspace, realm string) {
+	w.tap.take()
+	expectRefusal(t, c, w)
 
-	if o := c.signIn(d, alicePassword); o.status != 0 {
-		t.Fatalf("sign in with the right password: %v", o)
-	}
-	seen := d.tap.take()
+	c.signIn(w, alicePassword).must(t)
+	seen := w.tap.take()
 	if count(seen, wasGranted) == 0 {
 		t.Fatalf("signed in, but the token service was asked only %+v", seen)
 	}
 	if posts := seen[0].method == http.MethodPost && seen[0].grant == "password"; posts != c.postsPassword {
-		t.Errorf("first asked for a token by %s %s, want a POST of the password: %v", seen[0].method, seen[0].grant, c.postsPassword)
+		t.Errorf("first asked for a token by %s %s, want a POST of the password: %v", seen[0].method, seen[0].grant,
+			c.postsPassword)
 	}
 
-	c.push(d)
-	c.pull(d)
-	seen = d.tap.take()
+	c.push(w)
+	c.pull(w)
+	seen = w.tap.take()
 	if count(seen, wasGranted) == 0 || count(seen, wasGranted) != len(seen) {
 		t.Errorf("push and pull asked the token service %+v, want only granted requests", seen)
 	}
 	if c.after != nil {
-		c.after(d, seen)
+		c.after(w, seen)
 	}
 
-	expectRefresh(t, c, d, realm)
+	expectRefresh(t, c, w, realm)
 }
 
 const wrongPassword = "looking-glass"
 
-// expectRefusal signs in with a wrong password: the client has to say so in words, and to get nothing.
-func expectRefusal(t *testing.T, c client, d *desk) {
+// expectRefusal signs in with a wrong password: the client must report it and get nothing.
+func expectRefusal(t *testing.T, c registryClient, w *workspace) {
 	t.Helper()
-	o := c.signIn(d, wrongPassword)
+	o := c.signIn(w, wrongPassword)
 	if o.status == 0 {
 		t.Errorf("sign in with a wrong password: %v\nwant another status than 0", o)
 	}
 	if said := o.stdout + o.stderr; !c.refusal.MatchString(said) || strings.Contains(said, wrongPassword) {
 		t.Errorf("of a wrong password it says\n%s\nwant %q, and not the password", said, c.refusal)
 	}
-	seen := d.tap.take()
+	seen := w.tap.take()
 	if count(seen, wasRefused) == 0 || count(seen, wasRefused) != len(seen) {
 		t.Errorf("a wrong password asked the token service %+v, want only refused requests", seen)
 	}
-	// After the refused POST comes a GET with the same password: to the service one mistake looks like two.
+	// After the refused POST comes a GET with the same password: the service sees one mistake as
+	// two.
 	want := 1
 	if c.postsPassword {
 		want = 2
@@ -125,18 +123,18 @@ func expectRefusal(t *testing.T, c client, d *desk) {
 	}
 }
 
-// expectRefresh gives the client a refresh token in place of the password, and lets it work with that alone.
-func expectRefresh(t *testing.T, c client, d *desk, realm string) {
+// expectRefresh gives the client a refresh token instead of the password.
+func expectRefresh(t *testing.T, c registryClient, w *workspace, realm string) {
 	t.Helper()
 	if c.forget != nil {
-		c.forget(d)
+		c.forget(w)
 	}
-	d.useRefreshToken(fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken)
-	d.repo = "second/image"
-	d.tap.take()
-	c.push(d)
-	c.pull(d)
-	seen := d.tap.take()
+	w.useRefreshToken(fetchTokens(t, realm, url.Values{"service": {audience}, "offline_token": {"true"}}).RefreshToken)
+	w.repo = "second/image"
+	w.tap.take()
+	c.push(w)
+	c.pull(w)
+	seen := w.tap.take()
 	if count(seen, grantedRefresh) == 0 {
 		t.Errorf("push and pull with a refresh token asked the token service %+v, want a refresh grant", seen)
 	}
@@ -147,11 +145,12 @@ func expectRefresh(t *testing.T, c client, d *desk, realm string) {
 		t.Errorf("refreshed with %+v, want POSTs of a refresh token, chunked: %v", seen, c.chunks)
 	}
 	if n := count(seen, byPassword); n != 0 {
-		t.Errorf("%d requests carried a password nobody typed: %+v", n, seen)
+		t.Errorf("%d requests carried a password that was not typed: %+v", n, seen)
 	}
 }
 
-// expectLog compares the service's log with what the tap saw: a line for each request, refreshes under their name, no secret.
+// expectLog compares the service's log with what the tap saw: a line for each request, refreshes
+// with their user, no secret.
 func expectLog(t *testing.T, service *process, tp *tap) {
 	t.Helper()
 	all, renewed := tp.totals()
@@ -171,7 +170,7 @@ func expectLog(t *testing.T, service *process, tp *tap) {
 	if n := lines(" outcome=granted grant=refresh_token "); n != renewed {
 		t.Errorf("%d refresh grants in the log, want the %d that clients were given", n, renewed)
 	}
-	for _, secret := range []string{alicePassword, wrongPassword, "eyJ"} { // every JWT begins so
+	for _, secret := range []string{alicePassword, wrongPassword, "eyJ"} { // every JWT begins like this
 		if strings.Contains(service.output(), secret) {
 			t.Errorf("%q is in the log", secret)
 		}
@@ -183,7 +182,7 @@ type tokens struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-// fetchTokens asks as alice.
+// fetchTokens requests tokens for alice.
 func fetchTokens(t testing.TB, realm string, query url.Values) tokens {
 	t.Helper()
 	q, err := http.NewRequest(http.MethodGet, realm+"?"+query.Encode(), nil)
@@ -197,7 +196,7 @@ func fetchTokens(t testing.TB, realm string, query url.Values) tokens {
 	}
 	defer a.Body.Close()
 	var got tokens
-	if err := json.NewDecoder(a.Body).Decode(&got); err != nil || a.StatusCode != http.StatusOK {
+	if err := json.NewDecoder(a.Body).Decode(&got); err != nil || got.Token == "" {
 		t.Fatalf("fetch token: status %d, %v", a.StatusCode, err)
 	}
 	return got

@@ -10,14 +10,15 @@ import (
 	"testing"
 )
 
-// The account every site has, and the audience its registries answer to.
+// The account of every site, and the audience of its registries.
 const (
 	alice         = "alice"
 	alicePassword = "wonderland"
 	audience      = "registry.example"
 )
 
-// siteOptions says how a site differs from the usual one; the zero value is an RSA key named by its libtrust id.
+// siteOptions say how a site differs from the default; the zero value is an RSA key named by its
+// libtrust id.
 type siteOptions struct {
 	key          keyKind           // "" = rsa2048
 	certificate  bool              // name the certificate in config.yml, so that tokens carry x5c
@@ -28,7 +29,8 @@ type siteOptions struct {
 	audienceLine string            // instead of the usual audience line
 }
 
-// site is one installation of dockerauth in a folder of its own: key, certificate, PAM service, config.yml.
+// site is one installation of dockerauth in its own folder: key, certificate, PAM service,
+// config.yml.
 type site struct {
 	dir        string
 	key        crypto.Signer
@@ -42,7 +44,7 @@ type site struct {
 	accounts   map[string]string
 }
 
-// newSite fills a folder. Everything in it is mode 0600/0755 and belongs to whoever runs the test.
+// newSite fills a folder. Everything in it has mode 0600 or 0755 and belongs to the test's user.
 func newSite(t testing.TB, o siteOptions) *site {
 	t.Helper()
 	if o.key == "" {
@@ -90,18 +92,19 @@ func (s *site) config(o siteOptions) string {
 	return b.String()
 }
 
-// writePAM writes the PAM service file. The usual one keeps its accounts in a pam_userdb database: a stock module that answers both phases
-// and needs neither root nor a slow hash.
+// writePAM writes the PAM service file. The default keeps accounts in a pam_userdb database: a
+// stock module with both phases, which needs neither root nor a slow hash.
 func (s *site) writePAM(t testing.TB, service string) {
 	t.Helper()
 	if service == "" {
 		db := s.userdb(t)
-		service = fmt.Sprintf("auth    required pam_userdb.so db=%[1]s crypt=none\naccount required pam_userdb.so db=%[1]s crypt=none\n", db)
+		service = fmt.Sprintf("auth    required pam_userdb.so db=%[1]s crypt=none\n"+
+			"account required pam_userdb.so db=%[1]s crypt=none\n", db)
 	}
 	writeFile(t, filepath.Join(s.confdir, "dockerauth"), service, 0o644)
 }
 
-// userdb makes the database and returns its name without the ".db" the module adds.
+// userdb makes the database and returns its name without the ".db" that the module adds.
 func (s *site) userdb(t testing.TB) string {
 	t.Helper()
 	need(t, "pam_userdb accounts (Debian: db-util)", "db_load")
@@ -110,14 +113,13 @@ func (s *site) userdb(t testing.TB) string {
 		fmt.Fprintf(&pairs, "%s\n%s\n", name, password)
 	}
 	db := filepath.Join(s.dir, "accounts")
-	if o := run(t, pairs.String(), exec.Command("db_load", "-T", "-t", "hash", db+".db")); o.status != 0 {
-		t.Fatalf("make account database: %v", o)
-	}
+	run(t, pairs.String(), exec.Command("db_load", "-T", "-t", "hash", db+".db")).must(t)
 	return db
 }
 
-// serveHTTP starts the HTTP door of dockerauth for the site and returns its process and the realm a registry must name.
-// The realm says localhost, not 127.0.0.1: crane and ko take plain http only there (go-containerregistry pkg/v1/remote/transport/scheme.go).
+// serveHTTP starts the HTTP front end for the site and returns its process and its realm. The realm
+// says localhost since crane and ko use plain HTTP only there (go-containerregistry
+// pkg/v1/remote/transport/scheme.go).
 func (s *site) serveHTTP(t testing.TB) (p *process, realm string) {
 	t.Helper()
 	port := freePort(t)

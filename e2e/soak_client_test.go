@@ -17,20 +17,21 @@ import (
 	"time"
 )
 
-// steadyClient is a client with a connection that it keeps as long as the server does. It never asks a second time by itself, as net/http does when a
-// connection breaks, so that a lost request shows.
+// steadyClient keeps its connection as long as the server does. It never repeats a request, as
+// net/http does when a connection breaks, so that a lost request shows.
 type steadyClient struct {
 	address string
-	from    net.IP // source address, nil = whatever the kernel takes; all of 127.0.0.0/8 is this machine's own
+	from    net.IP // source address, nil = the kernel's choice; all of 127.0.0.0/8 is this machine's
 	conn    net.Conn
 	in      *bufio.Reader
 }
 
-// patience is how long such a client waits for an answer: longer than any server here, so that it is never the client who breaks a connection off.
-const patience = 2 * time.Minute
+// replyTimeout is how long the client waits for an answer: longer than any server here, so that the
+// client never closes first.
+const replyTimeout = 2 * time.Minute
 
 func (c *steadyClient) connect() error {
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: replyTimeout}
 	if c.from != nil {
 		d.LocalAddr = &net.TCPAddr{IP: c.from}
 	}
@@ -49,7 +50,7 @@ func (c *steadyClient) hangUp() {
 	}
 }
 
-// loadAnswer is an answer that has come in whole.
+// loadAnswer is a complete answer.
 type loadAnswer struct {
 	*http.Response
 	body []byte
@@ -71,7 +72,7 @@ func (c *steadyClient) ask(request string) (loadAnswer, error) {
 }
 
 func (c *steadyClient) exchange(request string) (loadAnswer, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return loadAnswer{}, err
 	}
 	if _, err := io.WriteString(c.conn, request); err != nil {
@@ -94,7 +95,7 @@ func (c *steadyClient) exchange(request string) (loadAnswer, error) {
 	return loadAnswer{answer, body, took}, nil
 }
 
-// askGet is a request by GET, with an Authorization header unless user and password are empty.
+// askGet is a GET with an Authorization header, unless user and password are empty.
 func askGet(query, user, password string) string {
 	auth := ""
 	if user != "" || password != "" {
@@ -105,15 +106,26 @@ func askGet(query, user, password string) string {
 
 func askPost(form url.Values) string {
 	body := form.Encode()
-	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: " +
+	return "POST /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+		"Content-Length: " +
 		strconv.Itoa(len(body)) + "\r\n\r\n" + body
 }
 
 func refreshForm(token string) url.Values {
-	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience}, "scope": {"repository:public/app:pull"}}
+	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "service": {audience},
+		"scope": {"repository:public/app:pull"}}
 }
 
-// granted is an answer that must be a token.
+// token sends a request whose answer must be a token.
+func (c *steadyClient) token(request string) (tokenAnswer, error) {
+	answer, err := c.ask(request)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	return answer.granted()
+}
+
+// granted returns an answer that must be a token.
 func (r loadAnswer) granted() (tokenAnswer, error) {
 	var got tokenAnswer
 	if err := r.must(http.StatusOK); err != nil {
@@ -128,7 +140,7 @@ func (r loadAnswer) granted() (tokenAnswer, error) {
 	return got, nil
 }
 
-// denied is an answer that must be an error of one kind.
+// denied checks an answer that must be an error of one kind.
 func (r loadAnswer) denied(status int, code string) error {
 	if err := r.must(status); err != nil {
 		return err
@@ -147,18 +159,19 @@ func (r loadAnswer) denied(status int, code string) error {
 	return nil
 }
 
-// must holds for any answer of the endpoint.
+// must checks what holds for any answer of the endpoint.
 func (r loadAnswer) must(status int) error {
 	if r.StatusCode != status {
 		return fmt.Errorf("status %d, want %d: %s", r.StatusCode, status, excerpt(string(r.body)))
 	}
-	if kind, cache := r.Header.Get("Content-Type"), r.Header.Get("Cache-Control"); kind != "application/json" || cache != "no-store" {
+	if kind, cache := r.Header.Get("Content-Type"), r.Header.Get("Cache-Control"); kind != "application/json" ||
+		cache != "no-store" {
 		return fmt.Errorf("Content-Type %q, Cache-Control %q", kind, cache)
 	}
 	return nil
 }
 
-// retryAfter is how long a client is asked to stay away.
+// retryAfter is how long a client must wait.
 func (r loadAnswer) retryAfter() (time.Duration, error) {
 	seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
 	if err != nil || seconds <= 0 {
@@ -167,49 +180,51 @@ func (r loadAnswer) retryAfter() (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// verifyToken holds an access token against a key, an issuer and a subject.
+// verifyToken checks an access token's key, issuer and subject.
 func (s *site) verifyToken(token string, key crypto.PublicKey, subject string) error {
 	claims, err := verify(token, key)
 	if err != nil {
 		return fmt.Errorf("access token: %w", err)
 	}
 	if claims.Issuer != s.issuer || claims.Audience != s.audience || claims.Subject != subject {
-		return fmt.Errorf("access token has iss %q, aud %q, sub %q, want sub %q", claims.Issuer, claims.Audience, claims.Subject, subject)
+		return fmt.Errorf("access token has iss %q, aud %q, sub %q, want sub %q", claims.Issuer, claims.Audience,
+			claims.Subject, subject)
 	}
 	return nil
 }
 
-// loopback is the n-th address of this machine's own that no other client uses: what is counted by address shall not add up.
+// loopback is the n-th address of this machine that no other client uses, since failures are
+// counted by address.
 func loopback(n int) net.IP {
 	return net.IPv4(127, byte(1+n/62500), byte(n/250%250), byte(1+n%250))
 }
 
-// complaints collects what goes wrong in many places at once.
-type complaints struct {
+// problems collects errors from many goroutines.
+type problems struct {
 	mu    sync.Mutex
 	first []string
 	n     int
 }
 
-const complaintsShown = 5
+const problemsShown = 5
 
-func (c *complaints) add(format string, args ...any) {
+func (c *problems) add(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n++
-	if len(c.first) < complaintsShown {
+	if len(c.first) < problemsShown {
 		c.first = append(c.first, fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *complaints) count() int {
+func (c *problems) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
 }
 
-// report fails the test when there are any.
-func (c *complaints) report(t testing.TB, what string) {
+// report fails the test if there are any.
+func (c *problems) report(t testing.TB, what string) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,33 +233,34 @@ func (c *complaints) report(t testing.TB, what string) {
 	}
 }
 
-// showErrors prints the first few lines that a service has logged as errors, when a test has failed: they name the cause of an answer.
-func showErrors(t testing.TB, s *stage) {
+// showErrors prints the first errors in a service's log after a test has failed: they name the
+// cause of an answer.
+func showErrors(t testing.TB, s *testEnv) {
 	t.Helper()
 	if !t.Failed() {
 		return
 	}
 	shown := 0
 	for line := range strings.Lines(readFile(t, s.logFile)) {
-		if strings.Contains(line, `"level":"ERROR"`) && shown < complaintsShown {
+		if strings.Contains(line, `"level":"ERROR"`) && shown < problemsShown {
 			t.Logf("the service logged: %s", line)
 			shown++
 		}
 	}
 }
 
-// configured is a theatre that opens after a change to the stage's files.
-func configured(th theatre, change func(s *stage)) theatre {
+// configured is a front end that opens after a change to the environment's files.
+func configured(th frontend, change func(s *testEnv)) frontend {
 	open := th.open
-	th.open = func(t testing.TB, s *stage) {
+	th.open = func(t testing.TB, s *testEnv) {
 		change(s)
 		open(t, s)
 	}
 	return th
 }
 
-// useP256 gives the stage the key that costs the least to sign with.
-func useP256(s *stage) {
+// useP256 sets the kind of key with the fastest signature.
+func useP256(s *testEnv) {
 	s.key = makeKey(s.t, p256)
 	s.replace(s.keyFile, pemKey(s.t, s.key))
 }

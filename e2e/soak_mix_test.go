@@ -7,34 +7,36 @@ import (
 	"sync/atomic"
 )
 
-// soakKind is what one request of the soak wants.
+// soakKind is the kind of one request.
 type soakKind int
 
 const (
-	soakAnonymous  soakKind = iota // a token for what everybody may pull
+	soakAnonymous  soakKind = iota // a token for what everyone may pull
 	soakRefresh                    // a new access token for a refresh token
-	soakLogin                      // a password that was never seen before: PAM is asked each time
-	soakBadRequest                 // something that no credentials could make good
-	soakRefused                    // a login that is refused, and remembered for a while
+	soakLogin                      // a new password each time, so that PAM is asked
+	soakBadRequest                 // a request that no credentials make valid
+	soakRefused                    // a login that is refused and remembered for a while
 	soakKinds
 )
 
-// soakMix is how many of a thousand requests are of each kind: what a registry with CI behind it sees, with more logins. A login costs 5 ms,
-// the others a tenth of that or less, so more of them would soak PAM's children and little else.
+// soakMix is how many of a thousand requests are of each kind: like a registry with CI, with more
+// logins. A login costs 5 ms, the others a tenth of that or less, so with more logins the run would
+// mostly measure PAM's children.
 var soakMix = [soakKinds]int{soakAnonymous: 548, soakRefresh: 350, soakLogin: 50, soakBadRequest: 51, soakRefused: 1}
 
 const (
-	soakScatter   = 617 // has no factor in common with 1,000: neighbours in number are neighbours in kind no more
-	soakReconnect = 50  // one in so many requests comes on a new connection
-	soakVerify    = 10  // one in so many tokens is verified; each is looked at
+	soakScatter   = 617 // no common factor with 1,000, so that kinds alternate
+	soakReconnect = 50  // one in so many requests uses a new connection
+	soakVerify    = 10  // one in so many tokens is verified; each is decoded
 	soakAccounts  = 20  // with refresh tokens
 
-	// soakVisitors log in. The throttle remembers for a week who has logged in from where, some 300 bytes for each, up to 100,000 of them: with a new name in
-	// every login that would be what grows. A prime, so that all come in turn, and few enough that all have come after a tenth of the short run.
-	soakVisitors = 199
+	// soakClients log in. The throttle remembers for a week who has logged in from where, some 300
+	// bytes each, up to 100,000 of them: with a new name in each login that would grow. A prime, so
+	// that all take turns, and few enough that all have come after a tenth of the short run.
+	soakClients = 199
 )
 
-// kindOf is what the n-th request wants.
+// kindOf is the kind of the n-th request.
 func kindOf(n int64) soakKind {
 	place := int(n * soakScatter % 1000)
 	for kind, share := range soakMix {
@@ -53,27 +55,31 @@ var badRequests = []struct {
 	{askGet("service=another.example&scope=repository:public/app:pull", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
 	{askGet(serviceIs+"&scope=what", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
 	{askPost(url.Values{"service": {audience}, "grant_type": {"telepathy"}}), http.StatusBadRequest, "BAD_REQUEST"},
-	{"GET /docker/v2/token?" + serviceIs + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ~~~\r\n\r\n", http.StatusBadRequest, "BAD_REQUEST"},
-	{"PUT /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED"},
+	{"GET /docker/v2/token?" + serviceIs + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ~~~\r\n\r\n",
+		http.StatusBadRequest, "BAD_REQUEST"},
+	{"PUT /docker/v2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", http.StatusMethodNotAllowed,
+		"METHOD_NOT_ALLOWED"},
 }
 
-// soakPAM lets everybody in, so that what is soaked is everything but a password file.
-func soakPAM(*stage) string { return "auth required pam_permit.so\naccount required pam_permit.so\n" }
+// soakPAM accepts everyone, so that the run does not measure a password file.
+func soakPAM(*testEnv) string { return "auth required pam_permit.so\naccount required pam_permit.so\n" }
 
-// soakConfig lets everybody pull what is public.
-func soakConfig(s *stage) {
+// soakConfig lets everyone pull what is public.
+func soakConfig(s *testEnv) {
 	useP256(s)
-	s.replace(s.configFile, readFile(s.t, s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n  - {allow: [pull, push], to: [users]}\n")
+	s.replace(s.configFile, readFile(s.t,
+		s.configFile)+"access:\n  - {allow: [pull], repositories: [\"public/**\"], to: [anyone]}\n"+
+		"  - {allow: [pull, push], to: [users]}\n")
 }
 
-// soak is one run against one door.
+// soak is one run against one front end.
 type soak struct {
-	stage *stage
+	env   *testEnv
 	total int64
 	next  atomic.Int64 // number of the next request
 	done  atomic.Int64
 	asked [soakKinds]atomic.Int64
-	wrong complaints
+	wrong problems
 
 	refresh [soakAccounts]string // tokens, by account
 }
@@ -82,14 +88,10 @@ func soakAccount(n int64) string { return fmt.Sprintf("account%02d", n%soakAccou
 
 // logInAccounts fetches the refresh tokens.
 func (k *soak) logInAccounts() error {
-	c := &steadyClient{address: k.stage.address}
+	c := &steadyClient{address: k.env.address}
 	defer c.hangUp()
 	for n := range k.refresh {
-		answer, err := c.ask(askGet(serviceIs+"&offline_token=true", soakAccount(int64(n)), "the-first-password"))
-		if err != nil {
-			return err
-		}
-		got, err := answer.granted()
+		got, err := c.token(askGet(serviceIs+"&offline_token=true", soakAccount(int64(n)), "the-first-password"))
 		if err != nil {
 			return err
 		}
@@ -101,9 +103,9 @@ func (k *soak) logInAccounts() error {
 	return nil
 }
 
-// work plays requests until all are played.
+// work sends requests until none is left.
 func (k *soak) work() {
-	c := &steadyClient{address: k.stage.address}
+	c := &steadyClient{address: k.env.address}
 	defer c.hangUp()
 	for {
 		n := k.next.Add(1) - 1
@@ -114,7 +116,7 @@ func (k *soak) work() {
 		if n%soakReconnect == 0 {
 			c.hangUp()
 		}
-		if err := k.play(c, kind, n); err != nil {
+		if err := k.request(c, kind, n); err != nil {
 			k.wrong.add("request %d: %v", n, err)
 		}
 		k.asked[kind].Add(1)
@@ -122,8 +124,8 @@ func (k *soak) work() {
 	}
 }
 
-// play sends one request and judges its answer.
-func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
+// request sends one request and checks its answer.
+func (k *soak) request(c *steadyClient, kind soakKind, n int64) error {
 	const scope = "&scope=repository:public/app:pull"
 	switch kind {
 	case soakAnonymous:
@@ -131,7 +133,7 @@ func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
 	case soakRefresh:
 		return k.expectRefresh(c, n)
 	case soakLogin:
-		name := fmt.Sprintf("visitor%03d", n%soakVisitors)
+		name := fmt.Sprintf("client%03d", n%soakClients)
 		return k.expectToken(c, askGet(serviceIs+scope+"&account="+name, name, fmt.Sprintf("password-%d", n)), name, n)
 	case soakBadRequest:
 		bad := badRequests[n%int64(len(badRequests))]
@@ -146,11 +148,7 @@ func (k *soak) play(c *steadyClient, kind soakKind, n int64) error {
 }
 
 func (k *soak) expectToken(c *steadyClient, request, subject string, n int64) error {
-	answer, err := c.ask(request)
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(request)
 	if err != nil {
 		return err
 	}
@@ -159,11 +157,7 @@ func (k *soak) expectToken(c *steadyClient, request, subject string, n int64) er
 
 func (k *soak) expectRefresh(c *steadyClient, n int64) error {
 	token := k.refresh[n%soakAccounts]
-	answer, err := c.ask(askPost(refreshForm(token)))
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(askPost(refreshForm(token)))
 	if err != nil {
 		return err
 	}
@@ -177,12 +171,12 @@ func (k *soak) sample(got tokenAnswer, subject string, n int64) error {
 	if n%soakVerify != 0 {
 		return nil
 	}
-	return k.stage.verifyToken(got.Token, k.stage.key.Public(), subject)
+	return k.env.verifyToken(got.Token, k.env.key.Public(), subject)
 }
 
-// expectRefusal comes from an address of its own, so that what is counted there does not lock the others out.
+// expectRefusal uses its own address, so that its failures do not lock others.
 func (k *soak) expectRefusal(n int64) error {
-	c := &steadyClient{address: k.stage.address, from: loopback(int(n / 1000))}
+	c := &steadyClient{address: k.env.address, from: loopback(int(n / 1000))}
 	defer c.hangUp()
 	answer, err := c.ask(askGet(serviceIs, mallory, fmt.Sprintf("guess-%d", n)))
 	if err != nil {

@@ -19,67 +19,70 @@ import (
 const (
 	reloads       = 50
 	reloadEvery   = 100 * time.Millisecond
-	reloadTorn    = 5 // one in so many is looked at by the service when half of it is done
+	reloadTorn    = 5 // one in so many is checked by the service half-way through
 	reloadClients = 8
-	reloadTTL     = 900 // seconds, of the first configuration; each one after it has one more
+	reloadTTL     = 900 // seconds, of the first configuration; each later one has one more
 )
 
 const reloadFailed = "configuration is not usable, the last good one stays in force"
 
-// edition is one state of the three files that a service reads: configuration, key and certificate.
-type edition struct {
+// configVersion is one version of the three files of a service: configuration, key and certificate.
+type configVersion struct {
 	key         crypto.Signer
 	keyPEM      string
 	certificate *x509.Certificate
 	config      string
 }
 
-// TestReloadsUnderLoadLoseNoRequest exchanges all files of a service again and again while clients ask it. Files are exchanged one by one, so there are moments in which
-// key and certificate do not belong together: then what was in force stays in force.
-//
-// The key itself cannot be exchanged under refresh tokens, which are signed with it. So logins are played while it is, and refreshes
-// while everything else is: configuration, certificate, and the same key in another encoding.
+// TestReloadsUnderLoadLoseNoRequest replaces all files of a service again and again under load.
+// They are replaced one by one, so key and certificate do not match for a moment: the previous ones
+// stay in force. A new key ends refresh tokens, which are signed with it. So logins run while the
+// key changes, and refreshes while all else does: configuration, certificate, and the key's
+// encoding.
 func TestReloadsUnderLoadLoseNoRequest(t *testing.T) {
-	f := newFigures(t, fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads, reloadEvery, reloadClients, machine(t)))
-	f.head("what clients do, and what is exchanged             ", "requests", "lost", "editions seen", "halves met")
+	m := newMeasurements(t,
+		fmt.Sprintf("%d exchanges of config.yml, key and certificate, %v apart, under %d clients; %s", reloads,
+			reloadEvery, reloadClients, hardware(t)))
+	m.head("what clients do, and what is replaced             ", "requests", "lost", "versions seen", "halves met")
 	t.Run("logins while key, certificate and configuration are exchanged", func(t *testing.T) {
-		l := newReloading(t, httpDoor, func() crypto.Signer { return makeKey(t, p256) })
+		l := newReloading(t, httpFrontend, func() crypto.Signer { return makeKey(t, p256) })
 		l.exchangeAll(t, l.logIn)
-		f.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
+		m.row(append([]string{"logins; key, certificate, configuration"}, l.cells()...)...)
 	})
 	t.Run("refreshes while certificate and configuration are exchanged", func(t *testing.T) {
 		key := makeKey(t, p256)
 		l := newReloading(t, nginxFastCGI, func() crypto.Signer { return key })
 		token := l.refreshToken(t)
 		l.exchangeAll(t, func(c *steadyClient, _ int64) error { return l.refresh(c, token) })
-		f.row(append([]string{"refreshes; certificate, configuration, encoding"}, l.cells()...)...)
+		m.row(append([]string{"refreshes; certificate, configuration, encoding"}, l.cells()...)...)
 		l.newKeyEndsRefresh(t, token)
 	})
 }
 
-// reloading is one service whose files are exchanged.
+// reloading is one service whose files are replaced.
 type reloading struct {
-	stage    *stage
-	editions []edition
-	byCert   map[string]int64 // x5c → number of the edition
+	env      *testEnv
+	versions []configVersion
+	byCert   map[string]int64 // x5c → number of the version
 
 	certificate, config progress
 	requests            atomic.Int64
-	seen                sync.Map // numbers of editions
+	seen                sync.Map // numbers of versions
 	halves              int
-	wrong               complaints
+	wrong               problems
 }
 
-// progress follows the number of the edition that a part of the answers comes from. It may never go back: once an answer has come from an edition,
-// no request that is sent afterwards may be answered from an older one.
+// progress follows the version that one part of the answers comes from. It never goes back: after
+// an answer from one version, no later request may be answered from an older one.
 type progress struct {
-	highest   atomic.Int64 // that an answer has come from
+	highest   atomic.Int64 // that an answer came from
 	installed atomic.Int64 // whose file is in place, or about to be
 }
 
 func (p *progress) check(what string, before, seen int64) error {
 	if now := p.installed.Load(); seen < before || seen > now {
-		return fmt.Errorf("%s of edition %d in an answer, after one of edition %d was in force and with %d in place", what, seen, before, now)
+		return fmt.Errorf("%s of version %d in an answer, after one of version %d was in force and with %d in place",
+			what, seen, before, now)
 	}
 	for {
 		highest := p.highest.Load()
@@ -89,25 +92,25 @@ func (p *progress) check(what string, before, seen int64) error {
 	}
 }
 
-func newReloading(t *testing.T, th theatre, key func() crypto.Signer) *reloading {
+func newReloading(t *testing.T, th frontend, key func() crypto.Signer) *reloading {
 	t.Helper()
 	l := &reloading{byCert: make(map[string]int64)}
-	l.stage = openTheatre(t, configured(th, func(s *stage) {
+	l.env = openFrontend(t, configured(th, func(s *testEnv) {
 		base := readFile(t, s.configFile)
 		for n := range reloads + 1 {
-			l.editions = append(l.editions, newEdition(t, s, base, key(), n))
-			l.byCert[base64.StdEncoding.EncodeToString(l.editions[n].certificate.Raw)] = int64(n)
+			l.versions = append(l.versions, newConfigVersion(t, s, base, key(), n))
+			l.byCert[base64.StdEncoding.EncodeToString(l.versions[n].certificate.Raw)] = int64(n)
 		}
-		s.replace(s.keyFile, l.editions[0].keyPEM)
-		s.replace(s.certFile, pemCertificate(l.editions[0].certificate))
-		s.replace(s.configFile, l.editions[0].config)
-	}), stageOptions{pam: soakPAM})
+		s.replace(s.keyFile, l.versions[0].keyPEM)
+		s.replace(s.certFile, pemCertificate(l.versions[0].certificate))
+		s.replace(s.configFile, l.versions[0].config)
+	}), envOptions{pam: soakPAM})
 	return l
 }
 
-func newEdition(t *testing.T, s *stage, base string, key crypto.Signer, n int) edition {
+func newConfigVersion(t *testing.T, s *testEnv, base string, key crypto.Signer, n int) configVersion {
 	t.Helper()
-	e := edition{key: key, keyPEM: pemKey(t, key), certificate: makeCertificate(t, key)}
+	e := configVersion{key: key, keyPEM: pemKey(t, key), certificate: makeCertificate(t, key)}
 	e.config = fmt.Sprintf("%scertificate: %q\naccess_token_ttl: %ds\n", base, s.certFile, reloadTTL+n)
 	if n%2 == 1 {
 		der, err := x509.MarshalECPrivateKey(key.(*ecdsa.PrivateKey))
@@ -119,7 +122,7 @@ func newEdition(t *testing.T, s *stage, base string, key crypto.Signer, n int) e
 	return e
 }
 
-// exchangeAll exchanges the files while clients ask, and then sees the last edition come into force.
+// exchangeAll replaces the files under load, and waits until the last version is in force.
 func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64) error) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -145,24 +148,27 @@ func (l *reloading) exchangeAll(t *testing.T, ask func(c *steadyClient, n int64)
 	})
 	halt()
 	if err != nil {
-		t.Errorf("the last edition is not in force: certificate %d, configuration %d of %d: %v", l.certificate.highest.Load(), l.config.highest.Load(), last, err)
+		t.Errorf("the last version is not in force: certificate %d, configuration %d of %d: %v",
+			l.certificate.highest.Load(), l.config.highest.Load(), last, err)
 	}
-	showErrors(t, l.stage)
+	showErrors(t, l.env)
 	l.checkTried(t)
-	if !l.stage.service.running() {
+	if !l.env.service.running() {
 		t.Error("the service has ended")
 	}
 }
 
-// exchange puts the files of the n-th edition in place, one after the other, and has them read, but for the last: that the service notices by itself.
+// exchange puts the files of version n in place, one after another, and sends SIGHUP, except for
+// the last: the service notices that by itself.
 func (l *reloading) exchange(t *testing.T, n int) {
 	t.Helper()
-	s, e := l.stage, l.editions[n]
+	s, e := l.env, l.versions[n]
 	s.replace(s.keyFile, e.keyPEM)
-	if n%reloadTorn == 0 && e.key != l.editions[n-1].key {
-		before := l.complaints(t)
+	if n%reloadTorn == 0 && e.key != l.versions[n-1].key {
+		before := l.failedReloads(t)
 		l.hangUp(t)
-		eventually(t, stopWithin, "the service to find that key and certificate do not belong together", func() bool { return l.complaints(t) > before })
+		eventually(t, stopWithin, "the service to find that key and certificate do not belong together",
+			func() bool { return l.failedReloads(t) > before })
 		l.halves++
 	}
 	l.certificate.installed.Store(int64(n))
@@ -176,18 +182,18 @@ func (l *reloading) exchange(t *testing.T, n int) {
 
 func (l *reloading) hangUp(t *testing.T) {
 	t.Helper()
-	if err := l.stage.service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := l.env.service.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (l *reloading) complaints(t *testing.T) int {
+func (l *reloading) failedReloads(t *testing.T) int {
 	t.Helper()
-	return strings.Count(readFile(t, l.stage.logFile), reloadFailed)
+	return strings.Count(readFile(t, l.env.logFile), reloadFailed)
 }
 
 func (l *reloading) client(stop chan struct{}, ask func(c *steadyClient, n int64) error) {
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
 	for {
 		select {
@@ -202,9 +208,9 @@ func (l *reloading) client(stop chan struct{}, ask func(c *steadyClient, n int64
 	}
 }
 
-// logIn shows every other time a password that was never seen before, so that PAM is asked.
+// logIn uses a new password every other time, so that PAM is asked.
 func (l *reloading) logIn(c *steadyClient, n int64) error {
-	name := fmt.Sprintf("visitor%d", n/2*2)
+	name := fmt.Sprintf("client%d", n/2*2)
 	return l.expect(c, askGet(serviceIs, name, "password-of-"+name), name, "")
 }
 
@@ -212,26 +218,22 @@ func (l *reloading) refresh(c *steadyClient, token string) error {
 	return l.expect(c, askPost(refreshForm(token)), alice, token)
 }
 
-// expect sends a request and holds the token against the editions that can be in force.
+// expect sends a request and compares the token with the versions that may be in force.
 func (l *reloading) expect(c *steadyClient, request, subject, refresh string) error {
 	certificate, config := l.certificate.highest.Load(), l.config.highest.Load()
-	answer, err := c.ask(request)
-	if err != nil {
-		return err
-	}
-	got, err := answer.granted()
+	got, err := c.token(request)
 	if err != nil {
 		return err
 	}
 	if refresh != "" && (got.RefreshToken == nil || *got.RefreshToken != refresh) {
 		return fmt.Errorf("not the same refresh token back")
 	}
-	n, err := l.edition(got.Token)
+	n, err := l.versionOf(got.Token)
 	if err != nil {
 		return err
 	}
-	if err := l.stage.verifyToken(got.Token, l.editions[n].key.Public(), subject); err != nil {
-		return fmt.Errorf("with the certificate of edition %d: %w", n, err)
+	if err := l.env.verifyToken(got.Token, l.versions[n].key.Public(), subject); err != nil {
+		return fmt.Errorf("with the certificate of version %d: %w", n, err)
 	}
 	l.seen.Store(n, true)
 	if err := l.certificate.check("certificate", certificate, n); err != nil {
@@ -240,8 +242,8 @@ func (l *reloading) expect(c *steadyClient, request, subject, refresh string) er
 	return l.config.check("configuration", config, int64(got.ExpiresIn-reloadTTL))
 }
 
-// edition finds the one whose certificate a token carries.
-func (l *reloading) edition(token string) (int64, error) {
+// versionOf finds the version whose certificate a token carries.
+func (l *reloading) versionOf(token string) (int64, error) {
 	header, _, _, err := split(token)
 	if err != nil {
 		return 0, err
@@ -260,27 +262,23 @@ func (l *reloading) edition(token string) (int64, error) {
 
 func (l *reloading) refreshToken(t *testing.T) string {
 	t.Helper()
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
-	answer, err := c.ask(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := answer.granted()
+	got, err := c.token(askGet(serviceIs+"&offline_token=true", alice, "any-password"))
 	if err != nil || got.RefreshToken == nil {
 		t.Fatalf("get refresh token: %v", err)
 	}
 	return *got.RefreshToken
 }
 
-// newKeyEndsRefresh exchanges the key for another: what the old one has signed is worth nothing any more.
+// newKeyEndsRefresh replaces the key: what the old one signed is invalid.
 func (l *reloading) newKeyEndsRefresh(t *testing.T, token string) {
 	t.Helper()
 	key := makeKey(t, p256)
-	l.stage.replace(l.stage.keyFile, pemKey(t, key))
-	l.stage.replace(l.stage.certFile, pemCertificate(makeCertificate(t, key)))
+	l.env.replace(l.env.keyFile, pemKey(t, key))
+	l.env.replace(l.env.certFile, pemCertificate(makeCertificate(t, key)))
 	l.hangUp(t)
-	c := &steadyClient{address: l.stage.address}
+	c := &steadyClient{address: l.env.address}
 	defer c.hangUp()
 	eventually(t, readyWithin, "a refresh token of the old key to be refused", func() bool {
 		answer, err := c.ask(askPost(refreshForm(token)))
@@ -288,13 +286,13 @@ func (l *reloading) newKeyEndsRefresh(t *testing.T, token string) {
 	})
 }
 
-// checkTried fails when the files were exchanged and hardly anybody noticed.
+// checkTried fails if few of the versions were seen in answers.
 func (l *reloading) checkTried(t *testing.T) {
 	t.Helper()
 	if n := l.seenCount(); n < reloads/5 {
-		t.Errorf("answers came from %d editions only, of %d", n, reloads)
+		t.Errorf("answers came from %d versions only, of %d", n, reloads)
 	}
-	if l.editions[0].key != l.editions[1].key && l.halves == 0 {
+	if l.versions[0].key != l.versions[1].key && l.halves == 0 {
 		t.Error("the service never met a key without its certificate")
 	}
 }
@@ -305,5 +303,6 @@ func (l *reloading) seenCount() (n int) {
 }
 
 func (l *reloading) cells() []string {
-	return []string{thousands(l.requests.Load()), fmt.Sprint(l.wrong.count()), fmt.Sprint(l.seenCount()), fmt.Sprint(l.halves)}
+	return []string{thousands(l.requests.Load()), fmt.Sprint(l.wrong.count()), fmt.Sprint(l.seenCount()),
+		fmt.Sprint(l.halves)}
 }

@@ -12,31 +12,32 @@ import (
 )
 
 const (
-	soakInCI    = 100_000 // requests; "make soak" plays ten times as many
-	soakLeast   = 10_000  // fewer show nothing
-	soakWorkers = 16
-	soakRows    = 20 // of the table, so five to a quarter
-	soakLook    = 200 * time.Millisecond
+	soakInCI     = 100_000 // requests; "make soak" sends ten times as many
+	soakLeast    = 10_000  // fewer show nothing
+	soakWorkers  = 16
+	soakRows     = 20 // of the table, so five for a quarter
+	soakInterval = 200 * time.Millisecond
 
-	// What may grow from the second quarter of a run to the last, in bytes. Go's collector lets the heap grow to twice of what lives in it, and to 4 MiB
-	// however little that is; what lives at that moment depends on what is under way. A leak of 200 bytes a request
-	// is 10 MB in half of the short run.
+	// What may grow from the second quarter of a run to the last, in bytes. Go lets the heap grow
+	// to twice the live data, and to 4 MiB at least; the live data depends on the requests under
+	// way. A leak of 200 bytes a request is 10 MB in half of the short run.
 	soakGrowth = 6 << 20
 
-	// A log line's length varies with the digits in it, and a failure here or there has a long one.
+	// A log line's length varies with its numbers, and an occasional failure has a longer one.
 	soakLogGrowth = 1.05
 )
 
-// TestASoakFindsNothingThatGrows plays many requests of all kinds and then looks whether the service needs more of anything than before: memory,
-// descriptors, threads, processes, goroutines, log. No request may be lost.
+// TestASoakFindsNothingThatGrows sends many requests of all kinds and checks that the service needs
+// no more than before: memory, descriptors, threads, processes, goroutines, log. No request may be
+// lost.
 func TestASoakFindsNothingThatGrows(t *testing.T) {
 	needRoot(t, "the memory of a process that hides itself")
 	total := soakRequests(t)
-	doors := []theatre{httpDoor, nginxFastCGI}
-	for _, th := range doors {
+	frontends := []frontend{httpFrontend, nginxFastCGI}
+	for _, th := range frontends {
 		t.Run(th.name, func(t *testing.T) {
-			s := openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})
-			k := &soak{stage: s, total: total / int64(len(doors))}
+			s := openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})
+			k := &soak{env: s, total: total / int64(len(frontends))}
 			if err := k.logInAccounts(); err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +53,7 @@ func TestASoakFindsNothingThatGrows(t *testing.T) {
 	}
 }
 
-// soakRequests is how many there are: SOAK, or what CI has time for.
+// soakRequests is how many requests there are: SOAK, or a number suitable for CI.
 func soakRequests(t *testing.T) int64 {
 	t.Helper()
 	given := os.Getenv("SOAK")
@@ -66,19 +67,20 @@ func soakRequests(t *testing.T) int64 {
 	return n
 }
 
-// soakRow is the most that was seen while a part of the requests was played.
+// soakRow is the maximum during a part of the requests.
 type soakRow struct {
-	sight
+	processSnapshot
 	requests int64
 	log      int64 // bytes written meanwhile
 }
 
-// run plays all requests and prints a row for every part of them.
+// run sends all requests and prints a row for every part of them.
 func (k *soak) run(t *testing.T) []soakRow {
 	t.Helper()
-	r := newFigures(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.stage.service.name, k.mix(), machine(t)))
-	r.head("requests ", "    rss", "family pss", "fds", "threads", "children", "log, B each", "errors", "per second")
-	w := watch(t, k.stage.service.cmd.Process.Pid, soakLook)
+	r := newMeasurements(t, fmt.Sprintf("%s requests through %s: %s; %s", thousands(k.total), k.env.service.name,
+		k.mix(), hardware(t)))
+	r.head("requests ", "    RSS", " total PSS", "fds", "threads", "children", "log, B each", "errors", "per second")
+	w := watch(t, k.env.service.cmd.Process.Pid, soakInterval)
 	defer w.end()
 	var workers sync.WaitGroup
 	for range soakWorkers {
@@ -93,23 +95,25 @@ func (k *soak) run(t *testing.T) []soakRow {
 	log, began := k.logSize(t), time.Now()
 	for part := int64(1); part <= soakRows; part++ {
 		k.await(part*k.total/soakRows, finished)
-		row := soakRow{sight: w.take(), requests: k.done.Load()}
+		row := soakRow{processSnapshot: w.take(), requests: k.done.Load()}
 		size, now := k.logSize(t), time.Now()
 		row.log, log = size-log, size
-		played := row.requests
+		sent := row.requests
 		if len(rows) > 0 {
-			played -= rows[len(rows)-1].requests
+			sent -= rows[len(rows)-1].requests
 		}
 		rows = append(rows, row)
-		r.row(thousands(row.requests), megabytes(row.front), megabytes(row.family), fmt.Sprint(row.fds), fmt.Sprint(row.threads), fmt.Sprint(row.children),
-			fmt.Sprintf("%.1f", float64(row.log)/float64(max(played, 1))), fmt.Sprint(k.wrong.count()), fmt.Sprintf("%.0f", float64(played)/now.Sub(began).Seconds()))
+		r.row(thousands(row.requests), megabytes(row.rss), megabytes(row.totalPSS), fmt.Sprint(row.fds),
+			fmt.Sprint(row.threads), fmt.Sprint(row.children),
+			fmt.Sprintf("%.1f", float64(row.log)/float64(max(sent, 1))), fmt.Sprint(k.wrong.count()),
+			fmt.Sprintf("%.0f", float64(sent)/now.Sub(began).Seconds()))
 		began = now
 	}
 	<-finished
 	return rows
 }
 
-// await returns when so many requests are done.
+// await returns when n requests are done.
 func (k *soak) await(n int64, finished chan struct{}) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -133,14 +137,15 @@ func (k *soak) mix() string {
 
 func (k *soak) logSize(t *testing.T) int64 {
 	t.Helper()
-	info, err := os.Stat(k.stage.logFile)
+	info, err := os.Stat(k.env.logFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return info.Size()
 }
 
-// checkGrowth holds the last quarter of a run against the second; in the first the heap, the pools and the caches fill.
+// checkGrowth compares the last quarter with the second; in the first the heap, pools and caches
+// fill.
 func checkGrowth(t *testing.T, rows []soakRow) {
 	t.Helper()
 	quarter := len(rows) / 4
@@ -150,37 +155,39 @@ func checkGrowth(t *testing.T, rows []soakRow) {
 		second, last int64
 		allowed      int64
 	}{
-		{"resident memory of the service", second.front, last.front, soakGrowth},
+		{"resident memory of the service", second.rss, last.rss, soakGrowth},
 		{"descriptors", int64(second.fds), int64(last.fds), soakWorkers},
 		{"threads", int64(second.threads), int64(last.threads), soakWorkers},
 		{"child processes", int64(second.children), int64(last.children), soakWorkers},
 		{"zombies", int64(second.zombies), int64(last.zombies), soakWorkers},
 	} {
 		if c.last > c.second+c.allowed {
-			t.Errorf("%s: %s at most in the second quarter, %s in the last", c.what, thousands(c.second), thousands(c.last))
+			t.Errorf("%s: %s at most in the second quarter, %s in the last", c.what, thousands(c.second),
+				thousands(c.last))
 		}
 	}
 	before, after := float64(second.log)/float64(quarter), float64(last.log)/float64(quarter)
 	if after > before*soakLogGrowth {
-		t.Errorf("the log grows faster: %.0f bytes in a part of the second quarter, %.0f in one of the last", before, after)
+		t.Errorf("the log grows faster: %.0f bytes in a part of the second quarter, %.0f in one of the last", before,
+			after)
 	}
 }
 
-// soakMost is the most of some rows, and all of what they logged.
+// soakMost is the maximum of some rows, and the sum of their logs.
 func soakMost(rows []soakRow) (all soakRow) {
 	for _, r := range rows {
-		all.sight = most(all.sight, r.sight)
+		all.processSnapshot = maxSnapshot(all.processSnapshot, r.processSnapshot)
 		all.log += r.log
 	}
 	return all
 }
 
-// atRest is what the service needs once nobody asks anything: all connections of clients are closed.
-func (k *soak) atRest(t *testing.T) sight {
+// atRest is what the service needs when idle: all client connections are closed.
+func (k *soak) atRest(t *testing.T) processSnapshot {
 	t.Helper()
-	var s sight
+	var s processSnapshot
 	quiet := func() bool {
-		next, err := lookAt(k.stage.service.cmd.Process.Pid)
+		next, err := takeSnapshot(k.env.service.cmd.Process.Pid)
 		same := err == nil && next.fds == s.fds && next.children == 0 && next.zombies == 0
 		s = next
 		return same
@@ -190,20 +197,21 @@ func (k *soak) atRest(t *testing.T) sight {
 }
 
 // checkRest compares with what was open before the first request.
-func (k *soak) checkRest(t *testing.T, before sight) {
+func (k *soak) checkRest(t *testing.T, before processSnapshot) {
 	t.Helper()
 	after := before
 	err := poll(readyWithin, func() (bool, error) {
 		var err error
-		after, err = lookAt(k.stage.service.cmd.Process.Pid)
+		after, err = takeSnapshot(k.env.service.cmd.Process.Pid)
 		return after.fds <= before.fds && after.children == 0, err
 	})
 	if err != nil {
-		t.Errorf("at rest: %d descriptors and %d children (%d of them zombies) after the run, %d descriptors before: %v", after.fds, after.children, after.zombies, before.fds, err)
+		t.Errorf("at rest: %d descriptors and %d children (%d of them zombies) after the run, %d descriptors "+
+			"before: %v", after.fds, after.children, after.zombies, before.fds, err)
 	}
 }
 
-// checkLog counts lines: each request for a token leaves one. What asked by another method asked for none.
+// checkLog counts lines: each token request writes one, and a request with another method none.
 func (k *soak) checkLog(t *testing.T) {
 	t.Helper()
 	var others int64
@@ -213,33 +221,35 @@ func (k *soak) checkLog(t *testing.T) {
 		}
 	}
 	want := int(k.total-others) + soakAccounts
-	if got := strings.Count(readFile(t, k.stage.logFile), `"msg":"token request"`); got != want {
+	if got := strings.Count(readFile(t, k.env.logFile), `"msg":"token request"`); got != want {
 		t.Errorf("the log has %s lines on token requests, want %s", thousands(got), thousands(want))
 	}
 }
 
-// checkGoroutines compares with a fresh service that was asked once.
-func (k *soak) checkGoroutines(t *testing.T, th theatre) {
+// checkGoroutines compares with a new service after one request.
+func (k *soak) checkGoroutines(t *testing.T, th frontend) {
 	t.Helper()
-	after := goroutines(t, k.stage)
-	fresh := &soak{stage: openTheatre(t, configured(th, soakConfig), stageOptions{pam: soakPAM})}
+	after := goroutines(t, k.env)
+	fresh := &soak{env: openFrontend(t, configured(th, soakConfig), envOptions{pam: soakPAM})}
 	if err := fresh.logInAccounts(); err != nil {
 		t.Fatal(err)
 	}
 	fresh.atRest(t)
-	before := goroutines(t, fresh.stage)
+	before := goroutines(t, fresh.env)
 	if len(before) == 0 {
 		t.Error("a fresh service has no goroutines: nothing was counted")
 	}
 	for creator, n := range after {
 		if n > before[creator] {
-			t.Errorf("%d goroutines created by %s at rest after the run, %d in a fresh service", n, creator, before[creator])
+			t.Errorf("%d goroutines created by %s at rest after the run, %d in a fresh service", n, creator,
+				before[creator])
 		}
 	}
 }
 
-// goroutines ends the service with SIGQUIT, at which Go's runtime prints all of them, and counts those that it did not start for itself, by what started them.
-func goroutines(t *testing.T, s *stage) map[string]int {
+// goroutines ends the service with SIGQUIT, which makes Go print all goroutines, and counts those
+// that Go's runtime did not start for itself, by their origin.
+func goroutines(t *testing.T, s *testEnv) map[string]int {
 	t.Helper()
 	if err := s.service.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)

@@ -13,11 +13,12 @@ import (
 	"testing"
 )
 
-// tokenRequest is what a client asked the token service, and how that ended. No password and no token is kept.
+// tokenRequest is a client's request to the token service and its result, without passwords and
+// tokens.
 type tokenRequest struct {
 	method  string
 	grant   string // POST: grant_type
-	account string // the name the credentials carry: Basic user or username
+	account string // the user name of the credentials: Basic user or username
 	refresh bool   // the credential is a refresh token, in either of its two forms
 	offline bool   // asks for a refresh token
 	chunked bool   // a body without Content-Length
@@ -25,7 +26,7 @@ type tokenRequest struct {
 	status  int
 }
 
-// tap stands between clients and the token service, changes nothing and notes what passes.
+// tap is a proxy between clients and the token service. It changes nothing and records requests.
 type tap struct {
 	mu      sync.Mutex
 	seen    []tokenRequest
@@ -33,7 +34,7 @@ type tap struct {
 	renewed int // granted refreshes ever seen
 }
 
-// startTap returns the tap and the realm that leads through it to the service behind realm.
+// startTap returns the tap, and the realm that leads through it to realm.
 func startTap(t testing.TB, realm string) (*tap, string) {
 	t.Helper()
 	target, err := url.Parse(realm)
@@ -101,7 +102,7 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// take returns what passed since the last take.
+// take returns the requests since the last take.
 func (tp *tap) take() []tokenRequest {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
@@ -110,7 +111,7 @@ func (tp *tap) take() []tokenRequest {
 	return seen
 }
 
-// totals are what passed since the start.
+// totals are the counts since the start.
 func (tp *tap) totals() (all, renewed int) {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

@@ -15,54 +15,56 @@ import (
 	"time"
 )
 
-// A state folder makes one count of what processes see that share nothing else.
-var throttleTheatres = []struct {
-	theatre theatre
-	state   bool
-}{{httpDoor, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true}, {apacheFcgid, true}, {httpDoor, true}}
+// A state folder shares one count between processes that share nothing else.
+var throttleFrontends = []struct {
+	frontend frontend
+	state    bool
+}{{httpFrontend, false}, {nginxFastCGI, false}, {nginxHTTP, false}, {bareCGI, true}, {apacheCGI, true},
+	{apacheFcgid, true}, {httpFrontend, true}}
 
-// tries sends logins and expects one status for all of them.
-func (p *player) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
+// tries sends logins and checks that all have the same status.
+func (c *client) tries(t *testing.T, status int, user, from string, passwords ...string) (last *http.Response) {
 	t.Helper()
 	for _, password := range passwords {
-		p.from = from
-		answer, body, err := p.exchange(login(user, password, serviceIs)(p))
+		c.from = from
+		answer, body, err := c.exchange(login(user, password, serviceIs)(c))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if answer.StatusCode != status {
-			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status, body)
+			t.Fatalf("%s with %q from %s: status %d, want %d: %s", user, password, from, answer.StatusCode, status,
+				body)
 		}
-		p.asked++
+		c.asked++
 		last = answer
 	}
 	return last
 }
 
 func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
-	for _, c := range throttleTheatres {
-		name := c.theatre.name
+	for _, c := range throttleFrontends {
+		name := c.frontend.name
 		if c.state {
 			name += " with a state folder"
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{}
+			o := envOptions{}
 			if c.state {
 				o.config = "state: state\n"
 			}
-			p := newPlayer(openTheatre(t, c.theatre, o))
+			p := newClient(openFrontend(t, c.frontend, o))
 			here, there := freshAddress(), freshAddress()
 			p.tries(t, 401, alice, here, "one", "two", "three", "four")
 			p.tries(t, 200, alice, here, alicePassword) // clears the count
-			p.tries(t, 401, alice, here, "one")         // which is remembered, and does not count again
+			p.tries(t, 401, alice, here, "one")         // remembered, so it does not count again
 			p.tries(t, 401, alice, here, "five", "six", "seven", "eight", "nine")
 			answer := p.tries(t, 429, alice, here, "ten", alicePassword)
 			if after, err := strconv.Atoi(answer.Header.Get("Retry-After")); err != nil || after < 1 || after > 30 {
 				t.Errorf("Retry-After %q, want 1 to 30 seconds", answer.Header.Get("Retry-After"))
 			}
 			p.tries(t, 200, alice, there, alicePassword)
-			p.tries(t, 200, bob, here, stageAccounts[bob])
+			p.tries(t, 200, bob, here, defaultAccounts[bob])
 			lines := p.awaitRequestLines(p.asked)
 			throttled := 0
 			for _, l := range lines {
@@ -73,22 +75,23 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 			if throttled != 2 {
 				t.Errorf("the log has %d lines on throttled requests, want 2: %v", throttled, lines)
 			}
-			p.keepSecret("three", alicePassword, stageAccounts[bob])
+			p.keepSecret("three", alicePassword, defaultAccounts[bob])
 			p.checkSecrets(t)
 		})
 	}
 }
 
-// A mistyped password comes twice from containerd and its family: by POST, then by GET. The module writes a line each time it is asked.
+// A mistyped password comes twice from containerd and related clients: by POST, then by GET. The
+// module writes a line each time it is asked.
 func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
-	for _, c := range throttleTheatres {
-		t.Run(fmt.Sprint(c.theatre.name, " state ", c.state), func(t *testing.T) {
+	for _, c := range throttleFrontends {
+		t.Run(fmt.Sprint(c.frontend.name, " state ", c.state), func(t *testing.T) {
 			t.Parallel()
-			o := stageOptions{pam: countingPAM("")}
+			o := envOptions{pam: countingPAM("")}
 			if c.state {
 				o.config = "state: state\n"
 			}
-			p := newPlayer(openTheatre(t, c.theatre, o))
+			p := newClient(openFrontend(t, c.frontend, o))
 			asked := func() int { return timesAsked(p) }
 			p.from = freshAddress()
 			for _, request := range []string{
@@ -112,71 +115,71 @@ func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {
 	}
 }
 
-// countingPAM writes a line each time PAM is asked, and then does something more.
-func countingPAM(more string) func(s *stage) string {
-	return func(s *stage) string {
+// countingPAM writes a line each time PAM is asked, and then runs more.
+func countingPAM(more string) func(s *testEnv) string {
+	return func(s *testEnv) string {
 		count := s.write("count", "#!/bin/sh\necho asked >>"+s.path("run/asked")+"\n"+more+"\n")
 		if err := os.Chmod(count, 0o755); err != nil {
 			s.t.Fatal(err)
 		}
-		return "auth optional pam_exec.so quiet " + count + "\n" + stagePAM(s)
+		return "auth optional pam_exec.so quiet " + count + "\n" + defaultPAM(s)
 	}
 }
 
-func timesAsked(p *player) int {
-	b, _ := os.ReadFile(p.path("run/asked"))
+func timesAsked(c *client) int {
+	b, _ := os.ReadFile(c.path("run/asked"))
 	return strings.Count(string(b), "asked")
 }
 
-// A client that hangs up before it hears the answer has had its try. Each guess is shown twice, and the first of the two
-// hangs up while the second waits: neither takes back what the other began.
+// The guess of a client that disconnects before the answer counts. Each guess is sent twice; the
+// first client disconnects while the second waits, and neither cancels the other's try.
 func TestAClientThatHangsUpHasHadItsTry(t *testing.T) {
-	for _, th := range []theatre{httpDoor, nginxFastCGI} {
+	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlayer(openTheatre(t, th, stageOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
-			p.from = freshAddress()
+			c := newClient(openFrontend(t, th, envOptions{pam: countingPAM("sleep 0.7"), timeout: "5s"}))
+			c.from = freshAddress()
 			for i := range 12 {
-				request := login(alice, fmt.Sprint("guess", i), serviceIs)(p)
+				request := login(alice, fmt.Sprint("guess", i), serviceIs)(c)
 				for range 2 {
-					p.hangUpOn(t, request, 150*time.Millisecond)
+					c.hangUpOn(t, request, 150*time.Millisecond)
 				}
 			}
 			more := 0
 			eventually(t, 10*time.Second, "the lock", func() bool {
-				more++ // those who left while they waited for their turn have not been asked about
-				answer, _, err := p.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(p))
+				more++ // clients that left the queue, so PAM was not asked
+				answer, _, err := c.exchange(login(alice, fmt.Sprint("more", more), serviceIs)(c))
 				return err == nil && answer.StatusCode == http.StatusTooManyRequests
 			})
-			p.tries(t, 429, alice, p.from, alicePassword)
-			if n := timesAsked(p); n != 5 {
+			c.tries(t, 429, alice, c.from, alicePassword)
+			if n := timesAsked(c); n != 5 {
 				t.Errorf("PAM was asked %d times about guesses, want 5", n)
 			}
-			p.tries(t, 200, alice, freshAddress(), alicePassword)
+			c.tries(t, 200, alice, freshAddress(), alicePassword)
 		})
 	}
 }
 
-// hangUpOn sends a request and leaves before the answer, or with it if it comes sooner.
-func (p *player) hangUpOn(t *testing.T, request string, after time.Duration) {
+// hangUpOn sends a request and disconnects before the answer, or with it if it comes sooner.
+func (c *client) hangUpOn(t *testing.T, request string, after time.Duration) {
 	t.Helper()
-	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}
-	c, err := dialer.Dial("tcp", p.address)
+	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+	conn, err := dialer.Dial("tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if _, err := io.WriteString(c, request); err != nil {
+	defer conn.Close()
+	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(after))
-	_, _ = c.Read(make([]byte, 1))
+	_ = conn.SetReadDeadline(time.Now().Add(after))
+	_, _ = conn.Read(make([]byte, 1))
 }
 
-// The folder that is used when it exists may belong to somebody else; one that the configuration names is meant.
+// The default folder may belong to another program; one named in the configuration is intended.
 func TestAStateFolderThatCannotBeUsed(t *testing.T) {
-	needRoot(t, "a folder of somebody else's")
-	s := newStage(t, stageOptions{config: "state: foreign\n"})
+	needRoot(t, "a folder of another user")
+	s := newTestEnv(t, envOptions{config: "state: foreign\n"})
 	if err := os.Mkdir(s.path("foreign"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// separation is how well one threshold tells two samples apart: the distance of Kolmogorov and Smirnov, the largest difference between the two shares
-// of values below a threshold. 0 = not at all, 1 = always. Who guesses by the best threshold, either answer being as likely, is right in (1+D)/2 of all cases.
+// separation is how well one threshold tells two samples apart: the Kolmogorov-Smirnov distance D,
+// the largest difference between the shares of values below a threshold. 0 = not at all, 1 =
+// always. With equally likely answers, the best threshold guesses right in (1+D)/2 of all cases.
 func separation(a, b []time.Duration) float64 {
 	all := slices.Sorted(slices.Values(slices.Concat(a, b)))
 	var most float64
 	for _, threshold := range slices.Compact(all) {
-		most = max(most, math.Abs(share(a, threshold)-share(b, threshold)))
+		most = max(most, math.Abs(shareBelow(a, threshold)-shareBelow(b, threshold)))
 	}
 	return most
 }
 
-// share of the values that are not above a threshold.
-func share(values []time.Duration, threshold time.Duration) float64 {
+// shareBelow is the part of the values that is not above a threshold.
+func shareBelow(values []time.Duration, threshold time.Duration) float64 {
 	n := 0
 	for _, v := range values {
 		if v <= threshold {
@@ -30,12 +31,13 @@ func share(values []time.Duration, threshold time.Duration) float64 {
 	return float64(n) / float64(len(values))
 }
 
-// separationByChance is the distance that two samples of n each from the same distribution reach with probability p (Smirnov's asymptotic bound, on the safe side for small n).
+// separationByChance is the distance that two samples of n from the same distribution reach with
+// probability p (Smirnov's asymptotic bound, on the safe side for small n).
 func separationByChance(n int, p float64) float64 {
 	return math.Sqrt(-math.Log(p/2) / float64(n))
 }
 
-// quantile of a sample that is not empty, 0 to 1.
+// quantile is that of a sample that is not empty, 0 to 1.
 func quantile[T cmp.Ordered](values []T, q float64) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[int(math.Round(q*float64(len(sorted)-1)))]

@@ -13,9 +13,9 @@ import (
 
 const (
 	timingRounds = 40 // of each kind of refusal
-	timingAtOnce = 8  // more would wait for PAM's gate, and that would drown what is looked for
+	timingAtOnce = 8  // more would queue for PAM's slots, which would hide differences
 
-	// timingChance is how often the test may fail without a cause, over all kinds.
+	// timingChance is how often the test may fail by chance, over all kinds.
 	timingChance = 0.001
 )
 
@@ -24,15 +24,16 @@ type refusalKind struct {
 	name     string
 	user     string
 	password string
-	logged   string // part of the reason that the service logs: what is compared must be what it is called
+	logged   string // part of the reason in the service's log, which proves that the kind is the intended one
 
 	took    []time.Duration
-	answers map[string]int // by the bytes of the answer
+	answers map[string]int // by content of the answer
 }
 
-// TestRefusalsTakeTheSameTime guesses at accounts of pam_unix, with the service file that ships, and tries to tell from the answers which exist, which are
-// locked and which password was right: by their bytes and by the time they take. PAM itself gives that away: an unknown name takes 2 ms, and a wrong
-// password the 40 ms and more of its hash.
+// TestRefusalsTakeTheSameTime guesses at accounts of pam_unix, by the shipped service file. It
+// tries to tell from an answer's content and time which accounts exist, which are locked and which
+// password was right. PAM itself reveals that: an unknown name takes 2 ms, a wrong password at
+// least 40 ms for its hash.
 func TestRefusalsTakeTheSameTime(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{
 		{suffix: "ok"},
@@ -43,25 +44,26 @@ func TestRefusalsTakeTheSameTime(t *testing.T) {
 		{name: "wrong password", user: names["ok"], password: "wrong", logged: "PAM_AUTH_ERR"},
 		{name: "unknown user", user: "e2e-nobody-at-all", password: "wrong", logged: "pam"},
 		{name: "locked account, right password", user: names["locked"], password: unixPassword, logged: "PAM_AUTH_ERR"},
-		{name: "expired account, right password", user: names["expired"], password: unixPassword, logged: "PAM_ACCT_EXPIRED"},
+		{name: "expired account, right password", user: names["expired"], password: unixPassword,
+			logged: "PAM_ACCT_EXPIRED"},
 		{name: "blacklisted user", user: mallory, password: "wrong", logged: "blacklisted"},
 		{name: "name that cannot be one", user: "../" + names["ok"], password: "wrong", logged: "the user name"},
 	}
-	s := openTheatre(t, httpDoor, stageOptions{pam: shippedPAM, groups: []uint32{lookupGroup(t, "shadow")}})
+	s := openFrontend(t, httpFrontend, envOptions{pam: shippedPAM, groups: []uint32{lookupGroup(t, "shadow")}})
 	guessAll(t, s, kinds)
 	checkReasons(t, s, kinds)
 	checkBytes(t, kinds)
 	checkTimes(t, kinds)
 }
 
-// guess is one login that is refused, from an address of its own: what counts failures by name and address is not looked at here.
+// guess is one login that is refused, from its own address: the throttle is not under test here.
 type guess struct {
 	kind *refusalKind
 	from net.IP
 }
 
-// guessAll takes all kinds in turn, in random order, so that whatever else goes on here meets all of them.
-func guessAll(t *testing.T, s *stage, kinds []*refusalKind) {
+// guessAll sends all kinds in random order, so that other load on the machine affects them alike.
+func guessAll(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	var guesses []guess
 	for _, kind := range kinds {
@@ -74,7 +76,7 @@ func guessAll(t *testing.T, s *stage, kinds []*refusalKind) {
 	next := make(chan guess)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
-	var wrong complaints
+	var wrong problems
 	for range timingAtOnce {
 		workers.Go(func() {
 			for g := range next {
@@ -114,7 +116,7 @@ func (g guess) send(address string) (loadAnswer, error) {
 	return answer, answer.denied(http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
-// withoutDate is the whole answer but for the one header that must differ.
+// withoutDate is the whole answer except its Date.
 func withoutDate(answer loadAnswer) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, answer.Proto, answer.Status)
@@ -125,20 +127,22 @@ func withoutDate(answer loadAnswer) string {
 	return b.String()
 }
 
-// checkReasons sees to it that each kind was refused for its own reason.
-func checkReasons(t *testing.T, s *stage, kinds []*refusalKind) {
+// checkReasons checks that each kind was refused for its own reason.
+func checkReasons(t *testing.T, s *testEnv, kinds []*refusalKind) {
 	t.Helper()
 	logged := make(map[string]int)
 	for _, line := range s.requestLines() {
 		for _, kind := range kinds {
-			if line["user"] == kind.user && line["outcome"] == "refused" && strings.Contains(line["reason"].(string), kind.logged) {
+			if line["user"] == kind.user && line["outcome"] == "refused" &&
+				strings.Contains(line["reason"].(string), kind.logged) {
 				logged[kind.name]++
 			}
 		}
 	}
 	for _, kind := range kinds {
 		if logged[kind.name] != timingRounds {
-			t.Errorf("%s: %d of %d were refused for that reason (%q)", kind.name, logged[kind.name], timingRounds, kind.logged)
+			t.Errorf("%s: %d of %d were refused for that reason (%q)", kind.name, logged[kind.name], timingRounds,
+				kind.logged)
 		}
 	}
 }
@@ -160,22 +164,25 @@ func checkBytes(t *testing.T, kinds []*refusalKind) {
 	}
 }
 
-// checkTimes holds the time of each kind against that of the first.
+// checkTimes compares the time of each kind with the first.
 func checkTimes(t *testing.T, kinds []*refusalKind) {
 	t.Helper()
 	bound := separationByChance(timingRounds, timingChance/float64(len(kinds)-1))
-	f := newFigures(t, fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
-		timingRounds, 100*(1+bound)/2, machine(t)))
-	f.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
+	m := newMeasurements(t,
+		fmt.Sprintf("how long a refusal takes, in ms; %d of each; told apart = how often the best guess by time "+
+			"alone is right, 50 %% being chance, and at most %.0f %% allowed; %s",
+			timingRounds, 100*(1+bound)/2, hardware(t)))
+	m.head("refused for                    ", "    min", "    10%", " median", "    90%", "    max", "told apart")
 	for _, kind := range kinds {
 		d := separation(kinds[0].took, kind.took)
 		cells := []string{kind.name}
 		for _, q := range []float64{0, 0.1, 0.5, 0.9, 1} {
 			cells = append(cells, fmt.Sprintf("%.1f", float64(quantile(kind.took, q).Microseconds())/1000))
 		}
-		f.row(append(cells, fmt.Sprintf("%.0f %%", 100*(1+d)/2))...)
+		m.row(append(cells, fmt.Sprintf("%.0f %%", 100*(1+d)/2))...)
 		if d > bound {
-			t.Errorf("%s: its time alone tells it from a wrong password in %.0f %% of all cases", kind.name, 100*(1+d)/2)
+			t.Errorf("%s: its time alone tells it from a wrong password in %.0f %% of all cases", kind.name,
+				100*(1+d)/2)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func TestAnEndBeyondMaxKeepIsPast(t *testing.T) {
 	expect(t, f, "k", "y")
 }
 
-func TestAFolderLivesOnWhenItIsEmptiedOrMadeAnew(t *testing.T) {
+func TestAFolderWorksAfterItWasEmptiedOrReplaced(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
 	put(t, f, "k", "x", until)

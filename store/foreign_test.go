@@ -75,7 +75,7 @@ var aliens = map[string]func(path string, v victim) error{
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			return err
 		}
-		return os.Truncate(path, 1<<40) // takes no space on the disk
+		return os.Truncate(path, 1<<40) // takes no space
 	},
 }
 

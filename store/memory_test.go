@@ -230,7 +230,7 @@ func TestMemoryKeepsNothingThatIsOverForLong(t *testing.T) {
 	}
 }
 
-func TestARecordInMemoryTakesLittleRoom(t *testing.T) {
+func TestARecordInMemoryTakesFewBytes(t *testing.T) {
 	const many, most = 100_000, 400 // bytes for a record of 100
 	m := NewMemory(many)
 	heap := func() uint64 {

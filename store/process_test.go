@@ -278,7 +278,7 @@ func TestAFolderThatCannotBeWrittenIsAnErrorAndStillRead(t *testing.T) {
 
 const nobody = 65534
 
-// dropRoot makes the process that of an ordinary account, that owns the folder.
+// dropRoot changes the process to an ordinary account, which owns the folder.
 func dropRoot(t *testing.T, folder string) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -1,7 +1,8 @@
-// Preloaded (ld.so(8)), it gives the process a wall clock of its own: the machine's, and as many seconds more as stand in the file that
-// CLOCK_OFFSET names, eight bytes in the machine's order. Go reads the clock by calling the kernel's vDSO (vdso(7)), which no library stands
-// before; but where that is, it learns from the auxiliary vector (getauxval(3)). So before Go looks at it, this very file is put there in the vDSO's place.
-// Programs that the process starts have the machine's clock, unless they are given the variables.
+// Preloaded (ld.so(8)), it gives the process its own wall clock: the machine's, plus the seconds in
+// the file that CLOCK_OFFSET names, eight bytes in the machine's order. Go reads the clock through
+// the kernel's vDSO (vdso(7)), which no library can replace; but it finds the vDSO in the auxiliary
+// vector (getauxval(3)). So before Go reads that, this file is mapped in the vDSO's place. Programs
+// that the process starts have the machine's clock, unless they get the variables.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// offset is at an address that both copies of this file know: the one that ld.so has loaded, and the one in the vDSO's place.
+// The offset is at an address that both copies of this file know: the one that ld.so has loaded, and
+// the one in the vDSO's place.
 #define OFFSET ((volatile long *)0x20000000000)
 
-// __vdso_clock_gettime must need no relocation: nobody relocates a vDSO.
+// __vdso_clock_gettime must need no relocation: a vDSO is not relocated.
 int __vdso_clock_gettime(clockid_t clock, struct timespec *t)
 {
 	long result;

@@ -1,5 +1,6 @@
-// A directory, as a module of glibc's name service switch (nss(5)): it knows everybody whose name begins with a letter, all are in the group "faultteam", and it never answers for
-// the user "lost", nor for anybody while there is a file "hang" in its own folder.
+// A directory, as a module of glibc's name service switch (nss(5)). It knows every name that begins
+// with a letter; all are in the group "faultteam". It never answers for the user "lost", nor for
+// any user while the file "hang" exists in its own folder.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

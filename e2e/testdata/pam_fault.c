@@ -1,6 +1,7 @@
-// A PAM module that goes wrong for those users whom its arguments name, and lets everybody else pass.
+// A PAM module that fails for the users in its arguments and succeeds for all others.
 //
-// An argument is USER=DEED or USER=DEED:N, for instance "hang=sleep:300". What comes after a deed that returns is up to the rest of the stack.
+// An argument is USER=ACTION or USER=ACTION:N, for instance "hang=sleep:300". After an action that
+// returns, the rest of the stack decides.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <locale.h>
@@ -21,14 +22,14 @@ static void leak(long megabytes) {
 	if (p) memset(p, 1, megabytes * MEGABYTE);
 }
 
-// Takes memory until there is none. The limit keeps the machine out of it.
+// Allocates memory until there is none left. The limit protects the machine.
 static void eat(void) {
 	struct rlimit r = {64 * MEGABYTE, 64 * MEGABYTE};
 	setrlimit(RLIMIT_AS, &r);
 	for (;;) memset(malloc(MEGABYTE), 1, MEGABYTE);
 }
 
-// Leaves a process in a session of its own that wants to stay, and whose parent is gone.
+// Leaves a process behind, in its own session and without its parent.
 static void leave_child(void) {
 	if (fork() != 0) return;
 	signal(SIGTERM, SIG_IGN);
@@ -43,7 +44,7 @@ static int flood(pam_handle_t *h) {
 	return PAM_SUCCESS;
 }
 
-// Says much, and gives up when it is not heard.
+// Sends many messages, and fails when one is not accepted.
 static int chatter(pam_handle_t *h, long n) {
 	while (n-- > 0)
 		if (pam_info(h, "one more message") != PAM_SUCCESS) return PAM_CONV_ERR;
@@ -71,7 +72,7 @@ static void print(void) {
 	fflush(stdout);
 }
 
-// Changes what belongs to the whole process.
+// Changes state of the whole process.
 static void change(void) {
 	sigset_t all;
 	sigfillset(&all);
@@ -85,18 +86,18 @@ static void change(void) {
 	nice(19);
 }
 
-// Waits until the file NAME in the folder that the argument "folder=" names is there.
+// Waits for the file NAME in the folder of the argument "folder=".
 static void await(const char *folder) {
 	char path[4096];
 	snprintf(path, sizeof path, "%s/go", folder);
 	while (access(path, F_OK) != 0) usleep(5000);
 }
 
-static int do_deed(pam_handle_t *h, const char *deed, const char *folder) {
-	const char *colon = strchr(deed, ':');
+static int do_action(pam_handle_t *h, const char *action, const char *folder) {
+	const char *colon = strchr(action, ':');
 	long n = colon ? atol(colon + 1) : 0;
-	size_t len = colon ? (size_t)(colon - deed) : strlen(deed);
-#define IS(word) (len == strlen(word) && strncmp(deed, word, len) == 0)
+	size_t len = colon ? (size_t)(colon - action) : strlen(action);
+#define IS(word) (len == strlen(word) && strncmp(action, word, len) == 0)
 	if (IS("sleep")) { while ((n = sleep(n)) > 0) {} return PAM_SUCCESS; }
 	if (IS("spin")) for (volatile long i = 0;; i++) {}
 	if (IS("segv")) raise(SIGSEGV), *(volatile int *)0 = 1;
@@ -123,7 +124,7 @@ int pam_sm_authenticate(pam_handle_t *h, int flags, int argc, const char **argv)
 		if (strncmp(argv[i], "folder=", 7) == 0) folder = argv[i] + 7;
 	for (int i = 0; i < argc; i++) {
 		size_t len = strlen(user);
-		if (strncmp(argv[i], user, len) == 0 && argv[i][len] == '=') return do_deed(h, argv[i] + len + 1, folder);
+		if (strncmp(argv[i], user, len) == 0 && argv[i][len] == '=') return do_action(h, argv[i] + len + 1, folder);
 	}
 	return PAM_SUCCESS;
 }

@@ -1,5 +1,6 @@
-// Command registry3 is the distribution registry, version 3, for the tests: token authentication and files on disk, nothing else. The cloud
-// storage drivers and the other ways to authenticate are most of its size and of the time it takes to build.
+// Command registry3 is the distribution registry, version 3, for the tests: token authentication
+// and files on disk, nothing else. The cloud storage drivers and the other ways to authenticate are
+// most of its size and of the time it takes to build.
 package main
 
 import (

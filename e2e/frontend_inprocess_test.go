@@ -12,10 +12,11 @@ import (
 	"dockerauth/service"
 )
 
-// inProcess is the service inside the test binary: what it does here and nowhere else is the composition's fault, not a web server's.
-var inProcess = theatre{
+// inProcess is the service inside the test binary: a failure only here is due to how the service is
+// assembled, not to a web server.
+var inProcess = frontend{
 	name: "in process",
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		cfg, err := config.Load(s.configFile)
 		if err != nil {
 			t.Fatal(err)
@@ -34,8 +35,10 @@ var inProcess = theatre{
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() {
-			// Not OneConversation: at its end it clears away what was started meanwhile, and that would be other theatres.
-			done <- gateway.ServeHTTP(ctx, l, service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
+			// Not OneConversation: when it ends it kills processes that were started meanwhile,
+			// including those of other tests.
+			done <- gateway.ServeHTTP(ctx, l,
+				service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
 		}()
 		t.Cleanup(func() {
 			stop()
@@ -46,5 +49,5 @@ var inProcess = theatre{
 		s.mounts = []string{"", "/any/folder"}
 		s.homes = []string{"/"}
 	},
-	itself: netHTTPItself,
+	ownAnswers: netHTTPAnswers,
 }

@@ -7,16 +7,18 @@ import (
 	"testing"
 )
 
-// people are the accounts and groups that the rules below are about, all of them real: what NSS says of them is what the service sees.
-// In rules and repositories their names are written with a % in front, since the braces are the rules' own.
-type people struct {
-	accounts          map[string]string // short name → name; the password of all is unixPassword, in the site's own database
-	*strings.Replacer                   // short names to names
+// accountSet holds the accounts and groups that the rules below name. They exist on this machine,
+// so the service sees what NSS answers. In rules and repositories a name has a leading %, since
+// braces belong to the syntax of rules.
+type accountSet struct {
+	// short name → full name; all have unixPassword, in the site's own database
+	names             map[string]string
+	*strings.Replacer // short names to names
 }
 
-// Who is who: ann is in the groups guild (her primary one), team and system (an id below 1000); ben in none but his own; adm in admins;
-// fay in remote, ola in other; zed in admins and banned.
-func makePeople(t *testing.T) people {
+// newAccountSet makes them. ann is in the groups guild (primary), team and system (an id below
+// 1000), ben in none of them, adm in admins, fay in remote, ola in other, zed in admins and banned.
+func newAccountSet(t *testing.T) accountSet {
 	t.Helper()
 	groups := makeGroups(t, []string{"guild", "team", "admins", "remote", "other", "banned"}, []string{"system"})
 	also := func(names ...string) []string {
@@ -27,7 +29,7 @@ func makePeople(t *testing.T) people {
 		return []string{"usermod", "-a", "-G", strings.Join(list, ",")}
 	}
 	accounts := makeAccounts(t, []unixAccount{
-		// The group that useradd made for her would stay behind when she goes.
+		// Without this, the group that useradd makes for ann would remain after userdel.
 		{suffix: "ann", change: [][]string{{"usermod", "-g", groups["guild"]}, {"groupdel"}, also("team", "system")}},
 		{suffix: "ben"},
 		{suffix: "adm", change: [][]string{also("admins")}},
@@ -42,10 +44,10 @@ func makePeople(t *testing.T) people {
 	for short, name := range groups {
 		pairs = append(pairs, "@"+short, "@"+name, "%"+short, name)
 	}
-	return people{accounts, strings.NewReplacer(pairs...)}
+	return accountSet{accounts, strings.NewReplacer(pairs...)}
 }
 
-// makeGroups adds groups with names that nobody has, and takes them away with the test.
+// makeGroups adds groups with unused names and removes them when the test ends.
 func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
 	t.Helper()
 	needRoot(t, "groups in /etc/group")
@@ -67,28 +69,28 @@ func makeGroups(t *testing.T, ordinary, system []string) map[string]string {
 }
 
 // passwords are for the site's database.
-func (p people) passwords() map[string]string {
+func (a accountSet) passwords() map[string]string {
 	all := make(map[string]string)
-	for _, name := range p.accounts {
+	for _, name := range a.names {
 		all[name] = unixPassword
 	}
 	return all
 }
 
-// name is the account's, "" that of nobody.
-func (p people) name(t testing.TB, short string) string {
+// name is the full name of an account; "" stays "".
+func (a accountSet) name(t testing.TB, short string) string {
 	t.Helper()
-	name, known := p.accounts[short]
+	name, known := a.names[short]
 	if short != "" && !known {
-		t.Fatalf("there is no account %q: the test would take it for nobody", short)
+		t.Fatalf("there is no account %q: the test would treat it as anonymous", short)
 	}
 	return name
 }
 
-// named writes names out.
-func (p people) named(t testing.TB, text string) string {
+// named replaces short names by full names.
+func (a accountSet) named(t testing.TB, text string) string {
 	t.Helper()
-	text = p.Replace(text)
+	text = a.Replace(text)
 	if strings.Contains(text, "%") {
 		t.Fatalf("a name is not known: %s", text)
 	}

@@ -12,30 +12,32 @@ import (
 	"time"
 )
 
-// sight is what one look at a service and at everything it has started finds.
-type sight struct {
-	front    int64 // bytes resident (RSS) in the service's own process
-	family   int64 // bytes of it and all its descendants together (PSS)
+// processSnapshot is the resource use of a service and its descendants.
+type processSnapshot struct {
+	rss      int64 // bytes resident (RSS) in the service's own process
+	totalPSS int64 // bytes of it and all its descendants together (PSS)
 	fds      int   // open in the service's own process
 	threads  int   // of it
 	children int   // descendants, zombies among them
 	zombies  int
 }
 
-// lookAt looks at a process and its descendants. The family is added up by PSS, in which a page that n processes share counts 1/n to each: all of
-// them are the same program, and RSS would count its text once for every conversation. The front is given by RSS, as people see it in ps.
-// Both are root's to read, since the processes hide themselves (PR_SET_DUMPABLE).
-func lookAt(pid int) (sight, error) {
+// takeSnapshot measures a process and its descendants. Their memory is summed as PSS, in
+// which a page shared by n processes counts 1/n for each: all run the same program, and RSS would
+// count its code once for each. The service's own memory is RSS, as in ps. Both need root, since
+// the processes are protected (PR_SET_DUMPABLE).
+func takeSnapshot(pid int) (processSnapshot, error) {
 	own := procFolder(pid)
 	fds, err := os.ReadDir(own + "/fd")
 	if err != nil {
-		return sight{}, err
+		return processSnapshot{}, err
 	}
 	status, err := os.ReadFile(own + "/status")
 	if err != nil {
-		return sight{}, err
+		return processSnapshot{}, err
 	}
-	s := sight{fds: len(fds), front: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")), family: pss(pid)}
+	s := processSnapshot{fds: len(fds), rss: kilobytes(status, "VmRSS:"), threads: int(field(status, "Threads:")),
+		totalPSS: pss(pid)}
 	title, _ := os.ReadFile(own + "/cmdline")
 	for _, d := range descendants(pid) {
 		s.children++
@@ -43,9 +45,9 @@ func lookAt(pid int) (sight, error) {
 			s.zombies++
 			continue
 		}
-		// Between vfork and exec a child has its parent's memory, title and all: it would count twice.
+		// Between vfork and exec a child has its parent's memory and title, and would count twice.
 		if t, _ := os.ReadFile(procFolder(d.pid) + "/cmdline"); !bytes.Equal(t, title) {
-			s.family += pss(d.pid)
+			s.totalPSS += pss(d.pid)
 		}
 	}
 	return s, nil
@@ -53,7 +55,7 @@ func lookAt(pid int) (sight, error) {
 
 func procFolder(pid int) string { return fmt.Sprintf("/proc/%d", pid) }
 
-// pss is 0 for a process that has gone.
+// pss is 0 for a process that has ended.
 func pss(pid int) int64 {
 	rollup, err := os.ReadFile(procFolder(pid) + "/smaps_rollup")
 	if err != nil {
@@ -62,7 +64,7 @@ func pss(pid int) int64 {
 	return kilobytes(rollup, "Pss:")
 }
 
-// peakRSS is the most that was ever resident in a process, which no sampling can miss.
+// peakRSS is the peak resident size of a process, which sampling could miss.
 func peakRSS(t testing.TB, pid int) int64 {
 	t.Helper()
 	return kilobytes([]byte(readFile(t, procFolder(pid)+"/status")), "VmHWM:")
@@ -86,14 +88,14 @@ type descendant struct {
 	zombie bool
 }
 
-// descendants are the children of a process, theirs, and so on.
+// descendants are the children of a process, their children, and so on.
 func descendants(pid int) []descendant {
 	children := make(map[int][]descendant)
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			continue // it has gone
+			continue // it has ended
 		}
 		// proc(5): pid (name) state ppid …; the name may hold anything.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -109,12 +111,13 @@ func descendants(pid int) []descendant {
 	return all
 }
 
-// most is the larger of two sights in every respect.
-func most(a, b sight) sight {
-	return sight{max(a.front, b.front), max(a.family, b.family), max(a.fds, b.fds), max(a.threads, b.threads), max(a.children, b.children), max(a.zombies, b.zombies)}
+// maxSnapshot is the maximum of each value.
+func maxSnapshot(a, b processSnapshot) processSnapshot {
+	return processSnapshot{max(a.rss, b.rss), max(a.totalPSS, b.totalPSS), max(a.fds, b.fds), max(a.threads, b.threads),
+		max(a.children, b.children), max(a.zombies, b.zombies)}
 }
 
-// watcher looks at a service again and again, beside a test that loads it.
+// watcher takes snapshots of a service during a test.
 type watcher struct {
 	t    testing.TB
 	pid  int
@@ -122,11 +125,11 @@ type watcher struct {
 	done chan struct{}
 
 	mu   sync.Mutex
-	peak sight // since the last take
-	ever sight
+	peak processSnapshot // since the last take
+	ever processSnapshot
 }
 
-// watch begins to look every so often. It ends with the test at the latest.
+// watch takes a snapshot at every interval. It ends with the test at the latest.
 func watch(t testing.TB, pid int, every time.Duration) *watcher {
 	t.Helper()
 	w := &watcher{t: t, pid: pid, stop: make(chan struct{}), done: make(chan struct{})}
@@ -149,27 +152,27 @@ func watch(t testing.TB, pid int, every time.Duration) *watcher {
 }
 
 func (w *watcher) look() {
-	s, err := lookAt(w.pid)
+	s, err := takeSnapshot(w.pid)
 	if err != nil {
 		w.t.Errorf("look at process %d: %v", w.pid, err)
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.peak, w.ever = most(w.peak, s), most(w.ever, s)
+	w.peak, w.ever = maxSnapshot(w.peak, s), maxSnapshot(w.ever, s)
 }
 
-// take returns the most that was seen since the last take, of which there is one look at least.
-func (w *watcher) take() sight {
+// take returns the maximum since the last take, from at least one snapshot.
+func (w *watcher) take() processSnapshot {
 	w.look()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.peak
-	w.peak = sight{}
+	w.peak = processSnapshot{}
 	return s
 }
 
-// end stops looking and may be called again.
+// end stops the watcher and may be called again.
 func (w *watcher) end() {
 	select {
 	case <-w.stop:

@@ -7,17 +7,16 @@ import (
 	"testing"
 )
 
-var lighttpdFastCGI = theatre{
+var lighttpdFastCGI = frontend{
 	name:  "lighttpd",
 	needs: []string{"lighttpd"},
-	open: func(t testing.TB, s *stage) {
-		sock := s.path("run/fcgi.sock")
-		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+	open: func(t testing.TB, s *testEnv) {
+		sock := s.serveFastCGI()
 		s.lighttpd(s.shipped("packaging/lighttpd/dockerauth.conf", "/run/dockerauth/dockerauth.sock", sock))
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}
 	},
-	itself: map[string]want{
+	ownAnswers: map[string]want{
 		"an invented method is not allowed":  {status: 501, html: true},
 		"10,000 scopes in a query":           {status: 431, html: true}, // server.max-request-field-size
 		"a header of 100 KB":                 {status: 431, html: true},
@@ -31,10 +30,11 @@ var lighttpdFastCGI = theatre{
 	},
 }
 
-func (s *stage) lighttpd(conf string) {
+func (s *testEnv) lighttpd(conf string) {
 	s.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "server.bind = \"127.0.0.1\"\nserver.port = %d\nserver.document-root = \"%s/www\"\nserver.upload-dirs = ( \"%[2]s/tmp\" )\nserver.errorlog = \"%[2]s/run/lighttpd.log\"\n", s.listen(), s.dir)
+	fmt.Fprintf(&b, "server.bind = \"127.0.0.1\"\nserver.port = %d\nserver.document-root = \"%s/www\"\n"+
+		"server.upload-dirs = ( \"%[2]s/tmp\" )\nserver.errorlog = \"%[2]s/run/lighttpd.log\"\n", s.listen(), s.dir)
 	if s.web != nil {
 		fmt.Fprintf(&b, "server.username = %q\nserver.groupname = %[1]q\n", s.web.name)
 	}

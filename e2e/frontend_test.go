@@ -16,92 +16,95 @@ import (
 	"testing"
 )
 
-// A theatre is one way in which dockerauth meets the world: a door of its own and a web server in front of it.
-type theatre struct {
+// frontend is one way to run dockerauth: one of its front ends, with or without a web server.
+type frontend struct {
 	name  string
-	needs []string // programs and files without which it cannot be played
-	open  func(t testing.TB, s *stage)
+	needs []string // programs and files that it needs
+	open  func(t testing.TB, s *testEnv)
 
-	// itself holds, by the name of a case, what the web server answers before dockerauth hears of it.
-	itself map[string]want
+	// ownAnswers are, by case name, what the web server answers without dockerauth.
+	ownAnswers map[string]want
 }
 
-// theatres are all of them. The same cases are played in each.
-var theatres = []theatre{
-	inProcess, bareCGI, httpDoor,
+// frontends are all of them. The same cases run on each.
+var frontends = []frontend{
+	inProcess, bareCGI, httpFrontend,
 	apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi,
 	nginxFcgiwrap, nginxSpawnFcgi, nginxFastCGI, nginxSystemd, nginxHTTP,
 	lighttpdFastCGI,
 }
 
-// stage is what a theatre is opened with: a site whose files belong to the user that web servers and services run as.
-type stage struct {
+// testEnv is a site whose files belong to the user that web servers and services run as.
+type testEnv struct {
 	*site
 	t       testing.TB
-	program string          // dockerauth beside its config.yml
-	logFile string          // the service's log, one JSON object a line
-	web     *webUser        // nil when the test is not root: everything runs as whoever runs the test
-	procs   []*process      // all that was started, for their output
-	address string          // host:port that requests go to; set by open
-	admin   string          // of the service's --admin, where it has one
-	mounts  []string        // URL prefixes of the endpoint: the last is one below which all is dockerauth's; set by open
-	homes   []string        // URLs of the text page; set by open
-	logs    []string        // files besides logFile that must hold no secret
-	service *process        // the long-lived dockerauth, where there is one
-	edit    [][2]string     // more replacements in the shipped example, for tests that change it
-	itself  map[string]want // of the theatre
-	groups  []uint32        // of services, besides the web user's own
-	stderr  *os.File        // of services; nil = a file of their own
-	proxied bool            // the web server takes the client's address from a proxy's X-Forwarded-For
+	program string     // dockerauth beside its config.yml
+	logFile string     // the service's log, one JSON object a line
+	web     *webUser   // nil when the test is not root: everything runs as the test's user
+	procs   []*process // all processes, for their output
+	address string     // host:port that requests go to; set by open
+	admin   string     // of the service's --admin, where it has one
+	// URL prefixes of the endpoint, the last of which is wholly dockerauth's; set by open
+	mounts     []string
+	homes      []string        // URLs of the text page; set by open
+	logs       []string        // files besides logFile that must hold no secret
+	service    *process        // the long-lived dockerauth, where there is one
+	edit       [][2]string     // further replacements in the shipped example, for tests that change it
+	ownAnswers map[string]want // of the front end
+	groups     []uint32        // of services, in addition to the web user's own
+	stderr     *os.File        // of services; nil = a file of their own
+	proxied    bool            // the web server takes the client's address from a proxy's X-Forwarded-For
 }
 
-// webUser is whom Debian's web servers run as.
+// webUser is the user of Debian's web servers.
 type webUser struct {
 	name     string
 	uid, gid int
 }
 
-// The accounts of a stage besides alice. Each is in the account database with the password of its own, and PAM has something to say about it.
+// The accounts of a test environment besides alice. Each is in the account database with its own
+// password and has its own result from PAM.
 const (
 	bob     = "bob"
-	carol   = "carol"   // may log in, but her account has expired
-	dora    = "dora"    // the directory that knows her cannot be reached
+	carol   = "carol"   // may log in, but the account has expired
+	dora    = "dora"    // the directory for this account cannot be reached
 	mallory = "mallory" // blacklisted in config.yml
 )
 
-var stageAccounts = map[string]string{
+var defaultAccounts = map[string]string{
 	bob:     "bobs own secret: ünïcödé & 100%",
 	carol:   "carols-password-is-right",
 	dora:    "doras-password-is-right",
 	mallory: "mallorys-password-is-right",
 }
 
-// stageOptions say how a stage differs from the usual one.
-type stageOptions struct {
-	pam       func(s *stage) string // the PAM service file; nil = the accounts above
-	timeout   string                // pam.timeout
-	noLogFile bool                  // the log goes to stderr
-	config    string                // more lines for config.yml
-	groups    []uint32              // what a service that is started here has besides the web user's own group
-	proxied   bool                  // the client's address is what a proxy on this machine says
+// envOptions say how a test environment differs from the default.
+type envOptions struct {
+	pam       func(s *testEnv) string // the PAM service file; nil = defaultPAM
+	timeout   string                  // pam.timeout
+	noLogFile bool                    // the log goes to stderr
+	config    string                  // more lines for config.yml
+	groups    []uint32                // of a service that is started here, in addition to the web user's own
+	proxied   bool                    // the client's address comes from a proxy on this machine
 }
 
-// newStage makes a site with the accounts above.
-func newStage(t testing.TB, o stageOptions) *stage {
+// newTestEnv makes a site with the accounts above.
+func newTestEnv(t testing.TB, o envOptions) *testEnv {
 	t.Helper()
 	var extra strings.Builder
 	if o.timeout != "" {
 		fmt.Fprintf(&extra, "  timeout: %s\n", o.timeout) // config.yml's last section is "pam" here
 	}
 	fmt.Fprintf(&extra, "blacklisted_users: [root, %s]\n", mallory)
-	extra.WriteString("trusted_proxies: [127.0.0.1]\n") // that is nginx; clients have other addresses
+	extra.WriteString("trusted_proxies: [127.0.0.1]\n") // nginx; clients have other addresses
 	if !o.noLogFile {
 		extra.WriteString("log:\n  file: service.log\n  format: json\n")
 	}
 	extra.WriteString(o.config)
-	s := &stage{site: newSite(t, siteOptions{accounts: stageAccounts, extra: extra.String()}), t: t, groups: o.groups, proxied: o.proxied}
+	s := &testEnv{site: newSite(t, siteOptions{accounts: defaultAccounts, extra: extra.String()}), t: t,
+		groups: o.groups, proxied: o.proxied}
 	if o.pam == nil {
-		o.pam = stagePAM
+		o.pam = defaultPAM
 	}
 	s.writePAM(t, o.pam(s))
 	s.logFile = filepath.Join(s.dir, "service.log")
@@ -125,8 +128,9 @@ func newStage(t testing.TB, o stageOptions) *stage {
 	return s
 }
 
-// stagePAM is a stack of stock modules: the database answers for everyone, carol has expired, dora cannot be looked up.
-func stagePAM(s *stage) string {
+// defaultPAM is a stack of stock modules: the database answers for everyone, carol has expired,
+// dora cannot be looked up.
+func defaultPAM(s *testEnv) string {
 	expired, unreachable := s.write("expired", carol+"\n"), s.write("unreachable", dora+"\n")
 	return strings.NewReplacer("DB", s.path("accounts"), "EXPIRED", expired, "UNREACHABLE", unreachable).Replace(
 		`auth    [success=1 default=ignore] pam_listfile.so item=user sense=deny onerr=fail quiet file=UNREACHABLE
@@ -149,8 +153,9 @@ func lookupWebUser(t testing.TB) *webUser {
 	return &webUser{u.Username, uid, gid}
 }
 
-// own gives all files of the stage to the web user: a private key may be read by its owner alone.
-func (s *stage) own() {
+// own gives all files of the environment to the web user: a private key may be readable for its
+// owner alone.
+func (s *testEnv) own() {
 	s.t.Helper()
 	if s.web == nil {
 		return
@@ -159,7 +164,7 @@ func (s *stage) own() {
 		if err != nil {
 			return err
 		}
-		if path == s.program { // it is linked to the one binary of all stages
+		if path == s.program { // a link to the one binary of all environments
 			return nil
 		}
 		return os.Lchown(path, s.web.uid, s.web.gid)
@@ -169,7 +174,8 @@ func (s *stage) own() {
 	}
 }
 
-// install puts the binary beside a config.yml, as a link where that is possible: it is the real path of the file that the program looks beside.
+// install puts the binary beside a config.yml, as a hard link if possible: the program looks for
+// config.yml beside its real path.
 func install(t testing.TB, binary, path string) {
 	t.Helper()
 	if err := os.Link(binary, path); err == nil {
@@ -185,24 +191,25 @@ func install(t testing.TB, binary, path string) {
 }
 
 // asWeb makes a command run as the web user.
-func (s *stage) asWeb(cmd *exec.Cmd) *exec.Cmd {
+func (s *testEnv) asWeb(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Dir = s.dir
 	if s.web != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid), Gid: uint32(s.web.gid), Groups: s.groups}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.web.uid),
+			Gid: uint32(s.web.gid), Groups: s.groups}}
 	}
 	return cmd
 }
 
-// start runs a program of the theatre and remembers it.
-func (s *stage) start(name string, cmd *exec.Cmd) *process {
+// start runs a program of the front end and remembers it.
+func (s *testEnv) start(name string, cmd *exec.Cmd) *process {
 	s.t.Helper()
 	p := start(s.t, name, cmd)
 	s.procs = append(s.procs, p)
 	return p
 }
 
-// serve starts a long-lived door of dockerauth as the web user.
-func (s *stage) serve(args ...string) *process {
+// serve starts a long-lived front end of dockerauth as the web user.
+func (s *testEnv) serve(args ...string) *process {
 	s.t.Helper()
 	cmd := s.asWeb(exec.Command(s.program, args...))
 	if s.stderr != nil {
@@ -212,27 +219,35 @@ func (s *stage) serve(args ...string) *process {
 	return s.service
 }
 
+// serveFastCGI starts the FastCGI front end on a socket.
+func (s *testEnv) serveFastCGI() (sock string) {
+	s.t.Helper()
+	sock = s.path("run/fcgi.sock")
+	s.serve("fastcgi", "--listen", "unix:"+sock).ready(s.t, "unix", sock)
+	return sock
+}
+
 // listen picks the address that requests go to.
-func (s *stage) listen() (port int) {
+func (s *testEnv) listen() (port int) {
 	s.t.Helper()
 	port = freePort(s.t)
 	s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	return port
 }
 
-// path is a path in the stage's folder.
-func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
+// path is a path in the environment's folder.
+func (s *testEnv) path(name string) string { return filepath.Join(s.dir, name) }
 
 // write writes a file that the web user can read.
-func (s *stage) write(name, content string) string {
+func (s *testEnv) write(name, content string) string {
 	s.t.Helper()
 	path := writeFile(s.t, s.path(name), content, 0o644)
 	return path
 }
 
-// shipped returns an example from the packaging folder with its paths and addresses replaced: the replacements are all that differs from what
-// people install. One that does not occur in the file fails the test.
-func (s *stage) shipped(name string, replace ...string) string {
+// shipped returns an example from the packaging folder with paths and addresses replaced; all else
+// is as users install it. A replacement that does not occur in the file fails the test.
+func (s *testEnv) shipped(name string, replace ...string) string {
 	s.t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", name))
 	if err != nil {
@@ -252,7 +267,7 @@ func (s *stage) shipped(name string, replace ...string) string {
 }
 
 // logLines returns the complete lines of the service's log.
-func (s *stage) logLines() []map[string]any {
+func (s *testEnv) logLines() []map[string]any {
 	s.t.Helper()
 	b, err := os.ReadFile(s.logFile)
 	if err != nil {
@@ -273,8 +288,8 @@ func (s *stage) logLines() []map[string]any {
 	return lines
 }
 
-// requestLines are those log lines that speak of a token request.
-func (s *stage) requestLines() []map[string]any {
+// requestLines are the log lines about token requests.
+func (s *testEnv) requestLines() []map[string]any {
 	var lines []map[string]any
 	for _, l := range s.logLines() {
 		if l["msg"] == "token request" {
@@ -284,8 +299,8 @@ func (s *stage) requestLines() []map[string]any {
 	return lines
 }
 
-// everyLog is all that was written anywhere while the theatre was open.
-func (s *stage) everyLog() map[string]string {
+// everyLog is all that any program of the environment has written.
+func (s *testEnv) everyLog() map[string]string {
 	all := make(map[string]string)
 	for _, name := range append([]string{s.logFile}, s.logs...) {
 		b, err := os.ReadFile(name)
@@ -318,6 +333,6 @@ func glob(t testing.TB, pattern string) []string {
 	return names
 }
 
-func (s *stage) exchange(request string) (*http.Response, []byte, error) {
+func (s *testEnv) exchange(request string) (*http.Response, []byte, error) {
 	return exchange("", s.address, request)
 }

@@ -11,68 +11,60 @@ import (
 
 const apacheModules = "/usr/lib/apache2/modules/"
 
-// apacheNeeds are the Debian packages' files: apache2, libapache2-mod-fcgid.
+// apacheNeeds are files of the Debian packages apache2 and libapache2-mod-fcgid.
 var (
 	apacheNeeds      = []string{"apache2", apacheModules + "mod_cgid.so", apacheModules + "mod_rewrite.so"}
 	apacheFcgidNeeds = append([]string{apacheModules + "mod_fcgid.so"}, apacheNeeds...)
 	apacheProxyNeeds = append([]string{apacheModules + "mod_proxy_fcgi.so"}, apacheNeeds...)
 )
 
-var apacheCGI = theatre{
-	name:  "Apache cgi-bin",
-	needs: apacheNeeds,
-	open: func(t testing.TB, s *stage) {
-		s.apache("cgid", s.shipped("packaging/apache/cgi-bin.conf", "/usr/lib/cgi-bin", s.dir))
+var (
+	apacheCGI   = apacheProgram("Apache cgi-bin", apacheNeeds, "cgid", "packaging/apache/cgi-bin.conf")
+	apacheFcgid = apacheProgram("Apache mod_fcgid", apacheFcgidNeeds, "fcgid", "packaging/apache/fcgid.conf")
+)
+
+// apacheProgram is an Apache whose module starts the program.
+func apacheProgram(name string, needs []string, module, example string) frontend {
+	return frontend{name: name, needs: needs, ownAnswers: apacheAnswers, open: func(t testing.TB, s *testEnv) {
+		s.apache(module, s.shipped(example, "/usr/lib/cgi-bin", s.dir))
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
 		s.homes = []string{"/cgi-bin/dockerauth/"}
-	},
-	itself: apacheItself,
+	}}
 }
 
-var apacheFcgid = theatre{
-	name:  "Apache mod_fcgid",
-	needs: apacheFcgidNeeds,
-	open: func(t testing.TB, s *stage) {
-		s.apache("fcgid", s.shipped("packaging/apache/fcgid.conf", "/usr/lib/cgi-bin", s.dir))
-		s.mounts = []string{"", "/cgi-bin/dockerauth"}
-		s.homes = []string{"/cgi-bin/dockerauth/"}
-	},
-	itself: apacheItself,
-}
-
-var apacheProxyFcgi = theatre{
+var apacheProxyFcgi = frontend{
 	name:  "Apache mod_proxy_fcgi",
 	needs: apacheProxyNeeds,
-	open: func(t testing.TB, s *stage) {
-		sock := s.path("run/fcgi.sock")
-		s.serve("fastcgi", "--listen", "unix:"+sock).ready(t, "unix", sock)
+	open: func(t testing.TB, s *testEnv) {
+		sock := s.serveFastCGI()
 		// The file loads mod_proxy and mod_proxy_fcgi itself.
 		s.apache("", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}
 	},
-	itself: apacheItself,
+	ownAnswers: apacheAnswers,
 }
 
-// dropInOverride is what the drop-in file asks for on top.
+// dropInOverride is the AllowOverride that the top of the drop-in file names.
 const dropInOverride = "FileInfo AuthConfig Options=ExecCGI"
 
-var apacheHtaccess = theatre{
+var apacheHtaccess = frontend{
 	name:  "Apache .htaccess",
 	needs: apacheNeeds,
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.dropIn(dropInOverride, false)
 	},
-	itself: with(apacheItself, map[string]want{
-		// The drop-in answers only for its own two names, as the PHP service's did.
+	ownAnswers: with(apacheAnswers, map[string]want{
+		// The drop-in answers only for its own two names, like the PHP service before it.
 		"another path is not found":            {status: 404, html: true},
 		"the endpoint is not more than itself": {status: 404, html: true},
 	}),
 }
 
-// dropIn serves the stage's whole folder, as the PHP service's was served: program, configuration, key and log all lie in it. It is seen below the
-// document root under a name with a space in it, and through an Alias. atRoot makes it the document root itself instead.
-func (s *stage) dropIn(override string, atRoot bool) {
+// dropIn serves the environment's whole folder, like the PHP service's: program, configuration, key
+// and log are in it. Its URLs are a folder below the document root, with a space in its name, and
+// an Alias. atRoot makes it the document root instead.
+func (s *testEnv) dropIn(override string, atRoot bool) {
 	s.t.Helper()
 	s.write(".htaccess", s.shipped("htaccess.example"))
 	s.mounts = []string{"/registry%20login", "/aliased"}
@@ -88,16 +80,19 @@ func (s *stage) dropIn(override string, atRoot bool) {
 		root, s.mounts, s.homes = s.dir, []string{""}, []string{"/"}
 	}
 	allow := fmt.Sprintf("    AllowOverride %s\n    Require all granted\n</Directory>\n", override)
-	conf := fmt.Sprintf("Alias \"/aliased\" \"%s\"\n<Directory \"%[1]s\">\n%s<Directory \"%s/registry login\">\n%[2]s", s.dir, allow, root)
+	conf := fmt.Sprintf("Alias \"/aliased\" \"%s\"\n<Directory \"%[1]s\">\n%s<Directory \"%s/registry login\">\n%[2]s",
+		s.dir, allow, root)
 	s.apache("cgid", conf, "DocumentRoot "+root)
 }
 
-// apache starts the smallest server that serves conf. modules come on top of those that every Apache on Debian has loaded.
-func (s *stage) apache(modules, conf string, more ...string) {
+// apache starts the smallest server that serves conf. modules are loaded in addition to those of
+// every Apache on Debian.
+func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
-	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\nMutex file:%[1]s/run default\n", s.dir)
+	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
+		"Mutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {
 		more = []string{"DocumentRoot " + s.path("www")}
 	}
@@ -115,7 +110,8 @@ func (s *stage) apache(modules, conf string, more ...string) {
 		fmt.Fprintf(&b, "FcgidIPCDir %s/ipc\nFcgidProcessTableFile %[1]s/run/fcgid_shm\n", s.dir)
 	}
 	if s.proxied {
-		fmt.Fprintf(&b, "LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n", apacheModules)
+		fmt.Fprintf(&b, "LoadModule remoteip_module %smod_remoteip.so\nRemoteIPHeader X-Forwarded-For\n"+
+			"RemoteIPInternalProxy 127.0.0.1\n", apacheModules)
 	}
 	b.WriteString("<Directory />\n    AllowOverride None\n    Require all denied\n</Directory>\n")
 	b.WriteString(conf)
@@ -124,8 +120,8 @@ func (s *stage) apache(modules, conf string, more ...string) {
 	s.start("apache2", exec.Command("apache2", "-f", file, "-D", "FOREGROUND")).ready(s.t, "tcp", s.address)
 }
 
-// apacheItself is what httpd answers to requests that RFC 9110 lets it refuse.
-var apacheItself = map[string]want{
+// apacheAnswers are httpd's own answers to requests that RFC 9110 lets it refuse.
+var apacheAnswers = map[string]want{
 	"10,000 scopes in a query": {status: 414, html: true}, // LimitRequestLine
 	"a header of 100 KB":       {status: 400, html: true}, // LimitRequestFieldSize
 	"a Host that is no host":   {status: 400, html: true}, // HttpProtocolOptions Strict

@@ -9,52 +9,53 @@ import (
 	"testing"
 )
 
-// figures are where a test writes what it measured: to the test's output, and to the end of the file that DOCKERAUTH_REPORT names.
-type figures struct {
+// measurements is where a test writes results: its output, and the file that DOCKERAUTH_REPORT
+// names.
+type measurements struct {
 	out    io.Writer
 	widths []int
 }
 
-func newFigures(t testing.TB, title string) *figures {
+func newMeasurements(t testing.TB, title string) *measurements {
 	t.Helper()
-	f := &figures{out: t.Output()}
+	m := &measurements{out: t.Output()}
 	if path := os.Getenv("DOCKERAUTH_REPORT"); path != "" {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { file.Close() })
-		f.out = io.MultiWriter(f.out, file)
+		m.out = io.MultiWriter(m.out, file)
 	}
-	f.line("\n%s", title)
-	return f
+	m.line("\n%s", title)
+	return m
 }
 
-func (f *figures) line(format string, args ...any) { fmt.Fprintf(f.out, format+"\n", args...) }
+func (m *measurements) line(format string, args ...any) { fmt.Fprintf(m.out, format+"\n", args...) }
 
-// head begins a table. Its rows are written one by one, while the test runs, so a column is as wide as its heading; one that begins with a
-// space to make room is aligned all the same.
-func (f *figures) head(columns ...string) {
-	f.widths = nil
+// head begins a table. Rows are written while the test runs, so a column is as wide as its heading,
+// which may have padding.
+func (m *measurements) head(columns ...string) {
+	m.widths = nil
 	var rule []string
 	for _, c := range columns {
-		f.widths = append(f.widths, len(c))
+		m.widths = append(m.widths, len(c))
 		rule = append(rule, strings.Repeat("-", len(c)))
 	}
-	f.row(columns...)
-	f.line("%s", strings.Join(rule, "-|-"))
+	m.row(columns...)
+	m.line("%s", strings.Join(rule, "-|-"))
 }
 
 // row writes a row: the first column to the left, the others to the right.
-func (f *figures) row(cells ...string) {
+func (m *measurements) row(cells ...string) {
 	for i, c := range cells {
 		if i == 0 {
-			cells[i] = fmt.Sprintf("%-*s", f.widths[i], c)
+			cells[i] = fmt.Sprintf("%-*s", m.widths[i], c)
 			continue
 		}
-		cells[i] = fmt.Sprintf("%*s", f.widths[i], c)
+		cells[i] = fmt.Sprintf("%*s", m.widths[i], c)
 	}
-	f.line("%s", strings.Join(cells, " | "))
+	m.line("%s", strings.Join(cells, " | "))
 }
 
 // thousands writes 1234567 as 1,234,567.
@@ -66,8 +67,8 @@ func thousands[N int | int32 | int64](n N) string {
 	return text
 }
 
-// machine says what figures were measured on.
-func machine(t testing.TB) string {
+// hardware says on what machine the results were measured.
+func hardware(t testing.TB) string {
 	t.Helper()
 	cpu := "processor unknown"
 	for line := range strings.Lines(readFile(t, "/proc/cpuinfo")) {

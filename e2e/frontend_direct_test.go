@@ -18,21 +18,21 @@ import (
 	"time"
 )
 
-// The theatres without a web server of somebody else's.
+// The front ends without a web server in front.
 
-var httpDoor = theatre{
-	name: "HTTP door",
-	open: func(t testing.TB, s *stage) {
+var httpFrontend = frontend{
+	name: "HTTP front end",
+	open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		s.serve("http", "--listen", s.address).ready(t, "tcp", s.address)
 		s.mounts = []string{"", "/any/folder"}
 		s.homes = []string{"/"}
 	},
-	itself: netHTTPItself,
+	ownAnswers: netHTTPAnswers,
 }
 
-// netHTTPItself is what Go's server answers before it calls anybody: in plain text.
-var netHTTPItself = map[string]want{
+// netHTTPAnswers are Go's own answers, in plain text, before a handler is called.
+var netHTTPAnswers = map[string]want{
 	"a Host that is no host":   {status: 400, html: true},
 	"a Host with a path in it": {status: 400, html: true},
 	"a bad escape in the path": {status: 400, html: true},
@@ -40,9 +40,9 @@ var netHTTPItself = map[string]want{
 	"a header of 100 KB":       {status: 431, html: true},
 }
 
-var bareCGI = theatre{
+var bareCGI = frontend{
 	name: "bare CGI",
-	open: func(t testing.TB, s *stage) {
+	open: func(t testing.TB, s *testEnv) {
 		s.listen()
 		startGateway(t, s)
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
@@ -50,9 +50,9 @@ var bareCGI = theatre{
 	},
 }
 
-// startGateway serves CGI the way RFC 3875 has it and mod_cgid does it, with nothing checked or cleaned on the way: net/http/cgi would refuse
-// chunked bodies and hostile hosts before the program sees them.
-func startGateway(t testing.TB, s *stage) {
+// startGateway serves CGI by RFC 3875 like mod_cgid, without any check on the way: net/http/cgi
+// would refuse chunked bodies and hostile hosts before the program sees them.
+func startGateway(t testing.TB, s *testEnv) {
 	t.Helper()
 	l, err := net.Listen("tcp", s.address)
 	if err != nil {
@@ -77,7 +77,8 @@ func startGateway(t testing.TB, s *stage) {
 				defer c.Close()
 				answer, err := s.gateway(ctx, c, stderr)
 				if err != nil {
-					answer = []byte("HTTP/1.1 500 gateway\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + err.Error())
+					answer = []byte("HTTP/1.1 500 gateway\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" +
+						err.Error())
 				}
 				_, _ = c.Write(answer)
 			}()
@@ -86,7 +87,7 @@ func startGateway(t testing.TB, s *stage) {
 }
 
 // gateway reads one request, runs the program once and returns the answer as HTTP.
-func (s *stage) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byte, error) {
+func (s *testEnv) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byte, error) {
 	in := bufio.NewReader(c)
 	text := textproto.NewReader(in)
 	line, err := text.ReadLine()
@@ -110,7 +111,7 @@ func (s *stage) gateway(ctx context.Context, c net.Conn, stderr *os.File) ([]byt
 	cmd.Stdin = requestBody(in, header)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	cmd.WaitDelay = time.Second // the body of a client that sends no more of it
+	cmd.WaitDelay = time.Second // for a client that stops sending its body
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("the program failed: %v, and had written %q", err, stdout.String())
 	}
@@ -125,8 +126,10 @@ func metaVariables(method, uri, proto string, header textproto.MIMEHeader, remot
 		script, path = "/cgi-bin/dockerauth", rest
 	}
 	env := []string{
-		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/" + proto, "SERVER_SOFTWARE=e2e", "SERVER_NAME=localhost", "PATH=/usr/bin:/bin",
-		"REQUEST_METHOD=" + method, "REQUEST_URI=" + uri, "QUERY_STRING=" + query, "SCRIPT_NAME=" + script, "PATH_INFO=" + path,
+		"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/" + proto, "SERVER_SOFTWARE=e2e", "SERVER_NAME=localhost",
+		"PATH=/usr/bin:/bin",
+		"REQUEST_METHOD=" + method, "REQUEST_URI=" + uri, "QUERY_STRING=" + query, "SCRIPT_NAME=" + script,
+		"PATH_INFO=" + path,
 		"REMOTE_ADDR=" + remote, "REMOTE_PORT=" + port,
 	}
 	for name, values := range header {
@@ -143,7 +146,8 @@ func metaVariables(method, uri, proto string, header textproto.MIMEHeader, remot
 	return env
 }
 
-// requestBody hides chunking from the program, which then gets no CONTENT_LENGTH, as under mod_cgid.
+// requestBody hides chunking from the program, which then gets no CONTENT_LENGTH, as under
+// mod_cgid.
 func requestBody(in io.Reader, header textproto.MIMEHeader) io.Reader {
 	if header.Get("Transfer-Encoding") == "chunked" {
 		return httputil.NewChunkedReader(in)
@@ -152,7 +156,8 @@ func requestBody(in io.Reader, header textproto.MIMEHeader) io.Reader {
 	return io.LimitReader(in, n)
 }
 
-// toHTTP turns a CGI answer (RFC 3875 §6.2.1) into an HTTP one. Without a Status line it is an error: dockerauth always writes one.
+// toHTTP turns a CGI answer (RFC 3875 §6.2.1) into an HTTP one. A missing Status line is an error:
+// dockerauth always writes one.
 func toHTTP(cgi []byte) ([]byte, error) {
 	head, body, found := bytes.Cut(cgi, []byte("\r\n\r\n"))
 	if !found {

@@ -18,9 +18,9 @@ import (
 	"time"
 )
 
-// reply is what one login came to.
+// reply is the result of one login.
 type reply struct {
-	status int // noAnswer = none came
+	status int // noAnswer = none
 	header http.Header
 	body   []byte
 	err    error
@@ -28,23 +28,26 @@ type reply struct {
 
 const (
 	noAnswer = 0
-	// answerWithin is longer than anything in the service may take: what comes later is never answered.
+	// answerWithin is longer than anything in the service may take. An answer after that counts as
+	// missing.
 	answerWithin = 30 * time.Second
 )
 
-// ask logs in over a connection of its own.
-func (s *scene) ask(user, password string) reply {
+// ask logs in on a connection of its own.
+func (s *faultEnv) ask(user, password string) reply {
 	return s.askFrom("127.0.0.1", user, password)
 }
 
-// askFrom logs in from another address of this machine: whoever gives wrong passwords gets a reputation.
-func (s *scene) askFrom(from, user, password string) reply {
+// askFrom logs in from another address of this machine, since wrong passwords are counted by
+// address.
+func (s *faultEnv) askFrom(from, user, password string) reply {
 	return askAt(s.address, from, s.request(user, password))
 }
 
 // request is a login in bytes.
-func (s *scene) request(user, password string) string {
-	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nAuthorization: Basic %s\r\n\r\n",
+func (s *faultEnv) request(user, password string) string {
+	return fmt.Sprintf("GET %s/docker/v2/token?%s&scope=%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"+
+		"Authorization: Basic %s\r\n\r\n",
 		s.mounts[0], serviceIs, appScope, s.address, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 }
 
@@ -77,9 +80,10 @@ func readReply(c io.Reader) reply {
 	return reply{status: answer.StatusCode, header: answer.Header, body: body}
 }
 
-// flaw says what is wrong with an answer, "" = nothing. right is whether the password was; excused are the statuses besides the right one that
-// this fault may bring. An excused 500 is a web server's own, in HTML.
-func (s *scene) flaw(r reply, user string, right bool, excused ...int) string {
+// flaw says what is wrong with an answer, "" = nothing. right says whether the password was right;
+// excused are statuses that this fault may cause besides the right one. An excused 500 is a web
+// server's own, in HTML.
+func (s *faultEnv) flaw(r reply, user string, right bool, excused ...int) string {
 	pardon := slices.Contains(excused, r.status)
 	switch r.status {
 	case noAnswer:
@@ -113,13 +117,14 @@ func (s *scene) flaw(r reply, user string, right bool, excused ...int) string {
 	return ""
 }
 
-// form is what every answer must have.
+// form checks what every answer must have.
 func (r reply) form() string {
 	if got := r.header.Get("Content-Type"); got != "application/json" {
 		return fmt.Sprintf("status %d as %q instead of JSON: %s", r.status, got, excerpt(string(r.body)))
 	}
 	retry, err := strconv.Atoi(r.header.Get("Retry-After"))
-	if away := r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests; away && (err != nil || retry <= 0) {
+	if away := r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests; away &&
+		(err != nil || retry <= 0) {
 		return fmt.Sprintf("status %d without Retry-After", r.status)
 	}
 	if r.status == http.StatusOK {
@@ -131,12 +136,13 @@ func (r reply) form() string {
 		Text   string `json:"error_description"`
 	}
 	if err := unmarshalExact(r.body, &list); err != nil || len(list.Errors) != 1 {
-		return fmt.Sprintf("status %d with a body that is no list of one error: %v: %s", r.status, err, excerpt(string(r.body)))
+		return fmt.Sprintf("status %d with a body that is no list of one error: %v: %s", r.status, err,
+			excerpt(string(r.body)))
 	}
 	return ""
 }
 
-func (s *scene) tokenFlaw(r reply, user string) string {
+func (s *faultEnv) tokenFlaw(r reply, user string) string {
 	claims, err := s.claims(r)
 	if err != nil {
 		return fmt.Sprintf("200 with a bad token for %s: %v: %s", user, err, excerpt(string(r.body)))
@@ -148,7 +154,7 @@ func (s *scene) tokenFlaw(r reply, user string) string {
 }
 
 // claims are those of the token in an answer, if one of the keys has signed it.
-func (s *scene) claims(r reply) (tokenClaims, error) {
+func (s *faultEnv) claims(r reply) (tokenClaims, error) {
 	var answer tokenAnswer
 	if err := unmarshalExact(r.body, &answer); err != nil {
 		return tokenClaims{}, err
@@ -165,7 +171,8 @@ func (s *scene) claims(r reply) (tokenClaims, error) {
 	return tokenClaims{}, err
 }
 
-// certificateOf holds the certificate that a token carries against the key that signed it: a registry believes the certificate.
+// certificateOf checks the certificate in a token against the signing key: a registry trusts the
+// certificate.
 func certificateOf(token string, key crypto.PublicKey) error {
 	header, _, _, err := split(token)
 	if err != nil {
@@ -190,77 +197,77 @@ func certificateOf(token string, key crypto.PublicKey) error {
 	return nil
 }
 
-// A crowd logs in again and again while something goes wrong, mostly with the right password.
-type crowd struct {
-	s       *scene
+// backgroundLoad logs in again and again during a fault, mostly with the right password.
+type backgroundLoad struct {
+	s       *faultEnv
 	excused []int
-	leave   chan struct{}
-	members sync.WaitGroup
+	stop    chan struct{}
+	clients sync.WaitGroup
 
 	mu     sync.Mutex
 	got    tally
 	lost   []string
-	tokens []string // ids of those that were handed out
+	tokens []string // ids of the tokens received
 }
 
 const (
-	crowdMembers = 3
-	crowdPause   = 30 * time.Millisecond // between an answer and the next login: a load, not a flood
-	wrongEvery   = 25                    // so many logins, one with a wrong password
-	lostMax      = 20                    // more of the same is no news
+	loadClients = 3
+	loadPause   = 30 * time.Millisecond // between an answer and the next login
+	wrongEvery  = 25                    // one in so many logins has a wrong password
+	lostMax     = 20                    // of the losses listed
 )
 
-// crowd lets guests in at the door until it is told to go. excused are statuses as in flaw.
-func (s *scene) crowd(excused ...int) *crowd {
-	c := &crowd{s: s, excused: excused, leave: make(chan struct{}), got: tally{}}
-	for i := range crowdMembers {
-		c.members.Go(func() { c.member(i) })
+// startLoad starts logins that continue until end is called. excused are statuses as in flaw.
+func (s *faultEnv) startLoad(excused ...int) *backgroundLoad {
+	l := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
+	for i := range loadClients {
+		l.clients.Go(func() { l.runClient(i) })
 	}
-	return c
+	return l
 }
 
-func (c *crowd) member(i int) {
-	for n := i; ; n += crowdMembers {
+func (l *backgroundLoad) runClient(i int) {
+	for n := i; ; n += loadClients {
 		if n%wrongEvery == wrongEvery-1 {
-			c.wrong()
+			l.badLogin()
 		} else {
-			c.right(guest(n))
+			l.goodLogin(loadUser(n))
 		}
 		select {
-		case <-c.leave:
+		case <-l.stop:
 			return
-		case <-time.After(crowdPause):
+		case <-time.After(loadPause):
 		}
 	}
 }
 
-func (c *crowd) right(user string) {
-	r := c.s.ask(user, passwordOf(user))
-	c.note(r, c.s.flaw(r, user, true, c.excused...))
+func (l *backgroundLoad) goodLogin(user string) {
+	r := l.s.ask(user, passwordOf(user))
+	l.note(r, l.s.flaw(r, user, true, l.excused...))
 }
 
-// wrong is somebody else each time, from elsewhere: one who keeps giving wrong passwords is made to wait.
-func (c *crowd) wrong() {
-	n := c.s.asker.Add(1)
-	user := fmt.Sprintf("stranger%d", n)
-	r := c.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
-	c.note(r, c.s.flaw(r, user, false, append(c.excused, http.StatusTooManyRequests)...))
+// badLogin uses a new user and address each time, since repeated wrong passwords are throttled.
+func (l *backgroundLoad) badLogin() {
+	n := l.s.asker.Add(1)
+	user := fmt.Sprintf("unknown%d", n)
+	r := l.s.askFrom(fmt.Sprintf("127.9.%d.%d", n/250, n%250+1), user, "wrong")
+	l.note(r, l.s.flaw(r, user, false, append(l.excused, http.StatusTooManyRequests)...))
 }
 
-func (c *crowd) note(r reply, flaw string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.got[r.word()]++
-	if flaw != "" && len(c.lost) < lostMax {
-		c.lost = append(c.lost, flaw)
+func (l *backgroundLoad) note(r reply, flaw string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.got[r.summary()]++
+	if flaw != "" && len(l.lost) < lostMax {
+		l.lost = append(l.lost, flaw)
 	}
-	if claims, err := c.s.claims(r); err == nil {
-		c.tokens = append(c.tokens, claims.ID)
+	if claims, err := l.s.claims(r); err == nil {
+		l.tokens = append(l.tokens, claims.ID)
 	}
 }
 
-// word is the answer in the table.
-func (r reply) word() string {
+// summary is the answer in the table.
+func (r reply) summary() string {
 	if r.status == noAnswer {
 		return "no answer"
 	}
@@ -268,24 +275,25 @@ func (r reply) word() string {
 }
 
 // more waits until n more logins were granted.
-func (c *crowd) more(n int) {
-	c.s.t.Helper()
-	before := c.count("200")
-	eventually(c.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n), func() bool { return c.count("200") >= before+n })
+func (l *backgroundLoad) more(n int) {
+	l.s.t.Helper()
+	before := l.count("200")
+	eventually(l.s.t, answerWithin, fmt.Sprintf("%d more logins to be granted", n),
+		func() bool { return l.count("200") >= before+n })
 }
 
 // some waits until some more logins were answered, whatever the answer.
-func (c *crowd) some() {
-	c.s.t.Helper()
-	before := c.count("")
-	eventually(c.s.t, answerWithin, "more answers", func() bool { return c.count("") >= before+2*crowdMembers })
+func (l *backgroundLoad) some() {
+	l.s.t.Helper()
+	before := l.count("")
+	eventually(l.s.t, answerWithin, "more answers", func() bool { return l.count("") >= before+2*loadClients })
 }
 
-// count is how many answers there were of one kind, "" = all.
-func (c *crowd) count(word string) (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for got, times := range c.got {
+// count is how many answers of one kind there were, "" = all.
+func (l *backgroundLoad) count(word string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for got, times := range l.got {
 		if word == "" || got == word {
 			n += times
 		}
@@ -293,23 +301,24 @@ func (c *crowd) count(word string) (n int) {
 	return n
 }
 
-// gone sends them home and says what they got and what they miss.
-func (c *crowd) gone() (tally, []string) {
-	close(c.leave)
-	c.members.Wait()
-	return c.got, c.lost
+// end stops the logins and returns the answers and the losses.
+func (l *backgroundLoad) end() (tally, []string) {
+	close(l.stop)
+	l.clients.Wait()
+	return l.got, l.lost
 }
 
-// unlogged says how many tokens were handed out of which these logs do not speak in exactly one line, and which lines are torn.
-func (c *crowd) unlogged(logs ...string) (missing int, torn []string) {
+// unlogged returns how many of the issued tokens do not have exactly one line in the logs, and
+// which lines are torn.
+func (l *backgroundLoad) unlogged(logs ...string) (missing int, torn []string) {
 	var text strings.Builder
 	for _, name := range logs {
-		content := readFile(c.s.t, name)
+		content := readFile(l.s.t, name)
 		torn = append(torn, tornLines(name, content)...)
 		text.WriteString(content)
 	}
 	all := text.String()
-	for _, id := range c.tokens {
+	for _, id := range l.tokens {
 		if strings.Count(all, `"token":"`+id+`"`) != 1 {
 			missing++
 		}

@@ -15,24 +15,26 @@ import (
 	"time"
 )
 
-// bootWithin is for a machine with two cores that are busy; alone it takes two seconds.
+// bootWithin is for a machine with two busy cores; an idle one takes two seconds.
 const bootWithin = 2 * time.Minute
 
-// debian is a clean Debian that has booted: its own systemd, processes, users and loopback interface, on the kernel of this one. Nothing of it
-// reaches this machine's ports, and it reaches no network.
+// debian is a clean Debian that has booted: its own systemd, processes, users and loopback
+// interface, on this machine's kernel. It has no access to this machine's ports or a network.
 type debian struct {
 	t    testing.TB
-	root string // its files, seen from here
+	root string // its files, seen from outside
 	init int    // the process id of its systemd
 
 	auth string // the registry's section auth
 }
 
-// freshDebian makes the archive of a clean Debian 12 as its installer leaves it, with systemd and curl, and with the packages of Apache and
-// nginx at hand to be installed without a network. It is kept in .cache.
+// freshDebian makes the archive of a clean Debian 12 with systemd and curl, and with Apache's and
+// nginx's packages ready to install without a network. It is kept in .cache.
 var freshDebian = sync.OnceValues(func() (archive string, err error) {
-	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
-		`--customize-hook=chroot "$1" apt-get install -y --download-only -o APT::Install-Recommends=true apache2 nginx-light`}
+	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt",
+		"--dpkgopt=force-unsafe-io",
+		`--customize-hook=chroot "$1" apt-get install -y --download-only ` +
+			`-o APT::Install-Recommends=true apache2 nginx-light`}
 	// Another recipe makes another archive.
 	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))
 	if archive, err = filepath.Abs(fmt.Sprintf(".cache/debian-12-%08x.tar", recipe)); err != nil || found(archive) {
@@ -41,15 +43,16 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
 		return "", err
 	}
-	// A name of its own, since other tests may be making it as well; the last one stays.
+	// A temporary name, since other tests may be making the archive too; the last one stays.
 	making := fmt.Sprintf("%s.%d.tar", archive, os.Getpid())
 	defer os.Remove(making)
 	if proxy, err := exec.Command("apt-config", "dump", "Acquire::http::Proxy").Output(); err == nil && len(proxy) > 0 {
 		args = append(args, "--aptopt="+strings.TrimSpace(string(proxy)))
 	}
 	args = append(args, "bookworm", making)
-	// The mirror that this machine is told of; without one, mmdebstrap knows Debian's own.
-	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm", "Component: main").Output()
+	// The mirror that this machine uses; without one, mmdebstrap uses Debian's own.
+	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm",
+		"Component: main").Output()
 	if mirror, _, _ := strings.Cut(string(known), "\n"); mirror != "" {
 		args = append(args, mirror)
 	}
@@ -63,7 +66,8 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 func bootDebian(t testing.TB) *debian {
 	t.Helper()
 	needRoot(t, "a machine of its own")
-	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter", "tar")
+	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter",
+		"tar")
 	archive, err := freshDebian()
 	if err != nil {
 		t.Fatal(err)
@@ -72,16 +76,17 @@ func bootDebian(t testing.TB) *debian {
 	m := &debian{t: t, root: filepath.Join(dir, "root")}
 	mustRun(t, "mkdir", "-m", "0755", m.root)
 	mustRun(t, "tar", "-C", m.root, "-xpf", archive)
-	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // the installer's work
+	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // done by the installer otherwise
 	name := filepath.Base(dir)
-	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit", "--private-network", "--console=pipe",
-		"--boot", "--directory", m.root)
-	// systemd-nspawn leaves its folder behind where /run is no file system of its own.
-	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate", "/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
+	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit",
+		"--private-network", "--console=pipe", "--boot", "--directory", m.root)
+	// systemd-nspawn leaves its folder behind if /run is no file system of its own.
+	leaveAsFound(t, []string{"/run/systemd/nspawn/propagate/" + name, "/run/systemd/nspawn/propagate",
+		"/run/systemd/nspawn/locks", "/run/systemd/nspawn"})
 	p := start(t, "systemd-nspawn", inOwnGroup(t, name, nspawn))
 	p.until(t, "start systemd", func() bool { m.init = child(p.cmd.Process.Pid); return m.init != 0 })
 	t.Cleanup(func() {
-		// Without this it would go down in order, which takes longer.
+		// Otherwise it would shut down in order, which takes longer.
 		if p.running() {
 			m.do("systemctl", "poweroff", "--force", "--force")
 		}
@@ -99,7 +104,7 @@ func bootDebian(t testing.TB) *debian {
 	return m
 }
 
-// child is the systemd that systemd-nspawn has started, 0 before it has.
+// child is the systemd that systemd-nspawn has started, 0 before that.
 func child(pid int) int {
 	list, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
 	for _, field := range strings.Fields(string(list)) {
@@ -112,7 +117,8 @@ func child(pid int) int {
 	return 0
 }
 
-// inOwnGroup makes cmd run in control groups of its own, so that two machines do not share any, and takes them away afterwards.
+// inOwnGroup makes cmd run in its own control groups, so that two machines do not share any, and
+// removes them afterwards.
 func inOwnGroup(t testing.TB, name string, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	var joins []string
@@ -141,19 +147,19 @@ func removeGroup(t testing.TB, group string) {
 			}
 			return nil
 		})
-		for i := len(inside) - 1; i >= 0; i-- { // what is deeper goes first
+		for i := len(inside) - 1; i >= 0; i-- { // nested groups first
 			_ = syscall.Rmdir(inside[i])
 		}
 		return !found(group)
 	})
 }
 
-// command is one that runs in the machine as its root.
+// command runs in the machine as root.
 func (m *debian) command(args ...string) *exec.Cmd {
 	return m.enter("-a", args...)
 }
 
-// nearby is a program of this machine that runs in the other one's network.
+// nearby runs a program of this machine in the other one's network.
 func (m *debian) nearby(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.init), "-n"}, args...)...)
 	cmd.Env = os.Environ()
@@ -162,7 +168,8 @@ func (m *debian) nearby(args ...string) *exec.Cmd {
 
 func (m *debian) enter(what string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.init), what, "-r", "-w"}, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
 	return cmd
 }
 
@@ -172,24 +179,21 @@ func (m *debian) do(args ...string) output {
 	return run(m.t, "", m.command(args...))
 }
 
-// must runs a command in the machine that has to succeed, and returns what it printed.
+// must runs a command in the machine that has to succeed, and returns its output.
 func (m *debian) must(args ...string) string {
 	m.t.Helper()
-	o := m.do(args...)
-	if o.status != 0 {
-		m.t.Fatalf("%q: %v", args, o)
-	}
-	return o.stdout
+	return m.do(args...).must(m.t)
 }
 
-// path is a file of the machine, seen from here.
+// path is a file of the machine, seen from outside.
 func (m *debian) path(name string) string { return filepath.Join(m.root, name) }
 
-// files are all files of the machine but those that systems write by themselves.
+// files are all files of the machine except writtenBySystem.
 func (m *debian) files() map[string]bool {
 	m.t.Helper()
 	all := make(map[string]bool)
-	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not", "-path", "/var/log/journal/*")) {
+	for line := range strings.Lines(m.must("find", "/", "-xdev", "-not", "-path", "/proc/*", "-not",
+		"-path", "/var/log/journal/*")) {
 		all[strings.TrimSuffix(line, "\n")] = true
 	}
 	return all
