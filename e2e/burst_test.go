@@ -20,7 +20,8 @@ import (
 // asked, and a real pam_faillock locks the account after twelve wrong passwords.
 
 const (
-	burstSize = 24
+	// burstSize is one more than the repeats of a refused password that are answered with 401.
+	burstSize = 21
 
 	// faillockUser exists on every Debian, and pam_faillock counts only for existing accounts.
 	faillockUser = "games"
