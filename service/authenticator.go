@@ -34,11 +34,11 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	case errors.As(err, new(*handler.Throttled)), errors.Is(err, handler.ErrRefused):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
-		return handler.Account{}, verdict{handler.ErrRefused, err}
+		return handler.Account{}, authError{handler.ErrRefused, err}
 	case errors.Is(err, pamauth.ErrBusy):
-		return handler.Account{}, verdict{handler.ErrBusy, err}
+		return handler.Account{}, authError{handler.ErrBusy, err}
 	default:
-		return handler.Account{}, verdict{handler.ErrUnavailable, err}
+		return handler.Account{}, authError{handler.ErrUnavailable, err}
 	}
 }
 
@@ -51,10 +51,10 @@ func Groups(known []pamauth.Group) []access.Group {
 	return list
 }
 
-// verdict is pamauth's or throttle's error, of a kind that handler knows.
-type verdict struct {
+// authError is pamauth's or throttle's error, of a kind that handler knows.
+type authError struct {
 	kind error
 	error
 }
 
-func (v verdict) Is(target error) bool { return target == v.kind }
+func (e authError) Is(target error) bool { return target == e.kind }

@@ -27,9 +27,9 @@ const failureDelay = time.Second
 // throttleAdapter translates between handler and throttle.
 type throttleAdapter struct{ *throttle.Throttle }
 
-func (g throttleAdapter) Begin(ctx context.Context, user string, password handler.Secret,
+func (t throttleAdapter) Begin(ctx context.Context, user string, password handler.Secret,
 	remote string) (handler.Attempt, error) {
-	a, err := g.Throttle.Begin(ctx, user, password.Reveal(), remote)
+	a, err := t.Throttle.Begin(ctx, user, password.Reveal(), remote)
 	if err != nil {
 		return nil, throttleError(err)
 	}
@@ -63,11 +63,11 @@ func throttleError(err error) error {
 	case errors.As(err, &locked):
 		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
 	case errors.Is(err, throttle.ErrRepeated):
-		return verdict{handler.ErrRefused, err}
+		return authError{handler.ErrRefused, err}
 	case errors.Is(err, throttle.ErrUnanswered):
-		return verdict{handler.ErrUnavailable, err}
+		return authError{handler.ErrUnavailable, err}
 	default: // the client has gone while it waited
-		return verdict{handler.ErrBusy, err}
+		return authError{handler.ErrBusy, err}
 	}
 }
 
