@@ -72,8 +72,9 @@ func withRegistryHint(err error) error {
 		return err
 	}
 	for i := range errs {
-		if strings.Contains(errs[i].Hint, "config.yml") {
-			errs[i].Hint = "name the registry's own configuration, such as /etc/docker/registry/config.yml"
+		errs[i].Hint = "name the registry's own configuration, such as /etc/docker/registry/config.yml"
+		if errs[i].Line > 0 { // it could be opened
+			errs[i].Hint = "see the registry's documentation for the form"
 		}
 	}
 	return errs

@@ -108,8 +108,14 @@ func TestWhatElseStandsInARegistrysConfiguration(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.name, r, err)
 		}
 	}
-	for text, says := range map[string]string{"auth: [": "config.yml:1: ", "a: b: c\n": "cannot be read as YAML"} {
-		if _, err := parseRegistryConfig(t, text); err == nil || !strings.Contains(err.Error(), says) {
+	for text, says := range map[string]string{
+		"auth: [":      "config.yml:1: ",
+		"a: b: c\n":    "cannot be read as YAML",
+		"a:\n\tb: c\n": "config.yml:",
+		"- a\nb: c\n":  "config.yml:",
+	} {
+		if _, err := parseRegistryConfig(t, text); err == nil || !strings.Contains(err.Error(), says) ||
+			!strings.Contains(err.Error(), "see the registry's documentation") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -217,7 +217,7 @@ func (y *installFixture) checkImages() {
 			strings.TrimSpace(image), "/src", "/etc/dockerauth", "/usr/bin/dockerauth", "(",
 			"-name", "*.pem", "-o", "-name", "accounts*", "-o", "-path", "*/container/*", ")")
 		for name := range strings.Lines(list.stdout) {
-			if name != "/src/packaging/container/pam\n" {
+			if name != "/src/packaging/container/pam\n" && !strings.HasSuffix(name, ".go\n") {
 				y.t.Errorf("an image holds %s", name)
 			}
 		}

@@ -34,7 +34,7 @@ func killTests() []faultTest {
 		{name: "a conversation is killed", frontend: apacheFcgid, options: o, run: runKillConversation, long: true},
 		{name: "the web server's worker is killed", frontend: nginxFastCGI, options: held, run: runKillWorker},
 		// Not behind mod_fcgid: in one of three tries Apache then stops answering until it is
-		// restarted, whatever the program does. See OPERATIONS.md.
+		// restarted, whatever the program does. See docs/operations.md.
 		{name: "the web server's worker is killed", frontend: apacheCGI, options: short, run: runKillWorker,
 			long: true},
 		{name: "the web server is stopped", frontend: nginxFastCGI, options: short, run: runStopServer, long: true},

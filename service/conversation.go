@@ -41,7 +41,9 @@ func inFrontOf(child pamauth.Authenticator, cfg *config.Config, observer pamauth
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no
 // other login. What it prints goes to stderr.
 func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Authenticator {
-	return &pamauth.Child{Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: stderr}
+	return &pamauth.Child{
+		Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: plainWriter{stderr},
+	}
 }
 
 // Stack is the PAM service of a configuration.

@@ -33,6 +33,24 @@ func (w printableWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+// plainWriter takes what PAM modules print, line by line, and escapes what is not printable.
+type plainWriter struct{ to io.Writer }
+
+func (w plainWriter) Write(text []byte) (int, error) {
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(string(text), "\uFFFD") {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
+	if _, err := io.WriteString(w.to, b.String()); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
 func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // escapeJSON relies on such characters standing nowhere but inside strings.

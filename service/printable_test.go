@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -186,3 +187,13 @@ func TestEveryLoggerEscapesWhatIsNotPrintable(t *testing.T) {
 
 // shown is a text as the log has it: JSON cannot hold what is not UTF-8.
 func shown(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
+func TestWhatModulesPrintIsEscaped(t *testing.T) {
+	var out bytes.Buffer
+	const printed = "pam_x: \x1b[31mred\x7f\u009b\u202e\tünïcödé\nsecond\r\n\xff"
+	n, err := plainWriter{&out}.Write([]byte(printed))
+	const want = "pam_x: \\x1b[31mred\\x7f\\u009b\\u202e\tünïcödé\nsecond\\r\n\uFFFD"
+	if out.String() != want || n != len(printed) || err != nil {
+		t.Errorf("%q, %d, %v; want %q", out.String(), n, err, want)
+	}
+}
