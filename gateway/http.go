@@ -96,7 +96,6 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	conn := r.Context().Value(connKey{}).(*trackedConn)
 	conn.setState(stateHandling)
-	defer conn.setState(stateWriting) // net/http sends a short response after this returns
 	body := newHTTPBody(r.Body, conn)
 	res := h.serve(r.WithContext(ctx), body)
 	body.drain(r) // first, because net/http drops the body when it sends the first byte
@@ -104,7 +103,9 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		res.committed.Set("Connection", "close")
 	}
 	conn.response.begin(res.sentLength(r.Method))
-	conn.setState(stateWriting) // net/http sends a long response now; a peer that stalls may be evicted
+	// net/http sends a long response now and a short one after this returns. A peer that stalls may be
+	// evicted.
+	conn.setState(stateWriting)
 	res.copyTo(w)
 }
 

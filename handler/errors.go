@@ -17,10 +17,12 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrUnavailable means that the credentials could not be checked, because of a failure.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrBusy means that they were not checked, because too many logins wait.
+	// ErrBusy means that no answer came in time, because too many logins wait.
 	ErrBusy = errors.New("too busy")
 
 	errNoCredentials = errors.New("no credentials")
+
+	errPanicked = fmt.Errorf("%w: the handler panicked; the log says where", ErrUnavailable)
 )
 
 // refusal is an ErrRefused with a cause for the operator.

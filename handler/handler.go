@@ -63,6 +63,8 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	begin := h.now()
 	var response Response
 	request, err := decode(r)
+	result := errPanicked
+	defer func() { h.finish(r, request, response, result, h.now().Sub(begin)) }()
 	if err == nil {
 		response, err = h.Endpoint.Token(r.Context(), request)
 	}
@@ -71,7 +73,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	} else {
 		writeResponse(w, request, response, h.Endpoint.AccessTTL, begin)
 	}
-	h.finish(r, request, response, err, h.now().Sub(begin))
+	result = err
 }
 
 func serveRoot(w http.ResponseWriter, r *http.Request) {

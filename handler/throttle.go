@@ -17,10 +17,10 @@ type Attempt interface {
 	// Answer is the account of an equal login that has just succeeded.
 	Answer() (Account, bool)
 	// Recheck reports whether the password may still be checked after the login has waited. Its
-	// error is a *Throttled or wraps ErrRefused.
+	// error is a *Throttled. After nil the login counts as one that PAM was asked about.
 	Recheck() error
 	Succeed(Account)
 	Fail()
-	Cancel()     // PAM was not asked
+	Cancel()     // PAM was not asked, unless Recheck allowed it
 	Unanswered() // PAM gave no answer
 }

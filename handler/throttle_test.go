@@ -122,6 +122,27 @@ func TestAPanicLeavesTheAttemptUnanswered(t *testing.T) {
 	}
 }
 
+// The log of a panic is the front end's. The request is counted and logged like any other.
+func TestAPanicLeavesTheLineOfItsRequest(t *testing.T) {
+	f := newFixture()
+	f.handler.Endpoint.Authenticator = nil // panics
+	var outcomes []string
+	f.handler.Observe = func(outcome string, _ time.Duration) { outcomes = append(outcomes, outcome) }
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic does not reach the front end")
+			}
+		}()
+		f.do(get("", basic("alice", wonderland)))
+	}()
+	line := f.log.String()
+	if !slices.Equal(outcomes, []string{"broken"}) || !strings.Contains(line, "outcome=broken") ||
+		!strings.Contains(line, "user=alice") || strings.Contains(line, "nil pointer") {
+		t.Errorf("counted %q, logged %s", outcomes, line)
+	}
+}
+
 // A lock that came while the login waited is answered like an earlier one, and the attempt is
 // cancelled.
 func TestALoginThrottledWhileWaitingIsAnsweredSo(t *testing.T) {

@@ -31,7 +31,7 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	switch {
 	case err == nil:
 		return handler.Account{Name: account.Name, Groups: Groups(account.Groups)}, nil
-	case errors.As(err, new(*handler.Throttled)), errors.Is(err, handler.ErrRefused):
+	case errors.As(err, new(*handler.Throttled)):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
 		return handler.Account{}, authError{handler.ErrRefused, err}

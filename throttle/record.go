@@ -135,7 +135,7 @@ func (r *record) claim(a claim, lim limit) error {
 		r.recent = append(r.recent, password{tag: a.tag})
 		p = &r.recent[len(r.recent)-1]
 	}
-	p.at, p.owner, p.lease, p.awaited = a.now, a.owner, a.now.Add(a.lease), false
+	p.at, p.owner, p.lease, p.awaited = a.now, a.owner, a.lease, false
 	return nil
 }
 
@@ -144,7 +144,7 @@ type claim struct {
 	tag     passwordTag
 	owner   uint64
 	now     time.Time
-	lease   time.Duration
+	lease   time.Time
 	delay   time.Duration // until the client is told of a failure
 	address time.Time     // until when the address or its network is locked
 }
@@ -222,6 +222,7 @@ func (r *record) expireLeases(now time.Time, l limit) int {
 			continue
 		}
 		p.owner, p.outcome, p.ended = 0, unknown, now
+		r.failedName = mixedNames // which name it was is unknown
 		r.count(now, p.at, l)
 		n++
 	}

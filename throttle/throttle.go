@@ -5,7 +5,7 @@
 // too many failures is locked, each time for longer. The whole service is never locked, because
 // anyone could then lock out all users. After very many failures all limits are lower.
 //
-// One password of one user from one address is checked once at a time, in all processes that share
+// One password of one user from one network is checked once at a time, in all processes that share
 // the store. Equal logins wait for that check and get its answer. A password that has just failed
 // is refused again from memory, because containerd sends it by POST and then by GET, and a job with
 // a stale password repeats it without end. It counts once, here and behind PAM (pam_faillock).
@@ -33,7 +33,7 @@ type Throttle struct {
 	// Delay is the time from the start of an attempt until its client is told of a failure.
 	Delay time.Duration
 
-	// Timeout is the longest duration of a check, and of the wait for the check of another attempt.
+	// Timeout is the longest duration of a check, without the time to end its process.
 	Timeout time.Duration
 
 	Now    func() time.Time // nil = time.Now
@@ -54,9 +54,10 @@ type Attempt struct {
 	answer   []byte
 	owner    uint64
 	began    time.Time
-	counted  int  // how many records of keys.users have the attempt
-	asked    bool // PAM may have been asked
-	known    bool // the password was just right, for another address
+	lease    time.Time // when this attempt counts as dead
+	counted  int       // how many records of keys.users have the attempt
+	asked    bool      // PAM may have been asked
+	isRight  bool      // the password has just been right, for an equal login that this one waited for
 }
 
 // Begin registers a password that is about to be checked; remote is the client's IP address, "" =
@@ -66,8 +67,7 @@ type Attempt struct {
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
 	a := &Attempt{throttle: t, keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote), began: t.now(),
 		owner: rand.Uint64() | 1}
-	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout,
-		&Locked{minRetryAfter, "the same login is still in flight: it is locked"})
+	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout+waitMargin, ErrUnanswered)
 	defer cancel()
 	for {
 		f, first := t.flights.join(a.keys.tag, remote)
@@ -80,16 +80,16 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		switch {
-		case f.outcome == failed:
+		switch f.outcome {
+		case failed:
 			return nil, ErrRepeated
-		case f.outcome == unanswered:
+		case unanswered:
 			return nil, ErrUnanswered
-		case f.outcome == succeeded:
+		case succeeded:
 			if f.remote == remote { // PAM's rules may depend on the address
 				a.answer = f.answer
 			}
-			a.known = true
+			a.isRight = true
 			return a, nil
 		}
 	}
@@ -118,7 +118,7 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 		result = failed
 	case errors.Is(err, ErrUnanswered):
 		result = unanswered
-	case err == nil && a.known:
+	case err == nil && a.isRight:
 		result = succeeded
 	case err == nil:
 		leads = true
@@ -142,12 +142,10 @@ func (a *Attempt) claim() error {
 	if err != nil {
 		t.report(err)
 	}
-	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: t.Timeout + leaseMargin, delay: t.Delay}
+	a.lease = now.Add(t.Timeout + leaseMargin)
+	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: a.lease, delay: t.Delay}
 	for i, u := range a.keys.users {
-		c.address = time.Time{}
-		if i == len(a.keys.users)-1 {
-			c.address = scope.lockedUntil
-		}
+		c.address = a.addressLock(i, scope)
 		var refusal error
 		dead := 0
 		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
@@ -201,7 +199,8 @@ func (a *Attempt) poll() error {
 	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
 		return errWait // not yet written
 	}
-	a.known, a.answer = true, open(a.keys.seal, sealed) // nil for another address, or if too long to keep
+	// It succeeded. The answer is nil for another address, or if it was too long to keep.
+	a.isRight, a.answer = true, open(a.keys.seal, sealed)
 	return nil
 }
 
@@ -229,24 +228,30 @@ func (a *Attempt) Recheck() error {
 }
 
 func (a *Attempt) recheckUsers(now time.Time, scope scope) error {
-	for i, u := range a.keys.users {
+	for i, u := range a.keys.users[:a.counted] {
 		r, err := a.throttle.get(u.key, now)
 		if err != nil {
 			return err
 		}
-		address := time.Time{}
-		if i == len(a.keys.users)-1 {
-			address = scope.lockedUntil
-		}
-		if err := r.locked(now, address); err != nil {
+		if err := r.locked(now, a.addressLock(i, scope)); err != nil {
 			return err
 		}
-		if p := r.find(a.keys.tag); p == nil || p.owner != a.owner {
+		p := r.find(a.keys.tag)
+		if !a.lease.After(now) || p != nil && p.owner != a.owner {
 			return &Locked{minRetryAfter,
 				"this attempt took so long that it counts as dead: the user at this address is locked"}
 		}
 	}
 	return nil
+}
+
+// addressLock is until when the address is locked, for the i-th record of the user. Only the last
+// one, of the user at the address, knows whether that lock applies.
+func (a *Attempt) addressLock(i int, scope scope) time.Time {
+	if i < len(a.keys.users)-1 {
+		return time.Time{}
+	}
+	return scope.lockedUntil
 }
 
 // scope is the state of the whole service and of the address.
@@ -310,16 +315,19 @@ func (a *Attempt) Fail() {
 	if err != nil {
 		a.throttle.report(err)
 	}
-	counted := false
-	if a.known { // a password that is right elsewhere must not be remembered as wrong
+	isNew := a.isRight // a password that is right elsewhere is counted, and not remembered as wrong
+	if a.isRight {
 		a.counted = len(a.keys.users)
 	}
 	a.update(func(r *record, l limit, now time.Time) {
-		if counted = a.known || r.fail(a.keys.tag, a.keys.name, a.began, now); counted {
+		if !a.isRight {
+			isNew = r.fail(a.keys.tag, a.keys.name, a.began, now)
+		}
+		if isNew {
 			r.count(now, r.lastLogin(a.began), l.during(scope.alert))
 		}
 	})
-	if counted {
+	if isNew {
 		a.countScope(a.throttle.now(), scope.alert)
 	}
 }
