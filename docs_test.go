@@ -126,6 +126,34 @@ func TestTheDocumentsUsePlainWords(t *testing.T) {
 	}
 }
 
+// A name after -run that no test has would pass without running anything.
+func TestEveryTestThatTheDocumentsRunExists(t *testing.T) {
+	command := regexp.MustCompile(`(?m)^ *(?:cd (\S+) && )?.*\bgo test .*-run (\S+) (\S+)$`)
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	commands := 0
+	for path, page := range documents(t) {
+		for _, m := range command.FindAllStringSubmatch(page, -1) {
+			commands++
+			files, err := filepath.Glob(filepath.Join(m[1], m[3], "*_test.go"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, found := regexp.MustCompile(m[2]), false
+			for _, file := range files {
+				for _, test := range declared.FindAllStringSubmatch(readFile(t, file), -1) {
+					found = found || name.MatchString(test[1])
+				}
+			}
+			if !found {
+				t.Errorf("%s: no test is run by %q", path, strings.TrimSpace(m[0]))
+			}
+		}
+	}
+	if commands < 2 {
+		t.Errorf("%d commands were found", commands)
+	}
+}
+
 // packaging/scripts/build warns of an address that is a placeholder.
 func TestTheAddressForReportsIsThatOfTheRelease(t *testing.T) {
 	m := regexp.MustCompile(`(?m)^SECURITY_CONTACT=(\S+)$`).FindStringSubmatch(readFile(t, "packaging/release.env"))
