@@ -126,6 +126,78 @@ func TestTheDocumentsUsePlainWords(t *testing.T) {
 	}
 }
 
+// A name after -run that no test has would pass without running anything.
+func TestEveryTestThatTheDocumentsRunExists(t *testing.T) {
+	command := regexp.MustCompile(`(?m)^ *(?:cd (\S+) && )?.*\bgo test .*-run (\S+) (\S+)$`)
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	commands := 0
+	for path, page := range documents(t) {
+		for _, m := range command.FindAllStringSubmatch(page, -1) {
+			commands++
+			files, err := filepath.Glob(filepath.Join(m[1], m[3], "*_test.go"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, found := regexp.MustCompile(m[2]), false
+			for _, file := range files {
+				for _, test := range declared.FindAllStringSubmatch(readFile(t, file), -1) {
+					found = found || name.MatchString(test[1])
+				}
+			}
+			if !found {
+				t.Errorf("%s: no test is run by %q", path, strings.TrimSpace(m[0]))
+			}
+		}
+	}
+	if commands < 2 {
+		t.Errorf("%d commands were found", commands)
+	}
+}
+
+// The messages of dockerauth are looked for in its sources: in pieces, since values stand between them.
+func TestTheQuotedMessagesAreThoseOfTheProgram(t *testing.T) {
+	var sources strings.Builder
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+			sources.WriteString(readFile(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := regexp.MustCompile(`" \+\n\t*"`).ReplaceAllString(sources.String(), "")
+	page := readFile(t, "docs/troubleshooting.md")
+	_, page, _ = strings.Cut(page, "\n## The client says\n")
+	page, _, found := strings.Cut(page, "\n## The registry's log says\n")
+	if !found {
+		t.Fatal("docs/troubleshooting.md has other headings")
+	}
+	ofClient := regexp.MustCompile(`^\| \w+(, \w+)*: `) // "skopeo: …" is a message of skopeo
+	messages := 0
+	for line := range strings.Lines(page) {
+		cells := strings.Split(line, " | ")
+		if len(cells) < 3 || ofClient.MatchString(line) {
+			continue
+		}
+		for _, quoted := range codePattern.FindAllString(cells[0], -1) {
+			text := strings.TrimPrefix(strings.Trim(quoted, "`"), "unauthorized: ") // docker adds the code
+			if !strings.Contains(text, " ") {
+				continue // a word of the log
+			}
+			messages++
+			for _, piece := range regexp.MustCompile(` *(?:…|: ) *`).Split(text, -1) {
+				if !strings.Contains(program, piece) {
+					t.Errorf("docs/troubleshooting.md quotes %q: nothing prints %q", text, piece)
+				}
+			}
+		}
+	}
+	if messages < 10 {
+		t.Errorf("%d messages were found", messages)
+	}
+}
+
 // packaging/scripts/build warns of an address that is a placeholder.
 func TestTheAddressForReportsIsThatOfTheRelease(t *testing.T) {
 	m := regexp.MustCompile(`(?m)^SECURITY_CONTACT=(\S+)$`).FindStringSubmatch(readFile(t, "packaging/release.env"))
