@@ -103,8 +103,8 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		res.committed.Set("Connection", "close")
 	}
 	conn.response.begin(res.sentLength(r.Method))
-	// net/http sends a long response now and a short one after this returns. A peer that stalls may be
-	// evicted.
+	// net/http sends a long response now and a short one after this returns. A peer that stalls may
+	// be evicted.
 	conn.setState(stateWriting)
 	res.copyTo(w)
 }

@@ -74,8 +74,8 @@ const (
 	unansweredPause  = 30 * time.Second
 	unansweredWindow = 10 * time.Minute
 
-	// waitMargin is how long after its deadline an equal login is waited for: its PAM process may have
-	// to be killed.
+	// waitMargin is how long after its deadline an equal login is waited for: its PAM process may
+	// have to be killed.
 	waitMargin = 2 * time.Second
 
 	// leaseMargin is how long after its deadline a login in flight may report its end: its PAM
