@@ -124,11 +124,13 @@ func (f *fairQueue) cancel(q *networkQueue, waiter *list.Element) {
 	}
 }
 
-// release gives back a slot that was in use for that long.
-func (f *fairQueue) release(took time.Duration) {
+// release gives back a slot. If a conversation ran in it, its duration counts for the mean.
+func (f *fairQueue) release(took time.Duration, ran bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mean += (took - f.mean) / meanWindow
+	if ran {
+		f.mean += (took - f.mean) / meanWindow
+	}
 	f.handOff()
 }
 

@@ -45,13 +45,14 @@ func (m *limiter) Authenticate(ctx context.Context, l Login) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	started := time.Now()
-	defer func() { q.release(time.Since(started)) }()
+	started, ran := time.Now(), false
+	defer func() { q.release(time.Since(started), ran) }()
 	if l.Recheck != nil {
 		if err := l.Recheck(); err != nil {
 			return Account{}, err
 		}
 	}
+	ran = true
 	ctx, cancel := withDeadlineOnly(ctx)
 	defer cancel()
 	account, err := m.next.Authenticate(ctx, l)

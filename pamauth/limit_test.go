@@ -137,6 +137,24 @@ func TestALoginIsRecheckedWhenItsTurnComes(t *testing.T) {
 	})
 }
 
+// Locked logins take no time. If they counted, a wait would look shorter than it is.
+func TestALoginThatIsNotLetOnDoesNotCountForTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Limit(1, &slowFake{takes: time.Second}, nil)
+		_, _ = c.Authenticate(t.Context(), Login{User: "first"})
+		before := c.(*limiter).passwords.mean
+		for range 10 {
+			_, err := c.Authenticate(t.Context(), Login{User: "locked", Recheck: func() error { return errors.New("locked") }})
+			if err == nil {
+				t.Error("a locked login was let on")
+			}
+		}
+		if after := c.(*limiter).passwords.mean; before == 0 || after != before {
+			t.Errorf("a conversation takes %s, and after locked logins %s", before, after)
+		}
+	})
+}
+
 func TestNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		account, err := Deadline(0, &slowFake{takes: time.Hour}).Authenticate(t.Context(), Login{User: "alice"})
