@@ -39,8 +39,8 @@ type Login struct {
 	User     string
 	Password Secret
 	Remote   string // the client's address
-	// Recheck is called where logins wait for a slot, when this one has its slot and before PAM is
-	// asked. Its error ends the login. nil = nothing to check.
+	// Recheck is called after the login has waited for its slot, if any, and before PAM is asked.
+	// Its error ends the login. nil = nothing to check.
 	Recheck func() error
 }
 

@@ -63,6 +63,20 @@ func (m *limiter) Authenticate(ctx context.Context, l Login) (Account, error) {
 	return account, err
 }
 
+// Recheck asks the login whether PAM may still be asked, where there is no Limit to do so.
+func Recheck(next Authenticator) Authenticator { return rechecker{next} }
+
+type rechecker struct{ next Authenticator }
+
+func (r rechecker) Authenticate(ctx context.Context, l Login) (Account, error) {
+	if l.Recheck != nil {
+		if err := l.Recheck(); err != nil {
+			return Account{}, err
+		}
+	}
+	return r.next.Authenticate(ctx, l)
+}
+
 // withDeadlineOnly keeps a context's deadline, and nothing else that would end it.
 func withDeadlineOnly(ctx context.Context) (context.Context, context.CancelFunc) {
 	uncancelled := context.WithoutCancel(ctx)

@@ -144,8 +144,8 @@ func TestALoginThatIsNotLetOnDoesNotCountForTheWait(t *testing.T) {
 		_, _ = c.Authenticate(t.Context(), Login{User: "first"})
 		before := c.(*limiter).passwords.mean
 		for range 10 {
-			_, err := c.Authenticate(t.Context(), Login{User: "locked", Recheck: func() error { return errors.New("locked") }})
-			if err == nil {
+			recheck := func() error { return errors.New("locked") }
+			if _, err := c.Authenticate(t.Context(), Login{User: "locked", Recheck: recheck}); err == nil {
 				t.Error("a locked login was let on")
 			}
 		}

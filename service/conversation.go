@@ -22,7 +22,7 @@ func HoldConversation(streams cli.Streams) int {
 // OneConversation asks PAM in a CGI program, which lives for one request. It does so in a child all
 // the same: a module that crashes would take the answer along, and Apache would send an HTML page.
 func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
-	return pamauth.Deadline(cfg.PAM.Timeout, child(cfg, "", stderr))
+	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Recheck(child(cfg, "", stderr)))
 }
 
 // ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this

@@ -9,7 +9,8 @@ import (
 // A record in the store:
 //
 //	version (1 byte) minute (8) counts (2 each) lockLevel (1) lockedUntil (8) lastSuccess (8)
-//	failedName (8) unanswered (1) lastUnanswered (8) distinctSince (8) distinctFailures (1)
+//	failedName (8) overrun (8) unanswered (1) lastUnanswered (8)
+//	distinctSince (8) distinctFailures (1)
 //	lastFailedTag (16)
 //	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
@@ -17,7 +18,7 @@ import (
 
 const (
 	codecVersion = 4
-	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 8 + 8 + 1 + 16
+	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 8 + 8 + 8 + 1 + 16
 	passwordLen  = 16 + 8 + 8 + 8 + 1 + 1 + 8 + 1
 	maxRecent    = 16 // more than can be in flight
 )
@@ -38,7 +39,7 @@ func (r *record) encode() []byte {
 	b = append(b, r.lockLevel)
 	b = appendTime(b, r.lockedUntil)
 	b = appendTime(b, r.lastSuccess)
-	b = append(append(b, r.failedName[:]...), r.unanswered)
+	b = append(appendTime(append(b, r.failedName[:]...), r.overrun), r.unanswered)
 	b = appendTime(b, r.lastUnanswered)
 	b = append(appendTime(b, r.distinctSince), r.distinctFailures)
 	b = append(b, r.lastFailedTag[:]...)
@@ -74,7 +75,7 @@ func decode(b []byte) record {
 	}
 	r.lockLevel, r.lockedUntil, r.lastSuccess = b[0], timeOf(b[1:]), timeOf(b[9:])
 	b = b[17:]
-	r.failedName, r.unanswered, r.lastUnanswered = nameTag(b), b[8], timeOf(b[9:])
+	r.failedName, r.overrun, r.unanswered, r.lastUnanswered, b = nameTag(b), timeOf(b[8:]), b[16], timeOf(b[17:]), b[8:]
 	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b[17:]), b[25], passwordTag(b[26:]), b[42:]
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.recent = append(r.recent, password{

@@ -244,10 +244,10 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 		tries int // that are left
 	}{
 		{"it fails", (*Attempt).Fail, time.Second, ErrRepeated.Error(), 4},
-		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 4},
+		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 5},
 		{"it gives up before PAM is asked", (*Attempt).Cancel, time.Second, granted, 5},
 		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second,
-			ErrUnanswered.Error(), 4},
+			ErrUnanswered.Error(), 5},
 		{"it takes longer than it may", func(*Attempt) {}, 10 * time.Second, ErrUnanswered.Error(), 4},
 	} {
 		for _, processes := range []int{1, 2} {
@@ -377,6 +377,61 @@ func TestAProcessThatWasStoppedDoesNotAskPAMWhenItGoesOn(t *testing.T) {
 		if got := b.login(t.Context(), 0, "alice", "wrong", office); got != ErrRepeated.Error() {
 			t.Errorf("the failure is forgotten: %s", got)
 		}
+	})
+}
+
+// Guesses are not free while a user logs in, nor while a typo is remembered: a guesser without
+// tries must not hear whether its guess is a password that somebody else has sent.
+func TestAGuesserWithoutTriesLearnsNothingFromALoginInFlight(t *testing.T) {
+	for _, c := range []struct{ name, owner, guesser string }{
+		{"the same address", office, office},
+		{"another /64 of the network", "2001:db8:1:1::1", "2001:db8:1:2::1"},
+	} {
+		for _, processes := range []int{1, 2} {
+			for _, sent := range []string{right, "typo"} {
+				t.Run(fmt.Sprint(c.name, ", ", processes, " processes, ", sent), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						b := newBurst(t, processes)
+						b.check = 500 * time.Millisecond
+						var all sync.WaitGroup
+						all.Go(func() { b.login(t.Context(), 0, "alice", sent, c.owner) })
+						synctest.Wait()
+						for i := range 10 { // more than there are tries
+							all.Go(func() { b.login(t.Context(), 1, "alice", fmt.Sprint("guess ", i), c.guesser) })
+						}
+						synctest.Wait()
+						if got := b.login(t.Context(), 1, "alice", sent, c.guesser); got != "locked" {
+							t.Errorf("while it is in flight: %s", got)
+						}
+						all.Wait()
+						if c.owner == c.guesser && sent == right {
+							return // the success there has given it tries
+						}
+						if got := b.login(t.Context(), 1, "alice", sent, c.guesser); got != "locked" {
+							t.Errorf("after that: %s", got)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// A locked address costs the others of its network nothing, however much it sends.
+func TestALockedAddressThatFloodsDoesNotKeepItsNetworkOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBurst(t, 4)
+		for i := range 5 {
+			b.login(t.Context(), 0, "alice", fmt.Sprint("guess ", i), oneOfA48(0))
+		}
+		var all sync.WaitGroup
+		for i := range 300 {
+			all.Go(func() { b.login(t.Context(), i, "alice", fmt.Sprint("more ", i), oneOfA48(0)) })
+			if got := b.login(t.Context(), i, "alice", right, oneOfA48(1)); got != granted {
+				t.Errorf("alice is %s", got)
+			}
+		}
+		all.Wait()
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // keys identify the records of one attempt and its password. All are keyed hashes: the store
@@ -46,7 +47,7 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 	if network != "" {
 		within = network
 		if name == nonASCII { // a network is too large for all of them to share one limit
-			name = strings.ToLower(user)
+			name = foldName(user)
 		}
 		k.users = slices.Insert(k.users, 0, recordKey{h.hash("user in network", name, network), userNetworkLimit})
 		k.networks = append(k.networks, recordKey{h.hash("network", network), networkLimit})
@@ -64,10 +65,7 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 // wide and invisible letters, ligatures), which would need tables. So all names with non-ASCII
 // letters share one limit at an address.
 func canonicalUser(user string) string {
-	name := user[strings.LastIndexByte(user, '\\')+1:]
-	if bare, _, _ := strings.Cut(name, "@"); bare != "" {
-		name = bare
-	}
+	name := withoutDomain(user)
 	for i := range len(name) {
 		if name[i] >= 0x80 {
 			return nonASCII
@@ -77,6 +75,29 @@ func canonicalUser(user string) string {
 }
 
 const nonASCII = "\x80"
+
+func withoutDomain(user string) string {
+	name := user[strings.LastIndexByte(user, '\\')+1:]
+	if bare, _, _ := strings.Cut(name, "@"); bare != "" {
+		name = bare
+	}
+	return name
+}
+
+// foldName is equal for the spellings of a non-ASCII name that cost an attacker nothing: case, a
+// domain, accents and invisible characters beside the letters, wide letters.
+func foldName(user string) string {
+	folded := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point):
+			return -1
+		case r >= '！' && r <= '～': // the wide form of ASCII
+			return r - '！' + '!'
+		}
+		return r
+	}, withoutDomain(user))
+	return strings.ToLower(strings.Join(strings.Fields(folded), " "))
+}
 
 // hasher makes keyed hashes with a secret.
 type hasher []byte

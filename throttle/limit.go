@@ -74,6 +74,10 @@ const (
 	unansweredPause  = 30 * time.Second
 	unansweredWindow = 10 * time.Minute
 
+	// overrunWindow is how long after a guess beyond the limit a login with a password in flight
+	// does not get the answer of that one: guesses would otherwise be free while a user logs in.
+	overrunWindow = 10 * time.Second
+
 	// waitMargin is how long after its deadline an equal login is waited for: its PAM process may
 	// have to be killed.
 	waitMargin = 2 * time.Second

@@ -16,6 +16,7 @@ type record struct {
 
 	// Only records of a user use the rest. A success does not clear the distinct failures.
 	failedName       nameTag   // with failures or locks; mixedNames = several
+	overrun          time.Time // when a login was last refused for want of tries
 	unanswered       uint8     // checks without answer
 	lastUnanswered   time.Time // when the last of them ended
 	distinctSince    time.Time // the first of the distinct failures
@@ -78,7 +79,7 @@ func (r *record) advance(now time.Time) {
 	if now.Sub(r.lastUnanswered).Abs() >= unansweredWindow {
 		r.unanswered, r.lastUnanswered = 0, time.Time{}
 	}
-	if r.failures() == 0 && r.lockLevel == 0 {
+	if r.failures() == 0 && r.lockLevel == 0 && r.unanswered == 0 {
 		r.failedName = nameTag{}
 	}
 	if now.Sub(r.distinctSince).Abs() >= distinctWindow {
@@ -112,6 +113,9 @@ func (r *record) failures() int {
 // zero.
 func (r *record) claim(a claim, lim limit) error {
 	p := r.find(a.tag)
+	if p != nil && r.isOverrun(a.now) && (p.owner != 0 || p.outcome == failed && a.now.Sub(p.at) < a.delay) {
+		return r.full(a.now)
+	}
 	if p != nil && p.owner != 0 {
 		p.awaited = true
 		return errWait
@@ -122,11 +126,9 @@ func (r *record) claim(a claim, lim limit) error {
 	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) && tries > 0 || a.now.Sub(p.at) < a.delay) {
 		return r.repeat(p, a)
 	}
-	if err := r.locked(a.now, a.address); err != nil {
+	if err := r.refuse(a.tag, a.now, a.address, lim); err != nil {
+		r.overrun = a.now
 		return err
-	}
-	if tries <= 0 {
-		return &Locked{r.pending(a.now), "too many passwords in flight: this user at this address is locked"}
 	}
 	if r.unanswered >= maxUnanswered && (a.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0) {
 		return ErrUnanswered
@@ -148,6 +150,29 @@ type claim struct {
 	delay   time.Duration // until the client is told of a failure
 	address time.Time     // until when the address or its network is locked
 }
+
+// refuse returns a *Locked if the password must not be checked: the user or the address is locked,
+// or no try is left.
+func (r *record) refuse(tag passwordTag, now, address time.Time, lim limit) error {
+	if err := r.locked(now, address); err != nil {
+		return err
+	}
+	if r.tries(tag, lim) <= 0 {
+		return r.full(now)
+	}
+	return nil
+}
+
+// full is the answer to a login for which no try is left. Its time is the same before and after PAM
+// has answered those in flight.
+func (r *record) full(now time.Time) error {
+	if err := r.locked(now, time.Time{}); err != nil {
+		return err
+	}
+	return &Locked{r.pending(now), "too many passwords in flight: this user at this address is locked"}
+}
+
+func (r *record) isOverrun(now time.Time) bool { return now.Sub(r.overrun).Abs() < overrunWindow }
 
 // locked returns a *Locked if the user is locked at this address, or if the address is locked for a
 // user not trusted there.
@@ -179,7 +204,7 @@ func (r *record) repeat(p *password, a claim) error {
 func (r *record) tries(tag passwordTag, l limit) int {
 	left := max(1, l.threshold(r.lockLevel)-r.failures())
 	for i := range r.recent {
-		if p := &r.recent[i]; p.tag != tag && (p.owner != 0 || p.outcome == unanswered) {
+		if p := &r.recent[i]; p.tag != tag && p.owner != 0 {
 			left--
 		}
 	}
@@ -231,14 +256,20 @@ func (r *record) expireLeases(now time.Time, l limit) int {
 
 // succeed ends a check and clears the failures of the name. It keeps other recent passwords, which
 // are still wrong. It reports whether other processes wait for the answer.
-func (r *record) succeed(tag passwordTag, name nameTag, now time.Time) (awaited bool) {
+//
+// A success that PAM was not asked about (asked is false) comes from a cache. It clears nothing: a
+// counter behind PAM has not seen it, and would reach its limit before this one.
+func (r *record) succeed(tag passwordTag, name nameTag, asked bool, now time.Time) (awaited bool) {
 	if p := r.find(tag); p != nil {
 		awaited = p.awaited
 		p.end(succeeded, now)
 	}
 	r.lastSuccess = now
+	if !asked || r.failedName != name && r.failedName != (nameTag{}) {
+		return awaited
+	}
 	r.unanswered, r.lastUnanswered = 0, time.Time{}
-	if r.distinctFailures <= maxDistinctFailures && (r.failedName == name || r.failedName == nameTag{}) {
+	if r.distinctFailures <= maxDistinctFailures {
 		r.counts, r.lockLevel, r.lockedUntil = [buckets]uint16{}, 0, time.Time{}
 	}
 	return awaited
@@ -257,14 +288,17 @@ func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool 
 		return false
 	}
 	p.repeats = 0
-	if r.failedName != name {
-		if r.failedName != (nameTag{}) {
-			name = mixedNames
-		}
-		r.failedName = name
-	}
+	r.addName(name)
 	r.failDistinct(tag, began)
 	return true
+}
+
+// addName notes whose failures these are.
+func (r *record) addName(name nameTag) {
+	if r.failedName != name && r.failedName != (nameTag{}) {
+		name = mixedNames
+	}
+	r.failedName = name
 }
 
 // failDistinct counts failures that a success does not clear. A job that repeats one stale password
@@ -282,14 +316,14 @@ func (r *record) failDistinct(tag passwordTag, began time.Time) {
 	}
 }
 
-// cancel ends a check without an answer. If PAM was asked, the try stays used for a minute, because
-// a module may have counted it.
-func (r *record) cancel(tag passwordTag, owner uint64, asked bool, now time.Time) {
+// cancel ends a check without an answer. If PAM was asked, a module may have counted it.
+func (r *record) cancel(tag passwordTag, name nameTag, owner uint64, asked bool, now time.Time) {
 	p := r.find(tag)
 	switch {
 	case p == nil || p.owner != owner:
 	case asked:
 		p.end(unanswered, now)
+		r.addName(name)
 		r.lastUnanswered = now
 		if r.unanswered < math.MaxUint8 {
 			r.unanswered++

@@ -75,6 +75,9 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 			a.flight = f
 			return a.lead(ctx)
 		}
+		if err := a.mayWait(); err != nil {
+			return nil, err
+		}
 		select {
 		case <-f.landed:
 		case <-ctx.Done():
@@ -104,7 +107,13 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 			a.flight = nil
 		}
 	}()
-	err := a.claim()
+	err := error(nil)
+	if len(a.keys.users) > 1 {
+		err = a.mayWait()
+	}
+	if err == nil {
+		err = a.claim()
+	}
 	for pause := firstPoll; errors.Is(err, errWait); pause = min(2*pause, lastPoll) {
 		select {
 		case <-time.After(pause):
@@ -127,6 +136,29 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// mayWait refuses a login that has no try at its own address, before it learns from a wait, or from
+// a failure at another address of the network, that the password is one that somebody else has
+// sent.
+func (a *Attempt) mayWait() error {
+	t, now := a.throttle, a.throttle.now()
+	own := a.keys.users[len(a.keys.users)-1]
+	scope, scopeErr := t.readScope(a.keys, now)
+	r, err := t.get(own.key, now)
+	if err != nil || scopeErr != nil {
+		return nil // claim reports it
+	}
+	var refusal error
+	if r.find(a.keys.tag) == nil {
+		refusal = r.refuse(a.keys.tag, now, scope.lockedUntil, own.limit.during(scope.alert))
+	} else if r.isOverrun(now) {
+		refusal = r.full(now)
+	}
+	if refusal != nil {
+		a.updateRecord(own.key, now, func(r *record) { r.overrun = now })
+	}
+	return refusal
 }
 
 // Answers of other processes are polled at growing intervals.
@@ -160,7 +192,7 @@ func (a *Attempt) claim() error {
 			t.report(err)
 			return nil // logins must work with a full disk
 		}
-		if a.counted == 0 {
+		if i == len(a.keys.users)-1 { // those of the network's record may be of other addresses
 			for range dead {
 				a.countScope(now, scope.alert)
 			}
@@ -291,7 +323,7 @@ func (a *Attempt) Succeed(answer []byte) {
 	defer a.flight.land(succeeded, answer)
 	awaited := false
 	a.update(func(r *record, _ limit, now time.Time) {
-		awaited = r.succeed(a.keys.tag, a.keys.name, now) || awaited
+		awaited = r.succeed(a.keys.tag, a.keys.name, a.asked, now) || awaited
 	})
 	if awaited {
 		a.keep(answer)
@@ -351,7 +383,7 @@ func (a *Attempt) Cancel() {
 }
 
 func (a *Attempt) release() {
-	a.update(func(r *record, _ limit, now time.Time) { r.cancel(a.keys.tag, a.owner, a.asked, now) })
+	a.update(func(r *record, _ limit, now time.Time) { r.cancel(a.keys.tag, a.keys.name, a.owner, a.asked, now) })
 }
 
 // Unanswered ends an attempt for which PAM was asked and gave no answer.

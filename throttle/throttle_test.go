@@ -54,6 +54,9 @@ func (f *fixture) try(user, password, remote string) string {
 	case err != nil:
 		f.t.Fatal(err)
 	}
+	if err := attempt.Recheck(); err != nil {
+		f.t.Fatal(err)
+	}
 	if password == right {
 		attempt.Succeed([]byte("the account"))
 		return granted
@@ -232,16 +235,14 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 			a.Fail()
 		}
 		for f.now.Before(began.Add(2 * time.Second)) {
-			locked := began.Add(4*time.Millisecond + 30*time.Second)
-			f.want(locked.Sub(f.now).String(), "alice", "another", office)
-			if f.now.Before(
-				began.Add(time.Second),
-			) { // one that is under way is asked about together with the first, and refused with it
+			if f.now.Before(began.Add(time.Second)) { // as if it were still in flight
 				f.want(repeat, "alice", "guess0", office)
 			}
 			f.pass(100 * time.Millisecond)
 		}
-		f.want(began.Add(4*time.Millisecond+30*time.Second).Sub(f.now).String(), "alice", "guess0", office)
+		left := began.Add(4*time.Millisecond + 30*time.Second).Sub(f.now).String()
+		f.want(left, "alice", "another", office)
+		f.want(left, "alice", "guess0", office)
 	}
 	f := newFixture(t)
 	f.Delay = time.Second
@@ -393,6 +394,39 @@ func TestALoginOfAnotherAccountClearsNothing(t *testing.T) {
 		}
 		if asked < 5 || asked >= 12 {
 			t.Errorf("%q beside logins of %q: PAM got %d wrong passwords in 15 minutes", names[0], names[1], asked)
+		}
+	}
+}
+
+// A success that a cache gave is no news for PAM's own counters.
+func TestASuccessThatPAMWasNotAskedAboutClearsNothing(t *testing.T) {
+	f := newFixture(t)
+	f.guesses(4, "alice", office)
+	a, err := f.Begin(t.Context(), "alice", right, office)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Succeed([]byte("from a cache"))
+	f.pass(time.Second)
+	f.guesses(1, "alice", office)
+	f.want("30s", "alice", right, office)
+}
+
+func TestSpellingsOfANonASCIINameShareTheirTriesInANetwork(t *testing.T) {
+	for _, names := range [][]string{
+		{"jürgen", "JÜRGEN", "jürgen@corp.example", `CORP\jürgen`},
+		{"sam", "s\u034fam", "sa\ufe00m", "ｓａｍ"},
+	} {
+		f := newFixture(t)
+		asked := 0
+		for i := range 15 * 60 {
+			if f.try(names[i%len(names)], fmt.Sprint("guess", i), oneOfA48(i)) == refused {
+				asked++
+			}
+			f.pass(time.Second)
+		}
+		if asked < 5 || asked >= 12 {
+			t.Errorf("%q: PAM heard %d passwords", names, asked)
 		}
 	}
 }
