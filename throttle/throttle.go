@@ -146,8 +146,9 @@ func (a *Attempt) mayWait() error {
 	own := a.keys.users[len(a.keys.users)-1]
 	scope, scopeErr := t.readScope(a.keys, now)
 	r, err := t.get(own.key, now)
-	if err != nil || scopeErr != nil {
-		return nil // claim reports it
+	if err = errors.Join(scopeErr, err); err != nil {
+		t.report(err)
+		return nil //nolint:nilerr // logins must work without the store
 	}
 	var refusal error
 	if r.find(a.keys.tag) == nil {
