@@ -116,16 +116,6 @@ func TestTheReadmeIsShort(t *testing.T) {
 	}
 }
 
-func TestTheDocumentsUsePlainWords(t *testing.T) {
-	dialect := regexp.MustCompile(`(?i)\b(doors?|theatres?|seats?|skins?|strangers?|nought|mended|anew|` +
-		`who(m|ever|mever)|ours?|out of order)\b`)
-	for path, page := range documents(t) {
-		for _, word := range dialect.FindAllString(codePattern.ReplaceAllString(page, ""), -1) {
-			t.Errorf("%s says %q", path, word)
-		}
-	}
-}
-
 // A name after -run that no test has would pass without running anything.
 func TestEveryTestThatTheDocumentsRunExists(t *testing.T) {
 	command := regexp.MustCompile(`(?m)^ *(?:cd (\S+) && )?.*\bgo test .*-run (\S+) (\S+)$`)
