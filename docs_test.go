@@ -144,7 +144,8 @@ func TestEveryTestThatTheDocumentsRunExists(t *testing.T) {
 	}
 }
 
-// The messages of dockerauth are looked for in its sources: in pieces, since values stand between them.
+// The messages of dockerauth are looked for in its sources: in pieces, since values stand between
+// them.
 func TestTheQuotedMessagesAreThoseOfTheProgram(t *testing.T) {
 	var sources strings.Builder
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
