@@ -573,7 +573,7 @@ func TestWithoutAFolderACGIProgramCountsNoWrongPasswords(t *testing.T) {
 	}
 }
 
-// There is no SSSD here: what its pipes answer is played, and what follows is looked at.
+// There is no SSSD here: a fake answers in place of its pipes.
 func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 	const no, sss = "permission denied", "pam_sss.so"
 	tests := []struct {

@@ -19,7 +19,7 @@ import (
 )
 
 // The table of what registries take, for the versions that cannot be started in tests too: e2e
-// plays 2.8 and 3.1.
+// runs against 2.8 and 3.1.
 func TestWhichRegistryTakesWhichKeyByWhichName(t *testing.T) {
 	keys := map[string]crypto.Signer{"RSA": newRSA(2048), "EC": newEC(elliptic.P256(), false),
 		"EC with a leading zero": newEC(elliptic.P256(), true), "Ed25519": newEd25519()}

@@ -12,7 +12,7 @@ import (
 	"dockerauth/config"
 )
 
-// listenAt makes a socket at a place in a played machine. The kernel's list has it under the name
+// listenAt makes a socket at a place in a fake machine. The kernel's list has it under the name
 // that is used here, which is another.
 func listenAt(t *testing.T, root, path string) net.Listener {
 	t.Helper()
@@ -137,7 +137,7 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 	}
 }
 
-// sow writes files into a played machine.
+// sow writes files into a fake machine.
 func sow(t *testing.T, root string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {

@@ -163,8 +163,8 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 			}
 			got := c.metrics()
 			for outcome, n := range want {
-				if figure := got[`dockerauth_requests_total{outcome="`+outcome+`"}`]; figure != float64(n) {
-					t.Errorf("%v requests ended as %s, the log has %d", figure, outcome, n)
+				if value := got[`dockerauth_requests_total{outcome="`+outcome+`"}`]; value != float64(n) {
+					t.Errorf("%v requests ended as %s, the log has %d", value, outcome, n)
 				}
 			}
 			for name, n := range map[string]int{
@@ -186,7 +186,7 @@ func TestMetricsAreThoseOfTheLog(t *testing.T) {
 					t.Errorf("%s is %v, want %d", name, got[name], n)
 				}
 			}
-			// The service can read its own figures in /proc although its memory is protected.
+			// The service can read its own entries in /proc although its memory is protected.
 			if fds := got["process_open_fds"]; fds < 5 || got["process_resident_memory_bytes"] < 1<<20 ||
 				got["process_max_fds"] < fds {
 				t.Errorf("process metrics: %v", got)

@@ -48,14 +48,14 @@ func TestSIGTERMLetsWhatIsUnderWayFinish(t *testing.T) {
 			}
 			eventually(t, 5*time.Second, "the service to stop accepting", func() bool { return !s.accepts() })
 			if !s.service.running() {
-				t.Fatal("it ended with a login under way")
+				t.Fatal("it ended with a login in flight")
 			}
 			if err := os.WriteFile(s.path("go"), []byte("go\n"), 0); err != nil {
 				t.Fatal(err)
 			}
 			r := <-done
 			if r.err != nil || r.answer.StatusCode != http.StatusOK {
-				t.Errorf("the login under way: %v %v %s", r.err, r.answer, r.body)
+				t.Errorf("the login in flight: %v %v %s", r.err, r.answer, r.body)
 			}
 			eventually(t, 5*time.Second, "the service to end", func() bool { return !s.service.running() })
 			if s.service.err != nil {

@@ -244,10 +244,10 @@ const stateCalm = 90 * time.Second
 const guessesAtOnce = 8
 
 // guess tries different wrong passwords of one user from one address.
-func (s *faultEnv) guess(from string) tally {
+func (s *faultEnv) guess(from string) counts {
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	got := tally{}
+	got := counts{}
 	for i := range guessesAtOnce {
 		all.Go(func() {
 			r := s.askFrom(from, bob, fmt.Sprintf("wrong-%d", i))

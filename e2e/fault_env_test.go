@@ -202,7 +202,7 @@ func (s *faultEnv) conversations() (pids []int) {
 // awaitConversations waits until n are running.
 func (s *faultEnv) awaitConversations(n int) {
 	s.t.Helper()
-	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be under way", n),
+	eventually(s.t, 10*time.Second, fmt.Sprintf("%d conversations to be in flight", n),
 		func() bool { return len(s.conversations()) >= n })
 }
 

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// underWay is how many logins are in a conversation, or wait for one, when a process is killed.
-const underWay = 6
+// inFlight is how many logins are in a conversation, or wait for one, when a process is killed.
+const inFlight = 6
 
 func killTests() []faultTest {
-	o := awaitingOptions(underWay)
+	o := awaitingOptions(inFlight)
 	o.timeout = seconds(8)
-	short := awaitingOptions(underWay) // conversations that run to their time limit
+	short := awaitingOptions(inFlight) // conversations that run to their time limit
 	held := short
-	held.concurrency = underWay + 2 // and hold their slots until then, although the web server is gone
+	held.concurrency = inFlight + 2 // and hold their slots until then, although the web server is gone
 	return []faultTest{
 		{name: "SIGTERM", frontend: httpFrontend, options: o, run: runTerm},
 		{name: "SIGTERM", frontend: nginxFastCGI, options: o, run: runTerm},
@@ -46,7 +46,7 @@ func killTests() []faultTest {
 // pendingLogins are logins whose conversations wait for the file "go".
 type pendingLogins struct {
 	all     sync.WaitGroup
-	replies [underWay]reply
+	replies [inFlight]reply
 }
 
 // begin sends them and waits until the service has read them all and some conversations have begun.
@@ -57,16 +57,16 @@ func (s *faultEnv) begin() *pendingLogins {
 	if s.service != nil {
 		before = connections(s.pid())
 	}
-	for i := range underWay {
+	for i := range inFlight {
 		p.all.Go(func() { p.replies[i] = s.ask(awaiting(i), passwordOf(awaiting(i))) })
 	}
 	if s.service == nil {
 		eventually(s.t, answerWithin, "programs to be at work",
-			func() bool { return len(processesOf(s.program)) >= underWay })
+			func() bool { return len(processesOf(s.program)) >= inFlight })
 		return p
 	}
 	eventually(s.t, answerWithin, "all requests to be accepted",
-		func() bool { return connections(s.pid()) >= before+underWay })
+		func() bool { return connections(s.pid()) >= before+inFlight })
 	s.awaitConversations(1)
 	return p
 }
@@ -80,9 +80,9 @@ func (s *faultEnv) proceed() {
 }
 
 // results returns their answers and what was wrong with them.
-func (p *pendingLogins) results(s *faultEnv, excused ...int) (got tally, lost []string) {
+func (p *pendingLogins) results(s *faultEnv, excused ...int) (got counts, lost []string) {
 	p.all.Wait()
-	got = tally{}
+	got = counts{}
 	for i, r := range p.replies {
 		got[r.summary()]++
 		if flaw := s.flaw(r, awaiting(i), true, excused...); flaw != "" {
@@ -150,12 +150,12 @@ func runTerm(s *faultEnv) {
 	if n := l.undelivered(s.logFile); n > 0 {
 		lost = append(lost, fmt.Sprintf("%d logins were granted and not answered", n))
 	}
-	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+	s.row(row{fault: "SIGTERM to the service", done: fmt.Sprintf("%d in flight, restarted", inFlight),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
 // recovered waits until logins succeed again, ends the load, and checks it against the log.
-func (s *faultEnv) recovered(l *backgroundLoad) (normal string, got tally, lost []string) {
+func (s *faultEnv) recovered(l *backgroundLoad) (normal string, got counts, lost []string) {
 	s.t.Helper()
 	normal = s.normal()
 	l.more(someLogins())
@@ -213,7 +213,7 @@ func runKill(s *faultEnv) {
 	}
 	normal, got, wrong := s.recovered(l)
 	lost = append(lost, wrong...)
-	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d under way, restarted", underWay),
+	s.row(row{fault: "SIGKILL to the service", done: fmt.Sprintf("%d in flight, restarted", inFlight),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
@@ -239,7 +239,7 @@ func runKillConversation(s *faultEnv) {
 	got, wrong := l.end()
 	lost = append(lost, wrong...)
 	lost = append(lost, s.leftovers()...)
-	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d under way", underWay),
+	s.row(row{fault: "SIGKILL to a conversation", done: fmt.Sprintf("one of %d in flight", inFlight),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
@@ -315,7 +315,7 @@ func runKillWorker(s *faultEnv) {
 	if s.service != nil && !s.service.running() {
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d under way", underWay),
+	s.row(row{fault: "SIGKILL to the web server's worker", done: fmt.Sprintf("%d in flight", inFlight),
 		got: fmt.Sprintf("%s; others %s", inside, got), normal: normal}, lost)
 }
 
@@ -332,7 +332,7 @@ func runStopServer(s *faultEnv) {
 	case !s.service.running():
 		lost = append(lost, "the service has ended")
 	}
-	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d under way", underWay), got: inside.String(),
+	s.row(row{fault: "the web server is stopped", done: fmt.Sprintf("%d in flight", inFlight), got: inside.String(),
 		normal: "-"}, lost)
 }
 

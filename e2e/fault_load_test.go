@@ -205,7 +205,7 @@ type backgroundLoad struct {
 	clients sync.WaitGroup
 
 	mu     sync.Mutex
-	got    tally
+	got    counts
 	lost   []string
 	tokens []string // ids of the tokens received
 }
@@ -219,7 +219,7 @@ const (
 
 // startLoad starts logins that continue until end is called. excused are statuses as in flaw.
 func (s *faultEnv) startLoad(excused ...int) *backgroundLoad {
-	l := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: tally{}}
+	l := &backgroundLoad{s: s, excused: excused, stop: make(chan struct{}), got: counts{}}
 	for i := range loadClients {
 		l.clients.Go(func() { l.runClient(i) })
 	}
@@ -302,7 +302,7 @@ func (l *backgroundLoad) count(word string) (n int) {
 }
 
 // end stops the logins and returns the answers and the losses.
-func (l *backgroundLoad) end() (tally, []string) {
+func (l *backgroundLoad) end() (counts, []string) {
 	close(l.stop)
 	l.clients.Wait()
 	return l.got, l.lost

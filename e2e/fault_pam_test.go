@@ -26,7 +26,7 @@ var pamFaults = []pamFault{
 	{"a module leaves a process", "fork", http.StatusOK},
 	{"it does, and hangs", "forkhang", http.StatusServiceUnavailable},
 	{"a module sends messages without end", "flood", http.StatusServiceUnavailable},
-	{"a module sends 40 messages", "chatter:40", http.StatusServiceUnavailable},
+	{"a module sends 40 messages", "messages:40", http.StatusServiceUnavailable},
 	{"a module asks ten times", "prompts:10", http.StatusUnauthorized},
 	{"a module closes every file", "close", http.StatusServiceUnavailable},
 	{"a module prints an answer", "print", http.StatusOK},
@@ -90,7 +90,7 @@ func runNoSlot(s *faultEnv) {
 	var hung sync.WaitGroup
 	var mu sync.Mutex
 	var lost []string
-	answers := tally{}
+	answers := counts{}
 	for i := range hangingLogins {
 		hung.Go(func() {
 			name := hanging(i) // equal logins would share one conversation

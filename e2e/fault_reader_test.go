@@ -93,7 +93,7 @@ func (r *logReader) open(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read under way
+	conn, err := end.SyscallConn() // not Fd, after which Close would wait for the read in flight
 	if err != nil {
 		t.Fatal(err)
 	}

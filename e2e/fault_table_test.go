@@ -98,10 +98,10 @@ func (r *report) publish(t *testing.T) {
 	}
 }
 
-// tally counts answers by their status.
-type tally map[string]int
+// counts counts answers by their status.
+type counts map[string]int
 
-func (c tally) String() string {
+func (c counts) String() string {
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(c)) {
 		parts = append(parts, fmt.Sprintf("%s ×%d", status, c[status]))

@@ -393,14 +393,14 @@ func TestTheLimitIsLoggedOncePerInterval(t *testing.T) {
 	var out bytes.Buffer
 	o := Options{MaxConns: 1, Log: slog.New(slog.NewTextHandler(&out, nil))}
 	httpBubbleWith(t, echo, o, func(t *testing.T, p *pipeListener, _ func()) {
-		crowd := func() {
+		fill := func() {
 			for range 3 {
 				ask(t, p.connect())
 			}
 		}
-		crowd()
+		fill()
 		time.Sleep(warnInterval) // of the bubble
-		crowd()
+		fill()
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Errorf("%d lines: %s", n, out.String())
 		}

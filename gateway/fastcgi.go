@@ -14,7 +14,7 @@ import (
 const fcgiMaxConns = 1280
 
 // ServeFastCGI serves FastCGI until ctx is done. Then it stops accepting, closes idle connections,
-// waits up to Grace for requests under way, and returns nil. If that is not enough, it cancels
+// waits up to Grace for requests in flight, and returns nil. If that is not enough, it cancels
 // them, closes their connections and returns an error.
 func ServeFastCGI(ctx context.Context, l net.Listener, h http.Handler, o Options) error {
 	o = o.withDefaults()
@@ -59,5 +59,5 @@ func waitForConns(conns *sync.WaitGroup, grace time.Duration, cancel func()) err
 	case <-finished:
 	case <-time.After(handlerGrace):
 	}
-	return fmt.Errorf("stop fastcgi: requests were still under way after %s", grace)
+	return fmt.Errorf("stop fastcgi: requests were still in flight after %s", grace)
 }

@@ -669,7 +669,7 @@ func TestFastCGIARequestUnderWayIsNotEvicted(t *testing.T) {
 		synctest.Wait()
 		for _, r := range under {
 			if r.Context().Err() != nil {
-				t.Error("a request under way was cancelled")
+				t.Error("a request in flight was cancelled")
 			}
 		}
 		select {
@@ -713,7 +713,7 @@ func TestFastCGIShutdownFinishesRequestsUnderWay(t *testing.T) {
 			t.Errorf("fresh connection was kept for %s", took)
 		}
 		if r.Context().Err() != nil {
-			t.Error("request under way was cancelled")
+			t.Error("request in flight was cancelled")
 		}
 		close(p.release)
 		busy.reply(1).echoed(t)

@@ -77,7 +77,7 @@ const (
 )
 
 // serveFCGIConn serves nc until it ends and its handler has returned. When stopping is done, the
-// request under way is the last. When base is done, it is cancelled.
+// request in flight is the last. When base is done, it is cancelled.
 func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
 	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
@@ -100,18 +100,18 @@ func (c *fcgiConn) readRecords() error {
 	}
 }
 
-// closeWithError cancels the request under way: its response has no receiver.
+// closeWithError cancels the request in flight: its response has no receiver.
 func (c *fcgiConn) closeWithError(cause error) {
-	c.conn.Close() // a Write under way must not wait for writeTimeout
+	c.conn.Close() // a Write in flight must not wait for writeTimeout
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.request
 	c.request = nil
-	underWay := r != nil && !r.answered
+	inFlight := r != nil && !r.answered
 	switch {
 	case errors.Is(cause, errProtocol), errors.Is(cause, errSlowParams):
-		c.o.Log.Warn("fastcgi connection closed", "cause", cause, "request", underWay)
-	case underWay: // usually the client has hung up
+		c.o.Log.Warn("fastcgi connection closed", "cause", cause, "request", inFlight)
+	case inFlight: // usually the client has hung up
 		c.o.Log.Info("fastcgi connection lost", "cause", cause)
 	}
 	if r != nil && r.phase != readingParams {

@@ -34,7 +34,7 @@ import (
 type Options struct {
 	Log     *slog.Logger  // nil = discard
 	Program string        // base name of the program in the web server's SCRIPT_NAME
-	Grace   time.Duration // for requests under way at shutdown; 0 = 15 s
+	Grace   time.Duration // for requests in flight at shutdown; 0 = 15 s
 
 	// Trusted reports whether a peer of the HTTP front end is a proxy whose X-Forwarded-For is
 	// believed. nil = no peer is. Addresses are unmapped and have no zone; the peer of a unix

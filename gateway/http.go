@@ -67,7 +67,7 @@ func shutdownHTTP(server *http.Server, grace time.Duration, cancel func()) error
 	cancel()
 	server.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("stop http: requests were still under way after %s", grace)
+		return fmt.Errorf("stop http: requests were still in flight after %s", grace)
 	}
 	return fmt.Errorf("stop http: %w", err)
 }

@@ -191,7 +191,7 @@ func TestHTTPShutdownFinishesRequestsUnderWay(t *testing.T) {
 				<-p.closed
 				if tc.release {
 					if r.Context().Err() != nil {
-						t.Error("request under way was cancelled")
+						t.Error("request in flight was cancelled")
 					}
 					close(k.release)
 					res, err := http.ReadResponse(bufio.NewReader(c), nil)

@@ -28,9 +28,9 @@ import (
 	"dockerauth/pamauth"
 )
 
-// adminStage is a long-lived service without a front end. Its PAM is played, since conversations
+// adminFixture is a long-lived service without a front end. Its PAM is a fake, since conversations
 // are tested in pamauth and e2e: the user's name says what comes of it.
-type adminStage struct {
+type adminFixture struct {
 	*reloader
 	dir, config string
 	log         *bytes.Buffer
@@ -40,14 +40,15 @@ type adminStage struct {
 
 var playedResults = []string{resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned}
 
-const stageConfig = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\naudience: a\npam: {confdir: pam.d, " +
+const fixtureConfig = "private_key: privkey.pem\ncertificate: cert.pem\n" +
+	"issuer: i\naudience: a\npam: {confdir: pam.d, " +
 	"concurrency: 4}\n"
 
-func newAdminStage(t *testing.T) *adminStage {
+func newAdminFixture(t *testing.T) *adminFixture {
 	t.Helper()
-	s := &adminStage{dir: t.TempDir(), log: &bytes.Buffer{},
+	s := &adminFixture{dir: t.TempDir(), log: &bytes.Buffer{},
 		ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
-	s.config = s.write(t, "config.yml", stageConfig)
+	s.config = s.write(t, "config.yml", fixtureConfig)
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
 	f := newMetricSet()
@@ -72,7 +73,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func (s *adminStage) Authenticate(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
+func (s *adminFixture) Authenticate(_ context.Context, l pamauth.Login) (pamauth.Account, error) {
 	errs := []error{nil, pamauth.ErrRefused, pamauth.ErrBusy, pamauth.ErrBroken,
 		fmt.Errorf("%w: %w", pamauth.ErrBroken, context.Canceled)}
 	for i, result := range playedResults {
@@ -84,7 +85,7 @@ func (s *adminStage) Authenticate(_ context.Context, l pamauth.Login) (pamauth.A
 	return pamauth.Account{}, errors.New("nobody")
 }
 
-func (s *adminStage) write(t *testing.T, name, text string) string {
+func (s *adminFixture) write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -96,7 +97,7 @@ func (s *adminStage) write(t *testing.T, name, text string) string {
 	return path
 }
 
-func (s *adminStage) writeKey(t *testing.T) {
+func (s *adminFixture) writeKey(t *testing.T) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -115,7 +116,7 @@ func (s *adminStage) writeKey(t *testing.T) {
 	s.write(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-func (s *adminStage) mustReload(t *testing.T) {
+func (s *adminFixture) mustReload(t *testing.T) {
 	t.Helper()
 	if err := s.reload(); err != nil {
 		t.Fatal(err)
@@ -123,24 +124,24 @@ func (s *adminStage) mustReload(t *testing.T) {
 }
 
 // login asks for a token as the web server would.
-func (s *adminStage) login(user, password, remote string) {
+func (s *adminFixture) login(user, password, remote string) {
 	r := httptest.NewRequest(http.MethodGet, "/docker/v2/token", nil)
 	r.SetBasicAuth(user, password)
 	r.RemoteAddr = remote + ":1"
 	s.ServeHTTP(httptest.NewRecorder(), r)
 }
 
-func (s *adminStage) get(method, path string) *httptest.ResponseRecorder {
+func (s *adminFixture) get(method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	admin{s.reloader}.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 	return w
 }
 
-func (s *adminStage) page() string { return s.get(http.MethodGet, "/metrics").Body.String() }
+func (s *adminFixture) page() string { return s.get(http.MethodGet, "/metrics").Body.String() }
 
 func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
-	talks := func(results ...string) func(*testing.T, *adminStage) {
-		return func(t *testing.T, s *adminStage) {
+	conversations := func(results ...string) func(*testing.T, *adminFixture) {
+		return func(t *testing.T, s *adminFixture) {
 			for _, r := range results {
 				_, err := s.Authenticate(t.Context(), pamauth.Login{User: r})
 				s.metrics.Ended(err)
@@ -150,61 +151,81 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 	tests := []struct {
 		name    string
 		unread  bool // no configuration has been read before it happens
-		happens func(*testing.T, *adminStage)
+		happens func(*testing.T, *adminFixture)
 		later   time.Duration
 		status  string
 		serving bool
 		reason  string // part of the only one
 	}{
-		{name: "all is well", happens: talks(resultAccepted), status: "ok", serving: true},
-		{name: "nobody has logged in", happens: talks(), status: "ok", serving: true},
-		{name: "no configuration", unread: true, happens: func(t *testing.T, s *adminStage) {
+		{name: "all is well", happens: conversations(resultAccepted), status: "ok", serving: true},
+		{name: "nobody has logged in", happens: conversations(), status: "ok", serving: true},
+		{name: "no configuration", unread: true, happens: func(t *testing.T, s *adminFixture) {
 			s.write(t, "config.yml", "isuer: typo\n")
 			_ = s.reload()
 		}, status: "degraded", reason: "no usable configuration"},
-		{name: "a changed configuration with a mistake", happens: func(t *testing.T, s *adminStage) {
+		{name: "a changed configuration with a mistake", happens: func(t *testing.T, s *adminFixture) {
 			s.write(t, "config.yml", "isuer: typo\n")
 			_ = s.reload()
 		}, status: "degraded", serving: true, reason: "the last good one is in force"},
-		{name: "one that was fixed", happens: func(t *testing.T, s *adminStage) {
+		{name: "one that was fixed", happens: func(t *testing.T, s *adminFixture) {
 			s.write(t, "config.yml", "isuer: typo\n")
 			_ = s.reload()
-			s.write(t, "config.yml", stageConfig)
+			s.write(t, "config.yml", fixtureConfig)
 			s.mustReload(t)
 		}, status: "ok", serving: true},
-		{name: "the PAM service file is gone", happens: func(t *testing.T, s *adminStage) {
+		{name: "the PAM service file is gone", happens: func(t *testing.T, s *adminFixture) {
 			if err := os.Remove(filepath.Join(s.dir, "pam.d", "dockerauth")); err != nil {
 				t.Fatal(err)
 			}
 		}, status: "degraded", reason: "PAM service file"},
-		{name: "PAM broke four times", happens: talks(resultBroken, resultBroken, resultBroken, resultBroken),
+		{name: "PAM broke four times", happens: conversations(resultBroken, resultBroken, resultBroken, resultBroken),
 			status: "ok", serving: true},
 		{name: "PAM broke five times",
-			happens: talks(resultAccepted, resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
-			status:  "degraded", reason: "no answer"},
+			happens: conversations(
+				resultAccepted,
+				resultBroken,
+				resultBroken,
+				resultBroken,
+				resultBroken,
+				resultBroken,
+			),
+			status: "degraded", reason: "no answer"},
 		{name: "PAM broke five times, and nobody noticed since",
-			happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
+			happens: conversations(resultBroken, resultBroken, resultBroken, resultBroken, resultBroken),
 			later:   brokenFor, status: "ok", serving: true},
 		{name: "a no is an answer",
-			happens: talks(resultBroken, resultBroken, resultBroken, resultBroken, resultRefused, resultBroken),
+			happens: conversations(resultBroken, resultBroken, resultBroken, resultBroken, resultRefused, resultBroken),
 			status:  "ok", serving: true},
 		{name: "who is told to wait, or hangs up, says nothing about PAM",
-			happens: talks(resultBroken, resultBroken, resultBusy, resultAbandoned, resultAbandoned, resultAbandoned),
-			status:  "ok", serving: true},
+			happens: conversations(
+				resultBroken,
+				resultBroken,
+				resultBusy,
+				resultAbandoned,
+				resultAbandoned,
+				resultAbandoned,
+			),
+			status: "ok", serving: true},
 		{name: "nor does it hide what is broken",
-			happens: talks(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned,
+			happens: conversations(resultBroken, resultBroken, resultBroken, resultBusy, resultBroken, resultAbandoned,
 				resultBroken, resultAbandoned),
 			status: "degraded", reason: "no answer"},
-		{name: "a line of the log was lost", happens: func(t *testing.T, s *adminStage) {
-			talks()(t, s)
+		{name: "a line of the log was lost", happens: func(t *testing.T, s *adminFixture) {
+			conversations()(t, s)
 			s.logWriter().drop(errWriteTimeout)
 		}, status: "degraded", serving: true, reason: "the log cannot be written"},
-		{name: "the certificate has ended", happens: talks(), later: 2 * time.Hour, status: "degraded", serving: true,
-			reason: "certificate has expired"},
+		{
+			name:    "the certificate has ended",
+			happens: conversations(),
+			later:   2 * time.Hour,
+			status:  "degraded",
+			serving: true,
+			reason:  "certificate has expired",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newAdminStage(t)
+			s := newAdminFixture(t)
 			if !tt.unread {
 				s.mustReload(t)
 			}
@@ -232,7 +253,7 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 }
 
 func TestHealthNamesConfigurationKeyAndPAM(t *testing.T) {
-	s := newAdminStage(t)
+	s := newAdminFixture(t)
 	s.mustReload(t)
 	s.login("broken", "p", "192.0.2.1")
 	var got health
@@ -261,7 +282,7 @@ func TestHealthNamesConfigurationKeyAndPAM(t *testing.T) {
 }
 
 func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
-	s := newAdminStage(t)
+	s := newAdminFixture(t)
 	s.mustReload(t)
 	tests := []struct {
 		method, path string
@@ -312,7 +333,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 	for n, mistake := range mistakes {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel() // refusals are held back for a second
-			s := newAdminStage(t)
+			s := newAdminFixture(t)
 			s.mustReload(t)
 			for i, result := range playedResults {
 				s.login(result+"-"+person, secret, fmt.Sprint(network, i+1))
@@ -323,7 +344,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			if reasons := checkHealth(s.reloader, time.Now()).Reasons; len(reasons) != 1 {
 				t.Errorf("it should be degraded for one reason: %q", reasons)
 			}
-			s.write(t, "config.yml", stageConfig+mistake)
+			s.write(t, "config.yml", fixtureConfig+mistake)
 			if err := s.reload(); err == nil {
 				t.Fatalf("this is no mistake: %s", mistake)
 			}
@@ -359,11 +380,11 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 
 // Ten thousand requests at once, a configuration that changes and somebody who looks all the time:
 // nothing is lost or counted twice.
-func TestFiguresAgreeWithTheLog(t *testing.T) {
-	const requests, crowd = 10_000, 500
-	s := newAdminStage(t)
+func TestMetricsAgreeWithTheLog(t *testing.T) {
+	const requests, workers = 10_000, 500
+	s := newAdminFixture(t)
 	// With a low limit, some logins on a slow machine give up waiting, and PAM is never asked.
-	s.write(t, "config.yml", strings.Replace(stageConfig, "concurrency: 4", "concurrency: 256", 1))
+	s.write(t, "config.yml", strings.Replace(fixtureConfig, "concurrency: 4", "concurrency: 256", 1))
 	s.mustReload(t)
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -373,11 +394,11 @@ func TestFiguresAgreeWithTheLog(t *testing.T) {
 			}
 		}
 	})
-	for worker := range crowd {
+	for worker := range workers {
 		work.Go(func() {
-			for n := worker; n < requests; n += crowd {
+			for n := worker; n < requests; n += workers {
 				remote := fmt.Sprintf("10.%d.%d.1", n>>8&255, n&255)
-				switch kind := (n + n/crowd*37) % 100; {
+				switch kind := (n + n/workers*37) % 100; {
 				case kind < 3: // refusals are held back for a second
 					s.login(fmt.Sprint("refused", n), "p", remote)
 				case kind < 5:
@@ -432,7 +453,7 @@ func TestFiguresAgreeWithTheLog(t *testing.T) {
 }
 
 func TestAnAnswerThatIsKnownIsAHit(t *testing.T) {
-	s := newAdminStage(t)
+	s := newAdminFixture(t)
 	s.mustReload(t)
 	hits := func() float64 {
 		samples, _ := parseExposition(t, s.page())
@@ -443,7 +464,7 @@ func TestAnAnswerThatIsKnownIsAHit(t *testing.T) {
 			t.Errorf("after %d logins %v hits, want %v", i+1, hits(), want)
 		}
 	}
-	s.write(t, "config.yml", strings.Replace(stageConfig, "concurrency: 4", "cache: 0", 1))
+	s.write(t, "config.yml", strings.Replace(fixtureConfig, "concurrency: 4", "cache: 0", 1))
 	s.mustReload(t)
 	if s.login("accepted", "p", "192.0.2.1"); hits() != 2 {
 		t.Errorf("%v hits without a cache: those of before must stay, and none come", hits())

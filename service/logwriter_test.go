@@ -224,7 +224,7 @@ func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 		"a log that nobody reads":       {"log: {file: fifo}", ":6: log.file: ", "start what reads it first"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newAdminStage(t)
+			s := newAdminFixture(t)
 			if err := syscall.Mkfifo(filepath.Join(s.dir, "fifo"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -233,9 +233,9 @@ func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			text := stageConfig + tt.line + "\n"
+			text := fixtureConfig + tt.line + "\n"
 			if strings.HasPrefix(tt.line, "pam:") {
-				text = strings.Replace(stageConfig, "pam: {", "\npam: {service: nobody-has-this, ", 1)
+				text = strings.Replace(fixtureConfig, "pam: {", "\npam: {service: nobody-has-this, ", 1)
 			}
 			s.write(t, "config.yml", text)
 			err := s.reloader.reload()

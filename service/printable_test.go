@@ -119,8 +119,8 @@ func TestAUserNameCannotForgeALogLine(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			s := newAdminStage(t)
-			s.write(t, "config.yml", stageConfig+"log: {format: "+format+"}\n")
+			s := newAdminFixture(t)
+			s.write(t, "config.yml", fixtureConfig+"log: {format: "+format+"}\n")
 			s.mustReload(t)
 			want := map[string]map[string]string{} // fields by client_id, which is another in every line
 			var wg sync.WaitGroup
@@ -168,9 +168,9 @@ func TestEveryLoggerEscapesWhatIsNotPrintable(t *testing.T) {
 	for format, config := range map[string]string{
 		"text": "log: {format: text}\n", "json": "log: {format: json}\n", "none": "",
 	} {
-		s := newAdminStage(t)
+		s := newAdminFixture(t)
 		if config != "" {
-			s.write(t, "config.yml", stageConfig+config)
+			s.write(t, "config.yml", fixtureConfig+config)
 			s.mustReload(t)
 		}
 		for what, text := range hostileTexts {

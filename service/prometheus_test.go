@@ -71,8 +71,8 @@ func parseExposition(t *testing.T, text string) (samples map[string]float64, kin
 	return samples, kinds
 }
 
-func TestOperationsListsEveryFigure(t *testing.T) {
-	l := newAdminStage(t)
+func TestOperationsListsEveryMetric(t *testing.T) {
+	l := newAdminFixture(t)
 	l.mustReload(t)
 	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // SECURITY.md says so: a refresh token is an account's, not a service's, and what it gets is what
 // the account gets there.
 func TestARefreshTokenServesEveryAudienceByTheRulesOfThatOne(t *testing.T) {
-	s := newAdminStage(t)
-	s.write(t, "config.yml", strings.Replace(stageConfig, "audience: a", "audience: [one, two]", 1)+
+	s := newAdminFixture(t)
+	s.write(t, "config.yml", strings.Replace(fixtureConfig, "audience: a", "audience: [one, two]", 1)+
 		"access:\n  - {allow: [push], to: [users], services: [one]}\n"+
 		"  - {allow: [delete], to: [users], services: [two]}\n")
 	s.mustReload(t)

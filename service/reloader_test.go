@@ -9,7 +9,7 @@ import (
 )
 
 // age makes every file of the stage one that was written long ago.
-func (s *adminStage) age(t *testing.T) {
+func (s *adminFixture) age(t *testing.T) {
 	t.Helper()
 	before := time.Now().Add(-time.Hour)
 	err := filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
@@ -24,7 +24,7 @@ func (s *adminStage) age(t *testing.T) {
 }
 
 // wantDue looks at the files once for each answer.
-func (s *adminStage) wantDue(t *testing.T, when string, want ...bool) {
+func (s *adminFixture) wantDue(t *testing.T, when string, want ...bool) {
 	t.Helper()
 	for i, due := range want {
 		if got := s.shouldReload(); got != due {
@@ -35,13 +35,13 @@ func (s *adminStage) wantDue(t *testing.T, when string, want ...bool) {
 
 // The first half of a configuration may be one that lets everybody in.
 func TestAFileThatStillChangesIsNotLoaded(t *testing.T) {
-	s := newAdminStage(t)
+	s := newAdminFixture(t)
 	s.age(t)
 	s.mustReload(t)
 	s.wantDue(t, "nothing has changed", false, false, false)
-	s.write(t, "config.yml", stageConfig)
+	s.write(t, "config.yml", fixtureConfig)
 	s.wantDue(t, "the first half is written", false)
-	s.write(t, "config.yml", stageConfig+"access: []\n")
+	s.write(t, "config.yml", fixtureConfig+"access: []\n")
 	s.wantDue(t, "the other half is written", false, true)
 	s.age(t)
 	s.mustReload(t)
@@ -49,12 +49,12 @@ func TestAFileThatStillChangesIsNotLoaded(t *testing.T) {
 }
 
 func TestAFileThatIsWrittenDuringALoadIsLoadedOnceMore(t *testing.T) {
-	s := newAdminStage(t)
+	s := newAdminFixture(t)
 	s.age(t)
 	good := s.load
 	s.load = func() (*service, error) {
 		loaded, err := good()
-		s.write(t, "config.yml", stageConfig+"access: []\n")
+		s.write(t, "config.yml", fixtureConfig+"access: []\n")
 		return loaded, err
 	}
 	s.mustReload(t)

@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// tally counts what writers said: "started k", "done k".
-type tally struct {
+// counts counts what writers said: "started k", "done k".
+type counts struct {
 	mu     sync.Mutex
 	counts map[string]int
 }
 
-func (c *tally) add(line string) {
+func (c *counts) add(line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts == nil {
@@ -96,7 +96,7 @@ func TestTenProcessesCountExactly(t *testing.T) {
 func TestWritersThatAreKilledCostNothing(t *testing.T) {
 	const writers, lives = 5, 8
 	f := newFolder(t)
-	var said tally
+	var said counts
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
@@ -161,7 +161,7 @@ func TestAReaderSeesOneStateOrTheNext(t *testing.T) {
 }
 
 // liveAndDie kills a writer when it has said some things.
-func liveAndDie(t *testing.T, folder string, said *tally) {
+func liveAndDie(t *testing.T, folder string, said *counts) {
 	cmd, lines := start(t, append([]string{writerArgument, folder}, repeat(1000)...)...)
 	for n := 1 + rand.N(40); n > 0 && lines.Scan(); n-- {
 		said.add(lines.Text())

@@ -247,7 +247,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 	f := newFixture(t)
 	f.Delay = time.Second
 	f.want(refused, "alice", "stale", office)
-	for range 10 * maxRepeats { // of one that is under way as many may be, and they count no more than these
+	for range 10 * maxRepeats { // of one that is in flight as many may be, and they count no more than these
 		f.want(repeat, "alice", "stale", office)
 	}
 	f.pass(time.Second)

@@ -45,7 +45,7 @@ static int flood(pam_handle_t *h) {
 }
 
 // Sends many messages, and fails when one is not accepted.
-static int chatter(pam_handle_t *h, long n) {
+static int messages(pam_handle_t *h, long n) {
 	while (n-- > 0)
 		if (pam_info(h, "one more message") != PAM_SUCCESS) return PAM_CONV_ERR;
 	return PAM_SUCCESS;
@@ -108,7 +108,7 @@ static int do_action(pam_handle_t *h, const char *action, const char *folder) {
 	if (IS("fork")) { leave_child(); return PAM_SUCCESS; }
 	if (IS("forkhang")) { leave_child(); for (;;) pause(); }
 	if (IS("flood")) return flood(h);
-	if (IS("chatter")) return chatter(h, n);
+	if (IS("messages")) return messages(h, n);
 	if (IS("prompts")) return prompt(h, n);
 	if (IS("close")) { close_all(); return PAM_SUCCESS; }
 	if (IS("print")) { print(); return PAM_SUCCESS; }
