@@ -2,7 +2,6 @@ package throttle
 
 import (
 	"encoding/binary"
-	"slices"
 	"time"
 )
 
@@ -25,7 +24,7 @@ const (
 
 // encode returns nil for an empty record.
 func (r *record) encode() []byte {
-	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unanswered == 0 &&
+	if r.failures() == 0 && r.lockLevel == 0 && r.lastSuccess.IsZero() && r.unansweredChecks == 0 &&
 		r.distinctFailures == 0 && len(r.recent) == 0 {
 		return nil
 	}
@@ -39,7 +38,7 @@ func (r *record) encode() []byte {
 	b = append(b, r.lockLevel)
 	b = appendTime(b, r.lockedUntil)
 	b = appendTime(b, r.lastSuccess)
-	b = append(appendTime(append(b, r.failedName[:]...), r.overrun), r.unanswered)
+	b = append(appendTime(append(b, r.failedName[:]...), r.overrun), r.unansweredChecks)
 	b = appendTime(b, r.lastUnanswered)
 	b = append(appendTime(b, r.distinctSince), r.distinctFailures)
 	b = append(b, r.lastFailedTag[:]...)
@@ -52,14 +51,6 @@ func (r *record) encode() []byte {
 		b = append(appendTime(b, p.ended), p.repeats)
 	}
 	return b
-}
-
-// trim drops the oldest passwords that are not being checked if there are too many.
-func (r *record) trim() {
-	for len(r.recent) > maxRecent {
-		i := max(0, slices.IndexFunc(r.recent, func(p password) bool { return p.owner == 0 }))
-		r.recent = slices.Delete(r.recent, i, i+1)
-	}
 }
 
 // decode returns an empty record for anything but a record of this version.
@@ -75,7 +66,7 @@ func decode(b []byte) record {
 	}
 	r.lockLevel, r.lockedUntil, r.lastSuccess = b[0], timeOf(b[1:]), timeOf(b[9:])
 	b = b[17:]
-	r.failedName, r.overrun, r.unanswered, r.lastUnanswered, b = nameTag(b), timeOf(b[8:]), b[16], timeOf(b[17:]), b[8:]
+	r.failedName, r.overrun, r.unansweredChecks, r.lastUnanswered, b = nameTag(b), timeOf(b[8:]), b[16], timeOf(b[17:]), b[8:]
 	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b[17:]), b[25], passwordTag(b[26:]), b[42:]
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.recent = append(r.recent, password{
@@ -84,35 +75,6 @@ func decode(b []byte) record {
 		})
 	}
 	return r
-}
-
-// expires returns when nothing of r is needed any more.
-func (r *record) expires(now time.Time) time.Time {
-	latest := now
-	after := func(t time.Time, d time.Duration) {
-		if t = t.Add(d); t.After(latest) {
-			latest = t
-		}
-	}
-	if r.failures() > 0 || slices.ContainsFunc(r.recent, func(p password) bool { return p.owner != 0 }) {
-		after(now, buckets*bucket)
-	}
-	if r.lockLevel > 0 {
-		after(r.lockedUntil, lockDecay)
-	}
-	if !r.lastSuccess.IsZero() {
-		after(r.lastSuccess, trustWindow)
-	}
-	if r.unanswered > 0 {
-		after(r.lastUnanswered, unansweredWindow)
-	}
-	if r.distinctFailures > 0 {
-		after(r.distinctSince, distinctWindow)
-	}
-	if len(r.recent) > 0 {
-		after(now, repeatWindow)
-	}
-	return latest
 }
 
 func appendTime(b []byte, t time.Time) []byte {

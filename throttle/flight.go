@@ -1,8 +1,6 @@
 package throttle
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"sync"
 )
 
@@ -52,30 +50,4 @@ func (f *flight) land(o outcome, answer []byte) {
 	delete(f.flights.inFlight, f.tag)
 	f.outcome, f.answer = o, answer
 	close(f.landed)
-}
-
-// seal encrypts an answer with a key that depends on the password: only an equal login can open it.
-func seal(key, answer []byte) []byte {
-	return gcm(key).Seal(nil, nil, answer, nil)
-}
-
-// open returns nil for data that was not sealed with the key.
-func open(key, sealed []byte) []byte {
-	answer, err := gcm(key).Open(nil, nil, sealed, nil)
-	if err != nil {
-		return nil
-	}
-	return answer
-}
-
-func gcm(key []byte) cipher.AEAD {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		panic(err) // only for a key of another length
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return aead
 }

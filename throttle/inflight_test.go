@@ -203,13 +203,13 @@ func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
 		}
 		p := b.processes[0]
 		k := keysOf(p.Secret, p.ConfigVersion, "alice", right, office)
-		sealed, _ := b.store.Get(k.answer)
+		sealed, _ := b.store.Get(k.answerKey)
 		for _, l := range [][3]string{{"alice", "wrong", office}, {"bob", right, office}, {"alice", right, home}} {
-			if open(keysOf(p.Secret, p.ConfigVersion, l[0], l[1], l[2]).seal, sealed) != nil {
+			if unseal(keysOf(p.Secret, p.ConfigVersion, l[0], l[1], l[2]).sealKey, sealed) != nil {
 				t.Errorf("%v opens it", l)
 			}
 		}
-		if open(k.seal, sealed) == nil {
+		if unseal(k.sealKey, sealed) == nil {
 			t.Error("an equal login cannot open it")
 		}
 	})

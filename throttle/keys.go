@@ -13,13 +13,13 @@ import (
 // keys identify the records of one attempt and its password. All are keyed hashes: the store
 // reveals neither users nor addresses, and without the secret no guess can be tested on it.
 type keys struct {
-	users    []recordKey // the user in the network of the address, if any, and at the address
-	networks []recordKey // the address and its network; none = the address is unknown
-	service  string
-	name     nameTag
-	tag      passwordTag
-	answer   string // key of a success, for other processes
-	seal     []byte // encrypts that answer
+	users     []recordKey // the user in the network of the address, if any, and at the address
+	networks  []recordKey // the address and its network; none = the address is unknown
+	service   string
+	name      nameTag
+	tag       passwordTag
+	answerKey string // key of a success, for other processes
+	sealKey   []byte // encrypts that answer
 }
 
 // recordKey is the key of a record, with its limit.
@@ -55,8 +55,8 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 	copy(k.name[:], h.hash("name", user))
 	// With the name as sent: a password that failed for "Alice" may be right for "alice".
 	copy(k.tag[:], h.hash("password", configVersion, user, within, password))
-	k.answer = h.hash("answer", string(k.tag[:]))
-	k.seal = h.mac("seal", user, remote, password)
+	k.answerKey = h.hash("answer", string(k.tag[:]))
+	k.sealKey = h.mac("seal", user, remote, password)
 	return k
 }
 

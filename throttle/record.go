@@ -17,7 +17,7 @@ type record struct {
 	// Only records of a user use the rest. A success does not clear the distinct failures.
 	failedName       nameTag   // with failures or locks; mixedNames = several
 	overrun          time.Time // when a login was last refused for want of tries
-	unanswered       uint8     // checks without answer
+	unansweredChecks uint8
 	lastUnanswered   time.Time // when the last of them ended
 	distinctSince    time.Time // the first of the distinct failures
 	distinctFailures uint8     // failures since then, each with a password other than the last
@@ -30,7 +30,7 @@ var mixedNames = nameTag{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 // password is a password of a recent login.
 type password struct {
 	tag     passwordTag
-	at      time.Time // of its first login
+	at      time.Time // when its check last started
 	owner   uint64    // the attempt that is checking it; 0 = none
 	lease   time.Time // when that attempt counts as dead
 	awaited bool      // attempts of other processes wait for the answer
@@ -77,9 +77,9 @@ func (r *record) advance(now time.Time) {
 		r.lastSuccess = time.Time{}
 	}
 	if now.Sub(r.lastUnanswered).Abs() >= unansweredWindow {
-		r.unanswered, r.lastUnanswered = 0, time.Time{}
+		r.unansweredChecks, r.lastUnanswered = 0, time.Time{}
 	}
-	if r.failures() == 0 && r.lockLevel == 0 && r.unanswered == 0 {
+	if r.failures() == 0 && r.lockLevel == 0 && r.unansweredChecks == 0 {
 		r.failedName = nameTag{}
 	}
 	if now.Sub(r.distinctSince).Abs() >= distinctWindow {
@@ -111,38 +111,38 @@ func (r *record) failures() int {
 // claim makes an attempt the owner of a check, if no other attempt owns it and a try is left.
 // Logins in flight count as failed: otherwise a thousand guesses at once would all find a count of
 // zero.
-func (r *record) claim(a claim, lim limit) error {
-	p := r.find(a.tag)
-	if p != nil && r.isOverrun(a.now) && (p.owner != 0 || p.outcome == failed && a.now.Sub(p.at) < a.delay) {
-		return r.full(a.now)
+func (r *record) claim(c claimRequest, lim limit) error {
+	p := r.find(c.tag)
+	if p != nil && r.isOverrun(c.now) && (p.owner != 0 || p.outcome == failed && c.now.Sub(p.at) < c.delay) {
+		return r.full(c.now)
 	}
 	if p != nil && p.owner != 0 {
 		p.awaited = true
 		return errWait
 	}
-	tries := r.tries(a.tag, lim)
+	tries := r.tries(c.tag, lim)
 	// A failure may be distinguished from a password in flight only after the delay, and only while
 	// nothing in flight decides about a lock.
-	if p != nil && p.outcome == failed && (!r.lockedUntil.After(a.now) && tries > 0 || a.now.Sub(p.at) < a.delay) {
-		return r.repeat(p, a)
+	if p != nil && p.outcome == failed && (!r.lockedUntil.After(c.now) && tries > 0 || c.now.Sub(p.at) < c.delay) {
+		return r.repeat(p, c)
 	}
-	if err := r.refuse(a.tag, a.now, a.address, lim); err != nil {
-		r.overrun = a.now
+	if err := r.refuse(c.tag, c.now, c.address, lim); err != nil {
+		r.overrun = c.now
 		return err
 	}
-	if r.unanswered >= maxUnanswered && (a.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0) {
+	if r.unansweredChecks >= maxUnanswered && (c.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0) {
 		return ErrUnanswered
 	}
 	if p == nil {
-		r.recent = append(r.recent, password{tag: a.tag})
+		r.recent = append(r.recent, password{tag: c.tag})
 		p = &r.recent[len(r.recent)-1]
 	}
-	p.at, p.owner, p.lease, p.awaited = a.now, a.owner, a.lease, false
+	p.at, p.owner, p.lease, p.awaited = c.now, c.owner, c.lease, false
 	return nil
 }
 
-// claim is the request of an attempt to check a password.
-type claim struct {
+// claimRequest is the wish of an attempt to check a password.
+type claimRequest struct {
 	tag     passwordTag
 	owner   uint64
 	now     time.Time
@@ -187,13 +187,13 @@ func (r *record) locked(now, address time.Time) error {
 }
 
 // repeat answers a login with a password that has just failed.
-func (r *record) repeat(p *password, a claim) error {
+func (r *record) repeat(p *password, c claimRequest) error {
 	switch {
-	case a.now.Sub(p.at) < a.delay: // not counted: the client cannot know yet that it failed
+	case c.now.Sub(p.at) < c.delay: // not counted: the client cannot know yet that it failed
 	case p.repeats < maxRepeats:
 		p.repeats++
 	default:
-		return &Locked{p.at.Add(repeatWindow).Sub(a.now), "one refused password too many times: it is locked"}
+		return &Locked{p.at.Add(repeatWindow).Sub(c.now), "one refused password too many times: it is locked"}
 	}
 	return ErrRepeated
 }
@@ -268,7 +268,7 @@ func (r *record) succeed(tag passwordTag, name nameTag, asked bool, now time.Tim
 	if !asked || r.failedName != name && r.failedName != (nameTag{}) {
 		return awaited
 	}
-	r.unanswered, r.lastUnanswered = 0, time.Time{}
+	r.unansweredChecks, r.lastUnanswered = 0, time.Time{}
 	if r.distinctFailures <= maxDistinctFailures {
 		r.counts, r.lockLevel, r.lockedUntil = [buckets]uint16{}, 0, time.Time{}
 	}
@@ -325,8 +325,8 @@ func (r *record) cancel(tag passwordTag, name nameTag, owner uint64, asked bool,
 		p.end(unanswered, now)
 		r.addName(name)
 		r.lastUnanswered = now
-		if r.unanswered < math.MaxUint8 {
-			r.unanswered++
+		if r.unansweredChecks < math.MaxUint8 {
+			r.unansweredChecks++
 		}
 	case p.outcome == unknown:
 		r.recent = slices.DeleteFunc(r.recent, func(p password) bool { return p.tag == tag })
@@ -369,4 +369,41 @@ func (r *record) find(tag passwordTag) *password {
 		return nil
 	}
 	return &r.recent[i]
+}
+
+// trim drops the oldest passwords that are not being checked if there are too many.
+func (r *record) trim() {
+	for len(r.recent) > maxRecent {
+		i := max(0, slices.IndexFunc(r.recent, func(p password) bool { return p.owner == 0 }))
+		r.recent = slices.Delete(r.recent, i, i+1)
+	}
+}
+
+// expires returns when nothing of r is needed any more.
+func (r *record) expires(now time.Time) time.Time {
+	latest := now
+	after := func(t time.Time, d time.Duration) {
+		if t = t.Add(d); t.After(latest) {
+			latest = t
+		}
+	}
+	if r.failures() > 0 || slices.ContainsFunc(r.recent, func(p password) bool { return p.owner != 0 }) {
+		after(now, buckets*bucket)
+	}
+	if r.lockLevel > 0 {
+		after(r.lockedUntil, lockDecay)
+	}
+	if !r.lastSuccess.IsZero() {
+		after(r.lastSuccess, trustWindow)
+	}
+	if r.unansweredChecks > 0 {
+		after(r.lastUnanswered, unansweredWindow)
+	}
+	if r.distinctFailures > 0 {
+		after(r.distinctSince, distinctWindow)
+	}
+	if len(r.recent) > 0 {
+		after(now, repeatWindow)
+	}
+	return latest
 }

@@ -144,15 +144,15 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 func (a *Attempt) mayWait() error {
 	t, now := a.throttle, a.throttle.now()
 	own := a.keys.users[len(a.keys.users)-1]
-	scope, scopeErr := t.readScope(a.keys, now)
+	w, widerErr := t.readWider(a.keys, now)
 	r, err := t.get(own.key, now)
-	if err = errors.Join(scopeErr, err); err != nil {
+	if err = errors.Join(widerErr, err); err != nil {
 		t.report(err)
 		return nil //nolint:nilerr // logins must work without the store
 	}
 	var refusal error
 	if r.find(a.keys.tag) == nil {
-		refusal = r.refuse(a.keys.tag, now, scope.lockedUntil, own.limit.during(scope.alert))
+		refusal = r.refuse(a.keys.tag, now, w.lockedUntil, own.limit.during(w.alert))
 	} else if r.isOverrun(now) {
 		refusal = r.full(now)
 	}
@@ -171,20 +171,20 @@ const (
 // claim registers this attempt in the store as the one that checks the password.
 func (a *Attempt) claim() error {
 	t, now := a.throttle, a.throttle.now()
-	scope, err := t.readScope(a.keys, now)
+	w, err := t.readWider(a.keys, now)
 	if err != nil {
 		t.report(err)
 	}
 	a.lease = now.Add(t.Timeout + leaseMargin)
-	c := claim{tag: a.keys.tag, owner: a.owner, now: now, lease: a.lease, delay: t.Delay}
+	c := claimRequest{tag: a.keys.tag, owner: a.owner, now: now, lease: a.lease, delay: t.Delay}
 	for i, u := range a.keys.users {
-		c.address = a.addressLock(i, scope)
+		c.address = a.addressLock(i, w)
 		var refusal error
 		dead := 0
 		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
 			r := decode(old)
 			r.advance(now)
-			limit := u.limit.during(scope.alert)
+			limit := u.limit.during(w.alert)
 			dead = r.expireLeases(now, limit)
 			refusal = r.claim(c, limit)
 			return r.encode(), r.expires(now)
@@ -195,7 +195,7 @@ func (a *Attempt) claim() error {
 		}
 		if i == len(a.keys.users)-1 { // those of the network's record may be of other addresses
 			for range dead {
-				a.countScope(now, scope.alert)
+				a.countWider(now, w.alert)
 			}
 		}
 		if refusal != nil {
@@ -228,12 +228,12 @@ func (a *Attempt) poll() error {
 	case p.outcome == unanswered:
 		return ErrUnanswered
 	}
-	sealed, _ := t.Store.Get(a.keys.answer)
+	sealed, _ := t.Store.Get(a.keys.answerKey)
 	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
 		return errWait // not yet written
 	}
 	// It succeeded. The answer is nil for another address, or if it was too long to keep.
-	a.isRight, a.answer = true, open(a.keys.seal, sealed)
+	a.isRight, a.answer = true, unseal(a.keys.sealKey, sealed)
 	return nil
 }
 
@@ -246,9 +246,9 @@ func (a *Attempt) Answer() []byte { return a.answer }
 // is a *Locked. After nil, PAM counts as asked.
 func (a *Attempt) Recheck() error {
 	t, now := a.throttle, a.throttle.now()
-	scope, err := t.readScope(a.keys, now)
+	w, err := t.readWider(a.keys, now)
 	if err == nil && a.counted > 0 {
-		err = a.recheckUsers(now, scope)
+		err = a.recheckUsers(now, w)
 	}
 	if errors.As(err, new(*Locked)) {
 		return err
@@ -260,13 +260,13 @@ func (a *Attempt) Recheck() error {
 	return nil
 }
 
-func (a *Attempt) recheckUsers(now time.Time, scope scope) error {
+func (a *Attempt) recheckUsers(now time.Time, w wider) error {
 	for i, u := range a.keys.users[:a.counted] {
 		r, err := a.throttle.get(u.key, now)
 		if err != nil {
 			return err
 		}
-		if err := r.locked(now, a.addressLock(i, scope)); err != nil {
+		if err := r.locked(now, a.addressLock(i, w)); err != nil {
 			return err
 		}
 		p := r.find(a.keys.tag)
@@ -280,35 +280,35 @@ func (a *Attempt) recheckUsers(now time.Time, scope scope) error {
 
 // addressLock is until when the address is locked, for the i-th record of the user. Only the last
 // one, of the user at the address, knows whether that lock applies.
-func (a *Attempt) addressLock(i int, scope scope) time.Time {
+func (a *Attempt) addressLock(i int, w wider) time.Time {
 	if i < len(a.keys.users)-1 {
 		return time.Time{}
 	}
-	return scope.lockedUntil
+	return w.lockedUntil
 }
 
-// scope is the state of the whole service and of the address.
-type scope struct {
+// wider is what is known beyond the user: of the whole service and of the address.
+type wider struct {
 	alert       bool      // very many failures in the whole service
 	lockedUntil time.Time // of the address or its network
 }
 
-func (t *Throttle) readScope(k keys, now time.Time) (a scope, err error) {
+func (t *Throttle) readWider(k keys, now time.Time) (w wider, err error) {
 	whole, err := t.get(k.service, now)
 	if err != nil {
-		return a, err
+		return w, err
 	}
-	a.alert = whole.failures() >= alertFailures
+	w.alert = whole.failures() >= alertFailures
 	for _, n := range k.networks {
 		r, err := t.get(n.key, now)
 		if err != nil {
-			return a, err
+			return w, err
 		}
-		if r.lockedUntil.After(a.lockedUntil) {
-			a.lockedUntil = r.lockedUntil
+		if r.lockedUntil.After(w.lockedUntil) {
+			w.lockedUntil = r.lockedUntil
 		}
 	}
-	return a, nil
+	return w, nil
 }
 
 func (t *Throttle) get(key string, now time.Time) (record, error) {
@@ -334,8 +334,8 @@ func (a *Attempt) Succeed(answer []byte) {
 // keep stores the answer for other processes. Without it they ask PAM themselves.
 func (a *Attempt) keep(answer []byte) {
 	until := a.throttle.now().Add(answerWindow)
-	err := a.throttle.Store.Update(a.keys.answer,
-		func([]byte) ([]byte, time.Time) { return seal(a.keys.seal, answer), until })
+	err := a.throttle.Store.Update(a.keys.answerKey,
+		func([]byte) ([]byte, time.Time) { return seal(a.keys.sealKey, answer), until })
 	if err != nil && !errors.Is(err, store.ErrTooLong) {
 		a.throttle.report(err)
 	}
@@ -344,7 +344,7 @@ func (a *Attempt) keep(answer []byte) {
 // Fail counts the password, once.
 func (a *Attempt) Fail() {
 	defer a.flight.land(failed, nil)
-	scope, err := a.throttle.readScope(a.keys, a.throttle.now())
+	w, err := a.throttle.readWider(a.keys, a.throttle.now())
 	if err != nil {
 		a.throttle.report(err)
 	}
@@ -357,16 +357,16 @@ func (a *Attempt) Fail() {
 			isNew = r.fail(a.keys.tag, a.keys.name, a.began, now)
 		}
 		if isNew {
-			r.count(now, r.lastLogin(a.began), l.during(scope.alert))
+			r.count(now, r.lastLogin(a.began), l.during(w.alert))
 		}
 	})
 	if isNew {
-		a.countScope(a.throttle.now(), scope.alert)
+		a.countWider(a.throttle.now(), w.alert)
 	}
 }
 
-// countScope counts a failure against the address, its network and the service.
-func (a *Attempt) countScope(now time.Time, alert bool) {
+// countWider counts a failure against the address, its network and the service.
+func (a *Attempt) countWider(now time.Time, alert bool) {
 	for _, n := range a.keys.networks {
 		a.updateRecord(n.key, now, func(r *record) { r.count(now, a.began, n.limit.during(alert)) })
 	}
