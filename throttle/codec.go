@@ -66,8 +66,9 @@ func decode(b []byte) record {
 	}
 	r.lockLevel, r.lockedUntil, r.lastSuccess = b[0], timeOf(b[1:]), timeOf(b[9:])
 	b = b[17:]
-	r.failedName, r.overrun, r.unansweredChecks, r.lastUnanswered, b = nameTag(b), timeOf(b[8:]), b[16], timeOf(b[17:]), b[8:]
-	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b[17:]), b[25], passwordTag(b[26:]), b[42:]
+	r.failedName, r.overrun, b = nameTag(b), timeOf(b[8:]), b[16:]
+	r.unansweredChecks, r.lastUnanswered, b = b[0], timeOf(b[1:]), b[9:]
+	r.distinctSince, r.distinctFailures, r.lastFailedTag, b = timeOf(b), b[8], passwordTag(b[9:]), b[25:]
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.recent = append(r.recent, password{
 			tag: passwordTag(b), at: timeOf(b[16:]), owner: binary.BigEndian.Uint64(b[24:]), lease: timeOf(b[32:]),

@@ -130,7 +130,8 @@ func (r *record) claim(c claimRequest, lim limit) error {
 		r.overrun = c.now
 		return err
 	}
-	if r.unansweredChecks >= maxUnanswered && (c.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0) {
+	paused := c.now.Sub(r.lastUnanswered).Abs() < unansweredPause || r.inFlight() > 0
+	if r.unansweredChecks >= maxUnanswered && paused {
 		return ErrUnanswered
 	}
 	if p == nil {
