@@ -19,7 +19,6 @@ const (
 	codecVersion = 4
 	headLen      = 1 + 8 + 2*buckets + 1 + 8 + 8 + 8 + 1 + 8 + 8 + 8 + 1 + 16
 	passwordLen  = 16 + 8 + 8 + 8 + 1 + 1 + 8 + 1
-	maxRecent    = 16 // more than can be in flight
 )
 
 // encode returns nil for an empty record.

@@ -372,6 +372,9 @@ func (r *record) find(tag passwordTag) *password {
 	return &r.recent[i]
 }
 
+// maxRecent is how many passwords a record keeps: more than can be in flight.
+const maxRecent = 16
+
 // trim drops the oldest passwords that are not being checked if there are too many.
 func (r *record) trim() {
 	for len(r.recent) > maxRecent {
