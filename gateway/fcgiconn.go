@@ -82,7 +82,7 @@ func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handl
 	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
 	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
-	defer context.AfterFunc(stopping, func() { c.update(func() {}) })()
+	defer context.AfterFunc(stopping, c.refresh)()
 	defer context.AfterFunc(base, func() { nc.Close() })()
 	c.closeWithError(c.readRecords())
 	c.handlers.Wait()
@@ -326,6 +326,9 @@ func (c *fcgiConn) write(p []byte) error {
 	}
 	return err
 }
+
+// refresh sets the deadline again, after stopping has begun.
+func (c *fcgiConn) refresh() { c.update(func() {}) }
 
 // update changes the state of c and sets the read deadline that follows from it. If that has
 // passed, it ends a blocked Read. The connection limiter learns what c waits for.

@@ -17,7 +17,8 @@
 //     client that a trusted proxy names.
 //   - Host is empty, since it is only the client's claim.
 //   - Body can be read to its end. ContentLength is -1 when the length was not announced.
-//   - The context ends when the web server disconnects, and after 60 seconds at the latest.
+//   - The context ends after 60 seconds at the latest. In FastCGI and HTTP it ends when the web
+//     server disconnects.
 //
 // The handler's response is buffered until the handler returns. So a panic never leaves half a
 // response, and every response with a body has a Content-Length.

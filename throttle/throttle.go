@@ -425,6 +425,6 @@ func (t *Throttle) now() time.Time {
 
 func (t *Throttle) report(err error) {
 	if t.Report != nil {
-		t.Report(fmt.Errorf("count refused passwords: %w", err))
+		t.Report(fmt.Errorf("store of the throttle: %w", err))
 	}
 }

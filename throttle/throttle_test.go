@@ -550,7 +550,7 @@ func TestAFailingStoreLocksNobodyOutAndIsReported(t *testing.T) {
 	f.Store, f.Report = fullStore{}, func(err error) { said = append(said, err.Error()) }
 	f.guesses(10, "alice", office)
 	f.want(granted, "alice", right, office)
-	if len(said) == 0 || !strings.Contains(said[0], "count refused passwords: no space left") {
+	if len(said) == 0 || !strings.Contains(said[0], "store of the throttle: no space left") {
 		t.Errorf("reported %q", said)
 	}
 }
