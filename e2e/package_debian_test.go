@@ -26,7 +26,7 @@ const (
 func TestTheDebianPackageFromFirstToLast(t *testing.T) {
 	t.Parallel()
 	older, newer := packageFile(t, olderVersion, ".deb"), packageFile(t, newerVersion, ".deb")
-	m := bootDebian(t)
+	m := bootDebian(t, debianMachine{release: "bookworm", ready: webServers})
 	// Not below /tmp, which may be a file system in memory.
 	mustRun(t, "cp", older, m.path("srv/older.deb"))
 	mustRun(t, "cp", newer, m.path("srv/newer.deb"))
@@ -625,7 +625,7 @@ func TestTheRpmIsInstalledAndErased(t *testing.T) {
 
 	root := filepath.Join(shortDir(t), "root")
 	mustRun(t, "mkdir", "-m", "0755", root)
-	archive, err := freshDebian()
+	archive, err := debianMachine{release: "bookworm", ready: webServers}.archive()
 	if err != nil {
 		t.Fatal(err)
 	}

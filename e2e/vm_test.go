@@ -28,16 +28,37 @@ type debian struct {
 	auth string // the registry's section auth
 }
 
-// freshDebian makes the archive of a clean Debian 12 with systemd and curl, and with Apache's and
-// nginx's packages ready to install without a network. It is kept in .cache.
-var freshDebian = sync.OnceValues(func() (archive string, err error) {
-	args := []string{"--variant=minbase", "--include=systemd-sysv,dbus,curl,logrotate", "--skip=cleanup/apt",
-		"--dpkgopt=force-unsafe-io",
-		`--customize-hook=chroot "$1" apt-get install -y --download-only ` +
-			`-o APT::Install-Recommends=true apache2 nginx-light`}
+// debianMachine is a clean Debian with systemd and curl.
+type debianMachine struct {
+	release   string   // bookworm, trixie
+	installed []string // more packages
+	ready     []string // packages that the machine can install without a network
+}
+
+// webServers have their packages ready: Debian 12's is the image of most tests.
+var webServers = []string{"apache2", "nginx-light"}
+
+// archives are the images made in this process, by their recipe.
+var archives sync.Map
+
+// archive makes the image, which is kept in .cache.
+func (i debianMachine) archive() (file string, err error) {
+	made, _ := archives.LoadOrStore(fmt.Sprint(i), sync.OnceValues(i.makeArchive))
+	return made.(func() (string, error))()
+}
+
+func (i debianMachine) makeArchive() (archive string, err error) {
+	include := append([]string{"systemd-sysv", "dbus", "curl", "logrotate"}, i.installed...)
+	args := []string{"--variant=minbase", "--include=" + strings.Join(include, ","), "--skip=cleanup/apt",
+		"--dpkgopt=force-unsafe-io"}
+	if len(i.ready) > 0 {
+		args = append(args, `--customize-hook=chroot "$1" apt-get install -y --download-only `+
+			`-o APT::Install-Recommends=true `+strings.Join(i.ready, " "))
+	}
 	// Another recipe makes another archive.
 	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))
-	if archive, err = filepath.Abs(fmt.Sprintf(".cache/debian-12-%08x.tar", recipe)); err != nil || found(archive) {
+	archive, err = filepath.Abs(fmt.Sprintf(".cache/debian-%s-%08x.tar", i.release, recipe))
+	if err != nil || found(archive) {
 		return archive, err
 	}
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
@@ -49,7 +70,7 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 	if proxy, err := exec.Command("apt-config", "dump", "Acquire::http::Proxy").Output(); err == nil && len(proxy) > 0 {
 		args = append(args, "--aptopt="+strings.TrimSpace(string(proxy)))
 	}
-	args = append(args, "bookworm", making)
+	args = append(args, i.release, making)
 	// The mirror that this machine uses; without one, mmdebstrap uses Debian's own.
 	known, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Codename: bookworm",
 		"Component: main").Output()
@@ -57,18 +78,18 @@ var freshDebian = sync.OnceValues(func() (archive string, err error) {
 		args = append(args, mirror)
 	}
 	if msg, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make a clean Debian: %v\n%s", err, tail(string(msg), 30))
+		return "", fmt.Errorf("make a clean Debian %s: %v\n%s", i.release, err, tail(string(msg), 30))
 	}
 	return archive, os.Rename(making, archive)
-})
+}
 
 // bootDebian starts a machine, which ends with the test.
-func bootDebian(t testing.TB) *debian {
+func bootDebian(t testing.TB, image debianMachine) *debian {
 	t.Helper()
 	needRoot(t, "a machine of its own")
 	need(t, "a machine of its own (Debian: mmdebstrap, systemd-container)", "mmdebstrap", "systemd-nspawn", "nsenter",
 		"tar")
-	archive, err := freshDebian()
+	archive, err := image.archive()
 	if err != nil {
 		t.Fatal(err)
 	}
