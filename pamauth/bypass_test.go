@@ -65,17 +65,21 @@ func TestFindBypass(t *testing.T) {
 func TestParseTellsWhereEachLineStands(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "more"), "# before\naccount required pam_two.so\n")
-	writeFile(t, filepath.Join(dir, "test"), "-auth [success=OK  default=ignore] \\\n /opt/pam_one.so nodelay  x=1\n"+
+	writeFile(t, filepath.Join(dir, "test"), "-auth [success=ok  default=ignore] \\\n /opt/pam_one.so nodelay  x=1\n"+
 		"account substack "+filepath.Join(dir, "more")+"\nsession required pam_three.so\n")
 	lines, err := Stack{"test", dir}.Parse()
-	if err != nil || len(lines) != 2 {
+	if err != nil || len(lines) != 3 {
 		t.Fatalf("%v, %v", lines, err)
 	}
 	if l := lines[0]; l.Phase != "auth" || l.Control != "[success=ok default=ignore]" || l.Name() != "pam_one" ||
-		!l.Has("nodelay") || l.Has("x") || !l.Silent || l.Substack || l.Number != 1 || filepath.Base(l.File) != "test" {
+		!l.Has("nodelay") || l.Has("x") || !l.Silent || l.Level != 0 || l.Number != 1 ||
+		l.End != 2 || filepath.Base(l.File) != "test" {
 		t.Errorf("got %+v", l)
 	}
-	if l := lines[1]; l.Phase != "account" || l.Module != "pam_two.so" || l.Silent || !l.Substack || l.Number != 2 ||
+	if l := lines[1]; l.Phase != "account" || l.Control != "substack" || l.Module != "" || l.Level != 0 || l.Number != 3 {
+		t.Errorf("got %+v", l)
+	}
+	if l := lines[2]; l.Phase != "account" || l.Module != "pam_two.so" || l.Silent || l.Level != 1 || l.Number != 2 ||
 		filepath.Base(l.File) != "more" {
 		t.Errorf("got %+v", l)
 	}
