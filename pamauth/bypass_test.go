@@ -30,6 +30,14 @@ func TestFindBypass(t *testing.T) {
 		{"a program that reads the password", "required pam_exec.so expose_authtok /usr/local/bin/ask", ""},
 		{"an unknown module is taken to check the password", "required pam_mine.so", ""},
 		{"pam_permit after pam_unix", "required pam_unix.so; required pam_permit.so", ""},
+		{"an end that leaves the substack only",
+			"substack @/ends; required pam_unix.so", ""},
+		{"a failure in a substack, forgotten by a reset outside", "substack @/denies; [default=reset] pam_unix.so; " +
+			"required pam_unix.so", ""},
+		{"a jump over a substack counts it as one line", "[success=1 default=ignore] pam_unix.so; substack @/denies; " +
+			"required pam_unix.so", ""},
+		{"a directory that does not know the account, before the local ones",
+			"[success=done user_unknown=ignore default=die] pam_sss.so; required pam_unix.so", ""},
 
 		{"pam_permit alone", "required pam_permit.so", "pam_permit.so"},
 		{"pam_permit first, and sufficient", "sufficient pam_permit.so; required pam_unix.so", "pam_permit.so"},
@@ -44,11 +52,27 @@ func TestFindBypass(t *testing.T) {
 			"required pam_faillock.so preauth; sufficient pam_unix.so", "pam_faillock.so"},
 		{"a program that does not read the password", "required pam_exec.so /usr/local/bin/ask", "pam_exec.so"},
 		{"pam_rootok first, and sufficient", "sufficient pam_rootok.so; required pam_unix.so", "pam_rootok.so"},
+		{"a substack of pam_permit", "substack @/permits", "pam_permit.so"},
+		{"an end that leaves the substack only, before what is optional", "substack @/ends; optional pam_unix.so",
+			"pam_permit.so"},
+		{"a jump over the substack with the password", "[default=1] pam_env.so; substack @/denies; required pam_permit.so",
+			"pam_permit.so"},
+		{"a failure that a reset forgets", "required pam_unix.so; [default=reset] pam_env.so; required pam_permit.so",
+			"pam_permit.so"},
+		{"accounts that the directory does not know", "[success=ok user_unknown=ignore default=bad] pam_sss.so; " +
+			"required pam_permit.so", "pam_permit.so"},
+		{"a directory that is away", "[success=ok authinfo_unavail=ignore default=bad] pam_ldap.so; " +
+			"required pam_permit.so", "pam_permit.so"},
+		{"accounts below the directory's first", "required pam_krb5.so minimum_uid=1000; required pam_permit.so",
+			"pam_permit.so"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			auth := "auth " + strings.ReplaceAll(tt.auth, "; ", "\nauth ")
+			auth := "auth " + strings.ReplaceAll(strings.ReplaceAll(tt.auth, "; ", "\nauth "), "@/", dir+"/")
+			writeFile(t, filepath.Join(dir, "permits"), "auth required pam_permit.so\n")
+			writeFile(t, filepath.Join(dir, "denies"), "auth requisite pam_deny.so\n")
+			writeFile(t, filepath.Join(dir, "ends"), "auth sufficient pam_permit.so\nauth required pam_deny.so\n")
 			writeFile(t, filepath.Join(dir, "test"), auth+"\naccount required pam_permit.so\n")
 			lines, err := Stack{"test", dir}.Parse()
 			if err != nil {
@@ -82,5 +106,35 @@ func TestParseTellsWhereEachLineStands(t *testing.T) {
 	if l := lines[2]; l.Phase != "account" || l.Module != "pam_two.so" || l.Silent || l.Level != 1 || l.Number != 2 ||
 		filepath.Base(l.File) != "more" {
 		t.Errorf("got %+v", l)
+	}
+}
+
+func TestAStackThatRefusesEverybody(t *testing.T) {
+	installed := func(Line) bool { return false }
+	unixMissing := func(l Line) bool { return l.Module == "pam_unix.so" }
+	tests := []struct {
+		name      string
+		auth      string
+		isMissing func(Line) bool
+		want      bool
+	}{
+		{"the service file that ships", "requisite pam_succeed_if.so uid >= 1000; required pam_unix.so", installed, true},
+		{"pam_deny alone", "required pam_deny.so", installed, false},
+		{"common-auth without its modules", "requisite pam_deny.so; required pam_permit.so", installed, false},
+		{"a list without success", "[auth_err=ok default=die] pam_unix.so", installed, false},
+		{"a missing module that is required", "required pam_unix.so", unixMissing, false},
+		{"a missing module that may be", "sufficient pam_unix.so; required pam_sss.so", unixMissing, true},
+		{"a missing module before pam_deny", "sufficient pam_unix.so; required pam_deny.so", unixMissing, false},
+	}
+	for _, tt := range tests {
+		var lines []Line
+		for text := range strings.SplitSeq(tt.auth, "; ") {
+			end := strings.Index(text, " pam_")
+			words := strings.Fields(text[end:])
+			lines = append(lines, Line{Phase: "auth", Control: text[:end], Module: words[0], Args: words[1:]})
+		}
+		if got := CanSucceed(lines, "auth", tt.isMissing); got != tt.want {
+			t.Errorf("%s: got %t", tt.name, got)
+		}
 	}
 }

@@ -153,6 +153,9 @@ func (r *stackReader) assemble(text string, number int) (line, rest string, end 
 		if number > r.at.Number && trimmed == "" {
 			r.refuseLine("a backslash continues it with an empty line or a comment",
 				"libpam before 1.7 reads on, later ones do not", "remove the backslash, or what is between")
+			if rest != "" {
+				continue
+			}
 		}
 		if comment || !strings.HasSuffix(trimmed, `\`) {
 			return line + trimmed, rest, number
