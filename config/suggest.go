@@ -17,7 +17,7 @@ func (r *reader) unknownKey(prefix string, f field, known []string) {
 	default:
 		key = prefix + "." + f.key
 	}
-	r.fail(f.line, key, cause, suggest(prefix, f.key, known))
+	r.failAs(CodeUnknownKey, f.line, key, cause, suggest(prefix, f.key, known))
 }
 
 func suggest(prefix, key string, known []string) string {

@@ -231,7 +231,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod 640"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod o=,g-w "}},
 		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
 			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
