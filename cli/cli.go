@@ -84,3 +84,15 @@ func Cause(err error) string {
 
 // NewTable aligns the columns of lines whose cells end with a tab.
 func NewTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) }
+
+// List is the value of a flag that may be given several times.
+type List []string
+
+// String is for the flag package.
+func (l *List) String() string { return strings.Join(*l, ", ") }
+
+// Set adds a value.
+func (l *List) Set(text string) error {
+	*l = append(*l, text)
+	return nil
+}
