@@ -90,3 +90,15 @@ func TakesColour(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	return ok && isTerminal(file) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
+
+// List is the value of a flag that may be given several times.
+type List []string
+
+// String is for the flag package.
+func (l *List) String() string { return strings.Join(*l, ", ") }
+
+// Set adds a value.
+func (l *List) Set(text string) error {
+	*l = append(*l, text)
+	return nil
+}

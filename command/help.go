@@ -85,12 +85,13 @@ Example:
 const helpInit = `dockerauth init makes what a new installation lacks, and prints what the registry
 and the web server need. Nothing that is there is overwritten.
 
-  dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE [--realm URL]
+  dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE... [--realm URL]
                   [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
+  dockerauth init [--dir DIR] --renew-certificate
 
   --issuer ISSUER      the name of this service: "issuer" of the registry
-  --audience AUDIENCE  the name of the registry: its "service". These two may be
-                       left out when config.yml is there and says them
+  --audience AUDIENCE  the name of a registry: its "service"; once for each registry.
+                       These two may be left out when config.yml is there and says them
   --dir DIR            default: /etc/dockerauth
   --realm URL          the token endpoint as clients see it; default: when the issuer
                        is a host name, https://ISSUER/docker/v2/token
@@ -98,6 +99,8 @@ and the web server need. Nothing that is there is overwritten.
   --group GROUP        that may read the key; default: dockerauth if root runs this
                        and there is such a group, else the group of who runs it
   --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
+  --renew-certificate  put a new certificate for the same key in place of the one that
+                       is there. Every registry needs a copy of it
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key

@@ -12,11 +12,12 @@ func initialize(args []string, streams cli.Streams) int {
 	flags := cli.NewFlags("init")
 	flags.StringVar(&o.Dir, "dir", setup.DefaultDir, "")
 	flags.StringVar(&o.Issuer, "issuer", "", "")
-	flags.StringVar(&o.Audience, "audience", "", "")
+	flags.Var((*cli.List)(&o.Audience), "audience", "")
 	flags.StringVar(&o.Realm, "realm", "", "")
 	flags.StringVar(&o.KeyType, "key-type", "", "")
 	flags.StringVar(&o.Group, "group", "", "")
 	flags.StringVar(&o.PAMDir, "pam-dir", "", "")
+	flags.BoolVar(&o.RenewCertificate, "renew-certificate", false, "")
 	if status, ok := cli.ParseAll(flags, args, helpInit, streams); !ok {
 		return status
 	}
