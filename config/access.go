@@ -61,7 +61,7 @@ func (r *reader) rule(section string, v *node) access.Rule {
 		}
 		if slices.ContainsFunc(v.fields[:min(i, len(ruleKeys))], func(g field) bool { return g.key == f.key }) {
 			r.failAs(CodeTwice, f.line, section+"."+f.key, fmt.Sprintf("is already set on line %d", v.lineOf(f.key)),
-				"keep one of them")
+				fmt.Sprintf("delete line %d or line %d", v.lineOf(f.key), f.line))
 			continue
 		}
 		r.ruleKey(&rule, f)

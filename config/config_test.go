@@ -358,7 +358,8 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 				`private_key` + "\n" +
 				`  openssl req -x509 -new -key DIR/path/to/private/key/privkey.pem -subj /CN=dockerauth -days 3650 ` +
 				`-addext basicConstraints=critical,CA:FALSE -out DIR/path/to/certificate.pem` + "\n" +
-				`DIR/config.yml:6: logs: unknown key` + "\n  did you mean log?",
+				`DIR/config.yml:6: logs: unknown key, perhaps log is meant` + "\n" +
+				`  sed -i '6s/\blogs\b/log/' DIR/config.yml`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,7 +16,8 @@ const (
 )
 
 func TestRefused(t *testing.T) {
-	unset := setUpCommand("/etc/d/f")
+	issuer, audience := suggestedNames()
+	unset := "write issuer: " + issuer + " and audience: " + audience + " in /etc/d/f"
 	pem := "-----BEGIN PRIVATE KEY-----\n%[1]sMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n%[1]s-----END PRIVATE KEY-----\n"
 	for _, c := range []struct{ name, text, want string }{
 		// the file
@@ -72,14 +73,20 @@ func TestRefused(t *testing.T) {
 			"f: audience: is missing\n  write the service that the registry's auth.token section has"},
 		{"no private key", "issuer: i\naudience: a\n",
 			"f: private_key: is missing\n  name the file that holds the signing key"},
-		{"a key twice", head + "issuer: b\n", "f:4: issuer: is already set on line 2\n  keep one of them"},
+		{"a key twice", head + "issuer: b\n", "f:4: issuer: is already set on line 2\n  delete line 2 or line 4"},
 		{"a key of a section twice", head + "log:\n  level: info\n  level: info\n",
-			"f:6: log.level: is already set on line 5\n  keep one of them"},
+			"f:6: log.level: is already set on line 5\n  delete line 5 or line 6"},
 		{"a section twice", head + "log: {level: info}\nlog: {format: text}\n",
-			"f:5: log: is already set on line 4\n  keep one of them"},
+			"f:5: log: is already set on line 4\n  delete line 4 or line 5"},
 		{"a letter missing", head + "acess_token_ttl: 15m\n",
-			"f:4: acess_token_ttl: unknown key\n  did you mean access_token_ttl?"},
-		{"a capital", head + "Key-ID: libtrust\n", "f:4: Key-ID: unknown key\n  did you mean key_id?"},
+			"f:4: acess_token_ttl: unknown key, perhaps access_token_ttl is meant\n  " +
+				"sed -i '4s/\\bacess_token_ttl\\b/access_token_ttl/' /etc/d/f"},
+		{"a letter missing in a key that is needed", "private_key: k\nisuer: i\naudience: a\n",
+			"f:2: isuer: unknown key, perhaps issuer is meant\n  sed -i '2s/\\bisuer\\b/issuer/' /etc/d/f"},
+		{"a key and a mistyped one", head + "isuer: i\n",
+			"f:4: isuer: unknown key, perhaps issuer is meant\n  delete line 4: issuer is set on line 2"},
+		{"a capital", head + "Key-ID: libtrust\n",
+			"f:4: Key-ID: unknown key, perhaps key_id is meant\n  sed -i '4s/\\bKey-ID\\b/key_id/' /etc/d/f"},
 		{"a key of a section outside it", head + "service: x\n",
 			"f:4: service: unknown key\n  service is in pam: write it below that, indented"},
 		{"a key in a section that is not in it", head + "log:\n  issuer: x\n",

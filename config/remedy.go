@@ -14,9 +14,9 @@ import (
 // systemDir is where init works without --dir.
 const systemDir = "/etc/dockerauth"
 
-// initCommand is a command that makes what is missing beside a configuration; "" where init would
+// InitCommand is a command that makes what is missing beside a configuration; "" where init would
 // work with another file.
-func initCommand(config string, flags ...string) string {
+func InitCommand(config string, flags ...string) string {
 	if filepath.Base(config) != "config.yml" {
 		return ""
 	}
@@ -27,16 +27,22 @@ func initCommand(config string, flags ...string) string {
 	return strings.Join(append([]string{command}, flags...), " ")
 }
 
+// LacksNames reports a text with the two empty lines, as packages install them, that init fills in.
+func LacksNames(text []byte) bool {
+	return bytes.Contains(text, []byte("\nissuer: \"\"\n")) && bytes.Contains(text, []byte("\naudience: \"\"\n"))
+}
+
 // setUpCommand has names for issuer and audience. Both may be the machine's own.
 func setUpCommand(config string) string {
-	issuer, audience := "AUTH.EXAMPLE.COM", "REGISTRY.EXAMPLE.COM"
+	issuer, audience := suggestedNames()
+	return InitCommand(config, "--issuer", issuer, "--audience", audience)
+}
+
+func suggestedNames() (issuer, audience string) {
 	if host := hostName(); host != "" {
-		issuer, audience = host, host
+		return host, host
 	}
-	if command := initCommand(config, "--issuer", issuer, "--audience", audience); command != "" {
-		return command
-	}
-	return fmt.Sprintf("write issuer: %s and audience: %s in %s", issuer, audience, config)
+	return "AUTH.EXAMPLE.COM", "REGISTRY.EXAMPLE.COM"
 }
 
 // hostName is the machine's full name, if it knows one; it asks no name server. Debian's installer
@@ -70,7 +76,7 @@ var isHostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
 // keyHint prefers dockerauth init to other programs, where it may work with the files.
 func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	dir := filepath.Dir(s.configFile)
-	command := initCommand(s.configFile)
+	command := InitCommand(s.configFile)
 	if command == "" || s.certificate == "" || filepath.Dir(s.privateKey) != dir || filepath.Dir(s.certificate) != dir {
 		return fe.Hint
 	}
@@ -144,4 +150,12 @@ func quoteCommand(path string, data []byte, line int) string {
 // sedEscaped is a text as a basic regular expression.
 func sedEscaped(text string) string {
 	return regexp.MustCompile(`[.*\[\]^$\\]`).ReplaceAllString(text, `\$0`)
+}
+
+// RenewCommand makes another certificate for the key, signed by itself and no CA.
+func (c *Config) RenewCommand() string {
+	s := settings{configFile: c.Path, privateKey: c.Files[1], certificate: c.Files[2]}
+	return s.keyHint(
+		&jwtsign.FileError{Code: jwtsign.CodeExpired, Hint: jwtsign.CertificateCommand(c.Files[1], c.Files[2])},
+	)
 }

@@ -56,7 +56,8 @@ func (r *reader) read(data []byte) {
 	r.required("private_key")
 	r.required("issuer")
 	r.required("audience")
-	r.notSetUp()
+	r.resolveMistyped()
+	r.notSetUp(data)
 	r.lifetimes()
 }
 
@@ -140,7 +141,8 @@ func (r *reader) section(prefix string, v node, known []string, read func(key st
 			continue
 		}
 		if first, again := r.lines[key]; again {
-			r.failAs(CodeTwice, f.line, key, fmt.Sprintf("is already set on line %d", first), "keep one of them")
+			r.failAs(CodeTwice, f.line, key, fmt.Sprintf("is already set on line %d", first),
+				fmt.Sprintf("delete line %d or line %d", first, f.line))
 			continue
 		}
 		r.lines[key] = f.line
@@ -163,7 +165,7 @@ func (r *reader) required(key string) {
 
 // notSetUp puts one error in place of those about missing keys, where issuer and audience are both
 // missing: that is the state after a package was installed.
-func (r *reader) notSetUp() {
+func (r *reader) notSetUp(data []byte) {
 	lacks := func(key string) bool {
 		return slices.ContainsFunc(r.errs, func(e Error) bool { return e.Key == key && e.Code == CodeMissingKey })
 	}
@@ -171,13 +173,12 @@ func (r *reader) notSetUp() {
 		return
 	}
 	r.errs = slices.DeleteFunc(r.errs, func(e Error) bool { return e.Code == CodeMissingKey })
-	r.failAs(
-		CodeNotSetUp,
-		r.lines["issuer"],
-		"",
-		"is not set up: issuer and audience have no value",
-		setUpCommand(r.configFile),
-	)
+	hint := setUpCommand(r.configFile)
+	if hint == "" || !LacksNames(data) {
+		issuer, audience := suggestedNames()
+		hint = fmt.Sprintf("write issuer: %s and audience: %s in %s", issuer, audience, r.configFile)
+	}
+	r.failAs(CodeNotSetUp, r.lines["issuer"], "", "is not set up: issuer and audience have no value", hint)
 }
 
 // lifetimes refuses refresh tokens that expire before their access tokens.

@@ -53,6 +53,8 @@ type reader struct {
 	file string
 	dir  string // of relative paths
 	errs Errors
+
+	mistyped []mistyped
 }
 
 // fail reports a wrong value.

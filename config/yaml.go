@@ -67,7 +67,7 @@ func readYAML(file string, data []byte) (node, Errors) {
 	}
 	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
 		hint := formHint
-		if path := absolute(file); initCommand(path) != "" {
+		if path := absolute(file); InitCommand(path) != "" {
 			hint = aside(path) + setUpCommand(path)
 		}
 		return node{}, Errors{{Code: CodeMissingKey, File: file, Cause: "is empty", Hint: hint}}

@@ -242,17 +242,6 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			}, pending: true, root: true},
 
 		// key and certificate
-		{name: "a certificate that has expired", make: func(t *testing.T, p *patient) {
-			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}, want: wanted{levelError, "certificate", "config-invalid", "certificate expired on"}, pending: true},
-		{name: "a certificate from the future", make: func(t *testing.T, p *patient) {
-			p.certify(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
-		}, want: wanted{levelError, "certificate", "config-invalid", "not valid before"}, pending: true},
-		{name: "a SHA-1 signature", make: func(t *testing.T, p *patient) {
-			p.key = newRSA(2048)
-			p.keep(t)
-			p.certify(t, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
-		}, want: wanted{levelWarning, "certificate", "weak-signature", "signed with SHA1-RSA"}, pending: true},
 		{name: "no certificate, and a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEC(elliptic.P256(), true))
 			p.edit(t, "config.yml", "certificate: cert.pem\n", "")

@@ -21,6 +21,11 @@ const maxHeader = 5 << 10
 const certificateCommand = "openssl req -x509 -new -key {key} -subj /CN=dockerauth -days 3650 -addext " +
 	"basicConstraints=critical,CA:FALSE -out {file}"
 
+// CertificateCommand makes a suitable certificate for a key.
+func CertificateCommand(key, certificate string) string {
+	return strings.NewReplacer("{key}", ShellWord(key), "{file}", ShellWord(certificate)).Replace(certificateCommand)
+}
+
 // loadCertificate reads the certificate of the key, for the header of tokens.
 //
 // It accepts a certificate from a public CA. That the registry must not trust this CA is for the
