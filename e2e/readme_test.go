@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -140,26 +141,40 @@ func TestThePAMServiceIsShownAsItShips(t *testing.T) {
 	}
 }
 
-// Apache reads the documented virtual host with the modules that the page names, and with the file
-// that the package installs.
-func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
-	need(t, "Apache (Debian: apache2)", "apache2", "openssl")
-	dir := shortDir(t)
-	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.example.com",
-		"-keyout", filepath.Join(dir, "privkey.pem"), "-out", filepath.Join(dir, "fullchain.pem"))
-	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
-		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
-	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
-	modules := "mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi"
-	for module := range strings.FieldsSeq(modules) {
-		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
+// One Apache serves the registry and its logins over HTTPS, with the modules that docs/install.md
+// names and the file that the package installs.
+func TestTheDocumentedVirtualHostServesRegistryAndLogins(t *testing.T) {
+	t.Parallel()
+	need(t, "an HTTPS site (Debian: apache2, openssl, skopeo)", "apache2", "openssl", "skopeo")
+	s := newTestEnv(t, envOptions{})
+	sock := s.serveFastCGI()
+	port := s.listen()
+	host := fmt.Sprintf("localhost:%d", port)
+	r := startRegistry(t, registry28, s.site, "https://"+host+"/docker/v2/token", trust{bundle: s.certFile})
+
+	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+		"-addext", "subjectAltName=DNS:localhost", "-keyout", s.path("privkey.pem"), "-out", s.path("fullchain.pem"))
+	s.write("dockerauth.conf", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
+	site := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", s.dir, "*:443", fmt.Sprint("*:", port),
+		"ServerName registry.example.com", "ServerName localhost", "127.0.0.1:5000", r.host,
+		"conf-available/dockerauth.conf", s.path("dockerauth.conf"))
+	s.apacheAt(port, "socache_shmcb proxy ssl headers proxy_http proxy_fcgi",
+		site.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf")))
+
+	certs := filepath.Join(shortDir(t), "certs")
+	writeFile(t, filepath.Join(certs, "ca.crt"), readFile(t, s.path("fullchain.pem")), 0o644)
+	w := newWorkspace(t, host, nil, nil)
+	signIn := func(password string) output {
+		return w.typed(password, "skopeo", "login", "--cert-dir", certs, "-u", alice, "--password-stdin", host)
 	}
-	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
-	config += host.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf"))
-	file := writeFile(t, filepath.Join(dir, "apache.conf"), config, 0o644)
-	if o := run(t, "", exec.Command("apache2", "-t", "-f", file)); o.status != 0 {
-		t.Error(o)
+	if o := signIn("wrong"); o.status == 0 || !strings.Contains(o.stderr, "invalid username/password") {
+		t.Errorf("a wrong password: %v", o)
 	}
+	signIn(alicePassword).must(t)
+	w.must("skopeo", "copy", "-q", "--dest-cert-dir", certs, "oci:"+w.im.layout+":"+imageTag, "docker://"+w.ref())
+	back := w.fresh()
+	w.must("skopeo", "copy", "-q", "--src-cert-dir", certs, "docker://"+w.ref(), "oci:"+back+":"+imageTag)
+	w.same("manifest", layoutDigest(t, back), w.im.digest)
 }
 
 func pamLines(text string) string {
