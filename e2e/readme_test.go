@@ -39,6 +39,18 @@ func setUpBlocks(t *testing.T) (blocks []block) {
 	return blocks
 }
 
+// blockOf is the text of a block of another page.
+func blockOf(t *testing.T, page, kind, name string) string {
+	t.Helper()
+	for _, b := range blocksOf(t, page) {
+		if b.kind == kind && b.name == name {
+			return b.text
+		}
+	}
+	t.Fatalf("%s has no block %s: %s", page, kind, name)
+	return ""
+}
+
 // documentedBlock is the text of one of them.
 func documentedBlock(t *testing.T, kind, name string) string {
 	t.Helper()
@@ -175,6 +187,39 @@ func TestTheDocumentedVirtualHostServesRegistryAndLogins(t *testing.T) {
 	back := w.fresh()
 	w.must("skopeo", "copy", "-q", "--src-cert-dir", certs, "docker://"+w.ref(), "oci:"+back+":"+imageTag)
 	w.same("manifest", layoutDigest(t, back), w.im.digest)
+
+	t.Run("containerd finds it by the documented hosts.toml", func(t *testing.T) {
+		ctr.need(t)
+		dm := &daemons{containerdSocket: filepath.Join(shortDir(t), "c.sock")}
+		dm.startContainerd(t, filepath.Dir(dm.containerdSocket))
+		const folder = "/etc/containerd/certs.d"
+		hosts := filepath.Join(shortDir(t), "certs.d")
+		text := strings.NewReplacer(
+			folder+"/registry.example.com/ca.crt",
+			filepath.Join(certs, "ca.crt"),
+			"registry.example.com",
+			host,
+		).Replace(blockOf(t, "../docs/clients.md", "file", folder+"/registry.example.com/hosts.toml"))
+		writeFile(t, filepath.Join(hosts, host, "hosts.toml"), text, 0o644)
+		w := newWorkspace(t, host, nil, dm)
+		w.mustCtr("image", "pull", "--hosts-dir", hosts, "--snapshotter", "native", "--user", alice+":"+alicePassword,
+			w.ref())
+		if listed := w.mustCtr("image", "ls", "name=="+w.ref()); !strings.Contains(listed, layoutDigest(t, back)) {
+			t.Errorf("the image came back as\n%s", listed)
+		}
+	})
+	t.Run("the documented file of a pull secret pulls", func(t *testing.T) {
+		w := newWorkspace(t, host, nil, nil)
+		writeFile(t, w.path("password.txt"), alicePassword+"\n", 0o600)
+		command := strings.NewReplacer("registry.example.com", "--cert-dir "+certs+" "+host, "-u ci", "-u "+alice).
+			Replace(
+				blockOf(t, "../docs/clients.md", "run", "pull-secret"))
+		w.must("sh", "-euc", "cd "+w.dir+"; "+command)
+		again := w.fresh()
+		w.must("skopeo", "copy", "-q", "--src-cert-dir", certs, "--authfile", w.path("pull.json"), "docker://"+w.ref(),
+			"oci:"+again+":"+imageTag)
+		w.same("manifest", layoutDigest(t, again), layoutDigest(t, back))
+	})
 }
 
 func pamLines(text string) string {
