@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cgi"
@@ -50,10 +51,6 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	if len(method) > maxMethodLen || !isToken(method) {
 		return nil, badRequest("no usable REQUEST_METHOD")
 	}
-	length, errResp := bodyLength(vars)
-	if errResp != nil {
-		return nil, errResp
-	}
 	target, errResp := requestTarget(vars, program)
 	if errResp != nil {
 		return nil, errResp
@@ -69,30 +66,28 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	if vars["HTTPS"] != "" {
 		params["HTTPS"] = vars["HTTPS"]
 	}
-	return &cgiRequest{params, target, length}, nil
+	return &cgiRequest{params, target, bodyLength(vars)}, nil
 }
 
-// bodyLength reads CONTENT_LENGTH. If it is absent, empty (nginx with fcgiwrap) or "0", the body
-// may still be chunked: mod_cgid passes podman's POST without a length, and only the end of stdin
-// ends it. With an error the length is -1.
-func bodyLength(vars map[string]string) (int64, *errorResponse) {
+// bodyLength reads CONTENT_LENGTH. -1 means that the body ends with the stream.
+//
+// RFC 3875 §4.1.2 allows digits or nothing. Caddy sends "-1" for a chunked body, mod_cgid and
+// HAProxy send nothing, fcgiwrap sends "". So what is no length says nothing about the body. That
+// hides no second request: stdin and the STDIN stream of FastCGI hold one body, and end with it.
+//
+// A length beyond 63 bits is a length still, which no body reaches.
+func bodyLength(vars map[string]string) int64 {
 	text := vars["CONTENT_LENGTH"]
-	if text != "" {
-		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
-		if err != nil {
-			return -1, badRequest("CONTENT_LENGTH is not a number")
-		}
-		if n > 0 {
-			return int64(n), nil
-		}
+	n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
+	switch isLength := err == nil || errors.Is(err, strconv.ErrRange); {
+	case isLength && n > 0:
+		return int64(n)
+	case vars["HTTP_TRANSFER_ENCODING"] != "", text != "" && !isLength:
+		return -1
+	case text == "" && usuallyHasBody(vars["REQUEST_METHOD"]):
+		return -1
 	}
-	if vars["HTTP_TRANSFER_ENCODING"] != "" {
-		return -1, nil
-	}
-	if text == "" && usuallyHasBody(vars["REQUEST_METHOD"]) {
-		return -1, nil
-	}
-	return 0, nil
+	return 0
 }
 
 func usuallyHasBody(method string) bool {
