@@ -95,22 +95,21 @@ func usuallyHasBody(method string) bool {
 }
 
 // requestTarget takes path and query from REQUEST_URI, which is the client's own under every server
-// tried. Only if it is missing, SCRIPT_NAME and PATH_INFO count.
+// tried. Tomcat leaves the query out of it, so QUERY_STRING counts where REQUEST_URI has no "?".
+// Without REQUEST_URI, SCRIPT_NAME and PATH_INFO are the path.
 func requestTarget(vars map[string]string, program string) (*url.URL, *errorResponse) {
-	uri := vars["REQUEST_URI"]
+	uri, script := vars["REQUEST_URI"], vars["SCRIPT_NAME"]
 	if uri == "" {
-		p := vars["SCRIPT_NAME"] + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
+		p := script + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
 		if p == "" {
 			p = "/"
 		}
-		return parseTarget(p, vars["QUERY_STRING"], vars["SCRIPT_NAME"], program)
+		return decodedTarget(p, vars["QUERY_STRING"], script, program)
 	}
-	raw, query, _ := strings.Cut(uri, "?")
-	p, err := url.PathUnescape(raw)
-	if err != nil {
-		return nil, badRequest("request path has a bad escape")
+	if query := vars["QUERY_STRING"]; query != "" && !strings.Contains(uri, "?") {
+		uri += "?" + query
 	}
-	return parseTarget(p, query, vars["SCRIPT_NAME"], program)
+	return parseTarget(uri, script, program)
 }
 
 // headerFields selects the variables that become header fields.

@@ -119,10 +119,7 @@ func maySmuggle(r *http.Request) bool {
 }
 
 func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
-	if r.URL.Host != "" || r.URL.Opaque != "" {
-		return reject(badRequest("request target is not a path"), h.o.Log)
-	}
-	target, errResp := parseTarget(r.URL.Path, r.URL.RawQuery, "", "")
+	target, errResp := parseTarget(r.RequestURI, "", "")
 	if errResp != nil {
 		return reject(errResp, h.o.Log)
 	}
