@@ -152,10 +152,7 @@ func TestRulesDecide(t *testing.T) {
 				if indexed {
 					p.Index()
 				}
-				asked, err := ParseScopes([]string{tt.asked})
-				if err != nil {
-					t.Fatal(err)
-				}
+				asked := mustParse(t, tt.asked)
 				if got := Format(p.Grant(tt.who, asked)); got != tt.got {
 					t.Errorf("got %q, want %q", got, tt.got)
 				}
@@ -235,10 +232,7 @@ func TestExplainNamesTheRuleOrTheClosestOne(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			scopes, err := ParseScopes([]string{tt.ask})
-			if err != nil {
-				t.Fatal(err)
-			}
+			scopes := mustParse(t, tt.ask)
 			var got []string
 			for _, f := range tt.policy.Explain(tt.who, scopes[0]) {
 				if f.Granted {

@@ -222,6 +222,49 @@ func TestGoodCredentialsGetAToken(t *testing.T) {
 	}
 }
 
+func TestAMalformedScopeGrantsNothingAndIsLogged(t *testing.T) {
+	const login, app = "grant_type=password&username=alice&password=" + wonderland, "repository:app:pull,push"
+	tests := []struct{ name, scope, granted, logged string }{
+		{"a ping of podman", "scope=%3A%3A", "", " malformed=:: "},
+		{"a challenge of Gitea", "scope=*", "", " malformed=* "},
+		{"an action of Azure", "scope=repository:app:metadata_read", "", " malformed=repository:app:metadata_read "},
+		{"beside a good one", "scope=::&" + scopeApp, app, " scope=" + app + " malformed=:: granted=" + app + " "},
+		{"in one list with a good one", scopeApp + "+::+repository:app:DELETE", app,
+			` malformed=":: repository:app:DELETE" `},
+		{"a line for the log", "scope=::%0Alevel=INFO+outcome=granted", "",
+			` malformed="::\nlevel=INFO outcome=granted" `},
+		{"many that are long", "scope=" + strings.Repeat("*", 500) + "+" + strings.Repeat("-", 500), "", "…"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			claims := "[]"
+			if tt.granted != "" {
+				claims = claimsApp
+			}
+			token := "access(alice|registry.example.com|" + claims + ")"
+			for _, r := range []*http.Request{get(tt.scope, basic("alice", wonderland)), post(login + "&" + tt.scope)} {
+				f := newFixture()
+				w := f.do(r)
+				var got map[string]any
+				if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+					t.Fatalf("status %d: %s, %v", w.Code, w.Body, err)
+				}
+				if got["token"] != token {
+					t.Errorf("token %v, want %s", got["token"], token)
+				}
+				if scope, isPost := got["scope"]; isPost && scope != tt.granted {
+					t.Errorf("scope %q, want %q", scope, tt.granted)
+				}
+				if text := f.log.String(); !strings.Contains(text, tt.logged) || strings.Count(text, "\n") != 1 ||
+					len(text) > 1024 {
+					t.Errorf("want %q in one short line: %s", tt.logged, text)
+				}
+				checkSecrets(t, f.log.String())
+			}
+		})
+	}
+}
+
 const (
 	failed   = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication failed"}]}`
 	required = `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`
@@ -325,12 +368,14 @@ func TestTheAnswerToABadRequestNamesTheFault(t *testing.T) {
 		{"a service that is too long", get("service="+strings.Repeat("s", maxService+1), login), 400,
 			"service is longer", ""},
 		{"two services", get("service=a&service=b", login), 400, "service was sent more than once", ""},
-		{"a scope that does not parse is named", get("scope=nonsense", login), 400, "nonsense", ""},
+		{"a scope that is too long", get("scope="+strings.Repeat("a", 513), login), 400, "longer than 512 bytes", ""},
 		{"ten thousand scopes", get(manyScopes(9000), login), 400, "more than 100", ""},
 		{"a bad escape", get("scope=%zz", login), 400, "URL-encoded", ""},
-		{"a scope that does not parse, by POST",
-			post("grant_type=password&username=alice&password=" + wonderland + "&scope=nonsense"), 400, "nonsense",
-			"invalid_scope"},
+		{"a scope that is too long, by POST",
+			post(
+				"grant_type=password&username=alice&password=" + wonderland + "&scope=" + strings.Repeat("a", 513),
+			), 400,
+			"longer than 512 bytes", "invalid_scope"},
 		{"another grant", post("grant_type=authorization_code&code=1"), 400, "grant_type", "unsupported_grant_type"},
 		{"no grant", post("service=registry.example.com"), 400, "grant_type is missing", "invalid_request"},
 		{"credentials in the query of a POST",
