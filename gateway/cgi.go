@@ -51,7 +51,7 @@ func cgiResponse(
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	r, errResp := req.httpRequest(ctx, b)
+	r, errResp := req.httpRequest(ctx, b, o)
 	if errResp != nil {
 		return reject(errResp, o.Log), nil
 	}

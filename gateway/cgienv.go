@@ -29,10 +29,11 @@ type cgiRequest struct {
 	params map[string]string // the variables that cgi.RequestFromMap gets
 	url    *url.URL          // path below the mount point, original query
 	length int64             // of the body; -1 = not announced
+	fix    string            // what makes the web server name the client; "" = it does
 }
 
 // httpRequest is q as the handler sees it.
-func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http.Request, *errorResponse) {
+func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser, o Options) (*http.Request, *errorResponse) {
 	r, err := cgi.RequestFromMap(q.params)
 	if err != nil {
 		return nil, badRequest("request makes no sense")
@@ -41,6 +42,9 @@ func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http
 	r.Host = ""
 	r.ContentLength = q.length
 	r.Body = body
+	if q.fix != "" {
+		o.warnNoAddress(r, q.fix)
+	}
 	return r.WithContext(ctx), nil
 }
 
@@ -66,7 +70,11 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	if vars["HTTPS"] != "" {
 		params["HTTPS"] = vars["HTTPS"]
 	}
-	return &cgiRequest{params, target, bodyLength(vars)}, nil
+	q := &cgiRequest{params: params, url: target, length: bodyLength(vars)}
+	if params["REMOTE_ADDR"] == "" {
+		q.fix = addressFix(vars)
+	}
+	return q, nil
 }
 
 // bodyLength reads CONTENT_LENGTH. -1 means that the body ends with the stream.
@@ -197,6 +205,7 @@ func remoteAddr(vars map[string]string) (addr, port string) {
 	if err != nil {
 		return "", ""
 	}
+	ip = canonicalAddr(ip)
 	n, err := strconv.ParseUint(vars["REMOTE_PORT"], 10, 16)
 	if err != nil {
 		return ip.String(), ""

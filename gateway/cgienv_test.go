@@ -107,7 +107,7 @@ func TestVariablesOfRealWebServersAreUnderstood(t *testing.T) {
 			if errResp != nil {
 				t.Fatal(errResp.message)
 			}
-			r, errResp := req.httpRequest(t.Context(), nil)
+			r, errResp := req.httpRequest(t.Context(), nil, Options{}.withDefaults())
 			if errResp != nil {
 				t.Fatal(errResp.message)
 			}

@@ -129,7 +129,10 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
-	r.RemoteAddr = clientAddr(r, h.o.Trusted, h.o.Log)
+	r.RemoteAddr = clientAddr(r, h.o)
+	if r.RemoteAddr == ":0" {
+		h.o.warnNoAddress(r, unixFix)
+	}
 	return serveBuffered(h.handler, r, h.o.Log)
 }
 

@@ -34,7 +34,8 @@ type Authenticator interface {
 type Login struct {
 	User     string
 	Password Password
-	// Remote is the client's IP address, for PAM_RHOST; "" = unknown.
+	// Remote is the client's IP address, for PAM_RHOST; "" = unknown. One that is IPv4 is not in an
+	// IPv6 notation, or it would wait in the queue of others.
 	Remote string
 	// AccountOnly asks account management alone, for a refresh token: the password is ignored. It
 	// does not notice "usermod -L", because pam_unix keeps that lock in the password field.
