@@ -159,9 +159,9 @@ func (s *Rule) checkPrefixes() error {
 	return checkList(s.From, false)
 }
 
-// ParsePrefix parses an address or a prefix. An IPv4-mapped one becomes IPv4, since the addresses of
-// IPv4 clients are. It refuses 10.0.0.1/8, which may mean the host or the network, and NAT64, whose
-// clients have IPv4 addresses too.
+// ParsePrefix parses an address or a prefix. An IPv4-mapped one becomes IPv4, since the addresses
+// of IPv4 clients are. It refuses 10.0.0.1/8, which may mean the host or the network, and NAT64,
+// whose clients have IPv4 addresses too.
 func ParsePrefix(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
