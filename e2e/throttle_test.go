@@ -87,7 +87,8 @@ func TestClientsWithoutAnAddressAreLockedTogetherAndTheLogSaysSo(t *testing.T) {
 		frontend  frontend
 		line, fix string
 	}{
-		{nginxFastCGI, "fastcgi_param REMOTE_ADDR       $remote_addr;", "nginx: fastcgi_param REMOTE_ADDR $remote_addr;"},
+		{nginxFastCGI, "fastcgi_param REMOTE_ADDR       $remote_addr;",
+			"nginx: fastcgi_param REMOTE_ADDR $remote_addr;"},
 	} {
 		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
