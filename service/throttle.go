@@ -31,13 +31,16 @@ func (t throttleAdapter) Begin(ctx context.Context, user string, password handle
 	remote string) (handler.Attempt, error) {
 	a, err := t.Throttle.Begin(ctx, user, password.Reveal(), remote)
 	if err != nil {
-		return nil, throttleError(err)
+		return nil, throttleError(err, remote)
 	}
-	return attempt{a}, nil
+	return attempt{a, remote}, nil
 }
 
 // attempt is throttle's attempt in handler's words.
-type attempt struct{ *throttle.Attempt }
+type attempt struct {
+	*throttle.Attempt
+	remote string
+}
 
 func (a attempt) Answer() (account handler.Account, ok bool) {
 	b := a.Attempt.Answer()
@@ -51,17 +54,21 @@ func (a attempt) Succeed(account handler.Account) {
 
 func (a attempt) Recheck() error {
 	if err := a.Attempt.Recheck(); err != nil {
-		return throttleError(err)
+		return throttleError(err, a.remote)
 	}
 	return nil
 }
 
 // throttleError is throttle's error in handler's words.
-func throttleError(err error) error {
+func throttleError(err error, remote string) error {
 	var locked *throttle.Locked
 	switch {
 	case errors.As(err, &locked):
-		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
+		cause := locked.Error()
+		if remote == "" {
+			cause += noAddress
+		}
+		return &handler.Throttled{After: locked.After, Cause: cause}
 	case errors.Is(err, throttle.ErrRepeated):
 		return authError{handler.ErrRefused, err}
 	case errors.Is(err, throttle.ErrUnanswered):
@@ -70,6 +77,10 @@ func throttleError(err error) error {
 		return authError{handler.ErrBusy, err}
 	}
 }
+
+// noAddress is added to the reason of a lock: without an address all clients count as one.
+const noAddress = "; the request has no client address, so all clients without one are locked together\n" +
+	"  let the web server send REMOTE_ADDR, or the proxy X-Forwarded-For (trusted_proxies)"
 
 // storeOpener opens the store for failed logins.
 type storeOpener func(*config.Config, *slog.Logger) (store.Store, error)
