@@ -24,7 +24,7 @@ const retryPause = 20
 // reloader answers with the newest good configuration. When a file changes it loads it; when that
 // fails it keeps the last good one and says so once.
 type reloader struct {
-	load     func() (*service, error)
+	load     func(previous *service) (*service, error)
 	stderr   *logWriter
 	onReload func(*service) // called with each service that takes over; nil = nothing to do
 
@@ -83,17 +83,25 @@ func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
 		case <-hangup:
 			r.report(r.reload())
 		case <-ticker.C:
-			if r.shouldReload() {
-				r.report(r.reload())
-			}
+			r.look()
 		}
+	}
+}
+
+// look acts on what has changed since the last look.
+func (r *reloader) look() {
+	if s := r.current.Load(); s != nil && s.pam != nil {
+		s.pam.refresh(r.log())
+	}
+	if r.shouldReload() {
+		r.report(r.reload())
 	}
 }
 
 // reload puts a new service in place. On error the old one stays.
 func (r *reloader) reload() error {
 	began := time.Now()
-	s, err := r.load()
+	s, err := r.load(r.current.Load())
 	if err != nil {
 		r.failed.Store(&loadError{err})
 		r.loaded = r.fileStates()
@@ -101,6 +109,9 @@ func (r *reloader) reload() error {
 		return err
 	}
 	r.current.Store(s)
+	if s.pam != nil {
+		s.pam.slots.Resize(s.config.PAM.Concurrency)
+	}
 	r.failed.Store(nil)
 	r.loaded = r.fileStates()
 	if changedSince(r.loaded, began) {
@@ -163,20 +174,40 @@ func (r *reloader) fileStates() []fileState {
 }
 
 // reloadHandler is a slog.Handler that writes to the log of the moment.
-type reloadHandler struct{ *reloader }
+type reloadHandler struct {
+	*reloader
+	with func(slog.Handler) slog.Handler // adds attributes and groups; nil = none
+}
+
+func (h reloadHandler) handler() slog.Handler {
+	if h.with == nil {
+		return h.log().Handler()
+	}
+	return h.with(h.log().Handler())
+}
 
 func (h reloadHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.log().Enabled(ctx, level)
 }
 
 func (h reloadHandler) Handle(ctx context.Context, record slog.Record) error {
-	return h.log().Handler().Handle(ctx, record)
+	return h.handler().Handle(ctx, record)
 }
 
 func (h reloadHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.log().Handler().WithAttrs(attrs)
+	return h.then(func(next slog.Handler) slog.Handler { return next.WithAttrs(attrs) })
 }
 
 func (h reloadHandler) WithGroup(name string) slog.Handler {
-	return h.log().Handler().WithGroup(name)
+	return h.then(func(next slog.Handler) slog.Handler { return next.WithGroup(name) })
+}
+
+func (h reloadHandler) then(add func(slog.Handler) slog.Handler) slog.Handler {
+	before := h.with
+	return reloadHandler{h.reloader, func(next slog.Handler) slog.Handler {
+		if before != nil {
+			next = before(next)
+		}
+		return add(next)
+	}}
 }

@@ -21,6 +21,7 @@ import (
 	"dockerauth/gateway"
 	"dockerauth/harden"
 	"dockerauth/pamauth"
+	"dockerauth/throttle"
 )
 
 // cgiMemory is when a CGI program begins to collect garbage after all, in bytes.
@@ -38,11 +39,11 @@ func CGI(streams cli.Streams) int {
 	debug.SetMemoryLimit(cgiMemory)
 	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
 	log := plainLogger(stderr)
-	o := runtimeOptions{stderr: stderr, openStore: folderStore,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
+	o := runtimeOptions{stderr: stderr, openStore: folderStore, checks: &throttle.Checks{},
+		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
-	r := &reloader{load: func() (*service, error) { return loadFrom("", o) }, stderr: stderr}
+	r := &reloader{load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }, stderr: stderr}
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -54,13 +55,13 @@ func CGI(streams cli.Streams) int {
 }
 
 // loadFrom loads the configuration at path; "" = where FindConfig finds it.
-func loadFrom(path string, o runtimeOptions) (_ *service, err error) {
+func loadFrom(path string, o runtimeOptions, previous *service) (_ *service, err error) {
 	if path == "" {
 		if path, err = FindConfig(); err != nil {
 			return nil, err
 		}
 	}
-	return load(path, o)
+	return load(path, o, previous)
 }
 
 // FindConfig is the path of the configuration that a program without --config reads.
@@ -162,17 +163,19 @@ func (s Server) Run(streams cli.Streams) int {
 func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	m := newMetricSet()
 	stderr := newStderrWriter(standardError, &m.droppedLines)
-	o := runtimeOptions{
-		stderr: stderr, mustLog: mustLog, openStore: memoryStore(), observe: m.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
-			cfg.Access.Index()
-			return inFrontOf(child(cfg, "", stderr), cfg, m)
-		},
-	}
+	c := newConversations(func(cfg *config.Config) pamauth.Authenticator { return child(cfg, "", stderr) }, m)
+	o := runtimeOptions{stderr: stderr, mustLog: mustLog, openStore: memoryStore(), checks: &throttle.Checks{},
+		observe: m.requestEnded, converse: c.of}
 	return &reloader{
-		stderr:   stderr,
-		metrics:  m,
-		load:     func() (*service, error) { return loadFrom(path, o) },
+		stderr:  stderr,
+		metrics: m,
+		load: func(previous *service) (*service, error) {
+			s, err := loadFrom(path, o, previous)
+			if err == nil {
+				s.config.Access.Index()
+			}
+			return s, err
+		},
 		onReload: func(s *service) { go s.warn() },
 	}
 }
@@ -233,5 +236,5 @@ func Harden(stderr io.Writer) {
 }
 
 func options(r *reloader) gateway.Options {
-	return gateway.Options{Log: slog.New(reloadHandler{r}), Program: filepath.Base(os.Args[0]), Trusted: r.trusts}
+	return gateway.Options{Log: slog.New(reloadHandler{reloader: r}), Program: filepath.Base(os.Args[0]), Trusted: r.trusts}
 }

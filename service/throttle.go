@@ -142,8 +142,8 @@ func reportState(log *slog.Logger, err error) {
 }
 
 // newThrottle is nil where there is no store to count in.
-func newThrottle(cfg *config.Config, log *slog.Logger, where storeOpener) (handler.Throttle, error) {
-	records, err := where(cfg, log)
+func newThrottle(cfg *config.Config, log *slog.Logger, o runtimeOptions) (handler.Throttle, error) {
+	records, err := o.openStore(cfg, log)
 	if records == nil || err != nil {
 		return nil, err
 	}
@@ -156,6 +156,6 @@ func newThrottle(cfg *config.Config, log *slog.Logger, where storeOpener) (handl
 	version := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
 	return throttleAdapter{&throttle.Throttle{
 		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout,
-		Report: report,
+		Report: report, Checks: o.checks,
 	}}, nil
 }

@@ -40,7 +40,8 @@ func newBurst(t *testing.T, processes int) *burst {
 	}
 	for range processes {
 		b.processes = append(b.processes, &Throttle{
-			Store: b.store, Secret: []byte("test secret"), Delay: time.Second, Timeout: 10 * time.Second,
+			Checks: &Checks{},
+			Store:  b.store, Secret: []byte("test secret"), Delay: time.Second, Timeout: 10 * time.Second,
 			Report: func(err error) { t.Error(err) },
 		})
 	}
@@ -340,7 +341,7 @@ func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 
 // process returns another process that shares the store.
 func (s *recordingStore) process() *Throttle {
-	return &Throttle{Store: s, Secret: []byte("test secret"), Timeout: 10 * time.Second}
+	return &Throttle{Store: s, Secret: []byte("test secret"), Timeout: 10 * time.Second, Checks: &Checks{}}
 }
 
 // A store that fails for a while knows nothing of the attempts that began meanwhile.
@@ -546,8 +547,8 @@ func TestAPanicLeavesNobodyWaiting(t *testing.T) {
 			_, _ = b.processes[0].Begin(t.Context(), "alice", right, office)
 		}()
 	}
-	if n := len(b.processes[0].flights.inFlight); n != 0 {
-		t.Errorf("%d flights are left", n)
+	if n := len(b.processes[0].Checks.inFlight); n != 0 {
+		t.Errorf("%d checks are left", n)
 	}
 }
 
@@ -587,4 +588,31 @@ func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// The store is another for each, so only the checks that they share can tell.
+func TestThrottlesOfOneProcessShareTheirChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		checks := &Checks{}
+		before := (&recordingStore{Store: store.NewMemory(1000)}).process()
+		after := (&recordingStore{Store: store.NewMemory(1000)}).process()
+		before.Checks, after.Checks = checks, checks
+		first, err := before.Begin(t.Context(), "alice", "right", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan []byte)
+		go func() {
+			second, err := after.Begin(t.Context(), "alice", "right", "192.0.2.1")
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- second.Answer()
+		}()
+		synctest.Wait()
+		first.Succeed([]byte("yes"))
+		if got := <-answer; string(got) != "yes" {
+			t.Errorf("the second login got %q", got)
+		}
+	})
 }

@@ -21,7 +21,7 @@ import (
 	"dockerauth/store"
 )
 
-// Throttle counts failures in a store. Store, Secret and Timeout must be set.
+// Throttle counts failures in a store. Store, Secret, Timeout and Checks must be set.
 type Throttle struct {
 	Store  store.Store
 	Secret []byte // of the hashes that replace names, addresses and passwords in the store
@@ -39,7 +39,7 @@ type Throttle struct {
 	Now    func() time.Time // nil = time.Now
 	Report func(error)      // called when the store fails, and nothing is counted; nil = none
 
-	flights flights
+	Checks *Checks // that run in this process, shared by its throttles
 }
 
 // Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,
@@ -70,7 +70,7 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout+waitMargin, ErrUnanswered)
 	defer cancel()
 	for {
-		f, first := t.flights.join(a.keys.tag, remote)
+		f, first := t.Checks.join(a.keys.tag, remote)
 		if first {
 			a.flight = f
 			return a.lead(ctx)

@@ -23,7 +23,8 @@ func newFixture(t *testing.T) *fixture {
 	memory := store.NewMemory(100_000)
 	memory.Now = clock
 	f.Throttle = &Throttle{
-		Store: memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
+		Checks: &Checks{},
+		Store:  memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
 		Report: func(err error) { t.Error(err) },
 	}
 	return f
