@@ -78,6 +78,9 @@ func checkHealth(r *reloader, now time.Time) *health {
 	if r.logWriter().isDropping() {
 		h.reason("the log cannot be written")
 	}
+	if r.logWriter().isUnreopened() {
+		h.reason("the log file cannot be opened again")
+	}
 	h.Status = "ok"
 	if len(h.Reasons) > 0 {
 		h.Status = "degraded"

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"dockerauth/handler"
@@ -36,6 +37,7 @@ type reloader struct {
 	lastLook   []fileState               // of the same
 	lastReport string                    // of the last load's error; "" = it was good
 	retry      time.Time                 // not before, after a failure
+	rotated    bool                      // the log was, at the last look
 }
 
 // loadError is the error of the last load, for health and metrics.
@@ -72,16 +74,23 @@ func (r *reloader) logWriter() *logWriter {
 	return r.stderr
 }
 
-// watch reloads when a file changed or a signal asks for it, until ctx is done.
-func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
+// watch reloads, and reopens the log, when a file changed or a signal asks for it, until ctx is done.
+func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangup:
-			r.report(r.reload())
+		case s := <-signals:
+			err := error(nil)
+			if s == syscall.SIGHUP {
+				err = r.reload()
+			}
+			r.reopenLog()
+			if s == syscall.SIGHUP {
+				r.report(err)
+			}
 		case <-ticker.C:
 			r.look()
 		}
@@ -95,6 +104,35 @@ func (r *reloader) look() {
 	}
 	if r.shouldReload() {
 		r.report(r.reload())
+	}
+	rotated := r.openLog() != nil && r.openLog().isRotated()
+	if rotated && r.rotated { // twice: what renames the file may make the new one itself
+		r.reopenLog()
+	}
+	r.rotated = rotated
+}
+
+// openLog is the log file that is open; nil = none.
+func (r *reloader) openLog() *logWriter {
+	if out := r.logWriter(); out != r.stderr {
+		return out
+	}
+	return nil
+}
+
+// reopenLog begins a new log file of the same name. It logs a failure once, in the old one.
+func (r *reloader) reopenLog() {
+	out := r.openLog()
+	if out == nil {
+		return
+	}
+	failed := out.isUnreopened()
+	switch err := out.reopen(); {
+	case err == nil:
+		r.log().Info("log file opened")
+	case !failed:
+		r.log().Error("log file cannot be opened again, the log goes on in the old one",
+			"reason", err.Error()+"\n  "+RemedyForLog(err))
 	}
 }
 
@@ -155,8 +193,8 @@ func (r *reloader) shouldReload() bool {
 	return r.lastReport != "" && time.Now().After(r.retry) || !slices.Equal(now, r.loaded)
 }
 
-// fileStates looks at every file behind the current configuration, and at the log file only for
-// having been rotated away.
+// fileStates looks at every file behind the current configuration, and at a log file that could not
+// be opened.
 func (r *reloader) fileStates() []fileState {
 	s := r.current.Load()
 	if s == nil {
@@ -166,7 +204,7 @@ func (r *reloader) fileStates() []fileState {
 	for _, path := range s.config.Files {
 		all = append(all, stateOf(path))
 	}
-	if path := s.config.Log.File; path != "" {
+	if path := s.config.Log.File; path != "" && s.out == r.stderr {
 		log := stateOf(path)
 		all = append(all, fileState{device: log.device, inode: log.inode})
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -254,5 +255,106 @@ func TestAScrapeReadsNoPAMServiceFileThatHasNotChanged(t *testing.T) {
 	}
 	if h := checkHealth(s.reloader, time.Now()); h.PAM.ServiceFileGood || h.serving {
 		t.Error("the file has changed, and was not read")
+	}
+}
+
+// logFixture logs to a file, and has logged one login.
+func logFixture(t *testing.T) *adminFixture {
+	t.Helper()
+	s := newAdminFixture(t)
+	s.write(t, "config.yml", fixtureConfig+"log: {file: log/auth.log}\n")
+	if err := os.Mkdir(filepath.Join(s.dir, "log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.age(t)
+	s.mustReload(t)
+	s.login(resultAccepted, "p", "192.0.2.1")
+	return s
+}
+
+func (s *adminFixture) move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(filepath.Join(s.dir, from), filepath.Join(s.dir, to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantLogins compares the requests in log files, which end with the log in use.
+func (s *adminFixture) wantLogins(t *testing.T, want map[string]int) {
+	t.Helper()
+	for name, n := range want {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(text), "outcome=granted"); got != n {
+			t.Errorf("%s has %d logins, want %d: %s", name, got, n, text)
+		}
+	}
+}
+
+func TestARotatedLogIsReopenedWithoutAReload(t *testing.T) {
+	s := logFixture(t)
+	before := s.current.Load()
+	s.move(t, "log/auth.log", "log/auth.log.1")
+	s.look()
+	if _, err := os.Stat(filepath.Join(s.dir, "log", "auth.log")); err == nil {
+		t.Error("the file was made at once, and not left to what rotates")
+	}
+	s.login(resultAccepted, "p", "192.0.2.1")
+	s.look()
+	s.login(resultAccepted, "p", "192.0.2.1")
+	s.wantLogins(t, map[string]int{"log/auth.log.1": 2, "log/auth.log": 1})
+	if s.current.Load() != before || s.asked[0].Load() != 1 {
+		t.Errorf("more than the log was opened again; PAM was asked %d times", s.asked[0].Load())
+	}
+	s.look()
+	s.look()
+	s.wantLogins(t, map[string]int{"log/auth.log": 1})
+}
+
+func TestALogThatCannotBeReopenedGoesOn(t *testing.T) {
+	s := logFixture(t)
+	s.move(t, "log", "log.old")
+	for range 5 {
+		s.look()
+		s.login(resultAccepted, "p", "192.0.2.1")
+	}
+	old, _ := os.ReadFile(filepath.Join(s.dir, "log.old", "auth.log"))
+	if n := strings.Count(string(old), "cannot be opened again"); n != 1 {
+		t.Errorf("said %d times: %s", n, old)
+	}
+	if h := checkHealth(s.reloader, time.Now()); !h.serving || len(h.Reasons) != 1 ||
+		h.Reasons[0] != "the log file cannot be opened again" {
+		t.Errorf("health: %q", h.Reasons)
+	}
+	s.move(t, "log.old", "log")
+	s.move(t, "log/auth.log", "log/old")
+	s.look()
+	s.look()
+	s.login(resultAccepted, "p", "192.0.2.1")
+	s.wantLogins(t, map[string]int{"log/old": 6, "log/auth.log": 1})
+	if h := checkHealth(s.reloader, time.Now()); h.Status != "ok" {
+		t.Errorf("health: %q", h.Reasons)
+	}
+}
+
+func TestSignalsReopenTheLog(t *testing.T) {
+	for signal, reloads := range map[syscall.Signal]bool{syscall.SIGUSR1: false, syscall.SIGHUP: true} {
+		s := logFixture(t)
+		before := s.current.Load()
+		s.move(t, "log/auth.log", "log/auth.log.1")
+		signals := make(chan os.Signal)
+		ctx, cancel := context.WithCancel(t.Context())
+		var watch sync.WaitGroup
+		watch.Go(func() { s.watch(ctx, signals) })
+		signals <- signal
+		cancel()
+		watch.Wait()
+		s.login(resultAccepted, "p", "192.0.2.1")
+		s.wantLogins(t, map[string]int{"log/auth.log.1": 1, "log/auth.log": 1})
+		if reloaded := s.current.Load() != before; reloaded != reloads {
+			t.Errorf("%v: reloaded is %v", signal, reloaded)
+		}
 	}
 }

@@ -198,10 +198,10 @@ func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.
 	defer stop()
 	// A log whose reader has gone is an error of the write, and no reason to end.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	go r.watch(ctx, hangup)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	go r.watch(ctx, signals)
 
 	var adminDone sync.WaitGroup
 	if admin != nil {

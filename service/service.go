@@ -84,7 +84,7 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 		cause, hint := cli.SplitHint(stack.err)
 		return nil, cfg.ErrorAt(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
-	out, err := logOf(cfg, o.stderr)
+	out, err := logOf(cfg, o.stderr, previous)
 	if err != nil && o.mustLog {
 		return nil, err
 	}
@@ -112,10 +112,13 @@ func (s *service) warn() {
 	}
 }
 
-// logOf opens the log. With an error it is stderr.
-func logOf(cfg *config.Config, stderr *logWriter) (*logWriter, error) {
+// logOf opens the log, if it is not open. With an error it is stderr.
+func logOf(cfg *config.Config, stderr *logWriter, previous *service) (*logWriter, error) {
 	if cfg.Log.File == "" {
 		return stderr, nil
+	}
+	if previous != nil && previous.out != stderr && previous.config.Log.File == cfg.Log.File {
+		return previous.out, nil
 	}
 	file, err := openLog(cfg.Log.File, stderr, stderr.dropped)
 	if err != nil {
