@@ -26,8 +26,8 @@ func (s *Slots) Resize(n int) {
 }
 
 // Limit runs a conversation with a password in each of the slots, and as many account checks beside
-// them. ErrBusy is the answer to a login whose context ends while it waits, and at once to one whose wait
-// would be useless.
+// them. ErrBusy is the answer to a login whose context ends while it waits, and at once to one
+// whose wait would be useless.
 //
 // A password check takes a core and 16 MiB for a while (yescrypt): with more checks at once than
 // cores, all of them take longer and use more memory. An account check takes a few milliseconds. It

@@ -137,8 +137,8 @@ func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 	}
 }
 
-// stackError is what is wrong with the PAM service. It reads the files again only if one of them has
-// changed: anyone who can connect may ask for health and metrics at any rate.
+// stackError is what is wrong with the PAM service. It reads the files again only if one of them
+// has changed: anyone who can connect may ask for health and metrics at any rate.
 func (s *service) stackError() error {
 	state := s.stack.Load()
 	if !state.isCurrent() {

@@ -70,10 +70,10 @@ func endsMidLine(path string) bool {
 }
 
 const (
-	// logWriteTimeout is how long a request waits for its line to be written. The reader of a log may
-	// stop, and must not stop the logins with it.
+	// logWriteTimeout is how long a request waits for its line to be written. The reader of a log
+	// may stop, and must not stop the logins with it.
 	logWriteTimeout = time.Second
-	// maxQueuedLines is more than the requests that a front end admits, each of which waits for one.
+	// maxQueuedLines is more than the requests at once, each of which waits for its line.
 	maxQueuedLines = 2048
 )
 
@@ -233,8 +233,8 @@ func (w *logWriter) isRotated() bool {
 	return err != nil || !os.SameFile(info, w.file.info)
 }
 
-// reopen goes on in a new file of the same name, or in the old one if there is an error. A line that
-// waits for the old file's reader is written to the new one.
+// reopen goes on in a new file of the same name, or in the old one if there is an error. A line
+// that waits for the old file's reader is written to the new one.
 func (w *logWriter) reopen() error {
 	file, err := openLogFile(w.name)
 	w.mu.Lock()

@@ -74,7 +74,8 @@ func (r *reloader) logWriter() *logWriter {
 	return r.stderr
 }
 
-// watch reloads, and reopens the log, when a file changed or a signal asks for it, until ctx is done.
+// watch reloads, and reopens the log, when a file changed or a signal asks for it, until ctx is
+// done.
 func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()

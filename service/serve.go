@@ -43,7 +43,8 @@ func CGI(streams cli.Streams) int {
 		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
-	r := &reloader{load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }, stderr: stderr}
+	r := &reloader{stderr: stderr,
+		load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }}
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -236,5 +237,6 @@ func Harden(stderr io.Writer) {
 }
 
 func options(r *reloader) gateway.Options {
-	return gateway.Options{Log: slog.New(reloadHandler{reloader: r}), Program: filepath.Base(os.Args[0]), Trusted: r.trusts}
+	return gateway.Options{Log: slog.New(reloadHandler{reloader: r}), Program: filepath.Base(os.Args[0]),
+		Trusted: r.trusts}
 }
