@@ -91,6 +91,7 @@ type logWriter struct {
 	stderr  io.Writer      // where dropped lines are reported; nil = in to itself, when it is writable again
 	dropped *atomic.Uint64 // of the whole process
 	timeout time.Duration
+	journal bool // systemd's journal reads it, so each line begins with a priority
 
 	mu         sync.Mutex
 	file       *logFile
@@ -184,6 +185,9 @@ func (w *logWriter) writeLine(file *logFile, line []byte) error {
 	}
 	if file.midLine {
 		prefix = "\n"
+	}
+	if w.stderr == nil && w.journal && report != "" {
+		report = priorityWarning + report
 	}
 	if w.stderr == nil {
 		prefix += report

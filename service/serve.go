@@ -33,11 +33,11 @@ func CGI(streams cli.Streams) int {
 	harden.ForgetEnvironment()
 	env := os.Environ()
 	os.Clearenv() // PAM modules run programs, and the variables hold the password
-	Harden(streams.Err)
+	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
+	hardenProcess(stderr)
 	// One request makes less garbage than collecting it costs, unless the configuration is huge.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
-	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
 	log := plainLogger(stderr)
 	o := runtimeOptions{stderr: stderr, openStore: folderStore, checks: &throttle.Checks{},
 		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
@@ -95,9 +95,9 @@ func FastCGISocket(path string, streams cli.Streams) int {
 	if err != nil {
 		return cli.Fail(streams.Err, err)
 	}
-	os.Clearenv()
-	Harden(streams.Err)
 	r := newReloader(path, streams.Err, false)
+	os.Clearenv()
+	hardenProcess(r.stderr)
 	if err := r.reload(); err != nil {
 		r.report(err)
 	}
@@ -132,12 +132,13 @@ type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options
 // socket of a service that ends again and again: there it answers 503 until there is a usable
 // configuration.
 func (s Server) Run(streams cli.Streams) int {
-	os.Clearenv() // what is started from here needs none of it
-	Harden(streams.Err)
 	r := newReloader(s.Config, streams.Err, true)
+	os.Clearenv() // what is started from here needs none of it
+	hardenProcess(r.stderr)
+	fail := func(err error) int { return cli.Fail(r.stderr.at(priorityError), err) }
 	if err := r.reload(); err != nil {
 		if s.Listen != "" {
-			return cli.Fail(streams.Err, err)
+			return fail(err)
 		}
 		r.report(err)
 	}
@@ -145,7 +146,7 @@ func (s Server) Run(streams cli.Streams) int {
 	if s.Listen != "" {
 		listener, err := gateway.Listen(s.Listen)
 		if err != nil {
-			return cli.Fail(streams.Err, err)
+			return fail(err)
 		}
 		listeners = append(listeners, listener)
 	}
@@ -154,17 +155,20 @@ func (s Server) Run(streams cli.Streams) int {
 		for _, listener := range listeners {
 			listener.Close() // with it the file of a unix socket
 		}
-		return cli.Fail(streams.Err, fmt.Errorf("--admin: %w", err))
+		return fail(fmt.Errorf("--admin: %w", err))
 	}
 	return serve(r, listeners, s.serve, admin)
 }
 
 // newReloader is the service of a process that stays. It loads nothing yet: its caller decides what
-// to do when that fails.
+// to do when that fails. It needs the environment.
 func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	m := newMetricSet()
 	stderr := newStderrWriter(standardError, &m.droppedLines)
-	c := newConversations(func(cfg *config.Config) pamauth.Authenticator { return child(cfg, "", stderr) }, m)
+	stderr.journal = isJournal(standardError, os.Getenv("JOURNAL_STREAM"))
+	c := newConversations(func(cfg *config.Config) pamauth.Authenticator {
+		return child(cfg, "", stderr.at(priorityWarning)) // what a module prints must not choose its priority
+	}, m)
 	o := runtimeOptions{stderr: stderr, mustLog: mustLog, openStore: memoryStore(), checks: &throttle.Checks{},
 		observe: m.requestEnded, converse: c.of}
 	return &reloader{
@@ -230,7 +234,9 @@ func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.
 
 // Harden keeps passwords in this process, and what it inherited out of the programs that it starts.
 // When that fails, the service works all the same.
-func Harden(stderr io.Writer) {
+func Harden(stderr io.Writer) { hardenProcess(newStderrWriter(stderr, new(atomic.Uint64))) }
+
+func hardenProcess(stderr *logWriter) {
 	if err := harden.Process(); err != nil {
 		plainLogger(stderr).Error("process hardening failed", "reason", err.Error())
 	}

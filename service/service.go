@@ -88,7 +88,7 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	if err != nil && o.mustLog {
 		return nil, err
 	}
-	log := loggerTo(out, cfg)
+	log := newLogger(out, cfg.Log.Format, cfg.Log.Level)
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
@@ -120,7 +120,7 @@ func logOf(cfg *config.Config, stderr *logWriter, previous *service) (*logWriter
 	if previous != nil && previous.out != stderr && previous.config.Log.File == cfg.Log.File {
 		return previous.out, nil
 	}
-	file, err := openLog(cfg.Log.File, stderr, stderr.dropped)
+	file, err := openLog(cfg.Log.File, stderr.at(priorityError), stderr.dropped)
 	if err != nil {
 		return stderr, cfg.ErrorAt(err, RemedyForLog(err), "log.file")
 	}
@@ -140,15 +140,19 @@ func RemedyForLog(err error) string {
 	return "let the service's user write there, or leave log.file out to log to stderr"
 }
 
-func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Log.Level}
-	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(printableWriter{out, escapeJSON}, options))
-	}
-	return slog.New(slog.NewTextHandler(printableWriter{out, quoteText}, options))
-}
-
 // plainLogger is for what happens without a configuration.
-func plainLogger(stderr io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(printableWriter{stderr, quoteText}, nil))
+func plainLogger(stderr *logWriter) *slog.Logger { return newLogger(stderr, "text", slog.LevelInfo) }
+
+func newLogger(out *logWriter, format string, level slog.Level) *slog.Logger {
+	to := func(out io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if format == "json" {
+			return slog.NewJSONHandler(printableWriter{out, escapeJSON}, options)
+		}
+		return slog.NewTextHandler(printableWriter{out, quoteText}, options)
+	}
+	if out.journal {
+		return slog.New(newJournalHandler(out, to))
+	}
+	return slog.New(to(out))
 }
