@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
+	"strings"
 	"time"
 
 	"dockerauth/cli"
@@ -49,6 +51,8 @@ func (a attempt) Succeed(account handler.Account) {
 	a.Attempt.Succeed(b)
 }
 
+func (a attempt) Fail(reason error) { a.Attempt.Fail(reasonOf(reason)) }
+
 func (a attempt) Recheck() error {
 	if err := a.Attempt.Recheck(); err != nil {
 		return throttleError(err)
@@ -59,16 +63,61 @@ func (a attempt) Recheck() error {
 // throttleError is throttle's error in handler's words.
 func throttleError(err error) error {
 	var locked *throttle.Locked
+	var repeated *throttle.Repeated
 	switch {
 	case errors.As(err, &locked):
 		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
-	case errors.Is(err, throttle.ErrRepeated):
-		return authError{handler.ErrRefused, err}
+	case errors.As(err, &repeated):
+		return authError{handler.ErrRefused, rememberedError(repeated)}
 	case errors.Is(err, throttle.ErrUnanswered):
 		return authError{handler.ErrUnavailable, err}
 	default: // the client has gone while it waited
 		return authError{handler.ErrBusy, err}
 	}
+}
+
+// rememberedReasons are parts of the errors with which a login is refused. A refusal is remembered
+// by its place here, also by other processes and after an upgrade: the list only grows.
+var rememberedReasons = []string{
+	"", // any other
+	"is blacklisted",
+	"pam refused the login: authenticate: PAM_AUTH_ERR (7)",
+	"pam refused the login: authenticate: PAM_USER_UNKNOWN (10)",
+	"pam refused the login: authenticate: PAM_PERM_DENIED (6)",
+	"pam refused the login: authenticate: PAM_MAXTRIES (11)",
+	"pam refused the login: authenticate: PAM_NEW_AUTHTOK_REQD (12)",
+	"pam refused the login: authenticate: PAM_ACCT_EXPIRED (13)",
+	"pam refused the login: authenticate: PAM_CRED_EXPIRED (16)",
+	"pam refused the login: authenticate: PAM_AUTHTOK_EXPIRED (27)",
+	"pam refused the login: account: PAM_AUTH_ERR (7)",
+	"pam refused the login: account: PAM_USER_UNKNOWN (10)",
+	"pam refused the login: account: PAM_PERM_DENIED (6)",
+	"pam refused the login: account: PAM_MAXTRIES (11)",
+	"pam refused the login: account: PAM_NEW_AUTHTOK_REQD (12)",
+	"pam refused the login: account: PAM_ACCT_EXPIRED (13)",
+	"pam refused the login: account: PAM_CRED_EXPIRED (16)",
+	"pam refused the login: account: PAM_AUTHTOK_EXPIRED (27)",
+	"a module asked for more than the one password",
+	"user name",
+	"the password is",
+}
+
+func reasonOf(err error) throttle.Reason {
+	for i, part := range rememberedReasons[1:] {
+		if strings.Contains(err.Error(), part) {
+			return throttle.Reason(i + 1)
+		}
+	}
+	return 0
+}
+
+// rememberedError is what the log says of a login that was refused without asking PAM.
+func rememberedError(r *throttle.Repeated) error {
+	first := r.Error()
+	if 0 < r.Reason && int(r.Reason) < len(rememberedReasons) {
+		first = rememberedReasons[r.Reason]
+	}
+	return fmt.Errorf("%s (remembered, asked again in %d s)", first, int(math.Ceil(r.After.Seconds())))
 }
 
 // storeOpener opens the store for failed logins.

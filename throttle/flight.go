@@ -2,6 +2,7 @@ package throttle
 
 import (
 	"sync"
+	"time"
 )
 
 // Checks are the passwords that a process is checking. Equal logins of one process wait here, so
@@ -19,6 +20,8 @@ type flight struct {
 	landed  chan struct{}
 	outcome outcome
 	answer  []byte
+	reason  Reason    // of a failure
+	again   time.Time // when a failed password is checked again
 }
 
 // join returns the flight of a password, and whether it is new.

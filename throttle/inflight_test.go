@@ -81,7 +81,7 @@ func (b *burst) outcome(ctx context.Context, process int, user, password, remote
 		a.Succeed([]byte(b.account))
 		return granted
 	}
-	a.Fail()
+	a.Fail(0)
 	return refused
 }
 
@@ -244,7 +244,7 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 		want  string
 		tries int // that are left
 	}{
-		{"it fails", (*Attempt).Fail, time.Second, ErrRepeated.Error(), 4},
+		{"it fails", func(a *Attempt) { a.Fail(0) }, time.Second, ErrRepeated.Error(), 4},
 		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 5},
 		{"it gives up before PAM is asked", (*Attempt).Cancel, time.Second, granted, 5},
 		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second,
@@ -615,4 +615,44 @@ func TestThrottlesOfOneProcessShareTheirChecks(t *testing.T) {
 			t.Errorf("the second login got %q", got)
 		}
 	})
+}
+
+func TestARepeatedPasswordTellsWhyItFailedAndForHowLong(t *testing.T) {
+	for _, name := range []string{"in one process", "in another process"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				records := &recordingStore{Store: store.NewMemory(1000)}
+				first := records.process()
+				second := first
+				if name == "in another process" {
+					second = records.process()
+				}
+				attempt, err := first.Begin(t.Context(), "alice", "wrong", "192.0.2.1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				try := func() *Repeated {
+					_, err := second.Begin(t.Context(), "alice", "wrong", "192.0.2.1")
+					repeated := (*Repeated)(nil)
+					if !errors.As(err, &repeated) || !errors.Is(err, ErrRepeated) {
+						t.Errorf("got %v", err)
+					}
+					return repeated
+				}
+				waiting := make(chan *Repeated)
+				go func() { waiting <- try() }()
+				time.Sleep(2 * time.Second)
+				attempt.Fail(5)
+				got := <-waiting
+				if got == nil || got.Reason != 5 || got.After.Round(time.Second) != repeatWindow-2*time.Second {
+					t.Errorf("one that waited got %+v", got)
+				}
+				time.Sleep(8 * time.Second)
+				if got := try(); got == nil || got.Reason != 5 ||
+					got.After.Round(time.Second) != repeatWindow-10*time.Second {
+					t.Errorf("one that came later got %+v", got)
+				}
+			})
+		})
+	}
 }
