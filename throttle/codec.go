@@ -11,10 +11,10 @@ import (
 //	failedName (8) overrun (8) unanswered (1) lastUnanswered (8)
 //	distinctSince (8) distinctFailures (1)
 //	lastFailedTag (16)
-//	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome and reason (1) ended (8) repeats (1) }
+//	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
-// where the outcome is the lowest two bits of its byte, and times are milliseconds since 1970, 0 =
-// never.
+// where the upper six bits of the outcome are the reason of a failure, and times are milliseconds
+// since 1970, 0 = never.
 
 const (
 	codecVersion = 4
