@@ -18,9 +18,9 @@ import (
 	"dockerauth/throttle"
 )
 
-// maxRecords is how many records of failed logins a process keeps: 30 to 60 MB for an attacker who
-// fills it.
-const maxRecords = 100_000
+// memoryForRecords bounds the records of logins that a process keeps, in bytes: a third of
+// serverMemory. When live data fills that limit, the collector runs all the time.
+const memoryForRecords = serverMemory / 3
 
 // failureDelay is longer than a wrong password takes in all but the slowest directories, and no
 // longer than a person minds.
@@ -136,7 +136,7 @@ func folderStore(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 // memoryStore is for a process that stays. Its memory outlives a changed configuration; the folder,
 // if there is one, comes first.
 func memoryStore() storeOpener {
-	memory := store.NewMemory(maxRecords)
+	memory := store.NewMemory(memoryForRecords)
 	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 		folder, err := openState(cfg, log)
 		if folder == nil {

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"dockerauth/config"
 	"dockerauth/pamauth"
 	"dockerauth/throttle"
 )
@@ -88,4 +93,27 @@ func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
 			t.Errorf("%q is number %d, not %d", part, i+1, got)
 		}
 	}
+}
+
+// Live data that fills the soft limit of the memory makes the collector run all the time.
+func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
+	records, err := memoryStore()(&config.Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, until := make([]byte, 250), time.Now().Add(time.Hour)
+	for i := range 150_000 { // logins of an attacker
+		err := records.Update(fmt.Sprint(i), func([]byte) ([]byte, time.Time) { return record, until })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	if free := int(s.NextGC) - int(s.HeapAlloc); free < serverMemory/4 {
+		t.Errorf("the next collection comes after %d bytes: %d of %d are in use", free, s.HeapAlloc, serverMemory)
+	}
+	runtime.KeepAlive(records)
 }

@@ -44,7 +44,7 @@ type pair struct {
 
 func newPair() *pair {
 	p := &pair{clock: newClock()}
-	one, two := NewMemory(1000), NewMemory(1000)
+	one, two := NewMemory(1<<20), NewMemory(1<<20)
 	one.Now, two.Now = p.clock.Now, p.clock.Now
 	p.first, p.second = &breakable{Store: one}, two
 	p.Fallback = NewFallback(p.first, p.second)
@@ -160,7 +160,7 @@ func TestOneCallTriesAStoreThatHasFailedAndTheOthersDoNotWait(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				first := &held{release: make(chan error, 20)}
-				f := NewFallback(first, NewMemory(1000))
+				f := NewFallback(first, NewMemory(1<<20))
 				first.release <- errors.New("stuck")
 				put(t, f, "k", "x", time.Now().Add(time.Hour))
 				time.Sleep(retryPause)
@@ -193,7 +193,7 @@ func TestOneCallTriesAStoreThatHasFailedAndTheOthersDoNotWait(t *testing.T) {
 func TestAnOldSuccessDoesNotEndThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := &held{release: make(chan error)}
-		f := NewFallback(first, NewMemory(1000))
+		f := NewFallback(first, NewMemory(1<<20))
 		for range 2 {
 			go func() { _, _ = f.Get("k") }()
 		}

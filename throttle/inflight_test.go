@@ -35,7 +35,7 @@ func newBurst(t *testing.T, processes int) *burst {
 		t:        t,
 		check:    50 * time.Millisecond,
 		account:  theAccount,
-		store:    &recordingStore{Store: store.NewMemory(1000)},
+		store:    &recordingStore{Store: store.NewMemory(1 << 20)},
 		outcomes: map[string]int{},
 	}
 	for range processes {
@@ -352,7 +352,7 @@ func TestAnAttemptThatTheStoreHasForgottenGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.processes[0].Store = store.NewMemory(10)
+		b.processes[0].Store = store.NewMemory(1 << 20)
 		if err := a.Recheck(); err != nil {
 			t.Errorf("from %s: %v", from, err)
 		}
@@ -594,8 +594,8 @@ func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 func TestThrottlesOfOneProcessShareTheirChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		checks := &Checks{}
-		before := (&recordingStore{Store: store.NewMemory(1000)}).process()
-		after := (&recordingStore{Store: store.NewMemory(1000)}).process()
+		before := (&recordingStore{Store: store.NewMemory(1 << 20)}).process()
+		after := (&recordingStore{Store: store.NewMemory(1 << 20)}).process()
 		before.Checks, after.Checks = checks, checks
 		first, err := before.Begin(t.Context(), "alice", "right", "192.0.2.1")
 		if err != nil {
@@ -621,7 +621,7 @@ func TestARepeatedPasswordTellsWhyItFailedAndForHowLong(t *testing.T) {
 	for _, name := range []string{"in one process", "in another process"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				records := &recordingStore{Store: store.NewMemory(1000)}
+				records := &recordingStore{Store: store.NewMemory(1 << 20)}
 				first := records.process()
 				second := first
 				if name == "in another process" {

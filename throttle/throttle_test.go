@@ -20,7 +20,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	clock := func() time.Time { return f.now }
-	memory := store.NewMemory(100_000)
+	memory := store.NewMemory(64 << 20)
 	memory.Now = clock
 	f.Throttle = &Throttle{
 		Checks: &Checks{},
