@@ -34,6 +34,7 @@ type stackReader struct {
 	lines   []Line          // of auth and account
 	errors  StackErrors
 	files   []string // being read: each includes the next
+	paths   []string // that were looked at
 	at      Line     // where the line being read stands
 }
 
@@ -69,6 +70,7 @@ func (r *stackReader) refuseWord(e *wordError, hint string) {
 
 // read parses one file. only = the one phase that an include asked for; "" = all.
 func (r *stackReader) read(file, only string, depth int) {
+	r.paths = append(r.paths, file, filepath.Dir(file))
 	text, err := readServiceFile(file)
 	if err != nil {
 		r.refuse(*err)
@@ -359,6 +361,7 @@ func (r *stackReader) include(rest, only string, depth, substack int) {
 		r.at.Level += substack
 		r.read(file, only, depth+1)
 	case only == "" || only == "auth" || only == "account":
+		r.paths = append(r.paths, file)
 		r.found[cmp.Or(only, "auth")] = true
 		hint := "put the file there, or correct its name"
 		if there := r.confdir + "/" + name; file != there && !filepath.IsAbs(name) && !isMissing(there) {

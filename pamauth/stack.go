@@ -34,6 +34,13 @@ func (s Stack) Check() error {
 	return err
 }
 
+// Sources checks like Check, and returns every path that the answer depends on, with files that are
+// absent and folders.
+func (s Stack) Sources() (paths []string, err error) {
+	_, paths, err = s.parse()
+	return paths, err
+}
+
 // Parse reads the service file as PAM does and returns the lines of "auth" and "account" in PAM's
 // order. The error is StackErrors.
 //
@@ -43,16 +50,21 @@ func (s Stack) Check() error {
 // logs people in. It also refuses files that others could rewrite, and lines that libpam does not
 // take: with most of them it refuses every login, and says so in the system's log only.
 func (s Stack) Parse() ([]Line, error) {
+	lines, _, err := s.parse()
+	return lines, err
+}
+
+func (s Stack) parse() (lines []Line, paths []string, err error) {
 	r := stackReader{service: s.Service, confdir: s.confdir(), found: map[string]bool{}}
 	if err := checkService(s.Service); err != nil {
 		r.refuse(StackError{Fault: FaultService, Cause: err.Error(),
 			Hint: fmt.Sprintf("name a file in %s, such as \"dockerauth\"", s.confdir())})
-		return nil, r.errors
+		return nil, nil, r.errors
 	}
 	if !filepath.IsAbs(s.confdir()) || strings.Contains(s.Confdir, "\x00") {
 		r.refuse(StackError{Fault: FaultService, Cause: fmt.Sprintf("PAM folder %q is not an absolute path", s.Confdir),
 			Hint: "write a path that begins with a slash"})
-		return nil, r.errors
+		return nil, nil, r.errors
 	}
 	file := filepath.Join(s.confdir(), s.Service)
 	// A service file names modules, which run with the rights of this process.
@@ -60,7 +72,7 @@ func (s Stack) Parse() ([]Line, error) {
 		if err := CheckRootOwned(file); err != nil {
 			cause, hint, _ := strings.Cut(err.Error(), "\n")
 			r.refuse(StackError{Fault: FaultWritable, File: file, Cause: cause, Hint: strings.TrimSpace(hint), err: err})
-			return nil, r.errors
+			return nil, nil, r.errors
 		}
 	}
 	r.read(file, "", 0)
@@ -76,9 +88,9 @@ func (s Stack) Parse() ([]Line, error) {
 		}
 	}
 	if len(r.errors) > 0 {
-		return nil, r.errors
+		return nil, r.paths, r.errors
 	}
-	return r.lines, nil
+	return r.lines, r.paths, nil
 }
 
 // checkService allows names that PAM opens unchanged: it lowers the case of a service's name and
