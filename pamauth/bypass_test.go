@@ -55,8 +55,11 @@ func TestFindBypass(t *testing.T) {
 		{"a substack of pam_permit", "substack @/permits", "pam_permit.so"},
 		{"an end that leaves the substack only, before what is optional", "substack @/ends; optional pam_unix.so",
 			"pam_permit.so"},
-		{"a jump over the substack with the password", "[default=1] pam_env.so; substack @/denies; required pam_permit.so",
-			"pam_permit.so"},
+		{
+			"a jump over the substack with the password",
+			"[default=1] pam_env.so; substack @/denies; required pam_permit.so",
+			"pam_permit.so",
+		},
 		{"a failure that a reset forgets", "required pam_unix.so; [default=reset] pam_env.so; required pam_permit.so",
 			"pam_permit.so"},
 		{"accounts that the directory does not know", "[success=ok user_unknown=ignore default=bad] pam_sss.so; " +
@@ -100,7 +103,8 @@ func TestParseTellsWhereEachLineStands(t *testing.T) {
 		l.End != 2 || filepath.Base(l.File) != "test" {
 		t.Errorf("got %+v", l)
 	}
-	if l := lines[1]; l.Phase != "account" || l.Control != "substack" || l.Module != "" || l.Level != 0 || l.Number != 3 {
+	if l := lines[1]; l.Phase != "account" || l.Control != "substack" || l.Module != "" || l.Level != 0 ||
+		l.Number != 3 {
 		t.Errorf("got %+v", l)
 	}
 	if l := lines[2]; l.Phase != "account" || l.Module != "pam_two.so" || l.Silent || l.Level != 1 || l.Number != 2 ||
@@ -118,7 +122,12 @@ func TestAStackThatRefusesEverybody(t *testing.T) {
 		isMissing func(Line) bool
 		want      bool
 	}{
-		{"the service file that ships", "requisite pam_succeed_if.so uid >= 1000; required pam_unix.so", installed, true},
+		{
+			"the service file that ships",
+			"requisite pam_succeed_if.so uid >= 1000; required pam_unix.so",
+			installed,
+			true,
+		},
 		{"pam_deny alone", "required pam_deny.so", installed, false},
 		{"common-auth without its modules", "requisite pam_deny.so; required pam_permit.so", installed, false},
 		{"a list without success", "[auth_err=ok default=die] pam_unix.so", installed, false},

@@ -82,20 +82,26 @@ func parseControl(control string) (a actions, err *wordError) {
 // parseList is _pam_parse_control. libpam compares beginnings only, so "okdefault=bad" is two.
 func (a *actions) parseList(list string) *wordError {
 	const blanks = " \t\n\v\f\r"
-	for {
+	for before := ""; ; {
+		adjacent := list != "" && !strings.ContainsAny(list[:1], blanks)
 		list = strings.TrimLeft(list, blanks)
 		if list == "" {
 			return nil
 		}
 		result := beginning(list, resultWords[:])
-		if result < 0 || len(list) == len(resultWords[result]) {
-			return unknownResult(list)
+		rest := ""
+		if result >= 0 {
+			rest = strings.TrimLeft(list[len(resultWords[result]):], blanks)
 		}
-		rest := strings.TrimLeft(list[len(resultWords[result]):], blanks)
-		if rest == "" || rest[0] != '=' {
+		switch {
+		case rest != "" && rest[0] == '=':
+		case before != "" && adjacent: // "okay" begins with ok
+			return &wordError{"unknown action", firstWord(before, " \t="), actionWords[:]}
+		default:
 			return unknownResult(list)
 		}
 		rest = strings.TrimLeft(rest[1:], blanks)
+		before = rest
 		action := beginning(rest, actionWords[:])
 		var value int8
 		if action >= 0 {
@@ -146,6 +152,9 @@ func firstWord(s, ends string) string {
 // unknownResult is about a word that is no control, or no result in a list.
 func unknownResult(list string) *wordError {
 	word := firstWord(list, " \t=")
+	if strings.HasPrefix(word, "pam_") && isLetters(strings.TrimSuffix(word, ".so")) {
+		return &wordError{"no control before the module", word, nil}
+	}
 	if word == list {
 		return &wordError{"unknown control", word, controlWords}
 	}
@@ -162,7 +171,7 @@ type wordError struct {
 // Error quotes only what is made of letters: the file may hold secrets.
 func (e *wordError) Error() string {
 	switch {
-	case isLetters(e.word) || strings.Trim(e.word, "0123456789") == "":
+	case isLetters(strings.TrimSuffix(e.word, ".so")) || strings.Trim(e.word, "0123456789") == "":
 		return fmt.Sprintf("%s %q", e.what, e.word)
 	case strings.ContainsFunc(e.word, func(c rune) bool { return c > 0x7e }):
 		return fmt.Sprintf("%s of %d bytes with a character that is not ASCII", e.what, len(e.word))

@@ -128,7 +128,13 @@ func readServiceFile(file string) (text string, refused *StackError) {
 		content, err = io.ReadAll(io.LimitReader(f, maxServiceFile))
 	}
 	if err != nil {
-		return "", &StackError{Fault: FaultFile, File: file, Cause: err.Error(), Hint: "see why it cannot be read", err: err}
+		return "", &StackError{
+			Fault: FaultFile,
+			File:  file,
+			Cause: err.Error(),
+			Hint:  "see why it cannot be read",
+			err:   err,
+		}
 	}
 	return string(content), nil
 }
@@ -154,7 +160,8 @@ func (r *stackReader) assemble(text string, number int) (line, rest string, end 
 		trimmed := strings.Trim(part, " \t")
 		if number > r.at.Number && trimmed == "" {
 			r.refuseLine("a backslash continues it with an empty line or a comment",
-				"libpam before 1.7 reads on, later ones do not", "remove the backslash, or what is between")
+				"libpam before 1.7 reads on, later ones do not",
+				fmt.Sprintf("sed -i '%dd' %s", number, r.at.File))
 			if rest != "" {
 				continue
 			}
@@ -164,7 +171,8 @@ func (r *stackReader) assemble(text string, number int) (line, rest string, end 
 		}
 		line += strings.TrimSuffix(trimmed, `\`) + " "
 		if rest == "" {
-			r.refuseLine("a backslash at the end of the file", aborts, "remove it")
+			r.refuseLine("a backslash at the end of the file", aborts,
+				fmt.Sprintf(`sed -i '%ds/\\[[:blank:]]*$//' %s`, number, r.at.File))
 			return line, "", number
 		}
 	}
@@ -177,9 +185,9 @@ func (r *stackReader) checkCharacters(line string) {
 		r.refuseLine("a NUL character", "libpam ignores the rest of the line", "write the file as ASCII text")
 	case strings.HasSuffix(line, "\r"):
 		r.refuseLine("a carriage return at the end", "libpam takes it for a part of the last word",
-			fmt.Sprintf(`sed -i 's/\r$//' %s`, r.at.File))
+			`sed -i 's/\r$//' `+r.at.File)
 	case r.at.End == 1 && strings.HasPrefix(line, "\ufeff"):
-		r.refuseLine("a byte order mark", refusesAll, fmt.Sprintf(`sed -i '1s/^\xef\xbb\xbf//' %s`, r.at.File))
+		r.refuseLine("a byte order mark", refusesAll, `sed -i '1s/^\xef\xbb\xbf//' `+r.at.File)
 	default:
 		for _, c := range []byte(line) {
 			if c < ' ' && c != '\t' || c == 0x7f {
@@ -235,6 +243,9 @@ func (r *stackReader) parseLine(line, only string, depth int) {
 		if only == "" || only == "auth" || only == "account" {
 			r.found[cmp.Or(only, "auth")] = true
 			hint := "begin the line with auth, account, password or session"
+			if strings.HasPrefix(word, ";") || strings.HasPrefix(word, "//") {
+				hint = fmt.Sprintf("sed -i '%ds/^/# /' %s", r.at.Number, r.at.File)
+			}
 			if phase == "@include" {
 				hint = "only Debian's libpam has @include; write auth include FILE and account include FILE"
 			}
@@ -292,8 +303,11 @@ func (r *stackReader) parseLine(line, only string, depth int) {
 			break
 		}
 		if !closed {
-			r.refuseLine("a bracket in the arguments does not close", "libpam takes the rest of the line for one argument",
-				"write ] where the argument ends")
+			r.refuseLine(
+				"a bracket in the arguments does not close",
+				"libpam takes the rest of the line for one argument",
+				"write ] where the argument ends",
+			)
 		}
 		l.Args, rest = append(l.Args, arg), after
 	}

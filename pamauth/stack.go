@@ -42,7 +42,7 @@ func (s Stack) Sources() (paths []string, err error) {
 }
 
 // Parse reads the service file as PAM does and returns the lines of "auth" and "account" in PAM's
-// order. The error is StackErrors.
+// order, and those that it could read where there is an error. The error is StackErrors.
 //
 // It refuses a stack for which PAM would silently ask the service "other": one that has no file, or
 // whose file has no auth or no account line. pam_start_confdir does so, like pam_start, whenever
@@ -71,7 +71,9 @@ func (s Stack) parse() (lines []Line, paths []string, err error) {
 	if HasElevatedIDs() && s.Confdir != "" {
 		if err := CheckRootOwned(file); err != nil {
 			cause, hint, _ := strings.Cut(err.Error(), "\n")
-			r.refuse(StackError{Fault: FaultWritable, File: file, Cause: cause, Hint: strings.TrimSpace(hint), err: err})
+			r.refuse(
+				StackError{Fault: FaultWritable, File: file, Cause: cause, Hint: strings.TrimSpace(hint), err: err},
+			)
 			return nil, nil, r.errors
 		}
 	}
@@ -88,7 +90,7 @@ func (s Stack) parse() (lines []Line, paths []string, err error) {
 		}
 	}
 	if len(r.errors) > 0 {
-		return nil, r.paths, r.errors
+		return r.lines, r.paths, r.errors
 	}
 	return r.lines, r.paths, nil
 }
