@@ -188,3 +188,46 @@ func jump(lines []Line, from, n int) (next int, ok bool) {
 		}
 	}
 }
+
+// Answer is what a module says about an account, as far as it is known without asking it.
+type Answer int
+
+const (
+	Unknown Answer = iota
+	Yes
+	No
+)
+
+// RefusedBy returns the line with which a phase refuses a login for sure, whatever modules say about
+// which answer does not know.
+func RefusedBy(lines []Line, phase string, answer func(Line) Answer) (by Line, found bool) {
+	lines = linesOf(lines, phase)
+	for i := 0; i < len(lines); {
+		l := lines[i]
+		if l.Module == "" {
+			i++
+			continue
+		}
+		a, _ := parseControl(strings.Trim(l.Control, "[]")) // Parse has read it
+		given := answer(l)
+		action := int(a[resultSuccess])
+		switch given {
+		case No:
+			if action = int(a[resultAuthErr]); action == actionBad || action == actionDie {
+				return l, true
+			}
+		case Unknown:
+			for _, some := range a {
+				if some > 0 || some == actionDone || some == actionDie || some == actionReset {
+					return Line{}, false // what comes next is not known
+				}
+			}
+			action = actionIgnore
+		}
+		if action == actionDone || action == actionDie {
+			return Line{}, false
+		}
+		i, _ = jump(lines, i, action)
+	}
+	return Line{}, false
+}

@@ -136,14 +136,54 @@ func TestAStackThatRefusesEverybody(t *testing.T) {
 		{"a missing module before pam_deny", "sufficient pam_unix.so; required pam_deny.so", unixMissing, false},
 	}
 	for _, tt := range tests {
-		var lines []Line
-		for text := range strings.SplitSeq(tt.auth, "; ") {
-			end := strings.Index(text, " pam_")
-			words := strings.Fields(text[end:])
-			lines = append(lines, Line{Phase: "auth", Control: text[:end], Module: words[0], Args: words[1:]})
-		}
+		lines := linesFrom(tt.auth)
 		if got := CanSucceed(lines, "auth", tt.isMissing); got != tt.want {
 			t.Errorf("%s: got %t", tt.name, got)
 		}
 	}
+}
+
+func TestTheLineThatRefuses(t *testing.T) {
+	answer := func(l Line) Answer {
+		switch l.Name() {
+		case "pam_listfile":
+			return No
+		case "pam_access":
+			return Yes
+		}
+		return Unknown
+	}
+	for _, tt := range []struct {
+		name, auth string
+		by         int // index of the line; -1 = not known
+	}{
+		{"the first", "requisite pam_listfile.so; required pam_unix.so", 0},
+		{"after the password", "required pam_unix.so; required pam_listfile.so", 1},
+		{"one that does not matter", "optional pam_listfile.so; required pam_unix.so", -1},
+		{"one that is jumped over", "[success=1 default=ignore] pam_access.so; required pam_listfile.so; " +
+			"required pam_unix.so", -1},
+		{"the one behind a jump", "[success=1 default=ignore] pam_access.so; required pam_unix.so; " +
+			"required pam_listfile.so", 2},
+		{"one behind an end", "sufficient pam_access.so; required pam_listfile.so", -1},
+		{"one behind what may end the phase", "sufficient pam_unix.so; required pam_listfile.so", -1},
+		{"one whose failure jumps", "[success=ok default=1] pam_listfile.so; required pam_unix.so; " +
+			"required pam_listfile.so", 2},
+	} {
+		lines := linesFrom(tt.auth)
+		by, found := RefusedBy(lines, "auth", answer)
+		if found != (tt.by >= 0) || found && by.Number != tt.by {
+			t.Errorf("%s: got %t, %v", tt.name, found, by)
+		}
+	}
+}
+
+// linesFrom makes lines of auth.
+func linesFrom(auth string) (lines []Line) {
+	for text := range strings.SplitSeq(auth, "; ") {
+		end := strings.Index(text, " pam_")
+		words := strings.Fields(text[end:])
+		lines = append(lines, Line{Phase: "auth", Control: text[:end], Module: words[0], Args: words[1:],
+			Number: len(lines)})
+	}
+	return lines
 }

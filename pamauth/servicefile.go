@@ -18,8 +18,8 @@ import (
 const (
 	// maxServiceFile in bytes: a service file has a dozen lines.
 	maxServiceFile = 64 << 10
-	// maxLine in bytes, with what continues it: libpam before 1.7 takes what is beyond for a line of
-	// its own, even of a comment.
+	// maxLine in bytes, with what continues it: libpam before 1.7 takes what is beyond for a line
+	// of its own, even of a comment.
 	maxLine = 1022
 	// maxIncludes is how deep files may include each other: PAM_SUBSTACK_MAX_LEVEL of libpam.
 	maxIncludes = 16

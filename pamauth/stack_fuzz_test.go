@@ -143,7 +143,8 @@ var (
 
 // libpam decides about a stack of any controls as FindBypass and CanSucceed take it to.
 func FuzzStackDecidesAsLibpamDoes(f *testing.F) {
-	for _, seed := range []string{"\x00\x01", "\x18\x20\x02\x01", "\x1a\x1a\x02\x02\x01\x01\x02", "\x06\x1a\x1e\x2a\x4a\x01"} {
+	for _, seed := range []string{"\x00\x01", "\x18\x20\x02\x01", "\x1a\x1a\x02\x02\x01\x01\x02",
+		"\x06\x1a\x1e\x2a\x4a\x01"} {
 		f.Add([]byte(seed), []byte(seed), []byte(seed))
 	}
 	dir := f.TempDir()

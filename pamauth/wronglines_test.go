@@ -188,8 +188,9 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 			t.Parallel()
 			services := newServiceDir(t)
 			for name, text := range map[string]string{
-				"test":  tt.text,
-				"other": "auth required pam_debug.so auth=session_err\naccount required pam_debug.so acct=session_err\n",
+				"test": tt.text,
+				"other": "auth required pam_debug.so auth=session_err\n" +
+					"account required pam_debug.so acct=session_err\n",
 				"jumps": "auth [success=1 default=bad] pam_permit.so\n",
 				"lost":  "auth include @/nowhere\n", "odd": "odd required pam_permit.so\n",
 			} {
