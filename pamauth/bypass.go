@@ -57,7 +57,8 @@ func withoutPassword(l Line) []int {
 		key, _, _ := strings.Cut(arg, "=")
 		switch key {
 		case "ignore_unknown_user", "ignore_authinfo_unavail", "minimum_uid", "ignore_root", "nullok":
-			// pam_unix succeeds with nullok for accounts without a password, which this program forbids.
+			// pam_unix succeeds with nullok for accounts without a password, which this program
+			// forbids.
 			if l.Name() != "pam_unix" {
 				results = append(results, resultIgnore)
 			}
@@ -198,8 +199,8 @@ const (
 	No
 )
 
-// RefusedBy returns the line with which a phase refuses a login for sure, whatever modules say about
-// which answer does not know.
+// RefusedBy returns the line with which a phase refuses a login for sure, whatever modules say
+// about which answer does not know.
 func RefusedBy(lines []Line, phase string, answer func(Line) Answer) (by Line, found bool) {
 	lines = linesOf(lines, phase)
 	for i := 0; i < len(lines); {
