@@ -61,7 +61,11 @@ func ask(path, name, groups, from, audience string, scopes []string) (q evaluati
 	if q.config, err = config.Load(path); err != nil {
 		return q, err
 	}
-	if q.scopes, err = access.ParseScopes(scopes); err != nil {
+	var malformed []*access.Malformed
+	if q.scopes, malformed, err = access.ParseScopes(scopes); len(malformed) > 0 {
+		err = malformed[0]
+	}
+	if err != nil {
 		return q,
 			fmt.Errorf("%w\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*", err)
 	}

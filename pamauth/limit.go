@@ -109,11 +109,6 @@ func networkOf(remote string) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	address = address.Unmap().WithZone("")
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 48
-	}
-	network, _ := address.Prefix(bits) // fails for a zone or too many bits
+	network, _ := address.Prefix(min(address.BitLen(), 48)) // never too many
 	return network
 }

@@ -208,10 +208,6 @@ func TestAddressesTakeTurns(t *testing.T) {
 			{User: "1", Remote: "2001:db8::1"}, {User: "2", Remote: "2001:db8::2"},
 			{User: "3", Remote: "2001:db8:0:3::3"}, {User: "4", Remote: "2001:db8:1::1"},
 		}, "1243"},
-		{"IPv4 in IPv6 notation counts as IPv4", []Login{
-			{User: "1", Remote: "192.0.2.1"}, {User: "2", Remote: "192.0.2.1"},
-			{User: "3", Remote: "::ffff:192.0.2.1"}, {User: "4", Remote: "::ffff:192.0.2.2"},
-		}, "1243"},
 		{"invalid addresses count as one", []Login{
 			{User: "1"}, {User: "2"}, {User: "3", Remote: "nonsense"}, {User: "4", Remote: "192.0.2.1"},
 		}, "1243"},

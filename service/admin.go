@@ -51,8 +51,8 @@ type admin struct{ *reloader }
 func (a admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const text = "text/plain; charset=utf-8"
 	answer := map[string]func(){
-		// It says that the process answers, and nothing about PAM: what restarts a process because a
-		// directory is away ends the logins that need no directory too.
+		// It says that the process answers, and nothing about PAM: what restarts a process because
+		// a directory is away ends the logins that need no directory too.
 		"/livez":   func() { send(w, http.StatusOK, text, []byte("ok\n")) },
 		"/readyz":  func() { a.sendHealth(w) },
 		"/healthz": func() { a.sendHealth(w) },

@@ -112,7 +112,7 @@ func TestAUserNameCannotForgeALogLine(t *testing.T) {
 		{"refused", "user", "grant_type=password&password=wrong&username="},
 		{"refused", "", "grant_type=refresh_token&refresh_token="},
 		{"invalid", "service", "grant_type=password&password=wrong&username=alice&service="},
-		{"invalid", "", "grant_type=password&password=wrong&username=alice&scope="},
+		{"refused", "malformed", "grant_type=refresh_token&refresh_token=x&scope="},
 		{"invalid", "", "grant_type="},
 		{"invalid", "remote", "service=unknown&username="},
 	}

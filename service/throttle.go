@@ -33,13 +33,16 @@ func (t throttleAdapter) Begin(ctx context.Context, user string, password handle
 	remote string) (handler.Attempt, error) {
 	a, err := t.Throttle.Begin(ctx, user, password.Reveal(), remote)
 	if err != nil {
-		return nil, throttleError(err)
+		return nil, throttleError(err, remote)
 	}
-	return attempt{a}, nil
+	return attempt{a, remote}, nil
 }
 
 // attempt is throttle's attempt in handler's words.
-type attempt struct{ *throttle.Attempt }
+type attempt struct {
+	*throttle.Attempt
+	remote string
+}
 
 func (a attempt) Answer() (account handler.Account, ok bool) {
 	b := a.Attempt.Answer()
@@ -55,18 +58,22 @@ func (a attempt) Fail(reason error) { a.Attempt.Fail(reasonOf(reason)) }
 
 func (a attempt) Recheck() error {
 	if err := a.Attempt.Recheck(); err != nil {
-		return throttleError(err)
+		return throttleError(err, a.remote)
 	}
 	return nil
 }
 
 // throttleError is throttle's error in handler's words.
-func throttleError(err error) error {
+func throttleError(err error, remote string) error {
 	var locked *throttle.Locked
 	var repeated *throttle.Repeated
 	switch {
 	case errors.As(err, &locked):
-		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
+		cause := locked.Error()
+		if remote == "" {
+			cause += noAddress
+		}
+		return &handler.Throttled{After: locked.After, Cause: cause}
 	case errors.As(err, &repeated):
 		return authError{handler.ErrRefused, rememberedError(repeated)}
 	case errors.Is(err, throttle.ErrUnanswered):
@@ -98,8 +105,8 @@ var rememberedReasons = []string{
 	"pam refused the login: account: PAM_CRED_EXPIRED (16)",
 	"pam refused the login: account: PAM_AUTHTOK_EXPIRED (27)",
 	"a module asked for more than the one password",
-	"user name",
-	"the password is",
+	"the user name is empty, too long or contains an invalid character",
+	"the password is empty, too long or contains a NUL",
 }
 
 func reasonOf(err error) throttle.Reason {
@@ -119,6 +126,10 @@ func rememberedError(r *throttle.Repeated) error {
 	}
 	return fmt.Errorf("%s (remembered, asked again in %d s)", first, int(math.Ceil(r.After.Seconds())))
 }
+
+// noAddress is added to the reason of a lock: without an address all clients count as one.
+const noAddress = "; the request has no client address, so all clients without one are locked together\n" +
+	"  let the web server send REMOTE_ADDR, or the proxy X-Forwarded-For (trusted_proxies)"
 
 // storeOpener opens the store for failed logins.
 type storeOpener func(*config.Config, *slog.Logger) (store.Store, error)

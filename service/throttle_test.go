@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"dockerauth/config"
+	"dockerauth/handler"
 	"dockerauth/pamauth"
+	"dockerauth/store"
 	"dockerauth/throttle"
 )
 
@@ -39,7 +41,8 @@ func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
 			"  a module asked for more than the one password: give it try_first_pass"),
 			"a module asked for more than the one password"},
 		{"a blacklisted account", "alice", "blacklisted_users: [alice]\n", nil, "is blacklisted"},
-		{"no account's name", "../alice", "", nil, "user name"},
+		{"no account's name", "../alice", "", nil,
+			"the user name is empty, too long or contains an invalid character"},
 		{"a reason that has no number", "alice", "", refused("something new"),
 			"the same password failed a moment ago"},
 	}
@@ -116,4 +119,37 @@ func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
 		t.Errorf("the next collection comes after %d bytes: %d of %d are in use", free, s.HeapAlloc, serverMemory)
 	}
 	runtime.KeepAlive(records)
+}
+
+func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
+	for _, remote := range []string{"", "192.0.2.1"} {
+		now := time.Now()
+		limits := throttleAdapter{&throttle.Throttle{
+			Store: store.NewMemory(1 << 20), Secret: []byte("secret"), Timeout: time.Second,
+			Checks: &throttle.Checks{},
+			Now:    func() time.Time { return now }, Report: func(err error) { t.Error(err) },
+		}}
+		var attempts []handler.Attempt
+		for _, guess := range []handler.Secret{"1", "2", "3", "4", "5"} {
+			a, err := limits.Begin(t.Context(), "bob", guess, remote)
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts = append(attempts, a)
+		}
+		for _, a := range attempts[1:] {
+			a.Fail(handler.ErrRefused)
+		}
+		_, err := limits.Begin(t.Context(), "bob", "another", remote)
+		now = now.Add(time.Minute) // the first attempt counts as dead
+		for when, err := range map[string]error{"before PAM": err, "after a wait": attempts[0].Recheck()} {
+			var locked *handler.Throttled
+			if !errors.As(err, &locked) {
+				t.Fatalf("from %q, %s: %v, want a lock", remote, when, err)
+			}
+			if got := strings.Contains(locked.Cause, "no client address"); got != (remote == "") {
+				t.Errorf("from %q, %s: %s", remote, when, locked.Cause)
+			}
+		}
+	}
 }

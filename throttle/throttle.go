@@ -61,9 +61,9 @@ type Attempt struct {
 }
 
 // Begin registers a password that is about to be checked; remote is the client's IP address, "" =
-// unknown. While another attempt checks the same password, Begin waits and returns the answer of
-// that attempt. The error is a *Repeated, ErrUnanswered, a *Locked or that of the context; then the
-// password must not be checked.
+// unknown. One that is IPv4 is not in an IPv6 notation. While another attempt checks the same
+// password, Begin waits and returns the answer of that attempt. The error is a *Repeated,
+// ErrUnanswered, a *Locked or that of the context; then the password must not be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
 	a := &Attempt{throttle: t, keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote), began: t.now(),
 		owner: rand.Uint64() | 1}
