@@ -83,6 +83,10 @@ func throttleError(err error, remote string) error {
 	}
 }
 
+// noAddress is added to the reason of a lock: without an address all clients count as one.
+const noAddress = "; the request has no client address, so all clients without one are locked together\n" +
+	"  let the web server send REMOTE_ADDR, or the proxy X-Forwarded-For (trusted_proxies)"
+
 // rememberedReasons are parts of the errors with which a login is refused. A refusal is remembered
 // by its place here, also by other processes and after an upgrade: the list only grows.
 var rememberedReasons = []string{
@@ -126,10 +130,6 @@ func rememberedError(r *throttle.Repeated) error {
 	}
 	return fmt.Errorf("%s (remembered, asked again in %d s)", first, int(math.Ceil(r.After.Seconds())))
 }
-
-// noAddress is added to the reason of a lock: without an address all clients count as one.
-const noAddress = "; the request has no client address, so all clients without one are locked together\n" +
-	"  let the web server send REMOTE_ADDR, or the proxy X-Forwarded-For (trusted_proxies)"
 
 // storeOpener opens the store for failed logins.
 type storeOpener func(*config.Config, *slog.Logger) (store.Store, error)
