@@ -606,8 +606,8 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 
 func TestOurFilesAreLookedForByTheirNames(t *testing.T) {
 	c := checkupOf(t, plainConfig)
-	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"),
-		"/etc/dockerauth/cert.pem"}
+	c.config.PrivateKeyFile = filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem")
+	c.config.CertificateFile = "/etc/dockerauth/cert.pem"
 	const want = ".htaccess auth.log cert.pem config.yml keys/rsa.pem privkey.pem service.log"
 	if got := strings.Join(privateNames(c.config), " "); got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -529,7 +529,7 @@ func (c *checkup) acceptance(trust registryTrust) string {
 		isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
 		return "make an RSA or P-256 key and a certificate for it"
 	case carries:
-		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.Files[len(c.config.Files)-1]
+		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.CertificateFile
 	}
 	return "name a certificate in dockerauth's config.yml and make rootcertbundle a copy of it, or choose key_id for " +
 		"the registry's version"
