@@ -519,7 +519,7 @@ func TestAFailureOfTheServiceIsAnsweredWith503(t *testing.T) {
 
 func TestATokenTooLongForAHeaderIsNotIssued(t *testing.T) {
 	f := newFixture()
-	f.handler.Endpoint.Signer = fakeSigner{padding: maxTokenSize}
+	f.handler.Endpoint.Signer = fakeSigner{padding: MaxTokenSize}
 	w := f.do(get(scopeApp, basic("alice", wonderland)))
 	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "ask for fewer") {
 		t.Errorf("status %d: %s", w.Code, w.Body)
@@ -887,7 +887,7 @@ func TestOnlyProbesThatTryNothingLeaveNoLine(t *testing.T) {
 	for _, tt := range tests {
 		f := newFixture()
 		if strings.Contains(tt.name, "too many scopes") {
-			f.handler.Endpoint.Signer = fakeSigner{padding: maxTokenSize}
+			f.handler.Endpoint.Signer = fakeSigner{padding: MaxTokenSize}
 		}
 		counted := 0
 		f.handler.Observe = func(string, time.Duration) { counted++ }

@@ -26,15 +26,15 @@ func Outcomes() []string {
 	return []string{"granted", "refused", "throttled", "invalid", "busy", "broken", "abandoned"}
 }
 
-// checkClient is the client id of dockerauth check. doctor has the same.
-const checkClient = "dockerauth-check"
+// CheckClient is the client id of dockerauth check.
+const CheckClient = "dockerauth-check"
 
 // isProbe reports a request of dockerauth check that leaves no line: each check would leave six.
 // Its name is no secret, so a request with it is logged all the same if it got a token or may have
 // tried a password or a token. What remains is no more than one for an unknown path, which leaves
 // no line either.
 func isProbe(req Request, result string) bool {
-	if req.ClientID != checkClient || result != "refused" && result != "invalid" {
+	if req.ClientID != CheckClient || result != "refused" && result != "invalid" {
 		return false
 	}
 	return req.Grant == GrantNone || req.Grant == GrantRefresh && strings.Trim(req.RefreshToken.Reveal(), "x") == ""
