@@ -12,6 +12,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -76,20 +77,12 @@ func (e entry) expired(now time.Time) bool {
 
 // apply calls change with a copy of the old record and returns an entry that a store may keep.
 func apply(change Change, old []byte, now time.Time) (entry, error) {
-	record, until := change(clone(old))
+	record, until := change(bytes.Clone(old))
 	if len(record) > MaxRecord {
 		return entry{}, fmt.Errorf("record of %d bytes, and %d is the most: %w", len(record), MaxRecord, ErrTooLong)
 	}
 	if last := now.Add(MaxKeep); until.After(last) {
 		until = last
 	}
-	return entry{clone(record), until}, nil
-}
-
-// clone keeps nil, which is no record, distinct from an empty record.
-func clone(record []byte) []byte {
-	if record == nil {
-		return nil
-	}
-	return append(make([]byte, 0, len(record)), record...)
+	return entry{bytes.Clone(record), until}, nil
 }
