@@ -351,6 +351,9 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 					t.Errorf("does not say %q: %s", part, errs)
 				}
 			}
+			if !regexp.MustCompile(`\A(?:[^\n]+\n  \S[^\n]*\n)+\z`).MatchString(errs) {
+				t.Errorf("an error has a second line, which says what to do: %q", errs)
+			}
 			if strings.Contains(errs, "hunter2") {
 				t.Error("what is in a key file is printed")
 			}
@@ -563,6 +566,16 @@ func installed(t *testing.T, s *installer) string {
 		t.Fatalf("status %d: %s", status, &errs)
 	}
 	return out.String()
+}
+
+// The PAM service file has the name of the program.
+func TestInitDoesNotTakeThePAMFileForTheProgram(t *testing.T) {
+	dir := ground(t)
+	for range 2 {
+		if out := mustInit(t, dir, append(named, "--pam-dir", dir)...); strings.Contains(out, "ScriptAlias") {
+			t.Error(out)
+		}
+	}
 }
 
 // The folder of a web site has its own .htaccess.

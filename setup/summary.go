@@ -225,7 +225,7 @@ way. For one virtual host, write there instead: Include conf-available/dockeraut
 // configuration. A link there is the package's.
 func (s *installer) startedByApache() bool {
 	info, err := os.Lstat(s.cgiProgram())
-	return err == nil && info.Mode().IsRegular()
+	return err == nil && info.Mode().IsRegular() && s.cgiProgram() != s.pam.path
 }
 
 // reportCGI is about a program that Apache starts.
