@@ -17,6 +17,7 @@ func checkFlags(o *doctor.Options) *flag.FlagSet {
 	flags.StringVar(&o.Registry, "registry", "", "`URL` of the registry")
 	flags.StringVar(&o.URL, "url", "", "`URL` of the token endpoint")
 	flags.StringVar(&o.Login, "login", "", "`USER` whose password is tried")
+	flags.BoolVar(&o.Quiet, "quiet", false, "warnings and errors only")
 	flags.BoolVar(&o.JSON, "json", false, "findings as JSON")
 	return flags
 }

@@ -74,7 +74,11 @@ func ask(asked Question) (q evaluation, err error) {
 	if q.config, err = config.Load(path); err != nil {
 		return q, err
 	}
-	if q.scopes, err = access.ParseScopes(asked.Scopes); err != nil {
+	var malformed []*access.Malformed
+	if q.scopes, malformed, err = access.ParseScopes(asked.Scopes); len(malformed) > 0 {
+		err = malformed[0]
+	}
+	if err != nil {
 		return q,
 			fmt.Errorf("%w\n  write scopes as a registry does: repository:NAME:pull,push or registry:catalog:*", err)
 	}
