@@ -511,7 +511,8 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		says  []string
 		lacks []string
 	}{
-		{"nothing", nil, "", append(byHand, packaging.Apache, packaging.Nginx), []string{"ScriptAlias", "a2enmod cgi"}},
+		{"no web server", nil, "", append(byHand, "neither Apache nor nginx is installed"),
+			[]string{"ScriptAlias", "a2enmod", "fastcgi_pass"}},
 		{"Apache", []string{apache}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"Apache on Fedora", []string{"/usr/sbin/httpd"}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"nginx", []string{nginx}, "", append(byHand, packaging.Nginx), []string{"APACHE"}},
