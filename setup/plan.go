@@ -91,7 +91,7 @@ func (s *installer) parseConfig() (*config.Partial, error) {
 func (s *installer) checkGiven() error {
 	lacksIssuer, lacksAudience := s.issuer == "", len(s.audiences) == 0 || slices.Contains(s.audiences, "")
 	issuer, audiences := s.issuer, s.audiences
-	cause := ""
+	var cause string
 	switch {
 	case lacksIssuer && lacksAudience:
 		cause = "--issuer and --audience are missing: the names of this service and of the registry, as both will " +
