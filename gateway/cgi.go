@@ -28,7 +28,7 @@ func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, std
 
 	res, late := cgiResponse(ctx, h, vars, b, o)
 	// fcgiwrap never ends a CGI program whose client has gone.
-	if err := writeWithin(writeTimeout, stdout, res.cgiDocument()); err != nil {
+	if err := writeWithin(writeTimeout, stdout, res.cgiDocument(vars["REQUEST_METHOD"])); err != nil {
 		return fmt.Errorf("write response: %w", err)
 	}
 	select {
