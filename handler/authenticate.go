@@ -59,7 +59,7 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 	case err == nil:
 		end = func() { attempt.Succeed(account) }
 	case errors.Is(err, ErrRefused):
-		end = attempt.Fail
+		end = func() { attempt.Fail(err) }
 	case errors.Is(err, ErrBusy), errors.As(err, new(*Throttled)):
 		end = attempt.Cancel
 	}

@@ -5,7 +5,7 @@
 // InProcess and Child implement Authenticator. So does each wrapper in front of them:
 //
 //	child := pamauth.Child{Args: []string{"internal-pam-worker"}, Stack: stack}
-//	limited := pamauth.Limit(2, child, observer)
+//	limited := pamauth.Limit(pamauth.NewSlots(2), child, observer)
 //	coalesced := pamauth.Coalesce(pamauth.Deadline(10*time.Second, limited), observer)
 //	authenticator := pamauth.Cache(30*time.Second, coalesced, observer)
 //

@@ -176,7 +176,7 @@ func TestEveryLoggerEscapesWhatIsNotPrintable(t *testing.T) {
 		for what, text := range hostileTexts {
 			s.log.Reset()
 			text = strings.ToValidUTF8(text, "") // what is none, each format shows in a way of its own
-			slog.New(reloadHandler{s.reloader}).Warn(text, "reason", text, "other", "beside it")
+			slog.New(reloadHandler{reloader: s.reloader}).Warn(text, "reason", text, "other", "beside it")
 			got := fieldsOf(t, format, s.log.String())
 			if got["msg"] != text || got["reason"] != text || got["other"] != "beside it" || len(got) != 5 {
 				t.Errorf("%s, %s: %q", format, what, got)

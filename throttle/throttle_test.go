@@ -20,10 +20,11 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	clock := func() time.Time { return f.now }
-	memory := store.NewMemory(100_000)
+	memory := store.NewMemory(64 << 20)
 	memory.Now = clock
 	f.Throttle = &Throttle{
-		Store: memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
+		Checks: &Checks{},
+		Store:  memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
 		Report: func(err error) { t.Error(err) },
 	}
 	return f
@@ -61,7 +62,7 @@ func (f *fixture) try(user, password, remote string) string {
 		attempt.Succeed([]byte("the account"))
 		return granted
 	}
-	attempt.Fail()
+	attempt.Fail(0)
 	return refused
 }
 
@@ -232,7 +233,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		}
 		f.pass(took)
 		for _, a := range under {
-			a.Fail()
+			a.Fail(0)
 		}
 		for f.now.Before(began.Add(2 * time.Second)) {
 			if f.now.Before(began.Add(time.Second)) { // as if it were still in flight
@@ -500,9 +501,9 @@ func TestLoginsInFlightCountAsRefused(t *testing.T) {
 	}
 	f.want("30s", "alice", "sixth", office) // as if all had been refused already
 	under[0].Cancel()
-	under[1].Fail()
+	under[1].Fail(0)
 	f.want(granted, "alice", right, office) // uses the try of the cancelled one
-	under[2].Fail()
+	under[2].Fail(0)
 	f.guesses(1, "alice", office)
 }
 
