@@ -15,7 +15,8 @@ var haproxyFastCGI = frontend{
 		s.mounts = []string{"", "/dockerauth"}
 		s.homes = []string{"/dockerauth/"}
 		file := s.write("run/haproxy.cfg", s.shipped("packaging/haproxy/fcgi.cfg",
-			"unix@/run/dockerauth/dockerauth.sock", "unix@"+sock, ":443 ssl crt /etc/haproxy/auth.example.com.pem", s.address))
+			"unix@/run/dockerauth/dockerauth.sock", "unix@"+sock,
+			":443 ssl crt /etc/haproxy/auth.example.com.pem", s.address))
 		s.start("haproxy", s.asWeb(exec.Command("haproxy", "-db", "-f", file))).ready(t, "tcp", s.address)
 	},
 	ownAnswers: map[string]want{
