@@ -85,7 +85,7 @@ func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handl
 	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
 	defer context.AfterFunc(stopping, c.refresh)()
 	defer context.AfterFunc(base, func() { nc.Close() })()
-	c.closeWithError(c.readRecords())
+	c.closeWithError(protect(o.Log, c.readRecords))
 	c.handlers.Wait()
 }
 
@@ -238,10 +238,16 @@ func (c *fcgiConn) start(r *fcgiRequest) {
 	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
 	c.update(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.handlers.Go(func() {
-		res := c.serve(ctx, r.body, req, errResp)
+		res := orInternalError(c.o.Log, func() *bufferedResponse { return c.serve(ctx, r.body, req, errResp) })
 		r.cancel()
 		r.body.Close()
-		c.send(r, res)
+		err := protect(c.o.Log, func() error {
+			c.send(r, res)
+			return nil
+		})
+		if err != nil {
+			c.conn.Close() // the reading goroutine notices
+		}
 	})
 }
 
