@@ -19,7 +19,8 @@ const (
 // headerMissing is the reason if a client has credentials and none arrived.
 const headerMissing = "no credentials arrived, although the client has some: the web server removes the " +
 	"Authorization header; " +
-	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
+	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid), " +
+	"in HAProxy \"pass-header Authorization\" in the fcgi-app"
 
 // Outcomes are the possible outcomes of a token request, in the log and for Observe.
 func Outcomes() []string {
