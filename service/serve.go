@@ -167,7 +167,7 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	stderr := newStderrWriter(standardError, &m.droppedLines)
 	stderr.journal = isJournal(standardError, os.Getenv("JOURNAL_STREAM"))
 	c := newConversations(func(cfg *config.Config) pamauth.Authenticator {
-		return child(cfg, "", stderr.at(priorityWarning)) // what a module prints must not choose its priority
+		return child(cfg, stderr.at(priorityWarning)) // what a module prints must not choose its priority
 	}, m)
 	o := runtimeOptions{stderr: stderr, mustLog: mustLog, openStore: memoryStore(), checks: &throttle.Checks{},
 		observe: m.requestEnded, converse: c.of}

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// MaxKey is in bytes: more than the longest account name and an address.
-	MaxKey = 512
+	// maxKey is in bytes: more than the longest account name and an address.
+	maxKey = 512
 	// MaxRecord is in bytes: a dozen times and counts. It bounds what a full store takes.
 	MaxRecord = 1024
 	// MaxKeep bounds what a clock leaves behind that was far ahead for a moment. A refresh token
@@ -54,8 +54,8 @@ type id [16]byte
 
 // checkKey must come before hashKey.
 func checkKey(key string) error {
-	if len(key) > MaxKey {
-		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
+	if len(key) > maxKey {
+		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), maxKey, ErrTooLong)
 	}
 	return nil
 }
