@@ -396,6 +396,7 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 func TestMetricsAgreeWithTheLog(t *testing.T) {
 	const requests, workers = 10_000, 500
 	s := newAdminFixture(t)
+	s.stderr.timeout = time.Minute // a slow machine
 	// With a low limit, some logins on a slow machine give up waiting, and PAM is never asked.
 	s.write(t, "config.yml", strings.Replace(fixtureConfig, "concurrency: 4", "concurrency: 256", 1))
 	s.mustReload(t)
