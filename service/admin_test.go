@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -58,10 +59,11 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
 	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
-	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), checks: &throttle.Checks{},
+	s.reloader = &reloader{metrics: f, stderr: stderr}
+	live := slog.New(reloadHandler{reloader: s.reloader})
+	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(live), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
-	s.reloader = &reloader{metrics: f, stderr: stderr,
-		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}
+	s.load = func(previous *service) (*service, error) { return load(s.config, o, previous) }
 	return s
 }
 
