@@ -50,6 +50,7 @@ func fromFirstToLast(t *testing.T, image debianMachine, first ...step) {
 		{"without a web server it is installed, and purged without a trace", installAndPurgeAlone},
 		{"five commands to the first login", fiveCommands},
 		{"check warns of nothing", checkWarnsOfNothing},
+		{"the journal has each line with its priority", journalPriorities},
 		{"files have their owners and modes", ownersAndModes},
 		{"systemd finds nothing wrong with the units", verifyUnits},
 		{"the service runs with the rights of its unit and no others", confinement},
@@ -261,7 +262,8 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 // checkWarnsOfNothing runs check on a sound installation.
 func checkWarnsOfNothing(t *testing.T, m *debian) {
 	if o := m.do("dockerauth", "check", "--as", "dockerauth",
-		"--url", "http://localhost/docker/v2/token"); o.status != 0 || strings.Contains(o.stdout, "warning") {
+		"--url", "http://localhost/docker/v2/token"); o.status != 0 ||
+		!strings.Contains(o.stdout, "\n0 errors, 0 warnings, ") {
 		t.Error(o)
 	}
 }
