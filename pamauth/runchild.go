@@ -37,6 +37,12 @@ func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
 	if err := checkSender(stdin); err != nil {
 		return err
 	}
+	// From Linux-PAM 1.6 on, pam_unix always asks unix_chkpwd, which goes back to the real group.
+	if HasElevatedIDs() {
+		if err := syscall.Setregid(os.Getegid(), -1); err != nil {
+			return os.NewSyscallError("setregid", err)
+		}
+	}
 	in, out, err := detachStdio(stdin, stdout)
 	if err != nil {
 		return err
