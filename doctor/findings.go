@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"dockerauth/cli"
+	"dockerauth/config"
 )
 
 // level is how bad a finding is.
@@ -53,6 +54,11 @@ func (f *findings) warn(subject, code, what, why, remedy string) {
 
 func (f *findings) fail(subject, code, what, why, remedy string) {
 	f.add(finding{levelError, code, subject, what, why, remedy})
+}
+
+// failAs is fail for a fault that has its code from the package that found it.
+func (f *findings) failAs(subject string, code config.Code, what, why, remedy string) {
+	f.add(finding{levelError, string(code), subject, what, why, remedy})
 }
 
 func (f *findings) add(one finding) {

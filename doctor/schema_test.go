@@ -85,6 +85,39 @@ func codesInSource(t *testing.T) (codes []string) {
 			return true
 		})
 	}
+	codes = append(codes, constantsOfCodes(t, "../config/codes.go")...)
+	codes = append(codes, constantsOfCodes(t, "../jwtsign/file.go")...)
 	slices.Sort(codes)
 	return slices.Compact(codes)
+}
+
+// constantsOfCodes are the values of the constants of type Code.
+func constantsOfCodes(t *testing.T, name string) (codes []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		kind, ok := spec.Type.(*ast.Ident)
+		if !ok || kind.Name != "Code" {
+			return true
+		}
+		for _, value := range spec.Values {
+			code, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			codes = append(codes, code)
+		}
+		return true
+	})
+	if len(codes) == 0 {
+		t.Fatalf("%s has no codes", name)
+	}
+	return codes
 }
