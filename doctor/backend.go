@@ -243,14 +243,16 @@ func (p *endpointProbe) targetDenied() {
 	if slices.Contains(readUnit(p.root, socketUnit).listens, path) {
 		const folder = "/etc/systemd/system/" + socketUnit + ".d"
 		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf(`mkdir -p %s && printf '[Socket]\nSocketGroup=%s\n`+
-			`SocketMode=0660\n' >%[1]s/web-server.conf && systemctl daemon-reload && systemctl restart %s`, folder, group,
+			`SocketMode=0660\n' >%[1]s/web-server.conf && systemctl daemon-reload && systemctl restart %s`, folder,
+			group,
 			socketUnit))
 		return
 	}
 	p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("chgrp %s %s && chmod 0660 %[2]s", group, path))
 }
 
-// closedFolder is the first folder above a file that the web server's user may not enter; "" = none.
+// closedFolder is the first folder above a file that the web server's user may not enter; "" =
+// none.
 func (p *endpointProbe) closedFolder(path string) string {
 	w := p.server.worker
 	var closed string

@@ -17,7 +17,7 @@ import (
 func (c *checkup) examineURL() {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	c.probeURL(newHTTPClient(ctx, nil, requestTimeout, c.now))
+	c.probeURL(newHTTPClient(ctx, nil, requestTimeout, c.now).dialTo(c.dial))
 }
 
 func (c *checkup) probeURL(a httpClient) {
@@ -93,7 +93,7 @@ func (p *endpointProbe) identify() (response, error) {
 // examineTLS looks at what is between the client and the web server.
 func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 	if state == nil {
-		if onThisMachine(p.base.Hostname()) {
+		if onThisMachine(p.base.Hostname()) || p.dial != "" {
 			p.ok("url", "plain HTTP, on this machine only")
 			return
 		}

@@ -36,7 +36,8 @@ func (p *endpointProbe) answersItself(r response) bool {
 		r.status == http.StatusMethodNotAllowed && strings.HasPrefix(message, "only GET"):
 		p.parametersMissing()
 	case strings.HasPrefix(message, "there is nothing here: the token endpoint is "+realmEnd),
-		r.status == http.StatusOK && strings.HasPrefix(string(r.body), "This is the token service of a Docker registry."):
+		r.status == http.StatusOK && strings.HasPrefix(string(r.body),
+			"This is the token service of a Docker registry."):
 		p.pathLost()
 	case r.answer.code() == "BAD_REQUEST" && strings.HasPrefix(message, "service is missing"), p.readsForms(r):
 		p.queryLost()

@@ -49,6 +49,17 @@ func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duratio
 	}}
 }
 
+// dialTo makes the client connect to one address, whatever a URL's host is; "" = it does not.
+func (a httpClient) dialTo(address string) httpClient {
+	if address != "" {
+		var d net.Dialer
+		a.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, network, address)
+		}
+	}
+	return a
+}
+
 // response is an answer, read to its end or its bound.
 type response struct {
 	status int

@@ -23,9 +23,6 @@ func (c *checkup) examineService() {
 			c.examineSocket(path)
 		}
 	}
-	if c.url == "" {
-		c.notAsked("service", "the endpoint itself", "dockerauth check --url https://HOST/docker/v2/token")
-	}
 }
 
 func (c *checkup) examineSocket(path string) {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// webMistake is a web server that hands requests to dockerauth in a wrong way, and what check finds.
+// webMistake is a web server that hands requests to dockerauth in a wrong way, and what check
+// finds.
 type webMistake struct {
 	name string
 	frontend
