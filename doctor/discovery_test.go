@@ -67,7 +67,8 @@ const apacheDropIn = "<LocationMatch \"^(?:/dockerauth(?:/.*)?|/docker/v2/token/
 func apacheWith(host string, more ...string) map[string]string {
 	files := machine(running("apache2", "/usr/sbin/apache2\x00-k\x00start\x00"), map[string]string{
 		"etc/apache2/apache2.conf": apacheMain, "etc/apache2/conf-enabled/dockerauth.conf": apacheDropIn,
-		"etc/apache2/envvars":                        "export APACHE_RUN_USER=www-data\nexport APACHE_LOG_DIR=/var/log/apache2$SUFFIX\n",
+		"etc/apache2/envvars": "export APACHE_RUN_USER=www-data\n" +
+			"export APACHE_LOG_DIR=/var/log/apache2$SUFFIX\n",
 		"etc/apache2/ports.conf":                     "Listen 80\n<IfModule ssl_module>\n    Listen 443\n</IfModule>\n",
 		"etc/apache2/sites-enabled/000-default.conf": host})
 	for i := 0; i < len(more); i += 2 {
@@ -144,11 +145,14 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			"<IfModule mod_proxy.c>\n"+apacheDropIn+"</IfModule>\n"), "", "", ""},
 
 		{"lighttpd", machine(running("lighttpd", "/usr/sbin/lighttpd\x00-D\x00-f\x00/etc/lighttpd/lighttpd.conf\x00"),
-			map[string]string{"etc/lighttpd/lighttpd.conf": "server.port = 81\ninclude \"/etc/lighttpd/conf-enabled/*.conf\"\n",
-				"etc/lighttpd/conf-enabled/60-dockerauth.conf": "var.dockerauth = ((\n \"socket\" => \"/run/x.sock\",\n))\n"}),
+			map[string]string{"etc/lighttpd/lighttpd.conf": "server.port = 81\n" +
+				"include \"/etc/lighttpd/conf-enabled/*.conf\"\n",
+				"etc/lighttpd/conf-enabled/60-dockerauth.conf": "var.dockerauth = ((\n" +
+					" \"socket\" => \"/run/x.sock\",\n))\n"}),
 			"http://localhost:81/docker/v2/token", "127.0.0.1:81", "/etc/lighttpd/conf-enabled/60-dockerauth.conf:2"},
 		{"Caddy", machine(running("caddy", "/usr/bin/caddy\x00run\x00--config\x00/etc/caddy/Caddyfile\x00"),
-			map[string]string{"etc/caddy/Caddyfile": "auth.example.com {\n reverse_proxy /docker/v2/token 127.0.0.1:5002\n}\n"}),
+			map[string]string{"etc/caddy/Caddyfile": "auth.example.com {\n" +
+				" reverse_proxy /docker/v2/token 127.0.0.1:5002\n}\n"}),
 			"https://auth.example.com/docker/v2/token", "127.0.0.1:443", "/etc/caddy/Caddyfile:2"},
 		{"Caddy without TLS", machine(running("caddy", "caddy\x00run\x00"),
 			map[string]string{"etc/caddy/Caddyfile": ":8080 {\n # dockerauth\n handle /docker/v2/token* {\n" +
@@ -156,7 +160,8 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			"http://localhost:8080/docker/v2/token", "127.0.0.1:8080", "/etc/caddy/Caddyfile:4"},
 		{"HAProxy with a certificate of some name", machine(running("haproxy",
 			"/usr/sbin/haproxy\x00-Ws\x00-f\x00/etc/haproxy/haproxy.cfg\x00"),
-			map[string]string{"etc/haproxy/haproxy.cfg": "frontend f\n bind :443 ssl crt /x.pem\n default_backend dockerauth\n" +
+			map[string]string{"etc/haproxy/haproxy.cfg": "frontend f\n" +
+				" bind :443 ssl crt /x.pem\n default_backend dockerauth\n" +
 				"backend dockerauth\n server one 127.0.0.1:5002\n"}), "", "", "/etc/haproxy/haproxy.cfg:5"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

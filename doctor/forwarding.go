@@ -116,8 +116,8 @@ func (p *endpointProbe) pathLost() {
 // passParameters makes the web server pass a parameter on, and all others that it does not.
 func (p *endpointProbe) passParameters(name string) string {
 	if p.handover == nil || p.route == nil || p.route.protocol != "fastcgi" {
-		return "beside fastcgi_pass of nginx write: include fastcgi_params; of other web servers take away what removes " +
-			name + " (Apache: ProxyFCGISetEnvIf)"
+		return "beside fastcgi_pass of nginx write: include fastcgi_params; of other web servers take away what " +
+			"removes " + name + " (Apache: ProxyFCGISetEnvIf)"
 	}
 	if p.server.kind == "nginx" {
 		for _, d := range p.inForce("fastcgi_param") {
@@ -158,8 +158,9 @@ func (p *endpointProbe) examineAddress() {
 	}
 	const why = "all clients have one address: five wrong passwords lock a user out everywhere"
 	what := fmt.Sprintf("%s: %s does not pass the client's address on", p.route.place, p.server.kind)
+	passes := p.route.passes
 	switch {
-	case p.route.protocol == "fastcgi" && p.route.passes != nil && !strings.HasPrefix(p.route.passes[addressParameter], "$"):
+	case p.route.protocol == "fastcgi" && passes != nil && !strings.HasPrefix(passes[addressParameter], "$"):
 		p.fail(subject, "client-address-missing", what, why, p.passParameters(addressParameter))
 		return
 	case p.route.protocol == "http" && !p.route.forward:

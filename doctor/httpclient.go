@@ -53,7 +53,8 @@ func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duratio
 func (a httpClient) dialTo(address string) httpClient {
 	if address != "" {
 		var d net.Dialer
-		a.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		transport := a.client.Transport.(*http.Transport)
+		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return d.DialContext(ctx, network, address)
 		}
 	}
