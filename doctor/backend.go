@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"dockerauth/cli"
 )
@@ -30,12 +31,41 @@ func (p *endpointProbe) locate() *handover {
 			continue
 		}
 		h := &handover{server: w, site: s, route: s.route(p.base.Path)}
+		if h.route != nil {
+			p.letReload(h.route.file)
+		}
 		if info, err := os.Stat(filepath.Join(p.root, s.errorLog)); err == nil {
 			h.logSize = info.Size()
 		}
 		return h
 	}
 	return nil
+}
+
+// reloadTime is how long a web server may take to follow a new configuration: a reload goes on
+// after its command has ended.
+const reloadTime = time.Second
+
+// letReload waits for a reload after a file was changed a moment ago.
+func (p *endpointProbe) letReload(file string) {
+	if info, err := os.Stat(filepath.Join(p.root, file)); err == nil {
+		if age := p.now().Sub(info.ModTime()); age >= 0 && age < reloadTime {
+			time.Sleep(reloadTime - age)
+		}
+	}
+}
+
+// notReloaded is for a configuration that was changed after the web server had read it.
+func (p *endpointProbe) notReloaded() bool {
+	info, err := os.Stat(filepath.Join(p.root, p.route.file))
+	began, known := p.server.worker.began(p.root)
+	if err != nil || !known || p.server.worker.pid == p.server.pid || !info.ModTime().After(began) {
+		return false
+	}
+	p.fail("url.get", "web-not-reloaded", fmt.Sprintf("%s has been changed since %s read it", p.route.file,
+		p.server.kind),
+		nobodyLogsIn, p.server.reload())
+	return true
 }
 
 // maxLogTail is how much of an error log is read, in bytes.
@@ -83,7 +113,7 @@ func (p *endpointProbe) findCause() bool {
 	case problem == "" && p.isFcgiwrap():
 		return p.programFails(p.route.script)
 	case problem == "":
-		return p.keptBySELinux()
+		return p.keptBySELinux() || p.notReloaded()
 	}
 	return p.targetGone(problem)
 }
@@ -243,9 +273,8 @@ func (p *endpointProbe) targetDenied() {
 	if slices.Contains(readUnit(p.root, socketUnit).listens, path) {
 		const folder = "/etc/systemd/system/" + socketUnit + ".d"
 		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf(`mkdir -p %s && printf '[Socket]\nSocketGroup=%s\n`+
-			`SocketMode=0660\n' >%[1]s/web-server.conf && systemctl daemon-reload && systemctl restart %s`, folder,
-			group,
-			socketUnit))
+			`SocketMode=0660\n' >%[1]s/web-server.conf && systemctl daemon-reload && systemctl restart %[3]s`,
+			folder, group, socketUnit))
 		return
 	}
 	p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("chgrp %s %s && chmod 0660 %[2]s", group, path))

@@ -121,7 +121,10 @@ func (p *endpointProbe) passParameters(name string) string {
 	}
 	if p.server.kind == "nginx" {
 		for _, d := range p.inForce("fastcgi_param") {
-			if d.args[0] == name { // with another value
+			if d.args[0] == name && d.args[1] == variableOf(name) {
+				return p.server.reload() // the file is right, and not what runs
+			}
+			if d.args[0] == name {
 				return sedLine(d.place, name+"[^;]*;", name+" "+variableOf(name)+";") + " && " + p.server.reload()
 			}
 		}

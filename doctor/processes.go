@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // process is one on this machine, as /proc shows it (proc(5)).
@@ -75,6 +76,22 @@ func readProcess(folder, name string) (p process, ok bool) {
 		p.unit = string(match[1])
 	}
 	return p, true
+}
+
+// began is when the process was started, from the clock ticks in its stat (proc(5)).
+func (p process) began(root string) (t time.Time, known bool) {
+	line, _ := os.ReadFile(filepath.Join(root, fmt.Sprintf("/proc/%d/stat", p.pid)))
+	_, rest, _ := strings.Cut(string(line), ") ")
+	fields := strings.Fields(rest)
+	system, _ := os.ReadFile(filepath.Join(root, "/proc/stat"))
+	_, boot, _ := strings.Cut(string(system), "\nbtime ")
+	boot, _, _ = strings.Cut(boot, "\n")
+	seconds, err := strconv.ParseInt(boot, 10, 64)
+	if err != nil || len(fields) < 20 {
+		return time.Time{}, false
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	return time.Unix(seconds, 0).Add(time.Duration(ticks) * time.Second / 100), err == nil
 }
 
 // option is the value of a command-line option, such as "-c FILE" or "--listen=ADDRESS"; "" = it is

@@ -54,6 +54,9 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		{"no unit", nil, nil, "", ""},
 		{"a socket that was not started", unit, nil, "error service", sock +
 			" is not there: the web server answers 503; systemctl start dockerauth.socket"},
+		{"a socket that was not started, where Apache starts the program", apacheWith("",
+			"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token /usr/lib/cgi-bin/dockerauth\n"),
+			nil, "error service", "systemctl mask dockerauth.socket"},
 		{"one that is listened on", listed("00010000"), left, "", sock + " is there"},
 		{"one that is listened on, and has another name to the kernel", unit, listens, "", sock + " is there"},
 		{"one that was left behind", unit, left, "error service", "nobody listens at " + sock},

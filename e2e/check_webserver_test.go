@@ -67,6 +67,11 @@ var webMistakes = []webMistake{
 		code: "errors-replaced", names: "$DIR/run/location.conf"},
 	{name: "nginx knows another socket", frontend: nginxFastCGI, edit: [][2]string{{"unix:", "unix:/nowhere"}},
 		code: "web-wrong-target", names: "$DIR/run/location.conf:10"},
+	{name: "nginx was not reloaded", frontend: nginxFastCGI, edit: [][2]string{{"unix:", "unix:/nowhere"}},
+		make: func(t *testing.T, s *testEnv) {
+			time.Sleep(time.Second) // processes are dated by hundredths of a second after a whole second
+			replaced("run/location.conf", "unix:/nowhere", "unix:")(t, s)
+		}, code: "web-not-reloaded", names: "$DIR/run/location.conf"},
 	{name: "nginx may not open the socket", frontend: nginxFastCGI, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
 	{name: "nginx may not enter the folder of the socket", frontend: nginxFastCGI, make: forRootOnly("run"),
