@@ -36,7 +36,7 @@ func checkFindsWhatRuns(t *testing.T, m *debian) {
 		{"parameters-missing", "fastcgi_pass unix:/run/dockerauth/dockerauth.sock;"},
 		{"client-address-missing",
 			"fastcgi_pass unix:/run/dockerauth/dockerauth.sock; fastcgi_param REQUEST_URI $request_uri;" +
-			" fastcgi_param REQUEST_METHOD $request_method;"},
+				" fastcgi_param REQUEST_METHOD $request_method;"},
 	} {
 		m.repairs(t, location.code, func() {
 			text := fmt.Sprintf("server {\n  listen 80;\n  location /docker/v2/token { %s }\n}\n", location.text)
