@@ -91,13 +91,24 @@ type httpHandler struct {
 	o       Options
 }
 
+// ServeHTTP aborts the response after a panic, since net/http would log the panic's value.
 func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := protect(h.o.Log, func() error {
+		h.respond(w, r)
+		return nil
+	})
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (h *httpHandler) respond(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	conn := r.Context().Value(connKey{}).(*trackedConn)
 	conn.setState(stateHandling)
 	body := newHTTPBody(r.Body, conn)
-	res := h.serve(r.WithContext(ctx), body)
+	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body) })
 	body.drain(r) // first, because net/http drops the body when it sends the first byte
 	if maySmuggle(r) {
 		res.committed.Set("Connection", "close")
@@ -119,10 +130,7 @@ func maySmuggle(r *http.Request) bool {
 }
 
 func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
-	if r.URL.Host != "" || r.URL.Opaque != "" {
-		return reject(badRequest("request target is not a path"), h.o.Log)
-	}
-	target, errResp := parseTarget(r.URL.Path, r.URL.RawQuery, "", "")
+	target, errResp := parseTarget(r.RequestURI, "", "")
 	if errResp != nil {
 		return reject(errResp, h.o.Log)
 	}
@@ -132,7 +140,10 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
-	r.RemoteAddr = clientAddr(r, h.o.Trusted, h.o.Log)
+	r.RemoteAddr = clientAddr(r, h.o)
+	if r.RemoteAddr == ":0" {
+		h.o.warnNoAddress(r, unixFix)
+	}
 	return serveBuffered(h.handler, r, h.o.Log)
 }
 

@@ -14,3 +14,14 @@ var Config string
 //
 //go:embed pam/dockerauth
 var PAMService string
+
+// Apache, ApacheCGI and Nginx are the examples for web servers: the first and the last are for a
+// service at its usual socket.
+var (
+	//go:embed apache/proxy-fcgi.conf
+	Apache string
+	//go:embed apache/cgi-bin.conf
+	ApacheCGI string
+	//go:embed nginx/fastcgi.conf
+	Nginx string
+)

@@ -108,13 +108,6 @@ func (p InProcess) converse(l Login, lines []Line) (Account, error) {
 	if err != nil {
 		return Account{}, classify("read PAM_USER", err, h)
 	}
-	if err := checkName(name); err != nil {
-		return Account{}, fmt.Errorf(
-			"%w: PAM_USER %w after the conversation\n  a module renamed the account",
-			ErrBroken,
-			err,
-		)
-	}
 	if !l.Groups {
 		return Account{Name: name}, nil
 	}

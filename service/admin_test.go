@@ -26,6 +26,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
+	"dockerauth/throttle"
 )
 
 // adminFixture is a long-lived service without a front end. Its PAM is a fake, since conversations
@@ -34,8 +35,9 @@ type adminFixture struct {
 	*reloader
 	dir, config string
 	log         *bytes.Buffer
-	asked       [5]atomic.Uint64 // by place in playedResults
-	ended       time.Time        // of the certificate
+	pam         pamauth.Authenticator // the fixture itself
+	asked       [5]atomic.Uint64      // by place in playedResults
+	ended       time.Time             // of the certificate
 }
 
 var playedResults = []string{resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned}
@@ -48,17 +50,18 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	t.Helper()
 	s := &adminFixture{dir: t.TempDir(), log: &bytes.Buffer{},
 		ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	s.pam = s
 	s.config = s.write(t, "config.yml", fixtureConfig)
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
 	f := newMetricSet()
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
-	d := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), observe: f.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
-			return inFrontOf(s, cfg, f)
-		}}
-	s.reloader = &reloader{metrics: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
+	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
+	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), checks: &throttle.Checks{},
+		observe: f.requestEnded, converse: c.of}
+	s.reloader = &reloader{metrics: f, stderr: stderr,
+		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}
 	return s
 }
 
@@ -242,8 +245,13 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				return
 			}
 			want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tt.serving]
-			if got := s.get(http.MethodGet, "/healthz"); got.Code != want {
-				t.Errorf("status code %d, want %d", got.Code, want)
+			for _, path := range []string{"/healthz", "/readyz"} {
+				if got := s.get(http.MethodGet, path); got.Code != want {
+					t.Errorf("%s: status code %d, want %d", path, got.Code, want)
+				}
+			}
+			if got := s.get(http.MethodGet, "/livez"); got.Code != http.StatusOK {
+				t.Errorf("/livez: status code %d: a restart would not help", got.Code)
 			}
 			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_ready"] != truth(tt.serving) {
 				t.Errorf("dockerauth_ready is %v", samples["dockerauth_ready"])
@@ -291,6 +299,11 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 	}{
 		{"GET", "/healthz", 200, "application/json"},
 		{"HEAD", "/healthz", 200, "application/json"},
+		{"GET", "/readyz", 200, "application/json"},
+		{"HEAD", "/readyz", 200, "application/json"},
+		{"GET", "/livez", 200, "text/plain; charset=utf-8"},
+		{"HEAD", "/livez", 200, "text/plain; charset=utf-8"},
+		{"GET", "/livez/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"GET", "/", 404, "text/plain; charset=utf-8"},
@@ -299,7 +312,7 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
 	}
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ANY"} {
-		for _, path := range []string{"/healthz", "/metrics"} {
+		for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 			tests = append(tests, struct {
 				method, path string
 				status       int
@@ -352,7 +365,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			if !strings.HasPrefix(h.Config.Error, s.config) {
 				t.Errorf("the error does not name the file: %q", h.Config.Error)
 			}
-			for _, path := range []string{"/healthz", "/metrics"} {
+			for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 				text := s.get(http.MethodGet, path).Body.String()
 				for _, word := range []string{person, secret, network, "BEGIN"} {
 					if strings.Contains(text, word) {
@@ -479,7 +492,7 @@ func TestWaitingLoginsAreCounted(t *testing.T) {
 		began <- struct{}{}
 		<-proceed
 		return pamauth.Account{Name: "a"}, nil
-	}), &config.Config{PAM: config.PAM{Concurrency: 1}}, f)
+	}), config.PAM{}, pamauth.NewSlots(1), f)
 	var all sync.WaitGroup
 	ask := func(user string, ctx context.Context) {
 		all.Go(func() { _, _ = authenticator.Authenticate(ctx, pamauth.Login{User: user, Password: "p"}) })

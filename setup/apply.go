@@ -23,6 +23,12 @@ func (s *installer) write() error {
 		if one.plannedFile.content == nil {
 			continue
 		}
+		if one.plannedFile.found != nil {
+			if err := s.files.swap(one.plannedFile.path, one.plannedFile.found, one.plannedFile.content); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.files.create(one.plannedFile.path, one.plannedFile.content, one.mode, one.gid, nil); err != nil {
 			return err
 		}

@@ -6,18 +6,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
-// newFiles are the files and folders that init has made.
-type newFiles struct{ made []string }
+// newFiles are the files and folders that init has made, and what it has replaced.
+type newFiles struct {
+	made    []string
+	swapped []swappedFile
+}
 
-// undo removes them again.
+// swappedFile is a file in the place of an older one, which has another name until keep or undo.
+type swappedFile struct{ path, old string }
+
+// undo removes what was made again, and brings back what was replaced.
 func (n *newFiles) undo() {
+	for _, s := range n.swapped {
+		_ = os.Rename(s.old, s.path)
+	}
+	n.swapped = nil
 	for i := len(n.made) - 1; i >= 0; i-- {
 		_ = os.Remove(n.made[i]) // a folder that is not empty stays
 	}
 	n.made = nil
+}
+
+// keep removes what was replaced.
+func (n *newFiles) keep() {
+	for _, s := range n.swapped {
+		_ = os.Remove(s.old)
+	}
+	n.swapped = nil
 }
 
 // folder makes a folder and those above it, or checks that nobody else can replace files in the one
@@ -42,7 +61,7 @@ func (n *newFiles) folder(path string) error {
 		return err
 	}
 	if err := os.Mkdir(path, 0o755); err != nil {
-		return withPermissionHint(err)
+		return err
 	}
 	n.made = append(n.made, path)
 	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
@@ -117,6 +136,23 @@ func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int
 	return syncFolder(filepath.Dir(path))
 }
 
+// swap replaces a file until undo.
+func (n *newFiles) swap(path string, old fs.FileInfo, content []byte) error {
+	if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
+		return err
+	}
+	kept, err := writeBeside(path, nil, 0o600, -1, -1) // for a name that is free
+	if err != nil {
+		return err
+	}
+	_ = os.Remove(kept)
+	if err := os.Link(path, kept); err != nil {
+		return fmt.Errorf("keep %s: %w", path, errors.Unwrap(err))
+	}
+	n.swapped = append(n.swapped, swappedFile{path, kept})
+	return replace(path, old, content, func(string) error { return nil })
+}
+
 // replace replaces a file by one that was made from it, with its mode and owners.
 func replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
 	owner, ok := old.Sys().(*syscall.Stat_t)
@@ -135,7 +171,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 		return err
 	}
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, old) || !now.ModTime().Equal(old.ModTime()) {
-		return fmt.Errorf("fill in %s: it has been changed just now\n  run this again", path)
+		return fmt.Errorf("replace %s: it has been changed just now\n  run this again", path)
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return err
@@ -147,7 +183,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (temporary string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // O_EXCL, mode 0600
 	if err != nil {
-		return "", withPermissionHint(err)
+		return "", err
 	}
 	defer func() {
 		f.Close()
@@ -178,9 +214,13 @@ func syncFolder(path string) error {
 	return dir.Sync()
 }
 
-func withPermissionHint(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+// withHint says what to do about an error that does not.
+func withHint(err error) error {
+	switch {
+	case strings.Contains(err.Error(), "\n"):
+		return err
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w\n  run this as root, or name a folder of your own: --dir DIR", err)
 	}
-	return err
+	return fmt.Errorf("%w\n  remove the cause and run this again, or name another folder: --dir DIR", err)
 }
