@@ -75,19 +75,9 @@ func (p *endpointProbe) pathLost() {
 	mount, ok := p.mount()
 	switch {
 	case !ok:
-		right := *p.base
-		right.Path = "/" + strings.Trim(strings.TrimSuffix(p.base.Path, "/token"), "/")
-		if right.Path = strings.TrimSuffix(right.Path, "/") + realmEnd; strings.Contains(p.base.Path, "/docker") &&
-			!strings.Contains(p.base.Path, "/dockerauth") {
-			right.Path = realmEnd
-		}
-		p.fail(
-			"url.get",
-			"url-wrong-path",
+		p.fail("url.get", "url-wrong-path",
 			fmt.Sprintf("dockerauth answers, and its endpoint is not at %s", p.base.Path),
-			"clients that are sent there cannot log in",
-			"dockerauth check --url "+right.String(),
-		)
+			"clients that are sent there cannot log in", "dockerauth check --url "+p.endpointNearby())
 	case p.handover != nil && p.route != nil && p.route.protocol == "http":
 		p.fail(
 			"url.get",
@@ -111,6 +101,23 @@ func (p *endpointProbe) pathLost() {
 			p.passParameters("REQUEST_URI"),
 		)
 	}
+}
+
+// endpointNearby is the endpoint at the root, or in a folder of the URL's path.
+func (p *endpointProbe) endpointNearby() string {
+	u := *p.base
+	query := url.Values{"service": {unknownService}, "client_id": {checkAccount}}.Encode()
+	folder := ""
+	for _, name := range strings.Split(strings.Trim(p.base.Path, "/"), "/") {
+		u.Path, u.RawQuery = folder+realmEnd, query
+		r, err := p.ask(http.MethodGet, u.String(), nil, nil)
+		if err == nil && strings.Contains(r.answer.message(), unknownService) {
+			break
+		}
+		folder += "/" + name
+	}
+	u.Path, u.RawQuery = folder+realmEnd, ""
+	return u.String()
 }
 
 // passParameters makes the web server pass a parameter on, and all others that it does not.
