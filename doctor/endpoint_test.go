@@ -269,9 +269,11 @@ var mistakes = []struct {
 	complaints string
 	says       string
 }{
-	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")), "error url.get redirected",
+	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")),
+		"error url.get redirected",
 		`redirected (301) to "https://else.example/login"`},
-	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")), "error url.get redirected",
+	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")),
+		"error url.get redirected",
 		"redirected (301)"},
 	{"only POST is redirected", where(isPost, redirect("/docker/v2/token/")), "error url.post redirected",
 		"turn a redirected POST into a GET"},
@@ -281,11 +283,13 @@ var mistakes = []struct {
 	{"a folder that is refused", where(always, page(403)), "error url.get not-json", "Require all granted"},
 	{"a web server that asks for a password itself", where(always, page(401)), "error url.get not-json", "AuthType"},
 	{"another web site", where(always, page(200)), "error url.get not-json", "serves something else"},
-	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get not-json", "does not run it"},
+	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get not-json",
+		"does not run it"},
 	{"another program that speaks JSON",
 		where(always, serveJSON(`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)),
 		"error url.get other-program", "another program answers"},
-	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get other-program",
+	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)),
+		"error url.get other-program",
 		"another program answers"},
 	{"another program that knows no such path", where(always, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
@@ -392,13 +396,15 @@ var mistakes = []struct {
 		"error url.anonymous unexpected-answer, error url.authorization unexpected-answer", "it answers 503"},
 	{"a service that is unavailable to a request with credentials", where(hasCredentials, handler.Unavailable),
 		"error url.authorization unexpected-answer", "credentials are answered with 503"},
-	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token no-token",
+	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)),
+		"error url.token no-token",
 		"is no token"},
 	{"tokens for everybody that hold nothing", where(isAnonymous, serveJSON(`{"token":"e30.!.e30"}`)),
 		"error url.token no-token", "is no token"},
 	{"a POST that is answered as a GET", where(isPost, serveJSON(`{"token":"a.b.c"}`)),
 		"error url.post body-altered", "is answered with 200"},
-	{"a connection that breaks off at credentials", where(hasCredentials, breakOff), "error url.authorization connection-broke",
+	{"a connection that breaks off at credentials", where(hasCredentials, breakOff),
+		"error url.authorization connection-broke",
 		"no usable answer"},
 	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files connection-broke",
 		"no usable answer"},
@@ -492,17 +498,21 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	over.StartTLS()
 	defer over.Close()
 	for _, test := range []struct{ name, url, complaints, says string }{
-		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url url-unreachable", "is not found"},
+		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url url-unreachable",
+			"is not found"},
 		{"a port where nobody listens", closed.URL + realmEnd, "error url url-unreachable", "nobody listens"},
-		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd, "error url url-unreachable",
+		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd,
+			"error url url-unreachable",
 			"plain HTTP, not HTTPS"},
-		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd, "error url.get not-json",
+		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd,
+			"error url.get not-json",
 			"write https://"},
 		{"a certificate that nobody signed", over.URL + realmEnd, "error url url-unreachable", "/etc/docker/certs.d"},
 		{"no URL", "auth.example.com/docker/v2/token", "error url url-invalid", "not a URL"},
 		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url url-invalid", "not a URL"},
 		{"no path", plain.URL, "error url url-invalid", "no path"},
-		{"a password in it", "https://alice:secret@auth.example.com" + realmEnd, "error url url-invalid", "a user name"},
+		{"a password in it", "https://alice:secret@auth.example.com" + realmEnd, "error url url-invalid",
+			"a user name"},
 		{"a query", plain.URL + realmEnd + "?service=x", "error url url-invalid", "a query"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -632,8 +642,10 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 		{"good for few days", ca.issue(t, "", -days, 10*days), "warning url.tls web-certificate-expires", "in 9 days"},
 		{"over", ca.issue(t, "", -90*days, -days), "error url url-unreachable", "expired"},
 		{"not yet good", ca.issue(t, "", days, 90*days), "error url url-unreachable", "it is not that time"},
-		{"for another name", ca.issue(t, "else.example", -days, 90*days), "error url url-unreachable", `for "else.example"`},
-		{"from a CA that is not known here", unknownCA.issue(t, "", -days, 90*days), "error url url-unreachable", "fullchain.pem"},
+		{"for another name", ca.issue(t, "else.example", -days, 90*days), "error url url-unreachable",
+			`for "else.example"`},
+		{"from a CA that is not known here", unknownCA.issue(t, "", -days, 90*days), "error url url-unreachable",
+			"fullchain.pem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)

@@ -44,10 +44,12 @@ func TestARegistryIsAskedWhichKeysItTrusts(t *testing.T) {
 		{"it sends clients to --url", healthy, realm, "", `sends clients to "` + realm + `"`},
 		{"it sends clients to --url but for a slash", healthy, realm + "/", "",
 			"the registry takes dockerauth's tokens"},
-		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm realm-differs", "not to \"" + realm + "2\""},
+		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm realm-differs", "not to \"" +
+			realm + "2\""},
 		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "",
 			"the registry takes dockerauth's tokens"},
-		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service registry-value-differs",
+		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "",
+			"error registry.service registry-value-differs",
 			`calls itself "Registry.example"`},
 		{"it refuses dockerauth's tokens", registryLike(realm, "registry.example", func(string) bool { return false }),
 			"", "error registry.token token-refused", "rootcertbundle"},
@@ -56,7 +58,8 @@ func TestARegistryIsAskedWhichKeysItTrusts(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		}), "", "error registry registry-other-auth", "never sends clients to this service"},
-		{"it names no service", registryLike(realm, "", isToken), "", "error registry registry-no-realm", "no realm or no service"},
+		{"it names no service", registryLike(realm, "", isToken), "", "error registry registry-no-realm",
+			"no realm or no service"},
 		{"it is no registry", page(404), "", "error registry unexpected-answer", "404 and a web page"},
 		{"it is elsewhere", redirect("https://registry.example/v2/?secret"), "", "error registry redirected",
 			`redirected (301) to "https://registry.example/v2/"`},
@@ -107,7 +110,8 @@ func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	c.registry = closed.URL
 	c.probeRegistry(testAsker(t, nil))
-	c.expectCodes(t, "error registry registry-unreachable", "nobody listens at that address and port; start the registry")
+	c.expectCodes(t, "error registry registry-unreachable",
+		"nobody listens at that address and port; start the registry")
 	if strings.Contains(c.text(), "web server") {
 		t.Error(c.text())
 	}

@@ -60,7 +60,8 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		{"one that is listened on", listed("00010000"), left, "", sock + " is there"},
 		{"one that is listened on, and has another name to the kernel", unit, listens, "", sock + " is there"},
 		{"one that was left behind", unit, left, "error service socket-unattended", "nobody listens at " + sock},
-		{"one that is left behind, and of which there are connections", listed("00000000"), left, "error service socket-unattended",
+		{"one that is left behind, and of which there are connections", listed("00000000"), left,
+			"error service socket-unattended",
 			"nobody listens at " + sock},
 		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", ""},
 		{
