@@ -52,13 +52,21 @@ func (c *checkup) discoverProgram() {
 	if c.as != "" || c.program != "" || c.path != "" || os.Geteuid() != 0 {
 		return
 	}
+	own, _ := service.FindConfig() // "" = there is none
+	var programs []servedEndpoint
 	for _, e := range c.endpoints() {
-		if e.route.protocol != "cgi" || e.server.worker.uid == 0 {
-			continue
+		if path, err := config.Find(e.route.target, nil); e.route.protocol == "cgi" && e.server.worker.uid != 0 &&
+			err == nil && (own == "" || path == own) {
+			programs = append(programs, e)
 		}
+	}
+	if len(programs) > 0 {
+		e := programs[0]
 		path, err := config.Find(e.route.target, nil)
-		if err != nil {
-			continue
+		if err != nil || slices.ContainsFunc(programs, func(o servedEndpoint) bool {
+			return o.route.target != e.route.target || o.server.worker.uid != e.server.worker.uid
+		}) {
+			return // which of several it is about is not known
 		}
 		c.path, c.program, c.as, c.discovered = path, e.route.target, userName(e.server.worker.uid), true
 		c.ok("service", "%s: %s starts %s as %s with %s", e.route.place, e.server.kind, c.program, c.as, path)
@@ -78,7 +86,7 @@ func (c *checkup) discoverProgram() {
 	if exe, err := os.Readlink(filepath.Join(c.root, fmt.Sprintf("/proc/%d/exe", p.pid))); err == nil && file == "" {
 		file, _ = config.Find(exe, nil) // "" = there is none
 	}
-	if !filepath.IsAbs(file) {
+	if !filepath.IsAbs(file) || own != "" && own != file {
 		return
 	}
 	var groups []string

@@ -25,6 +25,12 @@ func (w *webServer) readOther(root string) {
 			return sedLine(o.route.place, "^", `    http-request set-header X-Forwarded-For %[src]\n`)
 		}
 	}
+	if o.route != nil && o.fastCGI {
+		o.route.protocol = "fastcgi"
+	}
+	if o.route != nil && o.route.isSocket() {
+		o.route.target = filepath.Join(o.chroot, o.route.target)
+	}
 	if w.kind == "lighttpd" && len(o.sites) == 0 {
 		o.sites = []site{{port: 80}}
 	}
@@ -43,6 +49,8 @@ type otherConfig struct {
 	route      *route // the first that is likely dockerauth's
 	mentioned  bool   // dockerauth's name or path has been read
 	forward    bool   // HAProxy tells the client's address
+	fastCGI    bool   // Caddy or HAProxy speak it
+	chroot     string // HAProxy's, in which its sockets are
 }
 
 var (
@@ -54,8 +62,10 @@ var (
 	caddyTarget    = regexp.MustCompile(
 		`\b(?:reverse_proxy|php_fastcgi)\s+(?:\S*\*?\S*\s+)?(?:unix/)?(/\S+|[\w.]+:\d+)`,
 	)
-	haproxyBind   = regexp.MustCompile(`^\s*bind\s+(\S*:\d+)(.*)`)
-	haproxyTarget = regexp.MustCompile(`^\s*server\s+\S+\s+(?:unix@)?(/\S+|[\w.]+:\d+)`)
+	haproxyBind    = regexp.MustCompile(`^\s*bind\s+(\S*:\d+)(.*)`)
+	haproxyChroot  = regexp.MustCompile(`^\s*chroot\s+(\S+)`)
+	fastCGIPattern = regexp.MustCompile(`\b(?:php_fastcgi|transport\s+fastcgi|proto\s+fcgi|use-fcgi-app)\b`)
+	haproxyTarget  = regexp.MustCompile(`^\s*server\s+\S+\s+(?:unix@)?(/\S+|[\w.]+:\d+)`)
 )
 
 func (o *otherConfig) read(file string, depth int) {
@@ -63,6 +73,7 @@ func (o *otherConfig) read(file string, depth int) {
 		line, _, _ = strings.Cut(line, "#")
 		o.forward = o.forward || strings.Contains(line, "X-Forwarded-For") ||
 			strings.Contains(line, "option forwardfor")
+		o.fastCGI = o.fastCGI || fastCGIPattern.MatchString(line)
 		o.mentioned = o.mentioned || strings.Contains(line, "dockerauth") || strings.Contains(line, realmEnd)
 		if match := otherInclude.FindStringSubmatch(line); match != nil && depth < maxIncludes {
 			for _, name := range included(o.root, filepath.Dir(file), match[1]) {
@@ -85,14 +96,14 @@ func (o *otherConfig) read(file string, depth int) {
 				o.sites = append(o.sites, caddySite(match[1]))
 			}
 			target, protocol = firstGroup(caddyTarget, line), "http"
-			if strings.HasPrefix(target, "/") {
-				protocol = "fastcgi"
-			}
 		case "HAProxy":
 			if match := haproxyBind.FindStringSubmatch(line); match != nil {
 				s := site{tls: strings.Contains(match[2], " ssl ")}
 				s.address, s.port = splitAddress(match[1], 0)
 				o.sites = append(o.sites, s)
+			}
+			if folder := firstGroup(haproxyChroot, line); folder != "" {
+				o.chroot = folder
 			}
 			target, protocol = firstGroup(haproxyTarget, line), "http"
 		}

@@ -101,11 +101,17 @@ func (w *webServer) reload() string {
 	if w.unit != "" {
 		return "systemctl reload " + strings.TrimSuffix(w.unit, ".service")
 	}
-	signal := map[string]string{"nginx": "HUP", "HAProxy": "USR2"}[w.kind]
-	if signal == "" {
-		signal = "USR1"
+	switch {
+	case w.kind == "nginx":
+		return fmt.Sprintf("kill -HUP %d", w.pid)
+	case w.kind == "Apache" || w.kind == "lighttpd":
+		return fmt.Sprintf("kill -USR1 %d", w.pid)
+	case w.kind == "HAProxy" && (slices.Contains(w.args, "-W") || slices.Contains(w.args, "-Ws")):
+		return fmt.Sprintf("kill -USR2 %d", w.pid) // the master follows it, and no other does
+	case w.kind == "Caddy":
+		return "caddy reload --config " + w.file
 	}
-	return fmt.Sprintf("kill -%s %d", signal, w.pid)
+	return w.restart()
 }
 
 // restart gives its processes the groups that their user has now.

@@ -113,7 +113,7 @@ var webMistakes = []webMistake{
 		frontend: nginxFastCGI,
 		path:     "/dockerauth/",
 		code:     "url-wrong-path",
-		names:    "/dockerauth/docker/v2/token",
+		names:    "dockerauth check --url http://127.0.0.1:",
 		apply:    func(*testing.T, *testEnv) {},
 	},
 
@@ -146,6 +146,30 @@ var webMistakes = []webMistake{
 		code: "authorization-dropped", names: "$DIR/run/httpd.conf"},
 	{name: "Apache keeps Authorization from a folder", frontend: apacheHtaccess, edit: noPassAuth,
 		code: "authorization-dropped", names: "$DIR/.htaccess"},
+
+	{name: "HAProxy knows another socket", frontend: haproxyFastCGI, edit: [][2]string{{"unix@", "unix@/nowhere"}},
+		code: "web-wrong-target", names: "$DIR/run/haproxy.cfg", apply: func(t *testing.T, s *testEnv) {
+			replaced("run/haproxy.cfg", "/nowhere", "")(t, s)
+			s.stopProcess(t, "haproxy")
+			s.start("haproxy", s.asWeb(exec.Command("haproxy", "-db", "-f", s.path("run/haproxy.cfg"))))
+		}},
+	{name: "HAProxy may not open the socket", frontend: haproxyFastCGI, make: forRootOnly("run/fcgi.sock"),
+		code: "web-socket-denied", names: "www-data"},
+	{name: "HAProxy finds no service", frontend: haproxyFastCGI, make: stopService,
+		code: "web-target-dead", names: "--listen unix:$DIR/run/fcgi.sock", apply: startFastCGI},
+
+	{name: "Caddy knows another socket", frontend: caddyFastCGI, edit: [][2]string{{"unix/", "unix//nowhere"}},
+		code: "web-wrong-target", names: "$DIR/run/Caddyfile", apply: func(t *testing.T, s *testEnv) {
+			replaced("run/Caddyfile", "/nowhere", "")(t, s)
+			s.stopProcess(t, "caddy")
+			cmd := s.asWeb(exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", s.path("run/Caddyfile")))
+			cmd.Env = []string{"XDG_CONFIG_HOME=" + s.path("run"), "XDG_DATA_HOME=" + s.path("run")}
+			s.start("caddy", cmd)
+		}},
+	{name: "Caddy may not open the socket", frontend: caddyFastCGI, make: forRootOnly("run/fcgi.sock"),
+		code: "web-socket-denied", names: "www-data"},
+	{name: "Caddy finds no service", frontend: caddyFastCGI, make: stopService,
+		code: "web-target-dead", names: "--listen unix:$DIR/run/fcgi.sock", apply: startFastCGI},
 
 	{name: "lighttpd knows another socket", frontend: lighttpdFastCGI,
 		edit: [][2]string{{`"socket"          => "`, `"socket"          => "/nowhere`}},
@@ -263,12 +287,17 @@ func stopService(t *testing.T, s *testEnv) { s.service.stop(t) }
 
 func startFastCGI(_ *testing.T, s *testEnv) { s.serveFastCGI() }
 
-func stopFcgiwrap(t *testing.T, s *testEnv) {
+// stopProcess stops a program of the front end.
+func (s *testEnv) stopProcess(t *testing.T, name string) {
 	for _, p := range s.procs {
-		if strings.Contains(p.name, "fcgiwrap") {
+		if strings.Contains(p.name, name) {
 			p.stop(t)
 		}
 	}
+}
+
+func stopFcgiwrap(t *testing.T, s *testEnv) {
+	s.stopProcess(t, "fcgiwrap")
 	_ = os.Remove(s.path("run/fcgiwrap.sock"))
 }
 
