@@ -134,6 +134,10 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
                    [--registry-config FILE] [--registry URL] [--url URL] [--login USER]
                    [--quiet | --json]
 
+Without flags it looks for what runs on this machine: the service's unit and user, the
+web server and the URL that it has the endpoint at, and a registry's configuration. It
+names what it has found, and what it was not asked to look at. Run it as root.
+
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
                           server's where that starts the program: what that user may
@@ -167,7 +171,7 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 
 Example:
 
-  dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
+  dockerauth check --url https://auth.example.com/docker/v2/token
 `
 
 const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.
