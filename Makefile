@@ -1,7 +1,10 @@
 # make build   ./dockerauth
-# make demo    the service, a registry and a client on this machine
+# make demo    the service, a registry and a client on this machine; make demo-clean removes what
+#              it leaves
 # make faults  real faults under load, and a table of their effects
 # make package a Debian package, an rpm and an archive for a folder of a web site, in dist
+# make release VERSION=1.2.3
+#              the same for amd64 and arm64, with lists of modules (SBOM) and checksums
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 # make soak    a million requests, to see whether memory, files or processes grow (an hour;
 #              SOAK=100000 for fewer)
@@ -11,7 +14,8 @@ SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build package demo setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
+.PHONY: build package release demo demo-clean \
+	setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -21,10 +25,15 @@ package:
 	@e2e/scripts/setup --check build
 	@packaging/scripts/build dist
 
+release:
+	@e2e/scripts/setup --check release
+	@packaging/scripts/build --release dist
+
 demo:
-	@e2e/scripts/setup demo
-	@$(MAKE) --no-print-directory build
 	@e2e/scripts/demo
+
+demo-clean:
+	@e2e/scripts/demo --clean
 
 setup:
 	@e2e/scripts/setup test
@@ -55,9 +64,9 @@ tools:
 
 e2e: build tools e2e-vm e2e-frontends
 
-# Tests that boot a machine or start containers mostly wait for disks and measure nothing, so others
-# run beside them.
-VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast)$$
+# Tests that boot a machine, start containers or build a release measure nothing, so others run beside
+# them.
+VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageOnDebian.*|ARelease.*|TheArm64.*|TheRpm.*)$$
 # -count=1: go test does not notice a new binary and would print the cached result.
 E2E      = cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m
 
@@ -80,5 +89,5 @@ faults: setup build
 vuln: build
 	$(LINT) govulncheck -mode binary dockerauth
 
-clean:
-	rm -rf dockerauth dist .demo-* e2e/.cache
+clean: demo-clean
+	rm -rf dockerauth dist e2e/.cache

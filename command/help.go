@@ -31,8 +31,9 @@ const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGT
 
   --config FILE       default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
-  --admin ADDRESS     HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                      anyone who can connect; they name no account and no client
+  --admin ADDRESS     HOST:PORT or unix:PATH: answer /livez, /readyz, /healthz and
+                      /metrics there, to anyone who can connect; they name no account
+                      and no client
 
 It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
 A changed configuration, key or certificate is noticed within two seconds, or at
@@ -54,8 +55,9 @@ const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI u
   --config FILE     default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen ADDRESS  left out when systemd hands over a socket (LISTEN_FDS), or when
                     standard input is one (mod_fcgid, spawn-fcgi)
-  --admin ADDRESS   HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                    anyone who can connect; they name no account and no client
+  --admin ADDRESS   HOST:PORT or unix:PATH: answer /livez, /readyz, /healthz and
+                    /metrics there, to anyone who can connect; they name no account
+                    and no client
 
 A unix socket is made with mode 0660: the web server's group must be the
 service's. Anyone who can connect can name any client address: over TCP that is
@@ -132,6 +134,10 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
                    [--registry-config FILE] [--registry URL] [--url URL] [--login USER]
                    [--quiet | --json]
 
+Without flags it looks for what runs on this machine: the service's unit and user, the
+web server and the URL that it has the endpoint at, and a registry's configuration. It
+names what it has found, and what it was not asked to look at. Run it as root.
+
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
                           server's where that starts the program: what that user may
@@ -165,7 +171,7 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 
 Example:
 
-  dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
+  dockerauth check --url https://auth.example.com/docker/v2/token
 `
 
 const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.

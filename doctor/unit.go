@@ -16,6 +16,7 @@ type unit struct {
 	noNewPrivileges bool
 	readsAll        bool     // CAP_DAC_READ_SEARCH, or what includes it, in AmbientCapabilities
 	listens         []string // ListenStream of a socket
+	config          string   // --config of ExecStart; "" = none
 }
 
 // readUnit reads a unit and its drop-ins from their files: systemd need not run, and asking it
@@ -82,6 +83,8 @@ func (u *unit) read(text string) {
 				continue
 			}
 			u.listens = append(u.listens, value)
+		case "ExecStart":
+			u.config = process{args: strings.Fields(value)}.option("--config", "-config")
 		case "User":
 			u.user = value
 		case "AmbientCapabilities":

@@ -68,7 +68,7 @@ func FuzzStackIsNeverOther(f *testing.F) {
 			text.WriteString(strings.ReplaceAll(fragments[int(w)%len(fragments)], "@/", dir+"/"))
 		}
 		writeFile(t, filepath.Join(dir, "test"), text.String())
-		p := InProcess{Stack: Stack{"test", dir}}
+		p := inProcess{Stack: Stack{"test", dir}}
 		checkErr := p.Stack.Check()
 		var all StackErrors
 		lacks := errors.As(checkErr, &all) && all[0].Fault == FaultPhase
@@ -167,7 +167,7 @@ func FuzzStackDecidesAsLibpamDoes(f *testing.F) {
 			writeFile(t, filepath.Join(dir, name), text.String())
 			all += name + ":\n" + text.String()
 		}
-		p := InProcess{Stack: Stack{"test", dir}}
+		p := inProcess{Stack: Stack{"test", dir}}
 		if p.Stack.Check() != nil {
 			return
 		}

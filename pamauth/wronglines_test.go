@@ -17,7 +17,7 @@ const libpamArgument = "internal-libpam"
 
 // askLibpam prints what the two phases say to the right password.
 func askLibpam(stack Stack) int {
-	p := InProcess{Stack: stack}
+	p := inProcess{Stack: stack}
 	for _, login := range []Login{rightLogin, {User: "alice", AccountOnly: true}} {
 		_, err := p.converse(login, nil)
 		code := regexp.MustCompile("PAM_[A-Z_]+").FindString(fmt.Sprint(err))

@@ -351,6 +351,9 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 					t.Errorf("does not say %q: %s", part, errs)
 				}
 			}
+			if !regexp.MustCompile(`\A(?:[^\n]+\n  \S[^\n]*\n)+\z`).MatchString(errs) {
+				t.Errorf("an error has a second line, which says what to do: %q", errs)
+			}
 			if strings.Contains(errs, "hunter2") {
 				t.Error("what is in a key file is printed")
 			}
@@ -508,7 +511,8 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		says  []string
 		lacks []string
 	}{
-		{"nothing", nil, "", append(byHand, packaging.Apache, packaging.Nginx), []string{"ScriptAlias", "a2enmod cgi"}},
+		{"no web server", nil, "", append(byHand, "neither Apache nor nginx is installed"),
+			[]string{"ScriptAlias", "a2enmod", "fastcgi_pass"}},
 		{"Apache", []string{apache}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"Apache on Fedora", []string{"/usr/sbin/httpd"}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"nginx", []string{nginx}, "", append(byHand, packaging.Nginx), []string{"APACHE"}},
@@ -525,9 +529,9 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		{"a package and Apache that has the file",
 			append(packaged, apache, "/etc/apache2/conf-enabled/dockerauth.conf"),
 			systemDir, []string{"APACHE has /etc/apache2/conf-enabled/dockerauth.conf"}, []string{"a2enconf", "NGINX"}},
-		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/conf.d/dockerauth.conf",
+		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/dockerauth.conf",
 			"/etc/nginx/dockerauth.conf"}, systemDir,
-			[]string{"systemctl reload httpd", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
+			[]string{"Include dockerauth.conf\n", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
 		{"a package, and another folder", append(packaged, apache), "", append(byHand, "a2enconf dockerauth"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -563,6 +567,16 @@ func installed(t *testing.T, s *installer) string {
 		t.Fatalf("status %d: %s", status, &errs)
 	}
 	return out.String()
+}
+
+// The PAM service file has the name of the program.
+func TestInitDoesNotTakeThePAMFileForTheProgram(t *testing.T) {
+	dir := ground(t)
+	for range 2 {
+		if out := mustInit(t, dir, append(named, "--pam-dir", dir)...); strings.Contains(out, "ScriptAlias") {
+			t.Error(out)
+		}
+	}
 }
 
 // The folder of a web site has its own .htaccess.
