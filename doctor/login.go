@@ -90,7 +90,7 @@ func (c *checkup) noLogin(err error, refused bool) {
 		}
 		if l, why, found := c.refusedBy(phase, account); found {
 			c.fail("login", "login-refused-by-rule", lineOf(l)+" "+why.what,
-				fmt.Sprintf("%s, whatever the password; other accounts are not concerned", code), why.fix)
+				fmt.Sprintf("%s, whatever the password", code), why.fix)
 			return
 		}
 		if what, why, fix, found := c.refusalOf(phase, account, code); found {
