@@ -77,20 +77,20 @@ var isHostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
 func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	dir := filepath.Dir(s.configFile)
 	command := InitCommand(s.configFile)
-	if command == "" || s.certificate == "" || filepath.Dir(s.privateKey) != dir || filepath.Dir(s.certificate) != dir {
+	if command == "" || s.config.CertificateFile == "" || filepath.Dir(s.config.PrivateKeyFile) != dir || filepath.Dir(s.config.CertificateFile) != dir {
 		return fe.Hint
 	}
 	switch fe.Code {
 	case jwtsign.CodeMissing, jwtsign.CodeUnsuitable, jwtsign.CodeDamaged, jwtsign.CodeMismatch:
 		if fe.Setting == "certificate" {
-			return aside(s.certificate) + command
+			return aside(s.config.CertificateFile) + command
 		}
-		return aside(s.privateKey) + aside(s.certificate) + command
+		return aside(s.config.PrivateKeyFile) + aside(s.config.CertificateFile) + command
 	case jwtsign.CodeExpired, jwtsign.CodeNotYet:
 		return command + " --renew-certificate"
 	case jwtsign.CodeWrongFile:
-		if fe.Setting == "private_key" && holdsKey(s.certificate) {
-			return swap(s.privateKey, s.certificate)
+		if fe.Setting == "private_key" && holdsKey(s.config.CertificateFile) {
+			return swap(s.config.PrivateKeyFile, s.config.CertificateFile)
 		}
 	}
 	return fe.Hint
@@ -154,8 +154,8 @@ func sedEscaped(text string) string {
 
 // RenewCommand makes another certificate for the key, signed by itself and no CA.
 func (c *Config) RenewCommand() string {
-	s := settings{configFile: c.Path, privateKey: c.Files[1], certificate: c.Files[2]}
+	s := settings{configFile: c.Path, config: *c}
 	return s.keyHint(
-		&jwtsign.FileError{Code: jwtsign.CodeExpired, Hint: jwtsign.CertificateCommand(c.Files[1], c.Files[2])},
+		&jwtsign.FileError{Code: jwtsign.CodeExpired, Hint: jwtsign.CertificateCommand(c.PrivateKeyFile, c.CertificateFile)},
 	)
 }

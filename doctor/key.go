@@ -29,7 +29,7 @@ const bundleWarning = "a registry trusts every certificate in its bundle: who ha
 // together, that the key is strong enough, and that others cannot read it.
 func (c *checkup) examineKey() {
 	key := c.config.Key
-	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.Files[1]))
+	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.PrivateKeyFile))
 	c.examineIDs(key)
 	if chain := key.Chain(); len(chain) > 0 {
 		c.examineCertificate(chain)
@@ -151,8 +151,8 @@ func (c *checkup) examineNamedKey(key *jwtsign.Key) {
 // makeCertificate is a command for a configuration that names no certificate.
 func (c *checkup) makeCertificate() string {
 	made := config.InitCommand(c.config.Path)
-	if dir := filepath.Dir(c.config.Path); made == "" || filepath.Dir(c.config.Files[1]) != dir {
-		made = jwtsign.CertificateCommand(c.config.Files[1], filepath.Join(dir, "cert.pem"))
+	if dir := filepath.Dir(c.config.Path); made == "" || filepath.Dir(c.config.PrivateKeyFile) != dir {
+		made = jwtsign.CertificateCommand(c.config.PrivateKeyFile, filepath.Join(dir, "cert.pem"))
 	}
 	return fmt.Sprintf("sed -i '$a certificate: cert.pem' %s && %s", jwtsign.ShellWord(c.config.Path), made)
 }

@@ -31,7 +31,7 @@ func CertificateCommand(key, certificate string) string {
 // It accepts a certificate from a public CA. That the registry must not trust this CA is for the
 // check command to say, which sees IsCA of Chain()[0] and a Chain() longer than one.
 func (k *Key) loadCertificate(path string, now time.Time) error {
-	data, err := readRegular(path, isRegular)
+	data, err := readKeyFile(path, isRegular)
 	if err != nil {
 		return err
 	}
