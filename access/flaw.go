@@ -187,8 +187,8 @@ func (s *segment) isPossible() bool {
 	return true
 }
 
-// leastLength is that of the shortest text that the segment matches. It counts {user} and {group} as
-// one byte.
+// leastLength is that of the shortest text that the segment matches. It counts {user} and {group}
+// as one byte.
 func (s *segment) leastLength() int {
 	if s.pieces == nil {
 		return len(s.literal)

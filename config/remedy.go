@@ -77,7 +77,8 @@ var isHostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
 func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	dir := filepath.Dir(s.configFile)
 	command := InitCommand(s.configFile)
-	if command == "" || s.config.CertificateFile == "" || filepath.Dir(s.config.PrivateKeyFile) != dir || filepath.Dir(s.config.CertificateFile) != dir {
+	if command == "" || s.config.CertificateFile == "" || filepath.Dir(s.config.PrivateKeyFile) != dir ||
+		filepath.Dir(s.config.CertificateFile) != dir {
 		return fe.Hint
 	}
 	switch fe.Code {
@@ -156,6 +157,9 @@ func sedEscaped(text string) string {
 func (c *Config) RenewCommand() string {
 	s := settings{configFile: c.Path, config: *c}
 	return s.keyHint(
-		&jwtsign.FileError{Code: jwtsign.CodeExpired, Hint: jwtsign.CertificateCommand(c.PrivateKeyFile, c.CertificateFile)},
+		&jwtsign.FileError{
+			Code: jwtsign.CodeExpired,
+			Hint: jwtsign.CertificateCommand(c.PrivateKeyFile, c.CertificateFile),
+		},
 	)
 }
