@@ -35,7 +35,7 @@ func (c *checkup) examinePAM() {
 		if line.Module == "" {
 			continue // a substack begins
 		}
-		if key := fmt.Sprint(line.Phase, line.Module, line.Silent); !loaded[key] {
+		if key := line.Phase + " " + line.Module; !loaded[key] {
 			loaded[key] = true
 			c.examineModule(line)
 		}
@@ -47,7 +47,8 @@ func (c *checkup) examinePAM() {
 // examineOutcome says when the stack lets in everybody, or nobody.
 func (c *checkup) examineOutcome() {
 	remedy := "write the module that checks passwords, such as pam_unix.so, as required in " + c.serviceFile()
-	if fresh := c.freshServiceFile(); fresh != "" && !c.asks("pam_sss") && !c.asks("pam_ldap") && !c.asks("pam_krb5") {
+	if fresh := c.freshServiceFile(); fresh != "" && !c.asks("pam_sss") && !c.asks("pam_ldap") &&
+		!c.asks("pam_krb5") {
 		remedy = fresh
 	}
 	if by, found := pamauth.FindBypass(c.stack); found {
@@ -245,7 +246,7 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	const why = "PAM fails at every login then"
 	path, err := pamauth.FindModule(l.Module)
 	if err != nil {
-		c.missingModule(l, err)
+		c.missingModule(l.Module, err)
 		return
 	}
 	if err := pamauth.InspectModule(path, l.Phase); err != nil {
@@ -276,20 +277,43 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	}
 }
 
-// missingModule tells a module whose line PAM skips from one without which nobody is let in.
-func (c *checkup) missingModule(l pamauth.Line, cause error) {
-	same := func(other pamauth.Line) bool { return other.Module == l.Module && other.Phase == l.Phase }
-	what := fmt.Sprintf("%s: module not found: %v", lineOf(l), cause)
-	if !pamauth.CanSucceed(c.stack, l.Phase, same) {
-		c.fail("pam", "module-missing", what, "PAM refuses every login then", c.moduleRemedy(l))
+// missingModule reports a module once. It tells one whose lines PAM skips from one without which
+// nobody is let in.
+func (c *checkup) missingModule(module string, cause error) {
+	var lines []pamauth.Line
+	for _, l := range c.stack {
+		if l.Module == module {
+			lines = append(lines, l)
+		}
+	}
+	if slices.Contains(c.missing, module) {
 		return
 	}
-	if l.Silent {
-		c.ok("pam", "%s is not installed, and PAM skips its line", lineOf(l))
-		return
+	c.missing = append(c.missing, module)
+	for _, l := range lines {
+		isMissing := func(other pamauth.Line) bool { return other.File == l.File && other.Number == l.Number }
+		if !pamauth.CanSucceed(c.stack, l.Phase, isMissing) {
+			c.fail("pam", "module-missing", lineOf(l)+" is not installed",
+				fmt.Sprintf("PAM refuses every login then: %v", cause), c.moduleRemedy(l))
+			return
+		}
 	}
-	c.warn("pam", "module-skipped", what, "PAM goes on without it, and writes so to its log at every login",
-		c.moduleRemedy(l))
+	for _, l := range lines {
+		if !l.Silent {
+			c.warn(
+				"pam",
+				"module-skipped",
+				lineOf(l)+" is not installed",
+				fmt.Sprintf(
+					"PAM goes on without it, and writes so to its log at every login: %v",
+					cause,
+				),
+				c.moduleRemedy(l),
+			)
+			return
+		}
+	}
+	c.ok("pam", "%s is not installed, and PAM skips its line", lineOf(lines[0]))
 }
 
 func (c *checkup) moduleRemedy(l pamauth.Line) string {

@@ -111,8 +111,17 @@ func (c *checkup) judgeSucceedIf(l pamauth.Line, a localAccount) (pamauth.Answer
 				"getent passwd shows the accounts; correct the name, or make the account: useradd " +
 					jwtsign.ShellWord(a.name)}
 		}
-		return pamauth.No, reason{fmt.Sprintf("refuses %s: it wants %s", value, strings.Join(test[:], " ")),
-			c.exceptionFor(a, l)}
+		fix := fmt.Sprintf("if %q is to come in, change %s:%d", a.name, l.File, l.Number)
+		switch strings.ToLower(test[0]) {
+		case "uid", "gid":
+			fix = c.exceptionFor(a, fix)
+		}
+		if strings.EqualFold(test[1], "ingroup") {
+			group, _, _ := strings.Cut(test[2], ":")
+			fix = fmt.Sprintf("if %q is to come in: usermod -aG %s %s", a.name, jwtsign.ShellWord(group),
+				jwtsign.ShellWord(a.name))
+		}
+		return pamauth.No, reason{fmt.Sprintf("refuses %s: it wants %s", value, strings.Join(test[:], " ")), fix}
 	}
 	return pamauth.Yes, reason{}
 }
@@ -176,10 +185,10 @@ func succeedIf(test [3]string, a localAccount) (holds bool, value string, known 
 	return false, "", false
 }
 
-// exceptionFor lets one account past the rules about uids that refuse it, in both phases, and
-// leaves the rules as they are for others. It is advised for system accounts, such as those of CI.
-func (c *checkup) exceptionFor(a localAccount, refusing pamauth.Line) string {
-	change := fmt.Sprintf("if %q is to come in, change %s:%d", a.name, refusing.File, refusing.Number)
+// exceptionFor lets one account past the rules that refuse it, in both phases, and leaves the rules
+// as they are for others. It is advised for system accounts, such as those of CI. change is advised
+// where a line more could change what the others do.
+func (c *checkup) exceptionFor(a localAccount, change string) string {
 	uid, err := strconv.Atoi(a.uid)
 	switch {
 	case err != nil || !plainWord.MatchString(a.name):
@@ -357,7 +366,11 @@ func judgeList(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 			fmt.Sprintf(`printf '%%s\n' %s >> %s`, jwtsign.ShellWord(a.name), path)}
 	case sense == "allow" && listed == "":
 		return pamauth.No, reason{fmt.Sprintf("refuses %q, which is in no group of %s", a.name, file),
-			fmt.Sprintf("if %q is to come in, add it to one of these groups, or one of its groups to %s", a.name, file)}
+			fmt.Sprintf(
+				"if %q is to come in, add it to one of these groups, or one of its groups to %s",
+				a.name,
+				file,
+			)}
 	case sense == "deny" && listed != "" && plainWord.MatchString(listed):
 		return pamauth.No, reason{fmt.Sprintf("refuses %q, since %s has %s", a.name, file, listed),
 			fmt.Sprintf(
@@ -474,13 +487,18 @@ func (c *checkup) refusalOf(a localAccount, code string) (what, why, fix string,
 		}
 		return false
 	})
-	if len(modules) == 0 || slices.ContainsFunc(modules, func(l pamauth.Line) bool { return l.Name() != "pam_unix" }) {
+	if len(modules) == 0 ||
+		slices.ContainsFunc(modules, func(l pamauth.Line) bool { return l.Name() != "pam_unix" }) {
 		return "", "", "", false
 	}
 	name, at := jwtsign.ShellWord(a.name), lineOf(modules[0])
 	if !a.known {
-		return fmt.Sprintf("%s: this machine has no account %q", at, a.name), code, "correct the name; getent passwd " +
-			"shows the accounts", true
+		return fmt.Sprintf(
+				"%s: this machine has no account %q",
+				at,
+				a.name,
+			), code, "correct the name; getent passwd " +
+				"shows the accounts", true
 	}
 	switch code {
 	case "PAM_ACCT_EXPIRED":
@@ -494,7 +512,11 @@ func (c *checkup) refusalOf(a localAccount, code string) (what, why, fix string,
 	case password == "*" || strings.HasPrefix(password, "!"):
 		return fmt.Sprintf("%s: %q has no password", at, a.name), code, "passwd " + name, true
 	case password == "" && os.Geteuid() == 0:
-		return fmt.Sprintf("%s: %q has an empty password", at, a.name), code + ": it is refused here, with nullok too",
+		return fmt.Sprintf(
+				"%s: %q has an empty password",
+				at,
+				a.name,
+			), code + ": it is refused here, with nullok too",
 			"passwd " + name, true
 	case password == "":
 		return "", "", "", false
