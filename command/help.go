@@ -70,7 +70,7 @@ const helpExplain = `dockerauth explain says what the access rules grant to an a
   --from IP      the client's address; without one, rules with "from" do not match
   --service S    the audience; needed when there are several
 
-USER is the name that PAM gives back, or anyone for a client without
+USER is a name that id -un shows, or anyone for a client without
 credentials. SCOPE is what a registry asks for: repository:NAME:ACTION,ACTION or
 registry:catalog:*. For each action a line says whether it is granted, and by
 which rule, or what the nearest rule lacked.

@@ -49,8 +49,9 @@ type Login struct {
 
 // Account is the account that PAM let in.
 type Account struct {
-	// Name is PAM_USER after the conversation: modules may have changed its case or domain. Lists
-	// of names must be compared with this one.
+	// Name is the system's name for PAM_USER after the conversation, or PAM_USER if the system has
+	// none: case and domain may differ from what was typed. Lists of names must be compared with
+	// this one.
 	Name string
 	// Groups are the primary and the supplementary ones, if the Login asked for them. An account
 	// that Unix does not know has none.
