@@ -84,3 +84,9 @@ func Cause(err error) string {
 
 // NewTable aligns the columns of lines whose cells end with a tab.
 func NewTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) }
+
+// TakesColour reports that out is a terminal whose user wants colour (https://no-color.org).
+func TakesColour(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && isTerminal(file) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}

@@ -18,6 +18,7 @@ func check(args []string, streams cli.Streams) int {
 	flags.StringVar(&o.As, "as", "", "")
 	flags.StringVar(&o.Program, "program", "", "")
 	flags.StringVar(&o.Registry, "registry", "", "")
+	flags.BoolVar(&o.Quiet, "quiet", false, "")
 	flags.BoolVar(&o.JSON, "json", false, "")
 	if status, ok := cli.ParseAll(flags, args, helpCheck, streams); !ok {
 		return status

@@ -115,7 +115,8 @@ Example:
 const helpCheck = `dockerauth check looks at an installation and says what is wrong with it.
 
   dockerauth check [--config FILE] [--as USER[:GROUP,GROUP] [--program FILE]]
-                   [--registry-config FILE] [--registry URL] [--url URL] [--login USER] [--json]
+                   [--registry-config FILE] [--registry URL] [--url URL] [--login USER]
+                   [--quiet | --json]
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
@@ -136,11 +137,15 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
   --login USER            holds a conversation with PAM as the current user, and shows name,
                           groups and what the rules give; the password is asked for at
                           the terminal, or read from the first line of standard input
-  --json                  {"findings": [{"level", "subject", "what", "why", "remedy"}], "status"}
+  --quiet                 warnings and errors only
+  --json                  {"findings": [{"level", "code", "subject", "what", "why", "remedy"}], "status"};
+                          docs/check.schema.json describes it
 
-Each line is a finding: ok, warning or error; what was looked at; what is so, what
-follows, and what to do. No line holds a key or a password. What depends on
-config.yml is looked at once that can be read.
+A finding has a level (ok, not asked, warning, error), what was looked at and what is
+so. Warnings and errors have a code in brackets, which stays the same, and two more
+lines: "why:" is what follows, "fix:" is a command to copy or what to write. The last
+line counts them. No line holds a key or a password. What depends on config.yml is
+looked at once that can be read.
 
 Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 

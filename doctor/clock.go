@@ -36,10 +36,16 @@ func (c *checkup) compareClocks(subject, date string) {
 	const remedy = "let both keep time by NTP (timedatectl set-ntp true)"
 	switch {
 	case ahead.Abs() > skewHarmful:
-		c.fail(subject, words,
+		c.fail(subject, "clock-off", words,
 			"a registry refuses tokens that are not good yet or no longer by more than 60 seconds, zot by any", remedy)
 	case ahead.Abs() > skewNoticed:
-		c.warn(subject, words, "beyond 60 seconds registries refuse tokens, zot does so already", remedy)
+		c.warn(
+			subject,
+			"clock-drifts",
+			words,
+			"beyond 60 seconds registries refuse tokens, zot does so already",
+			remedy,
+		)
 	default:
 		c.ok(subject, "its clock and this machine's are within %s", skewNoticed)
 	}

@@ -19,7 +19,7 @@ func (c *checkup) examineConfig() {
 		path, err := service.FindConfig()
 		if err != nil {
 			cause, hint := cli.SplitHint(err)
-			c.fail("config", cause, "", hint)
+			c.fail("config", "no-config", cause, "", hint)
 			return
 		}
 		c.path = path
@@ -37,7 +37,7 @@ func (c *checkup) examineConfig() {
 		c.ok("config", "there is no section access: every account gets the access that it asks for")
 	}
 	for _, warning := range service.UnknownNames(cfg) {
-		c.warn("config.names", warning,
+		c.warn("config.names", "unknown-name", warning,
 			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
 			"correct it, unless the name is yet to come")
 	}
@@ -48,7 +48,7 @@ func (c *checkup) configErrors(err error) {
 	var errs config.Errors
 	if !errors.As(err, &errs) {
 		cause, hint := cli.SplitHint(err)
-		c.fail("config", cause, "", hint)
+		c.fail("config", "config-unreadable", cause, "", hint)
 		return
 	}
 	for _, e := range errs {
@@ -62,7 +62,7 @@ func (c *checkup) configErrors(err error) {
 		}
 		hint := e.Hint
 		e.Hint = ""
-		c.fail(subject, e.Error(), why, hint)
+		c.fail(subject, "config-invalid", e.Error(), why, hint)
 	}
 }
 
@@ -71,12 +71,23 @@ func (c *checkup) configErrors(err error) {
 func (c *checkup) examineWritable(path string) {
 	const why = "anyone who can do that chooses the key, the rules and the PAM service"
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o020 != 0 {
-		c.warn("config.mode", fmt.Sprintf("the group %s can change %s", groupOf(info), path), why, "chmod g-w "+path)
+		c.warn(
+			"config.mode",
+			"config-group-writable",
+			fmt.Sprintf("the group %s can change %s", groupOf(info), path),
+			why,
+			"chmod g-w "+path,
+		)
 	}
 	folder := filepath.Dir(path)
 	if info, err := os.Stat(folder); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
-		c.fail("config.mode", fmt.Sprintf("every user can put another file in the place of %s", path), why,
-			"chmod o-w "+folder)
+		c.fail(
+			"config.mode",
+			"config-folder-writable",
+			fmt.Sprintf("every user can put another file in the place of %s", path),
+			why,
+			"chmod o-w "+folder,
+		)
 	}
 	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {
 		c.ok("config", "%s lies in a folder that a web server may serve; --url sees whether it hands it out", path)

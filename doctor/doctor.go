@@ -17,7 +17,8 @@ type Options struct {
 	Login          string
 	As             string
 	Program        string // --program; "" = this program file
-	JSON           bool   // the report, instead of a line for each finding
+	JSON           bool   // the report, instead of each finding as it comes
+	Quiet          bool   // warnings and errors only
 }
 
 // Check looks at an installation and says what is wrong and what to do. Status 0 = all in order, 1
@@ -28,9 +29,10 @@ func Check(o Options, streams cli.Streams) int {
 		url: o.URL, login: o.Login, as: o.As, program: o.Program,
 	}
 	if !o.JSON {
-		c.out = streams.Out
+		c.out, c.quiet, c.colour = streams.Out, o.Quiet, cli.TakesColour(streams.Out)
 	}
 	c.examine()
+	c.summarise()
 	if o.JSON {
 		if err := c.writeJSON(streams.Out); err != nil {
 			return cli.ExitUsage

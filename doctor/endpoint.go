@@ -22,7 +22,7 @@ func (c *checkup) examineURL() {
 func (c *checkup) probeURL(a httpClient) {
 	base, err := parseRealm(c.url)
 	if err != nil {
-		c.fail("url", err.Error(), "",
+		c.fail("url", "url-invalid", err.Error(), "",
 			"give the realm of the registry's auth.token section, such as https://auth.example.com/docker/v2/token")
 		return
 	}
@@ -54,7 +54,7 @@ func (p *endpointProbe) run() {
 	r, err := p.identify()
 	if err != nil {
 		what, why, remedy := describeTransportError(err)
-		p.fail("url", what, why, remedy)
+		p.fail("url", "url-unreachable", what, why, remedy)
 		return
 	}
 	p.examineTLS(r.tls)
@@ -85,7 +85,7 @@ func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 			p.ok("url", "plain HTTP, on this machine only")
 			return
 		}
-		p.warn("url", "plain HTTP",
+		p.warn("url", "plain-http", "plain HTTP",
 			"passwords travel in the clear, and crane, ko, kaniko and cosign refuse such a realm for a registry with "+
 				"https",
 			"serve it by https")
@@ -93,7 +93,7 @@ func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 	}
 	end := state.PeerCertificates[0].NotAfter
 	if left := end.Sub(p.now()); left < expiresSoon {
-		p.warn("url.tls",
+		p.warn("url.tls", "web-certificate-expires",
 			fmt.Sprintf("the web server's certificate ends on %s, in %d days", day(end), int(left/(24*time.Hour))),
 			"from then on docker refuses it", "renew it, and see why that was not done by itself")
 		return
@@ -118,10 +118,15 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		p.examineHeaders(r)
 		return true
 	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
-		p.fail("url.get", "the service is unavailable: "+quoteShort(r.answer.message()), "nobody can log in",
-			p.whereLog()+"; with the message \"the service is not running\", start it")
+		p.fail(
+			"url.get",
+			"unavailable",
+			"the service is unavailable: "+quoteShort(r.answer.message()),
+			"nobody can log in",
+			p.whereLog()+"; with the message \"the service is not running\", start it",
+		)
 	default:
-		p.fail("url.get",
+		p.fail("url.get", "other-program",
 			fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
 			"clients would show it their passwords",
 			"correct the URL, or what the web server maps it to")
@@ -150,7 +155,7 @@ func (p *endpointProbe) examineAnonymous() bool {
 	p.examineHeaders(r)
 	switch {
 	case r.status == http.StatusUnauthorized && !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Basic "):
-		p.fail(subject, "WWW-Authenticate: Basic is missing from the 401",
+		p.fail(subject, "no-challenge", "WWW-Authenticate: Basic is missing from the 401",
 			"some clients do not send their password then",
 			"keep the web server or the proxy from changing headers")
 	case r.status == http.StatusUnauthorized:
@@ -160,16 +165,21 @@ func (p *endpointProbe) examineAnonymous() bool {
 		p.examineToken(r.answer.Token)
 	case r.status == http.StatusBadRequest && p.service != "" &&
 		strings.Contains(r.answer.message(), "unknown service"):
-		p.fail(subject, "it does not know the service "+quoteShort(p.service),
+		p.fail(subject, "unknown-service", "it does not know the service "+quoteShort(p.service),
 			"it runs with another config.yml, or has not read this one yet",
 			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
 		return false // the endpoint looks at nothing else then
 	case r.status == http.StatusBadRequest && p.service == "":
-		p.fail(subject, "it has several audiences, and which is not known here", "without one it does not answer",
-			"name its configuration with --config, or the registry with --registry")
+		p.fail(
+			subject,
+			"service-unknown-here",
+			"it has several audiences, and which is not known here",
+			"without one it does not answer",
+			"name its configuration with --config, or the registry with --registry",
+		)
 		return false
 	default:
-		p.fail(subject, fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())),
+		p.fail(subject, "unexpected-answer", fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())),
 			"a client without credentials is answered 401, or 200",
 			"its log says why")
 	}
@@ -189,7 +199,7 @@ func (p *endpointProbe) examineAudiences() {
 			return
 		}
 		if r.status == http.StatusBadRequest {
-			p.fail("url.service", "it does not know the service "+quoteShort(service),
+			p.fail("url.service", "unknown-service", "it does not know the service "+quoteShort(service),
 				"it runs with another config.yml, or has not read this one yet",
 				"see which one it reads")
 		}
@@ -206,9 +216,13 @@ func (p *endpointProbe) examineMethods() {
 	case r.status == http.StatusMethodNotAllowed && r.answer.code() == "METHOD_NOT_ALLOWED":
 		p.ok(subject, "errors pass through as the service makes them")
 	default:
-		p.warn(subject, fmt.Sprintf("DELETE is answered with %d and %s, not by the service", r.status, r.kind()),
+		p.warn(
+			subject,
+			"errors-replaced",
+			fmt.Sprintf("DELETE is answered with %d and %s, not by the service", r.status, r.kind()),
 			"if other errors are replaced too, clients cannot read them",
-			"take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL")
+			"take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL",
+		)
 	}
 }
 

@@ -33,10 +33,15 @@ func (p *endpointProbe) examineAuthorization() {
 	case r.answer.message() == answerRefused:
 		p.ok(subject, "credentials arrive, of 4 KB too")
 	case r.answer.message() == answerMissing:
-		p.fail(subject, "the Authorization header does not arrive", "the web server keeps it, and nobody can log in",
+		p.fail(
+			subject,
+			"authorization-dropped",
+			"the Authorization header does not arrive",
+			"the web server keeps it, and nobody can log in",
 			"Apache: \"CGIPassAuth On\" for the program or its folder (mod_fcgid at server level: \"FcgidPassHeader "+
 				"Authorization\"); nginx: fastcgi_pass_request_headers on, or proxy_set_header Authorization "+
-				"$http_authorization")
+				"$http_authorization",
+		)
 	default:
 		p.presentShortToken(subject, r)
 	}
@@ -50,7 +55,7 @@ func (p *endpointProbe) presentShortToken(subject string, long response) {
 		return
 	}
 	if r.answer.message() == answerRefused {
-		p.fail(subject,
+		p.fail(subject, "header-too-long",
 			fmt.Sprintf("an Authorization header of 4 KB is answered with %d and %s", long.status, long.kind()),
 			"the web server takes only shorter ones, and refresh tokens and registry tokens are long",
 			"Apache: LimitRequestFieldSize 8190; nginx: large_client_header_buffers 4 8k; the same in every proxy on "+
@@ -58,9 +63,13 @@ func (p *endpointProbe) presentShortToken(subject string, long response) {
 		return
 	}
 	if p.isSound(subject, r) {
-		p.fail(subject, fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())),
+		p.fail(
+			subject,
+			"unexpected-answer",
+			fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())),
 			"wrong ones are answered with 401",
-			"its log says why")
+			"its log says why",
+		)
 	}
 }
 
@@ -100,11 +109,16 @@ func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.
 	case r.status == http.StatusBadRequest && r.answer.Error == unsupportedGrant:
 		p.ok(subject, "%s arrives", body)
 	case strings.Contains(r.answer.message(), "grant_type is missing"):
-		p.fail(subject, body+" does not arrive",
+		p.fail(subject, "body-dropped", body+" does not arrive",
 			"containerd, helm, podman and skopeo log in or renew their login by it", remedy)
 	default:
-		p.fail(subject, fmt.Sprintf("%s is answered with %d: %s", body, r.status, quoteShort(r.answer.message())),
-			"it did not arrive as it was sent", remedy)
+		p.fail(
+			subject,
+			"body-altered",
+			fmt.Sprintf("%s is answered with %d: %s", body, r.status, quoteShort(r.answer.message())),
+			"it did not arrive as it was sent",
+			remedy,
+		)
 	}
 }
 
@@ -119,7 +133,7 @@ func (p *endpointProbe) examineToken(token string) {
 	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		p.fail("url.token", "what it gives is no token", "", "see what answers at this URL")
+		p.fail("url.token", "no-token", "what it gives is no token", "", "see what answers at this URL")
 		return
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -128,9 +142,9 @@ func (p *endpointProbe) examineToken(token string) {
 	}
 	switch {
 	case err != nil:
-		p.fail("url.token", "what it gives is no token", "", "see what answers at this URL")
+		p.fail("url.token", "no-token", "what it gives is no token", "", "see what answers at this URL")
 	case claims.Issuer != p.config.Issuer || claims.Audience != p.service:
-		p.fail("url.token",
+		p.fail("url.token", "token-of-another",
 			fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer),
 				quoteShort(claims.Audience), p.config.Issuer, p.service),
 			"it runs with another config.yml",

@@ -26,7 +26,7 @@ func (p *endpointProbe) examineFiles() {
 			}
 			if r.status == http.StatusOK && leaks(r) {
 				served++
-				p.fail("url.files", u.String()+" is served to the world",
+				p.fail("url.files", "files-served", u.String()+" is served to the world",
 					"anyone who has read the key can sign tokens for every account",
 					"let Apache read the .htaccess (AllowOverride FileInfo AuthConfig Options=ExecCGI) or move the "+
 						"files out of the web site; then change the key: it may have been read")

@@ -39,7 +39,7 @@ func (p *endpointProbe) params() url.Values {
 // connectionBroke reports a connection that breaks after it has worked.
 func (p *endpointProbe) connectionBroke(subject string, err error) bool {
 	what, why, remedy := describeTransportError(err)
-	p.fail(subject, what, why, remedy)
+	p.fail(subject, "connection-broke", what, why, remedy)
 	return false
 }
 

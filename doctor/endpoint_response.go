@@ -11,13 +11,13 @@ import (
 func (p *endpointProbe) isSound(subject string, r response) bool {
 	switch {
 	case r.isRedirect():
-		p.fail(subject, fmt.Sprintf("it is redirected (%d) to %s", r.status, r.location()),
+		p.fail(subject, "redirected", fmt.Sprintf("it is redirected (%d) to %s", r.status, r.location()),
 			"clients turn a redirected POST into a GET, and some show no password to another host",
 			"give clients the final URL as realm, or take the redirect out")
 		return false
 	case !r.isJSON():
 		why, remedy := usualCause(r)
-		p.fail(subject, fmt.Sprintf("the answer (%d) is not JSON, but %s", r.status, r.kind()), why, remedy)
+		p.fail(subject, "not-json", fmt.Sprintf("the answer (%d) is not JSON, but %s", r.status, r.kind()), why, remedy)
 		return false
 	}
 	return true
@@ -32,12 +32,17 @@ func (p *endpointProbe) examineHeaders(r response) {
 		return
 	}
 	if media := r.media(); media != "application/json" {
-		p.warn(subject, "the answer is JSON, but its Content-Type is "+quoteShort(media),
+		p.warn(subject, "wrong-content-type", "the answer is JSON, but its Content-Type is "+quoteShort(media),
 			"clients show an error's source instead of its text", remedy)
 	}
 	if !strings.Contains(strings.Join(r.header.Values("Cache-Control"), ","), "no-store") {
-		p.warn(subject, "Cache-Control: no-store is missing", "a cache on the way may hand one user's token to another",
-			remedy)
+		p.warn(
+			subject,
+			"cacheable",
+			"Cache-Control: no-store is missing",
+			"a cache on the way may hand one user's token to another",
+			remedy,
+		)
 	}
 }
 

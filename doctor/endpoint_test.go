@@ -88,11 +88,11 @@ func testAsker(t *testing.T, roots *x509.CertPool) httpClient {
 	return newHTTPClient(t.Context(), roots, requestTimeout, time.Now)
 }
 
-// complaints are the findings that are not ok, "level subject".
+// complaints are the warnings and errors, "level subject".
 func (f *findings) complaints() []string {
 	var list []string
 	for _, one := range f.list {
-		if one.Level != levelOK {
+		if one.isComplaint() {
 			list = append(list, string(one.Level)+" "+one.Subject)
 		}
 	}
@@ -102,7 +102,7 @@ func (f *findings) complaints() []string {
 func (f *findings) text() string {
 	var b strings.Builder
 	for _, one := range f.list {
-		fmt.Fprintln(&b, one)
+		fmt.Fprintln(&b, one.Level, sentence(one))
 	}
 	return b.String()
 }

@@ -97,7 +97,7 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	left := cert.NotAfter.Sub(c.now())
 	switch {
 	case left < expirySoon:
-		c.warn("certificate",
+		c.warn("certificate", "certificate-expires",
 			fmt.Sprintf("expires on %s, in %d days", cert.NotAfter.UTC().Format(day), int(left.Hours()/24)),
 			"from then on registries refuse every token",
 			"make a new one, add it to the registry's bundle and restart the registry, then put it in place here")
@@ -106,16 +106,16 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	}
 	switch cert.SignatureAlgorithm {
 	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
-		c.warn("certificate", "is signed with "+cert.SignatureAlgorithm.String(),
+		c.warn("certificate", "weak-signature", "is signed with "+cert.SignatureAlgorithm.String(),
 			"others can be made with the same signature, and newer registries refuse it where it is not in the "+
 				"bundle itself",
 			makeSelfSigned)
 	}
 	switch {
 	case isAuthority(cert):
-		c.warn("certificate", "is one of a CA", bundleWarning, makeSelfSigned)
+		c.warn("certificate", "ca-certificate", "is one of a CA", bundleWarning, makeSelfSigned)
 	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
-		c.warn("certificate", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
+		c.warn("certificate", "signed-by-ca", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
 			"where that CA is in the registry's bundle, anyone who has a certificate from it can sign tokens for the "+
 				"registry, as any account",
 			makeSelfSigned)
@@ -147,7 +147,7 @@ func (c *checkup) examineNamedKey(key *jwtsign.Key) {
 		"there is none: tokens bear a key id, by which %s finds the key, and 3.x where a JWKS lists it; with a "+
 			"certificate every registry would", takers)
 	if pub, ok := key.Public().(*ecdsa.PublicKey); ok && key.KeyID() == libtrust && leadingZero(pub) {
-		c.warn("private_key", "a coordinate of the public key begins with a zero byte",
+		c.warn("private_key", "short-coordinate", "a coordinate of the public key begins with a zero byte",
 			"registry 3.1 computes another thumbprint for it than RFC 7638 does, so it can be found there only by a "+
 				"certificate",
 			"configure a certificate, or make another key before going over to registry 3.x")

@@ -17,7 +17,7 @@ import (
 // examineLogin holds a conversation with the password that the operator types.
 func (c *checkup) examineLogin() {
 	if entry := access.Blacklist(c.config.BlacklistedUsers).Find(c.login, nil); entry != "" {
-		c.fail("login", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry),
+		c.fail("login", "blacklisted", fmt.Sprintf("%q is blacklisted, by the entry %q", c.login, entry),
 			"the service refuses it without asking PAM",
 			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
@@ -26,7 +26,7 @@ func (c *checkup) examineLogin() {
 	service.Harden(c.streams.Err)
 	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {
-		c.fail("login", "there is no password: "+err.Error(), "",
+		c.fail("login", "no-password", "there is no password: "+err.Error(), "",
 			"type it at the prompt, or let standard input begin with a line that is it")
 		return
 	}
@@ -79,10 +79,16 @@ func (c *checkup) noLogin(err error, refused bool) {
 			remedy = "PAM_AUTH_ERR is a wrong password or a locked account; for others see the account (chage -l " +
 				"NAME) and the system's authentication log (journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
 		}
-		c.fail("login", what, fmt.Sprintf("the answer is no, asked by %s", myself()), remedy)
+		c.fail("login", "login-refused", what, fmt.Sprintf("the answer is no, asked by %s", myself()), remedy)
 		return
 	}
-	c.fail("login", what, fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()), remedy)
+	c.fail(
+		"login",
+		"login-unanswered",
+		what,
+		fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()),
+		remedy,
+	)
 }
 
 // myself is the user of this process.
@@ -121,7 +127,7 @@ func (c *checkup) showRules(who access.Client) {
 		}
 	}
 	if !granted {
-		c.warn("login.rules", fmt.Sprintf("nothing of this is granted to %q", who.Name),
+		c.warn("login.rules", "nothing-granted", fmt.Sprintf("nothing of this is granted to %q", who.Name),
 			"a login succeeds, and pulls and pushes fail",
 			"see the access section of "+c.config.Path+", and dockerauth explain")
 	}

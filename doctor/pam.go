@@ -13,7 +13,7 @@ func (c *checkup) examinePAM() {
 	lines, err := service.Stack(c.settings).Parse()
 	if err != nil {
 		cause, hint := cli.SplitHint(err)
-		c.fail("pam", cause,
+		c.fail("pam", "pam-unusable", cause,
 			"the service answers 503, since PAM would ask the service \"other\" instead, which may let everybody in",
 			hint)
 		return
@@ -21,7 +21,7 @@ func (c *checkup) examinePAM() {
 	c.stack = lines
 	c.ok("pam", "the service %q has lines for auth and account", c.settings.PAM.Service)
 	if by, found := pamauth.FindBypass(lines); found {
-		c.fail("pam", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
+		c.fail("pam", "pam-bypass", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
 			"every module that looks at it may say no, and the phase auth still says yes",
 			"write pam_unix or a directory's module as \"required\", as packaging/pam/dockerauth does")
 	}
@@ -50,18 +50,24 @@ func (c *checkup) examineModule(l pamauth.Line) {
 		return
 	}
 	if err != nil {
-		c.fail("pam", fmt.Sprintf("%s: module not found: %v", lineOf(l), err), why,
+		c.fail("pam", "module-missing", fmt.Sprintf("%s: module not found: %v", lineOf(l), err), why,
 			"install the package that has it, or correct its name")
 		return
 	}
 	if err := pamauth.InspectModule(path, l.Phase); err != nil {
-		c.fail("pam", fmt.Sprintf("%s: %s %v", lineOf(l), path, err), why, "install it again, for this machine")
+		c.fail(
+			"pam",
+			"module-unusable",
+			fmt.Sprintf("%s: %s %v", lineOf(l), path, err),
+			why,
+			"install it again, for this machine",
+		)
 		return
 	}
 	trust := pamauth.CheckRootOwned(path)
 	if trust != nil {
 		cause, _ := cli.SplitHint(trust)
-		c.warn("pam", fmt.Sprintf("%s: %s", lineOf(l), cause),
+		c.warn("pam", "module-writable", fmt.Sprintf("%s: %s", lineOf(l), cause),
 			"a module sees every password, and anyone who can change it does too",
 			fmt.Sprintf("chown root and chmod go-w %s and the folders above it", path))
 	}
@@ -71,9 +77,15 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	}
 	answers, err := a.try(attempt{tryModule, path})
 	if err != nil {
-		c.fail("pam", fmt.Sprintf("%s: loading %s ends the program: %v", lineOf(l), path, err), why, "install it again")
+		c.fail(
+			"pam",
+			"module-crashes",
+			fmt.Sprintf("%s: loading %s ends the program: %v", lineOf(l), path, err),
+			why,
+			"install it again",
+		)
 	} else if answers[0] != "" {
-		c.fail("pam", fmt.Sprintf("%s: does not load: %s", lineOf(l), answers[0]), why,
+		c.fail("pam", "module-not-loading", fmt.Sprintf("%s: does not load: %s", lineOf(l), answers[0]), why,
 			"install what it lacks, or let "+a.name+" read it")
 	} else {
 		c.ok("pam", "%s loads", lineOf(l))
@@ -89,12 +101,12 @@ func (c *checkup) examineLine(l pamauth.Line) {
 		"that the service allows at a time"
 	switch {
 	case l.Name() == "pam_unix" && !l.Has("nodelay"):
-		c.warn("pam", lineOf(l)+" lacks \"nodelay\"",
+		c.warn("pam", "pam-delay", lineOf(l)+" lacks \"nodelay\"",
 			holds+"; dockerauth makes all refusals take the same time by itself",
 			"write nodelay behind it; in a shared file such as common-auth: write pam_unix lines of its own into the "+
 				"service's")
 	case l.Name() == "pam_faildelay" && !l.Has("delay=0"):
-		c.warn("pam", lineOf(l)+" delays what follows a wrong password",
+		c.warn("pam", "pam-delay", lineOf(l)+" delays what follows a wrong password",
 			holds,
 			"leave it out: dockerauth makes all refusals take the same time by itself")
 	}

@@ -38,7 +38,7 @@ func (c *checkup) examineRights() {
 				likelyUser())
 			c.examinePaths()
 		case a.isRoot():
-			c.warn("rights", "the service runs as root",
+			c.warn("rights", "runs-as-root", "the service runs as root",
 				"a fault in it, or in a PAM module, has the whole machine",
 				"give it a user of its own, with SupplementaryGroups=shadow")
 		default:
@@ -58,15 +58,20 @@ func (c *checkup) examinePaths() {
 			err = syscall.ENOTDIR
 		}
 		if err != nil {
-			c.fail("rights.state", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
+			c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
 				"the service answers 503",
 				fmt.Sprintf("install -d -o %[1]s -m 0700 %[2]s, or leave state out", likelyUser(), folder))
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
 		if err := checkLogPath(file); err != nil {
-			c.fail("rights.log", fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)), withoutLog,
-				service.RemedyForLog(err))
+			c.fail(
+				"rights.log",
+				"log-unwritable",
+				fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)),
+				withoutLog,
+				service.RemedyForLog(err),
+			)
 		}
 	}
 }
@@ -101,7 +106,7 @@ func (c *checkup) examineServiceUser(a *runAs) {
 	}
 	answers, err := a.try(looks...)
 	if err != nil {
-		c.fail("rights", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err),
+		c.fail("rights", "rights-unknown", fmt.Sprintf("what %s may do could not be found out: %v", a.name, err),
 			"",
 			"run it as root, with --program FILE where the web server starts another file than this")
 		return
@@ -135,7 +140,7 @@ func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 				c.ok("rights", "%s can read %s", a.name, file)
 				return
 			}
-			c.fail("rights."+subject, fmt.Sprintf("%s cannot read %s: %s", a.name, file, why),
+			c.fail("rights."+subject, "unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, file, why),
 				"the service answers 503", remedy)
 		}})
 	}
@@ -150,7 +155,7 @@ func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 	for _, path := range c.accessFiles() {
 		trials = append(trials, permissionCheck{attempt{tryWrite, path}, func(why string) {
 			if why == "" {
-				c.warn("rights.config", fmt.Sprintf("%s can change %s", a.name, path),
+				c.warn("rights.config", "config-writable", fmt.Sprintf("%s can change %s", a.name, path),
 					"anyone who takes over something that runs as that user chooses the key, the rules and the PAM "+
 						"service",
 					fmt.Sprintf("chown root %s, and take writing from others", path))
@@ -185,18 +190,18 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
 			case folder != config.DefaultState:
-				c.fail("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
+				c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
 					"the service answers 503", made)
 			case why == syscall.ENOENT.Error() && a.isServiceUser:
 				c.ok("rights",
 					"there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service "+
 						"counts wrong passwords in memory (%s)", folder, made)
 			case why == syscall.ENOENT.Error():
-				c.warn("rights.state", "there is no "+folder,
+				c.warn("rights.state", "state-missing", "there is no "+folder,
 					"a CGI program counts no wrong passwords, so anybody may guess for ever",
 					made)
 			default:
-				c.warn("rights.state", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
+				c.warn("rights.state", "state-unusable", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
 					"a CGI program does not count wrong passwords then",
 					made)
 			}
@@ -217,7 +222,13 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			case syscall.ENOENT.Error():
 				remedy = fmt.Sprintf("install -d -o %s -m 0750 %s, or leave log.file out", a.name, filepath.Dir(file))
 			}
-			c.fail("rights.log", fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why), withoutLog, remedy)
+			c.fail(
+				"rights.log",
+				"log-unwritable",
+				fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
+				withoutLog,
+				remedy,
+			)
 		}})
 	}
 	return trials
@@ -243,9 +254,13 @@ func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 					c.ok("rights", "%s reaches SSSD", a.name)
 					return
 				}
-				c.fail("rights.sssd", fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached),
+				c.fail(
+					"rights.sssd",
+					"sssd-unreachable",
+					fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached),
 					"pam_sss answers that it is unavailable, and every login 503",
-					"start SSSD, with pam among its services in sssd.conf")
+					"start SSSD, with pam among its services in sssd.conf",
+				)
 			}})
 		}
 	}
@@ -278,11 +293,11 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	case a.readsAll:
 		c.ok("rights", "the service can read %s by the capability that its unit gives it", shadowFile)
 	case directory:
-		c.warn("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+		c.warn("rights.shadow", "shadow-unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"accounts of the directory can log in, those of this machine cannot",
 			fmt.Sprintf(shadowRemedy, a.name))
 	default:
-		c.fail("rights.shadow", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
+		c.fail("rights.shadow", "shadow-unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"pam_unix can check nobody's password, and every login is answered with 503",
 			fmt.Sprintf(shadowRemedy, a.name))
 	}
@@ -294,11 +309,11 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	mode := info.Mode().Perm()
 	switch remedy := fmt.Sprintf(shadowRemedy, a.name); {
 	case mode&0o004 != 0:
-		c.warn("rights.shadow", fmt.Sprintf("every user can read %s", shadowFile),
+		c.warn("rights.shadow", "shadow-world-readable", fmt.Sprintf("every user can read %s", shadowFile),
 			"anyone with an account on this machine can try out the hashes of all passwords",
 			"chmod o-r "+shadowFile+"; "+remedy)
 	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
-		c.warn("rights.shadow", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
+		c.warn("rights.shadow", "shadow-shared", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
 			"everything else that runs as that user can read the hashes of all passwords",
 			fmt.Sprintf("gpasswd -d %s %s; %s", a.name, groupName(int(owner.Gid)), remedy))
 	}
@@ -310,16 +325,20 @@ func (c *checkup) examineSetgid(a *runAs) {
 		return
 	}
 	if !a.who.Borrowed {
-		c.fail("rights.setgid", fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
+		c.fail(
+			"rights.setgid",
+			"setgid-ineffective",
+			fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
 			"it is started under no_new_privs, or lies on a file system that is mounted nosuid",
 			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own "+
-				"with SupplementaryGroups=shadow")
+				"with SupplementaryGroups=shadow",
+		)
 		return
 	}
 	for _, server := range []string{"apache2.service", "httpd.service", "nginx.service", "fcgiwrap.service",
 		"lighttpd.service"} {
 		if u := readUnit(c.root, server); u.noNewPrivileges {
-			c.warn("rights.setgid", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
+			c.warn("rights.setgid", "setgid-ineffective", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
 				"what it starts has no use of a set-group-id bit",
 				"make dockerauth a service of its own with SupplementaryGroups=shadow")
 		}
@@ -331,12 +350,12 @@ func (c *checkup) examineSetgid(a *runAs) {
 	for _, file := range files {
 		if err := pamauth.CheckRootOwned(file); err != nil {
 			cause, hint := cli.SplitHint(err)
-			c.fail("rights.setgid", cause, hint,
+			c.fail("rights.setgid", "setgid-untrusted", cause, hint,
 				fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
 		}
 	}
 	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
-		c.warn("rights.setgid", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path),
+		c.warn("rights.setgid", "setgid-other-config", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path),
 			"a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth",
 			"check the one it reads, without --config")
 	}
@@ -377,7 +396,7 @@ func (c *checkup) examineSELinux(a *runAs) {
 		case on:
 			c.ok("selinux", "%s is on", one.name)
 		case needed:
-			c.warn("selinux", one.name+" is off", one.what, "setsebool -P "+one.name+
+			c.warn("selinux", "selinux-boolean", one.name+" is off", one.what, "setsebool -P "+one.name+
 				" on, or make dockerauth a service of its own")
 		default:
 			c.ok("selinux", "%s is off: %s; if that is how it is reached: setsebool -P %s on", one.name, one.what,

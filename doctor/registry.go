@@ -38,20 +38,20 @@ func (c *checkup) examineRegistry() {
 	}
 	where := func(line int) string { return fmt.Sprintf("%s:%d", r.Path, line) }
 	if r.Token == nil {
-		c.fail("registry", fmt.Sprintf("%s has no section auth.token", r.Path),
+		c.fail("registry", "registry-no-token-section", fmt.Sprintf("%s has no section auth.token", r.Path),
 			"the registry asks nobody for a token",
 			"write one, as docs/registry.md shows "+
 				"(REGISTRY_AUTH_TOKEN_… variables in the registry's environment are not seen from here)")
 		return
 	}
 	if len(r.Auth) > 1 {
-		c.fail("registry", fmt.Sprintf("%s has %q under auth", r.Path, r.Auth),
+		c.fail("registry", "registry-two-auths", fmt.Sprintf("%s has %q under auth", r.Path, r.Auth),
 			"a registry that is given two ways to authenticate does not start",
 			"leave token alone there")
 	}
 	t := r.Token
 	for _, s := range t.Misspelt {
-		c.fail("registry", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
+		c.fail("registry", "registry-unknown-key", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
 			"keys are written in lower case and without underlines",
 			"write "+s.Value+thenRestart)
 	}
@@ -74,7 +74,13 @@ func (c *checkup) registryErrors(err error) {
 	for _, e := range errs {
 		hint := e.Hint
 		e.Hint = ""
-		c.fail("registry", e.Error(), "what the registry does with dockerauth's tokens was not looked at", hint)
+		c.fail(
+			"registry",
+			"registry-config-invalid",
+			e.Error(),
+			"what the registry does with dockerauth's tokens was not looked at",
+			hint,
+		)
 	}
 }
 
@@ -87,12 +93,21 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 		if s.Key == "realm" {
 			hint = " (or is it in REGISTRY_AUTH_TOKEN_REALM, in the registry's environment?)"
 		}
-		c.fail(subject, "there is no auth.token."+s.Key, "the registry does not start without it",
-			"write it, as docs/registry.md shows"+hint)
+		c.fail(
+			subject,
+			"registry-key-missing",
+			"there is no auth.token."+s.Key,
+			"the registry does not start without it",
+			"write it, as docs/registry.md shows"+hint,
+		)
 	case !s.Text:
-		c.fail(subject, fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
+		c.fail(
+			subject,
+			"registry-value-no-text",
+			fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
 			"it does not start",
-			"put it in quotes")
+			"put it in quotes",
+		)
 	default:
 		return true
 	}
@@ -116,27 +131,27 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	u, err := url.Parse(realm)
 	switch {
 	case strings.Contains(realm, "@"):
-		c.fail(subject, place+": the realm has a name or a password in it",
+		c.fail(subject, "realm-with-password", place+": the realm has a name or a password in it",
 			"registries tell it to everybody",
 			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		c.fail(subject, fmt.Sprintf("%s: %q is no URL", place, realm),
+		c.fail(subject, "realm-invalid", fmt.Sprintf("%s: %q is no URL", place, realm),
 			"clients are sent there for a token",
 			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case !isEndpoint(u.Path):
-		c.fail(subject, fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
+		c.fail(subject, "realm-wrong-path", fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
 			"that is where dockerauth answers; elsewhere clients get 404",
 			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case u.RawQuery != "" || u.Fragment != "":
-		c.fail(subject, fmt.Sprintf("%s: %q has more than host and path", place, realm),
+		c.fail(subject, "realm-with-query", fmt.Sprintf("%s: %q has more than host and path", place, realm),
 			"clients add their own query",
 			"write https://HOST/docker/v2/token"+thenRestart)
 		return
 	case u.Scheme == "http" && !staysHere(u.Hostname()):
-		c.warn(subject, fmt.Sprintf("%s: %q is not https", place, realm),
+		c.warn(subject, "plain-http", fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
 			"put TLS in front of dockerauth, and write https://"+thenRestart)
 	default:
@@ -144,9 +159,13 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	}
 	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
 		strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
-		c.warn(subject, fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
+		c.warn(
+			subject,
+			"realm-differs",
+			fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
-			"make them equal, or check the other")
+			"make them equal, or check the other",
+		)
 	}
 }
 
@@ -167,7 +186,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 		path = t.AutoRedirectPath.Value
 	}
 	if !isEndpoint(path) {
-		c.fail(subject,
+		c.fail(subject, "autoredirect-path",
 			fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path,
 				endpoints[0], endpoints[1]),
 			"that is where dockerauth answers; elsewhere clients get 404",
@@ -180,7 +199,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 		c.ok(subject, "%s", sentence)
 		return
 	}
-	c.warn(subject, fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
+	c.warn(subject, "autoredirect", fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
 		sentence,
 		"let the web server at the registry's name pass "+path+
 			" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
@@ -198,7 +217,7 @@ func (c *checkup) compare(subject, key string, theirs registrySetting, ours []st
 		return
 	}
 	near := nearest(theirs.Value, ours)
-	c.fail(subject,
+	c.fail(subject, "registry-value-differs",
 		fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near,
 			difference(theirs.Value, near)),
 		"registries compare it letter by letter, and refuse every token",
@@ -252,7 +271,7 @@ func difference(a, b string) string {
 func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust registryTrust, whole bool) {
 	whole = true
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
-		c.fail("registry.rootcertbundle", "there is no auth.token.rootcertbundle",
+		c.fail("registry.rootcertbundle", "bundle-missing", "there is no auth.token.rootcertbundle",
 			"the registry does not start without",
 			"name a file there that is a copy of dockerauth's certificate and of nothing else"+thenRestart)
 		return trust, false
@@ -274,7 +293,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		}
 		data, err := c.readRegistryFile(subject, one.setting, where)
 		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-			c.fail(subject, fmt.Sprintf("%q holds a private key", one.setting.Value),
+			c.fail(subject, "bundle-private-key", fmt.Sprintf("%q holds a private key", one.setting.Value),
 				"a registry has no use for it, and anyone who reads the file can sign tokens, as any account",
 				"take it out, and make a new pair: it may have been read")
 		}
@@ -282,10 +301,14 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 			err = one.parse(data)
 		}
 		if err != nil {
-			c.fail(subject, fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
+			c.fail(
+				subject,
+				"bundle-unreadable",
+				fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
 				"the registry does not start without that file",
 				"put dockerauth's certificate there; where the registry runs in a container or on another machine, "+
-					"check a copy of its configuration that names the files as they are called here")
+					"check a copy of its configuration that names the files as they are called here",
+			)
 			whole = false
 		}
 	}
@@ -300,7 +323,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 func (c *checkup) readRegistryFile(subject string, s registrySetting, where func(int) string) ([]byte, error) {
 	path := s.Value
 	if !filepath.IsAbs(path) {
-		c.warn(subject, fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
+		c.warn(subject, "bundle-relative", fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
 			"a registry looks for it in the folder in which it is started; here it is looked for beside its "+
 				"configuration",
 			"write the whole path")
@@ -324,7 +347,7 @@ func (c *checkup) readRegistryFile(subject string, s registrySetting, where func
 func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	key := c.config.Key
 	if len(trust.Algorithms) > 0 && !slices.Contains(trust.Algorithms, key.Algorithm()) {
-		c.fail("registry.signingalgorithms",
+		c.fail("registry.signingalgorithms", "algorithm-not-allowed",
 			fmt.Sprintf("they are %s, and dockerauth's key signs with %s", strings.Join(trust.Algorithms, ", "),
 				key.Algorithm()),
 			"the registry refuses every token",
@@ -358,19 +381,19 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
 		c.ok(subject, "%sis for dockerauth's key", what)
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
-		c.warn(subject, what+"is an older one for dockerauth's key"+expired,
+		c.warn(subject, "bundle-old-certificate", what+"is an older one for dockerauth's key"+expired,
 			"registries refuse tokens that carry it",
 			"put dockerauth's present certificate in its place"+thenRestart)
 	case isAuthority(cert):
-		c.fail(subject, what+"is one of a CA"+expired, bundleWarning, remedy)
+		c.fail(subject, "bundle-ca", what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
-		c.warn(subject,
+		c.warn(subject, "bundle-second",
 			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 fingerprint %s%s", what, fingerprint(cert),
 				expired),
 			"anyone who has its key can sign tokens for the registry too, as any account",
 			"fine while you exchange keys; then take it out"+thenRestart)
 	default:
-		c.fail(subject, what+"is not dockerauth's"+expired,
+		c.fail(subject, "bundle-foreign", what+"is not dockerauth's"+expired,
 			"anyone who has its key can sign tokens for the registry, as any account",
 			remedy+"; if its key is being exchanged, take it out when that is done")
 	}
@@ -400,13 +423,13 @@ func (c *checkup) examineListed(k jwk) {
 	const subject = "registry.jwks"
 	switch {
 	case k.Secret:
-		c.fail(subject, fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
+		c.fail(subject, "jwks-private-key", fmt.Sprintf("the key %q in it is there with its secret part", k.KeyID),
 			"anyone who can read the file can sign tokens for the registry, as any account",
 			"list the public key alone, and make a new pair"+thenRestart)
 	case isSameKey(k.Public, c.config.Key.Public()):
 		c.ok(subject, "has dockerauth's key, under the id %q", k.KeyID)
 	default:
-		c.fail(subject, fmt.Sprintf("the key %q in it is not dockerauth's", k.KeyID),
+		c.fail(subject, "jwks-foreign", fmt.Sprintf("the key %q in it is not dockerauth's", k.KeyID),
 			"anyone who has it can sign tokens for the registry, as any account",
 			"take it out"+thenRestart+"; if its key is being exchanged, when that is done")
 	}
@@ -420,7 +443,7 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 	token, _, err := signer.AccessToken("", service, time.Minute, nil)
 	if err != nil {
 		cause, hint := cli.SplitHint(err)
-		c.fail("registry", cause, "no token can be signed", hint)
+		c.fail("registry", "token-unsigned", cause, "no token can be signed", hint)
 		return
 	}
 	what := "dockerauth's tokens"

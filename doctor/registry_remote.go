@@ -33,7 +33,7 @@ func (c *checkup) probeRegistry(a httpClient) {
 	u, err := url.Parse(c.registry)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil ||
 		strings.Trim(u.Path, "/") != "" {
-		c.fail("registry", "--registry is not the URL of a registry", "",
+		c.fail("registry", "registry-url-invalid", "--registry is not the URL of a registry", "",
 			"give it without a path, such as https://registry.example.com")
 		return
 	}
@@ -41,7 +41,7 @@ func (c *checkup) probeRegistry(a httpClient) {
 	r, err := v.ask(http.MethodGet, v.ping, nil, nil)
 	if err != nil {
 		what, why, remedy := describeRegistryError(err)
-		c.fail("registry", what, why, remedy)
+		c.fail("registry", "registry-unreachable", what, why, remedy)
 		return
 	}
 	c.compareClocks("registry.clock", r.header.Get("Date"))
@@ -62,25 +62,25 @@ func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {
 	scheme, params, _ := strings.Cut(header, " ")
 	switch {
 	case r.isRedirect():
-		v.fail(subject, fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()),
+		v.fail(subject, "redirected", fmt.Sprintf("/v2/ is redirected (%d) to %s", r.status, r.location()),
 			"it is that server that clients talk to",
 			"give its URL to --registry")
 	case r.status == http.StatusOK:
-		v.fail(subject, "it lets everybody in without a token", "everybody may pull, push and delete",
+		v.fail(subject, "registry-open", "it lets everybody in without a token", "everybody may pull, push and delete",
 			"put the auth.token section into the registry's configuration and restart it")
 	case r.status != http.StatusUnauthorized:
-		v.fail(subject, fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()),
+		v.fail(subject, "unexpected-answer", fmt.Sprintf("/v2/ is answered with %d and %s", r.status, r.kind()),
 			"a registry that wants tokens answers 401",
 			"see whether the URL is the registry's, and what its log says")
 	case !strings.EqualFold(scheme, "Bearer"):
-		v.fail(subject, "it does not ask for a token, but "+quoteShort(header),
+		v.fail(subject, "registry-other-auth", "it does not ask for a token, but "+quoteShort(header),
 			"it never sends clients to this service",
 			"replace the registry's auth section by one with token")
 	default:
 		values := challengeParams(params)
 		realm, service = values["realm"], values["service"]
 		if realm == "" || service == "" {
-			v.fail(subject, "its challenge names no realm or no service: "+quoteShort(header),
+			v.fail(subject, "registry-no-realm", "its challenge names no realm or no service: "+quoteShort(header),
 				"clients do not know what to ask",
 				"set realm and service in the registry's auth.token section")
 			return "", "", false
@@ -115,13 +115,13 @@ func challengeParams(text string) map[string]string {
 func (v *registryProbe) compareRealm(realm, scheme string) {
 	const subject = "registry.realm"
 	if scheme == "https" && strings.HasPrefix(realm, "http:") {
-		v.warn(subject, "it is plain HTTP, and the registry is not",
+		v.warn(subject, "plain-http", "it is plain HTTP, and the registry is not",
 			"crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
 			"serve the endpoint by https, and change realm in the registry's configuration")
 	}
 	// the endpoint answers with and without
 	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") {
-		v.warn(subject, fmt.Sprintf("clients are sent to %s, not to %q", quoteShort(realm), v.url),
+		v.warn(subject, "realm-differs", fmt.Sprintf("clients are sent to %s, not to %q", quoteShort(realm), v.url),
 			"what --url finds is not what they meet",
 			"use the same URL as realm and for --url")
 	}
@@ -134,7 +134,7 @@ func (v *registryProbe) compareService(service string) {
 	case slices.Contains(v.config.Audience, service):
 		v.ok(subject, "%q is among dockerauth's audiences", service)
 	default:
-		v.fail(subject,
+		v.fail(subject, "registry-value-differs",
 			fmt.Sprintf("the registry calls itself %s, dockerauth's audience is %s", quoteShort(service),
 				quotedList(v.config.Audience)),
 			"requests for it are answered 400, and it refuses tokens for another",
@@ -159,7 +159,13 @@ func (v *registryProbe) presentTokens(service string) {
 	signer := jwtsign.Signer{Key: v.config.Key, Issuer: v.config.Issuer}
 	token, _, err := signer.AccessToken("", service, time.Minute, nil)
 	if err != nil {
-		v.fail("registry.token", "a token cannot be signed: "+err.Error(), "", "see the findings on the key")
+		v.fail(
+			"registry.token",
+			"token-unsigned",
+			"a token cannot be signed: "+err.Error(),
+			"",
+			"see the findings on the key",
+		)
 		return
 	}
 	const subject = "registry.token"
@@ -167,7 +173,7 @@ func (v *registryProbe) presentTokens(service string) {
 	switch {
 	case err != nil:
 		what, why, remedy := describeRegistryError(err)
-		v.fail(subject, what, why, remedy)
+		v.fail(subject, "registry-unreachable", what, why, remedy)
 		return
 	case r.status == http.StatusOK:
 		v.ok(subject, "the registry takes dockerauth's tokens")
@@ -177,13 +183,18 @@ func (v *registryProbe) presentTokens(service string) {
 		if v.registryConfig == "" {
 			remedy += "; check --registry-config says which of them it is"
 		}
-		v.fail(subject, "the registry refuses dockerauth's token: "+quoteShort(r.answer.message()),
+		v.fail(subject, "token-refused", "the registry refuses dockerauth's token: "+quoteShort(r.answer.message()),
 			"docker login fails with 401, as every push and pull does, although dockerauth's log says that the token "+
 				"was granted",
 			remedy)
 	default:
-		v.fail(subject, fmt.Sprintf("dockerauth's token is answered with %d and %s", r.status, r.kind()),
-			"a registry answers 200 or 401", "see the registry's log")
+		v.fail(
+			subject,
+			"unexpected-answer",
+			fmt.Sprintf("dockerauth's token is answered with %d and %s", r.status, r.kind()),
+			"a registry answers 200 or 401",
+			"see the registry's log",
+		)
 	}
 	v.presentLongToken()
 }
@@ -198,13 +209,23 @@ func (v *registryProbe) presentLongToken() {
 	case err == nil && r.status == http.StatusUnauthorized && r.isJSON():
 		v.ok(subject, "a token of %d bytes arrives", maxTokenSize)
 	case err == nil:
-		v.warn(subject, fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()),
+		v.warn(
+			subject,
+			"long-token-refused",
+			fmt.Sprintf("a token of %d bytes is answered with %d and %s", maxTokenSize, r.status, r.kind()),
 			"a push with many mounts needs one as long",
 			"in the web server before the registry: large_client_header_buffers 4 16k (nginx), LimitRequestFieldSize "+
-				"16380 (Apache)")
+				"16380 (Apache)",
+		)
 	default:
 		what, why, remedy := describeRegistryError(err)
-		v.warn(subject, fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what), why, remedy)
+		v.warn(
+			subject,
+			"long-token-refused",
+			fmt.Sprintf("with a token of %d bytes %s", maxTokenSize, what),
+			why,
+			remedy,
+		)
 	}
 }
 

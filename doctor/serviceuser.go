@@ -22,7 +22,7 @@ func (c *checkup) serviceUser() *runAs {
 	a, err := c.newActor()
 	if err != nil {
 		what, remedy := cli.SplitHint(err)
-		c.fail("rights", what, "what the service's user may do was not looked at", remedy)
+		c.fail("rights", "user-unknown", what, "what the service's user may do was not looked at", remedy)
 		return nil
 	}
 	c.runAs = a
@@ -96,7 +96,7 @@ func (c *checkup) examineUser(uid int) {
 	if c.path != "" {
 		remedy += " --config " + c.path
 	}
-	c.fail("rights", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
+	c.fail("rights", "wrong-user", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
 		"what it may read and ask is not seen from here",
 		remedy)
 }

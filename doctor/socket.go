@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -23,7 +24,7 @@ func (c *checkup) examineService() {
 		}
 	}
 	if c.url == "" {
-		c.ok("service", "the endpoint itself was not asked: add --url https://HOST/docker/v2/token")
+		c.notAsked("service", "the endpoint itself", "dockerauth check --url https://HOST/docker/v2/token")
 	}
 }
 
@@ -33,11 +34,15 @@ func (c *checkup) examineSocket(path string) {
 		" (where the web server starts the program instead: systemctl mask " + socketUnit + ")"
 	switch _, err := os.Stat(filepath.Join(c.root, path)); {
 	case errors.Is(err, fs.ErrNotExist):
-		c.fail("service", path+" is not there", why, remedy)
+		c.fail("service", "socket-missing", path+" is not there", why, remedy)
 	case err != nil:
-		c.ok("service", "whether somebody listens at %s is not seen from here: %s", path, cli.Cause(err))
+		c.notAsked(
+			"service",
+			fmt.Sprintf("whether a process listens at %s: %s", path, cli.Cause(err)),
+			"sudo dockerauth check",
+		)
 	case !c.isListenedAt(path):
-		c.fail("service", "nobody listens at "+path, why, remedy)
+		c.fail("service", "socket-unattended", "nobody listens at "+path, why, remedy)
 	default:
 		c.ok("service", "%s is there, where the web server looks for the service", path)
 	}

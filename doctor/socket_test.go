@@ -52,7 +52,7 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		make             func(t *testing.T, root string)
 		complaints, says string
 	}{
-		{"no unit", nil, nil, "", "add --url"},
+		{"no unit", nil, nil, "", "dockerauth check --url"},
 		{"a socket that was not started", unit, nil, "error service", sock +
 			" is not there: the web server answers 503; systemctl start dockerauth.socket"},
 		{"one that is listened on", listed("00010000"), left, "", sock + " is there"},
@@ -60,9 +60,9 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		{"one that was left behind", unit, left, "error service", "nobody listens at " + sock},
 		{"one that is left behind, and of which there are connections", listed("00000000"), left, "error service",
 			"nobody listens at " + sock},
-		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", "add --url"},
+		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", "dockerauth check --url"},
 		{"a port", with("etc/systemd/system/dockerauth.socket", "[Socket]\nListenStream=127.0.0.1:9000\n"), nil, "",
-			"add --url"},
+			"dockerauth check --url"},
 		{"the administrator's own place",
 			with("etc/systemd/system/dockerauth.socket.d/place.conf",
 				"[Socket]\nListenStream=\nListenStream=/run/mine.sock\n"), nil, "error service",

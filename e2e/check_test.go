@@ -207,7 +207,7 @@ func TestCheckFindsNothingWrongWithTheReadmesSetUp(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, o)
 		}
 		for line := range strings.Lines(o.stdout) {
-			if !strings.HasPrefix(line, "ok ") {
+			if strings.HasPrefix(line, "warning ") || strings.HasPrefix(line, "error ") {
 				t.Errorf("%s: %s", tt.name, line)
 			}
 		}
@@ -264,15 +264,15 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 	t.Run("not started", func(t *testing.T) {
 		o := machine(`"$2" check --config "$1"`)
 		if o.status != 2 || !strings.Contains(o.stdout,
-			"error    service  /run/dockerauth/dockerauth.sock is not there") {
+			"error      service  /run/dockerauth/dockerauth.sock is not there") {
 			t.Error(o)
 		}
 	})
 	t.Run("asked by a person who may not read the key", func(t *testing.T) {
 		o := machine(`exec setpriv --reuid=www-data --regid=www-data --clear-groups "$2" check --config "$1"`)
 		if o.status != 2 || !strings.Contains(o.stdout,
-			"error    rights  you are www-data, and the service runs as dockerauth: ") ||
-			!strings.Contains(o.stdout, "; sudo dockerauth check --as dockerauth --config "+s.configFile+"\n") {
+			"error      rights  you are www-data, and the service runs as dockerauth [wrong-user]\n") ||
+			!strings.Contains(o.stdout, "  fix: sudo dockerauth check --as dockerauth --config "+s.configFile+"\n") {
 			t.Error(o)
 		}
 		if strings.Count(o.stdout, "www-data") != 1 || strings.Contains(o.stdout, "permission denied") {
@@ -284,8 +284,8 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 			"$2" fastcgi --config "$1" --listen unix:$sock 2>/dev/null & pid=$!
 			tries=0; until test -S $sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
 			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
-		if !strings.Contains(o.stdout, "ok       service  /run/dockerauth/dockerauth.sock is there") ||
-			strings.Contains(o.stdout, "error    service") {
+		if !strings.Contains(o.stdout, "ok         service  /run/dockerauth/dockerauth.sock is there") ||
+			strings.Contains(o.stdout, "error      service") {
 			t.Error(o)
 		}
 	})

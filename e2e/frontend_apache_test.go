@@ -89,8 +89,13 @@ func (s *testEnv) dropIn(override string, atRoot bool) {
 // every Apache on Debian.
 func (s *testEnv) apache(modules, conf string, more ...string) {
 	s.t.Helper()
+	s.apacheAt(s.listen(), modules, conf, more...)
+}
+
+func (s *testEnv) apacheAt(port int, modules, conf string, more ...string) {
+	s.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, s.listen())
+	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, port)
 	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
 		"Mutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,6 +37,18 @@ func setUpBlocks(t *testing.T) (blocks []block) {
 		t.Fatalf("the pages have %d blocks for the tests, want 7: was one renamed?", len(blocks))
 	}
 	return blocks
+}
+
+// blockOf is the text of a block of another page.
+func blockOf(t *testing.T, page, kind, name string) string {
+	t.Helper()
+	for _, b := range blocksOf(t, page) {
+		if b.kind == kind && b.name == name {
+			return b.text
+		}
+	}
+	t.Fatalf("%s has no block %s: %s", page, kind, name)
+	return ""
 }
 
 // documentedBlock is the text of one of them.
@@ -140,26 +153,73 @@ func TestThePAMServiceIsShownAsItShips(t *testing.T) {
 	}
 }
 
-// Apache reads the documented virtual host with the modules that the page names, and with the file
-// that the package installs.
-func TestTheDocumentedVirtualHostIsValid(t *testing.T) {
-	need(t, "Apache (Debian: apache2)", "apache2", "openssl")
-	dir := shortDir(t)
-	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=registry.example.com",
-		"-keyout", filepath.Join(dir, "privkey.pem"), "-out", filepath.Join(dir, "fullchain.pem"))
-	host := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", dir,
-		"conf-available/dockerauth.conf", filepath.Join(dir, "dockerauth.conf"))
-	config := "ServerRoot " + dir + "\nServerName localhost\nErrorLog error.log\nListen 443\n"
-	modules := "mpm_event authz_core socache_shmcb proxy ssl headers proxy_http proxy_fcgi"
-	for module := range strings.FieldsSeq(modules) {
-		config += "LoadModule " + module + "_module /usr/lib/apache2/modules/mod_" + module + ".so\n"
+// One Apache serves the registry and its logins over HTTPS, with the modules that docs/install.md
+// names and the file that the package installs.
+func TestTheDocumentedVirtualHostServesRegistryAndLogins(t *testing.T) {
+	t.Parallel()
+	need(t, "an HTTPS site (Debian: apache2, openssl, skopeo)", "apache2", "openssl", "skopeo")
+	s := newTestEnv(t, envOptions{})
+	sock := s.serveFastCGI()
+	port := s.listen()
+	host := fmt.Sprintf("localhost:%d", port)
+	r := startRegistry(t, registry28, s.site, "https://"+host+"/docker/v2/token", trust{bundle: s.certFile})
+
+	mustRun(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+		"-addext", "subjectAltName=DNS:localhost", "-keyout", s.path("privkey.pem"), "-out", s.path("fullchain.pem"))
+	s.write("dockerauth.conf", s.shipped("packaging/apache/proxy-fcgi.conf", "/run/dockerauth/dockerauth.sock", sock))
+	site := strings.NewReplacer("/etc/letsencrypt/live/registry.example.com", s.dir, "*:443", fmt.Sprint("*:", port),
+		"ServerName registry.example.com", "ServerName localhost", "127.0.0.1:5000", r.host,
+		"conf-available/dockerauth.conf", s.path("dockerauth.conf"))
+	s.apacheAt(port, "socache_shmcb proxy ssl headers proxy_http proxy_fcgi",
+		site.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf")))
+
+	certs := filepath.Join(shortDir(t), "certs")
+	writeFile(t, filepath.Join(certs, "ca.crt"), readFile(t, s.path("fullchain.pem")), 0o644)
+	w := newWorkspace(t, host, nil, nil)
+	signIn := func(password string) output {
+		return w.typed(password, "skopeo", "login", "--cert-dir", certs, "-u", alice, "--password-stdin", host)
 	}
-	writeFile(t, filepath.Join(dir, "dockerauth.conf"), readFile(t, "../packaging/apache/proxy-fcgi.conf"), 0o644)
-	config += host.Replace(documentedBlock(t, "file", "/etc/apache2/sites-available/registry.conf"))
-	file := writeFile(t, filepath.Join(dir, "apache.conf"), config, 0o644)
-	if o := run(t, "", exec.Command("apache2", "-t", "-f", file)); o.status != 0 {
-		t.Error(o)
+	if o := signIn("wrong"); o.status == 0 || !strings.Contains(o.stderr, "invalid username/password") {
+		t.Errorf("a wrong password: %v", o)
 	}
+	signIn(alicePassword).must(t)
+	w.must("skopeo", "copy", "-q", "--dest-cert-dir", certs, "oci:"+w.im.layout+":"+imageTag, "docker://"+w.ref())
+	back := w.fresh()
+	w.must("skopeo", "copy", "-q", "--src-cert-dir", certs, "docker://"+w.ref(), "oci:"+back+":"+imageTag)
+	w.same("manifest", layoutDigest(t, back), w.im.digest)
+
+	t.Run("containerd finds it by the documented hosts.toml", func(t *testing.T) {
+		ctr.need(t)
+		dm := &daemons{containerdSocket: filepath.Join(shortDir(t), "c.sock")}
+		dm.startContainerd(t, filepath.Dir(dm.containerdSocket))
+		const folder = "/etc/containerd/certs.d"
+		hosts := filepath.Join(shortDir(t), "certs.d")
+		text := strings.NewReplacer(
+			folder+"/registry.example.com/ca.crt",
+			filepath.Join(certs, "ca.crt"),
+			"registry.example.com",
+			host,
+		).Replace(blockOf(t, "../docs/clients.md", "file", folder+"/registry.example.com/hosts.toml"))
+		writeFile(t, filepath.Join(hosts, host, "hosts.toml"), text, 0o644)
+		w := newWorkspace(t, host, nil, dm)
+		w.mustCtr("image", "pull", "--hosts-dir", hosts, "--snapshotter", "native", "--user", alice+":"+alicePassword,
+			w.ref())
+		if listed := w.mustCtr("image", "ls", "name=="+w.ref()); !strings.Contains(listed, layoutDigest(t, back)) {
+			t.Errorf("the image came back as\n%s", listed)
+		}
+	})
+	t.Run("the documented file of a pull secret pulls", func(t *testing.T) {
+		w := newWorkspace(t, host, nil, nil)
+		writeFile(t, w.path("password.txt"), alicePassword+"\n", 0o600)
+		command := strings.NewReplacer("registry.example.com", "--cert-dir "+certs+" "+host, "-u ci", "-u "+alice).
+			Replace(
+				blockOf(t, "../docs/clients.md", "run", "pull-secret"))
+		w.must("sh", "-euc", "cd "+w.dir+"; "+command)
+		again := w.fresh()
+		w.must("skopeo", "copy", "-q", "--src-cert-dir", certs, "--authfile", w.path("pull.json"), "docker://"+w.ref(),
+			"oci:"+again+":"+imageTag)
+		w.same("manifest", layoutDigest(t, again), layoutDigest(t, back))
+	})
 }
 
 func pamLines(text string) string {

@@ -65,6 +65,13 @@ func TestDockerSignsInWithoutADaemon(t *testing.T) {
 			if seen := tp.take(); count(seen, asked) == 0 {
 				t.Errorf("signing in asked the token service %+v, want a GET with offline_token", seen)
 			}
+			skopeo.need(t)
+			if o := skopeo.signIn(w, alicePassword); !strings.Contains(
+				o.stderr,
+				"auth file contains an Identity token",
+			) {
+				t.Errorf("docs/clients.md says that skopeo stumbles over docker's login: %v", o)
+			}
 		})
 	}
 }
