@@ -87,6 +87,7 @@ and the web server need. Nothing that is there is overwritten.
 
   dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE [--realm URL]
                   [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
+                  [--accounts KIND]
 
   --issuer ISSUER      the name of this service: "issuer" of the registry
   --audience AUDIENCE  the name of the registry: its "service". These two may be
@@ -98,6 +99,9 @@ and the web server need. Nothing that is there is overwritten.
   --group GROUP        that may read the key; default: dockerauth if root runs this
                        and there is such a group, else the group of who runs it
   --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
+  --accounts KIND      which PAM service file: local, sssd (LDAP, Active Directory),
+                       krb5, oath, google-authenticator, faillock, access; default:
+                       local. A file as shipped is replaced
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key

@@ -17,6 +17,7 @@ func initialize(args []string, streams cli.Streams) int {
 	flags.StringVar(&o.KeyType, "key-type", "", "")
 	flags.StringVar(&o.Group, "group", "", "")
 	flags.StringVar(&o.PAMDir, "pam-dir", "", "")
+	flags.StringVar(&o.Accounts, "accounts", "", "")
 	if status, ok := cli.ParseAll(flags, args, helpInit, streams); !ok {
 		return status
 	}

@@ -19,6 +19,7 @@ type installer struct {
 	kind     jwtsign.Kind
 	group    string
 	pamDir   string // absolute
+	accounts string // a kind; "" = not said
 	root     bool
 	now      func() time.Time
 	checkPAM func(service, confdir string) error

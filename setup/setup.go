@@ -15,6 +15,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/jwtsign"
+	"dockerauth/packaging"
 )
 
 // DefaultDir is where packages keep the configuration.
@@ -29,6 +30,7 @@ type Options struct {
 	KeyType  string // "" = P-256, or that of the key that is there
 	Group    string // that may read the key; "" = dockerauth's where there is one
 	PAMDir   string // "" = the system's for root, one in Dir for others
+	Accounts string // one of packaging.Accounts; "" = the file that is there, or the first
 
 	// CheckPAM says why the service would not start with this PAM service.
 	CheckPAM func(service, confdir string) error
@@ -46,7 +48,7 @@ func Run(o Options, streams cli.Streams) int {
 func newInstaller(o Options) *installer {
 	return &installer{
 		dir: o.Dir, issuer: o.Issuer, audience: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType),
-		group: o.Group, pamDir: o.PAMDir,
+		group: o.Group, pamDir: o.PAMDir, accounts: o.Accounts,
 		checkPAM: o.CheckPAM, now: time.Now,
 	}
 }
@@ -80,6 +82,10 @@ func (s *installer) check() error {
 	case "", jwtsign.P256, jwtsign.RSA, jwtsign.Ed25519:
 	default:
 		return misuse{fmt.Errorf("--key-type %q is unknown\n  write one of: p256, rsa, ed25519", s.kind)}
+	}
+	if s.accounts != "" && packaging.PAMService(s.accounts) == "" {
+		return misuse{fmt.Errorf("--accounts %q is unknown\n  write one of: %s", s.accounts,
+			strings.Join(packaging.Accounts, ", "))}
 	}
 	if err := s.checkPrintable(); err != nil {
 		return misuse{err}
