@@ -57,7 +57,7 @@ e2e: build tools e2e-vm e2e-frontends
 
 # Tests that boot a machine or start containers mostly wait for disks and measure nothing, so others
 # run beside them.
-VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast)$$
+VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast|AccountsOfADirectory)$$
 # -count=1: go test does not notice a new binary and would print the cached result.
 E2E      = cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m
 
