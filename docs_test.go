@@ -198,4 +198,9 @@ func TestTheAddressForReportsIsThatOfTheRelease(t *testing.T) {
 	if !strings.Contains(readFile(t, "SECURITY.md"), "<"+m[1]+">") {
 		t.Errorf("SECURITY.md does not name %s", m[1])
 	}
+	page := readFile(t, "packaging/man/dockerauth.1")
+	home := regexp.MustCompile(`(?m)^HOMEPAGE=(\S+)$`).FindStringSubmatch(readFile(t, "packaging/release.env"))
+	if home == nil || !strings.Contains(page, ".Lk "+home[1]+" ") || !strings.Contains(page, ".Mt "+m[1]+"\n") {
+		t.Errorf("the section BUGS of dockerauth(1) does not name %s and %q", m[1], home)
+	}
 }

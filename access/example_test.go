@@ -15,7 +15,9 @@ func ExamplePolicy_Grant() {
 		fmt.Println(errs[0])
 		return
 	}
-	requested, err := access.ParseScopes([]string{"repository:alice/app:pull,push", "repository:public/app:pull,push"})
+	requested, _, err := access.ParseScopes(
+		[]string{"repository:alice/app:pull,push", "repository:public/app:pull,push"},
+	)
 	if err != nil {
 		fmt.Println(err)
 		return

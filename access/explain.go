@@ -110,3 +110,8 @@ func (r *compiledRule) resourceMismatch(c *client, res *resource) string {
 	}
 	return text
 }
+
+// HasType reports whether a rule is about a type of resources besides repositories.
+func (p *Policy) HasType(kind string) bool {
+	return p != nil && slices.ContainsFunc(p.rules, func(r Rule) bool { return slices.Contains(r.Types, kind) })
+}

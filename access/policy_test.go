@@ -49,6 +49,9 @@ func TestRulesDecide(t *testing.T) {
 	zoned := clientOf("bob")
 	zoned.Remote = netip.MustParseAddr("fe80::1%eth0")
 	system := Client{Name: "alice", Groups: []Group{{"docker", 999}}}
+	from := func(prefix string) []Rule {
+		return []Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{prefix}}}
+	}
 	tests := []struct {
 		name       string
 		rules      []Rule
@@ -89,6 +92,17 @@ func TestRulesDecide(t *testing.T) {
 			[]Rule{{Allow: []string{"pull"}, To: []string{"users"}, From: []string{"fe80::/64"}}},
 			zoned, "repository:a:pull", "repository:a:pull"},
 		{"from an address within, written as IPv6", readmeRules, mapped, "registry:catalog:*", "registry:catalog:*"},
+		{"from a prefix written as IPv6", from("::ffff:10.0.0.0/104"), clientOf("bob"), "repository:a:pull",
+			"repository:a:pull"},
+		{"from an address written as IPv6", from("::ffff:10.1.2.3"), clientOf("bob"), "repository:a:pull",
+			"repository:a:pull"},
+		{"from an address written as an IPv6 prefix", from("::ffff:a01:203/128"), clientOf("bob"),
+			"repository:a:pull", "repository:a:pull"},
+		{"from IPv4 at all, written as IPv6", from("::ffff:0:0/96"), clientOf("bob"), "repository:a:pull",
+			"repository:a:pull"},
+		{"not from outside of a prefix written as IPv6", from("::ffff:10.0.0.0/104"), outside, "repository:a:pull", ""},
+		{"not from IPv4 by a prefix of IPv6", from("::/0"), clientOf("bob"), "repository:a:pull", ""},
+		{"not from an unknown address by a prefix of all", from("::ffff:0:0/96"), unknown, "repository:a:pull", ""},
 		{"not from an address outside", readmeRules, outside, "registry:catalog:*", ""},
 		{"not from an unknown address", readmeRules, unknown, "registry:catalog:*", ""},
 		{"not for another service", readmeRules, elsewhere, "registry:catalog:*", ""},
@@ -152,10 +166,7 @@ func TestRulesDecide(t *testing.T) {
 				if indexed {
 					p.Index()
 				}
-				asked, err := ParseScopes([]string{tt.asked})
-				if err != nil {
-					t.Fatal(err)
-				}
+				asked := mustParse(t, tt.asked)
 				if got := Format(p.Grant(tt.who, asked)); got != tt.got {
 					t.Errorf("got %q, want %q", got, tt.got)
 				}
@@ -193,6 +204,14 @@ func TestAMistakeInARuleIsNamed(t *testing.T) {
 			"neither an address nor a prefix"},
 		{"a prefix with host bits", with(func(r *Rule) { r.From = []string{"10.0.0.1/8"} }),
 			"bits beyond the prefix: 10.0.0.0/8 or 10.0.0.1"},
+		{"an IPv4-mapped prefix with host bits", with(func(r *Rule) { r.From = []string{"::ffff:10.0.0.1/104"} }),
+			"bits beyond the prefix: ::ffff:10.0.0.0/104 or ::ffff:10.0.0.1"},
+		{"an IPv4-mapped prefix with the bits of IPv4", with(func(r *Rule) { r.From = []string{"::ffff:10.0.0.0/8"} }),
+			"bits beyond the prefix"},
+		{"a prefix of NAT64", with(func(r *Rule) { r.From = []string{"64:ff9b::/96"} }), "IPv4 addresses"},
+		{"an address of NAT64", with(func(r *Rule) { r.From = []string{"64:ff9b::192.0.2.1"} }), "IPv4 addresses"},
+		{"an address with a zone", with(func(r *Rule) { r.From = []string{"fe80::1%eth0"} }),
+			"neither an address nor a prefix"},
 		{"the catalog of some repositories",
 			with(func(r *Rule) { r.Allow, r.Repositories = []string{"catalog"}, []string{"a"} }),
 			"lists all repositories"},
@@ -235,10 +254,7 @@ func TestExplainNamesTheRuleOrTheClosestOne(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			scopes, err := ParseScopes([]string{tt.ask})
-			if err != nil {
-				t.Fatal(err)
-			}
+			scopes := mustParse(t, tt.ask)
 			var got []string
 			for _, f := range tt.policy.Explain(tt.who, scopes[0]) {
 				if f.Granted {

@@ -159,22 +159,33 @@ func (s *Rule) checkPrefixes() error {
 	return checkList(s.From, false)
 }
 
-// ParsePrefix parses an address or a prefix. It refuses 10.0.0.1/8, which may mean the host or the
-// network.
+// ParsePrefix parses an address or a prefix. An IPv4-mapped one becomes IPv4, since the addresses
+// of IPv4 clients are. It refuses 10.0.0.1/8, which may mean the host or the network, and NAT64,
+// whose clients have IPv4 addresses too.
 func ParsePrefix(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
 	p, err := netip.ParsePrefix(text)
+	if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
+		p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", truncated(text))
 	}
 	if p != p.Masked() {
 		return netip.Prefix{}, fmt.Errorf("%q has bits beyond the prefix: %s or %s", text, p.Masked(), p.Addr())
 	}
+	if nat64.Contains(p.Addr()) && p.Bits() >= nat64.Bits() {
+		return netip.Prefix{}, fmt.Errorf("%q is NAT64: its clients have IPv4 addresses here", text)
+	}
+	if p.Addr().Is4In6() && p.Bits() >= mappedBits {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits)
+	}
 	return p, nil
 }
+
+// mappedBits are before the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2).
+const mappedBits = 96
+
+var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052 §2.1
 
 // uses reports whether a pattern contains a placeholder.
 func (s *Rule) uses(placeholder string) bool {

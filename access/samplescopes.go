@@ -20,15 +20,15 @@ func (p *Policy) SampleScopes(c Client) []Scope {
 	}
 	var list []Scope
 	for _, text := range texts {
-		parsed, err := ParseScopes([]string{text})
-		if err != nil || len(parsed) != 1 { // the name cannot be part of a repository name
+		sample, err := parseScope(text)
+		if err != nil { // the name cannot be part of a repository name
 			continue
 		}
-		known := func(s Scope) bool { return s.resource() == parsed[0].resource() }
+		known := func(s Scope) bool { return s.resource() == sample.resource() }
 		if at := slices.IndexFunc(list, known); at >= 0 {
-			list[at].Actions = appendNew(list[at].Actions, parsed[0].Actions)
+			list[at].Actions = appendNew(list[at].Actions, sample.Actions)
 		} else if len(list) < maxSamples {
-			list = append(list, parsed[0])
+			list = append(list, sample)
 		}
 	}
 	return list

@@ -25,6 +25,12 @@ const (
 // ErrScope marks every error that ParseScopes returns.
 var ErrScope = errors.New("invalid scope")
 
+// Malformed is a scope that does not parse. Text is as the client sent it, at most maxScopeLen
+// bytes.
+type Malformed struct{ Text, Cause string }
+
+func (m *Malformed) Error() string { return fmt.Sprintf("%v %q: %s", ErrScope, m.Text, m.Cause) }
+
 // Scope is one resource with the actions requested or granted on it. Its JSON form is one entry of
 // the "access" claim of a registry token (distribution, registry/auth/token/types.go,
 // ResourceActions).
@@ -58,59 +64,68 @@ func Format(scopes []Scope) string {
 
 // ParseScopes parses the scope parameters of one request. Clients repeat the parameter, join scopes
 // with spaces, send empty values and name the same resource twice. The result has each resource
-// once, in the order of the first mention. Every error is an ErrScope and may be shown to the
-// client.
-func ParseScopes(params []string) ([]Scope, error) {
-	var scopes []Scope
+// once, in the order of the first mention.
+//
+// Clients also send scopes that do not parse, such as "::", "*" and actions with an underscore. One
+// that is nearly right is not corrected: it is among the malformed, each once, and grants nothing.
+//
+// An error means that a bound is exceeded. It is an ErrScope and may be shown to the client.
+func ParseScopes(params []string) (scopes []Scope, malformed []*Malformed, err error) {
 	seen := make(map[string]int)
+	bad := make(map[string]bool)
 	for _, param := range params {
 		for text := range strings.FieldsFuncSeq(param, func(r rune) bool { return r == ' ' }) {
 			s, err := parseScope(text)
-			if err != nil {
-				return nil, err
-			}
-			if at, ok := seen[s.resource()]; ok {
+			if m := (*Malformed)(nil); errors.As(err, &m) {
+				if !bad[text] {
+					malformed = append(malformed, m)
+				}
+				bad[text] = true
+			} else if err != nil {
+				return nil, nil, err
+			} else if at, ok := seen[s.resource()]; ok {
 				scopes[at].Actions = appendNew(scopes[at].Actions, s.Actions)
 				if len(scopes[at].Actions) > maxActions {
-					return nil, fmt.Errorf("%w: more than %d actions on one resource", ErrScope, maxActions)
+					return nil, nil, errManyActions
 				}
-				continue
+			} else {
+				seen[s.resource()] = len(scopes)
+				scopes = append(scopes, s)
 			}
-			if len(scopes) == maxScopes {
-				return nil, fmt.Errorf("%w: more than %d in one request", ErrScope, maxScopes)
+			if len(scopes)+len(malformed) > maxScopes {
+				return nil, nil, fmt.Errorf("%w: more than %d in one request", ErrScope, maxScopes)
 			}
-			seen[s.resource()] = len(scopes)
-			scopes = append(scopes, s)
 		}
 	}
-	return scopes, nil
+	return scopes, malformed, nil
 }
 
+var errManyActions = fmt.Errorf("%w: more than %d actions on one resource", ErrScope, maxActions)
+
 // parseScope parses one scope. A name may contain colons ("host:5000/app"), so the type ends at the
-// first colon and the actions start after the last.
+// first colon and the actions start after the last. The error is a *Malformed, or an ErrScope if a
+// bound is exceeded.
 func parseScope(text string) (Scope, error) {
 	if len(text) > maxScopeLen {
 		return Scope{}, fmt.Errorf("%w: %q… is longer than %d bytes", ErrScope, text[:32], maxScopeLen)
 	}
 	first, last := strings.IndexByte(text, ':'), strings.LastIndexByte(text, ':')
 	if first < 0 || first == last {
-		return Scope{}, fmt.Errorf("%w %q: it is not of the form type:name:actions", ErrScope, text)
+		return Scope{}, &Malformed{text, "it is not of the form type:name:actions"}
+	}
+	actions, err := splitActions(text[last+1:])
+	if err != nil {
+		return Scope{}, err
 	}
 	kind, class, ok := splitClass(text[:first])
-	if !ok {
-		return Scope{}, fmt.Errorf("%w %q: the type is not of the form type or type(class)", ErrScope, text)
-	}
 	name := text[first+1 : last]
-	if name == "" || strings.ContainsFunc(name, notInName) {
-		return Scope{}, fmt.Errorf(
-			"%w %q: the name is empty or holds a character that no name may hold",
-			ErrScope,
-			text,
-		)
-	}
-	actions, ok := splitActions(text[last+1:])
-	if !ok {
-		return Scope{}, fmt.Errorf("%w %q: the actions are not words with commas between them", ErrScope, text)
+	switch {
+	case !ok:
+		return Scope{}, &Malformed{text, "the type is not of the form type or type(class)"}
+	case name == "" || strings.ContainsFunc(name, notInName):
+		return Scope{}, &Malformed{text, "the name is empty or holds a character that no name may hold"}
+	case slices.ContainsFunc(actions, notAction):
+		return Scope{}, &Malformed{text, "the actions are not words with commas between them"}
 	}
 	return Scope{Type: kind, Class: class, Name: name, Actions: actions}, nil
 }
@@ -131,24 +146,24 @@ func splitClass(text string) (kind, class string, ok bool) {
 	return kind, class, true
 }
 
-func splitActions(text string) ([]string, bool) {
+// splitActions leaves out empty actions, which the grammar allows.
+func splitActions(text string) ([]string, error) {
 	if len(text) > maxActionsLen {
-		return nil, false
+		return nil, fmt.Errorf("%w: actions longer than %d bytes", ErrScope, maxActionsLen)
 	}
 	var actions []string
 	for action := range strings.SplitSeq(text, ",") {
 		if action == "" {
-			continue // the grammar allows an empty action; it grants nothing
-		}
-		if action != "*" && strings.ContainsFunc(action, notLower) {
-			return nil, false
+			continue
 		}
 		if actions = appendNew(actions, []string{action}); len(actions) > maxActions {
-			return nil, false
+			return nil, errManyActions
 		}
 	}
-	return actions, true
+	return actions, nil
 }
+
+func notAction(text string) bool { return text != "*" && strings.ContainsFunc(text, notLower) }
 
 func appendNew(have, more []string) []string {
 	for _, a := range more {

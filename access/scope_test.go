@@ -4,9 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
+
+// mustParse fails if an error comes, or a scope does not parse.
+func mustParse(t *testing.T, params ...string) []Scope {
+	t.Helper()
+	scopes, malformed, err := ParseScopes(params)
+	if err != nil || len(malformed) > 0 {
+		t.Fatalf("%q: malformed %v, %v", params, malformed, err)
+	}
+	return scopes
+}
 
 func TestScopesAreReadAsClientsSendThem(t *testing.T) {
 	tests := []struct {
@@ -38,65 +50,116 @@ func TestScopesAreReadAsClientsSendThem(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ParseScopes(tt.params)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if Format(got) != tt.want {
-				t.Errorf("got %q, want %q", Format(got), tt.want)
+			if got := Format(mustParse(t, tt.params...)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestAScopeThatDoesNotParseIsRefusedByName(t *testing.T) {
+// Each of these is in the request beside good scopes, one of them for the resource that it nearly
+// names.
+func TestAMalformedScopeIsNamedAndTheOthersStay(t *testing.T) {
+	const form, kind, name, actions = "type:name:actions", "type or type(class)", "name", "actions"
+	tests := []struct{ name, scope, cause string }{
+		{"two colons, as a ping of podman sends them", "::", kind},
+		{"one colon", ":", form},
+		{"three colons", ":::", kind},
+		{"a star, as a challenge of Gitea has it", "*", form},
+		{"three stars", "*:*:*", kind},
+		{"an empty type with actions", ":app:pull", kind},
+		{"an empty type with the catalog", ":catalog:*", kind},
+		{"one word", "repository", form},
+		{"two parts", "repository:app", form},
+		{"actions with an underscore, as Azure has them", "repository:app:metadata_read", actions},
+		{"such an action beside a known one", "repository:app:pull,metadata_read", actions},
+		{"an upper-case action", "repository:app:PULL", actions},
+		{"a star joined to an action", "repository:app:pull*", actions},
+		{"two stars", "repository:app:**", actions},
+		{"actions with another comma", "repository:app:pull\uff0cpush", actions},
+		{"actions with a semicolon", "repository:app:pull;push", actions},
+		{"a tab after the action", "repository:app:pull\t", actions},
+		{"a newline after the action", "repository:app:pull\n", actions},
+		{"a plus that was not decoded", "repository:app:pull+repository:app:push", name},
+		{"an action with a wide letter", "repository:app:\uff50ull", actions},
+		{"an action with an invisible character", "repository:app:pull\u200b", actions},
+		{"upper case in the type", "Repository:app:pull", kind},
+		{"a tab before the type", "\trepository:app:pull", kind},
+		{"a byte order mark before the type", "\ufeffrepository:app:pull", kind},
+		{"an unclosed class", "repository(plugin:app:pull", kind},
+		{"an empty class", "repository():app:pull", kind},
+		{"two classes", "repository(a)(b):app:pull", kind},
+		{"text after the class", "repository(a)b:app:pull", kind},
+		{"a type with a hyphen", "repo-sitory:app:pull", kind},
+		{"no name", "repository::pull", name},
+		{"a quote in the name", `repository:a"b:pull`, name},
+		{"a newline in the name", "repository:a\nb:pull", name},
+		{"a NUL in the name", "repository:app\x00:pull", name},
+		{"a glob in the name", "repository:team/*:pull", name},
+		{"a star as the name", "repository:*:pull", name},
+		{"a backslash in the name", `repository:team\app:pull`, name},
+		{"an escape in the name", "repository:team%2fapp:pull", name},
+		{"a digest in the name", "repository:app@sha256:pull", name},
+		{"a letter that is not ASCII in the name", "repository:ärger:pull", name},
+		{"bytes that are no UTF-8 in the name", "repository:app\xff:pull", name},
+		{"every catalog", "registry:*:*", name},
+	}
+	const good = "repository:fine:pull repository:app:push"
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, malformed, err := ParseScopes(
+				[]string{"repository:fine:pull", tt.scope, "repository:app:push", tt.scope},
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if Format(got) != good {
+				t.Errorf("got %q, want %q", Format(got), good)
+			}
+			if len(malformed) != 1 || malformed[0].Text != tt.scope || !strings.Contains(malformed[0].Cause, tt.cause) {
+				t.Fatalf("malformed %v, want %q with %q once", malformed, tt.scope, tt.cause)
+			}
+			if text := malformed[0].Error(); strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("the error has control characters: %q", text)
+			}
+		})
+	}
+}
+
+func TestTheLengthOfAScopeIsBounded(t *testing.T) {
 	tests := []struct{ name, scope, want string }{
-		{"one word", "repository", "type:name:actions"},
-		{"two parts", "repository:app", "type:name:actions"},
-		{"no type", ":app:pull", "type or type(class)"},
-		{"upper case in the type", "Repository:app:pull", "type or type(class)"},
-		{"an unclosed class", "repository(plugin:app:pull", "type or type(class)"},
-		{"an empty class", "repository():app:pull", "type or type(class)"},
-		{"no name", "repository::pull", "name"},
-		{"a quote in the name", `repository:a"b:pull`, "name"},
-		{"a newline in the name", "repository:a\nb:pull", "name"},
-		{"a NUL in the name", "repository:a\x00b:pull", "name"},
-		{"a glob in the name", "repository:team/*:pull", "name"},
-		{"a letter that is not ASCII in the name", "repository:ärger:pull", "name"},
-		{"an upper-case action", "repository:app:PULL", "actions"},
-		{"a star joined to an action", "repository:app:pull*", "actions"},
-		{"a scope that is too long", "repository:" + strings.Repeat("a", maxScopeLen) + ":pull", "longer than"},
-		{"an action list that is too long", "repository:a:" + strings.Repeat("a", maxActionsLen+1), "actions"},
+		{"a scope", "repository:" + strings.Repeat("a", maxScopeLen) + ":pull", "longer than 512 bytes"},
+		{"what is no scope", strings.Repeat("*", maxScopeLen+1), "longer than 512 bytes"},
+		{"actions", "repository:a:" + strings.Repeat("a", maxActionsLen+1), "longer than 128 bytes"},
+		{"actions of a malformed scope", "::" + strings.Repeat("_", maxActionsLen+1), "longer than 128 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ParseScopes([]string{"repository:fine:pull", tt.scope})
-			if !errors.Is(err, ErrScope) {
-				t.Fatalf("got %v, want an ErrScope", err)
-			}
-			if !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %q does not say %q", err, tt.want)
-			}
-			if len(err.Error()) > 1024 {
-				t.Errorf("the error is %d bytes long", len(err.Error()))
+			_, _, err := ParseScopes([]string{"repository:fine:pull", tt.scope})
+			if !errors.Is(err, ErrScope) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 256 {
+				t.Errorf("got %v, want an ErrScope with %q", err, tt.want)
 			}
 		})
 	}
 }
 
 func TestTheNumberOfScopesIsBounded(t *testing.T) {
-	many := make([]string, maxScopes)
-	for i := range many {
-		many[i] = fmt.Sprintf("repository:app%d:pull", i)
-	}
-	if _, err := ParseScopes(many); err != nil {
-		t.Fatalf("%d scopes: %v", maxScopes, err)
-	}
-	if _, err := ParseScopes(append(many, many...)); err != nil {
-		t.Fatalf("repeats do not count: %v", err)
-	}
-	if _, err := ParseScopes(append(many, "repository:onemore:pull")); !errors.Is(err, ErrScope) {
-		t.Fatalf("%d scopes: got %v, want an ErrScope", maxScopes+1, err)
+	for _, format := range []string{"repository:app%d:pull", "repository:app%d:PULL", "%d"} {
+		many := make([]string, maxScopes)
+		for i := range many {
+			many[i] = fmt.Sprintf(format, i)
+		}
+		if _, _, err := ParseScopes(many); err != nil {
+			t.Errorf("%d scopes: %v", maxScopes, err)
+		}
+		if _, _, err := ParseScopes(append(many, many...)); err != nil {
+			t.Errorf("repeats do not count: %v", err)
+		}
+		for _, more := range []string{"repository:more:pull", "::"} {
+			if _, _, err := ParseScopes(append(many, more)); !errors.Is(err, ErrScope) {
+				t.Errorf("%d scopes and %q: got %v, want an ErrScope", maxScopes, more, err)
+			}
+		}
 	}
 }
 
@@ -106,15 +169,20 @@ func TestTheNumberOfActionsOnOneResourceIsBounded(t *testing.T) {
 	for i := range 600 {
 		params = append(params, fmt.Sprintf("r:a:a%c%c", 'a'+i/26, 'a'+i%26))
 	}
-	if _, err := ParseScopes(params[:maxActions]); err != nil {
+	if _, _, err := ParseScopes(params[:maxActions]); err != nil {
 		t.Errorf("%d actions: %v", maxActions, err)
 	}
-	if _, err := ParseScopes(params); !errors.Is(err, ErrScope) {
+	if _, _, err := ParseScopes(params); !errors.Is(err, ErrScope) {
 		t.Errorf("600 actions in as many scopes: got %v, want an ErrScope", err)
 	}
-	if _, err := ParseScopes([]string{"r:a:" + strings.TrimPrefix(strings.Join(params[:20], ","),
-		"r:a:")}); !errors.Is(err, ErrScope) {
-		t.Errorf("20 actions in one scope: got %v, want an ErrScope", err)
+	for _, between := range []string{",a", ",_"} {
+		list := "r:a:a"
+		for i := range 20 {
+			list += fmt.Sprintf("%s%c", between, 'a'+i)
+		}
+		if _, _, err := ParseScopes([]string{list}); !errors.Is(err, ErrScope) {
+			t.Errorf("%s: got %v, want an ErrScope", list, err)
+		}
 	}
 }
 
@@ -136,10 +204,7 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			asked, err := ParseScopes([]string{tt.asked})
-			if err != nil {
-				t.Fatal(err)
-			}
+			asked := mustParse(t, tt.asked)
 			before := Format(asked)
 			if got := Format(grantAll(asked)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -155,11 +220,11 @@ func TestWithoutRulesEverythingAskedForIsGranted(t *testing.T) {
 var scopeSeeds = []string{
 	"repository:app:pull,push", "repository(plugin):host:5000/app:*", "registry:catalog:*",
 	"repository:a:pull repository:a:push", "repository:[::1]:5000/a:pull",
-	"repository:a/../b//c/.:pull", ":::", "a:b:", " ",
+	"repository:a/../b//c/.:pull", ":::", "::", "*", "repository:a:metadata_read", "a:b:", " ",
 }
 
-// A parsed scope list prints as a list that parses to the same scopes. No path cleaning changes a
-// name that is granted.
+// Each scope is parsed or malformed. A parsed scope list prints as a list that parses to the same
+// scopes. No path cleaning changes a name that is granted.
 func FuzzParseScopes(f *testing.F) {
 	if len(scopeSeeds) == 0 {
 		f.Fatal("no seeds")
@@ -168,16 +233,24 @@ func FuzzParseScopes(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, param string) {
-		scopes, err := ParseScopes([]string{param})
+		scopes, malformed, err := ParseScopes([]string{param})
+		for text := range strings.SplitSeq(param, " ") {
+			isIt := func(m *Malformed) bool { return m.Text == text }
+			one, rejected, oneErr := ParseScopes([]string{text})
+			if err == nil && (oneErr != nil || slices.ContainsFunc(malformed, isIt) != (len(rejected) == 1) ||
+				text != "" && len(one)+len(rejected) != 1) {
+				t.Fatalf("%q alone: %v, %v, %v", text, one, rejected, oneErr)
+			}
+		}
 		if err != nil {
 			if !errors.Is(err, ErrScope) {
 				t.Fatalf("%v is no ErrScope", err)
 			}
 			return
 		}
-		again, err := ParseScopes([]string{Format(scopes)})
-		if err != nil {
-			t.Fatalf("%q parsed, but its own print %q does not: %v", param, Format(scopes), err)
+		again, malformed, err := ParseScopes([]string{Format(scopes)})
+		if err != nil || len(malformed) > 0 {
+			t.Fatalf("%q parsed, but its own print %q does not: %v %v", param, Format(scopes), malformed, err)
 		}
 		if !reflect.DeepEqual(scopes, again) {
 			t.Fatalf("%#v became %#v", scopes, again)

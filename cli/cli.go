@@ -4,7 +4,6 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -24,37 +23,6 @@ const (
 type Streams struct {
 	In       *os.File
 	Out, Err io.Writer
-}
-
-// NewFlags is the flag set of a command. It prints nothing by itself.
-func NewFlags(command string) *flag.FlagSet {
-	flags := flag.NewFlagSet("dockerauth "+command, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	return flags
-}
-
-// Parse reads a command's flags. ok false = the command ends with the status: help was asked for,
-// or a flag is wrong.
-func Parse(flags *flag.FlagSet, args []string, help string, streams Streams) (status int, ok bool) {
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(streams.Out, help)
-		return ExitDone, false
-	case err != nil:
-		fmt.Fprintf(streams.Err, "%s: %v\n  see %[1]s --help\n", flags.Name(), err)
-		return ExitUsage, false
-	}
-	return ExitDone, true
-}
-
-// ParseAll is Parse for a command that takes no arguments but flags.
-func ParseAll(flags *flag.FlagSet, args []string, help string, streams Streams) (status int, ok bool) {
-	status, ok = Parse(flags, args, help, streams)
-	if ok && flags.NArg() > 0 {
-		fmt.Fprintf(streams.Err, "%s: unexpected argument %q\n  see %[1]s --help\n", flags.Name(), flags.Arg(0))
-		return ExitUsage, false
-	}
-	return status, ok
 }
 
 // Fail prints why a command did not work.

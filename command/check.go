@@ -1,26 +1,31 @@
 package command
 
 import (
+	"flag"
 	"fmt"
 
 	"dockerauth/cli"
 	"dockerauth/doctor"
 )
 
+func checkFlags(o *doctor.Options) *flag.FlagSet {
+	flags := cli.NewFlags("check")
+	flags.StringVar(&o.Config, "config", "", "`FILE` config.yml")
+	flags.StringVar(&o.As, "as", "", "`USER` of the service or the web server")
+	flags.StringVar(&o.Program, "program", "", "`FILE` that the web server starts")
+	flags.StringVar(&o.RegistryConfig, "registry-config", "", "`FILE` of the registry")
+	flags.StringVar(&o.Registry, "registry", "", "`URL` of the registry")
+	flags.StringVar(&o.URL, "url", "", "`URL` of the token endpoint")
+	flags.StringVar(&o.Login, "login", "", "`USER` whose password is tried")
+	flags.BoolVar(&o.Quiet, "quiet", false, "warnings and errors only")
+	flags.BoolVar(&o.JSON, "json", false, "findings as JSON")
+	return flags
+}
+
 // check is the command "check".
 func check(args []string, streams cli.Streams) int {
 	var o doctor.Options
-	flags := cli.NewFlags("check")
-	flags.StringVar(&o.Config, "config", "", "")
-	flags.StringVar(&o.RegistryConfig, "registry-config", "", "")
-	flags.StringVar(&o.URL, "url", "", "")
-	flags.StringVar(&o.Login, "login", "", "")
-	flags.StringVar(&o.As, "as", "", "")
-	flags.StringVar(&o.Program, "program", "", "")
-	flags.StringVar(&o.Registry, "registry", "", "")
-	flags.BoolVar(&o.Quiet, "quiet", false, "")
-	flags.BoolVar(&o.JSON, "json", false, "")
-	if status, ok := cli.ParseAll(flags, args, helpCheck, streams); !ok {
+	if status, ok := cli.ParseAll(checkFlags(&o), args, helpCheck, streams); !ok {
 		return status
 	}
 	if o.Program != "" && o.As == "" {

@@ -1,28 +1,36 @@
 package command
 
 import (
+	"flag"
 	"fmt"
 
 	"dockerauth/cli"
 	"dockerauth/doctor"
 )
 
+func explainFlags(q *doctor.Question) *flag.FlagSet {
+	flags := cli.NewFlags("explain")
+	flags.StringVar(&q.Config, "config", "", "`FILE` config.yml")
+	flags.StringVar(&q.Groups, "groups", "", "`GROUP`s of the account")
+	flags.StringVar(&q.From, "from", "", "address of the client")
+	flags.StringVar(&q.Service, "service", "", "audience")
+	return flags
+}
+
 // explain is the command "explain".
 func explain(args []string, streams cli.Streams) int {
 	var q doctor.Question
-	flags := cli.NewFlags("explain")
-	flags.StringVar(&q.Config, "config", "", "")
-	flags.StringVar(&q.Groups, "groups", "", "")
-	flags.StringVar(&q.From, "from", "", "")
-	flags.StringVar(&q.Service, "service", "", "")
-	if status, ok := cli.Parse(flags, args, helpExplain, streams); !ok {
+	flags := explainFlags(&q)
+	rest, status, ok := cli.Parse(flags, args, helpExplain, streams)
+	if !ok {
 		return status
 	}
-	if flags.NArg() < 2 {
+	flags.Visit(func(f *flag.Flag) { q.GroupsGiven = q.GroupsGiven || f.Name == "groups" })
+	if len(rest) < 2 {
 		fmt.Fprint(streams.Err, "dockerauth explain: USER and SCOPE are missing\n"+
 			"  such as: dockerauth explain alice repository:alice/app:pull,push\n")
 		return cli.ExitUsage
 	}
-	q.User, q.Scopes = flags.Arg(0), flags.Args()[1:]
+	q.User, q.Scopes = rest[0], rest[1:]
 	return doctor.Explain(q, streams)
 }

@@ -11,8 +11,14 @@ socket as standard input. It then reads config.yml from its own folder, or
   dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
   dockerauth fastcgi --listen unix:PATH             serve FastCGI
   dockerauth explain USER SCOPE…                    say what rules grant, and why
+  dockerauth completion bash|zsh|fish               print completion for a shell
   dockerauth version                                print the version
   dockerauth help [COMMAND]                         print this, or more on a command
+
+After a command, --help prints more on it. A flag is given once, unless it is a list.
+
+Status 0: done; 1: it did not work; 2: it was called wrongly. check and explain say
+more with it: see their help.
 
 Example:
 
@@ -33,6 +39,8 @@ A changed configuration, key or certificate is noticed within two seconds, or at
 once on SIGHUP; when the new one is not usable, the old one stays in force.
 Without a usable one at its start it ends, but behind a socket of systemd's it
 answers 503 until there is one.
+
+Status 0: a signal ended it; 1: it could not start; 2: it was called wrongly.
 
 Example:
 
@@ -56,6 +64,8 @@ noticed within two seconds, or at once on SIGHUP; when the new one is not
 usable, the old one stays in force. Without a usable one at its start it ends,
 but behind a socket of systemd's it answers 503 until there is one.
 
+Status 0: a signal ended it; 1: it could not start; 2: it was called wrongly.
+
 Example:
 
   dockerauth fastcgi --listen unix:/run/dockerauth/dockerauth.sock
@@ -66,7 +76,7 @@ const helpExplain = `dockerauth explain says what the access rules grant to an a
   dockerauth explain [--config FILE] [--groups A,B] [--from IP] [--service S] USER SCOPE…
 
   --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
-  --groups A,B   the account's groups; default: what this machine says
+  --groups A,B   the account's groups, --groups= for none; default: what this machine says
   --from IP      the client's address; without one, rules with "from" do not match
   --service S    the audience; needed when there are several
 
@@ -75,7 +85,8 @@ credentials. SCOPE is what a registry asks for: repository:NAME:ACTION,ACTION or
 registry:catalog:*. For each action a line says whether it is granted, and by
 which rule, or what the nearest rule lacked.
 
-Status 0: all is granted; 1: not all; 2: the question could not be answered.
+Status 0: all is granted; 1: not all; 2: the question could not be answered; 3: it was
+answered, but there is no such account, type, action or name of a repository.
 
 Example:
 
@@ -85,13 +96,14 @@ Example:
 const helpInit = `dockerauth init makes what a new installation lacks, and prints what the registry
 and the web server need. Nothing that is there is overwritten.
 
-  dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE [--realm URL]
+  dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE... [--realm URL]
                   [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
                   [--accounts KIND]
+  dockerauth init [--dir DIR] --renew-certificate
 
   --issuer ISSUER      the name of this service: "issuer" of the registry
-  --audience AUDIENCE  the name of the registry: its "service". These two may be
-                       left out when config.yml is there and says them
+  --audience AUDIENCE  the name of a registry: its "service"; once for each registry.
+                       These two may be left out when config.yml is there and says them
   --dir DIR            default: /etc/dockerauth
   --realm URL          the token endpoint as clients see it; default: when the issuer
                        is a host name, https://ISSUER/docker/v2/token
@@ -102,6 +114,8 @@ and the web server need. Nothing that is there is overwritten.
   --accounts KIND      which PAM service file: local, sssd (LDAP, Active Directory),
                        krb5, oath, google-authenticator, faillock, access; default:
                        local. A file as shipped is replaced
+  --renew-certificate  put a new certificate for the same key in place of the one that
+                       is there. Every registry needs a copy of it
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key
@@ -158,24 +172,24 @@ Example:
   dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
 `
 
-// helpOf returns the help on a command, the general one for "", and "" for an unknown command.
-func helpOf(name string) string {
-	switch name {
-	case "", "help":
-		return help
-	case "http":
-		return helpHTTP
-	case "fastcgi":
-		return helpFastCGI
-	case "explain":
-		return helpExplain
-	case "init":
-		return helpInit
-	case "check":
-		return helpCheck
-	case "version":
-		return "dockerauth version prints the version of the program.\n\nExample:\n\n  dockerauth version\n"
-	default:
-		return ""
-	}
-}
+const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.
+
+  dockerauth completion bash|zsh|fish
+
+In bash it needs no bash-completion; in zsh, compinit comes first.
+
+Status 0: it is printed; 2: it was called wrongly.
+
+Example:
+
+  . <(dockerauth completion bash)
+`
+
+const helpVersion = `dockerauth version prints the version of the program, as -v, -V and --version do.
+
+  dockerauth version
+
+Example:
+
+  dockerauth version
+`

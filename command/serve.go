@@ -1,6 +1,7 @@
 package command
 
 import (
+	"flag"
 	"fmt"
 
 	"dockerauth/cli"
@@ -17,13 +18,18 @@ func serveFastCGI(args []string, streams cli.Streams) int {
 	return serve("fastcgi", helpFastCGI, "unix:PATH or tcp:HOST:PORT", "", service.FastCGI(), args, streams)
 }
 
+func serveFlags(name string, server *service.Server, listen *string) *flag.FlagSet {
+	flags := cli.NewFlags(name)
+	flags.StringVar(&server.Config, "config", "", "`FILE` config.yml")
+	flags.StringVar(listen, "listen", "", "address of the token endpoint")
+	flags.StringVar(&server.Admin, "admin", "", "address for metrics and health")
+	return flags
+}
+
 // serve runs a server that stays. form is what --listen wants, network goes before it.
 func serve(name, help, form, network string, server service.Server, args []string, streams cli.Streams) int {
-	flags := cli.NewFlags(name)
-	flags.StringVar(&server.Config, "config", "", "")
-	listen := flags.String("listen", "", "")
-	flags.StringVar(&server.Admin, "admin", "", "")
-	if status, ok := cli.ParseAll(flags, args, help, streams); !ok {
+	listen := new(string)
+	if status, ok := cli.ParseAll(serveFlags(name, &server, listen), args, help, streams); !ok {
 		return status
 	}
 	sockets, err := service.SystemdSockets()

@@ -39,7 +39,8 @@ func fastCGISocket(args []string, streams Streams) int {
 	flags := cli.NewFlags("fastcgi")
 	config := flags.String("config", "", "")
 	admin := flags.String("admin", "", "")
-	if args[0] != "fastcgi" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+	rest, err := cli.ParseFlags(flags, args[1:])
+	if args[0] != "fastcgi" || err != nil || len(rest) > 0 {
 		fmt.Fprintln(streams.Err, "dockerauth: on a FastCGI socket only \"fastcgi --config FILE\" is understood")
 		return cli.ExitUsage
 	}

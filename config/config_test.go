@@ -118,7 +118,7 @@ blacklisted_users: [root, 'web master']
 access_token_ttl: 1h30m
 refresh_token_ttl: 2w
 pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3, cache: 0}
-trusted_proxies: [127.0.0.1, "2001:db8::/32", unix]
+trusted_proxies: [127.0.0.1, "2001:db8::/32", unix, "::ffff:10.0.0.0/104"]
 state: var/state
 log:
   file: logs/auth.log
@@ -139,10 +139,11 @@ log:
 		AccessTokenTTL:   90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
 		PAM: PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"),
 			Timeout: 14 * time.Second, Concurrency: 3},
-		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {}},
-		State:          filepath.Join(dir, "var/state"),
-		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
-		Files:          []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
+		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {},
+			netip.MustParsePrefix("10.0.0.0/8")},
+		State: filepath.Join(dir, "var/state"),
+		Log:   Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
+		Files: []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)

@@ -203,6 +203,9 @@ func TestRefused(t *testing.T) {
 		{"all addresses as proxies", head + "trusted_proxies: [0.0.0.0/0]\n",
 			"f:4: trusted_proxies: \"0.0.0.0/0\" means everyone: any client could choose its address\n  " +
 				proxiesHint},
+		{"all IPv4 addresses as proxies, written as IPv6", head + "trusted_proxies: [\"::ffff:0:0/96\"]\n",
+			"f:4: trusted_proxies: \"::ffff:0:0/96\" means everyone: any client could choose its address\n  " +
+				proxiesHint},
 		{"a cache without unit", head + "pam: {cache: 30}\n",
 			"f:4: pam.cache: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
 		{"a cache for a day", head + "pam: {cache: 1d}\n",

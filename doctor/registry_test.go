@@ -234,7 +234,10 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			if tt.make != nil {
 				tt.make(t, p)
 			}
-			args := append([]string{"--registry-config", p.path("registry.yml")}, tt.args...)
+			args := tt.args
+			if args == nil {
+				args = []string{"--registry-config", p.path("registry.yml")}
+			}
 			findings, status := p.check(t, args...)
 			tt.want.in(t, findings)
 			if strings.Contains(listed(findings), "geheim") {

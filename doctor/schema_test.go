@@ -22,7 +22,9 @@ func TestTheSchemaHasEveryCode(t *testing.T) {
 	var schema struct {
 		Properties struct {
 			Findings struct {
-				Items struct{ Properties map[string]struct{ Enum []string } }
+				Items struct {
+					Properties map[string]struct{ Enum []string }
+				}
 			}
 		}
 	}

@@ -41,7 +41,8 @@ func ldapTree() string {
 		{"eve", 5004, "objectClass: shadowAccount\nshadowExpire: 1\n"}, {"robot", 800, ""},
 	} {
 		fmt.Fprintf(&b, "\ndn: uid=%s,dc=example,dc=com\nobjectClass: inetOrgPerson\nobjectClass: posixAccount\n"+
-			"cn: Account %d\nsn: Account\nuidNumber: %d\ngidNumber: 5000\nhomeDirectory: /home/%[1]s\nuserPassword: %[4]s\n%[5]s",
+			"cn: Account %d\nsn: Account\nuidNumber: %d\ngidNumber: 5000\nhomeDirectory: /home/%[1]s\n"+
+				"userPassword: %[4]s\n%[5]s",
 			account.name, i, account.uid, ldapPassword, account.more)
 	}
 	b.WriteString("\ndn: cn=people,dc=example,dc=com\nobjectClass: posixGroup\ngidNumber: 5000\n" +
@@ -80,18 +81,30 @@ func ldapAccounts(t *testing.T, m *debian) {
 	m.follow(t, "Names and groups", nil, []string{"names"})
 	m.dockerLogins(t, "alice", ldapPassword)
 	expired := "account: PAM_ACCT_EXPIRED"
-	m.tries(t,
+	m.tries(
+		t,
 		accountTry{name: "in the group", user: "alice", password: ldapPassword, status: 200, team: true},
 		accountTry{name: "not in the group", user: "bob", password: ldapPassword, status: 200},
 		accountTry{name: "expired", user: "eve", password: ldapPassword, status: 401, reason: expired},
 		accountTry{name: "a low uid", user: "robot", password: ldapPassword, status: 401, reason: "PAM_AUTH_ERR"},
-		accountTry{name: "unknown", user: "nobody-here", password: ldapPassword, status: 401, reason: "PAM_USER_UNKNOWN"},
+		accountTry{
+			name:     "unknown",
+			user:     "nobody-here",
+			password: ldapPassword,
+			status:   401,
+			reason:   "PAM_USER_UNKNOWN",
+		},
 		accountTry{name: "another spelling", user: "Alice", password: ldapPassword, status: 401,
 			reason: "PAM_USER_UNKNOWN"},
 		accountTry{name: "with its domain", user: "alice@example.com", password: ldapPassword, status: 200,
 			account: "alice", team: true},
-		accountTry{name: "blacklisted, with its domain", user: "mallory@example.com", password: ldapPassword, status: 401,
-			reason: "blacklisted"},
+		accountTry{
+			name:     "blacklisted, with its domain",
+			user:     "mallory@example.com",
+			password: ldapPassword,
+			status:   401,
+			reason:   "blacklisted",
+		},
 	)
 
 	// A docker login is over when the account expires.
@@ -147,7 +160,8 @@ func eventuallyRefreshed(t *testing.T, m *debian, what, refresh string, try acco
 	try.name = what
 	eventually(t, bootWithin, what, func() bool {
 		a := m.requestToken(t, "", try.user, refresh)
-		return a.status == try.status && (a.status != 200 || try.team == strings.Contains(fmt.Sprint(a.granted), "team/"))
+		return a.status == try.status &&
+			(a.status != 200 || try.team == strings.Contains(fmt.Sprint(a.granted), "team/"))
 	})
 	m.compare(t, try, m.requestToken(t, "", try.user, refresh))
 }
@@ -173,7 +187,14 @@ samba-tool group addmembers registry-push alice
 func activeDirectory(t *testing.T, m *debian) {
 	m.must("sh", "-euc", startActiveDirectory, "sh", adPassword)
 	writeFile(t, m.path("srv/domain-password"), adPassword, 0o600)
-	m.follow(t, "Active Directory", nil, []string{"ad-join"}, "adcli join", "adcli join --stdin-password </srv/domain-password")
+	m.follow(
+		t,
+		"Active Directory",
+		nil,
+		[]string{"ad-join"},
+		"adcli join",
+		"adcli join --stdin-password </srv/domain-password",
+	)
 	conf := accountsBlock(t, "Active Directory", "conf", "/etc/sssd/sssd.conf")
 	m.restartSSSD(t, conf)
 	m.follow(t, "LDAP", nil, []string{"sssd"})

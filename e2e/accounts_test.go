@@ -257,7 +257,7 @@ func (m *debian) restartAfter(t *testing.T, unit string, sssd bool, try accountT
 	m.must("systemctl", "start", unit)
 	eventually(t, 2*time.Minute, try.name, func() bool {
 		if sssd { // which would try by itself after a minute
-			m.must("systemctl", "kill", "--signal=USR2", "--kill-whom=main", "sssd.service")
+			m.must("systemctl", "kill", "--signal=USR2", "--kill-who=main", "sssd.service")
 		}
 		return m.requestToken(t, "grant_type=password", try.user, try.password).status == 200
 	})

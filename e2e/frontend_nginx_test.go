@@ -125,8 +125,6 @@ var nginxAnswers = map[string]want{
 	"an empty Host":                {status: 400, html: true},
 	"a bad escape in the path":     {status: 400, html: true},
 	"a NUL in the path":            {status: 400, html: true},
-	// nginx removes the host before it passes the path on.
-	"an absolute URL": noCredentials,
 }
 
 // awaitFile waits for a file that another program makes.

@@ -161,8 +161,12 @@ func TestManPagesAreWellFormed(t *testing.T) {
 	t.Parallel()
 	need(t, "man pages (Debian: mandoc, man-db, groff-base)", "mandoc", "man", "groff")
 	for _, page := range glob(t, "../packaging/man/*") {
-		if o := run(t, "", exec.Command("mandoc", "-T", "lint", "-W", "warning", page)); o.status != 0 {
-			t.Error(o)
+		// Which other pages are installed depends on the machine.
+		o := run(t, "", exec.Command("mandoc", "-T", "lint", "-W", "style", page))
+		for line := range strings.Lines(o.stdout) {
+			if !strings.Contains(line, "referenced manual not found") {
+				t.Error(line)
+			}
 		}
 		for _, cmd := range []*exec.Cmd{exec.Command("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page),
 			exec.Command("groff", "-mandoc", "-ww", "-z", page)} {
@@ -171,55 +175,4 @@ func TestManPagesAreWellFormed(t *testing.T) {
 			}
 		}
 	}
-}
-
-// manText is a page as displayed, without bold.
-func manText(t *testing.T, page string) string {
-	t.Helper()
-	need(t, "man pages (Debian: mandoc)", "mandoc")
-	o := run(t, "", exec.Command("mandoc", "-T", "utf8", "../packaging/man/"+page))
-	return regexp.MustCompile(".\b").ReplaceAllString(o.stdout, "")
-}
-
-func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
-	t.Parallel()
-	page := manText(t, "dockerauth.1")
-	overview := run(t, "", exec.Command(binary(t), "help")).stdout
-	commands := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^  dockerauth ([a-z]+)`).FindAllStringSubmatch(overview, -1) {
-		commands[m[1]] = true
-	}
-	if len(commands) < 7 {
-		t.Fatalf("help shows the commands %v, there should be seven", commands)
-	}
-	for command := range commands {
-		if !regexp.MustCompile(`(?m)^     ` + command + `\b`).MatchString(page) {
-			t.Errorf("the page does not describe the command %s", command)
-		}
-		for _, name := range flagsOf(t, command) {
-			if !regexp.MustCompile(regexp.QuoteMeta(name) + `(?:[^a-z-]|$)`).MatchString(page) {
-				t.Errorf("the page does not name %s of %s", name, command)
-			}
-		}
-	}
-}
-
-// flagsOf are the flags of a command in its help and in its source, since one of them may lack a
-// flag.
-func flagsOf(t *testing.T, command string) (names []string) {
-	t.Helper()
-	names = regexp.MustCompile(`--[a-z][a-z-]*`).FindAllString(run(t, "",
-		exec.Command(binary(t), "help", command)).stdout, -1)
-	source := map[string]string{"init": "init.go", "check": "check.go", "http": "serve.go", "fastcgi": "serve.go",
-		"explain": "explain.go"}[command]
-	if source == "" {
-		return names
-	}
-	for _, file := range glob(t, "../command/"+source) {
-		for _, m := range regexp.MustCompile(`flags\.\w+\((?:&[\w.]+, )?"([a-z-]+)"`).FindAllStringSubmatch(readFile(t,
-			file), -1) {
-			names = append(names, "--"+m[1])
-		}
-	}
-	return names
 }

@@ -81,6 +81,42 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 	}
 }
 
+// The web server's example lacks the line that names the client.
+func TestClientsWithoutAnAddressAreLockedTogetherAndTheLogSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		frontend  frontend
+		line, fix string
+	}{
+		{nginxFastCGI, "fastcgi_param REMOTE_ADDR       $remote_addr;",
+			"nginx: fastcgi_param REMOTE_ADDR $remote_addr;"},
+	} {
+		t.Run(c.frontend.name, func(t *testing.T) {
+			t.Parallel()
+			p := newClient(openFrontend(t, c.frontend, envOptions{}, [2]string{c.line, ""}))
+			p.tries(t, 401, alice, freshAddress(), "one", "two", "three", "four", "five")
+			p.tries(t, 429, alice, freshAddress(), alicePassword)
+			p.tries(t, 200, bob, freshAddress(), defaultAccounts[bob])
+			lines := p.awaitRequestLines(p.asked)
+			if reason := fmt.Sprint(lines[5]["reason"]); !strings.Contains(reason, "no client address") {
+				t.Errorf("reason of the lock: %s", reason)
+			}
+			warned := 0
+			for _, l := range p.logLines() {
+				if strings.HasPrefix(fmt.Sprint(l["msg"]), "logins arrive without the address") {
+					warned++
+					if l["fix"] != c.fix {
+						t.Errorf("fix %v, want %s", l["fix"], c.fix)
+					}
+				}
+			}
+			if warned != 1 {
+				t.Errorf("%d warnings, want 1: %v", warned, p.logLines())
+			}
+			p.checkSecrets(t)
+		})
+	}
+}
+
 // A mistyped password comes twice from containerd and related clients: by POST, then by GET. The
 // module writes a line each time it is asked.
 func TestPAMIsAskedOnceAboutOneMistypedPassword(t *testing.T) {

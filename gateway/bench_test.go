@@ -14,7 +14,7 @@ func BenchmarkHTTP(b *testing.B) {
 		l := loopback(b)
 		run(b, ServeHTTP, l, noContent)
 		b.RunParallel(func(pb *testing.PB) {
-			c := dialTCP(b, l)
+			c := dialTo(b, l)
 			in := bufio.NewReader(c)
 			for pb.Next() {
 				benchGet(b, c, in)
@@ -69,7 +69,7 @@ func BenchmarkFastCGI(b *testing.B) {
 			var c *client
 			for b.Loop() {
 				if keep == 0 || c == nil {
-					c = newClient(b, dialTCP(b, l))
+					c = newClient(b, dialTo(b, l))
 				}
 				c.raw(request)
 				c.reply(1)

@@ -22,7 +22,7 @@ const drainTimeout = 10 * time.Second
 func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, stdout io.Writer, o Options) error {
 	o = o.withDefaults()
 	vars := envMap(env)
-	length, _ := bodyLength(vars) // a bad one is rejected below, after this drains it
+	length := bodyLength(vars)
 	b := newBody(length)
 	drained := receiveBody(stdin, b, length)
 
@@ -51,7 +51,7 @@ func cgiResponse(
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	r, errResp := req.httpRequest(ctx, b)
+	r, errResp := req.httpRequest(ctx, b, o)
 	if errResp != nil {
 		return reject(errResp, o.Log), nil
 	}

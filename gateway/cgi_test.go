@@ -57,6 +57,39 @@ func TestCGIReadsNoFurtherThanTheAnnouncedLength(t *testing.T) {
 	})
 }
 
+func TestCGIReadsToTheEndOfStdinWhatHasNoLength(t *testing.T) {
+	for _, length := range []string{"-1", "abc", "+5", "5 ", ""} {
+		t.Run(length, func(t *testing.T) {
+			vars := with(map[string]string{"CONTENT_LENGTH": length})
+			for _, size := range []int{0, 5, maxBody, maxBody + 1} {
+				stdin := &zeros{left: size}
+				r, _, err := runCGI(t.Context(), echo, vars, stdin)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := r.echoed(t)
+				if s.Length != -1 || s.Read != int64(min(size, maxBody)) || (s.Error != "") != (size > maxBody) ||
+					stdin.left != 0 {
+					t.Errorf("of %d bytes %d were read, then %q; %d are left", size, s.Read, s.Error, stdin.left)
+				}
+			}
+		})
+	}
+}
+
+func TestCGIABodyShorterThanAHugeLengthIsTruncated(t *testing.T) {
+	for _, length := range []string{"1000000000", "9223372036854775807", "9223372036854775808"} {
+		vars := with(map[string]string{"CONTENT_LENGTH": length})
+		r, _, err := runCGI(t.Context(), echo, vars, strings.NewReader("12345"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := r.echoed(t); s.Read != 5 || s.Error != io.ErrUnexpectedEOF.Error() {
+			t.Errorf("%s: read %d bytes, then %q", length, s.Read, s.Error)
+		}
+	}
+}
+
 func TestCGIHandlerSeesATruncatedBody(t *testing.T) {
 	vars := testRequest{method: "POST", target: "/", body: "12345"}.variables()
 	r, _, err := runCGI(t.Context(), echo, vars, strings.NewReader("123"))

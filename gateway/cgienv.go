@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cgi"
@@ -28,10 +29,11 @@ type cgiRequest struct {
 	params map[string]string // the variables that cgi.RequestFromMap gets
 	url    *url.URL          // path below the mount point, original query
 	length int64             // of the body; -1 = not announced
+	fix    string            // what makes the web server name the client; "" = it does
 }
 
 // httpRequest is q as the handler sees it.
-func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http.Request, *errorResponse) {
+func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser, o Options) (*http.Request, *errorResponse) {
 	r, err := cgi.RequestFromMap(q.params)
 	if err != nil {
 		return nil, badRequest("request makes no sense")
@@ -40,6 +42,9 @@ func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser) (*http
 	r.Host = ""
 	r.ContentLength = q.length
 	r.Body = body
+	if q.fix != "" {
+		o.warnNoAddress(r, q.fix)
+	}
 	return r.WithContext(ctx), nil
 }
 
@@ -49,10 +54,6 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	method := vars["REQUEST_METHOD"]
 	if len(method) > maxMethodLen || !isToken(method) {
 		return nil, badRequest("no usable REQUEST_METHOD")
-	}
-	length, errResp := bodyLength(vars)
-	if errResp != nil {
-		return nil, errResp
 	}
 	target, errResp := requestTarget(vars, program)
 	if errResp != nil {
@@ -69,30 +70,32 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	if vars["HTTPS"] != "" {
 		params["HTTPS"] = vars["HTTPS"]
 	}
-	return &cgiRequest{params, target, length}, nil
+	q := &cgiRequest{params: params, url: target, length: bodyLength(vars)}
+	if params["REMOTE_ADDR"] == "" {
+		q.fix = addressFix(vars)
+	}
+	return q, nil
 }
 
-// bodyLength reads CONTENT_LENGTH. If it is absent, empty (nginx with fcgiwrap) or "0", the body
-// may still be chunked: mod_cgid passes podman's POST without a length, and only the end of stdin
-// ends it. With an error the length is -1.
-func bodyLength(vars map[string]string) (int64, *errorResponse) {
+// bodyLength reads CONTENT_LENGTH. -1 means that the body ends with the stream.
+//
+// RFC 3875 §4.1.2 allows digits or nothing. Caddy sends "-1" for a chunked body, mod_cgid and
+// HAProxy send nothing, fcgiwrap sends "". So what is no length says nothing about the body. That
+// hides no second request: stdin and the STDIN stream of FastCGI hold one body, and end with it.
+//
+// A length beyond 63 bits is a length still, which no body reaches.
+func bodyLength(vars map[string]string) int64 {
 	text := vars["CONTENT_LENGTH"]
-	if text != "" {
-		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
-		if err != nil {
-			return -1, badRequest("CONTENT_LENGTH is not a number")
-		}
-		if n > 0 {
-			return int64(n), nil
-		}
+	n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
+	switch isLength := err == nil || errors.Is(err, strconv.ErrRange); {
+	case isLength && n > 0:
+		return int64(n)
+	case vars["HTTP_TRANSFER_ENCODING"] != "", text != "" && !isLength:
+		return -1
+	case text == "" && usuallyHasBody(vars["REQUEST_METHOD"]):
+		return -1
 	}
-	if vars["HTTP_TRANSFER_ENCODING"] != "" {
-		return -1, nil
-	}
-	if text == "" && usuallyHasBody(vars["REQUEST_METHOD"]) {
-		return -1, nil
-	}
-	return 0, nil
+	return 0
 }
 
 func usuallyHasBody(method string) bool {
@@ -100,22 +103,21 @@ func usuallyHasBody(method string) bool {
 }
 
 // requestTarget takes path and query from REQUEST_URI, which is the client's own under every server
-// tried. Only if it is missing, SCRIPT_NAME and PATH_INFO count.
+// tried. Tomcat leaves the query out of it, so QUERY_STRING counts where REQUEST_URI has no "?".
+// Without REQUEST_URI, SCRIPT_NAME and PATH_INFO are the path.
 func requestTarget(vars map[string]string, program string) (*url.URL, *errorResponse) {
-	uri := vars["REQUEST_URI"]
+	uri, script := vars["REQUEST_URI"], vars["SCRIPT_NAME"]
 	if uri == "" {
-		p := vars["SCRIPT_NAME"] + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
+		p := script + vars["PATH_INFO"] // decoded already (RFC 3875 §4.1.5)
 		if p == "" {
 			p = "/"
 		}
-		return parseTarget(p, vars["QUERY_STRING"], vars["SCRIPT_NAME"], program)
+		return decodedTarget(p, vars["QUERY_STRING"], script, program)
 	}
-	raw, query, _ := strings.Cut(uri, "?")
-	p, err := url.PathUnescape(raw)
-	if err != nil {
-		return nil, badRequest("request path has a bad escape")
+	if query := vars["QUERY_STRING"]; query != "" && !strings.Contains(uri, "?") {
+		uri += "?" + query
 	}
-	return parseTarget(p, query, vars["SCRIPT_NAME"], program)
+	return parseTarget(uri, script, program)
 }
 
 // headerFields selects the variables that become header fields.
@@ -203,6 +205,7 @@ func remoteAddr(vars map[string]string) (addr, port string) {
 	if err != nil {
 		return "", ""
 	}
+	ip = canonicalAddr(ip)
 	n, err := strconv.ParseUint(vars["REMOTE_PORT"], 10, 16)
 	if err != nil {
 		return ip.String(), ""

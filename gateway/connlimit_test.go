@@ -229,7 +229,7 @@ func TestEveryRequestOfARushIsAnswered(t *testing.T) {
 			}
 			var conns []net.Conn
 			for range rush {
-				c := dialTCP(t, l) // waits in the backlog
+				c := dialTo(t, l) // waits in the backlog
 				srv.send(t, c)
 				conns = append(conns, c)
 			}
@@ -262,9 +262,9 @@ func TestThousandsOfSilentConnectionsKeepNobodyOut(t *testing.T) {
 			run(t, srv.serve, l, echo)
 			var conns []net.Conn
 			for range idle {
-				conns = append(conns, dialTCP(t, l))
+				conns = append(conns, dialTo(t, l))
 			}
-			late := dialTCP(t, l)
+			late := dialTo(t, l)
 			srv.send(t, late)
 			srv.readReply(t, late)
 			waitClosed(t, conns[0])

@@ -326,6 +326,31 @@ func TestFastCGIABodyEndsAtItsAnnouncedLength(t *testing.T) {
 	})
 }
 
+// What looks like a second request is body, and the next request is the next BEGIN_REQUEST.
+func TestFastCGIABodyWithoutALengthEndsWithItsStream(t *testing.T) {
+	inner := beginRecord(2, roleResponder, 0)
+	inner = appendStream(inner, typeParams, 2, encodePairs(testRequest{method: "GET", target: "/inner"}.variables()))
+	inner = appendStream(inner, typeStdin, 2, nil)
+	for _, length := range []string{"-1", "abc", "+5", "5 ", ""} {
+		t.Run(length, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
+				c := s.dial(t)
+				c.begin(1, true)
+				c.params(1, with(map[string]string{"CONTENT_LENGTH": length}))
+				c.stdin(1, inner)
+				if got := c.reply(1).echoed(t); got.Length != -1 || got.Read != int64(len(inner)) || got.Error != "" {
+					t.Errorf("%+v", got)
+				}
+				c.get(1, true, "/next")
+				if got := c.reply(1).echoed(t); got.Path != "/next" {
+					t.Errorf("path %q", got.Path)
+				}
+				c.Close()
+			})
+		})
+	}
+}
+
 func TestFastCGIAContextEndsWithItsRequest(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)

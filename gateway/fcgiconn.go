@@ -262,7 +262,7 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp *errorResponse) *bufferedResponse {
 	var r *http.Request
 	if errResp == nil {
-		r, errResp = req.httpRequest(ctx, b)
+		r, errResp = req.httpRequest(ctx, b, c.o)
 	}
 	if errResp != nil {
 		return reject(errResp, c.o.Log)

@@ -1,11 +1,9 @@
 package gateway
 
 import (
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 )
 
 // maxForwarded is how many entries of X-Forwarded-For are read. Chains of proxies are shorter.
@@ -16,28 +14,32 @@ const maxForwarded = 16
 // An untrusted peer is the client. A trusted peer has written the last entry of X-Forwarded-For:
 // the address that called it. If that one is trusted too, the entry before it counts, and so on.
 // What stands before the first untrusted address was written by that client and is ignored. An
-// entry that is no address ends the search, and the one after it counts.
+// entry that is no address, such as "unknown" or "_hidden" (RFC 7239 §6), ends the search, and the
+// one after it counts, or the peer.
 //
 // Forwarded, X-Real-IP and similar fields are ignored: a proxy that does not know them passes on
 // what the client wrote.
-func clientAddr(r *http.Request, trusted func(netip.Addr) bool, log *slog.Logger) string {
+func clientAddr(r *http.Request, o Options) string {
 	lines := r.Header.Values("X-Forwarded-For")
+	remote := ":0" // the peer of a unix socket has no address
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	remote := r.RemoteAddr
-	if err != nil {
-		remote = ":0" // the peer of a unix socket has no address
+	if err == nil {
+		peer = netip.AddrPortFrom(canonicalAddr(peer.Addr()), peer.Port())
+		remote = peer.String()
 	}
 	if len(lines) == 0 {
 		return remote
 	}
-	if trusted == nil || !trusted(normalizeAddr(peer.Addr())) {
-		warnForwarded(remote, log)
+	if o.Trusted == nil || !o.Trusted(peer.Addr()) {
+		o.warnUntrusted(remote)
 		return remote
 	}
-	if client := lastUntrusted(strings.Join(lines, ","), trusted); client.IsValid() {
-		return netip.AddrPortFrom(client, 0).String()
+	client := lastUntrusted(strings.Join(lines, ","), o.Trusted)
+	if !client.IsValid() {
+		o.warnEntry(remote)
+		return remote
 	}
-	return remote
+	return netip.AddrPortFrom(client, 0).String()
 }
 
 // lastUntrusted searches list from its end. It returns the zero Addr if the last entry is no
@@ -59,32 +61,30 @@ func lastUntrusted(list string, trusted func(netip.Addr) bool) netip.Addr {
 	return last
 }
 
-// parseForwarded parses one entry. Some proxies (IIS, Azure) add the port.
+// parseForwarded parses one entry. Some proxies add the port (IIS, Azure), brackets around IPv6, or
+// quotes around both, as the field Forwarded has them (RFC 7239 §6).
 func parseForwarded(entry string) (netip.Addr, bool) {
 	entry = strings.Trim(entry, " \t")
-	if addr, err := netip.ParseAddr(entry); err == nil {
-		return normalizeAddr(addr), true
+	if inner, ok := enclosed(entry, `"`, `"`); ok {
+		entry = inner
 	}
 	if addr, err := netip.ParseAddrPort(entry); err == nil {
-		return normalizeAddr(addr.Addr()), true
+		return canonicalAddr(addr.Addr()), true
 	}
-	return netip.Addr{}, false
+	inner, hasBrackets := enclosed(entry, "[", "]")
+	if hasBrackets {
+		entry = inner
+	}
+	addr, err := netip.ParseAddr(entry)
+	if err != nil || hasBrackets && addr.Is4() {
+		return netip.Addr{}, false
+	}
+	return canonicalAddr(addr), true
 }
 
-// normalizeAddr turns ::ffff:192.0.2.1 into 192.0.2.1 and removes the zone, which means something
-// on the proxy's machine only.
-func normalizeAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
-
-// forwardedWarning limits the warning to one: any client can send the field, and must not fill the
-// log with it.
-var forwardedWarning sync.Once
-
-func warnForwarded(peer string, log *slog.Logger) {
-	forwardedWarning.Do(func() {
-		if peer == ":0" {
-			peer = "unix socket"
-		}
-		log.Warn("X-Forwarded-For came from a peer that is not trusted; "+
-			"if it is a proxy, all its clients count as one address: list it in trusted_proxies", "peer", peer)
-	})
+// enclosed returns what is between two marks.
+func enclosed(text, first, last string) (inner string, ok bool) {
+	inner, hasFirst := strings.CutPrefix(text, first)
+	inner, hasLast := strings.CutSuffix(inner, last)
+	return inner, hasFirst && hasLast
 }

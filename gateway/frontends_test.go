@@ -49,6 +49,26 @@ func TestEveryFrontendShowsTheSameRequest(t *testing.T) {
 			echoed{Method: "GET", Path: "/docker/v2/token", Query: "a=?b"},
 		},
 		{
+			"a whole URL is its path and query (RFC 9112 §3.2.2)",
+			testRequest{method: "GET", target: "http://evil.example:80/docker/./v2/t%6fken?service=a%20b&scope=c"},
+			echoed{Method: "GET", Path: "/docker/v2/token", Query: "service=a%20b&scope=c"},
+		},
+		{
+			"a whole URL may be of https, and its host an IPv6 address",
+			testRequest{method: "POST", target: "HTTPS://[2001:db8::1]/docker/v2/token", body: form},
+			echoed{Method: "POST", Path: "/docker/v2/token", Length: int64(len(form)), Read: int64(len(form))},
+		},
+		{
+			"a whole URL without a path is that of the root",
+			testRequest{method: "GET", target: "http://evil.example?a=//b"},
+			echoed{Method: "GET", Path: "/", Query: "a=//b"},
+		},
+		{
+			"a path that looks like a URL is a path",
+			testRequest{method: "GET", target: "/http://evil.example/docker/v2/token"},
+			echoed{Method: "GET", Path: "/http:/evil.example/docker/v2/token"},
+		},
+		{
 			"an unknown method is left to the handler",
 			testRequest{method: "BREW", target: "/docker/v2/token"},
 			echoed{Method: "BREW", Path: "/docker/v2/token"},
@@ -114,7 +134,12 @@ func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
 		request testRequest
 		status  int
 	}{
-		{"an absolute URI is rejected", testRequest{method: "GET", target: "http://evil.example/docker/v2/token"}, 400},
+		{"a URL of another scheme is rejected", testRequest{method: "GET", target: "ftp://h/docker/v2/token"}, 400},
+		{"a URL with a user is rejected", testRequest{method: "GET", target: "http://pw-in-panic@h/docker"}, 400},
+		{"a URL without a host is rejected", testRequest{method: "GET", target: "http:///docker/v2/token"}, 400},
+		{"a URL with a port and no host is rejected", testRequest{method: "GET", target: "http://:80/docker"}, 400},
+		{"a URL without slashes is rejected", testRequest{method: "GET", target: "http:docker/v2/token"}, 400},
+		{"an escaped newline in a URL is rejected", testRequest{method: "GET", target: "http://h/%0aX:y"}, 400},
 		{"the asterisk is rejected", testRequest{method: "OPTIONS", target: "*"}, 400},
 		{"an escaped NUL is rejected", testRequest{method: "GET", target: "/docker/v2/token%00"}, 400},
 		{"an escaped newline is rejected", testRequest{method: "GET", target: "/docker/v2/token%0aSet-Cookie:x"}, 400},

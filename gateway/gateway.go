@@ -13,8 +13,9 @@
 //   - URL.Path is the path below the mount point, cleaned. URL.RawQuery is the original query.
 //   - Header has Authorization, whichever variable held it, and neither Proxy nor Remote-User.
 //   - RemoteAddr is "ip:port" of the client. In CGI and FastCGI it is the address that the web
-//     server names, or ":0" when it names none. In HTTP it is the peer's address, or "ip:0" of the
-//     client that a trusted proxy names.
+//     server names. In HTTP it is the peer's address, or "ip:0" of the client that a trusted proxy
+//     names. It is ":0" when no address is known, which is logged once. The address of an IPv4
+//     client is IPv4, also where it arrives in an IPv6 notation, and no address has a zone.
 //   - Host is empty, since it is only the client's claim.
 //   - Body can be read to its end. ContentLength is -1 when the length was not announced.
 //   - The context ends after 60 seconds at the latest. In FastCGI and HTTP it ends when the web
@@ -38,12 +39,14 @@ type Options struct {
 	Grace   time.Duration // for requests in flight at shutdown; 0 = 15 s
 
 	// Trusted reports whether a peer of the HTTP front end is a proxy whose X-Forwarded-For is
-	// believed. nil = no peer is. Addresses are unmapped and have no zone; the peer of a unix
-	// socket is the zero Addr. CGI and FastCGI do not ask, because there the web server names the
+	// believed. nil = no peer is. Addresses have the form of RemoteAddr; the peer of a unix socket
+	// is the zero Addr. CGI and FastCGI do not ask, because there the web server names the
 	// client. Concurrent requests call it.
 	Trusted func(peer netip.Addr) bool
 
 	MaxConns int // limit on open connections; 0 = default of the front end
+
+	once *warnings // of this front end
 }
 
 // defaultGrace is less than the 20 s and more that systemd and Apache wait before they send
@@ -57,6 +60,7 @@ func (o Options) withDefaults() Options {
 	if o.Grace <= 0 {
 		o.Grace = defaultGrace
 	}
+	o.once = &warnings{}
 	return o
 }
 

@@ -299,14 +299,14 @@ func sendHTTP(t *testing.T) func(testing.TB, testRequest) reply {
 	run(t, ServeHTTP, l, echo)
 	return func(t testing.TB, w testRequest) reply {
 		t.Helper()
-		return w.sendHTTPOn(t, dialTCP(t, l))
+		return w.sendHTTPOn(t, dialTo(t, l))
 	}
 }
 
-// dialTCP connects to l until the test ends.
-func dialTCP(t testing.TB, l net.Listener) net.Conn {
+// dialTo connects to l until the test ends.
+func dialTo(t testing.TB, l net.Listener) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", l.Addr().String())
+	c, err := net.Dial(l.Addr().Network(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

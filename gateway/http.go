@@ -119,10 +119,7 @@ func maySmuggle(r *http.Request) bool {
 }
 
 func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
-	if r.URL.Host != "" || r.URL.Opaque != "" {
-		return reject(badRequest("request target is not a path"), h.o.Log)
-	}
-	target, errResp := parseTarget(r.URL.Path, r.URL.RawQuery, "", "")
+	target, errResp := parseTarget(r.RequestURI, "", "")
 	if errResp != nil {
 		return reject(errResp, h.o.Log)
 	}
@@ -132,7 +129,10 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
-	r.RemoteAddr = clientAddr(r, h.o.Trusted, h.o.Log)
+	r.RemoteAddr = clientAddr(r, h.o)
+	if r.RemoteAddr == ":0" {
+		h.o.warnNoAddress(r, unixFix)
+	}
 	return serveBuffered(h.handler, r, h.o.Log)
 }
 

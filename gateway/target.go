@@ -7,10 +7,49 @@ import (
 	"unicode/utf8"
 )
 
-// parseTarget accepts a decoded path and a query. It rejects absolute URIs and "*", which do not
-// begin with a slash, and what is not printable text, which must not reach a log. Dots and double
-// slashes are cleaned, as web servers do before they set SCRIPT_NAME.
-func parseTarget(p, query, script, program string) (*url.URL, *errorResponse) {
+// parseTarget parses a request target as the client sent it. Every server must accept a whole URL
+// (RFC 9112 §3.2.2). Its host is dropped, as is that of the Host field.
+func parseTarget(target, script, program string) (*url.URL, *errorResponse) {
+	if !strings.HasPrefix(target, "/") {
+		var ok bool
+		if target, ok = withoutOrigin(target); !ok {
+			return nil, badRequest("request target is not a path")
+		}
+	}
+	raw, query, _ := strings.Cut(target, "?")
+	p, err := url.PathUnescape(raw)
+	if err != nil {
+		return nil, badRequest("request path has a bad escape")
+	}
+	return decodedTarget(p, query, script, program)
+}
+
+// withoutOrigin removes scheme and host of an http or https URL. It rejects a URL without a host
+// (RFC 9110 §4.2.1) or with a user (§4.2.4).
+func withoutOrigin(target string) (string, bool) {
+	scheme, rest, found := strings.Cut(target, "://")
+	if !found || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return "", false
+	}
+	host := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		host = rest[:end]
+	}
+	u, err := url.Parse("//" + host)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return "", false
+	}
+	rest = rest[len(host):]
+	if !strings.HasPrefix(rest, "/") {
+		rest = "/" + rest // RFC 9110 §4.2.3
+	}
+	return rest, true
+}
+
+// decodedTarget accepts a decoded path and a query. It rejects "*", which does not begin with a
+// slash, and what is not printable text, which must not reach a log. Dots and double slashes are
+// cleaned, as web servers do before they set SCRIPT_NAME.
+func decodedTarget(p, query, script, program string) (*url.URL, *errorResponse) {
 	if !strings.HasPrefix(p, "/") {
 		return nil, badRequest("request target is not a path")
 	}

@@ -59,7 +59,7 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 	case err == nil:
 		end = func() { attempt.Succeed(account) }
 	case errors.Is(err, ErrRefused):
-		end = attempt.Fail
+		end = func() { attempt.Fail(err) }
 	case errors.Is(err, ErrBusy), errors.As(err, new(*Throttled)):
 		end = attempt.Cancel
 	}
@@ -121,14 +121,16 @@ func (e *Endpoint) checkUser(user string) error {
 	return nil
 }
 
-// validUser refuses names that PAM or a module could read as another name. NUL ends a C string, a
-// slash leaves the folder of a module with a file for each user, control characters forge log
-// lines, and directories ignore a space at either end.
+// validUser decides alone what is a user name, also of the one that PAM returned. It refuses names
+// that PAM or a module could read as another name, or as something else. NUL ends a C string, a
+// colon ends the name in a password file and in Basic. A slash leaves the folder of a module with a
+// file for each user. A hyphen at the start makes an option of a program that a module starts.
+// Control characters forge log lines, and directories ignore a space at either end.
 func validUser(name string) bool {
-	if name == "" || len(name) > maxUserLen || name == "." || name == ".." {
+	if name == "" || len(name) > maxUserLen || name[0] == '-' || name == "." || name == ".." {
 		return false
 	}
-	if !utf8.ValidString(name) || strings.Contains(name, "/") || strings.TrimSpace(name) != name {
+	if !utf8.ValidString(name) || strings.ContainsAny(name, "/:") || strings.TrimSpace(name) != name {
 		return false
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })

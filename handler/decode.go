@@ -95,9 +95,13 @@ func readCommon(req *Request, params url.Values) error {
 		return &badRequest{text: fmt.Sprintf("service is longer than %d bytes", maxService)}
 	}
 	req.Service = service
-	req.Scopes, err = access.ParseScopes(params["scope"])
+	scopes, malformed, err := access.ParseScopes(params["scope"])
 	if err != nil {
 		return &badRequest{oauth: oauthInvalidScope, text: err.Error()}
+	}
+	req.Scopes = scopes
+	for _, m := range malformed {
+		req.Malformed = append(req.Malformed, m.Text)
 	}
 	return nil
 }

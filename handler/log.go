@@ -54,6 +54,7 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	add("subject", resp.Subject)
 	add("service", req.Service)
 	add("scope", access.Format(req.Scopes))
+	add("malformed", strings.Join(req.Malformed, " "))
 	add("granted", access.Format(resp.Granted))
 	add("client", req.ClientID)
 	add("account", req.Account)

@@ -22,10 +22,11 @@ type Request struct {
 	Offline      bool   // a refresh token is wanted
 	Service      string // "" = the only configured audience
 	Scopes       []access.Scope
-	Form         bool   // sent by POST: the answer has the granted scope or an OAuth error code
-	Account      string // claimed by the client: for the log, never for a decision
-	ClientID     string // likewise
-	Remote       string // the client's address
+	Malformed    []string // scopes that do not parse: for the log, nothing is granted for them
+	Form         bool     // sent by POST: the answer has the granted scope or an OAuth error code
+	Account      string   // claimed by the client: for the log, never for a decision
+	ClientID     string   // likewise
+	Remote       string   // the client's address
 }
 
 // hasCredentials reports whether the client has credentials, even if none arrived: clients send

@@ -20,7 +20,7 @@ type Attempt interface {
 	// error is a *Throttled. After nil the login counts as one that PAM was asked about.
 	Recheck() error
 	Succeed(Account)
-	Fail()
+	Fail(reason error)
 	Cancel()     // PAM was not asked, unless Recheck allowed it
 	Unanswered() // PAM gave no answer
 }

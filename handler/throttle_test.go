@@ -36,7 +36,7 @@ func (t *fakeThrottle) Answer() (Account, bool) {
 func (t *fakeThrottle) Recheck() error { return t.recheckErr }
 
 func (t *fakeThrottle) Succeed(a Account) { t.calls = append(t.calls, "succeed "+a.Name) }
-func (t *fakeThrottle) Fail()             { t.calls = append(t.calls, "fail") }
+func (t *fakeThrottle) Fail(error)        { t.calls = append(t.calls, "fail") }
 func (t *fakeThrottle) Cancel()           { t.calls = append(t.calls, "cancel") }
 func (t *fakeThrottle) Unanswered()       { t.calls = append(t.calls, "unanswered") }
 

@@ -35,3 +35,14 @@ func PAMService(accounts string) string {
 func IsPAMService(text string) bool {
 	return slices.ContainsFunc(Accounts, func(kind string) bool { return PAMService(kind) == text })
 }
+
+// Apache, ApacheCGI and Nginx are the examples for web servers: the first and the last are for a
+// service at its usual socket.
+var (
+	//go:embed apache/proxy-fcgi.conf
+	Apache string
+	//go:embed apache/cgi-bin.conf
+	ApacheCGI string
+	//go:embed nginx/fastcgi.conf
+	Nginx string
+)

@@ -27,7 +27,7 @@ func BenchmarkWrappers(b *testing.B) {
 	for name, c := range map[string]Authenticator{
 		"cache hit": Cache(time.Hour, known, nil),
 		"coalesce":  Coalesce(known, nil),
-		"limit":     Limit(1, known, nil),
+		"limit":     Limit(NewSlots(1), known, nil),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

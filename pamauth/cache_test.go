@@ -253,7 +253,7 @@ func TestExpiredEntriesAreDropped(t *testing.T) {
 func TestACachedAnswerNeedsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		c := Cache(30*time.Second, Coalesce(Deadline(10*time.Second, Limit(1, s, nil)), nil), nil)
+		c := Cache(30*time.Second, Coalesce(Deadline(10*time.Second, Limit(NewSlots(1), s, nil)), nil), nil)
 		first := sendTogether(t.Context(), c, alice, 1)
 		synctest.Wait()
 		s.end <- struct{}{}

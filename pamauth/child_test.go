@@ -456,7 +456,7 @@ func TestManyChildrenAtOnce(t *testing.T) {
 	requireModules(t, "pam_pwdfile.so")
 	services := newServiceDir(t)
 	services.write("passwd", passwd, 0o600)
-	c := Limit(4, child(services.stack("test", pwdfileAuth, permitAccount), nil), nil)
+	c := Limit(NewSlots(4), child(services.stack("test", pwdfileAuth, permitAccount), nil), nil)
 	var all sync.WaitGroup
 	for i := range 16 {
 		all.Go(func() {

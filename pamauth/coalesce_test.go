@@ -141,7 +141,7 @@ func TestACancelledLoginDoesNotCancelTheCallOfOthers(t *testing.T) {
 func TestAStartedConversationRunsToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowFake{takes: 5 * time.Second}
-		c := Coalesce(Deadline(10*time.Second, Limit(1, s, nil)), nil)
+		c := Coalesce(Deadline(10*time.Second, Limit(NewSlots(1), s, nil)), nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := sendTogether(ctx, c, alice, 3)
 		synctest.Wait()
@@ -168,7 +168,7 @@ func TestAnAbandonedConversationEndsAtItsDeadline(t *testing.T) {
 		s := &slowFake{takes: time.Hour}
 		ctx, cancel := context.WithCancel(t.Context())
 		started := time.Now()
-		left := sendTogether(ctx, Coalesce(Deadline(10*time.Second, Limit(1, s, nil)), nil), alice, 1)
+		left := sendTogether(ctx, Coalesce(Deadline(10*time.Second, Limit(NewSlots(1), s, nil)), nil), alice, 1)
 		synctest.Wait()
 		cancel()
 		if a := <-left; !errors.Is(a.err, context.DeadlineExceeded) || time.Since(started) != 10*time.Second ||

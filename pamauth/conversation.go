@@ -108,13 +108,6 @@ func (p InProcess) converse(l Login, lines []Line) (Account, error) {
 	if err != nil {
 		return Account{}, classify("read PAM_USER", err, h)
 	}
-	if err := checkName(name); err != nil {
-		return Account{}, fmt.Errorf(
-			"%w: PAM_USER %w after the conversation\n  a module renamed the account",
-			ErrBroken,
-			err,
-		)
-	}
 	return systemAccount(name, l.Groups)
 }
 
@@ -134,9 +127,6 @@ func systemAccount(name string, groups bool) (Account, error) {
 		return Account{Name: name}, nil
 	}
 	account := Account{Name: known.Username}
-	if err := checkName(account.Name); err != nil {
-		return Account{}, fmt.Errorf("%w: the system's name for %q %w", ErrBroken, name, err)
-	}
 	if groups {
 		if account.Groups, err = groupsOf(known); err != nil {
 			return Account{}, fmt.Errorf(

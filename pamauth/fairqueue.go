@@ -25,9 +25,8 @@ const (
 // fairQueue gives out a number of slots. Logins wait in one queue for each network, and the queues
 // are served in turn.
 type fairQueue struct {
-	slots int
-
 	mu         sync.Mutex
+	slots      int
 	inUse      int
 	waiting    int
 	queues     map[netip.Prefix]*networkQueue
@@ -134,10 +133,21 @@ func (f *fairQueue) release(took time.Duration, ran bool) {
 	f.handOff()
 }
 
-// handOff gives a slot to the next waiter, if any.
+// resize gives new slots to waiters at once.
+func (f *fairQueue) resize(slots int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slots = slots
+	for f.inUse < f.slots && f.waiting > 0 {
+		f.inUse++
+		f.handOff()
+	}
+}
+
+// handOff gives a slot in use to the next waiter, if any and if there still is such a slot.
 func (f *fairQueue) handOff() {
 	first := f.roundRobin.Front()
-	if first == nil {
+	if first == nil || f.inUse > f.slots {
 		f.inUse--
 		return
 	}

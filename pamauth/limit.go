@@ -7,9 +7,27 @@ import (
 	"time"
 )
 
-// Limit runs at most n conversations with a password at once, and n account checks beside them.
-// ErrBusy is the answer to a login whose context ends while it waits, and at once to one whose wait
-// would be useless.
+// Slots are the conversations that may run at once. They belong to a process: wrappers that share
+// them, such as those of an old and a new configuration, have one limit together.
+type Slots struct{ passwords, accounts *fairQueue }
+
+// NewSlots returns slots for n conversations, at least one.
+func NewSlots(n int) *Slots {
+	n = max(n, 1)
+	return &Slots{passwords: newFairQueue(n), accounts: newFairQueue(n)}
+}
+
+// Resize changes the number. With fewer slots, conversations that run go on, and none begins until
+// enough have ended.
+func (s *Slots) Resize(n int) {
+	n = max(n, 1)
+	s.passwords.resize(n)
+	s.accounts.resize(n)
+}
+
+// Limit runs a conversation with a password in each of the slots, and as many account checks beside
+// them. ErrBusy is the answer to a login whose context ends while it waits, and at once to one
+// whose wait would be useless.
 //
 // A password check takes a core and 16 MiB for a while (yescrypt): with more checks at once than
 // cores, all of them take longer and use more memory. An account check takes a few milliseconds. It
@@ -22,15 +40,14 @@ import (
 // if disconnecting cancelled it, clients could guess passwords uncounted.
 //
 // observer is told of the waiting; nil = no observer.
-func Limit(n int, next Authenticator, observer Observer) Authenticator {
-	n = max(n, 1)
-	return &limiter{passwords: newFairQueue(n), accounts: newFairQueue(n), next: next, observer: orNoObserver(observer)}
+func Limit(slots *Slots, next Authenticator, observer Observer) Authenticator {
+	return &limiter{Slots: slots, next: next, observer: orNoObserver(observer)}
 }
 
 type limiter struct {
-	passwords, accounts *fairQueue
-	next                Authenticator
-	observer            Observer
+	*Slots
+	next     Authenticator
+	observer Observer
 }
 
 func (m *limiter) Authenticate(ctx context.Context, l Login) (Account, error) {
@@ -92,11 +109,6 @@ func networkOf(remote string) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	address = address.Unmap().WithZone("")
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 48
-	}
-	network, _ := address.Prefix(bits) // fails for a zone or too many bits
+	network, _ := address.Prefix(min(address.BitLen(), 48)) // never too many
 	return network
 }

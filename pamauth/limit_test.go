@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,7 @@ func (s *slowFake) Authenticate(ctx context.Context, l Login) (Account, error) {
 func TestLimitBoundsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowFake{takes: time.Second}
-		c := Deadline(10*time.Second, Limit(3, s, nil))
+		c := Deadline(10*time.Second, Limit(NewSlots(3), s, nil))
 		var in, busy atomic.Int32
 		for range 40 {
 			go func() {
@@ -62,7 +63,7 @@ func TestLimitBoundsConcurrency(t *testing.T) {
 
 func TestABusyErrorTellsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Limit(1, &slowFake{takes: time.Hour}, nil)
+		c := Limit(NewSlots(1), &slowFake{takes: time.Hour}, nil)
 		go func() { _, _ = c.Authenticate(t.Context(), Login{}) }()
 		defer time.Sleep(time.Hour) // until it ends
 		synctest.Wait()
@@ -78,7 +79,7 @@ func TestABusyErrorTellsTheWait(t *testing.T) {
 
 func TestALoginThatSpentItsTimeWaitingIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Limit(1, &slowFake{takes: 6 * time.Second}, nil)
+		c := Limit(NewSlots(1), &slowFake{takes: 6 * time.Second}, nil)
 		go func() { _, _ = c.Authenticate(t.Context(), Login{}) }()
 		synctest.Wait()
 		_, err := Deadline(10*time.Second, c).Authenticate(t.Context(), Login{})
@@ -90,7 +91,7 @@ func TestALoginThatSpentItsTimeWaitingIsBusy(t *testing.T) {
 
 func TestAHangingConversationBehindALimitIsBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Deadline(10*time.Second, Limit(1, &slowFake{takes: time.Hour}, nil))
+		c := Deadline(10*time.Second, Limit(NewSlots(1), &slowFake{takes: time.Hour}, nil))
 		_, err := c.Authenticate(t.Context(), Login{})
 		if !errors.Is(err, ErrBroken) || errors.Is(err, ErrBusy) {
 			t.Errorf("got %v", err)
@@ -102,7 +103,7 @@ func TestLimitStartsNothingForACancelledLogin(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := &slowFake{}
-	_, err := Limit(1, s, nil).Authenticate(ctx, Login{})
+	_, err := Limit(NewSlots(1), s, nil).Authenticate(ctx, Login{})
 	if !errors.Is(err, ErrBusy) || !errors.Is(err, context.Canceled) || s.most.Load() != 0 {
 		t.Errorf("got %v after %d conversations", err, s.most.Load())
 	}
@@ -111,7 +112,7 @@ func TestLimitStartsNothingForACancelledLogin(t *testing.T) {
 func TestALoginIsRecheckedWhenItsTurnComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		c := Limit(1, s, nil)
+		c := Limit(NewSlots(1), s, nil)
 		arrive(t, c, Login{User: "first"})
 		<-s.started
 		locked, checked := errors.New("locked meanwhile"), false
@@ -140,7 +141,7 @@ func TestALoginIsRecheckedWhenItsTurnComes(t *testing.T) {
 // Locked logins take no time. If they counted, a wait would look shorter than it is.
 func TestALoginThatIsNotLetOnDoesNotCountForTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Limit(1, &slowFake{takes: time.Second}, nil)
+		c := Limit(NewSlots(1), &slowFake{takes: time.Second}, nil)
 		_, _ = c.Authenticate(t.Context(), Login{User: "first"})
 		before := c.(*limiter).passwords.mean
 		for range 10 {
@@ -207,10 +208,6 @@ func TestAddressesTakeTurns(t *testing.T) {
 			{User: "1", Remote: "2001:db8::1"}, {User: "2", Remote: "2001:db8::2"},
 			{User: "3", Remote: "2001:db8:0:3::3"}, {User: "4", Remote: "2001:db8:1::1"},
 		}, "1243"},
-		{"IPv4 in IPv6 notation counts as IPv4", []Login{
-			{User: "1", Remote: "192.0.2.1"}, {User: "2", Remote: "192.0.2.1"},
-			{User: "3", Remote: "::ffff:192.0.2.1"}, {User: "4", Remote: "::ffff:192.0.2.2"},
-		}, "1243"},
 		{"invalid addresses count as one", []Login{
 			{User: "1"}, {User: "2"}, {User: "3", Remote: "nonsense"}, {User: "4", Remote: "192.0.2.1"},
 		}, "1243"},
@@ -219,7 +216,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStepFake()
-				arrive(t, Limit(1, s, nil), tt.logins...)
+				arrive(t, Limit(NewSlots(1), s, nil), tt.logins...)
 				served := ""
 				for range tt.logins {
 					served += <-s.started
@@ -236,7 +233,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 func TestAccountChecksDoNotWaitForPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		c := Limit(1, s, nil)
+		c := Limit(NewSlots(1), s, nil)
 		arrive(t, c, Login{User: "1"}, Login{User: "2"},
 			Login{User: "3", AccountOnly: true}, Login{User: "4", AccountOnly: true})
 		if first, second := <-s.started, <-s.started; first != "1" || second != "3" || len(s.started) != 0 {
@@ -249,7 +246,7 @@ func TestAccountChecksDoNotWaitForPasswords(t *testing.T) {
 func TestOneAddressCannotFillTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		c := Limit(1, s, nil).(*limiter)
+		c := Limit(NewSlots(1), s, nil).(*limiter)
 		storm := func(remote string, n int) (refused int) {
 			answers := make(chan error, n)
 			for range n {
@@ -291,7 +288,7 @@ func TestOneAddressCannotFillTheQueue(t *testing.T) {
 func TestTheQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		c := Limit(1, s, nil).(*limiter)
+		c := Limit(NewSlots(1), s, nil).(*limiter)
 		for i := range maxQueued + 10 {
 			go func() { _, _ = c.Authenticate(t.Context(), Login{Remote: fmt.Sprintf("2001:db8:%x::1", i)}) }()
 		}
@@ -306,7 +303,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 func TestALoginThatCannotBeServedInTimeIsRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStepFake()
-		limited := Limit(1, s, nil).(*limiter)
+		limited := Limit(NewSlots(1), s, nil).(*limiter)
 		limited.passwords.mean = 2 * time.Second
 		c := Deadline(10*time.Second, limited)
 		answers := make(chan error, 20)
@@ -344,7 +341,7 @@ func TestALoginThatCannotBeServedInTimeIsRejected(t *testing.T) {
 func TestTheMeanDurationFollowsConversations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowFake{}
-		c := Limit(2, s, nil).(*limiter)
+		c := Limit(NewSlots(2), s, nil).(*limiter)
 		for _, takes := range []time.Duration{10 * time.Second, 50 * time.Millisecond} { // an outage, and after it
 			s.takes = takes
 			for range 20 {
@@ -362,7 +359,7 @@ func TestTheMeanDurationFollowsConversations(t *testing.T) {
 func TestAFreeSlotIsAlwaysGiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowFake{takes: 10 * time.Second}
-		c := Limit(1, s, nil)
+		c := Limit(NewSlots(1), s, nil)
 		for range 10 {
 			_, _ = Deadline(10*time.Second, c).Authenticate(t.Context(), Login{})
 		}
@@ -374,7 +371,7 @@ func TestAFreeSlotIsAlwaysGiven(t *testing.T) {
 }
 
 func TestAPanicReleasesItsSlot(t *testing.T) {
-	c := Limit(1, authenticatorFunc(func(_ context.Context, l Login) (Account, error) {
+	c := Limit(NewSlots(1), authenticatorFunc(func(_ context.Context, l Login) (Account, error) {
 		if l.User == "" {
 			panic("no user")
 		}
@@ -400,7 +397,7 @@ func (f authenticatorFunc) Authenticate(ctx context.Context, l Login) (Account, 
 
 func TestTheQueueEndsEmpty(t *testing.T) {
 	s := &slowFake{takes: 50 * time.Microsecond}
-	c := Limit(3, s, nil).(*limiter)
+	c := Limit(NewSlots(3), s, nil).(*limiter)
 	var all sync.WaitGroup
 	for i := range 2000 {
 		all.Go(func() {
@@ -423,4 +420,52 @@ func TestTheQueueEndsEmpty(t *testing.T) {
 				q.inUse, q.waiting, len(q.queues), q.roundRobin.Len())
 		}
 	}
+}
+
+func TestSlotsThatAreResized(t *testing.T) {
+	tests := []struct {
+		name         string
+		before, now  int
+		begun, later int // conversations that have begun at once, and after two of the first have ended
+	}{
+		{"more slots are given to waiters at once", 2, 5, 5, 7},
+		{"with fewer slots none begins until enough have ended", 4, 2, 4, 4},
+		{"the same number changes nothing", 3, 3, 3, 5},
+		{"there is always one", 1, 0, 1, 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, slots := newStepFake(), NewSlots(tt.before)
+				arrive(t, Limit(slots, s, nil), slices.Repeat([]Login{{User: "alice"}}, 10)...)
+				slots.Resize(tt.now)
+				synctest.Wait()
+				if got := len(s.started); got != tt.begun {
+					t.Errorf("%d have begun, want %d", got, tt.begun)
+				}
+				for range 2 {
+					s.end <- struct{}{}
+					synctest.Wait()
+				}
+				if got := len(s.started); got != tt.later {
+					t.Errorf("%d have begun after two ends, want %d", got, tt.later)
+				}
+				close(s.end)
+			})
+		})
+	}
+}
+
+// Wrappers of two configurations ask PAM with one limit.
+func TestWrappersThatShareSlotsHaveOneLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, slots := newStepFake(), NewSlots(3)
+		for range 4 {
+			arrive(t, Limit(slots, s, nil), Login{User: "alice"}, Login{User: "bob"})
+		}
+		if got := len(s.started); got != 3 {
+			t.Errorf("%d at once, want 3", got)
+		}
+		close(s.end)
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
 const (
@@ -18,43 +17,23 @@ const (
 	maxRemote = 128
 )
 
-// check is the last check before C strings: the handler has refused these logins already. The error
-// wraps ErrRefused and does not quote the value.
+// check is the last check before C strings: what is a user name is decided by the caller, which
+// also decides on the name in Account. The error wraps ErrRefused and does not quote the value.
 func (l Login) check() error {
-	if err := checkName(l.User); err != nil {
-		return fmt.Errorf("%w: user name %w", ErrRefused, err)
-	}
-	if len(l.Remote) > maxRemote || strings.ContainsFunc(l.Remote, unicode.IsControl) {
+	switch {
+	case l.User == "":
+		return fmt.Errorf("%w: user name is empty", ErrRefused) // libpam would ask for one
+	case len(l.User) > maxName:
+		return fmt.Errorf("%w: user name is longer than %d bytes", ErrRefused, maxName)
+	case strings.Contains(l.User, "\x00"): // to C, "alice\x00x" is alice
+		return fmt.Errorf("%w: user name holds a NUL", ErrRefused)
+	case len(l.Remote) > maxRemote || strings.ContainsFunc(l.Remote, unicode.IsControl):
 		return fmt.Errorf("%w: remote address is not valid", ErrRefused)
-	}
-	if l.AccountOnly {
+	case l.AccountOnly:
 		return nil
 	}
 	if err := checkPassword(l.Password.Reveal()); err != nil {
 		return fmt.Errorf("%w: password %w", ErrRefused, err)
-	}
-	return nil
-}
-
-// checkName refuses what is no account's name. A NUL would end the C string early, so that
-// "alice\x00x" is alice. Slashes and dots would leave a folder in modules that keep a file for each
-// user. A leading dash would be an option of a program that a module starts.
-func checkName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("is empty")
-	case len(name) > maxName:
-		return fmt.Errorf("is longer than %d bytes", maxName)
-	case !utf8.ValidString(name):
-		return errors.New("is not valid UTF-8")
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return errors.New("holds a control character")
-	case strings.ContainsAny(name, "/:"):
-		return errors.New("holds a slash or a colon")
-	case name == "." || name == "..":
-		return errors.New("is a directory name")
-	case name[0] == '-':
-		return errors.New("begins with a dash")
 	}
 	return nil
 }

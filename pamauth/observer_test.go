@@ -48,7 +48,7 @@ func TestAnObserverIsToldOfEachStep(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			observed := &events{}
-			limited := Limit(1, tt.asked, observed)
+			limited := Limit(NewSlots(1), tt.asked, observed)
 			c := Cache(time.Minute, Coalesce(Deadline(time.Minute, limited), observed), observed)
 			for range tt.logins {
 				_, _ = c.Authenticate(tt.ctx, Login{User: "alice", Password: "p"})
@@ -64,7 +64,7 @@ func TestAnObserverIsToldOfALoginThatGivesUpWaiting(t *testing.T) {
 	observed := &events{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Limit(1, nil, observed).Authenticate(ctx, Login{}); err == nil {
+	if _, err := Limit(NewSlots(1), nil, observed).Authenticate(ctx, Login{}); err == nil {
 		t.Fatal("it was let through")
 	}
 	if want := []string{"queued", "dequeued"}; !slices.Equal(observed.list, want) {

@@ -5,7 +5,7 @@
 // InProcess and Child implement Authenticator. So does each wrapper in front of them:
 //
 //	child := pamauth.Child{Args: []string{"internal-pam-worker"}, Stack: stack}
-//	limited := pamauth.Limit(2, child, observer)
+//	limited := pamauth.Limit(pamauth.NewSlots(2), child, observer)
 //	coalesced := pamauth.Coalesce(pamauth.Deadline(10*time.Second, limited), observer)
 //	authenticator := pamauth.Cache(30*time.Second, coalesced, observer)
 //
@@ -34,7 +34,8 @@ type Authenticator interface {
 type Login struct {
 	User     string
 	Password Password
-	// Remote is the client's IP address, for PAM_RHOST; "" = unknown.
+	// Remote is the client's IP address, for PAM_RHOST; "" = unknown. One that is IPv4 is not in an
+	// IPv6 notation, or it would wait in the queue of others.
 	Remote string
 	// AccountOnly asks account management alone, for a refresh token: the password is ignored. It
 	// does not notice "usermod -L", because pam_unix keeps that lock in the password field.
@@ -50,8 +51,8 @@ type Login struct {
 // Account is the account that PAM let in.
 type Account struct {
 	// Name is the system's name for PAM_USER after the conversation, or PAM_USER if the system has
-	// none: case and domain may differ from what was typed. Lists of names must be compared with
-	// this one.
+	// none: case and domain may differ from what was typed, and modules may have made it what is no
+	// user name. Lists of names must be compared with this one.
 	Name string
 	// Groups are the primary and the supplementary ones, if the Login asked for them. An account
 	// that Unix does not know has none.

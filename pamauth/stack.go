@@ -42,8 +42,15 @@ func (s Stack) confdir() string {
 
 // Check refuses a stack that Parse refuses.
 func (s Stack) Check() error {
-	_, err := s.Parse()
+	_, _, err := s.parse()
 	return err
+}
+
+// Sources checks like Check, and returns every path that the answer depends on, with files that are
+// absent and folders.
+func (s Stack) Sources() (paths []string, err error) {
+	_, paths, err = s.parse()
+	return paths, err
 }
 
 // Parse reads the service file as PAM does and returns the lines of "auth" and "account" in PAM's
@@ -53,38 +60,43 @@ func (s Stack) Check() error {
 // whose file has no auth or no account line. pam_start_confdir does so, like pam_start, whenever
 // the folder has a file "other" (libpam/pam_handlers.c, _pam_init_handlers), and on Debian "other"
 // logs people in. It also refuses files that others could rewrite. The error says what to do.
-func (s Stack) Parse() (lines []Line, err error) {
+func (s Stack) Parse() ([]Line, error) {
+	lines, _, err := s.parse()
+	return lines, err
+}
+
+func (s Stack) parse() (lines []Line, paths []string, err error) {
 	if err := checkService(s.Service); err != nil {
-		return nil, fmt.Errorf("check PAM service %q: %w\n  name a file in %s, such as \"dockerauth\"",
+		return nil, nil, fmt.Errorf("check PAM service %q: %w\n  name a file in %s, such as \"dockerauth\"",
 			s.Service, err, s.confdir())
 	}
 	if !filepath.IsAbs(s.confdir()) || strings.Contains(s.Confdir, "\x00") {
-		return nil, fmt.Errorf("check PAM folder %q: not an absolute path", s.Confdir)
+		return nil, nil, fmt.Errorf("check PAM folder %q: not an absolute path", s.Confdir)
 	}
 	file := filepath.Join(s.confdir(), s.Service)
 	// A service file names modules, which run with the rights of this process.
 	if HasElevatedIDs() && s.Confdir != "" {
 		if err := CheckRootOwned(file); err != nil {
-			return nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
+			return nil, nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
 		}
 	}
 	r := stackReader{confdir: s.confdir(), found: map[string]bool{}}
 	if err := r.read(file, "", 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) && r.depth == 0 {
-			return nil, fmt.Errorf("check PAM service %q: %w\n"+
+			return nil, r.paths, fmt.Errorf("check PAM service %q: %w\n"+
 				"  put a service file there (dockerauth init makes one); without it PAM asks the service \"other\"",
 				s.Service, err)
 		}
-		return nil, fmt.Errorf("check PAM service %q: %w", s.Service, err)
+		return nil, r.paths, fmt.Errorf("check PAM service %q: %w", s.Service, err)
 	}
 	for _, phase := range []string{"auth", "account"} {
 		if !r.found[phase] {
-			return nil, fmt.Errorf("check PAM service %q: %q has no %q line\n"+
+			return nil, r.paths, fmt.Errorf("check PAM service %q: %q has no %q line\n"+
 				"  add one (packaging/pam/dockerauth shows both phases); without it PAM asks the service \"other\"",
 				s.Service, file, phase)
 		}
 	}
-	return r.lines, nil
+	return r.lines, r.paths, nil
 }
 
 // checkService allows names that PAM opens unchanged: it lowers the case of a service's name and
@@ -118,6 +130,7 @@ type stackReader struct {
 	lines    []Line          // of auth and account
 	depth    int             // of the file being read when an error came up
 	files    []string        // being read: each includes the next
+	paths    []string        // that were looked at
 	at       Line            // where the line being read stands
 	substack int             // how many substacks it is in
 }
@@ -132,6 +145,7 @@ func (r *stackReader) read(file, only string, depth int) error {
 		return fmt.Errorf("%q includes itself\n  remove the include on that line", file)
 	}
 	r.files = append(r.files, file)
+	r.paths = append(r.paths, file, filepath.Dir(file))
 	defer func() { r.files = r.files[:len(r.files)-1] }()
 	// A named pipe would otherwise block the open until somebody writes to it.
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -261,6 +275,7 @@ func (r *stackReader) include(name, only string, depth int) error {
 	}
 	for _, dir := range []string{systemConfdir, "/usr/lib/pam.d", r.confdir} {
 		file := filepath.Join(dir, name)
+		r.paths = append(r.paths, file)
 		if _, err := os.Stat(file); err == nil {
 			return r.read(file, only, depth+1)
 		}

@@ -38,7 +38,7 @@ func serveAdmin(ctx context.Context, r *reloader, listener net.Listener) {
 		r.log().Warn("admin listener can be reached from other machines, and asks nobody for a password",
 			"address", address.String())
 	}
-	o := gateway.Options{Log: slog.New(reloadHandler{r}), Grace: adminGrace, MaxConns: adminConns}
+	o := gateway.Options{Log: slog.New(reloadHandler{reloader: r}), Grace: adminGrace, MaxConns: adminConns}
 	// At the end it does not wait for connections.
 	if err := gateway.ServeHTTP(ctx, listener, admin{r}, o); err != nil && ctx.Err() == nil {
 		r.log().Error("admin listener failed", "reason", err.Error())

@@ -26,6 +26,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
+	"dockerauth/throttle"
 )
 
 // adminFixture is a long-lived service without a front end. Its PAM is a fake, since conversations
@@ -34,8 +35,9 @@ type adminFixture struct {
 	*reloader
 	dir, config string
 	log         *bytes.Buffer
-	asked       [5]atomic.Uint64 // by place in playedResults
-	ended       time.Time        // of the certificate
+	pam         pamauth.Authenticator // the fixture itself
+	asked       [5]atomic.Uint64      // by place in playedResults
+	ended       time.Time             // of the certificate
 }
 
 var playedResults = []string{resultAccepted, resultRefused, resultBusy, resultBroken, resultAbandoned}
@@ -48,17 +50,18 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	t.Helper()
 	s := &adminFixture{dir: t.TempDir(), log: &bytes.Buffer{},
 		ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	s.pam = s
 	s.config = s.write(t, "config.yml", fixtureConfig)
 	s.write(t, "pam.d/dockerauth", "auth required pam_permit.so\naccount required pam_permit.so\n")
 	s.writeKey(t)
 	f := newMetricSet()
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
-	d := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), observe: f.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
-			return inFrontOf(s, cfg, f)
-		}}
-	s.reloader = &reloader{metrics: f, stderr: stderr, load: func() (*service, error) { return load(s.config, d) }}
+	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
+	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), checks: &throttle.Checks{},
+		observe: f.requestEnded, converse: c.of}
+	s.reloader = &reloader{metrics: f, stderr: stderr,
+		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}
 	return s
 }
 
@@ -479,7 +482,7 @@ func TestWaitingLoginsAreCounted(t *testing.T) {
 		began <- struct{}{}
 		<-proceed
 		return pamauth.Account{Name: "a"}, nil
-	}), &config.Config{PAM: config.PAM{Concurrency: 1}}, f)
+	}), config.PAM{}, pamauth.NewSlots(1), f)
 	var all sync.WaitGroup
 	ask := func(user string, ctx context.Context) {
 		all.Go(func() { _, _ = authenticator.Authenticate(ctx, pamauth.Login{User: user, Password: "p"}) })

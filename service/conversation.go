@@ -28,14 +28,15 @@ func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Authenticator
 // ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this
 // one, even after an upgrade has replaced the file.
 func ManyConversations(cfg *config.Config, program string) pamauth.Authenticator {
-	return inFrontOf(child(cfg, program, os.Stderr), cfg, nil)
+	return inFrontOf(child(cfg, program, os.Stderr), cfg.PAM, pamauth.NewSlots(cfg.PAM.Concurrency), nil)
 }
 
 // inFrontOf puts cache, coalescing, deadline and concurrency limit before a conversation.
-func inFrontOf(child pamauth.Authenticator, cfg *config.Config, observer pamauth.Observer) pamauth.Authenticator {
-	limited := pamauth.Limit(cfg.PAM.Concurrency, child, observer)
-	coalesced := pamauth.Coalesce(pamauth.Deadline(cfg.PAM.Timeout, limited), observer)
-	return pamauth.Cache(cfg.PAM.Cache, coalesced, observer)
+func inFrontOf(child pamauth.Authenticator, settings config.PAM, slots *pamauth.Slots,
+	observer pamauth.Observer) pamauth.Authenticator {
+	limited := pamauth.Limit(slots, child, observer)
+	coalesced := pamauth.Coalesce(pamauth.Deadline(settings.Timeout, limited), observer)
+	return pamauth.Cache(settings.Cache, coalesced, observer)
 }
 
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no

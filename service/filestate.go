@@ -15,17 +15,29 @@ type fileState struct {
 	mode          os.FileMode
 }
 
-// stateOf is the zero fileState for a file that is not there.
+// stateOf is the zero fileState for a file that is not there. What lies in a folder does not belong
+// to its state.
 func stateOf(path string) fileState {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fileState{}
 	}
-	s := fileState{size: info.Size(), modified: info.ModTime(), mode: info.Mode()}
+	s := fileState{mode: info.Mode()}
+	if !info.IsDir() {
+		s.size, s.modified = info.Size(), info.ModTime()
+	}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.device, s.inode = uint64(sys.Dev), sys.Ino // Dev is narrower on some systems
 	}
 	return s
+}
+
+func statesOf(paths []string) []fileState {
+	states := make([]fileState, len(paths))
+	for i, path := range paths {
+		states[i] = stateOf(path)
+	}
+	return states
 }
 
 // changedSince reports a file that was written while it was being read. One from the future says

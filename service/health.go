@@ -78,6 +78,9 @@ func checkHealth(r *reloader, now time.Time) *health {
 	if r.logWriter().isDropping() {
 		h.reason("the log cannot be written")
 	}
+	if r.logWriter().isUnreopened() {
+		h.reason("the log file cannot be opened again")
+	}
 	h.Status = "ok"
 	if len(h.Reasons) > 0 {
 		h.Status = "degraded"
@@ -120,7 +123,7 @@ func expiry(key *jwtsign.Key) (notAfter time.Time, ok bool) {
 }
 
 func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
-	err := Stack(s.config).Check()
+	err := s.stackError()
 	h.PAM = &pamHealth{ServiceFileGood: err == nil, Last: m.lastConversation.Load(),
 		BrokenInARow: m.brokenInARow.Load()}
 	if err != nil {
@@ -132,6 +135,17 @@ func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 		h.reason(fmt.Sprintf("PAM gave no answer to the last %d conversations or more", brokenMany))
 		h.serving = false
 	}
+}
+
+// stackError is what is wrong with the PAM service. It reads the files again only if one of them
+// has changed: anyone who can connect may ask for health and metrics at any rate.
+func (s *service) stackError() error {
+	state := s.stack.Load()
+	if !state.isCurrent() {
+		state = state.again()
+		s.stack.Store(state)
+	}
+	return state.err
 }
 
 // errorPlace is where something is wrong. What is wrong there may quote a name, so only the log

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,9 +15,25 @@ import (
 	"dockerauth/cli"
 )
 
-// openLog opens a log file for appending. It is never readable by everybody: it says who logs in
-// from where.
+// openLog opens a log file for appending.
 func openLog(path string, stderr io.Writer, dropped *atomic.Uint64) (*logWriter, error) {
+	file, err := openLogFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return newLogWriter(file, path, stderr, dropped), nil
+}
+
+// logFile is what lines are written to.
+type logFile struct {
+	io.Writer
+	info    os.FileInfo // nil = standard error
+	midLine bool        // what was written last does not end a line
+}
+
+// openLogFile creates the file if need be. It is never readable by everybody: it says who logs in
+// from where.
+func openLogFile(path string) (*logFile, error) {
 	const mode = 0o640
 	// Without O_NONBLOCK a named pipe would hold the open, and so the start, until it has a reader.
 	// If the pipe were open for reading as well, writing would not fail when its reader has gone.
@@ -27,9 +44,12 @@ func openLog(path string, stderr io.Writer, dropped *atomic.Uint64) (*logWriter,
 	if err != nil {
 		return nil, err
 	}
-	w := newLogWriter(file, path, stderr, dropped) // the runtime closes the file when no request uses it any more
-	w.midLine = endsMidLine(path)
-	return w, nil
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &logFile{file, info, endsMidLine(path)}, nil // the runtime closes it when no request uses it any more
 }
 
 // endsMidLine reports that the last line has no end: the disk was full. A process that may not read
@@ -49,63 +69,64 @@ func endsMidLine(path string) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// logWriteTimeout is how long a request waits for its line to be written. The reader of a log may
-// stop, and must not stop the logins with it.
-const logWriteTimeout = time.Second
+const (
+	// logWriteTimeout is how long a request waits for its line to be written. The reader of a log
+	// may stop, and must not stop the logins with it.
+	logWriteTimeout = time.Second
+	// maxQueuedLines is more than the requests at once, each of which waits for its line.
+	maxQueuedLines = 2048
+)
 
 var errWriteTimeout = errors.New("the reader takes no more")
 
 // ErrNoReader is the cause where the log file is a named pipe without a reader.
 var ErrNoReader = errors.New("a named pipe without a reader")
 
-// logWriter writes whole lines, one with each Write, within a bounded time. While a line cannot be
-// written, it drops and counts those that follow. When there is no space for one it says so once,
-// and starts the next one on a line of its own.
+// logWriter writes whole lines, one with each Write, within a bounded time. One goroutine writes
+// them from a queue, since a write to a pipe may hang. While a line cannot be written, logWriter
+// drops and counts those that follow. When there is no space for one it says so once, and starts
+// the next one on a line of its own.
 type logWriter struct {
-	to      io.Writer
 	name    string
 	stderr  io.Writer      // where dropped lines are reported; nil = in to itself, when it is writable again
 	dropped *atomic.Uint64 // of the whole process
 	timeout time.Duration
+	journal bool // systemd's journal reads it, so each line begins with a priority
 
-	token   chan struct{} // has one in it; its taker writes
-	midLine bool          // what was written last does not end a line; belongs to the holder of token
-
-	mu      sync.Mutex
-	stalled bool // the holder of token has timed out
-	pending int  // lines dropped since the last one that was written whole
+	mu         sync.Mutex
+	file       *logFile
+	queue      []logLine // the first is being written; not empty = a goroutine writes them
+	stalled    bool      // a line was late; until the queue is empty, lines are dropped
+	pending    int       // lines dropped since the last one that was written whole
+	unreopened bool      // the last reopen failed
 }
 
-func newLogWriter(to io.Writer, name string, stderr io.Writer, dropped *atomic.Uint64) *logWriter {
-	w := &logWriter{to: to, name: name, stderr: stderr, dropped: dropped, timeout: logWriteTimeout}
-	w.token = make(chan struct{}, 1)
-	w.token <- struct{}{}
-	return w
+type logLine struct {
+	text []byte
+	done chan error
+}
+
+func newLogWriter(file *logFile, name string, stderr io.Writer, dropped *atomic.Uint64) *logWriter {
+	return &logWriter{file: file, name: name, stderr: stderr, dropped: dropped, timeout: logWriteTimeout}
 }
 
 // newStderrWriter is the standard error of a process that stays: its reader may stop too.
 func newStderrWriter(stderr io.Writer, dropped *atomic.Uint64) *logWriter {
-	return newLogWriter(stderr, "standard error", nil, dropped)
+	return newLogWriter(&logFile{Writer: stderr}, "standard error", nil, dropped)
 }
 
+// Write returns when the line is written, so that no token leaves before its line. After an error
+// it may yet be written.
 func (w *logWriter) Write(line []byte) (int, error) {
 	timeout := time.NewTimer(w.timeout)
 	defer timeout.Stop()
-	if !w.acquire(timeout.C) {
+	l := logLine{bytes.Clone(line), make(chan error, 1)} // the caller may reuse line before it is written
+	if !w.enqueue(l) {
 		w.drop(errWriteTimeout)
 		return 0, errWriteTimeout
 	}
-	text := append([]byte(nil), line...) // the caller may reuse line before it is written
-	done, ended := make(chan error, 1), false
-	go func() {
-		done <- w.writeLine(text)
-		w.mu.Lock()
-		ended, w.stalled = true, false
-		w.mu.Unlock()
-		w.token <- struct{}{}
-	}()
 	select {
-	case err := <-done:
+	case err := <-l.done:
 		if err != nil {
 			return 0, err
 		}
@@ -113,50 +134,70 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	case <-timeout.C:
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.stalled = !ended // and the line may yet be written
+		w.stalled = len(w.queue) > 0
 		return 0, errWriteTimeout
 	}
 }
 
-// acquire takes the token. It fails at once while a write is stalled, so that only the first
-// requests wait.
-func (w *logWriter) acquire(timeout <-chan time.Time) bool {
-	select {
-	case <-w.token:
-		return true
-	default:
-	}
-	if stalled, _ := w.state(); stalled {
+// enqueue refuses lines while a write is stalled, so that only the first requests wait.
+func (w *logWriter) enqueue(l logLine) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stalled || len(w.queue) >= maxQueuedLines {
 		return false
 	}
-	select {
-	case <-w.token:
-		return true
-	case <-timeout:
-		return false
+	w.queue = append(w.queue, l)
+	if len(w.queue) == 1 {
+		go w.writeQueue()
+	}
+	return true
+}
+
+func (w *logWriter) writeQueue() {
+	for more := true; more; {
+		w.mu.Lock()
+		line, file := w.queue[0], w.file
+		w.mu.Unlock()
+		err := w.writeLine(file, line.text)
+		w.mu.Lock()
+		if errors.Is(err, os.ErrClosed) && file != w.file {
+			w.mu.Unlock()
+			continue // it was reopened meanwhile
+		}
+		if w.queue = w.queue[1:]; len(w.queue) == 0 {
+			w.queue, w.stalled, more = nil, false, false
+		}
+		w.mu.Unlock()
+		if err != nil {
+			w.drop(err)
+		}
+		line.done <- err
 	}
 }
 
-// writeLine is for the holder of the token.
-func (w *logWriter) writeLine(line []byte) error {
+func (w *logWriter) writeLine(file *logFile, line []byte) error {
 	prefix, report := "", ""
-	_, pending := w.state()
+	w.mu.Lock()
+	pending := w.pending
+	w.mu.Unlock()
 	if pending > 0 {
 		report = fmt.Sprintf("dockerauth: %s is writable again, %d lines were dropped\n", w.name, pending)
 	}
-	if w.midLine {
+	if file.midLine {
 		prefix = "\n"
+	}
+	if w.stderr == nil && w.journal && report != "" {
+		report = priorityWarning + report
 	}
 	if w.stderr == nil {
 		prefix += report
 	}
 	text := append([]byte(prefix), line...)
-	n, err := w.to.Write(text)
+	n, err := file.Write(text)
 	if n > 0 {
-		w.midLine = text[n-1] != '\n'
+		file.midLine = text[n-1] != '\n'
 	}
 	if err != nil {
-		w.drop(err)
 		return err
 	}
 	if w.stderr != nil && pending > 0 {
@@ -166,12 +207,6 @@ func (w *logWriter) writeLine(line []byte) error {
 	defer w.mu.Unlock()
 	w.pending -= pending
 	return nil
-}
-
-func (w *logWriter) state() (stalled bool, pending int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.stalled, w.pending
 }
 
 // drop counts a line, and reports the first.
@@ -189,6 +224,38 @@ func (w *logWriter) drop(err error) {
 
 // isDropping reports that the last line was not written.
 func (w *logWriter) isDropping() bool {
-	stalled, pending := w.state()
-	return stalled || pending > 0
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stalled || w.pending > 0
+}
+
+// isRotated reports that the file has another name now, or none.
+func (w *logWriter) isRotated() bool {
+	info, err := os.Stat(w.name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return err != nil || !os.SameFile(info, w.file.info)
+}
+
+// reopen goes on in a new file of the same name, or in the old one if there is an error. A line
+// that waits for the old file's reader is written to the new one.
+func (w *logWriter) reopen() error {
+	file, err := openLogFile(w.name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unreopened = err != nil
+	if err != nil {
+		return err
+	}
+	if old, ok := w.file.Writer.(io.Closer); ok {
+		old.Close()
+	}
+	w.file = file
+	return nil
+}
+
+func (w *logWriter) isUnreopened() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unreopened
 }

@@ -36,7 +36,7 @@ func (d *disk) Write(p []byte) (int, error) {
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 	for space := range 9 {
 		d, said := &disk{space: 4 + space}, &bytes.Buffer{}
-		l := newLogWriter(d, "auth.log", said, new(atomic.Uint64))
+		l := newLogWriter(&logFile{Writer: d}, "auth.log", said, new(atomic.Uint64))
 		for _, line := range []string{"one\n", "two\n", "three\n"} {
 			_, _ = l.Write([]byte(line))
 		}
@@ -168,7 +168,7 @@ func TestALateLineIsTheOneThatWasWritten(t *testing.T) {
 	l := newStderrWriter(writer, new(atomic.Uint64))
 	in := bufio.NewScanner(reader)
 	line := []byte("late\n")
-	l.to = slow{writer, 20 * time.Millisecond}
+	l.file.Writer = slow{writer, 20 * time.Millisecond}
 	l.timeout = time.Millisecond
 	if _, err := l.Write(line); err == nil {
 		t.Fatal("it came back late")
@@ -250,4 +250,45 @@ func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A line that waits for the reader of the old pipe is not lost.
+func TestAStalledLogGoesOnWhenItIsReopened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.log")
+	pipe := func() *os.File {
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { reader.Close() })
+		return reader
+	}
+	pipe()
+	l, err := openLog(path, io.Discard, new(atomic.Uint64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.timeout = 20 * time.Millisecond
+	fill(t, l)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	reader := pipe()
+	if err := reader.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewScanner(reader)
+	if err := l.reopen(); err != nil {
+		t.Fatal(err)
+	}
+	for in.Scan() {
+		if strings.Trim(in.Text(), "x") == "" {
+			return
+		}
+		t.Errorf("got %q", in.Text())
+	}
+	t.Error("the line is lost")
 }

@@ -112,7 +112,7 @@ func TestAUserNameCannotForgeALogLine(t *testing.T) {
 		{"refused", "user", "grant_type=password&password=wrong&username="},
 		{"refused", "", "grant_type=refresh_token&refresh_token="},
 		{"invalid", "service", "grant_type=password&password=wrong&username=alice&service="},
-		{"invalid", "", "grant_type=password&password=wrong&username=alice&scope="},
+		{"refused", "malformed", "grant_type=refresh_token&refresh_token=x&scope="},
 		{"invalid", "", "grant_type="},
 		{"invalid", "remote", "service=unknown&username="},
 	}
@@ -176,7 +176,7 @@ func TestEveryLoggerEscapesWhatIsNotPrintable(t *testing.T) {
 		for what, text := range hostileTexts {
 			s.log.Reset()
 			text = strings.ToValidUTF8(text, "") // what is none, each format shows in a way of its own
-			slog.New(reloadHandler{s.reloader}).Warn(text, "reason", text, "other", "beside it")
+			slog.New(reloadHandler{reloader: s.reloader}).Warn(text, "reason", text, "other", "beside it")
 			got := fieldsOf(t, format, s.log.String())
 			if got["msg"] != text || got["reason"] != text || got["other"] != "beside it" || len(got) != 5 {
 				t.Errorf("%s, %s: %q", format, what, got)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"dockerauth/handler"
@@ -24,7 +25,7 @@ const retryPause = 20
 // reloader answers with the newest good configuration. When a file changes it loads it; when that
 // fails it keeps the last good one and says so once.
 type reloader struct {
-	load     func() (*service, error)
+	load     func(previous *service) (*service, error)
 	stderr   *logWriter
 	onReload func(*service) // called with each service that takes over; nil = nothing to do
 
@@ -36,6 +37,7 @@ type reloader struct {
 	lastLook   []fileState               // of the same
 	lastReport string                    // of the last load's error; "" = it was good
 	retry      time.Time                 // not before, after a failure
+	rotated    bool                      // the log was, at the last look
 }
 
 // loadError is the error of the last load, for health and metrics.
@@ -72,28 +74,73 @@ func (r *reloader) logWriter() *logWriter {
 	return r.stderr
 }
 
-// watch reloads when a file changed or a signal asks for it, until ctx is done.
-func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
+// watch reloads, and reopens the log, when a file changed or a signal asks for it, until ctx is
+// done.
+func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangup:
-			r.report(r.reload())
-		case <-ticker.C:
-			if r.shouldReload() {
-				r.report(r.reload())
+		case s := <-signals:
+			err := error(nil)
+			if s == syscall.SIGHUP {
+				err = r.reload()
 			}
+			r.reopenLog()
+			if s == syscall.SIGHUP {
+				r.report(err)
+			}
+		case <-ticker.C:
+			r.look()
 		}
+	}
+}
+
+// look acts on what has changed since the last look.
+func (r *reloader) look() {
+	if s := r.current.Load(); s != nil && s.pam != nil {
+		s.pam.refresh(r.log())
+	}
+	if r.shouldReload() {
+		r.report(r.reload())
+	}
+	rotated := r.openLog() != nil && r.openLog().isRotated()
+	if rotated && r.rotated { // twice: what renames the file may make the new one itself
+		r.reopenLog()
+	}
+	r.rotated = rotated
+}
+
+// openLog is the log file that is open; nil = none.
+func (r *reloader) openLog() *logWriter {
+	if out := r.logWriter(); out != r.stderr {
+		return out
+	}
+	return nil
+}
+
+// reopenLog begins a new log file of the same name. It logs a failure once, in the old one.
+func (r *reloader) reopenLog() {
+	out := r.openLog()
+	if out == nil {
+		return
+	}
+	failed := out.isUnreopened()
+	switch err := out.reopen(); {
+	case err == nil:
+		r.log().Info("log file opened")
+	case !failed:
+		r.log().Error("log file cannot be opened again, the log goes on in the old one",
+			"reason", err.Error()+"\n  "+RemedyForLog(err))
 	}
 }
 
 // reload puts a new service in place. On error the old one stays.
 func (r *reloader) reload() error {
 	began := time.Now()
-	s, err := r.load()
+	s, err := r.load(r.current.Load())
 	if err != nil {
 		r.failed.Store(&loadError{err})
 		r.loaded = r.fileStates()
@@ -101,6 +148,9 @@ func (r *reloader) reload() error {
 		return err
 	}
 	r.current.Store(s)
+	if s.pam != nil {
+		s.pam.slots.Resize(s.config.PAM.Concurrency)
+	}
 	r.failed.Store(nil)
 	r.loaded = r.fileStates()
 	if changedSince(r.loaded, began) {
@@ -144,8 +194,8 @@ func (r *reloader) shouldReload() bool {
 	return r.lastReport != "" && time.Now().After(r.retry) || !slices.Equal(now, r.loaded)
 }
 
-// fileStates looks at every file behind the current configuration, and at the log file only for
-// having been rotated away.
+// fileStates looks at every file behind the current configuration, and at a log file that could not
+// be opened.
 func (r *reloader) fileStates() []fileState {
 	s := r.current.Load()
 	if s == nil {
@@ -155,7 +205,7 @@ func (r *reloader) fileStates() []fileState {
 	for _, path := range s.config.Files {
 		all = append(all, stateOf(path))
 	}
-	if path := s.config.Log.File; path != "" {
+	if path := s.config.Log.File; path != "" && s.out == r.stderr {
 		log := stateOf(path)
 		all = append(all, fileState{device: log.device, inode: log.inode})
 	}
@@ -163,20 +213,40 @@ func (r *reloader) fileStates() []fileState {
 }
 
 // reloadHandler is a slog.Handler that writes to the log of the moment.
-type reloadHandler struct{ *reloader }
+type reloadHandler struct {
+	*reloader
+	with func(slog.Handler) slog.Handler // adds attributes and groups; nil = none
+}
+
+func (h reloadHandler) handler() slog.Handler {
+	if h.with == nil {
+		return h.log().Handler()
+	}
+	return h.with(h.log().Handler())
+}
 
 func (h reloadHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.log().Enabled(ctx, level)
 }
 
 func (h reloadHandler) Handle(ctx context.Context, record slog.Record) error {
-	return h.log().Handler().Handle(ctx, record)
+	return h.handler().Handle(ctx, record)
 }
 
 func (h reloadHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.log().Handler().WithAttrs(attrs)
+	return h.then(func(next slog.Handler) slog.Handler { return next.WithAttrs(attrs) })
 }
 
 func (h reloadHandler) WithGroup(name string) slog.Handler {
-	return h.log().Handler().WithGroup(name)
+	return h.then(func(next slog.Handler) slog.Handler { return next.WithGroup(name) })
+}
+
+func (h reloadHandler) then(add func(slog.Handler) slog.Handler) slog.Handler {
+	before := h.with
+	return reloadHandler{h.reloader, func(next slog.Handler) slog.Handler {
+		if before != nil {
+			next = before(next)
+		}
+		return add(next)
+	}}
 }

@@ -21,6 +21,7 @@ import (
 	"dockerauth/gateway"
 	"dockerauth/harden"
 	"dockerauth/pamauth"
+	"dockerauth/throttle"
 )
 
 // cgiMemory is when a CGI program begins to collect garbage after all, in bytes.
@@ -32,17 +33,18 @@ func CGI(streams cli.Streams) int {
 	harden.ForgetEnvironment()
 	env := os.Environ()
 	os.Clearenv() // PAM modules run programs, and the variables hold the password
-	Harden(streams.Err)
+	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
+	hardenProcess(stderr)
 	// One request makes less garbage than collecting it costs, unless the configuration is huge.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
-	stderr := newStderrWriter(streams.Err, new(atomic.Uint64))
 	log := plainLogger(stderr)
-	o := runtimeOptions{stderr: stderr, openStore: folderStore,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
+	o := runtimeOptions{stderr: stderr, openStore: folderStore, checks: &throttle.Checks{},
+		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
-	r := &reloader{load: func() (*service, error) { return loadFrom("", o) }, stderr: stderr}
+	r := &reloader{stderr: stderr,
+		load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }}
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -54,13 +56,13 @@ func CGI(streams cli.Streams) int {
 }
 
 // loadFrom loads the configuration at path; "" = where FindConfig finds it.
-func loadFrom(path string, o runtimeOptions) (_ *service, err error) {
+func loadFrom(path string, o runtimeOptions, previous *service) (_ *service, err error) {
 	if path == "" {
 		if path, err = FindConfig(); err != nil {
 			return nil, err
 		}
 	}
-	return load(path, o)
+	return load(path, o, previous)
 }
 
 // FindConfig is the path of the configuration that a program without --config reads.
@@ -93,9 +95,9 @@ func FastCGISocket(path string, streams cli.Streams) int {
 	if err != nil {
 		return cli.Fail(streams.Err, err)
 	}
-	os.Clearenv()
-	Harden(streams.Err)
 	r := newReloader(path, streams.Err, false)
+	os.Clearenv()
+	hardenProcess(r.stderr)
 	if err := r.reload(); err != nil {
 		r.report(err)
 	}
@@ -130,12 +132,13 @@ type serveFunc func(context.Context, net.Listener, http.Handler, gateway.Options
 // socket of a service that ends again and again: there it answers 503 until there is a usable
 // configuration.
 func (s Server) Run(streams cli.Streams) int {
-	os.Clearenv() // what is started from here needs none of it
-	Harden(streams.Err)
 	r := newReloader(s.Config, streams.Err, true)
+	os.Clearenv() // what is started from here needs none of it
+	hardenProcess(r.stderr)
+	fail := func(err error) int { return cli.Fail(r.stderr.at(priorityError), err) }
 	if err := r.reload(); err != nil {
 		if s.Listen != "" {
-			return cli.Fail(streams.Err, err)
+			return fail(err)
 		}
 		r.report(err)
 	}
@@ -143,7 +146,7 @@ func (s Server) Run(streams cli.Streams) int {
 	if s.Listen != "" {
 		listener, err := gateway.Listen(s.Listen)
 		if err != nil {
-			return cli.Fail(streams.Err, err)
+			return fail(err)
 		}
 		listeners = append(listeners, listener)
 	}
@@ -152,27 +155,32 @@ func (s Server) Run(streams cli.Streams) int {
 		for _, listener := range listeners {
 			listener.Close() // with it the file of a unix socket
 		}
-		return cli.Fail(streams.Err, fmt.Errorf("--admin: %w", err))
+		return fail(fmt.Errorf("--admin: %w", err))
 	}
 	return serve(r, listeners, s.serve, admin)
 }
 
 // newReloader is the service of a process that stays. It loads nothing yet: its caller decides what
-// to do when that fails.
+// to do when that fails. It needs the environment.
 func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	m := newMetricSet()
 	stderr := newStderrWriter(standardError, &m.droppedLines)
-	o := runtimeOptions{
-		stderr: stderr, mustLog: mustLog, openStore: memoryStore(), observe: m.requestEnded,
-		converse: func(cfg *config.Config) pamauth.Authenticator {
-			cfg.Access.Index()
-			return inFrontOf(child(cfg, "", stderr), cfg, m)
-		},
-	}
+	stderr.journal = isJournal(standardError, os.Getenv("JOURNAL_STREAM"))
+	c := newConversations(func(cfg *config.Config) pamauth.Authenticator {
+		return child(cfg, "", stderr.at(priorityWarning)) // what a module prints must not choose its priority
+	}, m)
+	o := runtimeOptions{stderr: stderr, mustLog: mustLog, openStore: memoryStore(), checks: &throttle.Checks{},
+		observe: m.requestEnded, converse: c.of}
 	return &reloader{
-		stderr:   stderr,
-		metrics:  m,
-		load:     func() (*service, error) { return loadFrom(path, o) },
+		stderr:  stderr,
+		metrics: m,
+		load: func(previous *service) (*service, error) {
+			s, err := loadFrom(path, o, previous)
+			if err == nil {
+				s.config.Access.Index()
+			}
+			return s, err
+		},
 		onReload: func(s *service) { go s.warn() },
 	}
 }
@@ -195,10 +203,10 @@ func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.
 	defer stop()
 	// A log whose reader has gone is an error of the write, and no reason to end.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	go r.watch(ctx, hangup)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	go r.watch(ctx, signals)
 
 	var adminDone sync.WaitGroup
 	if admin != nil {
@@ -226,12 +234,15 @@ func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.
 
 // Harden keeps passwords in this process, and what it inherited out of the programs that it starts.
 // When that fails, the service works all the same.
-func Harden(stderr io.Writer) {
+func Harden(stderr io.Writer) { hardenProcess(newStderrWriter(stderr, new(atomic.Uint64))) }
+
+func hardenProcess(stderr *logWriter) {
 	if err := harden.Process(); err != nil {
 		plainLogger(stderr).Error("process hardening failed", "reason", err.Error())
 	}
 }
 
 func options(r *reloader) gateway.Options {
-	return gateway.Options{Log: slog.New(reloadHandler{r}), Program: filepath.Base(os.Args[0]), Trusted: r.trusts}
+	return gateway.Options{Log: slog.New(reloadHandler{reloader: r}), Program: filepath.Base(os.Args[0]),
+		Trusted: r.trusts}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"dockerauth/handler"
 	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
+	"dockerauth/throttle"
 )
 
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
@@ -52,13 +54,17 @@ type service struct {
 	log     *slog.Logger
 	out     *logWriter // where log writes
 	loaded  time.Time
+	pam     *pamFront                  // nil in a CGI program
+	stack   atomic.Pointer[stackState] // as health saw it last
 }
 
 // runtimeOptions are what differs between a process for one request and one that stays.
 type runtimeOptions struct {
-	stderr    *logWriter
-	converse  func(*config.Config) pamauth.Authenticator
+	stderr *logWriter
+	// converse returns what asks PAM. previous is the service that is replaced; nil = none.
+	converse  func(cfg *config.Config, stack *stackState, previous *service) pamauth.Authenticator
 	openStore storeOpener
+	checks    *throttle.Checks                         // of the process
 	observe   func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
 	// mustLog makes a log file that cannot be opened an error, for a start with a person watching.
 	// Without it the log goes to stderr, a web server's error log.
@@ -66,31 +72,37 @@ type runtimeOptions struct {
 }
 
 // load reads a configuration and makes the service of it, or says what is wrong. It finds
-// everything that can be found before the first login.
-func load(path string, o runtimeOptions) (*service, error) {
+// everything that can be found before the first login. What it does not change lives on from the
+// previous service.
+func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := Stack(cfg).Check(); err != nil {
-		cause, hint := cli.SplitHint(err)
+	stack := readStack(Stack(cfg))
+	if stack.err != nil {
+		cause, hint := cli.SplitHint(stack.err)
 		return nil, cfg.ErrorAt(errors.New(cause), hint, "pam.service", "pam.confdir")
 	}
-	out, err := logOf(cfg, o.stderr)
+	out, err := logOf(cfg, o.stderr, previous)
 	if err != nil && o.mustLog {
 		return nil, err
 	}
-	log := loggerTo(out, cfg)
+	log := newLogger(out, cfg.Log.Format, cfg.Log.Level)
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
-	guard, err := newThrottle(cfg, log, o.openStore)
+	guard, err := newThrottle(cfg, log, o)
 	if err != nil {
 		return nil, err
 	}
-	h := NewHandler(cfg, o.converse(cfg), guard, log)
+	conversation := o.converse(cfg, stack, previous)
+	h := NewHandler(cfg, conversation, guard, log)
 	h.Observe = o.observe
-	return &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}, nil
+	s := &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}
+	s.pam, _ = conversation.(*pamFront)
+	s.stack.Store(stack)
+	return s, nil
 }
 
 // warn logs what is no error but may be a mistake.
@@ -100,12 +112,15 @@ func (s *service) warn() {
 	}
 }
 
-// logOf opens the log. With an error it is stderr.
-func logOf(cfg *config.Config, stderr *logWriter) (*logWriter, error) {
+// logOf opens the log, if it is not open. With an error it is stderr.
+func logOf(cfg *config.Config, stderr *logWriter, previous *service) (*logWriter, error) {
 	if cfg.Log.File == "" {
 		return stderr, nil
 	}
-	file, err := openLog(cfg.Log.File, stderr, stderr.dropped)
+	if previous != nil && previous.out != stderr && previous.config.Log.File == cfg.Log.File {
+		return previous.out, nil
+	}
+	file, err := openLog(cfg.Log.File, stderr.at(priorityError), stderr.dropped)
 	if err != nil {
 		return stderr, cfg.ErrorAt(err, RemedyForLog(err), "log.file")
 	}
@@ -125,15 +140,19 @@ func RemedyForLog(err error) string {
 	return "let the service's user write there, or leave log.file out to log to stderr"
 }
 
-func loggerTo(out io.Writer, cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Log.Level}
-	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(printableWriter{out, escapeJSON}, options))
-	}
-	return slog.New(slog.NewTextHandler(printableWriter{out, quoteText}, options))
-}
-
 // plainLogger is for what happens without a configuration.
-func plainLogger(stderr io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(printableWriter{stderr, quoteText}, nil))
+func plainLogger(stderr *logWriter) *slog.Logger { return newLogger(stderr, "text", slog.LevelInfo) }
+
+func newLogger(out *logWriter, format string, level slog.Level) *slog.Logger {
+	to := func(out io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if format == "json" {
+			return slog.NewJSONHandler(printableWriter{out, escapeJSON}, options)
+		}
+		return slog.NewTextHandler(printableWriter{out, quoteText}, options)
+	}
+	if out.journal {
+		return slog.New(newJournalHandler(out, to))
+	}
+	return slog.New(to(out))
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
+	"strings"
 	"time"
 
 	"dockerauth/cli"
@@ -16,9 +18,9 @@ import (
 	"dockerauth/throttle"
 )
 
-// maxRecords is how many records of failed logins a process keeps: 30 to 60 MB for an attacker who
-// fills it.
-const maxRecords = 100_000
+// memoryForRecords bounds the records of logins that a process keeps, in bytes: a third of
+// serverMemory. When live data fills that limit, the collector runs all the time.
+const memoryForRecords = serverMemory / 3
 
 // failureDelay is longer than a wrong password takes in all but the slowest directories, and no
 // longer than a person minds.
@@ -31,13 +33,16 @@ func (t throttleAdapter) Begin(ctx context.Context, user string, password handle
 	remote string) (handler.Attempt, error) {
 	a, err := t.Throttle.Begin(ctx, user, password.Reveal(), remote)
 	if err != nil {
-		return nil, throttleError(err)
+		return nil, throttleError(err, remote)
 	}
-	return attempt{a}, nil
+	return attempt{a, remote}, nil
 }
 
 // attempt is throttle's attempt in handler's words.
-type attempt struct{ *throttle.Attempt }
+type attempt struct {
+	*throttle.Attempt
+	remote string
+}
 
 func (a attempt) Answer() (account handler.Account, ok bool) {
 	b := a.Attempt.Answer()
@@ -49,26 +54,81 @@ func (a attempt) Succeed(account handler.Account) {
 	a.Attempt.Succeed(b)
 }
 
+func (a attempt) Fail(reason error) { a.Attempt.Fail(reasonOf(reason)) }
+
 func (a attempt) Recheck() error {
 	if err := a.Attempt.Recheck(); err != nil {
-		return throttleError(err)
+		return throttleError(err, a.remote)
 	}
 	return nil
 }
 
 // throttleError is throttle's error in handler's words.
-func throttleError(err error) error {
+func throttleError(err error, remote string) error {
 	var locked *throttle.Locked
+	var repeated *throttle.Repeated
 	switch {
 	case errors.As(err, &locked):
-		return &handler.Throttled{After: locked.After, Cause: locked.Error()}
-	case errors.Is(err, throttle.ErrRepeated):
-		return authError{handler.ErrRefused, err}
+		cause := locked.Error()
+		if remote == "" {
+			cause += noAddress
+		}
+		return &handler.Throttled{After: locked.After, Cause: cause}
+	case errors.As(err, &repeated):
+		return authError{handler.ErrRefused, rememberedError(repeated)}
 	case errors.Is(err, throttle.ErrUnanswered):
 		return authError{handler.ErrUnavailable, err}
 	default: // the client has gone while it waited
 		return authError{handler.ErrBusy, err}
 	}
+}
+
+// noAddress is added to the reason of a lock: without an address all clients count as one.
+const noAddress = "; the request has no client address, so all clients without one are locked together\n" +
+	"  let the web server send REMOTE_ADDR, or the proxy X-Forwarded-For (trusted_proxies)"
+
+// rememberedReasons are parts of the errors with which a login is refused. A refusal is remembered
+// by its place here, also by other processes and after an upgrade: the list only grows.
+var rememberedReasons = []string{
+	"", // any other
+	"is blacklisted",
+	"pam refused the login: authenticate: PAM_AUTH_ERR (7)",
+	"pam refused the login: authenticate: PAM_USER_UNKNOWN (10)",
+	"pam refused the login: authenticate: PAM_PERM_DENIED (6)",
+	"pam refused the login: authenticate: PAM_MAXTRIES (11)",
+	"pam refused the login: authenticate: PAM_NEW_AUTHTOK_REQD (12)",
+	"pam refused the login: authenticate: PAM_ACCT_EXPIRED (13)",
+	"pam refused the login: authenticate: PAM_CRED_EXPIRED (16)",
+	"pam refused the login: authenticate: PAM_AUTHTOK_EXPIRED (27)",
+	"pam refused the login: account: PAM_AUTH_ERR (7)",
+	"pam refused the login: account: PAM_USER_UNKNOWN (10)",
+	"pam refused the login: account: PAM_PERM_DENIED (6)",
+	"pam refused the login: account: PAM_MAXTRIES (11)",
+	"pam refused the login: account: PAM_NEW_AUTHTOK_REQD (12)",
+	"pam refused the login: account: PAM_ACCT_EXPIRED (13)",
+	"pam refused the login: account: PAM_CRED_EXPIRED (16)",
+	"pam refused the login: account: PAM_AUTHTOK_EXPIRED (27)",
+	"a module asked for more than the one password",
+	"user name",
+	"the password is",
+}
+
+func reasonOf(err error) throttle.Reason {
+	for i, part := range rememberedReasons[1:] {
+		if strings.Contains(err.Error(), part) {
+			return throttle.Reason(i + 1)
+		}
+	}
+	return 0
+}
+
+// rememberedError is what the log says of a login that was refused without asking PAM.
+func rememberedError(r *throttle.Repeated) error {
+	first := r.Error()
+	if 0 < r.Reason && int(r.Reason) < len(rememberedReasons) {
+		first = rememberedReasons[r.Reason]
+	}
+	return fmt.Errorf("%s (remembered, asked again in %d s)", first, int(math.Ceil(r.After.Seconds())))
 }
 
 // storeOpener opens the store for failed logins.
@@ -87,7 +147,7 @@ func folderStore(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 // memoryStore is for a process that stays. Its memory outlives a changed configuration; the folder,
 // if there is one, comes first.
 func memoryStore() storeOpener {
-	memory := store.NewMemory(maxRecords)
+	memory := store.NewMemory(memoryForRecords)
 	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 		folder, err := openState(cfg, log)
 		if folder == nil {
@@ -142,8 +202,8 @@ func reportState(log *slog.Logger, err error) {
 }
 
 // newThrottle is nil where there is no store to count in.
-func newThrottle(cfg *config.Config, log *slog.Logger, where storeOpener) (handler.Throttle, error) {
-	records, err := where(cfg, log)
+func newThrottle(cfg *config.Config, log *slog.Logger, o runtimeOptions) (handler.Throttle, error) {
+	records, err := o.openStore(cfg, log)
 	if records == nil || err != nil {
 		return nil, err
 	}
@@ -156,6 +216,6 @@ func newThrottle(cfg *config.Config, log *slog.Logger, where storeOpener) (handl
 	version := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
 	return throttleAdapter{&throttle.Throttle{
 		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout,
-		Report: report,
+		Report: report, Checks: o.checks,
 	}}, nil
 }

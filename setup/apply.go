@@ -10,7 +10,7 @@ import (
 
 // write makes what was planned, config.yml last: once that is there the service may start.
 func (s *installer) write() error {
-	if s.pam.found == nil {
+	if s.pam.content != nil {
 		if err := s.files.folder(filepath.Dir(s.pam.path)); err != nil {
 			return err
 		}
@@ -20,20 +20,19 @@ func (s *installer) write() error {
 		mode        fs.FileMode
 		gid         int
 	}{{&s.key, 0o640, s.gid}, {&s.certificate, 0o644, -1}, {&s.pam, 0o644, -1}} {
-		if one.plannedFile.content == nil || one.plannedFile.found != nil {
+		if one.plannedFile.content == nil {
+			continue
+		}
+		if one.plannedFile.found != nil {
+			if err := s.files.swap(one.plannedFile.path, one.plannedFile.found, one.plannedFile.content); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.files.create(one.plannedFile.path, one.plannedFile.content, one.mode, one.gid, nil); err != nil {
 			return err
 		}
 	}
-	if err := s.writeConfig(); err != nil || s.pam.content == nil || s.pam.found == nil {
-		return err
-	}
-	return replace(s.pam.path, s.pam.found, s.pam.content, func(string) error { return nil })
-}
-
-func (s *installer) writeConfig() error {
 	switch {
 	case s.config.content == nil:
 		return s.usable(s.config.path)

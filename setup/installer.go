@@ -12,17 +12,19 @@ import (
 // installer is one run of init: what it is asked for, then what it finds and decides before it
 // writes anything.
 type installer struct {
-	dir      string // absolute
-	issuer   string
-	audience string
-	realm    string
-	kind     jwtsign.Kind
-	group    string
-	pamDir   string // absolute
-	accounts string // a kind; "" = not said
-	root     bool
-	now      func() time.Time
-	checkPAM func(service, confdir string) error
+	dir       string // absolute
+	issuer    string
+	audiences []string
+	realm     string
+	kind      jwtsign.Kind
+	group     string
+	pamDir    string // absolute
+	accounts  string // a kind; "" = not said
+	renew     bool   // the certificate
+	root      bool
+	system    string // before the paths of web servers and units; "" except in tests
+	now       func() time.Time
+	checkPAM  func(service, confdir string) error
 
 	config      plannedFile
 	key         plannedFile

@@ -9,15 +9,33 @@ import (
 	"syscall"
 )
 
-// newFiles are the files and folders that init has made.
-type newFiles struct{ made []string }
+// newFiles are the files and folders that init has made, and what it has replaced.
+type newFiles struct {
+	made    []string
+	swapped []swappedFile
+}
 
-// undo removes them again.
+// swappedFile is a file in the place of an older one, which has another name until keep or undo.
+type swappedFile struct{ path, old string }
+
+// undo removes what was made again, and brings back what was replaced.
 func (n *newFiles) undo() {
+	for _, s := range n.swapped {
+		_ = os.Rename(s.old, s.path)
+	}
+	n.swapped = nil
 	for i := len(n.made) - 1; i >= 0; i-- {
 		_ = os.Remove(n.made[i]) // a folder that is not empty stays
 	}
 	n.made = nil
+}
+
+// keep removes what was replaced.
+func (n *newFiles) keep() {
+	for _, s := range n.swapped {
+		_ = os.Remove(s.old)
+	}
+	n.swapped = nil
 }
 
 // folder makes a folder and those above it, or checks that nobody else can replace files in the one
@@ -117,6 +135,23 @@ func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int
 	return syncFolder(filepath.Dir(path))
 }
 
+// swap replaces a file until undo.
+func (n *newFiles) swap(path string, old fs.FileInfo, content []byte) error {
+	if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
+		return err
+	}
+	kept, err := writeBeside(path, nil, 0o600, -1, -1) // for a name that is free
+	if err != nil {
+		return err
+	}
+	_ = os.Remove(kept)
+	if err := os.Link(path, kept); err != nil {
+		return fmt.Errorf("keep %s: %w", path, errors.Unwrap(err))
+	}
+	n.swapped = append(n.swapped, swappedFile{path, kept})
+	return replace(path, old, content, func(string) error { return nil })
+}
+
 // replace replaces a file by one that was made from it, with its mode and owners.
 func replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
 	owner, ok := old.Sys().(*syscall.Stat_t)
@@ -135,7 +170,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 		return err
 	}
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, old) || !now.ModTime().Equal(old.ModTime()) {
-		return fmt.Errorf("fill in %s: it has been changed just now\n  run this again", path)
+		return fmt.Errorf("replace %s: it has been changed just now\n  run this again", path)
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return err

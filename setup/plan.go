@@ -2,13 +2,18 @@ package setup
 
 import (
 	"cmp"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"dockerauth/config"
 	"dockerauth/jwtsign"
@@ -90,24 +95,62 @@ func (s *installer) planConfig() (*config.Partial, error) {
 }
 
 func (s *installer) parseConfig() (*config.Partial, error) {
-	if s.issuer == "" || s.audience == "" {
-		return nil,
-			misuse{errors.New("--issuer and --audience are missing: the names of this service and of the registry, " +
-				"as both will know them\n" +
-				"  such as: dockerauth init --issuer auth.example.com --audience registry.example.com")}
+	if err := s.checkGiven(); err != nil {
+		return nil, err
 	}
-	s.config.content = []byte(configText(s.issuer, s.audience, s.confdir()))
+	s.config.content = []byte(configText(s.issuer, s.audiences, s.confdir()))
 	partial, err := config.ParsePartial(s.config.path, s.config.content)
 	var errs config.Errors
 	if errors.As(err, &errs) {
 		return nil, badValue(errs[0])
 	}
 	// Quoting may change a value: compare.
-	if err == nil && (partial.Issuer != s.issuer || !slices.Equal(partial.Audience, []string{s.audience})) {
+	if err == nil && (partial.Issuer != s.issuer || !slices.Equal(partial.Audience, s.audiences)) {
 		err = misuse{fmt.Errorf("--issuer %q or --audience %q cannot be written in YAML\n  choose plainer names",
-			s.issuer, s.audience)}
+			s.issuer, s.audiences)}
 	}
 	return partial, err
+}
+
+// checkGiven names what is missing for a new configuration, and a command that has it.
+func (s *installer) checkGiven() error {
+	lacksIssuer, lacksAudience := s.issuer == "", len(s.audiences) == 0 || slices.Contains(s.audiences, "")
+	issuer, audiences := s.issuer, s.audiences
+	cause := ""
+	switch {
+	case lacksIssuer && lacksAudience:
+		cause = "--issuer and --audience are missing: the names of this service and of the registry, as both will " +
+			"know them"
+	case lacksIssuer:
+		cause = "--issuer is missing: the name of this service, as the registry will know it"
+	case lacksAudience:
+		cause = "--audience is missing: the name of the registry, as both will know it"
+	default:
+		return nil
+	}
+	if lacksIssuer {
+		issuer = "auth.example.com"
+	}
+	if lacksAudience {
+		audiences = []string{"registry.example.com"}
+	}
+	hint := s.command("--issuer", issuer)
+	for _, name := range audiences {
+		hint += " --audience " + shellWord(name)
+	}
+	return misuse{errors.New(cause + "\n  such as: " + hint)}
+}
+
+// command is init for this folder with more arguments, for a shell.
+func (s *installer) command(args ...string) string {
+	line := "dockerauth init"
+	if s.dir != systemDir {
+		line += " --dir " + shellWord(s.dir)
+	}
+	for _, arg := range args {
+		line += " " + shellWord(arg)
+	}
+	return line
 }
 
 // badValue turns config's error about a drafted line into one about the flag.
@@ -134,9 +177,17 @@ func (s *installer) confdir() string {
 	return dir
 }
 
-func configText(issuer, audience, confdir string) string {
-	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"", "\naudience: "+
-		yamlText(audience)).Replace(packaging.Config)
+func configText(issuer string, audiences []string, confdir string) string {
+	names := make([]string, len(audiences))
+	for i, name := range audiences {
+		names[i] = yamlText(name)
+	}
+	audience := strings.Join(names, ", ")
+	if len(names) > 1 {
+		audience = "[" + audience + "]"
+	}
+	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"",
+		"\naudience: "+audience).Replace(packaging.Config)
 	if confdir != "" {
 		text += "\n# The folder of the PAM service file \"dockerauth\".\npam:\n  confdir: " + yamlText(confdir) + "\n"
 	}
@@ -160,13 +211,14 @@ func (s *installer) keepConfig(text []byte) (*config.Partial, error) {
 	wrong := func(key, cause, hint string) (*config.Partial, error) {
 		return nil, config.Error{File: s.config.path, Line: partial.Line(key), Key: key, Cause: cause, Hint: hint}
 	}
+	unknown := slices.IndexFunc(s.audiences, func(name string) bool { return !slices.Contains(partial.Audience, name) })
 	switch {
 	case s.issuer != "" && s.issuer != partial.Issuer:
 		return wrong("issuer", fmt.Sprintf("is %q, and --issuer is %q", partial.Issuer, s.issuer),
 			"leave --issuer out, or edit that line: a file that has been edited is left as it is")
-	case s.audience != "" && !slices.Contains(partial.Audience, s.audience):
+	case unknown >= 0:
 		return wrong("audience",
-			fmt.Sprintf("is %q, and --audience is %q", strings.Join(partial.Audience, ", "), s.audience),
+			fmt.Sprintf("is %q, and --audience is %q", strings.Join(partial.Audience, ", "), s.audiences[unknown]),
 			"leave --audience out, or edit that line: a file that has been edited is left as it is")
 	case s.pamDir != "" && s.pamDir != cmp.Or(partial.PAM.Confdir, systemPAMDir):
 		return wrong("pam.confdir",
@@ -177,7 +229,9 @@ func (s *installer) keepConfig(text []byte) (*config.Partial, error) {
 			"is missing, and the registry's section that is printed here is for tokens that carry their certificate",
 			"write: certificate: cert.pem")
 	}
-	s.issuer, s.audience = partial.Issuer, cmp.Or(s.audience, partial.Audience[0])
+	if s.issuer = partial.Issuer; len(s.audiences) == 0 {
+		s.audiences = partial.Audience
+	}
 	return partial, nil
 }
 
@@ -237,13 +291,34 @@ func (s *installer) keepKey() (err error) {
 			"move it and its certificate away for a new pair", s.key.path, s.signing.Algorithm(), s.kind)
 	}
 	if s.group != "" {
-		s.notes = append(s.notes, fmt.Sprintf("%s was there and stays as it is: --group is for a new key", s.key.path))
+		return s.compareGroup()
 	}
 	return nil
 }
 
+// compareGroup says what to do when the key that is there cannot be read by --group.
+func (s *installer) compareGroup() error {
+	if err := s.chooseGroup(); err != nil {
+		return err
+	}
+	info, err := os.Stat(s.key.path)
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Gid) == s.gid && info.Mode().Perm()&0o040 != 0 {
+		return nil
+	}
+	s.key.note = ""
+	s.notes = append(s.notes, fmt.Sprintf("%s is kept, and --group %s is for a new key: that group cannot read it\n"+
+		"  chgrp %[2]s %[3]s && chmod 640 %[3]s", s.key.path, s.group, shellWord(s.key.path)))
+	return nil
+}
+
 func (s *installer) planCertificate(partial *config.Partial) (err error) {
-	if s.certificate.found == nil {
+	if s.certificate.found == nil || s.renew {
+		if err := s.checkRenewable(); err != nil {
+			return err
+		}
 		s.certificate.content, err = s.signing.SelfSigned(partial.Issuer, s.now())
 		return err
 	}
@@ -251,6 +326,9 @@ func (s *installer) planCertificate(partial *config.Partial) (err error) {
 	var bad *jwtsign.FileError
 	if errors.As(err, &bad) && bad.Setting == "certificate" {
 		bad.Hint = "move it away and run this again: that makes a new one for the key that is there"
+		if s.checkRenewable() == nil {
+			bad.Hint = "make a new one for the same key: " + s.command("--renew-certificate")
+		}
 	}
 	if err != nil {
 		return err
@@ -259,7 +337,32 @@ func (s *installer) planCertificate(partial *config.Partial) (err error) {
 		s.notes = append(s.notes,
 			fmt.Sprintf("%s is, or comes from, a CA: in the registry's bundle that CA, and anyone who has a "+
 				"certificate from it, could sign tokens\n"+
-				"  move it away and run this again: that makes one that is no CA", s.certificate.path))
+				"  make one that is no CA: %s", s.certificate.path, s.command("--renew-certificate")))
+	}
+	return nil
+}
+
+// checkRenewable refuses to replace anything but a certificate of the key.
+func (s *installer) checkRenewable() error {
+	if s.certificate.found == nil {
+		return nil
+	}
+	if !s.certificate.found.Mode().IsRegular() {
+		return fmt.Errorf("renew %s: it is not a regular file\n  move it away and run this again", s.certificate.path)
+	}
+	text, err := os.ReadFile(s.certificate.path)
+	if err != nil {
+		return err
+	}
+	var public crypto.PublicKey
+	if block, _ := pem.Decode(text); block != nil {
+		if parsed, err := x509.ParseCertificate(block.Bytes); err == nil {
+			public = parsed.PublicKey
+		}
+	}
+	if own, ok := s.signing.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(public) {
+		return fmt.Errorf("renew %s: it is no certificate for the key in %s\n  move it away and run this again: that "+
+			"makes one", s.certificate.path, s.key.path)
 	}
 	return nil
 }

@@ -21,23 +21,29 @@ import (
 // DefaultDir is where packages keep the configuration.
 const DefaultDir = systemDir
 
+// Accounts are the kinds of accounts that there is a PAM service file for, the default first.
+var Accounts = packaging.Accounts
+
 // Options are what init is asked for.
 type Options struct {
 	Dir      string
-	Issuer   string // "" = what config.yml says, as the next
-	Audience string // one of them
-	Realm    string // "" = made of the issuer
-	KeyType  string // "" = P-256, or that of the key that is there
-	Group    string // that may read the key; "" = dockerauth's where there is one
-	PAMDir   string // "" = the system's for root, one in Dir for others
-	Accounts string // one of packaging.Accounts; "" = the file that is there, or the first
+	Issuer   string   // "" = what config.yml says, as the next
+	Audience []string // all of them, or some of those in config.yml
+	Realm    string   // "" = made of the issuer
+	KeyType  string   // "" = P-256, or that of the key that is there
+	Group    string   // that may read the key; "" = dockerauth's where there is one
+	PAMDir   string   // "" = the system's for root, one in Dir for others
+	Accounts string   // one of Accounts; "" = the file that is there, or the first
+
+	// RenewCertificate replaces the certificate that is there by a new one for the same key.
+	RenewCertificate bool
 
 	// CheckPAM says why the service would not start with this PAM service.
 	CheckPAM func(service, confdir string) error
 }
 
 // Run makes what is missing of key, certificate, configuration and PAM service file, and prints
-// what the registry and the web server need. It overwrites nothing.
+// what the registry and the web server need. It overwrites nothing but a certificate to be renewed.
 func Run(o Options, streams cli.Streams) int {
 	_ = syscall.Setegid(os.Getgid()) // new files must not get the group of a set-group-id program
 	s := newInstaller(o)
@@ -47,8 +53,8 @@ func Run(o Options, streams cli.Streams) int {
 
 func newInstaller(o Options) *installer {
 	return &installer{
-		dir: o.Dir, issuer: o.Issuer, audience: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType),
-		group: o.Group, pamDir: o.PAMDir, accounts: o.Accounts,
+		dir: o.Dir, issuer: o.Issuer, audiences: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType),
+		group: o.Group, pamDir: o.PAMDir, accounts: o.Accounts, renew: o.RenewCertificate,
 		checkPAM: o.CheckPAM, now: time.Now,
 	}
 }
@@ -95,11 +101,17 @@ func (s *installer) check() error {
 
 // checkPrintable refuses what could not be pasted from the summary. config checks names further.
 func (s *installer) checkPrintable() error {
-	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer, "audience": s.audience,
-		"pam-dir": s.pamDir} {
+	for name, text := range map[string]string{"dir": s.dir, "issuer": s.issuer,
+		"audience": strings.Join(s.audiences, ""), "pam-dir": s.pamDir} {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
 			return fmt.Errorf("--%s %q has a character that cannot be seen\n  write letters, digits, signs and plain "+
 				"spaces", name, text)
+		}
+	}
+	for _, name := range s.audiences {
+		if one, other, several := strings.Cut(name, ","); several {
+			return fmt.Errorf("--audience %q is one name with a comma in it\n  write a flag for each registry: "+
+				"--audience %s --audience %s", name, shellWord(one), shellWord(strings.TrimSpace(other)))
 		}
 	}
 	return s.checkRealm()
@@ -149,5 +161,6 @@ func (s *installer) run() error {
 	if err != nil {
 		s.files.undo()
 	}
+	s.files.keep()
 	return err
 }

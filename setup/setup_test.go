@@ -2,10 +2,16 @@ package setup
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +19,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 	"dockerauth/packaging"
 	"dockerauth/pamauth"
 )
@@ -37,12 +44,24 @@ func asked(dir string, args ...string) *installer {
 	o := Options{Dir: dir, CheckPAM: func(service, confdir string) error {
 		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 	}}
-	fields := map[string]*string{"--issuer": &o.Issuer, "--audience": &o.Audience, "--realm": &o.Realm,
-		"--key-type": &o.KeyType, "--group": &o.Group, "--pam-dir": &o.PAMDir, "--accounts": &o.Accounts}
-	for i := 0; i < len(args); i += 2 {
-		*fields[args[i]] = args[i+1]
+	fields := map[string]*string{"--issuer": &o.Issuer, "--realm": &o.Realm, "--key-type": &o.KeyType,
+		"--group": &o.Group, "--pam-dir": &o.PAMDir, "--accounts": &o.Accounts}
+	for len(args) > 0 {
+		switch args[0] {
+		case "--renew-certificate":
+			o.RenewCertificate = true
+			args = args[1:]
+			continue
+		case "--audience":
+			o.Audience = append(o.Audience, args[1])
+		default:
+			*fields[args[0]] = args[1]
+		}
+		args = args[2:]
 	}
-	return newInstaller(o)
+	s := newInstaller(o)
+	s.system = "/nonexistent" // neither Apache nor nginx nor a package
+	return s
 }
 
 // initIn runs init in a folder as somebody who is not root.
@@ -129,7 +148,8 @@ func TestInitWritesNamesAsTheyAre(t *testing.T) {
 		"\U0001F40B",
 	} {
 		dir := ground(t)
-		status, _, errs := initIn(dir, "--issuer", name, "--audience", name+"?")
+		audience := strings.ReplaceAll(name, ",", ";") + "?"
+		status, _, errs := initIn(dir, "--issuer", name, "--audience", audience)
 		if len(name) == 255 {
 			if status != cli.ExitUsage || !strings.Contains(errs, "--audience has 256 bytes") {
 				t.Errorf("a name of 256 bytes: status %d, %s", status, errs)
@@ -141,7 +161,7 @@ func TestInitWritesNamesAsTheyAre(t *testing.T) {
 			t.Errorf("%q: status %d, %s, %v", name, status, errs, err)
 			continue
 		}
-		if cfg.Issuer != name || cfg.Audience[0] != name+"?" {
+		if cfg.Issuer != name || cfg.Audience[0] != audience {
 			t.Errorf("%q became %q and %q", name, cfg.Issuer, cfg.Audience)
 		}
 	}
@@ -194,9 +214,18 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		says   []string
 	}{
 		{"nothing is said", nil, nil, cli.ExitUsage,
-			[]string{"--issuer and --audience are missing", "such as: dockerauth init --issuer"}},
-		{"only the issuer is said", nil, []string{"--issuer", "a"}, cli.ExitUsage,
-			[]string{"--issuer and --audience are missing"}},
+			[]string{"--issuer and --audience are missing", "such as: dockerauth init --dir "}},
+		{"only the issuer is said", nil, []string{"--issuer", "it's"}, cli.ExitUsage,
+			[]string{"--audience is missing: ", `such as: dockerauth init --dir `,
+				`--issuer 'it'\''s' --audience registry.example.com`}},
+		{"only the audience is said", nil, []string{"--audience", "a", "--audience", "b"}, cli.ExitUsage,
+			[]string{"--issuer is missing: ", "--issuer auth.example.com --audience a --audience b\n"}},
+		{"an audience that is empty", nil, []string{"--issuer", "a", "--audience", ""}, cli.ExitUsage,
+			[]string{"--audience is missing: "}},
+		{"audiences with a comma between them", nil, []string{"--issuer", "a", "--audience", "b,c"}, cli.ExitUsage,
+			[]string{`--audience "b,c" is one name with a comma`, "--audience b --audience c\n"}},
+		{"an audience twice", nil, []string{"--issuer", "a", "--audience", "b", "--audience", "b"}, cli.ExitUsage,
+			[]string{`--audience "b" is listed twice`}},
 		{"the packaged configuration and nothing said", write("config.yml", packaging.Config, 0o644), nil,
 			cli.ExitUsage, []string{"--issuer and --audience are missing"}},
 		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
@@ -255,6 +284,28 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 				"edit that line"}},
 		{"another audience in the configuration", key, []string{"--audience", "other"}, cli.ExitError,
 			[]string{"config.yml:10: audience: ", "--audience is \"other\""}},
+		{"one audience more than in the configuration", key,
+			[]string{"--audience", "registry.example.com", "--audience", "other"}, cli.ExitError,
+			[]string{"config.yml:10: audience: ", "--audience is \"other\""}},
+		{"an unknown group for the key that is there", key, []string{"--group", "no-such-group-here"}, cli.ExitUsage,
+			[]string{"--group", "no such group"}},
+		{"a certificate of another key is to be renewed", func(t *testing.T, dir string) {
+			key(t, dir)
+			other := ground(t)
+			key(t, other)
+			put(t, filepath.Join(dir, "cert.pem"), get(t, filepath.Join(other, "cert.pem")), 0o644)
+		}, []string{"--renew-certificate"}, cli.ExitError, []string{"cert.pem: it is no certificate for the key in "}},
+		{"what is to be renewed is no certificate", func(t *testing.T, dir string) {
+			key(t, dir)
+			put(t, filepath.Join(dir, "cert.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o600)
+		}, []string{"--renew-certificate"}, cli.ExitError, []string{"cert.pem: it is no certificate for the key in "}},
+		{"a link is to be renewed", func(t *testing.T, dir string) {
+			key(t, dir)
+			path := filepath.Join(dir, "cert.pem")
+			if err := errors.Join(os.Rename(path, path+"1"), os.Symlink("cert.pem1", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"--renew-certificate"}, cli.ExitError, []string{"cert.pem: it is not a regular file"}},
 		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError,
 			[]string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
@@ -342,8 +393,8 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 	for name, before := range map[string]func(dir string){
 		"in no folder at all": func(string) {},
 		"beside a configuration": func(dir string) {
-			put(t, filepath.Join(dir, "config.yml"), configText("auth.example.com", "registry.example.com", "pam.d"),
-				0o644)
+			put(t, filepath.Join(dir, "config.yml"),
+				configText("auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
 		},
 		"with the packaged one": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"), packaging.Config,
@@ -368,6 +419,203 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 			t.Errorf("%s: before\n%s\nafter\n%s", name, was, is)
 		}
 		mustInit(t, dir, named...)
+	}
+}
+
+func TestInitRenewsTheCertificateForTheSameKey(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	path := filepath.Join(dir, "cert.pem")
+	signing, err := jwtsign.LoadKey(filepath.Join(dir, "privkey.pem"), "", jwtsign.KeyIDUnset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, err := signing.SelfSigned("auth.example.com", time.Now().AddDate(-20, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, path, string(expired), 0o604)
+	before := listing(t, dir)
+	status, _, errs := initIn(dir)
+	if status != cli.ExitError || !strings.HasSuffix(errs,
+		"\n  make a new one for the same key: dockerauth init --dir "+dir+" --renew-certificate\n") {
+		t.Errorf("an expired certificate: status %d, %s", status, errs)
+	}
+	// The clock is behind, so the new certificate has expired too: the old one stays.
+	s := asked(dir, "--renew-certificate")
+	s.now = func() time.Time { return time.Now().AddDate(-20, 0, 0) }
+	if status := s.install(cli.Streams{Out: io.Discard, Err: io.Discard}); status != cli.ExitError {
+		t.Errorf("with a wrong clock: status %d", status)
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+
+	out := mustInit(t, dir, "--renew-certificate")
+	if !strings.Contains(out, "\nrenewed  "+path+" ") || strings.Count(out, "kept ") != 3 ||
+		!strings.Contains(out, "\ninstall -D -m 644 "+path+" "+registryBundle+"\n") ||
+		strings.Contains(out, "THE REGISTRY") {
+		t.Error(out)
+	}
+	if get(t, path) == string(expired) {
+		t.Error("it is the same certificate")
+	}
+	if _, err := config.Load(filepath.Join(dir, "config.yml")); err != nil {
+		t.Error(err)
+	}
+	// All else is as it was: names, key and configuration, and the mode of the certificate.
+	kept := regexp.MustCompile(`(?m)^.*/cert\.pem (\S+ \S+) .*$`)
+	if was, is := kept.ReplaceAllString(before, "$1"), kept.ReplaceAllString(listing(t, dir), "$1"); was != is {
+		t.Errorf("before\n%s\nafter\n%s", was, is)
+	}
+	mustInit(t, dir)
+	if renewed := mustInit(t, ground(t), append(named, "--renew-certificate")...); !strings.Contains(renewed,
+		"THE REGISTRY") {
+		t.Errorf("in an empty folder: %s", renewed)
+	}
+}
+
+func TestInitMakesSeveralAudiences(t *testing.T) {
+	dir := ground(t)
+	out := mustInit(t, dir, "--issuer", "i", "--audience", "it's a", "--audience", `"b"`)
+	cfg, err := config.Load(filepath.Join(dir, "config.yml"))
+	if err != nil || !slices.Equal(cfg.Audience, []string{"it's a", `"b"`}) {
+		t.Fatal(cfg, err)
+	}
+	if !strings.Contains(out, `    service: "it's a"`) ||
+		!strings.Contains(out, `Another registry has the same section with service: '"b"'`) {
+		t.Error(out)
+	}
+	if second := mustInit(t, dir, "--audience", `"b"`); !strings.Contains(second, `    service: '"b"'`) ||
+		strings.Contains(second, "Another registry") {
+		t.Error(second)
+	}
+}
+
+// A second run changes no file, so it says whether the group can read the key that is there.
+func TestInitSaysWhatBecameOfTheGroup(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	path := filepath.Join(dir, "privkey.pem")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := user.LookupGroupId(strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid)))
+	if err != nil {
+		t.Skip("the group of new files has no name:", err)
+	}
+	if _, out, errs := initIn(dir, "--group", own.Name); errs != "" ||
+		!strings.Contains(out, ", group "+own.Name+"\n") {
+		t.Errorf("the group that it has: %s%s", out, errs)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range []string{own.Name, "nogroup"} {
+		_, _, errs := initIn(dir, "--group", group)
+		want := fmt.Sprintf("that group cannot read it\n  chgrp %s %s && chmod 640 %[2]s\n", group, path)
+		if !strings.HasSuffix(errs, want) {
+			t.Errorf("%s: %s", group, errs)
+		}
+	}
+}
+
+// By hand it prints one set-up, that of the place, without the steps that are done.
+func TestInitPrintsTheSetUpThatFits(t *testing.T) {
+	const apache, nginx = "/usr/sbin/apache2", "/usr/sbin/nginx"
+	packaged := []string{"/lib/systemd/system/dockerauth.socket", "/etc/apache2/conf-available/dockerauth.conf",
+		"/etc/nginx/snippets/dockerauth.conf"}
+	byHand := []string{"THE SERVICE, started as", "fastcgi --config"}
+	for _, c := range []struct {
+		name  string
+		files []string // of the system
+		dir   string   // "" = another one
+		says  []string
+		lacks []string
+	}{
+		{"nothing", nil, "", append(byHand, packaging.Apache, packaging.Nginx), []string{"ScriptAlias", "a2enmod cgi"}},
+		{"Apache", []string{apache}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
+		{"Apache on Fedora", []string{"/usr/sbin/httpd"}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
+		{"nginx", []string{nginx}, "", append(byHand, packaging.Nginx), []string{"APACHE"}},
+		{"both", []string{apache, nginx}, "", append(byHand, packaging.Apache, packaging.Nginx), nil},
+		{"the program in /usr/lib/cgi-bin", []string{"/usr/lib/cgi-bin/dockerauth", apache}, systemDir,
+			[]string{"ScriptAlias", "/usr/lib/cgi-bin/dockerauth\"\n"},
+			[]string{"THE SERVICE", "NGINX", "proxy_fcgi"}},
+		{"a package", packaged, systemDir,
+			[]string{"THE SERVICE is started by dockerauth.socket", "a2enconf dockerauth", "every virtual host",
+				"include snippets/dockerauth.conf;", "check --as dockerauth"},
+			[]string{"fastcgi --config", "LocationMatch", "fastcgi_pass"}},
+		{"a package and nginx", append(packaged, nginx), systemDir, []string{"include snippets/dockerauth.conf;"},
+			[]string{"APACHE"}},
+		{"a package and Apache that has the file",
+			append(packaged, apache, "/etc/apache2/conf-enabled/dockerauth.conf"),
+			systemDir, []string{"APACHE has /etc/apache2/conf-enabled/dockerauth.conf"}, []string{"a2enconf", "NGINX"}},
+		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/conf.d/dockerauth.conf",
+			"/etc/nginx/dockerauth.conf"}, systemDir,
+			[]string{"systemctl reload httpd", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
+		{"a package, and another folder", append(packaged, apache), "", append(byHand, "a2enconf dockerauth"), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			system := ground(t)
+			for _, file := range c.files {
+				put(t, system+file, "", 0o755)
+			}
+			dir := ground(t)
+			if c.dir != "" {
+				dir = system + c.dir
+			}
+			s := asked(dir, named...)
+			s.system = system
+			out := installed(t, s)
+			for _, part := range c.says {
+				if !strings.Contains(out, part) {
+					t.Errorf("does not say %q:\n%s", part, out)
+				}
+			}
+			for _, part := range c.lacks {
+				if strings.Contains(out, part) {
+					t.Errorf("says %q:\n%s", part, out)
+				}
+			}
+		})
+	}
+}
+
+func installed(t *testing.T, s *installer) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if status := s.install(cli.Streams{Out: &out, Err: &errs}); status != cli.ExitDone {
+		t.Fatalf("status %d: %s", status, &errs)
+	}
+	return out.String()
+}
+
+// The folder of a web site has its own .htaccess.
+func TestInitLeavesOutTheStepsThatAreDone(t *testing.T) {
+	dir, system := ground(t), ground(t)
+	put(t, filepath.Join(dir, "dockerauth"), "", 0o644)
+	again := func() string {
+		s := asked(dir, named...)
+		s.system = system
+		return installed(t, s)
+	}
+	if out := again(); !strings.Contains(out, "\nchmod 755 "+dir+"/dockerauth\n") ||
+		!strings.Contains(out, strings.ReplaceAll(packaging.ApacheCGI, `"/usr/lib/cgi-bin`, `"`+dir)) {
+		t.Error(out)
+	}
+	put(t, filepath.Join(dir, "dockerauth"), "", 0o755)
+	put(t, filepath.Join(dir, ".htaccess"), "", 0o644)
+	put(t, system+registryBundle, get(t, filepath.Join(dir, "cert.pem")), 0o644)
+	out := again()
+	if !strings.Contains(out, `<Directory "`+dir+`">`+"\n    AllowOverride ") ||
+		!strings.Contains(out, "The bundle is there.") {
+		t.Error(out)
+	}
+	for _, done := range []string{"chmod", "THE PROGRAM", "ScriptAlias", "install -D"} {
+		if strings.Contains(out, done) {
+			t.Errorf("says %q:\n%s", done, out)
+		}
 	}
 }
 
@@ -400,7 +648,7 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
+			s := &installer{dir: dir, issuer: "a", audiences: []string{"b"}, now: time.Now}
 			if err := s.plan(); err != nil {
 				t.Fatal(err)
 			}
@@ -424,7 +672,7 @@ func TestInitDoesNotFillInWhatIsEditedMeanwhile(t *testing.T) {
 	dir := ground(t)
 	path := filepath.Join(dir, "config.yml")
 	put(t, path, packaging.Config, 0o644)
-	s := &installer{dir: dir, issuer: "a", audience: "b", now: time.Now}
+	s := &installer{dir: dir, issuer: "a", audiences: []string{"b"}, now: time.Now}
 	if err := s.plan(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package setup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
@@ -16,6 +18,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/jwtsign"
+	"dockerauth/packaging"
 )
 
 const (
@@ -25,49 +28,66 @@ const (
 	// §2).
 	placeholderRealm = "https://THE-WEB-SERVER.invalid" + tokenPath
 	tokenPath        = "/docker/v2/token"
+	webUser          = "www-data" // of Apache on Debian, and its group
+	stateDir         = "/var/lib/dockerauth"
 )
 
-// report is what the operator reads and pastes: everything between two empty lines works as it
-// stands.
+// report is what the operator reads and pastes: what stands between the empty line below a heading
+// and the next heading works as it stands.
 func (s *installer) report() string {
 	var b strings.Builder
 	s.reportFiles(&b)
-	s.reportRegistry(&b)
-	if s.packaged() {
-		s.reportPackaged(&b)
+	if s.certificate.found != nil && s.certificate.content != nil {
+		s.reportRenewal(&b)
 		return b.String()
 	}
-	s.reportWebServer(&b)
-	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check --config %s --url %s\n", shellWord(s.config.path),
-		shellWord(s.resolveRealm()))
+	s.reportRegistry(&b)
+	check := "--config " + shellWord(s.config.path)
+	switch {
+	case s.packaged():
+		b.WriteString("\nTHE SERVICE is started by dockerauth.socket, with the first login.\n")
+		s.reportWebServers(&b)
+		b.WriteString("\nOther ways: /usr/share/doc/dockerauth/README.md")
+		check = "--as " + ownGroup
+	case s.startedByApache():
+		s.reportCGI(&b)
+	default:
+		fmt.Fprintf(&b, `
+THE SERVICE, started as a user in the group shadow (packaging/systemd in the sources has units for it):
+
+%s fastcgi --config %s --listen unix:%s
+`, shellWord(ownProgram()), shellWord(s.config.path), ownSocket)
+		s.reportWebServers(&b)
+	}
+	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check %s --url %s\n", check, shellWord(s.resolveRealm()))
 	return b.String()
+}
+
+// reportRenewal says only what a new certificate changes.
+func (s *installer) reportRenewal(b *strings.Builder) {
+	fmt.Fprintf(b, `
+A service that runs takes the new certificate within two seconds. A registry refuses its tokens until the
+registry's bundle is this certificate. Copy it to every registry, and restart the registry:
+
+install -D -m 644 %s %s
+`, shellWord(s.certificate.path), registryBundle)
 }
 
 // unitDirs are where systemd looks for units, without generated ones (systemd.unit(5)).
 var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
 	"/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// packaged reports that a package has installed a service for this folder, and its web server
-// files.
+// packaged reports that units for this folder are installed, as packages do.
 func (s *installer) packaged() bool {
-	return s.dir == systemDir && slices.ContainsFunc(unitDirs, func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, ownGroup+".socket"))
-		return err == nil
+	return s.dir == s.system+systemDir && slices.ContainsFunc(unitDirs, func(dir string) bool {
+		return s.exists(filepath.Join(dir, ownGroup+".socket"))
 	})
 }
 
-// reportPackaged says only what is left to do: other ways would take files out of the package's
-// hands.
-func (s *installer) reportPackaged(b *strings.Builder) {
-	fmt.Fprintf(b, `
-THE SERVICE is started by dockerauth.socket, with the first login.
-
-APACHE: a2enconf dockerauth && systemctl reload apache2
-NGINX, in the server block: include snippets/dockerauth.conf;
-
-Other ways: /usr/share/doc/dockerauth/README.md
-Whether all is well: dockerauth check --as %s --url %s
-`, ownGroup, shellWord(s.resolveRealm()))
+// exists reports that the system has a file.
+func (s *installer) exists(path string) bool {
+	_, err := os.Stat(s.system + path)
+	return err == nil
 }
 
 func (s *installer) reportFiles(b *strings.Builder) {
@@ -83,6 +103,8 @@ func (s *installer) reportFiles(b *strings.Builder) {
 			verb = "kept"
 		case t.found != nil && t.path == s.pam.path:
 			verb = "replaced"
+		case t.found != nil && t.path == s.certificate.path:
+			verb = "renewed"
 		case t.found != nil:
 			verb = "filled in"
 		}
@@ -101,7 +123,7 @@ func (s *installer) reportFiles(b *strings.Builder) {
 // readers are the users who can read the key; "" where the service's user can.
 func (s *installer) readers() string {
 	info, err := os.Stat(s.key.path)
-	if err != nil || s.group != "" {
+	if err != nil || s.group != "" || s.root && s.startedByApache() {
 		return ""
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
@@ -139,84 +161,139 @@ auth:
     issuer: %s
     rootcertbundle: %s
 
-The bundle is a copy of the certificate with nothing else in it. With both in place restart the registry.
+`, kinds, yamlText(s.resolveRealm()), yamlText(s.audiences[0]), yamlText(s.issuer), registryBundle)
+	for _, name := range s.audiences[1:] {
+		fmt.Fprintf(b, "Another registry has the same section with service: %s\n", yamlText(name))
+	}
+	if s.bundleIsThere() {
+		fmt.Fprintf(b, "The bundle is there. Restart the registry when the section is in place.\n")
+		return
+	}
+	fmt.Fprintf(b, `The bundle is a copy of the certificate with nothing else in it.
+With both in place restart the registry.
 
-install -D -m 644 %s %[5]s
-`, kinds, yamlText(s.resolveRealm()), yamlText(s.audience), yamlText(s.issuer), registryBundle,
-		shellWord(s.certificate.path))
+install -D -m 644 %s %s
+`, shellWord(s.certificate.path), registryBundle)
 }
 
-func (s *installer) reportWebServer(b *strings.Builder) {
-	program := ownProgram()
-	cgi := s.cgiProgram()
-	fmt.Fprintf(b, `
-THE SERVICE, started as a user in the group shadow:
+// bundleIsThere reports that a registry on this machine has the certificate.
+func (s *installer) bundleIsThere() bool {
+	bundle, err := os.ReadFile(s.system + registryBundle)
+	if err != nil {
+		return false
+	}
+	certificate, err := os.ReadFile(s.certificate.path)
+	return err == nil && bytes.Equal(bundle, certificate)
+}
 
-%[1]s fastcgi --config %[2]s --listen unix:%[3]s
+// reportWebServers is about those that are installed, or about both when neither is.
+func (s *installer) reportWebServers(b *strings.Builder) {
+	apache, nginx := s.exists("/usr/sbin/apache2") || s.exists("/usr/sbin/httpd"), s.exists("/usr/sbin/nginx")
+	if apache || !nginx {
+		s.reportApache(b, packaging.Apache)
+	}
+	if apache && !nginx {
+		return
+	}
+	switch {
+	case s.exists("/etc/nginx/snippets/dockerauth.conf"):
+		b.WriteString("\nNGINX, in the server block: include snippets/dockerauth.conf;\n")
+	case s.exists("/etc/nginx/dockerauth.conf"):
+		b.WriteString("\nNGINX, in the server block: include dockerauth.conf;\n")
+	default:
+		b.WriteString("\nNGINX, in the server block:\n\n" + packaging.Nginx)
+	}
+}
 
-APACHE: a2enmod proxy_fcgi, and in the virtual host:
+// reportApache shows a file, unless Apache has it.
+func (s *installer) reportApache(b *strings.Builder, file string) {
+	switch {
+	case s.exists("/etc/apache2/conf-enabled/dockerauth.conf"):
+		b.WriteString("\nAPACHE has /etc/apache2/conf-enabled/dockerauth.conf.\n")
+	case s.exists("/etc/apache2/conf-available/dockerauth.conf"):
+		b.WriteString(`
+APACHE: a2enconf dockerauth && systemctl reload apache2
+That adds the token endpoint to every virtual host. Without TLS, on port 80, passwords can be read on the
+way. For one virtual host, write there instead: Include conf-available/dockerauth.conf
+`)
+	case s.exists("/etc/httpd/conf.d/dockerauth.conf"):
+		b.WriteString("\nAPACHE: systemctl reload httpd\n")
+	default:
+		b.WriteString("\nAPACHE, as a file:\n\n" + file)
+	}
+}
 
-<LocationMatch "^/(docker/v2|auth)/token/?$">
-    SetHandler "proxy:unix:%[3]s|fcgi://dockerauth"
-    CGIPassAuth On
-    Require all granted
-</LocationMatch>
+// startedByApache reports that the program lies where Apache starts it and it finds this
+// configuration. A link there is the package's.
+func (s *installer) startedByApache() bool {
+	info, err := os.Lstat(s.cgiProgram())
+	return err == nil && info.Mode().IsRegular()
+}
 
-Or as a program that Apache starts: a2enmod cgi alias,
+// reportCGI is about a program that Apache starts.
+func (s *installer) reportCGI(b *strings.Builder) {
+	if steps := s.cgiRights(); steps != "" {
+		b.WriteString("\nTHE PROGRAM, which Apache starts:\n\n" + steps)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, ".htaccess")); err == nil {
+		fmt.Fprintf(b, `
+APACHE reads .htaccess here. a2enmod cgi rewrite && systemctl restart apache2, and in the virtual host:
 
-%[4]s
-
-and in the virtual host:
-
-ScriptAlias "/docker/v2/token" %[5]s
-ScriptAlias "/auth/token" %[5]s
-<Directory %[6]s>
-    <Files %[7]s>
-        CGIPassAuth On
-        Require all granted
-    </Files>
+<Directory %s>
+    AllowOverride FileInfo AuthConfig Options=ExecCGI
 </Directory>
-
-NGINX, in the server block:
-
-location ~ ^/(docker/v2|auth)/token/?$ {
-    include fastcgi_params;
-    fastcgi_param HTTP_PROXY "";
-    fastcgi_pass unix:%[3]s;
-    client_body_buffer_size 64k;
-    client_max_body_size 64k;
-    fastcgi_max_temp_file_size 0;
-}
-`, shellWord(program), shellWord(s.config.path), ownSocket, s.installCGI(program, cgi), apacheText(cgi),
-		apacheText(filepath.Dir(cgi)), apacheText(filepath.Base(cgi)))
+`, apacheText(s.dir))
+		return
+	}
+	cgi := s.cgiProgram()
+	s.reportApache(b, strings.NewReplacer(`"/usr/lib/cgi-bin/dockerauth"`, apacheText(cgi),
+		`"/usr/lib/cgi-bin"`, apacheText(filepath.Dir(cgi))).Replace(packaging.ApacheCGI))
 }
 
 // cgiProgram is a path from which the program finds this configuration.
 func (s *installer) cgiProgram() string {
-	if s.dir == systemDir {
-		return "/usr/lib/cgi-bin/dockerauth"
+	if s.dir == s.system+systemDir {
+		return s.system + "/usr/lib/cgi-bin/dockerauth"
 	}
 	return filepath.Join(s.dir, "dockerauth")
 }
 
-// installCGI gives the program alone the right to ask PAM about others. Only root can give that
-// right.
-func (s *installer) installCGI(program, cgi string) string {
-	owner, mode := "", "755"
-	if s.root {
-		owner, mode = "-o www-data -g shadow ", "2510"
+// cgiRights are the steps that give the program alone the right to ask PAM about others, without
+// those that are done. Only root can give that right.
+func (s *installer) cgiRights() string {
+	cgi := s.cgiProgram()
+	mode, group := fileRights(cgi)
+	if !s.root {
+		if mode&0o555 == 0o555 {
+			return ""
+		}
+		return "chmod 755 " + shellWord(cgi) + "\n"
 	}
-	line := fmt.Sprintf("install %s-m %s %s %s", owner, mode, shellWord(program), shellWord(cgi))
-	switch {
-	case program == cgi && s.root:
-		line = fmt.Sprintf("chown www-data:shadow %s && chmod %s %[1]s", shellWord(cgi), mode)
-	case program == cgi:
-		line = fmt.Sprintf("chmod %s %s", mode, shellWord(cgi))
+	var steps strings.Builder
+	if group != "shadow" || mode&(fs.ModeSetgid|0o111) != fs.ModeSetgid|0o110 {
+		fmt.Fprintf(&steps, "chown %s:shadow %s && chmod 2510 %[2]s\n", webUser, shellWord(cgi))
 	}
-	if s.root {
-		line += "\nchgrp www-data " + shellWord(s.key.path)
+	if mode, group := fileRights(s.key.path); group != webUser || mode&0o040 == 0 {
+		fmt.Fprintf(&steps, "chgrp %s %s && chmod 640 %[2]s\n", webUser, shellWord(s.key.path))
 	}
-	return line
+	if !s.exists(stateDir) {
+		fmt.Fprintf(&steps, "install -d -o %s -g %[1]s -m 0700 %s\n", webUser, stateDir)
+	}
+	return steps.String()
+}
+
+// fileRights are the mode and the group of a file; zero for one that cannot be examined.
+func fileRights(path string) (mode fs.FileMode, group string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, ""
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		if g, err := user.LookupGroupId(strconv.Itoa(int(owner.Gid))); err == nil {
+			group = g.Name
+		}
+	}
+	return info.Mode(), group
 }
 
 func ownProgram() string {

@@ -10,7 +10,7 @@ import (
 var hundred = strings.Repeat("r", 100)
 
 func BenchmarkMemory(b *testing.B) {
-	m := NewMemory(maxFolder)
+	m := NewMemory(maxFolder * (recordBytes + len(hundred)))
 	until := time.Now().Add(time.Hour)
 	for i := range maxFolder {
 		put(b, m, fmt.Sprint(i), hundred, until)

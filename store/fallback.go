@@ -32,6 +32,7 @@ type Fallback struct {
 	mu         sync.Mutex
 	failing    bool // reported
 	lastFailed time.Time
+	retryAt    time.Time // until then, the first store is not used; zero = it is used
 }
 
 // NewFallback returns a store that uses second while first fails.
@@ -40,18 +41,20 @@ func NewFallback(first, second Store) *Fallback {
 }
 
 func (f *Fallback) Get(key string) ([]byte, error) {
-	if f.circuitOpen() {
+	use, trial := f.mayUseFirst()
+	if !use {
 		return f.second.Get(key)
 	}
 	record, err := f.first.Get(key)
-	if f.isFailure(err) {
+	if f.isFailure(err, trial) {
 		return f.second.Get(key)
 	}
 	return record, err
 }
 
 func (f *Fallback) Update(key string, change Change) error {
-	if f.circuitOpen() {
+	use, trial := f.mayUseFirst()
+	if !use {
 		return f.second.Update(key, change)
 	}
 	var record []byte
@@ -60,7 +63,7 @@ func (f *Fallback) Update(key string, change Change) error {
 		record, until = change(old)
 		return record, until
 	})
-	if f.isFailure(err) {
+	if f.isFailure(err, trial) {
 		return f.second.Update(key, change)
 	}
 	if err != nil {
@@ -69,33 +72,46 @@ func (f *Fallback) Update(key string, change Change) error {
 	return f.second.Update(key, func([]byte) ([]byte, time.Time) { return record, until })
 }
 
-func (f *Fallback) circuitOpen() bool {
+// mayUseFirst reports whether the first store is to be used. After a pause one call tries it, and
+// the others go on with the second until that one has an answer.
+func (f *Fallback) mayUseFirst() (use, trial bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	since := f.Now().Sub(f.lastFailed)
-	return f.failing && since >= 0 && since < retryPause
+	if f.retryAt.IsZero() {
+		return true, false
+	}
+	now := f.Now()
+	if left := f.retryAt.Sub(now); left > 0 && left <= retryPause { // more after the clock was set back
+		return false, false
+	}
+	f.retryAt = now.Add(retryPause)
+	return true, true
 }
 
 // isFailure records how the first store did.
-func (f *Fallback) isFailure(err error) bool {
+func (f *Fallback) isFailure(err error, trial bool) bool {
 	if err != nil && errors.Is(err, ErrTooLong) {
 		return false
 	}
-	if f.note(err) && f.Report != nil {
+	if f.note(err != nil, trial) && f.Report != nil {
 		f.Report(err)
 	}
 	return err != nil
 }
 
-// note reports whether the state has changed.
-func (f *Fallback) note(err error) bool {
+// note reports whether the state has changed. Only a trial ends a pause: another success may come
+// from a call that began before the failure.
+func (f *Fallback) note(failed, trial bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, was := f.Now(), f.failing
 	switch {
-	case err != nil:
-		f.failing, f.lastFailed = true, now
-	case now.Sub(f.lastFailed) >= recoveryPeriod:
+	case failed:
+		f.failing, f.lastFailed, f.retryAt = true, now, now.Add(retryPause)
+	case trial:
+		f.retryAt = time.Time{}
+	}
+	if f.retryAt.IsZero() && now.Sub(f.lastFailed) >= recoveryPeriod {
 		f.failing = false
 	}
 	return f.failing != was

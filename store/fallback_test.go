@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -43,7 +44,7 @@ type pair struct {
 
 func newPair() *pair {
 	p := &pair{clock: newClock()}
-	one, two := NewMemory(1000), NewMemory(1000)
+	one, two := NewMemory(1<<20), NewMemory(1<<20)
 	one.Now, two.Now = p.clock.Now, p.clock.Now
 	p.first, p.second = &breakable{Store: one}, two
 	p.Fallback = NewFallback(p.first, p.second)
@@ -118,6 +119,94 @@ func TestFallbackLeavesAFailingStoreAloneForAWhile(t *testing.T) {
 	if p.first.calls.Load() != 2 {
 		t.Errorf("it was asked %d times", p.first.calls.Load())
 	}
+}
+
+// held is a store whose calls wait.
+type held struct {
+	Store
+	calls   atomic.Int64
+	release chan error
+}
+
+func (h *held) Get(string) ([]byte, error) {
+	h.calls.Add(1)
+	return nil, <-h.release
+}
+
+func (h *held) Update(string, Change) error {
+	h.calls.Add(1)
+	return <-h.release
+}
+
+// A folder with a stuck lock takes a second to fail.
+func TestOneCallTriesAStoreThatHasFailedAndTheOthersDoNotWait(t *testing.T) {
+	tests := []struct {
+		name  string
+		trial func(s Store) error
+		ends  error
+		later int64 // calls that the first store gets of ten afterwards
+	}{
+		{"a read finds that it works again", func(s Store) error { _, err := s.Get("k"); return err }, nil, 10},
+		{
+			"an update finds that it works again",
+			func(s Store) error { return s.Update("k", increment(time.Now())) },
+			nil,
+			10,
+		},
+		{"it still fails", func(s Store) error { _, err := s.Get("k"); return err }, errors.New("stuck"), 0},
+		{"a caller's mistake says nothing", func(s Store) error { _, _ = s.Get("k"); return nil }, ErrTooLong, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := &held{release: make(chan error, 20)}
+				f := NewFallback(first, NewMemory(1<<20))
+				first.release <- errors.New("stuck")
+				put(t, f, "k", "x", time.Now().Add(time.Hour))
+				time.Sleep(retryPause)
+				ended := make(chan error)
+				go func() { ended <- tt.trial(f) }()
+				synctest.Wait()
+				for range 10 {
+					expect(t, f, "k", "x")
+				}
+				if n := first.calls.Load(); n != 2 {
+					t.Errorf("the first store was asked %d times, want once more", n-1)
+				}
+				first.release <- tt.ends
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				for range 10 {
+					first.release <- nil
+					_ = f.Update("k", increment(time.Now()))
+				}
+				if n := first.calls.Load() - 2; n != tt.later {
+					t.Errorf("the first store was then asked %d times, want %d", n, tt.later)
+				}
+			})
+		})
+	}
+}
+
+// Others failed while it was under way, so it says nothing about now.
+func TestAnOldSuccessDoesNotEndThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := &held{release: make(chan error)}
+		f := NewFallback(first, NewMemory(1<<20))
+		for range 2 {
+			go func() { _, _ = f.Get("k") }()
+		}
+		synctest.Wait()
+		first.release <- errors.New("stuck")
+		synctest.Wait()
+		first.release <- nil
+		synctest.Wait()
+		_, _ = f.Get("k")
+		if n := first.calls.Load(); n != 2 {
+			t.Errorf("it was asked %d times", n)
+		}
+	})
 }
 
 func TestTheSecondStoreKnowsWhatThisProcessWroteIntoTheFirst(t *testing.T) {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"container/list"
 	"sync"
 	"time"
 )
@@ -10,26 +9,36 @@ import (
 // has looked at all before half as many new ones have come.
 const sweepSteps = 2
 
-// Memory is a Store of this process alone. 100,000 records of 100 bytes take about 30 MB.
+// recordBytes is what a record takes beside its bytes: itself, its place in the map, what the
+// allocator rounds up.
+const recordBytes = 140
+
+// Memory is a Store of this process alone.
 type Memory struct {
 	Now func() time.Time
 
-	mu    sync.Mutex
-	limit int
-	byID  map[id]*list.Element
-	byAge list.List     // of *lruEntry; least recently updated first
-	sweep *list.Element // the next to be looked at; nil = from the start
+	mu      sync.Mutex
+	limit   int // bytes
+	size    int
+	byID    map[id]*memoryRecord
+	byAge   memoryRecord  // its next is the least recently updated one, its previous the most recently
+	toSweep *memoryRecord // the next to be looked at; &byAge = from the start
 }
 
-// lruEntry is used by pointer, so that the map stays small.
-type lruEntry struct {
-	id id
-	entry
+// memoryRecord is one in a ring that begins and ends at Memory.byAge, which takes less memory than
+// a list of package container.
+type memoryRecord struct {
+	next, previous *memoryRecord
+	id             id
+	end            int64 // nanoseconds since 1970
+	record         []byte
 }
 
-// NewMemory returns a store for limit records.
-func NewMemory(limit int) *Memory {
-	return &Memory{Now: time.Now, limit: max(limit, 1), byID: map[id]*list.Element{}}
+// NewMemory returns a store that takes this many bytes at most, or one record.
+func NewMemory(bytes int) *Memory {
+	m := &Memory{Now: time.Now, limit: bytes, byID: map[id]*memoryRecord{}}
+	m.byAge.next, m.byAge.previous, m.toSweep = &m.byAge, &m.byAge, &m.byAge
+	return m
 }
 
 func (m *Memory) Get(key string) ([]byte, error) {
@@ -55,55 +64,68 @@ func (m *Memory) Update(key string, change Change) error {
 		return err
 	}
 	m.dropSome(now)
-	m.put(&lruEntry{id, changed}, now)
+	m.put(id, changed, now)
 	return nil
 }
 
 func (m *Memory) find(id id, now time.Time) []byte {
-	e, ok := m.byID[id]
-	if !ok {
-		return nil
-	}
-	if found := e.Value.(*lruEntry); !found.expired(now) {
+	if found := m.byID[id]; found != nil && !found.expired(now) {
 		return found.record
 	}
 	return nil
 }
 
-// put makes e the most recent, or deletes its key if it has expired.
-func (m *Memory) put(k *lruEntry, now time.Time) {
-	if e, ok := m.byID[k.id]; ok {
-		m.remove(e)
+func (r *memoryRecord) expired(now time.Time) bool {
+	return entry{r.record, time.Unix(0, r.end)}.expired(now)
+}
+
+func (r *memoryRecord) size() int { return recordBytes + len(r.record) }
+
+// put makes the record the most recent, or deletes its key if it has expired.
+func (m *Memory) put(id id, changed entry, now time.Time) {
+	if old := m.byID[id]; old != nil {
+		m.remove(old)
 	}
-	if k.expired(now) {
+	if changed.expired(now) {
 		return
 	}
-	if len(m.byID) >= m.limit {
-		m.remove(m.byAge.Front())
+	r := &memoryRecord{id: id, end: changed.until.UnixNano(), record: changed.record}
+	m.makeSpace(r.size())
+	r.next, r.previous = &m.byAge, m.byAge.previous
+	r.previous.next, m.byAge.previous = r, r
+	m.byID[id] = r
+	m.size += r.size()
+}
+
+// makeSpace drops the least recently updated records. Only records that may be lost, such as
+// counters, belong in a store with a bound.
+func (m *Memory) makeSpace(size int) {
+	for m.size+size > m.limit && m.byAge.next != &m.byAge {
+		m.remove(m.byAge.next)
 	}
-	m.byID[k.id] = m.byAge.PushBack(k)
 }
 
 func (m *Memory) dropSome(now time.Time) {
 	for range sweepSteps {
-		if m.sweep == nil {
-			m.sweep = m.byAge.Front()
+		if m.toSweep == &m.byAge {
+			m.toSweep = m.byAge.next
 		}
-		e := m.sweep
-		if e == nil {
+		r := m.toSweep
+		if r == &m.byAge {
 			return
 		}
-		m.sweep = e.Next()
-		if e.Value.(*lruEntry).expired(now) {
-			m.remove(e)
+		m.toSweep = r.next
+		if r.expired(now) {
+			m.remove(r)
 		}
 	}
 }
 
-func (m *Memory) remove(e *list.Element) {
-	if m.sweep == e {
-		m.sweep = e.Next()
+func (m *Memory) remove(r *memoryRecord) {
+	if m.toSweep == r {
+		m.toSweep = r.next
 	}
-	delete(m.byID, e.Value.(*lruEntry).id)
-	m.byAge.Remove(e)
+	r.previous.next, r.next.previous = r.next, r.previous
+	delete(m.byID, r.id)
+	m.size -= r.size()
 }

@@ -54,7 +54,7 @@ func expect(t testing.TB, s Store, key, want string) {
 
 func TestMemoryIsAStore(t *testing.T) {
 	c := newClock()
-	m := NewMemory(100)
+	m := NewMemory(1 << 20)
 	m.Now = c.Now
 	testStore(t, m, c)
 }
@@ -184,7 +184,7 @@ func increment(until time.Time) Change {
 
 func TestAFullMemoryForgetsTheLeastRecentlyUpdated(t *testing.T) {
 	c := newClock()
-	m := NewMemory(3)
+	m := NewMemory(3 * (recordBytes + 1))
 	m.Now = c.Now
 	for _, key := range []string{"a", "b", "c", "a", "d"} {
 		put(t, m, key, key, c.in(time.Minute))
@@ -196,7 +196,7 @@ func TestAFullMemoryForgetsTheLeastRecentlyUpdated(t *testing.T) {
 
 func TestMemoryDropsWhatIsOverBeforeAnythingElse(t *testing.T) {
 	c := newClock()
-	m := NewMemory(4)
+	m := NewMemory(4 * (recordBytes + 1))
 	m.Now = c.Now
 	put(t, m, "oldest", "x", c.in(time.Hour))
 	for _, key := range []string{"a", "b", "c"} {
@@ -216,7 +216,7 @@ func TestMemoryDropsWhatIsOverBeforeAnythingElse(t *testing.T) {
 func TestMemoryKeepsNothingThatIsOverForLong(t *testing.T) {
 	const many = 1000
 	c := newClock()
-	m := NewMemory(10 * many)
+	m := NewMemory(many << 10)
 	m.Now = c.Now
 	for i := range many {
 		put(t, m, fmt.Sprint(i), "x", c.in(time.Minute))
@@ -225,29 +225,60 @@ func TestMemoryKeepsNothingThatIsOverForLong(t *testing.T) {
 	for range many/sweepSteps + 1 {
 		put(t, m, "other", "x", c.in(time.Minute))
 	}
-	if len(m.byID) != 1 || m.byAge.Len() != 1 {
-		t.Errorf("it still holds %d and %d", len(m.byID), m.byAge.Len())
+	if len(m.byID) != 1 || m.byAge.next != m.byAge.previous || m.size != recordBytes+1 {
+		t.Errorf("it still holds %d records, and counts %d bytes", len(m.byID), m.size)
 	}
 }
 
-func TestARecordInMemoryTakesFewBytes(t *testing.T) {
-	const many, most = 100_000, 400 // bytes for a record of 100
-	m := NewMemory(many)
-	heap := func() uint64 {
-		var s runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&s)
-		return s.HeapAlloc
-	}
-	before := heap()
-	record, until := strings.Repeat("r", 100), time.Now().Add(time.Hour)
-	for i := range many + many/4 {
+func heapSize() int {
+	var s runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&s)
+	return int(s.HeapAlloc)
+}
+
+// fillMemory makes the store full of records, as an attacker would.
+func fillMemory(t testing.TB, m *Memory, length int) (kept int) {
+	t.Helper()
+	record, until := strings.Repeat("r", length), time.Now().Add(time.Hour)
+	for i := range m.limit * 5 / 4 / (recordBytes + length) {
 		put(t, m, fmt.Sprint(i), record, until)
 	}
-	each := (heap() - before) / many
-	t.Logf("%d bytes each", each)
-	if each > most {
-		t.Errorf("%d bytes each, want at most %d", each, most)
+	return len(m.byID)
+}
+
+func TestAFullMemoryTakesNoMoreThanItsBytes(t *testing.T) {
+	const limit = 8 << 20
+	for _, length := range []int{0, 1, 100, 250, MaxRecord} {
+		before := heapSize()
+		m := NewMemory(limit)
+		kept := fillMemory(t, m, length)
+		took := heapSize() - before
+		t.Logf("%d records of %d bytes take %d bytes each", kept, length, took/kept)
+		if took > limit || took < limit/2 {
+			t.Errorf("with records of %d bytes it takes %d of %d bytes", length, took, limit)
+		}
+		runtime.KeepAlive(m)
 	}
-	runtime.KeepAlive(m)
+}
+
+// A record that grows counts as what it takes now.
+func TestAMemoryCountsWhatItsRecordsTake(t *testing.T) {
+	c := newClock()
+	m := NewMemory(4 * (recordBytes + 100))
+	m.Now = c.Now
+	for range 3 {
+		for _, length := range []int{1, 100, 1000, 0} {
+			for _, key := range []string{"a", "b", "c"} {
+				put(t, m, key, strings.Repeat("r", length), c.in(time.Minute))
+			}
+			size := 0
+			for _, r := range m.byID {
+				size += r.size()
+			}
+			if m.size != size || size > m.limit && len(m.byID) > 1 {
+				t.Errorf("%d records take %d bytes of %d, and it counts %d", len(m.byID), size, m.limit, m.size)
+			}
+		}
+	}
 }

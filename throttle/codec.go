@@ -13,7 +13,8 @@ import (
 //	lastFailedTag (16)
 //	{ tag (16) at (8) owner (8) lease (8) awaited (1) outcome (1) ended (8) repeats (1) }
 //
-// where times are milliseconds since 1970, 0 = never.
+// where the upper six bits of the outcome are the reason of a failure, and times are milliseconds
+// since 1970, 0 = never.
 
 const (
 	codecVersion = 4
@@ -46,7 +47,7 @@ func (r *record) encode() []byte {
 		b = appendTime(b, p.at)
 		b = binary.BigEndian.AppendUint64(b, p.owner)
 		b = appendTime(b, p.lease)
-		b = append(b, flag(p.awaited), byte(p.outcome))
+		b = append(b, flag(p.awaited), byte(p.outcome)|byte(p.reason)<<2)
 		b = append(appendTime(b, p.ended), p.repeats)
 	}
 	return b
@@ -71,7 +72,8 @@ func decode(b []byte) record {
 	for ; len(b) > 0; b = b[passwordLen:] {
 		r.recent = append(r.recent, password{
 			tag: passwordTag(b), at: timeOf(b[16:]), owner: binary.BigEndian.Uint64(b[24:]), lease: timeOf(b[32:]),
-			awaited: b[40] != 0, outcome: outcome(b[41]), ended: timeOf(b[42:]), repeats: b[50],
+			awaited: b[40] != 0, outcome: outcome(b[41] & 3), reason: Reason(b[41] >> 2), ended: timeOf(b[42:]),
+			repeats: b[50],
 		})
 	}
 	return r

@@ -14,7 +14,7 @@ func FuzzRecord(f *testing.F) {
 		minute: now.Unix() / 60, lockLevel: 3, lockedUntil: now.Add(time.Minute), lastSuccess: now.Add(-time.Hour),
 		distinctSince: now.Add(-time.Minute), distinctFailures: 9, lastFailedTag: passwordTag{9},
 		recent: []password{
-			{tag: passwordTag{1, 2, 3}, at: now, outcome: failed, ended: now, repeats: 7},
+			{tag: passwordTag{1, 2, 3}, at: now, outcome: failed, reason: MaxReason, ended: now, repeats: 7},
 			{tag: passwordTag{4}, at: now.Add(-time.Second), owner: 77, lease: now.Add(time.Second), awaited: true},
 		},
 	}

@@ -2,37 +2,40 @@ package throttle
 
 import (
 	"sync"
+	"time"
 )
 
-// flights are the passwords that this process is checking. Equal logins of one process wait here,
-// so that only one of them polls the store.
-type flights struct {
+// Checks are the passwords that a process is checking. Equal logins of one process wait here, so
+// that only one of them polls the store. The zero value is ready.
+type Checks struct {
 	mu       sync.Mutex
 	inFlight map[passwordTag]*flight
 }
 
 // flight is one check and its answer, which is set before landed is closed.
 type flight struct {
-	flights *flights
+	checks  *Checks
 	tag     passwordTag
 	remote  string
 	landed  chan struct{}
 	outcome outcome
 	answer  []byte
+	reason  Reason    // of a failure
+	again   time.Time // when a failed password is checked again
 }
 
 // join returns the flight of a password, and whether it is new.
-func (f *flights) join(tag passwordTag, remote string) (*flight, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if old := f.inFlight[tag]; old != nil {
+func (c *Checks) join(tag passwordTag, remote string) (*flight, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.inFlight[tag]; old != nil {
 		return old, false
 	}
-	if f.inFlight == nil {
-		f.inFlight = map[passwordTag]*flight{}
+	if c.inFlight == nil {
+		c.inFlight = map[passwordTag]*flight{}
 	}
-	started := &flight{flights: f, tag: tag, remote: remote, landed: make(chan struct{})}
-	f.inFlight[tag] = started
+	started := &flight{checks: c, tag: tag, remote: remote, landed: make(chan struct{})}
+	c.inFlight[tag] = started
 	return started, true
 }
 
@@ -42,12 +45,12 @@ func (f *flight) land(o outcome, answer []byte) {
 	if f == nil {
 		return
 	}
-	f.flights.mu.Lock()
-	defer f.flights.mu.Unlock()
-	if f.flights.inFlight[f.tag] != f {
+	f.checks.mu.Lock()
+	defer f.checks.mu.Unlock()
+	if f.checks.inFlight[f.tag] != f {
 		return
 	}
-	delete(f.flights.inFlight, f.tag)
+	delete(f.checks.inFlight, f.tag)
 	f.outcome, f.answer = o, answer
 	close(f.landed)
 }

@@ -35,12 +35,13 @@ func newBurst(t *testing.T, processes int) *burst {
 		t:        t,
 		check:    50 * time.Millisecond,
 		account:  theAccount,
-		store:    &recordingStore{Store: store.NewMemory(1000)},
+		store:    &recordingStore{Store: store.NewMemory(1 << 20)},
 		outcomes: map[string]int{},
 	}
 	for range processes {
 		b.processes = append(b.processes, &Throttle{
-			Store: b.store, Secret: []byte("test secret"), Delay: time.Second, Timeout: 10 * time.Second,
+			Checks: &Checks{},
+			Store:  b.store, Secret: []byte("test secret"), Delay: time.Second, Timeout: 10 * time.Second,
 			Report: func(err error) { t.Error(err) },
 		})
 	}
@@ -80,7 +81,7 @@ func (b *burst) outcome(ctx context.Context, process int, user, password, remote
 		a.Succeed([]byte(b.account))
 		return granted
 	}
-	a.Fail()
+	a.Fail(0)
 	return refused
 }
 
@@ -243,7 +244,7 @@ func TestWhatBecomesOfThoseWhoWait(t *testing.T) {
 		want  string
 		tries int // that are left
 	}{
-		{"it fails", (*Attempt).Fail, time.Second, ErrRepeated.Error(), 4},
+		{"it fails", func(a *Attempt) { a.Fail(0) }, time.Second, ErrRepeated.Error(), 4},
 		{"PAM gives no answer", (*Attempt).Unanswered, time.Second, ErrUnanswered.Error(), 5},
 		{"it gives up before PAM is asked", (*Attempt).Cancel, time.Second, granted, 5},
 		{"it gives up when PAM has been asked", func(a *Attempt) { _ = a.Recheck(); a.Cancel() }, time.Second,
@@ -340,7 +341,7 @@ func TestAnAttemptWhoseProcessDiedHasUsedUpItsTry(t *testing.T) {
 
 // process returns another process that shares the store.
 func (s *recordingStore) process() *Throttle {
-	return &Throttle{Store: s, Secret: []byte("test secret"), Timeout: 10 * time.Second}
+	return &Throttle{Store: s, Secret: []byte("test secret"), Timeout: 10 * time.Second, Checks: &Checks{}}
 }
 
 // A store that fails for a while knows nothing of the attempts that began meanwhile.
@@ -351,7 +352,7 @@ func TestAnAttemptThatTheStoreHasForgottenGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.processes[0].Store = store.NewMemory(10)
+		b.processes[0].Store = store.NewMemory(1 << 20)
 		if err := a.Recheck(); err != nil {
 			t.Errorf("from %s: %v", from, err)
 		}
@@ -546,8 +547,8 @@ func TestAPanicLeavesNobodyWaiting(t *testing.T) {
 			_, _ = b.processes[0].Begin(t.Context(), "alice", right, office)
 		}()
 	}
-	if n := len(b.processes[0].flights.inFlight); n != 0 {
-		t.Errorf("%d flights are left", n)
+	if n := len(b.processes[0].Checks.inFlight); n != 0 {
+		t.Errorf("%d checks are left", n)
 	}
 }
 
@@ -587,4 +588,71 @@ func TestTheRightPasswordAmongGuessesIsNeverRefused(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// The store is another for each, so only the checks that they share can tell.
+func TestThrottlesOfOneProcessShareTheirChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		checks := &Checks{}
+		before := (&recordingStore{Store: store.NewMemory(1 << 20)}).process()
+		after := (&recordingStore{Store: store.NewMemory(1 << 20)}).process()
+		before.Checks, after.Checks = checks, checks
+		first, err := before.Begin(t.Context(), "alice", "right", "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan []byte)
+		go func() {
+			second, err := after.Begin(t.Context(), "alice", "right", "192.0.2.1")
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- second.Answer()
+		}()
+		synctest.Wait()
+		first.Succeed([]byte("yes"))
+		if got := <-answer; string(got) != "yes" {
+			t.Errorf("the second login got %q", got)
+		}
+	})
+}
+
+func TestARepeatedPasswordTellsWhyItFailedAndForHowLong(t *testing.T) {
+	for _, name := range []string{"in one process", "in another process"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				records := &recordingStore{Store: store.NewMemory(1 << 20)}
+				first := records.process()
+				second := first
+				if name == "in another process" {
+					second = records.process()
+				}
+				attempt, err := first.Begin(t.Context(), "alice", "wrong", "192.0.2.1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				try := func() *Repeated {
+					_, err := second.Begin(t.Context(), "alice", "wrong", "192.0.2.1")
+					repeated := (*Repeated)(nil)
+					if !errors.As(err, &repeated) || !errors.Is(err, ErrRepeated) {
+						t.Errorf("got %v", err)
+					}
+					return repeated
+				}
+				waiting := make(chan *Repeated)
+				go func() { waiting <- try() }()
+				time.Sleep(2 * time.Second)
+				attempt.Fail(5)
+				got := <-waiting
+				if got == nil || got.Reason != 5 || got.After.Round(time.Second) != repeatWindow-2*time.Second {
+					t.Errorf("one that waited got %+v", got)
+				}
+				time.Sleep(8 * time.Second)
+				if got := try(); got == nil || got.Reason != 5 ||
+					got.After.Round(time.Second) != repeatWindow-10*time.Second {
+					t.Errorf("one that came later got %+v", got)
+				}
+			})
+		})
+	}
 }

@@ -119,39 +119,20 @@ func (h hasher) mac(words ...string) []byte {
 
 // addressOf returns the address or, for IPv6, its /64, which every client has at least.
 func addressOf(remote string) string {
-	addr, ok := parse(remote)
-	switch {
-	case !ok:
-		return remote // as the web server sends it
-	case addr.Is4():
-		return addr.String()
+	if prefix := ipv6Prefix(remote, 64); prefix != "" {
+		return prefix
 	}
-	prefix, _ := addr.Prefix(64) // 64 bits are never too many for IPv6
-	return prefix.String()
+	return remote
 }
 
 // networkOf returns the /48 of an IPv6 address, which one customer may have; "" for IPv4.
-func networkOf(remote string) string {
-	addr, ok := parse(remote)
-	if !ok || addr.Is4() {
+func networkOf(remote string) string { return ipv6Prefix(remote, 48) }
+
+func ipv6Prefix(remote string, bits int) string {
+	addr, err := netip.ParseAddr(remote)
+	if err != nil || addr.Is4() {
 		return ""
 	}
-	prefix, _ := addr.Prefix(48)
+	prefix, _ := addr.Prefix(bits) // never too many for IPv6
 	return prefix.String()
 }
-
-func parse(remote string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(remote)
-	if err != nil {
-		return addr, false
-	}
-	addr = addr.Unmap().WithZone("")
-	if nat64.Contains(addr) {
-		b := addr.As16()
-		addr = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	return addr, true
-}
-
-// nat64 is the prefix of IPv4 clients behind a translator (RFC 6052 §2.1), all in one /64.
-var nat64 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x00, 0x64, 0xff, 0x9b}), 96)

@@ -35,6 +35,7 @@ type password struct {
 	lease   time.Time // when that attempt counts as dead
 	awaited bool      // attempts of other processes wait for the answer
 	outcome outcome   // of the last check
+	reason  Reason    // of a failure
 	ended   time.Time // when the last check ended
 	repeats uint8     // logins with it since it failed
 }
@@ -196,7 +197,12 @@ func (r *record) repeat(p *password, c claimRequest) error {
 	default:
 		return &Locked{p.at.Add(repeatWindow).Sub(c.now), "one refused password too many times: it is locked"}
 	}
-	return ErrRepeated
+	return p.repeated(c.now)
+}
+
+// repeated is the answer to a login with a password that has failed.
+func (p *password) repeated(now time.Time) error {
+	return &Repeated{p.reason, max(0, p.at.Add(repeatWindow).Sub(now))}
 }
 
 // tries returns how many more passwords may be checked if all others in flight fail. With none in
@@ -277,7 +283,7 @@ func (r *record) succeed(tag passwordTag, name nameTag, asked bool, now time.Tim
 }
 
 // fail ends a check. It returns false if this failure has been counted already.
-func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool {
+func (r *record) fail(tag passwordTag, name nameTag, reason Reason, began, now time.Time) bool {
 	p := r.find(tag)
 	if p == nil { // expired
 		r.recent = append(r.recent, password{tag: tag, at: began})
@@ -285,6 +291,7 @@ func (r *record) fail(tag passwordTag, name nameTag, began, now time.Time) bool 
 	}
 	counted := p.owner == 0 && p.outcome == failed
 	p.end(failed, now)
+	p.reason = reason
 	if counted {
 		return false
 	}

@@ -21,7 +21,7 @@ import (
 	"dockerauth/store"
 )
 
-// Throttle counts failures in a store. Store, Secret and Timeout must be set.
+// Throttle counts failures in a store. Store, Secret, Timeout and Checks must be set.
 type Throttle struct {
 	Store  store.Store
 	Secret []byte // of the hashes that replace names, addresses and passwords in the store
@@ -39,7 +39,7 @@ type Throttle struct {
 	Now    func() time.Time // nil = time.Now
 	Report func(error)      // called when the store fails, and nothing is counted; nil = none
 
-	flights flights
+	Checks *Checks // that run in this process, shared by its throttles
 }
 
 // Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,
@@ -61,16 +61,16 @@ type Attempt struct {
 }
 
 // Begin registers a password that is about to be checked; remote is the client's IP address, "" =
-// unknown. While another attempt checks the same password, Begin waits and returns the answer of
-// that attempt. The error is ErrRepeated, ErrUnanswered, a *Locked or that of the context; then the
-// password must not be checked.
+// unknown. One that is IPv4 is not in an IPv6 notation. While another attempt checks the same
+// password, Begin waits and returns the answer of that attempt. The error is a *Repeated,
+// ErrUnanswered, a *Locked or that of the context; then the password must not be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
 	a := &Attempt{throttle: t, keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote), began: t.now(),
 		owner: rand.Uint64() | 1}
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout+waitMargin, ErrUnanswered)
 	defer cancel()
 	for {
-		f, first := t.flights.join(a.keys.tag, remote)
+		f, first := t.Checks.join(a.keys.tag, remote)
 		if first {
 			a.flight = f
 			return a.lead(ctx)
@@ -85,7 +85,7 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 		}
 		switch f.outcome {
 		case failed:
-			return nil, ErrRepeated
+			return nil, &Repeated{f.reason, max(0, f.again.Sub(t.now()))}
 		case unanswered:
 			return nil, ErrUnanswered
 		case succeeded:
@@ -122,9 +122,11 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 			err = context.Cause(ctx)
 		}
 	}
+	repeated := (*Repeated)(nil)
 	switch {
-	case errors.Is(err, ErrRepeated):
+	case errors.As(err, &repeated):
 		result = failed
+		a.flight.reason, a.flight.again = repeated.Reason, a.throttle.now().Add(repeated.After)
 	case errors.Is(err, ErrUnanswered):
 		result = unanswered
 	case err == nil && a.isRight:
@@ -224,7 +226,7 @@ func (a *Attempt) poll() error {
 		}
 		return a.claim() // marks the answer as awaited if another attempt has claimed first
 	case p.outcome == failed:
-		return ErrRepeated
+		return p.repeated(now)
 	case p.outcome == unanswered:
 		return ErrUnanswered
 	}
@@ -342,8 +344,11 @@ func (a *Attempt) keep(answer []byte) {
 }
 
 // Fail counts the password, once.
-func (a *Attempt) Fail() {
+func (a *Attempt) Fail(reason Reason) {
 	defer a.flight.land(failed, nil)
+	if a.flight != nil {
+		a.flight.reason, a.flight.again = reason, a.began.Add(repeatWindow)
+	}
 	w, err := a.throttle.readWider(a.keys, a.throttle.now())
 	if err != nil {
 		a.throttle.report(err)
@@ -354,7 +359,7 @@ func (a *Attempt) Fail() {
 	}
 	a.update(func(r *record, l limit, now time.Time) {
 		if !a.isRight {
-			isNew = r.fail(a.keys.tag, a.keys.name, a.began, now)
+			isNew = r.fail(a.keys.tag, a.keys.name, min(reason, MaxReason), a.began, now)
 		}
 		if isNew {
 			r.count(now, r.lastLogin(a.began), l.during(w.alert))

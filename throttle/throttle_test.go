@@ -20,10 +20,11 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	clock := func() time.Time { return f.now }
-	memory := store.NewMemory(100_000)
+	memory := store.NewMemory(64 << 20)
 	memory.Now = clock
 	f.Throttle = &Throttle{
-		Store: memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
+		Checks: &Checks{},
+		Store:  memory, Secret: []byte("test secret"), Timeout: 10 * time.Second, Now: clock,
 		Report: func(err error) { t.Error(err) },
 	}
 	return f
@@ -61,7 +62,7 @@ func (f *fixture) try(user, password, remote string) string {
 		attempt.Succeed([]byte("the account"))
 		return granted
 	}
-	attempt.Fail()
+	attempt.Fail(0)
 	return refused
 }
 
@@ -232,7 +233,7 @@ func TestWhenPAMAnswersCannotBeSeen(t *testing.T) {
 		}
 		f.pass(took)
 		for _, a := range under {
-			a.Fail()
+			a.Fail(0)
 		}
 		for f.now.Before(began.Add(2 * time.Second)) {
 			if f.now.Before(began.Add(time.Second)) { // as if it were still in flight
@@ -343,9 +344,6 @@ func TestAnAlertLocksNobodyWhoHasTriesLeft(t *testing.T) {
 func TestAddressesOfOneNetworkCountAsOne(t *testing.T) {
 	for _, c := range []struct{ one, other string }{
 		{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9"},
-		{"2001:db8::1%eth0", "2001:db8::1"},
-		{"192.0.2.7", "::ffff:192.0.2.7"},
-		{"192.0.2.7", "64:ff9b::c000:207"},
 		{"", ""},
 		{"not an address", "not an address"},
 	} {
@@ -354,7 +352,7 @@ func TestAddressesOfOneNetworkCountAsOne(t *testing.T) {
 		f.want("30s", "alice", right, c.other)
 	}
 	for _, c := range []struct{ one, other string }{{"2001:db8:1:2::1", "2001:db8:1:3::1"}, {"192.0.2.7", "192.0.2.8"},
-		{"64:ff9b::c000:207", "64:ff9b::c000:208"}, {"", "192.0.2.8"}} {
+		{"", "192.0.2.8"}} {
 		f := newFixture(t)
 		f.guesses(5, "alice", c.one)
 		f.want(granted, "alice", right, c.other)
@@ -503,9 +501,9 @@ func TestLoginsInFlightCountAsRefused(t *testing.T) {
 	}
 	f.want("30s", "alice", "sixth", office) // as if all had been refused already
 	under[0].Cancel()
-	under[1].Fail()
+	under[1].Fail(0)
 	f.want(granted, "alice", right, office) // uses the try of the cancelled one
-	under[2].Fail()
+	under[2].Fail(0)
 	f.guesses(1, "alice", office)
 }
 

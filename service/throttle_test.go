@@ -1,0 +1,155 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dockerauth/config"
+	"dockerauth/handler"
+	"dockerauth/pamauth"
+	"dockerauth/store"
+	"dockerauth/throttle"
+)
+
+// An administrator who has just fixed an account sees in the log what was wrong, and how long it is
+// remembered.
+func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
+	const password = "mueller-123"
+	refused := func(text string) error { return fmt.Errorf("%w: %s", pamauth.ErrRefused, text) }
+	tests := []struct {
+		name, user, config string
+		err                error
+		reason             string
+	}{
+		{"a wrong password", "alice", "", refused("authenticate: PAM_AUTH_ERR (7)"),
+			"pam refused the login: authenticate: PAM_AUTH_ERR (7)"},
+		{"an expired account", "alice", "", refused("account: PAM_ACCT_EXPIRED (13)"),
+			"pam refused the login: account: PAM_ACCT_EXPIRED (13)"},
+		{"a second factor", "alice", "", refused("authenticate: PAM_CONV_ERR (19)\n" +
+			"  a module asked for more than the one password: give it try_first_pass"),
+			"a module asked for more than the one password"},
+		{"a blacklisted account", "alice", "blacklisted_users: [alice]\n", nil, "is blacklisted"},
+		{"no account's name", "../alice", "", nil, "user name"},
+		{"a reason that has no number", "alice", "", refused("something new"),
+			"the same password failed a moment ago"},
+	}
+	for _, tt := range tests {
+		for _, processes := range []int{1, 2} {
+			t.Run(fmt.Sprint(tt.name, ", of ", processes, " processes"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { // refusals are held back for a second
+					first := newAdminFixture(t)
+					state := filepath.Join(first.dir, "state")
+					if err := os.Mkdir(state, 0o700); err != nil {
+						t.Fatal(err)
+					}
+					first.write(t, "config.yml", fixtureConfig+"state: "+state+"\n"+tt.config)
+					first.pam = authenticatorFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
+						return pamauth.Account{}, tt.err
+					})
+					first.mustReload(t)
+					second := first
+					if processes == 2 {
+						second = newAdminFixture(t)
+						second.config, second.pam = first.config, first.pam
+						second.mustReload(t)
+					}
+					first.login(tt.user, password, "192.0.2.1")
+					second.log.Reset()
+					second.login(tt.user, password, "192.0.2.1")
+					log := second.log.String()
+					found := regexp.MustCompile(`reason="([^"]*) \(remembered, asked again in (\d+) s\)"`).
+						FindStringSubmatch(log)
+					if found == nil || found[1] != tt.reason || !strings.Contains(log, "outcome=refused") {
+						t.Fatalf("the log has %s", log)
+					}
+					if seconds, _ := strconv.Atoi(found[2]); seconds < 1 || seconds > 60 {
+						t.Errorf("asked again in %d seconds", seconds)
+					}
+					if strings.Contains(log, password) {
+						t.Errorf("the password is in the log: %s", log)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
+	if n := len(rememberedReasons); n > int(throttle.MaxReason)+1 {
+		t.Errorf("%d reasons are more than a record has space for", n)
+	}
+	for i, part := range rememberedReasons[1:] {
+		if got := reasonOf(errors.New(part)); int(got) != i+1 {
+			t.Errorf("%q is number %d, not %d", part, i+1, got)
+		}
+	}
+}
+
+// Live data that fills the soft limit of the memory makes the collector run all the time.
+func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
+	records, err := memoryStore()(&config.Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, until := make([]byte, 250), time.Now().Add(time.Hour)
+	for i := range 150_000 { // logins of an attacker
+		err := records.Update(fmt.Sprint(i), func([]byte) ([]byte, time.Time) { return record, until })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	if free := int(s.NextGC) - int(s.HeapAlloc); free < serverMemory/4 {
+		t.Errorf("the next collection comes after %d bytes: %d of %d are in use", free, s.HeapAlloc, serverMemory)
+	}
+	runtime.KeepAlive(records)
+}
+
+func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
+	for _, remote := range []string{"", "192.0.2.1"} {
+		now := time.Now()
+		limits := throttleAdapter{&throttle.Throttle{
+			Checks: new(
+				throttle.Checks,
+			), Store: store.NewMemory(memoryForRecords), Secret: []byte("secret"), Timeout: time.Second,
+			Now: func() time.Time { return now }, Report: func(err error) { t.Error(err) },
+		}}
+		var attempts []handler.Attempt
+		for _, guess := range []handler.Secret{"1", "2", "3", "4", "5"} {
+			a, err := limits.Begin(t.Context(), "bob", guess, remote)
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts = append(attempts, a)
+		}
+		for _, a := range attempts[1:] {
+			a.Fail(errors.New("no"))
+		}
+		_, err := limits.Begin(t.Context(), "bob", "another", remote)
+		now = now.Add(time.Minute) // the first attempt counts as dead
+		for when, err := range map[string]error{"before PAM": err, "after a wait": attempts[0].Recheck()} {
+			var locked *handler.Throttled
+			if !errors.As(err, &locked) {
+				t.Fatalf("from %q, %s: %v, want a lock", remote, when, err)
+			}
+			if got := strings.Contains(locked.Cause, "no client address"); got != (remote == "") {
+				t.Errorf("from %q, %s: %s", remote, when, locked.Cause)
+			}
+		}
+	}
+}
