@@ -33,6 +33,7 @@ func (c *checkup) examinePAM() {
 		}
 		c.examineLine(line)
 	}
+	c.examineStack()
 }
 
 // lineOf names a line in the form that editors take.

@@ -42,7 +42,7 @@ func ldapTree() string {
 	} {
 		fmt.Fprintf(&b, "\ndn: uid=%s,dc=example,dc=com\nobjectClass: inetOrgPerson\nobjectClass: posixAccount\n"+
 			"cn: Account %d\nsn: Account\nuidNumber: %d\ngidNumber: 5000\nhomeDirectory: /home/%[1]s\n"+
-				"userPassword: %[4]s\n%[5]s",
+			"userPassword: %[4]s\n%[5]s",
 			account.name, i, account.uid, ldapPassword, account.more)
 	}
 	b.WriteString("\ndn: cn=people,dc=example,dc=com\nobjectClass: posixGroup\ngidNumber: 5000\n" +

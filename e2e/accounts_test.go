@@ -78,12 +78,13 @@ func installForAccounts(t *testing.T, m *debian) {
 	m.must("systemctl", "restart", "nginx")
 	// The directories want names, and Samba an interface other than loopback.
 	for _, args := range []string{"link add directory0 type veth peer name directory1",
-		"address add 192.0.2.1/24 dev directory0", "link set directory0 up", "link set directory1 up"} {
+		"address add 192.0.2.1/24 dev directory0", "address add 192.0.2.2/24 dev directory0",
+		"link set directory0 up", "link set directory1 up"} {
 		run(t, "", m.nearby(append([]string{"ip"}, strings.Fields(args)...)...)).must(t)
 	}
 	hosts := readFile(t, m.path("etc/hosts"))
 	writeFile(t, m.path("etc/hosts"), hosts+"127.0.0.1 ldap.example.com kdc.example.com\n"+
-		"192.0.2.1 registry.ad.example.com registry\n192.0.2.1 dc.ad.example.com dc\n", 0o644)
+		"192.0.2.2 registry.ad.example.com registry\n192.0.2.1 dc.ad.example.com dc\n", 0o644)
 	m.must("hostname", "registry.ad.example.com")
 }
 
