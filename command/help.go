@@ -112,8 +112,8 @@ and the web server need. Nothing that is there is overwritten.
                        and there is such a group, else the group of who runs it
   --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
   --accounts KIND      which PAM service file: local, sssd (LDAP, Active Directory),
-                       krb5, oath, google-authenticator, faillock, access; default:
-                       local. A file as shipped is replaced
+                       sssd-local (both), krb5, oath, google-authenticator, faillock,
+                       access; default: local. A file as shipped is replaced
   --renew-certificate  put a new certificate for the same key in place of the one that
                        is there. Every registry needs a copy of it
 

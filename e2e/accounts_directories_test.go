@@ -79,6 +79,7 @@ func ldapAccounts(t *testing.T, m *debian) {
 	m.must("sh", "-euc", startSlapd)
 	m.follow(t, "LDAP", []string{"/etc/sssd/sssd.conf"}, []string{"sssd"})
 	m.follow(t, "Names and groups", nil, []string{"names"})
+	m.checkFinds(t)
 	m.dockerLogins(t, "alice", ldapPassword)
 	expired := "account: PAM_ACCT_EXPIRED"
 	m.tries(
@@ -128,7 +129,45 @@ func ldapAccounts(t *testing.T, m *debian) {
 		m.requestToken(t, "", "alice", alice))
 	m.restartAfter(t, "slapd", true, accountTry{user: "alice", password: ldapPassword, status: 200, team: true})
 	m.must("systemctl", "stop", "sssd")
+	m.checkFinds(t, "sssd-unreachable")
 	m.tries(t, accountTry{name: "SSSD does not run", user: "alice", password: ldapPassword, status: 503, reason: away})
+
+	// Local accounts do not depend on SSSD.
+	m.must("dockerauth", "init", "--accounts", "sssd-local")
+	m.must("groupadd", "--gid", "4001", "registry-push")
+	m.must("usermod", "-aG", "registry-push", "frank")
+	m.tries(t,
+		accountTry{name: "local without SSSD", user: "frank", password: localPassword, status: 200, team: true},
+		accountTry{name: "local with a wrong password", user: "grace", password: "wrong", status: 401,
+			reason: "authenticate: PAM_AUTH_ERR"},
+		accountTry{name: "SSSD's without SSSD", user: "bob", password: ldapPassword, status: 503, reason: away},
+		accountTry{name: "a system account", user: "daemon", password: "wrong", status: 401,
+			reason: "authenticate: PAM_AUTH_ERR"})
+	m.must("systemctl", "start", "sssd")
+	m.forget(t)
+	m.checkFinds(t)
+	m.tries(
+		t,
+		accountTry{name: "SSSD's beside local ones", user: "alice", password: ldapPassword, status: 200, team: true},
+		accountTry{
+			name:     "expired beside local ones",
+			user:     "eve",
+			password: ldapPassword,
+			status:   401,
+			reason:   expired,
+		},
+		accountTry{name: "a low uid beside local ones", user: "robot", password: ldapPassword, status: 401,
+			reason: "PAM_AUTH_ERR"},
+		accountTry{name: "local beside SSSD's", user: "frank", password: localPassword, status: 200, team: true},
+	)
+	m.must("usermod", "-e", "1", "frank")
+	m.tries(
+		t,
+		accountTry{name: "expired and local", user: "frank", password: localPassword, status: 401, reason: expired},
+	)
+	m.must("usermod", "-e", "", "frank")
+	m.must("groupdel", "registry-push")
+	m.must("dockerauth", "init", "--accounts", "sssd")
 
 	// What SSSD can be told about names.
 	conf := accountsBlock(t, "LDAP", "conf", "/etc/sssd/sssd.conf")
@@ -198,6 +237,7 @@ func activeDirectory(t *testing.T, m *debian) {
 	conf := accountsBlock(t, "Active Directory", "conf", "/etc/sssd/sssd.conf")
 	m.restartSSSD(t, conf)
 	m.follow(t, "LDAP", nil, []string{"sssd"})
+	m.checkFinds(t)
 	m.dockerLogins(t, "alice", adPassword)
 	m.tries(t,
 		accountTry{name: "in the group", user: "alice", password: adPassword, status: 200, team: true},
@@ -254,6 +294,7 @@ func kerberosAccounts(t *testing.T, m *debian) {
 	m.must("usermod", "-aG", "registry-push", "carol")
 	m.must("useradd", "dave")
 	m.must("useradd", "erin")
+	m.checkFinds(t)
 	m.dockerLogins(t, "carol", kerberosPassword)
 	m.tries(t,
 		accountTry{name: "in the group", user: "carol", password: kerberosPassword, status: 200, team: true},
@@ -278,6 +319,7 @@ func kerberosAccounts(t *testing.T, m *debian) {
 		reason: "account: PAM_ACCT_EXPIRED"}, m.requestToken(t, "", "carol", carol))
 	m.must("usermod", "-e", "", "carol")
 	m.must("chgrp", "root", "/etc/dockerauth/krb5.keytab")
+	m.checkFinds(t, "module-file")
 	m.tries(t, accountTry{name: "the keytab cannot be read", user: "carol", password: kerberosPassword, status: 401,
 		reason: "authenticate: PAM_AUTH_ERR"})
 	m.must("systemctl", "stop", "krb5-kdc")

@@ -221,6 +221,27 @@ func (m *debian) dockerLogins(t *testing.T, user, password string) {
 	}
 }
 
+// checkFinds compares the codes of what check finds wrong.
+func (m *debian) checkFinds(t *testing.T, codes ...string) {
+	t.Helper()
+	o := m.do("dockerauth", "check", "--as", "dockerauth", "--json")
+	var report struct {
+		Findings []struct{ Code string }
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+		t.Fatalf("%v: %v", err, o)
+	}
+	var got []string
+	for _, f := range report.Findings {
+		if f.Code != "" {
+			got = append(got, f.Code)
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(codes) {
+		t.Errorf("check finds %q, want %q: %v", got, codes, o)
+	}
+}
+
 // accountsPattern matches the blocks of docs/accounts.md: the PAM service file of a kind, a
 // configuration file, commands.
 var accountsPattern = regexp.MustCompile("(?ms)^<!-- (pam|conf|shell): (\\S+) -->\n```\\w*\n(.*?)^```$")
@@ -283,6 +304,7 @@ func localAccounts(t *testing.T, m *debian) {
 	m.must("groupadd", "--gid", "4001", "registry-push")
 	m.must("usermod", "-aG", "registry-push", "frank")
 	m.must("dockerauth", "init", "--accounts", "local")
+	m.checkFinds(t)
 	m.dockerLogins(t, "frank", localPassword)
 	m.tries(t,
 		accountTry{name: "in the group", user: "frank", password: localPassword, status: 200, team: true},

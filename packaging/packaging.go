@@ -17,7 +17,7 @@ var Config string
 var pamServices embed.FS
 
 // Accounts are the kinds of accounts that there is a PAM service file for, the default first.
-var Accounts = []string{"local", "sssd", "krb5", "oath", "google-authenticator", "faillock", "access"}
+var Accounts = []string{"local", "sssd", "sssd-local", "krb5", "oath", "google-authenticator", "faillock", "access"}
 
 // PAMService is the file for /etc/pam.d; "" for an unknown kind.
 func PAMService(accounts string) string {
