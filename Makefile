@@ -1,5 +1,6 @@
 # make build   ./dockerauth
-# make demo    the service, a registry and a client on this machine
+# make demo    the service, a registry and a client on this machine; make demo-clean removes what
+#              it leaves
 # make faults  real faults under load, and a table of their effects
 # make package a Debian package, an rpm and an archive for a folder of a web site, in dist
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
@@ -11,7 +12,7 @@ SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build package demo setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
+.PHONY: build package demo demo-clean setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -22,9 +23,10 @@ package:
 	@packaging/scripts/build dist
 
 demo:
-	@e2e/scripts/setup demo
-	@$(MAKE) --no-print-directory build
 	@e2e/scripts/demo
+
+demo-clean:
+	@e2e/scripts/demo --clean
 
 setup:
 	@e2e/scripts/setup test
@@ -80,5 +82,5 @@ faults: setup build
 vuln: build
 	$(LINT) govulncheck -mode binary dockerauth
 
-clean:
-	rm -rf dockerauth dist .demo-* e2e/.cache
+clean: demo-clean
+	rm -rf dockerauth dist e2e/.cache

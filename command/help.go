@@ -31,8 +31,9 @@ const helpHTTP = `dockerauth http serves the token endpoint over HTTP until SIGT
 
   --config FILE       default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen HOST:PORT  left out when systemd hands over a socket (LISTEN_FDS)
-  --admin ADDRESS     HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                      anyone who can connect; they name no account and no client
+  --admin ADDRESS     HOST:PORT or unix:PATH: answer /livez, /readyz, /healthz and
+                      /metrics there, to anyone who can connect; they name no account
+                      and no client
 
 It speaks plain HTTP: let it listen on loopback, behind a proxy that does TLS.
 A changed configuration, key or certificate is noticed within two seconds, or at
@@ -54,8 +55,9 @@ const helpFastCGI = `dockerauth fastcgi serves the token endpoint over FastCGI u
   --config FILE     default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --listen ADDRESS  left out when systemd hands over a socket (LISTEN_FDS), or when
                     standard input is one (mod_fcgid, spawn-fcgi)
-  --admin ADDRESS   HOST:PORT or unix:PATH: answer /healthz and /metrics there, to
-                    anyone who can connect; they name no account and no client
+  --admin ADDRESS   HOST:PORT or unix:PATH: answer /livez, /readyz, /healthz and
+                    /metrics there, to anyone who can connect; they name no account
+                    and no client
 
 A unix socket is made with mode 0660: the web server's group must be the
 service's. Anyone who can connect can name any client address: over TCP that is

@@ -32,14 +32,9 @@ func LoadTolerant(path string) (*Config, error) {
 	parsed := len(errs) == 0
 	c := s.config
 	c.Path = absolute
-	c.Files = []string{absolute}
 	c.source = source{path, s.lines}
-	if s.privateKey != "" {
+	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
-		c.Files = append(c.Files, s.privateKey)
-	}
-	if s.certificate != "" {
-		c.Files = append(c.Files, s.certificate)
 	}
 	switch {
 	case len(errs) == 0:
@@ -52,7 +47,7 @@ func LoadTolerant(path string) (*Config, error) {
 
 // loadKey reports errors of a key file at the line that names it.
 func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
-	key, err := jwtsign.LoadKey(s.privateKey, s.certificate, s.keyID)
+	key, err := jwtsign.LoadKey(s.config.PrivateKeyFile, s.config.CertificateFile, s.keyID)
 	if err == nil {
 		return key, errs
 	}

@@ -55,9 +55,9 @@ func (r *reader) top(key string, v node) {
 	c := &r.config
 	switch key {
 	case "private_key":
-		r.privateKey = r.path(key, v)
+		c.PrivateKeyFile = r.path(key, v)
 	case "certificate":
-		r.certificate = r.path(key, v)
+		c.CertificateFile = r.path(key, v)
 	case "key_id":
 		r.keyID = jwtsign.KeyID(r.choice(key, v, string(jwtsign.KeyIDLibtrust), string(jwtsign.KeyIDThumbprint)))
 	case "issuer":

@@ -39,11 +39,9 @@ const (
 
 // settings is a parsed config.yml. The files that it names have not been read.
 type settings struct {
-	config      Config
-	privateKey  string // absolute, like certificate
-	certificate string
-	keyID       jwtsign.KeyID
-	lines       map[string]int // of each key in the file
+	config Config
+	keyID  jwtsign.KeyID
+	lines  map[string]int // of each key in the file
 }
 
 // reader reads the nodes of one file into settings and collects all errors.

@@ -75,7 +75,7 @@ func (p *endpointProbe) run() {
 const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
 
 func (p *endpointProbe) identify() (response, error) {
-	return p.get(url.Values{"service": {unknownService}}, "")
+	return p.get(url.Values{"service": {unknownService}, "client_id": {checkAccount}}, "")
 }
 
 // examineTLS looks at what is between the client and the web server.
@@ -234,7 +234,7 @@ func (p *endpointProbe) examineAlias() {
 	}
 	alias := *p.base
 	alias.Path = mount + autoredirectEnd
-	alias.RawQuery = url.Values{"service": {unknownService}}.Encode()
+	alias.RawQuery = url.Values{"service": {unknownService}, "client_id": {checkAccount}}.Encode()
 	r, err := p.ask(http.MethodGet, alias.String(), nil, nil)
 	if err == nil && strings.Contains(r.answer.message(), unknownService) {
 		p.ok("url.autoredirect", "%s%s answers as well, for registries with autoredirect", mount, autoredirectEnd)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"dockerauth/service"
 )
 
 // endpointProbe asks one token endpoint through its web server. PAM is never asked about its
@@ -60,8 +62,8 @@ func unique(names []string) []string {
 	return slices.Compact(names)
 }
 
-// The resources below the folder that the web server serves the program from; handler has the same.
+// The resources below the folder that the web server serves the program from.
 const (
-	realmEnd        = "/docker/v2/token"
-	autoredirectEnd = "/auth/token"
+	realmEnd        = service.TokenPath
+	autoredirectEnd = service.AliasPath
 )

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -605,8 +606,8 @@ func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 
 func TestOurFilesAreLookedForByTheirNames(t *testing.T) {
 	c := checkupOf(t, plainConfig)
-	c.config.Files = []string{c.config.Path, filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem"),
-		"/etc/dockerauth/cert.pem"}
+	c.config.PrivateKeyFile = filepath.Join(filepath.Dir(c.config.Path), "keys", "rsa.pem")
+	c.config.CertificateFile = "/etc/dockerauth/cert.pem"
 	const want = ".htaccess auth.log cert.pem config.yml keys/rsa.pem privkey.pem service.log"
 	if got := strings.Join(privateNames(c.config), " "); got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -631,6 +632,25 @@ func TestFilesAreLookedForWhereTheyCanBe(t *testing.T) {
 		}
 		if got := strings.Join((&endpointProbe{base: base}).folders(), " "); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestACheckLeavesALineInTheLogOnlyForEachTokenThatItGets(t *testing.T) {
+	for text, tokens := range map[string]int{
+		plainConfig: 0,
+		plainConfig + "access: [{allow: [pull], to: [anyone]}]\n": 2, // one for each audience
+	} {
+		c := checkupOf(t, text)
+		var log bytes.Buffer
+		server := httptest.NewServer(service.NewHandler(c.config, untouched{t}, untouched{t},
+			slog.New(slog.NewTextHandler(&log, nil))))
+		c.url = server.URL + realmEnd
+		c.probeURL(testAsker(t, nil))
+		server.Close()
+		lines := strings.Count(log.String(), "\n")
+		if lines != tokens || strings.Count(log.String(), "outcome=granted") != tokens {
+			t.Errorf("%d lines, want %d:\n%s", lines, tokens, &log)
 		}
 	}
 }

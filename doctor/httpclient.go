@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"dockerauth/service"
 )
 
 // The bounds of asking a web server that may be hostile.
@@ -25,7 +27,7 @@ const (
 	maxResponse    = 64 << 10        // bytes of a body and of its headers; crane reads no more of a token's answer
 	maxQuoted      = 200             // bytes of what a server says that are shown
 	expiresSoon    = 14 * 24 * time.Hour
-	checkAccount   = "dockerauth-check" // the account that check gives; PAM is never asked about it
+	checkAccount   = service.CheckClient // the account that check gives; PAM is never asked about it
 )
 
 // httpClient sends requests to a web server as docker does, but follows no redirect and uses no

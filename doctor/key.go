@@ -32,7 +32,7 @@ const makeSelfSigned = "make a self-signed certificate that is no CA: openssl re
 // together, that the key is strong enough, and that others cannot read it.
 func (c *checkup) examineKey() {
 	key := c.config.Key
-	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.Files[1]))
+	c.ok("private_key", "%s, signs with %s, %s", kindOfKey(key), key.Algorithm(), readersOf(c.config.PrivateKeyFile))
 	c.examineIDs(key)
 	if chain := key.Chain(); len(chain) > 0 {
 		c.examineCertificate(chain)

@@ -22,7 +22,6 @@ func (c *checkup) examineLogin() {
 			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
 	}
-	os.Clearenv() // as in the service: modules run programs, which need none of it
 	service.Harden(c.streams.Err)
 	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -119,18 +120,16 @@ func (c *checkup) examineServiceUser(a *runAs) {
 
 // readChecks are for the files that the program needs at its start.
 func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
-	subjects := []string{"config", "private_key", "certificate"}
-	files := slices.Clone(c.settings.Files)
+	subjects := map[string]string{c.settings.Path: "config", c.settings.PrivateKeyFile: "private_key",
+		c.settings.CertificateFile: "certificate"}
+	files := c.settings.Files()
 	for _, line := range c.stack {
 		if !slices.Contains(files, line.File) {
 			files = append(files, line.File)
 		}
 	}
-	for i, file := range files {
-		subject := "pam"
-		if i < len(c.settings.Files) {
-			subject = subjects[i]
-		}
+	for _, file := range files {
+		subject := cmp.Or(subjects[file], "pam")
 		remedy := fmt.Sprintf("let %s read it, and enter every folder above it", a.name)
 		if subject == "private_key" {
 			remedy = fmt.Sprintf("chgrp %[1]s %[2]s && chmod 0640 %[2]s", a.group, file)

@@ -65,7 +65,7 @@ func (s *testEnv) checkURL(t *testing.T, path string) findingsReport {
 
 func TestCheckFindsNoProblemBehindAnyWebServer(t *testing.T) {
 	for _, th := range []frontend{httpFrontend, apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi, nginxFcgiwrap,
-		nginxFastCGI, nginxHTTP, lighttpdFastCGI} {
+		nginxFastCGI, nginxHTTP, lighttpdFastCGI, caddyFastCGI, haproxyFastCGI} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()
 			s := openFrontend(t, th, envOptions{})

@@ -134,9 +134,9 @@ func outcome(err error) string {
 	}
 }
 
-// maxTokenSize fits in a header line behind "Authorization: Bearer ". Apache reads 8190 bytes of a
+// MaxTokenSize fits in a header line behind "Authorization: Bearer ". Apache reads 8190 bytes of a
 // line, nginx 8 KiB.
-const maxTokenSize = 8000
+const MaxTokenSize = 8000
 
 // Throttled means that there were too many wrong passwords.
 type Throttled struct {

@@ -25,7 +25,7 @@ const certificateCommand = "openssl req -x509 -new -key KEY -subj /CN=dockerauth
 // It accepts a certificate from a public CA. That the registry must not trust this CA is for the
 // check command to say, which sees IsCA of Chain()[0] and a Chain() longer than one.
 func (k *Key) loadCertificate(path string, now time.Time) error {
-	data, err := readRegular(path, isRegular)
+	data, err := readKeyFile(path, isRegular)
 	if err != nil {
 		return err
 	}

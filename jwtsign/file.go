@@ -56,29 +56,48 @@ func fileError(setting, path string, err error) error {
 	return &FileError{Path: path, Setting: setting, Err: err}
 }
 
-// readRegular reads a file if check accepts it. check sees the open file, not one that replaced it.
-func readRegular(path string, check func(fs.FileInfo) error) ([]byte, error) {
+// ErrTooLarge is the cause where a file is longer than its limit.
+var ErrTooLarge = errors.New("file is too large")
+
+// ReadRegular reads a file of at most limit bytes, if check accepts it. check sees the open file,
+// not one that replaced it.
+func ReadRegular(path string, limit int, check func(fs.FileInfo) error) ([]byte, error) {
 	// Without O_NONBLOCK, opening a named pipe would block until something writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, openProblem(err)
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, err
 	}
 	if err := check(info); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if len(data) > maxKeyFile {
-		return nil, problemf("name a PEM file", "file is larger than %d bytes", maxKeyFile)
+	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > limit:
+		return nil, ErrTooLarge
+	case int64(len(data)) < info.Size():
+		return nil, io.ErrUnexpectedEOF // it was cut meanwhile
 	}
 	return data, nil
+}
+
+func readKeyFile(path string, check func(fs.FileInfo) error) ([]byte, error) {
+	data, err := ReadRegular(path, maxKeyFile, check)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return nil, problemf("name a PEM file", "file is larger than %d bytes", maxKeyFile)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return nil, openProblem(err)
+	case err != nil && !errors.As(err, new(*problem)):
+		return nil, withoutPath(err)
+	}
+	return data, err
 }
 
 func openProblem(err error) error {

@@ -10,7 +10,7 @@ import (
 
 // readPrivateKey reads a file with one private key.
 func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := readRegular(path, isPrivate)
+	data, err := readKeyFile(path, isPrivate)
 	if err != nil {
 		return nil, err
 	}

@@ -245,8 +245,13 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				return
 			}
 			want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tt.serving]
-			if got := s.get(http.MethodGet, "/healthz"); got.Code != want {
-				t.Errorf("status code %d, want %d", got.Code, want)
+			for _, path := range []string{"/healthz", "/readyz"} {
+				if got := s.get(http.MethodGet, path); got.Code != want {
+					t.Errorf("%s: status code %d, want %d", path, got.Code, want)
+				}
+			}
+			if got := s.get(http.MethodGet, "/livez"); got.Code != http.StatusOK {
+				t.Errorf("/livez: status code %d: a restart would not help", got.Code)
 			}
 			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_ready"] != truth(tt.serving) {
 				t.Errorf("dockerauth_ready is %v", samples["dockerauth_ready"])
@@ -294,6 +299,11 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 	}{
 		{"GET", "/healthz", 200, "application/json"},
 		{"HEAD", "/healthz", 200, "application/json"},
+		{"GET", "/readyz", 200, "application/json"},
+		{"HEAD", "/readyz", 200, "application/json"},
+		{"GET", "/livez", 200, "text/plain; charset=utf-8"},
+		{"HEAD", "/livez", 200, "text/plain; charset=utf-8"},
+		{"GET", "/livez/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"GET", "/", 404, "text/plain; charset=utf-8"},
@@ -302,7 +312,7 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
 	}
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ANY"} {
-		for _, path := range []string{"/healthz", "/metrics"} {
+		for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 			tests = append(tests, struct {
 				method, path string
 				status       int
@@ -355,7 +365,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			if !strings.HasPrefix(h.Config.Error, s.config) {
 				t.Errorf("the error does not name the file: %q", h.Config.Error)
 			}
-			for _, path := range []string{"/healthz", "/metrics"} {
+			for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 				text := s.get(http.MethodGet, path).Body.String()
 				for _, word := range []string{person, secret, network, "BEGIN"} {
 					if strings.Contains(text, word) {

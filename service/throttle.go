@@ -109,8 +109,8 @@ var rememberedReasons = []string{
 	"pam refused the login: account: PAM_CRED_EXPIRED (16)",
 	"pam refused the login: account: PAM_AUTHTOK_EXPIRED (27)",
 	"a module asked for more than the one password",
-	"user name",
-	"the password is",
+	"the user name is empty, too long or contains an invalid character",
+	"the password is empty, too long or contains a NUL",
 }
 
 func reasonOf(err error) throttle.Reason {

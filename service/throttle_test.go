@@ -41,7 +41,8 @@ func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
 			"  a module asked for more than the one password: give it try_first_pass"),
 			"a module asked for more than the one password"},
 		{"a blacklisted account", "alice", "blacklisted_users: [alice]\n", nil, "is blacklisted"},
-		{"no account's name", "../alice", "", nil, "user name"},
+		{"no account's name", "../alice", "", nil,
+			"the user name is empty, too long or contains an invalid character"},
 		{"a reason that has no number", "alice", "", refused("something new"),
 			"the same password failed a moment ago"},
 	}
@@ -124,10 +125,9 @@ func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
 	for _, remote := range []string{"", "192.0.2.1"} {
 		now := time.Now()
 		limits := throttleAdapter{&throttle.Throttle{
-			Checks: new(
-				throttle.Checks,
-			), Store: store.NewMemory(memoryForRecords), Secret: []byte("secret"), Timeout: time.Second,
-			Now: func() time.Time { return now }, Report: func(err error) { t.Error(err) },
+			Store: store.NewMemory(1 << 20), Secret: []byte("secret"), Timeout: time.Second,
+			Checks: &throttle.Checks{},
+			Now:    func() time.Time { return now }, Report: func(err error) { t.Error(err) },
 		}}
 		var attempts []handler.Attempt
 		for _, guess := range []handler.Secret{"1", "2", "3", "4", "5"} {
@@ -138,7 +138,7 @@ func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
 			attempts = append(attempts, a)
 		}
 		for _, a := range attempts[1:] {
-			a.Fail(errors.New("no"))
+			a.Fail(handler.ErrRefused)
 		}
 		_, err := limits.Begin(t.Context(), "bob", "another", remote)
 		now = now.Add(time.Minute) // the first attempt counts as dead

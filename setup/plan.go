@@ -116,7 +116,7 @@ func (s *installer) parseConfig() (*config.Partial, error) {
 func (s *installer) checkGiven() error {
 	lacksIssuer, lacksAudience := s.issuer == "", len(s.audiences) == 0 || slices.Contains(s.audiences, "")
 	issuer, audiences := s.issuer, s.audiences
-	cause := ""
+	var cause string
 	switch {
 	case lacksIssuer && lacksAudience:
 		cause = "--issuer and --audience are missing: the names of this service and of the registry, as both will " +
@@ -178,20 +178,24 @@ func (s *installer) confdir() string {
 }
 
 func configText(issuer string, audiences []string, confdir string) string {
-	names := make([]string, len(audiences))
-	for i, name := range audiences {
-		names[i] = yamlText(name)
-	}
-	audience := strings.Join(names, ", ")
-	if len(names) > 1 {
-		audience = "[" + audience + "]"
-	}
 	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"",
-		"\naudience: "+audience).Replace(packaging.Config)
+		"\naudience: "+yamlNames(audiences)).Replace(packaging.Config)
 	if confdir != "" {
 		text += "\n# The folder of the PAM service file \"dockerauth\".\npam:\n  confdir: " + yamlText(confdir) + "\n"
 	}
 	return text
+}
+
+// yamlNames is one name, or a list.
+func yamlNames(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = yamlText(name)
+	}
+	if len(quoted) == 1 {
+		return quoted[0]
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // yamlText quotes a printable text.
@@ -206,7 +210,7 @@ func yamlText(s string) string {
 func (s *installer) keepConfig(text []byte) (*config.Partial, error) {
 	partial, err := config.ParsePartial(s.config.path, text)
 	if err != nil {
-		return nil, err
+		return nil, s.withValues(err)
 	}
 	wrong := func(key, cause, hint string) (*config.Partial, error) {
 		return nil, config.Error{File: s.config.path, Line: partial.Line(key), Key: key, Cause: cause, Hint: hint}
@@ -233,6 +237,26 @@ func (s *installer) keepConfig(text []byte) (*config.Partial, error) {
 		s.audiences = partial.Audience
 	}
 	return partial, nil
+}
+
+// withValues says which line to write into a configuration that was edited and lacks a name.
+func (s *installer) withValues(err error) error {
+	lines := map[string]string{}
+	if s.issuer != "" {
+		lines["issuer"] = "issuer: " + yamlText(s.issuer)
+	}
+	if len(s.audiences) > 0 {
+		lines["audience"] = "audience: " + yamlNames(s.audiences)
+	}
+	var errs config.Errors
+	if errors.As(err, &errs) {
+		for i, e := range errs {
+			if line := lines[e.Key]; line != "" && (e.Cause == "is empty" || e.Cause == "is missing") {
+				errs[i].Hint = "write: " + line
+			}
+		}
+	}
+	return err
 }
 
 // plannedFileFor is the file that config.yml names under a key. A new one must lie in the folder of

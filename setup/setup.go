@@ -69,7 +69,7 @@ func (s *installer) install(streams cli.Streams) int {
 		return cli.ExitUsage
 	}
 	if err != nil {
-		return cli.Fail(streams.Err, err)
+		return cli.Fail(streams.Err, withHint(err))
 	}
 	_, err = fmt.Fprint(streams.Out, s.report())
 	for _, note := range s.notes {

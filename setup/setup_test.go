@@ -311,7 +311,8 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
 			[]string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
 		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError,
-			[]string{"config.yml:9: issuer: is empty"}},
+			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n",
+				"config.yml:10: audience: is empty\n  write: audience: \"registry.example.com\"\n"}},
 		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named,
 			cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
 		{"a configuration with a key elsewhere",
@@ -358,6 +359,9 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 				if !strings.Contains(errs, part) {
 					t.Errorf("does not say %q: %s", part, errs)
 				}
+			}
+			if !regexp.MustCompile(`\A(?:[^\n]+\n  \S[^\n]*\n)+\z`).MatchString(errs) {
+				t.Errorf("an error has a second line, which says what to do: %q", errs)
 			}
 			if strings.Contains(errs, "hunter2") {
 				t.Error("what is in a key file is printed")
@@ -534,7 +538,8 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		says  []string
 		lacks []string
 	}{
-		{"nothing", nil, "", append(byHand, packaging.Apache, packaging.Nginx), []string{"ScriptAlias", "a2enmod cgi"}},
+		{"no web server", nil, "", append(byHand, "neither Apache nor nginx is installed"),
+			[]string{"ScriptAlias", "a2enmod", "fastcgi_pass"}},
 		{"Apache", []string{apache}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"Apache on Fedora", []string{"/usr/sbin/httpd"}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"nginx", []string{nginx}, "", append(byHand, packaging.Nginx), []string{"APACHE"}},
@@ -589,6 +594,16 @@ func installed(t *testing.T, s *installer) string {
 		t.Fatalf("status %d: %s", status, &errs)
 	}
 	return out.String()
+}
+
+// The PAM service file has the name of the program.
+func TestInitDoesNotTakeThePAMFileForTheProgram(t *testing.T) {
+	dir := ground(t)
+	for range 2 {
+		if out := mustInit(t, dir, append(named, "--pam-dir", dir)...); strings.Contains(out, "ScriptAlias") {
+			t.Error(out)
+		}
+	}
 }
 
 // The folder of a web site has its own .htaccess.
