@@ -231,7 +231,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
 			[]string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
 		{"an unknown kind of accounts", nil, append([]string{"--accounts", "ldap"}, named...), cli.ExitUsage,
-			[]string{`--accounts "ldap"`, "local, sssd, krb5"}},
+			[]string{`--accounts "ldap"`, "local, sssd, sssd-local, krb5"}},
 		{"other accounts than a PAM service of one's own has", func(t *testing.T, dir string) {
 			key(t, dir)
 			path := filepath.Join(dir, "pam.d", "dockerauth")
