@@ -41,6 +41,9 @@ func moduleFiles(stack []pamauth.Line) (files []moduleFile) {
 	}
 	const refused = "right codes are refused, and the log says no more: the module notes each used code there"
 	for _, l := range stack {
+		if l.Phase != "auth" && l.Name() != "pam_access" {
+			continue
+		}
 		switch l.Name() {
 		case "pam_access":
 			add(moduleFile{line: l, attempt: attempt{tryRead, argument(l, "accessfile", "/etc/security/access.conf")},

@@ -121,6 +121,7 @@ func TestFilesOfModulesAreTriedAsTheServicesUser(t *testing.T) {
 			}, "module-file", "chmod 644 /etc/dockerauth/access.conf"},
 		{"a keytab that cannot be read", "krb5", without, map[string]string{"/etc/dockerauth/krb5.keytab": no},
 			"module-file", "chgrp dockerauth /etc/dockerauth/krb5.keytab"},
+		{"the account phase needs no keytab", "krb5", without, map[string]string{"/etc/krb5.keytab": no}, "", ""},
 		{"locks with their drop-in", "faillock", dropIn("faillock.conf"), nil, "", ""},
 		{"locks without their folder", "faillock", without, map[string]string{"/var/lib/dockerauth-faillock": gone},
 			"module-file", "examples/systemd/faillock.conf /etc/systemd/system/dockerauth.service.d/faillock.conf"},

@@ -134,8 +134,8 @@ func ldapAccounts(t *testing.T, m *debian) {
 
 	// Local accounts do not depend on SSSD.
 	m.must("dockerauth", "init", "--accounts", "sssd-local")
-	m.must("groupadd", "--gid", "4001", "registry-push")
-	m.must("usermod", "-aG", "registry-push", "frank")
+	m.must("groupadd", "local-push")
+	m.must("usermod", "-aG", "local-push", "frank")
 	m.tries(t,
 		accountTry{name: "local without SSSD", user: "frank", password: localPassword, status: 200, team: true},
 		accountTry{name: "local with a wrong password", user: "grace", password: "wrong", status: 401,
@@ -166,16 +166,23 @@ func ldapAccounts(t *testing.T, m *debian) {
 		accountTry{name: "expired and local", user: "frank", password: localPassword, status: 401, reason: expired},
 	)
 	m.must("usermod", "-e", "", "frank")
-	m.must("groupdel", "registry-push")
 	m.must("dockerauth", "init", "--accounts", "sssd")
 
-	// What SSSD can be told about names.
+	// What goes wrong without the documented lines, and what SSSD can be told about names.
 	conf := accountsBlock(t, "LDAP", "conf", "/etc/sssd/sssd.conf")
+	lax, _, _ := strings.Cut(conf, "access_provider")
+	m.restartSSSD(t, lax)
+	m.tries(t, accountTry{name: "expired without access_provider", user: "eve", password: ldapPassword, status: 200})
 	m.restartSSSD(t, conf+"case_sensitive = False\n")
 	m.tries(t,
 		accountTry{name: "any case", user: "ALICE", password: ldapPassword, status: 200, account: "alice", team: true},
 		accountTry{name: "blacklisted in any case", user: "Mallory", password: ldapPassword, status: 401,
 			reason: "blacklisted"})
+	m.restartSSSD(t, conf+"use_fully_qualified_names = True\n")
+	m.tries(t,
+		accountTry{name: "with its domain only", user: "alice@example.com", password: ldapPassword, status: 200},
+		accountTry{name: "without its domain", user: "alice", password: ldapPassword, status: 401,
+			reason: "PAM_USER_UNKNOWN"})
 	m.restartSSSD(t, conf+"cache_credentials = True\n")
 	m.tries(t, accountTry{name: "remembered by SSSD", user: "alice", password: ldapPassword, status: 200, team: true})
 	m.must("systemctl", "stop", "slapd")

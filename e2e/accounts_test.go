@@ -35,13 +35,14 @@ access:
     to: [users]
   - allow: [push]
     repositories: ["team/**"]
-    to: ["@registry-push"]
+    to: ["@registry-push", "@local-push"]
 `
 
 // TestAccountsOfADirectory sets up each kind of accounts as docs/accounts.md says, with the real
 // directory beside it, and logs in. The machine runs systemd, so the unit's restrictions apply.
 func TestAccountsOfADirectory(t *testing.T) {
 	t.Parallel()
+	need(t, "a network for the directories (Debian: iproute2)", "ip")
 	deb := packageFile(t, newerVersion, ".deb")
 	m := bootDebian(t, accountsMachine)
 	mustRun(t, "cp", deb, m.path("srv/dockerauth.deb"))
@@ -122,7 +123,10 @@ func (m *debian) compare(t *testing.T, try accountTry, answer accountAnswer) {
 	if want == "" {
 		want = try.user
 	}
-	granted := []string{want + "/app:push"}
+	var granted []string
+	if !strings.Contains(want, "@") { // no repository has such a name
+		granted = append(granted, want+"/app:push")
+	}
 	if try.team {
 		granted = append(granted, "team/app:push")
 	}
@@ -233,7 +237,7 @@ func (m *debian) checkFinds(t *testing.T, codes ...string) {
 	}
 	var got []string
 	for _, f := range report.Findings {
-		if f.Code != "" {
+		if f.Code != "" && f.Code != "unknown-name" { // a group that is not there yet, or no longer
 			got = append(got, f.Code)
 		}
 	}
