@@ -88,7 +88,7 @@ const inProcessArgument = "authenticate"
 
 // authenticateInProcess makes the test binary ask PAM in its own process.
 func authenticateInProcess(s Stack) int {
-	p := InProcess{Stack: s, NoNewPrivileges: true}
+	p := inProcess{Stack: s, NoNewPrivileges: true}
 	account, err := p.Authenticate(context.Background(), Login{User: "root", Password: password})
 	fmt.Println(account.Name, err)
 	return 0

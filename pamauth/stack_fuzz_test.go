@@ -65,7 +65,7 @@ func FuzzStackIsNeverOther(f *testing.F) {
 			text.WriteString(strings.ReplaceAll(fragments[int(w)%len(fragments)], "@/", dir+"/"))
 		}
 		writeFile(t, filepath.Join(dir, "test"), text.String())
-		p := InProcess{Stack: Stack{"test", dir}}
+		p := inProcess{Stack: Stack{"test", dir}}
 		checkErr := p.Stack.Check()
 		lacks := checkErr != nil && strings.Contains(checkErr.Error(), " line\n")
 		if checkErr != nil && !lacks {
