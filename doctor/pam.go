@@ -42,6 +42,7 @@ func (c *checkup) examinePAM() {
 		c.examineLine(line)
 	}
 	c.examineOutcome()
+	c.examineStack()
 }
 
 // examineOutcome says when the stack lets in everybody, or nobody.
