@@ -33,9 +33,7 @@ func (c *checkup) examineConfig() {
 	c.config = cfg
 	c.ok("config", "%s can be read as it stands", cfg.Path)
 	c.examineWritable(cfg.Path)
-	if cfg.Access == nil {
-		c.ok("config", "there is no section access: every account gets the access that it asks for")
-	}
+	c.examineRules(cfg)
 	for _, warning := range service.UnknownNames(cfg) {
 		c.warn("config.names", "unknown-name", warning,
 			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",

@@ -95,7 +95,7 @@ func TestARefusalIsExplainedByItsLine(t *testing.T) {
 			text: "auth required pam_faillock.so preauth dir=@/tally deny=2 unlock_time=900\n" +
 				"auth [success=1 default=ignore] EXEC\n" +
 				"auth [default=die] pam_faillock.so authfail dir=@/tally deny=2\n" +
-				"auth required pam_permit.so\n" + permit,
+				"auth required pam_faillock.so authsucc dir=@/tally deny=2\n" + permit,
 			make: "mkdir pam.d/tally && for n in 1 2; do echo wrong | " +
 				"./program check --config config.yml --login daemon; done; true",
 			says: `:1: pam_faillock.so has locked "daemon" until `,
@@ -104,7 +104,7 @@ func TestARefusalIsExplainedByItsLine(t *testing.T) {
 		{name: "too many failures, for good", text: "auth required pam_faillock.so preauth dir=@/tally deny=1 " +
 			"unlock_time=0\nauth [success=1 default=ignore] EXEC\n" +
 			"auth [default=die] pam_faillock.so authfail dir=@/tally deny=1 unlock_time=0\n" +
-			"auth required pam_permit.so\n" +
+			"auth required pam_faillock.so authsucc dir=@/tally deny=1 unlock_time=0\n" +
 			permit, make: "mkdir pam.d/tally; echo wrong | ./program check --config config.yml --login daemon; true",
 			says: `has locked "daemon" for good`, root: true},
 	}

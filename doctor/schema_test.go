@@ -85,14 +85,15 @@ func codesInSource(t *testing.T) (codes []string) {
 			return true
 		})
 	}
-	codes = append(codes, constantsOfCodes(t, "../config/codes.go")...)
-	codes = append(codes, constantsOfCodes(t, "../jwtsign/file.go")...)
+	codes = append(codes, constantsOfCodes(t, "../config/codes.go", "Code")...)
+	codes = append(codes, constantsOfCodes(t, "../jwtsign/file.go", "Code")...)
+	codes = append(codes, constantsOfCodes(t, "../access/flaw.go", "FlawKind")...)
 	slices.Sort(codes)
 	return slices.Compact(codes)
 }
 
-// constantsOfCodes are the values of the constants of type Code.
-func constantsOfCodes(t *testing.T, name string) (codes []string) {
+// constantsOfCodes are the values of the constants of one type.
+func constantsOfCodes(t *testing.T, name, wanted string) (codes []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 	if err != nil {
@@ -104,7 +105,7 @@ func constantsOfCodes(t *testing.T, name string) (codes []string) {
 			return true
 		}
 		kind, ok := spec.Type.(*ast.Ident)
-		if !ok || kind.Name != "Code" {
+		if !ok || kind.Name != wanted {
 			return true
 		}
 		for _, value := range spec.Values {

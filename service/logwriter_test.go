@@ -241,7 +241,7 @@ func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod go-w"},
 		"a service without a file": {"pam: {service: nobody-has-this}", ":6: pam.service: ",
 			"dockerauth init makes one"},
-		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o USER -m 700"},
+		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o "},
 		"a log that is a folder":        {"log: {file: pam.d}", ":6: log.file: ", "name a file in that folder"},
 		"a log in what is no folder":    {"log: {file: cert.pem/auth.log}", ":6: log.file: ", "make the folder"},
 		"a log in no folder":            {"log: {file: absent/auth.log}", ":6: log.file: ", "make the folder"},
