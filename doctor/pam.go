@@ -407,7 +407,8 @@ func ownCommand(path string) string {
 	return fmt.Sprintf("chown root %s && chmod go-w %[1]s", all)
 }
 
-// examineRule finds rules that their module does not take: it answers PAM_SERVICE_ERR at every login.
+// examineRule finds rules that their module does not take: it answers PAM_SERVICE_ERR at every
+// login.
 func (c *checkup) examineRule(l pamauth.Line) {
 	const why = "the module answers PAM_SERVICE_ERR at every login, which is a failure of the service: 503"
 	fix := fmt.Sprintf("correct %s:%d", l.File, l.Number)
@@ -416,8 +417,8 @@ func (c *checkup) examineRule(l pamauth.Line) {
 	case "pam_succeed_if":
 		var wrong, right string
 		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) {
-			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong, right,
-				jwtsign.ShellWord(l.File))
+			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong,
+				right, jwtsign.ShellWord(l.File))
 		}
 	case "pam_listfile":
 		file, _ := l.Value("file")
