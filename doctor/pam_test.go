@@ -175,7 +175,8 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 		{name: "a list that is not there", text: "auth requisite pam_listfile.so item=user sense=deny file=@/not\n" +
 			unix + account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: there is no /"},
 		{name: "a list without its sense", text: "auth requisite pam_listfile.so item=user file=@/not\n" + unix +
-			account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: no sense=allow or sense=deny", write: unix + account},
+			account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: no sense=allow or sense=deny",
+			write: unix + account},
 		{
 			name:  "pam_unix that waits",
 			text:  "auth required pam_unix.so try_first_pass\n" + account,
