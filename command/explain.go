@@ -27,8 +27,12 @@ func explain(args []string, streams cli.Streams) int {
 	}
 	flags.Visit(func(f *flag.Flag) { q.GroupsGiven = q.GroupsGiven || f.Name == "groups" })
 	if len(rest) < 2 {
-		fmt.Fprint(streams.Err, "dockerauth explain: USER and SCOPE are missing\n"+
-			"  such as: dockerauth explain alice repository:alice/app:pull,push\n")
+		user, missing := "alice", "USER and SCOPE are missing"
+		if len(rest) == 1 {
+			user, missing = rest[0], "SCOPE is missing"
+		}
+		fmt.Fprintf(streams.Err, "dockerauth explain: %s\n  such as: dockerauth explain %s repository:app:pull,push\n",
+			missing, user)
 		return cli.ExitUsage
 	}
 	q.User, q.Scopes = rest[0], rest[1:]

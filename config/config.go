@@ -5,6 +5,7 @@ package config
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"dockerauth/access"
@@ -14,6 +15,8 @@ import (
 // Config is a valid configuration. Everything that needs no other program has been checked.
 type Config struct {
 	Path             string       // config.yml itself, absolute
+	PrivateKeyFile   string       // absolute
+	CertificateFile  string       // absolute; "" = none
 	Key              *jwtsign.Key // never nil after Load
 	Issuer           string
 	Audience         []string // the registries' service names; at least one, all different
@@ -25,9 +28,14 @@ type Config struct {
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section
-	Files            []string       // config.yml, key and certificate, absolute: to watch for changes
 
 	source source
+}
+
+// Files are config.yml, the key and the certificate, as far as they are named.
+func (c *Config) Files() []string {
+	return slices.DeleteFunc([]string{c.Path, c.PrivateKeyFile, c.CertificateFile},
+		func(path string) bool { return path == "" })
 }
 
 // source says where the keys are.
@@ -48,6 +56,9 @@ func (c *Config) ErrorAt(err error, hint string, keys ...string) error {
 	}
 	return Errors{{File: c.source.file, Line: c.source.lines[key], Key: key, Cause: err.Error(), Hint: hint}}
 }
+
+// Line is the line of a key, such as "log.file"; 0 = not in the file.
+func (c *Config) Line(key string) int { return c.source.lines[key] }
 
 // PAM is the section of that name.
 type PAM struct {

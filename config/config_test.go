@@ -99,9 +99,9 @@ func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
 		AccessTokenTTL:   15 * time.Minute, RefreshTokenTTL: 90 * 24 * time.Hour,
 		PAM: PAM{Service: "dockerauth", Timeout: 10 * time.Second, Concurrency: runtime.GOMAXPROCS(0),
 			Cache: 30 * time.Second},
-		State: DefaultState,
-		Log:   Log{Format: "text", Level: slog.LevelInfo},
-		Files: []string{path, filepath.Join(dir, keyName)},
+		State:          DefaultState,
+		Log:            Log{Format: "text", Level: slog.LevelInfo},
+		PrivateKeyFile: filepath.Join(dir, keyName),
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)
@@ -141,9 +141,9 @@ log:
 			Timeout: 14 * time.Second, Concurrency: 3},
 		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {},
 			netip.MustParsePrefix("10.0.0.0/8")},
-		State: filepath.Join(dir, "var/state"),
-		Log:   Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
-		Files: []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName)},
+		State:          filepath.Join(dir, "var/state"),
+		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
+		PrivateKeyFile: filepath.Join(dir, keyName), CertificateFile: filepath.Join(dir, certName),
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)
@@ -197,9 +197,12 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{filepath.Join(dir, "config.yml"), filepath.Join(dir, keyName)}; !slices.Equal(c.Files, want) ||
+	if want := []string{filepath.Join(dir, "config.yml"), filepath.Join(dir, keyName)}; !slices.Equal(
+		c.Files(),
+		want,
+	) ||
 		c.Path != want[0] {
-		t.Errorf("files %q, path %q, want %q", c.Files, c.Path, want)
+		t.Errorf("files %q, path %q, want %q", c.Files(), c.Path, want)
 	}
 }
 
@@ -227,7 +230,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(set.Files, filepath.Join(dir, certName)) {
+	if set.CertificateFile != filepath.Join(dir, certName) {
 		t.Error("the certificate is not among the settings taken in")
 	}
 	if set.Access == nil || shipped.Access != nil {
@@ -236,7 +239,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	set.Access = nil
 	for _, c := range []*Config{shipped, set} {
 		// they differ in the folder and in the certificate, which has no default
-		c.Key, c.Path, c.Files, c.source = nil, "", nil, source{}
+		c.Key, c.Path, c.PrivateKeyFile, c.CertificateFile, c.source = nil, "", "", "", source{}
 	}
 	if !reflect.DeepEqual(shipped, set) {
 		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set,
@@ -271,9 +274,9 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 
 // Every field of Config has a key of config.yml, and every key a field.
 func TestEveryFieldHasAKey(t *testing.T) {
-	const derived = 4 // Path, Files, source and Key: the last from private_key, certificate and key_id
+	const derived = 3 // Path, source and Key: the last from private_key, certificate and key_id
 	count := func(v any) int { return reflect.TypeOf(v).NumField() }
-	if got, want := count(Config{})-derived, len(topKeys)-3; got != want {
+	if got, want := count(Config{})-derived, len(topKeys)-1; got != want {
 		t.Errorf("Config has %d fields for %d keys", got, want)
 	}
 	if count(PAM{}) != len(pamKeys) || count(Log{}) != len(logKeys) {
@@ -314,10 +317,10 @@ func TestLoadRefusesTheFile(t *testing.T) {
 	}
 	_, large := folder(t, phpConfig+strings.Repeat("#", maxFile))
 	for _, c := range []struct{ name, path, want string }{
-		{"not there", missing, missing + ": no such file\n  copy config.yml.dist to it and edit it"},
+		{"not there", missing, missing + ": no such file\n  name a file that is there: --config FILE"},
 		{"a folder", dir, dir + ": is not a regular file\n  name the file config.yml"},
 		{"a pipe", pipe, pipe + ": is not a regular file\n  name the file config.yml"},
-		{"everyone may write it", open, open + ": every user can change it\n  chmod o-w"},
+		{"everyone may write it", open, open + ": every user can change it\n  chmod o-w " + open},
 		{"too large", large, large + ": is larger than 1048576 bytes\n  name the file config.yml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -343,23 +346,24 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 			func(t *testing.T, dir string) { remove(t, filepath.Join(dir, keyName)) },
 			`DIR/config.yml:1: private_key: "DIR/path/to/private/key/privkey.pem": no such file or directory` + "\n" +
 				`  name a file that exists; a new key is made by: openssl genpkey -algorithm EC -pkeyopt ` +
-				`ec_paramgen_curve:P-256 -out FILE`,
+				`ec_paramgen_curve:P-256 -out DIR/path/to/private/key/privkey.pem`,
 		},
 		{
 			"a key that everyone may read", "\n" + phpConfig,
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, keyName), key, 0o644) },
 			`DIR/config.yml:2: private_key: "DIR/path/to/private/key/privkey.pem": mode 0644 gives every user ` +
 				`access to the key` + "\n" +
-				`  chmod 640 and give it to the group of the user that this program runs as`,
+				`  chmod o=,g-w DIR/path/to/private/key/privkey.pem`,
 		},
 		{
 			"another key's certificate, and an unknown key", phpConfig + "certificate: " + certName + "\nlogs: x\n",
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, certName), cert, 0o644) },
 			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in ` +
 				`private_key` + "\n" +
-				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext ` +
-				`basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
-				`DIR/config.yml:6: logs: unknown key` + "\n  did you mean log?",
+				`  openssl req -x509 -new -key DIR/path/to/private/key/privkey.pem -subj /CN=dockerauth -days 3650 ` +
+				`-addext basicConstraints=critical,CA:FALSE -out DIR/path/to/certificate.pem` + "\n" +
+				`DIR/config.yml:6: logs: unknown key, perhaps log is meant` + "\n" +
+				`  sed -i '6s/\blogs\b/log/' DIR/config.yml`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -407,7 +411,7 @@ func TestFind(t *testing.T) {
 			[]string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
 		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside +
 			`" nor "/etc/dockerauth/config.yml" exists` + "\n" +
-			"  copy config.yml.dist to one of them, or name another with --config"},
+			"  " + setUpCommand(systemFile)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Find(c.executable, func(p string) bool { return slices.Contains(c.there, p) })

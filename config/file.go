@@ -3,10 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"syscall"
+	"path/filepath"
+
+	"dockerauth/jwtsign"
 )
 
 // maxFile bounds config.yml. It allows tens of thousands of names. A few odd texts, such as half a
@@ -15,39 +16,46 @@ import (
 const maxFile = 1 << 20
 
 func read(path string) ([]byte, error) {
-	fail := func(cause, hint string) ([]byte, error) { return nil, Errors{{File: path, Cause: cause, Hint: hint}} }
-	// Without O_NONBLOCK, opening a named pipe would block until something writes to it.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fail("no such file", "copy config.yml.dist to it and edit it")
+	var code Code
+	var refusal, hint string
+	data, err := jwtsign.ReadRegular(path, maxFile, func(info fs.FileInfo) error {
+		switch {
+		case !info.Mode().IsRegular():
+			code, refusal, hint = CodeNotAFile, "is not a regular file", "name the file config.yml"
+		case info.Mode().Perm()&0o002 != 0: // who can write the file chooses the key, and with it all rights
+			code, refusal = CodeWritable, "every user can change it"
+			hint = "chmod o-w " + jwtsign.ShellWord(absolute(path))
+		default:
+			return nil
+		}
+		return errors.New(refusal)
+	})
+	switch {
+	case err == nil:
+		return data, nil
+	case refusal != "":
+	case errors.Is(err, fs.ErrNotExist):
+		code, refusal, hint = CodeMissing, "no such file", "name a file that is there: --config FILE"
+		if filepath.Base(path) == "config.yml" {
+			hint = setUpCommand(absolute(path))
+		}
+	case errors.Is(err, fs.ErrPermission):
+		code, refusal = CodeUnreadable, fmt.Sprintf("permission denied for uid %d", os.Geteuid())
+		hint = "dockerauth check, run as root, says what keeps it from being read"
+	case errors.Is(err, jwtsign.ErrTooLarge):
+		code, refusal, hint = CodeNotAFile, fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml"
+	default:
+		code, refusal = CodeUnreadable, cause(err)
 	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fail(fmt.Sprintf("permission denied for uid %d", os.Geteuid()),
-			"let the user that this program runs as read it")
+	return nil, Errors{{Code: code, File: path, Cause: refusal, Hint: hint}}
+}
+
+// absolute is for commands, which may be run elsewhere.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
 	}
-	if err != nil {
-		return fail(cause(err), "")
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fail(cause(err), "")
-	}
-	if !info.Mode().IsRegular() {
-		return fail("is not a regular file", "name the file config.yml")
-	}
-	// Who can write the file chooses the key, and with it all rights.
-	if mode := info.Mode().Perm(); mode&0o002 != 0 {
-		return fail("every user can change it", "chmod o-w")
-	}
-	if info.Size() > maxFile {
-		return fail(fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml")
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, data); err != nil { // truncated after Stat
-		return fail(cause(err), "")
-	}
-	return data, nil
+	return path
 }
 
 // cause drops the path, which the message has already.

@@ -77,8 +77,8 @@ func checkBounds(t *testing.T, s settings) {
 			t.Fatalf("name %q", n)
 		}
 	}
-	paths := []string{s.privateKey}
-	for _, p := range []string{s.certificate, c.PAM.Confdir, c.Log.File, c.State} {
+	paths := []string{s.config.PrivateKeyFile}
+	for _, p := range []string{s.config.CertificateFile, c.PAM.Confdir, c.Log.File, c.State} {
 		if p != "" {
 			paths = append(paths, p)
 		}
@@ -111,9 +111,9 @@ func writeOut(s settings) string {
 		}
 		fmt.Fprintf(&b, "%s: %s\n", key, text)
 	}
-	put("private_key", s.privateKey)
-	if s.certificate != "" {
-		put("certificate", s.certificate)
+	put("private_key", s.config.PrivateKeyFile)
+	if s.config.CertificateFile != "" {
+		put("certificate", s.config.CertificateFile)
 	}
 	if s.keyID != "" {
 		put("key_id", s.keyID)

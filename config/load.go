@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"dockerauth/jwtsign"
 )
@@ -30,16 +31,14 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	s, errs := parse(path, filepath.Dir(absolute), data)
 	parsed := len(errs) == 0
+	if slices.ContainsFunc(errs, func(e Error) bool { return e.Code == CodeNotSetUp }) {
+		return nil, errs
+	}
 	c := s.config
 	c.Path = absolute
-	c.Files = []string{absolute}
 	c.source = source{path, s.lines}
-	if s.privateKey != "" {
+	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
-		c.Files = append(c.Files, s.privateKey)
-	}
-	if s.certificate != "" {
-		c.Files = append(c.Files, s.certificate)
 	}
 	switch {
 	case len(errs) == 0:
@@ -52,17 +51,17 @@ func LoadTolerant(path string) (*Config, error) {
 
 // loadKey reports errors of a key file at the line that names it.
 func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
-	key, err := jwtsign.LoadKey(s.privateKey, s.certificate, s.keyID)
+	key, err := jwtsign.LoadKey(s.config.PrivateKeyFile, s.config.CertificateFile, s.keyID)
 	if err == nil {
 		return key, errs
 	}
 	var fe *jwtsign.FileError
 	if !errors.As(err, &fe) {
-		return nil,
-			append(errs, Error{File: path, Line: s.lines["private_key"], Key: "private_key", Cause: err.Error()})
+		return nil, append(errs, Error{Code: jwtsign.CodeUnknown, File: path, Line: s.lines["private_key"],
+			Key: "private_key", Cause: err.Error()})
 	}
 	return nil,
 		append(errs,
-			Error{File: path, Line: s.lines[fe.Setting], Key: fe.Setting, Cause: quote(fe.Path) + ": " + fe.Err.Error(),
-				Hint: fe.Hint})
+			Error{Code: fe.Code, File: path, Line: s.lines[fe.Setting], Key: fe.Setting,
+				Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: s.keyHint(fe)})
 }

@@ -25,5 +25,12 @@ func ParsePartial(path string, text []byte) (*Partial, error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return &Partial{s.config.Issuer, s.config.Audience, s.privateKey, s.certificate, s.config.PAM, s.lines}, nil
+	return &Partial{
+		s.config.Issuer,
+		s.config.Audience,
+		s.config.PrivateKeyFile,
+		s.config.CertificateFile,
+		s.config.PAM,
+		s.lines,
+	}, nil
 }

@@ -45,7 +45,7 @@ func privateNames(cfg *config.Config) []string {
 	if cfg == nil {
 		return names
 	}
-	for _, file := range append([]string{cfg.Log.File}, cfg.Files...) {
+	for _, file := range append([]string{cfg.Log.File}, cfg.Files()...) {
 		if file == "" {
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"dockerauth/service"
 )
 
 // endpointProbe asks one token endpoint through its web server. PAM is never asked about its
@@ -14,6 +16,8 @@ type endpointProbe struct {
 	httpClient
 	base    *url.URL
 	service string // an audience to ask for; "" = none is known
+
+	*handover // nil = it is another machine's, or not known
 }
 
 // get asks with parameters and, unless it is "", an Authorization header.
@@ -60,8 +64,8 @@ func unique(names []string) []string {
 	return slices.Compact(names)
 }
 
-// The resources below the folder that the web server serves the program from; handler has the same.
+// The resources below the folder that the web server serves the program from.
 const (
-	realmEnd        = "/docker/v2/token"
-	autoredirectEnd = "/auth/token"
+	realmEnd        = service.TokenPath
+	autoredirectEnd = service.AliasPath
 )

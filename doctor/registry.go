@@ -6,14 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
+	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -150,7 +147,7 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 			"clients add their own query",
 			"write https://HOST/docker/v2/token"+thenRestart)
 		return
-	case u.Scheme == "http" && !staysHere(u.Hostname()):
+	case u.Scheme == "http" && !onThisMachine(u.Hostname()):
 		c.warn(subject, "plain-http", fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
 			"put TLS in front of dockerauth, and write https://"+thenRestart)
@@ -169,11 +166,6 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	}
 }
 
-func staysHere(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
 // examineRedirect looks at autoredirect, with which a registry names itself instead of its realm
 // (accesscontroller.go, buildAutoRedirectURL).
 func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
@@ -181,7 +173,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	if !t.AutoRedirect.isTrue() {
 		return
 	}
-	path := "/auth/token"
+	path := autoredirectEnd
 	if t.AutoRedirectPath.Value != "" {
 		path = t.AutoRedirectPath.Value
 	}
@@ -329,16 +321,13 @@ func (c *checkup) readRegistryFile(subject string, s registrySetting, where func
 			"write the whole path")
 		path = filepath.Join(filepath.Dir(c.registryConfig), path)
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to wait for the other end of a pipe
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.New("is not a file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxTrustFile+1))
-	if len(data) > maxTrustFile {
+	data, err := jwtsign.ReadRegular(path, maxTrustFile, func(info fs.FileInfo) error {
+		if !info.Mode().IsRegular() {
+			return errors.New("is not a file")
+		}
+		return nil
+	})
+	if errors.Is(err, jwtsign.ErrTooLarge) {
 		return nil, fmt.Errorf("is larger than %d bytes", maxTrustFile)
 	}
 	return data, err
@@ -529,7 +518,7 @@ func (c *checkup) acceptance(trust registryTrust) string {
 		isSameKey(trust.Bundle[0].PublicKey, c.config.Key.Public()):
 		return "make an RSA or P-256 key and a certificate for it"
 	case carries:
-		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.Files[len(c.config.Files)-1]
+		return "make rootcertbundle a copy of dockerauth's certificate, " + c.config.CertificateFile
 	}
 	return "name a certificate in dockerauth's config.yml and make rootcertbundle a copy of it, or choose key_id for " +
 		"the registry's version"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dockerauth/jwtsign"
+	"dockerauth/service"
 )
 
 // registryProbe asks one registry from outside, without reading its configuration.
@@ -199,8 +200,8 @@ func (v *registryProbe) presentTokens(service string) {
 	v.presentLongToken()
 }
 
-// maxTokenSize is the length of the longest token that is issued. handler has the same.
-const maxTokenSize = 8000
+// maxTokenSize is the length of the longest token that is issued.
+const maxTokenSize = service.MaxTokenSize
 
 func (v *registryProbe) presentLongToken() {
 	const subject = "registry.header"

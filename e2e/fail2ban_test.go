@@ -116,7 +116,7 @@ func attempts(c *client, forwarded bool) []attempt {
 		add(1, name+", as user", post("grant_type=password&password=wrong&service="+audience+"&username="+quoted)(c))
 		add(1, name+", as account", login(alice, "wrong", serviceIs+"&account="+quoted)(c))
 		add(1, name+", as client", login(alice, "wrong", serviceIs+"&client_id="+quoted)(c))
-		add(0, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(c))
+		add(1, name+", as scope, which is no scope", login(alice, "wrong", serviceIs+"&scope="+quoted)(c))
 		add(0, name+", as service, which there is not", login(alice, "wrong", "service="+quoted)(c))
 		if !forwarded { // Apache would append it to the line
 			add(1, name+", as referer", get(serviceIs, c.basic(alice, "wrong"), "Referer: "+printable(text))(c))

@@ -110,16 +110,22 @@ func checkExceptions(t *testing.T, th frontend) {
 }
 
 // TestTheLogNamesTheDirectiveThatIsMissing removes from the shipped examples the one line that
-// makes Apache pass passwords on.
+// makes Apache or HAProxy pass passwords on.
 func TestTheLogNamesTheDirectiveThatIsMissing(t *testing.T) {
-	for _, th := range []frontend{apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi} {
-		t.Run(th.name, func(t *testing.T) {
+	for _, tt := range []struct {
+		frontend  frontend
+		directive string
+	}{
+		{apacheCGI, "CGIPassAuth On"}, {apacheHtaccess, "CGIPassAuth On"}, {apacheFcgid, "CGIPassAuth On"},
+		{apacheProxyFcgi, "CGIPassAuth On"}, {haproxyFastCGI, "pass-header Authorization"},
+	} {
+		t.Run(tt.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			c := newClient(openFrontend(t, th, envOptions{}, [2]string{"CGIPassAuth On", "# CGIPassAuth On"}))
+			c := newClient(openFrontend(t, tt.frontend, envOptions{}, [2]string{tt.directive, "# " + tt.directive}))
 			c.run(t, testCase{
 				send: asAlice(serviceIs + "&account=alice&client_id=docker&offline_token=true"),
 				want: want{status: 401, code: "UNAUTHORIZED", message: loginNeeded,
-					log: map[string]string{"reason": "~CGIPassAuth On"}},
+					log: map[string]string{"reason": "~" + tt.directive}},
 			})
 			c.checkSecrets(t)
 		})
@@ -169,11 +175,11 @@ func TestWithoutALogFileTheLogIsTheWebServers(t *testing.T) {
 func TestTheShippedExamplesAreTheFilesInUse(t *testing.T) {
 	var all strings.Builder
 	for _, name := range []string{"frontend_apache_test.go", "frontend_nginx_test.go", "frontend_lighttpd_test.go",
-		"cluster_test.go"} {
+		"frontend_caddy_test.go", "frontend_haproxy_test.go", "cluster_test.go"} {
 		all.WriteString(readFile(t, name))
 	}
 	for _, pattern := range []string{"../packaging/apache/*", "../packaging/nginx/*", "../packaging/lighttpd/*",
-		"../htaccess.example"} {
+		"../packaging/caddy/*", "../packaging/haproxy/*", "../htaccess.example"} {
 		for _, name := range glob(t, pattern) {
 			if !strings.Contains(all.String(), `"`+strings.TrimPrefix(name, "../")+`"`) {
 				t.Errorf("no front end runs %s", name)

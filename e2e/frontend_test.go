@@ -31,7 +31,7 @@ var frontends = []frontend{
 	inProcess, bareCGI, httpFrontend,
 	apacheCGI, apacheHtaccess, apacheFcgid, apacheProxyFcgi,
 	nginxFcgiwrap, nginxSpawnFcgi, nginxFastCGI, nginxSystemd, nginxHTTP,
-	lighttpdFastCGI,
+	lighttpdFastCGI, caddyFastCGI, haproxyFastCGI,
 }
 
 // testEnv is a site whose files belong to the user that web servers and services run as.

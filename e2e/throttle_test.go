@@ -81,18 +81,21 @@ func TestFiveWrongPasswordsLockTheUserAtThatAddress(t *testing.T) {
 	}
 }
 
-// The web server's example lacks the line that names the client.
+// The web server's example is changed so that it does not name the client.
 func TestClientsWithoutAnAddressAreLockedTogetherAndTheLogSaysSo(t *testing.T) {
 	for _, c := range []struct {
-		frontend  frontend
-		line, fix string
+		frontend       frontend
+		line, new, fix string
 	}{
-		{nginxFastCGI, "fastcgi_param REMOTE_ADDR       $remote_addr;",
+		{nginxFastCGI, "fastcgi_param REMOTE_ADDR       $remote_addr;", "",
 			"nginx: fastcgi_param REMOTE_ADDR $remote_addr;"},
+		{caddyFastCGI, "env SCRIPT_NAME /dockerauth", "env REMOTE_ADDR \"\"", "Caddy: env REMOTE_ADDR {remote_host}"},
+		{haproxyFastCGI, "docroot /\n", "docroot /\n    set-param REMOTE_ADDR %[str(unix)]\n",
+			"HAProxy: accept-proxy on the bind line"},
 	} {
 		t.Run(c.frontend.name, func(t *testing.T) {
 			t.Parallel()
-			p := newClient(openFrontend(t, c.frontend, envOptions{}, [2]string{c.line, ""}))
+			p := newClient(openFrontend(t, c.frontend, envOptions{}, [2]string{c.line, c.new}))
 			p.tries(t, 401, alice, freshAddress(), "one", "two", "three", "four", "five")
 			p.tries(t, 429, alice, freshAddress(), alicePassword)
 			p.tries(t, 200, bob, freshAddress(), defaultAccounts[bob])

@@ -66,7 +66,7 @@ func (r *bufferedResponse) finish() {
 	}
 }
 
-// sentLength is how many bytes of the body net/http sends in response to method.
+// sentLength is how many bytes of the body are sent in response to method.
 func (r *bufferedResponse) sentLength(method string) int {
 	if method == http.MethodHead || !r.mayHaveBody() {
 		return 0
@@ -81,12 +81,13 @@ func (r *bufferedResponse) copyTo(w http.ResponseWriter) {
 	w.Write(r.body.Bytes()) // an error means that the client has gone
 }
 
-// cgiDocument is the finished response in the form of RFC 3875 §6.2.1.
-func (r *bufferedResponse) cgiDocument() []byte {
+// cgiDocument is the finished response to method in the form of RFC 3875 §6.2.1. HEAD must get no
+// body (§4.3.3): HAProxy answers 502 to one.
+func (r *bufferedResponse) cgiDocument(method string) []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "Status: %d %s\r\n", r.status, http.StatusText(r.status))
 	r.committed.Write(&out) // replaces newlines in values by spaces
 	out.WriteString("\r\n")
-	out.Write(r.body.Bytes())
+	out.Write(r.body.Bytes()[:r.sentLength(method)])
 	return out.Bytes()
 }

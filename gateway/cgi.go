@@ -24,11 +24,15 @@ func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, std
 	vars := envMap(env)
 	length := bodyLength(vars)
 	b := newBody(length)
-	drained := receiveBody(stdin, b, length)
+	drained := receiveBody(stdin, b, length, o)
 
-	res, late := cgiResponse(ctx, h, vars, b, o)
+	var late error
+	res := orInternalError(o.Log, func() (res *bufferedResponse) {
+		res, late = cgiResponse(ctx, h, vars, b, o)
+		return res
+	})
 	// fcgiwrap never ends a CGI program whose client has gone.
-	if err := writeWithin(writeTimeout, stdout, res.cgiDocument()); err != nil {
+	if err := writeWithin(writeTimeout, stdout, res.cgiDocument(vars["REQUEST_METHOD"]), o); err != nil {
 		return fmt.Errorf("write response: %w", err)
 	}
 	select {
@@ -78,7 +82,7 @@ func cgiResponse(
 // receiveBody copies stdin to b until its length, its end or maxDrainBytes. The channel is closed
 // when nothing is left to read. A goroutine does it, because stdin may be a pipe, which has no
 // deadline.
-func receiveBody(stdin io.Reader, b *body, length int64) <-chan struct{} {
+func receiveBody(stdin io.Reader, b *body, length int64, o Options) <-chan struct{} {
 	done := make(chan struct{})
 	if stdin == nil || length == 0 {
 		b.finish(io.EOF)
@@ -91,7 +95,10 @@ func receiveBody(stdin io.Reader, b *body, length int64) <-chan struct{} {
 	}
 	go func() {
 		defer close(done)
-		_, err := io.Copy(b, io.LimitReader(stdin, limit))
+		err := protect(o.Log, func() error {
+			_, err := io.Copy(b, io.LimitReader(stdin, limit))
+			return err
+		})
 		if err == nil {
 			err = io.EOF
 		}
@@ -100,11 +107,13 @@ func receiveBody(stdin io.Reader, b *body, length int64) <-chan struct{} {
 	return done
 }
 
-func writeWithin(d time.Duration, w io.Writer, p []byte) error {
+func writeWithin(d time.Duration, w io.Writer, p []byte, o Options) error {
 	written := make(chan error, 1)
 	go func() {
-		_, err := w.Write(p)
-		written <- err
+		written <- protect(o.Log, func() error {
+			_, err := w.Write(p)
+			return err
+		})
 	}()
 	select {
 	case err := <-written:

@@ -58,6 +58,7 @@ type fcgiConn struct {
 type fcgiRequest struct {
 	id       uint16
 	keepConn bool
+	method   string // "" until the params are complete
 	phase    requestPhase
 	due      time.Time // when the phase must have ended
 	params   []byte
@@ -84,7 +85,7 @@ func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handl
 	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
 	defer context.AfterFunc(stopping, c.refresh)()
 	defer context.AfterFunc(base, func() { nc.Close() })()
-	c.closeWithError(c.readRecords())
+	c.closeWithError(protect(o.Log, c.readRecords))
 	c.handlers.Wait()
 }
 
@@ -237,10 +238,16 @@ func (c *fcgiConn) start(r *fcgiRequest) {
 	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
 	c.update(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.handlers.Go(func() {
-		res := c.serve(ctx, r.body, req, errResp)
+		res := orInternalError(c.o.Log, func() *bufferedResponse { return c.serve(ctx, r.body, req, errResp) })
 		r.cancel()
 		r.body.Close()
-		c.send(r, res)
+		err := protect(c.o.Log, func() error {
+			c.send(r, res)
+			return nil
+		})
+		if err != nil {
+			c.conn.Close() // the reading goroutine notices
+		}
 	})
 }
 
@@ -252,8 +259,9 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 	if !ok {
 		return nil, badRequest("malformed FastCGI parameters")
 	}
+	r.method = vars["REQUEST_METHOD"]
 	req, errResp := parseCGIEnv(vars, c.o.Program)
-	if errResp == nil && req.length == 0 && usuallyHasBody(vars["REQUEST_METHOD"]) {
+	if errResp == nil && req.length == 0 && usuallyHasBody(r.method) {
 		req.length = -1 // the end of STDIN is more reliable
 	}
 	return req, errResp
@@ -273,7 +281,7 @@ func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp 
 // send frees the id before it writes, since the web server may use the id again at once.
 func (c *fcgiConn) send(r *fcgiRequest, res *bufferedResponse) {
 	c.update(func() { r.answered = true })
-	out := appendStream(nil, typeStdout, r.id, res.cgiDocument())
+	out := appendStream(nil, typeStdout, r.id, res.cgiDocument(r.method))
 	if err := c.write(appendEnd(out, r.id, statusComplete)); err != nil {
 		return
 	}

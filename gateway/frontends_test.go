@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -186,6 +187,21 @@ func TestEveryFrontendLimitsTheBodyItKeeps(t *testing.T) {
 			s := tr.send(t, testRequest{method: "POST", target: "/", body: body}).echoed(t)
 			if s.Read != maxBody || s.Error != "http: request body too large" {
 				t.Errorf("read %d bytes, then %q", s.Read, s.Error)
+			}
+		})
+	}
+}
+
+// RFC 9110 §9.3.2, RFC 3875 §4.3.3
+func TestEveryFrontendSendsNoBodyToHEAD(t *testing.T) {
+	for _, tr := range transports(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			for target, status := range map[string]int{"/x": 200, "/unread": 413, "/panic": 500, "/docker/%ff": 400} {
+				r := tr.send(t, testRequest{method: "HEAD", target: target})
+				length := r.header.Get("Content-Length")
+				if n, err := strconv.Atoi(length); r.status != status || err != nil || n == 0 || len(r.body) > 0 {
+					t.Errorf("%s: status %d, Content-Length %q, body %q", target, r.status, length, r.body)
+				}
 			}
 		})
 	}

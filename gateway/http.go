@@ -65,6 +65,9 @@ func shutdownHTTP(server *http.Server, grace time.Duration, cancel func()) error
 		return nil
 	}
 	cancel()
+	end, done := context.WithTimeout(context.Background(), handlerGrace)
+	defer done()
+	_ = server.Shutdown(end) // waits for handlers as before
 	server.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stop http: requests were still in flight after %s", grace)
@@ -91,13 +94,24 @@ type httpHandler struct {
 	o       Options
 }
 
+// ServeHTTP aborts the response after a panic, since net/http would log the panic's value.
 func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := protect(h.o.Log, func() error {
+		h.respond(w, r)
+		return nil
+	})
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (h *httpHandler) respond(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	conn := r.Context().Value(connKey{}).(*trackedConn)
 	conn.setState(stateHandling)
 	body := newHTTPBody(r.Body, conn)
-	res := h.serve(r.WithContext(ctx), body)
+	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body) })
 	body.drain(r) // first, because net/http drops the body when it sends the first byte
 	if maySmuggle(r) {
 		res.committed.Set("Connection", "close")

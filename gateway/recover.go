@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,17 +10,40 @@ import (
 )
 
 // serveBuffered lets h answer r. A panic becomes a 500, whatever h had written before.
-func serveBuffered(h http.Handler, r *http.Request, log *slog.Logger) (res *bufferedResponse) {
+func serveBuffered(h http.Handler, r *http.Request, log *slog.Logger) *bufferedResponse {
+	return orInternalError(log, func() *bufferedResponse {
+		res := newBufferedResponse()
+		h.ServeHTTP(res, r)
+		res.finish()
+		return res
+	})
+}
+
+// orInternalError returns a 500 if respond panics.
+func orInternalError(log *slog.Logger, respond func() *bufferedResponse) (res *bufferedResponse) {
+	err := protect(log, func() error {
+		res = respond()
+		return nil
+	})
+	if err != nil {
+		return internalError().response()
+	}
+	return res
+}
+
+// errPanicked is logged already.
+var errPanicked = errors.New("recovered from a panic")
+
+// protect calls f and turns a panic into errPanicked. Every goroutine that has data of a request
+// runs within it: the runtime would end the process and print the value of the panic.
+func protect(log *slog.Logger, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.Error("handler panicked", "panic", panicText(p), "stack", stack())
-			res = internalError().response()
+			log.Error("recovered from a panic", "panic", panicText(p), "stack", stack())
+			err = errPanicked
 		}
 	}()
-	res = newBufferedResponse()
-	h.ServeHTTP(res, r)
-	res.finish()
-	return res
+	return f()
 }
 
 // panicText keeps request data out of the log. The runtime's own errors hold numbers and types

@@ -46,15 +46,17 @@ func (o Options) warnNoAddress(r *http.Request, fix string) {
 // unixFix is for the clients of a Unix socket of the HTTP front end.
 const unixFix = "let the proxy send X-Forwarded-For, and list unix in trusted_proxies"
 
+const removeDirective = "remove the directive that changes REMOTE_ADDR"
+
 // addressFixes say what makes a web server send REMOTE_ADDR, and the address of a client that it
-// knows from a proxy only. The first one is for a server without a name: nginx names itself only
-// where fastcgi_params is included.
+// knows from a proxy only. None lets a client choose its address. The first one is for a server
+// without a name: nginx names itself only where fastcgi_params is included.
 var addressFixes = []struct{ software, missing, behindProxy string }{
 	{"nginx", "fastcgi_param REMOTE_ADDR $remote_addr;", "set_real_ip_from unix:; real_ip_header X-Forwarded-For;"},
-	{"Apache", "remove the directive that changes REMOTE_ADDR", "RemoteIPHeader X-Forwarded-For"},
-	{"lighttpd", "remove the directive that changes REMOTE_ADDR", "server.modules += (\"mod_extforward\")"},
+	{"Apache", removeDirective, removeDirective},
+	{"lighttpd", removeDirective, removeDirective},
 	{"Caddy", "env REMOTE_ADDR {remote_host}", "env REMOTE_ADDR {client_ip}"},
-	{"HAProxy", "set-param REMOTE_ADDR %[src]", "set-param REMOTE_ADDR %[req.hdr(X-Forwarded-For)]"},
+	{"HAProxy", "set-param REMOTE_ADDR %[src]", "accept-proxy on the bind line"},
 }
 
 // addressFix names the directive of the web server that sent vars.

@@ -18,8 +18,8 @@ import (
 // The paths of the endpoint, below any folder of the web server. Registries with autoredirect
 // send clients to the second one (distribution, registry/auth/token/accesscontroller.go).
 const (
-	tokenPath = "/docker/v2/token"
-	aliasPath = "/auth/token"
+	TokenPath = "/docker/v2/token"
+	AliasPath = "/auth/token"
 )
 
 // rootPage is the text at the root. It says only that the service exists.
@@ -46,13 +46,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		writeError(w,
 			errorResponse{status: http.StatusNotFound, code: "NOT_FOUND",
-				message: "there is nothing here: the token endpoint is " + tokenPath}, false)
+				message: "there is nothing here: the token endpoint is " + TokenPath}, false)
 	}
 }
 
 func isTokenPath(path string) bool {
 	path = strings.TrimSuffix(path, "/")
-	return strings.HasSuffix(path, tokenPath) || strings.HasSuffix(path, aliasPath)
+	return strings.HasSuffix(path, TokenPath) || strings.HasSuffix(path, AliasPath)
 }
 
 func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {

@@ -519,7 +519,7 @@ func TestAFailureOfTheServiceIsAnsweredWith503(t *testing.T) {
 
 func TestATokenTooLongForAHeaderIsNotIssued(t *testing.T) {
 	f := newFixture()
-	f.handler.Endpoint.Signer = fakeSigner{padding: maxTokenSize}
+	f.handler.Endpoint.Signer = fakeSigner{padding: MaxTokenSize}
 	w := f.do(get(scopeApp, basic("alice", wonderland)))
 	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "ask for fewer") {
 		t.Errorf("status %d: %s", w.Code, w.Body)
@@ -859,4 +859,41 @@ func FuzzForm(f *testing.F) {
 			t.Fatalf("granted without asking: %q", form)
 		}
 	})
+}
+
+// Anyone can say that they are dockerauth check, and must not hide an attempt by it.
+func TestOnlyProbesThatTryNothingLeaveNoLine(t *testing.T) {
+	const check, probe = "client_id=dockerauth-check&service=registry.example.com", "xxxxxxxxxxxx"
+	tests := []struct {
+		name    string
+		request *http.Request
+		lines   int
+	}{
+		{"an unknown service", get("client_id=dockerauth-check&service=unknown.invalid"), 0},
+		{"a grant that does not exist", post(check + "&grant_type=dockerauth-check"), 0},
+		{"a refresh token that can be none", get(check+"&account=dockerauth-check", basic("", probe)), 0},
+		{"no credentials", get(check), 0},
+		{"the same without the name", get("service=unknown.invalid"), 1},
+		{"another client's refresh token", get("service=registry.example.com", basic("", probe)), 1},
+		{"a refresh token of somebody", get(check, basic("", genuine+"-of-expired")), 1},
+		{"a forged refresh token", get(check, basic("", "forged-of-alice")), 1},
+		{"a refresh token that is good", get(check, basic("", genuine+"-of-alice")), 1},
+		{"a wrong password", get(check, basic("alice", "wrong")), 1},
+		{"a wrong password by POST", post(check + "&grant_type=password&username=alice&password=wrong"), 1},
+		{"a right password for an unknown service", get("client_id=dockerauth-check&service=unknown.invalid",
+			basic("alice", wonderland)), 1},
+		{"a right password, and too many scopes for a token", get(check+"&"+scopeApp, basic("alice", wonderland)), 1},
+	}
+	for _, tt := range tests {
+		f := newFixture()
+		if strings.Contains(tt.name, "too many scopes") {
+			f.handler.Endpoint.Signer = fakeSigner{padding: MaxTokenSize}
+		}
+		counted := 0
+		f.handler.Observe = func(string, time.Duration) { counted++ }
+		f.do(tt.request)
+		if lines := strings.Count(f.log.String(), "\n"); lines != tt.lines || counted != 1 {
+			t.Errorf("%s: %d lines and %d counted, want %d and 1: %s", tt.name, lines, counted, tt.lines, f.log)
+		}
+	}
 }

@@ -19,11 +19,26 @@ const (
 // headerMissing is the reason if a client has credentials and none arrived.
 const headerMissing = "no credentials arrived, although the client has some: the web server removes the " +
 	"Authorization header; " +
-	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid)"
+	"in Apache set \"CGIPassAuth On\" for this folder (or \"FcgidPassHeader Authorization\" for mod_fcgid), " +
+	"in HAProxy \"pass-header Authorization\" in the fcgi-app"
 
 // Outcomes are the possible outcomes of a token request, in the log and for Observe.
 func Outcomes() []string {
 	return []string{"granted", "refused", "throttled", "invalid", "busy", "broken", "abandoned"}
+}
+
+// CheckClient is the client id of dockerauth check.
+const CheckClient = "dockerauth-check"
+
+// isProbe reports a request of dockerauth check that leaves no line: each check would leave six.
+// Its name is no secret, so a request with it is logged all the same if it got a token or may have
+// tried a password or a token. What remains is no more than one for an unknown path, which leaves
+// no line either.
+func isProbe(req Request, result string) bool {
+	if req.ClientID != CheckClient || result != "refused" && result != "invalid" {
+		return false
+	}
+	return req.Grant == GrantNone || req.Grant == GrantRefresh && strings.Trim(req.RefreshToken.Reveal(), "x") == ""
 }
 
 // logRequest writes the log line of a request from an allow-list of fields. Passwords, tokens and
@@ -37,7 +52,7 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	case "broken", "busy":
 		level = slog.LevelError
 	}
-	if !log.Enabled(r.Context(), level) {
+	if isProbe(req, result) || !log.Enabled(r.Context(), level) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("outcome", result)}

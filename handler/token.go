@@ -25,11 +25,11 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
 	}
-	if len(token) > maxTokenSize {
+	if len(token) > MaxTokenSize {
 		return Response{},
 			&badRequest{oauth: oauthInvalidScope,
 				text: fmt.Sprintf("the token for these scopes would be longer than the %d bytes that fit in a "+
-					"header: ask for fewer at once", maxTokenSize)}
+					"header: ask for fewer at once", MaxTokenSize)}
 	}
 	refresh, err := e.refreshToken(req, account)
 	if err != nil {

@@ -60,7 +60,7 @@ func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
 		_, _ = io.Copy(io.Discard, in)
 		cancel()
 	}()
-	account, err := InProcess{Stack: r.Stack, TTY: r.TTY, NoNewPrivileges: true}.authenticate(ctx, r.Login, r.Tag)
+	account, err := inProcess{Stack: r.Stack, NoNewPrivileges: true}.authenticate(ctx, r.Login, r.Tag)
 	_, err = out.Write(responseFor(account, err).encode())
 	return err
 }

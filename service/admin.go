@@ -45,21 +45,27 @@ func serveAdmin(ctx context.Context, r *reloader, listener net.Listener) {
 	}
 }
 
-// admin answers /healthz and /metrics. It changes nothing and asks nobody.
+// admin answers /livez, /readyz, /healthz and /metrics. It changes nothing and asks nobody.
 type admin struct{ *reloader }
 
 func (a admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const text = "text/plain; charset=utf-8"
+	answer := map[string]func(){
+		// It says that the process answers, and nothing about PAM: what restarts a process because
+		// a directory is away ends the logins that need no directory too.
+		"/livez":   func() { send(w, http.StatusOK, text, []byte("ok\n")) },
+		"/readyz":  func() { a.sendHealth(w) },
+		"/healthz": func() { a.sendHealth(w) },
+		"/metrics": func() { send(w, http.StatusOK, metrics.ContentType, writeMetrics(a.reloader, time.Now())) },
+	}[r.URL.Path]
 	switch {
-	case r.URL.Path != "/healthz" && r.URL.Path != "/metrics":
-		send(w, http.StatusNotFound, text, []byte("there are /healthz and /metrics here\n"))
+	case answer == nil:
+		send(w, http.StatusNotFound, text, []byte("there are /livez, /readyz, /healthz and /metrics here\n"))
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		send(w, http.StatusMethodNotAllowed, text, []byte("only GET and HEAD are answered here\n"))
-	case r.URL.Path == "/healthz":
-		a.sendHealth(w)
 	default:
-		send(w, http.StatusOK, metrics.ContentType, writeMetrics(a.reloader, time.Now()))
+		answer()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -58,10 +59,11 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
 	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
-	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), checks: &throttle.Checks{},
+	s.reloader = &reloader{metrics: f, stderr: stderr}
+	live := slog.New(reloadHandler{reloader: s.reloader})
+	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(live), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
-	s.reloader = &reloader{metrics: f, stderr: stderr,
-		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}
+	s.load = func(previous *service) (*service, error) { return load(s.config, o, previous) }
 	return s
 }
 
@@ -245,8 +247,13 @@ func TestHealthSaysWhetherLoginsCanBeAnswered(t *testing.T) {
 				return
 			}
 			want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[tt.serving]
-			if got := s.get(http.MethodGet, "/healthz"); got.Code != want {
-				t.Errorf("status code %d, want %d", got.Code, want)
+			for _, path := range []string{"/healthz", "/readyz"} {
+				if got := s.get(http.MethodGet, path); got.Code != want {
+					t.Errorf("%s: status code %d, want %d", path, got.Code, want)
+				}
+			}
+			if got := s.get(http.MethodGet, "/livez"); got.Code != http.StatusOK {
+				t.Errorf("/livez: status code %d: a restart would not help", got.Code)
 			}
 			if samples, _ := parseExposition(t, s.page()); samples["dockerauth_ready"] != truth(tt.serving) {
 				t.Errorf("dockerauth_ready is %v", samples["dockerauth_ready"])
@@ -294,6 +301,11 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 	}{
 		{"GET", "/healthz", 200, "application/json"},
 		{"HEAD", "/healthz", 200, "application/json"},
+		{"GET", "/readyz", 200, "application/json"},
+		{"HEAD", "/readyz", 200, "application/json"},
+		{"GET", "/livez", 200, "text/plain; charset=utf-8"},
+		{"HEAD", "/livez", 200, "text/plain; charset=utf-8"},
+		{"GET", "/livez/", 404, "text/plain; charset=utf-8"},
 		{"GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"HEAD", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"},
 		{"GET", "/", 404, "text/plain; charset=utf-8"},
@@ -302,7 +314,7 @@ func TestTheAdminListenerAnswersNothingElse(t *testing.T) {
 		{"GET", "/docker/v2/token", 404, "text/plain; charset=utf-8"},
 	}
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ANY"} {
-		for _, path := range []string{"/healthz", "/metrics"} {
+		for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 			tests = append(tests, struct {
 				method, path string
 				status       int
@@ -355,7 +367,7 @@ func TestNothingOfAnybodyLeavesByTheAdminListener(t *testing.T) {
 			if !strings.HasPrefix(h.Config.Error, s.config) {
 				t.Errorf("the error does not name the file: %q", h.Config.Error)
 			}
-			for _, path := range []string{"/healthz", "/metrics"} {
+			for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
 				text := s.get(http.MethodGet, path).Body.String()
 				for _, word := range []string{person, secret, network, "BEGIN"} {
 					if strings.Contains(text, word) {
@@ -386,6 +398,7 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 func TestMetricsAgreeWithTheLog(t *testing.T) {
 	const requests, workers = 10_000, 500
 	s := newAdminFixture(t)
+	s.stderr.timeout = time.Minute // a slow machine
 	// With a low limit, some logins on a slow machine give up waiting, and PAM is never asked.
 	s.write(t, "config.yml", strings.Replace(fixtureConfig, "concurrency: 4", "concurrency: 256", 1))
 	s.mustReload(t)

@@ -202,7 +202,7 @@ func (r *reloader) fileStates() []fileState {
 		return nil
 	}
 	var all []fileState
-	for _, path := range s.config.Files {
+	for _, path := range s.config.Files() {
 		all = append(all, stateOf(path))
 	}
 	if path := s.config.Log.File; path != "" && s.out == r.stderr {

@@ -21,6 +21,14 @@ import (
 	"dockerauth/throttle"
 )
 
+// What is known of the token endpoint from outside: see handler.
+const (
+	TokenPath    = handler.TokenPath
+	AliasPath    = handler.AliasPath
+	MaxTokenSize = handler.MaxTokenSize
+	CheckClient  = handler.CheckClient
+)
+
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
 // and limits of its front end before it. throttle may be nil.
 func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle handler.Throttle,

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -60,7 +61,7 @@ func (n *newFiles) folder(path string) error {
 		return err
 	}
 	if err := os.Mkdir(path, 0o755); err != nil {
-		return withPermissionHint(err)
+		return err
 	}
 	n.made = append(n.made, path)
 	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
@@ -182,7 +183,7 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (temporary string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // O_EXCL, mode 0600
 	if err != nil {
-		return "", withPermissionHint(err)
+		return "", err
 	}
 	defer func() {
 		f.Close()
@@ -213,9 +214,13 @@ func syncFolder(path string) error {
 	return dir.Sync()
 }
 
-func withPermissionHint(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+// withHint says what to do about an error that does not.
+func withHint(err error) error {
+	switch {
+	case strings.Contains(err.Error(), "\n"):
+		return err
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w\n  run this as root, or name a folder of your own: --dir DIR", err)
 	}
-	return err
+	return fmt.Errorf("%w\n  remove the cause and run this again, or name another folder: --dir DIR", err)
 }

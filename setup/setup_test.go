@@ -45,7 +45,7 @@ func asked(dir string, args ...string) *installer {
 		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 	}}
 	fields := map[string]*string{"--issuer": &o.Issuer, "--realm": &o.Realm, "--key-type": &o.KeyType,
-		"--group": &o.Group, "--pam-dir": &o.PAMDir}
+		"--group": &o.Group, "--pam-dir": &o.PAMDir, "--accounts": &o.Accounts}
 	for len(args) > 0 {
 		switch args[0] {
 		case "--renew-certificate":
@@ -230,6 +230,14 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			cli.ExitUsage, []string{"--issuer and --audience are missing"}},
 		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
 			[]string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown kind of accounts", nil, append([]string{"--accounts", "ldap"}, named...), cli.ExitUsage,
+			[]string{`--accounts "ldap"`, "local, sssd, sssd-local, krb5"}},
+		{"other accounts than a PAM service of one's own has", func(t *testing.T, dir string) {
+			key(t, dir)
+			path := filepath.Join(dir, "pam.d", "dockerauth")
+			put(t, path, get(t, path)+"auth required pam_warn.so\n", 0o644)
+		}, []string{"--accounts", "sssd"}, cli.ExitError,
+			[]string{"--accounts sssd: ", "pam.d/dockerauth is not as shipped", "move it away and run this again"}},
 		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage,
 			[]string{"--group", "no such group"}},
 		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"},
@@ -260,7 +268,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod 640"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod o=,g-w "}},
 		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
 			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
@@ -301,9 +309,12 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError,
 			[]string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
-			[]string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
-		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError,
-			[]string{"config.yml:9: issuer: is empty"}},
+			[]string{"config.yml:9: isuer: unknown key", "perhaps issuer is meant"}},
+		{"a configuration that lacks the two lines", write("config.yml", "private_key: privkey.pem\n", 0o644), named,
+			cli.ExitError, []string{"config.yml: is not set up"}},
+		{"a configuration without an issuer",
+			edit("config.yml", "issuer: \"auth.example.com\"", "issuer: \"\""), named, cli.ExitError,
+			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n"}},
 		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named,
 			cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
 		{"a configuration with a key elsewhere",
@@ -351,6 +362,9 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 					t.Errorf("does not say %q: %s", part, errs)
 				}
 			}
+			if !regexp.MustCompile(`\A(?:[^\n]+\n  \S[^\n]*\n)+\z`).MatchString(errs) {
+				t.Errorf("an error has a second line, which says what to do: %q", errs)
+			}
 			if strings.Contains(errs, "hunter2") {
 				t.Error("what is in a key file is printed")
 			}
@@ -361,6 +375,24 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestInitWritesThePAMServiceOfTheAccounts(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "pam.d", "dockerauth")
+	for i, kind := range append(packaging.Accounts, packaging.Accounts[0]) {
+		want := "replaced"
+		if i == 0 {
+			want = "made"
+		}
+		out := mustInit(t, dir, append([]string{"--accounts", kind}, named...)...)
+		if got := get(t, path); got != packaging.PAMService(kind) || !strings.Contains(out, want) {
+			t.Errorf("%s: the file is\n%s\nprinted is\n%s", kind, got, out)
+		}
+		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") {
+			t.Errorf("%s again: %s", kind, out)
+		}
+	}
+}
+
 // A clock that is twenty years behind makes a certificate that has expired, which is found out at
 // the very end.
 func TestInitTakesBackWhatItHasMade(t *testing.T) {
@@ -368,7 +400,7 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 		"in no folder at all": func(string) {},
 		"beside a configuration": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"),
-				configText("auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
+				configText(packaging.Config, "auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
 		},
 		"with the packaged one": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"), packaging.Config,
@@ -508,7 +540,8 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		says  []string
 		lacks []string
 	}{
-		{"nothing", nil, "", append(byHand, packaging.Apache, packaging.Nginx), []string{"ScriptAlias", "a2enmod cgi"}},
+		{"no web server", nil, "", append(byHand, "neither Apache nor nginx is installed"),
+			[]string{"ScriptAlias", "a2enmod", "fastcgi_pass"}},
 		{"Apache", []string{apache}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"Apache on Fedora", []string{"/usr/sbin/httpd"}, "", append(byHand, packaging.Apache), []string{"NGINX"}},
 		{"nginx", []string{nginx}, "", append(byHand, packaging.Nginx), []string{"APACHE"}},
@@ -563,6 +596,16 @@ func installed(t *testing.T, s *installer) string {
 		t.Fatalf("status %d: %s", status, &errs)
 	}
 	return out.String()
+}
+
+// The PAM service file has the name of the program.
+func TestInitDoesNotTakeThePAMFileForTheProgram(t *testing.T) {
+	dir := ground(t)
+	for range 2 {
+		if out := mustInit(t, dir, append(named, "--pam-dir", dir)...); strings.Contains(out, "ScriptAlias") {
+			t.Error(out)
+		}
+	}
 }
 
 // The folder of a web site has its own .htaccess.
@@ -638,6 +681,24 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 			if after := listing(t, dir); after != before {
 				t.Errorf("%s %s: before\n%s\nafter\n%s", kind, name, before, after)
 			}
+		}
+	}
+}
+
+// Other keys may be written first.
+func TestInitFillsInAConfigurationThatWasBegun(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "config.yml")
+	put(t, path, packaging.Config+"pam: {confdir: pam.d}\nlog: {format: json}\n", 0o644)
+	mustInit(t, dir, named...)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"\nissuer: \"auth.example.com\"\n", "\naudience: \"registry.example.com\"\n",
+		"\nlog: {format: json}\n"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("lacks %q:\n%s", part, text)
 		}
 	}
 }

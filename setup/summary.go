@@ -101,6 +101,8 @@ func (s *installer) reportFiles(b *strings.Builder) {
 		switch {
 		case t.content == nil:
 			verb = "kept"
+		case t.found != nil && t.path == s.pam.path:
+			verb = "replaced"
 		case t.found != nil && t.path == s.certificate.path:
 			verb = "renewed"
 		case t.found != nil:
@@ -184,15 +186,28 @@ func (s *installer) bundleIsThere() bool {
 	return err == nil && bytes.Equal(bundle, certificate)
 }
 
-// reportWebServers is about those that are installed, or about both when neither is.
+// reportWebServers is about those that are installed. A package has brought files for others too.
 func (s *installer) reportWebServers(b *strings.Builder) {
 	apache, nginx := s.exists("/usr/sbin/apache2") || s.exists("/usr/sbin/httpd"), s.exists("/usr/sbin/nginx")
-	if apache || !nginx {
+	switch {
+	case apache || nginx:
+	case s.packaged():
+		apache, nginx = true, true
+	default:
+		b.WriteString(`
+THE WEB SERVER: neither Apache nor nginx is installed here. With one of them, run this again: it prints what
+that needs.
+`)
+	}
+	if apache {
 		s.reportApache(b, packaging.Apache)
 	}
-	if apache && !nginx {
-		return
+	if nginx {
+		s.reportNginx(b)
 	}
+}
+
+func (s *installer) reportNginx(b *strings.Builder) {
 	switch {
 	case s.exists("/etc/nginx/snippets/dockerauth.conf"):
 		b.WriteString("\nNGINX, in the server block: include snippets/dockerauth.conf;\n")
@@ -225,7 +240,7 @@ way. For one virtual host, write there instead: Include conf-available/dockeraut
 // configuration. A link there is the package's.
 func (s *installer) startedByApache() bool {
 	info, err := os.Lstat(s.cgiProgram())
-	return err == nil && info.Mode().IsRegular()
+	return err == nil && info.Mode().IsRegular() && s.cgiProgram() != s.pam.path
 }
 
 // reportCGI is about a program that Apache starts.
