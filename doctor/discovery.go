@@ -171,9 +171,12 @@ func (c *checkup) discoverEndpoint() {
 
 func (c *checkup) rank(e servedEndpoint) (rank int) {
 	if realm, err := url.Parse(c.realm); err == nil && slices.Contains(e.site.names, realm.Hostname()) {
-		rank += 2
+		rank += 4
 	}
 	if e.site.tls {
+		rank += 2
+	}
+	if e.site.port == 80 || e.site.port == 443 {
 		rank++
 	}
 	return rank
