@@ -117,9 +117,9 @@ and the web server need. Nothing that is there is overwritten.
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key
-that is there is used, and gets a certificate if it has none. A config.yml that is
-as the package installed it is filled in; any other is left as it is, and must
-agree with what is given here. When something cannot be made, nothing is.
+that is there is used, and gets a certificate if it has none. A config.yml with
+empty issuer and audience, as packages install it, is filled in; any other is left
+as it is, and must agree with what is given here. When something cannot be made, nothing is.
 
 Status 0: all is there; 1: it could not be made; 2: it was called wrongly.
 

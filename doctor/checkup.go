@@ -32,6 +32,7 @@ type checkup struct {
 	settings   *config.Config // config, or all of it but the key where only the key files are wrong
 	root       string         // where /sys and systemd's units are looked for; "" = /; tests set it
 	stack      []pamauth.Line // nil = not usable, and a finding has said why
+	missing    []string       // modules of it that are not installed
 	runAs      *runAs         // see serviceUser
 	runAsKnown bool
 	wrongUser  bool // see examineUser

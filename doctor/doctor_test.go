@@ -230,34 +230,6 @@ const webUser = "www-data"
 // others.
 func TestCheckNamesEachMistake(t *testing.T) {
 	tests := []mistake{
-		// config
-		{name: "the service's user may change it", make: func(t *testing.T, p *patient) {
-			p.run(t, "chown", webUser, p.path("config.yml"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser},
-			want: wanted{
-				levelWarning,
-				"rights.config",
-				"config-writable",
-				"www-data can change /",
-			}, pending: true, root: true},
-
-		// key and certificate
-		{name: "a certificate that has expired", make: func(t *testing.T, p *patient) {
-			p.certify(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}, want: wanted{levelError, "certificate", "config-invalid", "certificate expired on"}, pending: true},
-		{name: "a certificate from the future", make: func(t *testing.T, p *patient) {
-			p.certify(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
-		}, want: wanted{levelError, "certificate", "config-invalid", "not valid before"}, pending: true},
-		{name: "a SHA-1 signature", make: func(t *testing.T, p *patient) {
-			p.key = newRSA(2048)
-			p.keep(t)
-			p.certify(t, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.SHA1WithRSA })
-		}, want: wanted{levelWarning, "certificate", "weak-signature", "signed with SHA1-RSA"}, pending: true},
-		{name: "no certificate, and a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
-			p.rekey(t, newEC(elliptic.P256(), true))
-			p.edit(t, "config.yml", "certificate: cert.pem\n", "")
-		}, want: wanted{levelWarning, "private_key", "short-coordinate", "begins with a zero byte"}, pending: true},
-
 		// PAM
 		{name: "a module that lacks something", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_lacks",
@@ -286,131 +258,6 @@ func TestCheckNamesEachMistake(t *testing.T) {
 				p.path("pam_theirs.so"))
 		}, want: wanted{levelWarning, "pam", "module-writable", "a module sees every password"},
 			pending: true, root: true},
-
-		// rights
-		{name: "the key is out of reach", args: []string{"--as", webUser},
-			want: wanted{
-				levelError,
-				"rights.private_key",
-				"unreadable",
-				"privkey.pem && chmod 0640 /",
-			}, pending: true, root: true},
-		{name: "config.yml is out of reach",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("config.yml")) },
-			args: []string{
-				"--as",
-				webUser,
-			}, want: wanted{levelError, "rights.config", "unreadable", "permission denied"}, pending: true,
-			root: true},
-		{name: "the service file is out of reach",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0600", p.path("pam.d/dockerauth")) },
-			args: []string{
-				"--as",
-				webUser,
-			}, want: wanted{levelError, "rights.pam", "unreadable", "permission denied"}, pending: true, root: true},
-		{name: "no right to ask", args: []string{"--as", webUser},
-			want: wanted{levelError, "rights.shadow", "shadow-unreadable",
-				"(1) a service of its own with SupplementaryGroups=shadow, (2) set-group-id"},
-			pending: true, root: true},
-		{name: "the right by a service manager", args: []string{"--as", webUser + ":shadow"},
-			want: wanted{levelOK, "rights", "", "can read /etc/shadow as www-data"}, root: true},
-		{name: "a group that is not there", args: []string{"--as", webUser + ":nobody-has-this"},
-			want: wanted{
-				levelError,
-				"rights",
-				"user-unknown",
-				`no group "nobody-has-this"`,
-			}, pending: true, root: true},
-		{name: "SSSD that is away", make: func(t *testing.T, p *patient) {
-			p.compile(t, "pam_sss",
-				"int pam_sm_acct_mgmt(void) { return 0; }\nint pam_sm_authenticate(void) { return 0; }\n")
-			p.write(t, "pam.d/dockerauth", "auth required "+p.path("pam_sss.so")+"\naccount required "+
-				p.path("pam_sss.so")+"\n")
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelError, "rights.sssd", "sssd-unreachable", "www-data cannot reach SSSD"},
-			pending: true,
-			root:    true},
-		{name: "a program that the user cannot start",
-			make: func(t *testing.T, p *patient) { p.run(t, "chmod", "0700", p.program) },
-			args: []string{
-				"--as",
-				webUser,
-			}, want: wanted{levelError, "rights", "user-unknown", "www-data cannot start"}, pending: true, root: true},
-		{name: "a state folder of somebody else's", make: func(t *testing.T, p *patient) {
-			p.run(t, "mkdir", "-m", "0700", p.path("state"))
-			p.edit(t, "config.yml", `state: ""`, "state: state")
-		}, args: []string{"--as", webUser},
-			want: wanted{
-				levelError,
-				"rights.state",
-				"state-unusable",
-				"install -d -o www-data -g www-data -m 0700",
-			}, pending: true, root: true},
-		{name: "a log that cannot be written", make: func(t *testing.T, p *patient) {
-			p.write(t, "auth.log", "")
-			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelError, "rights.log", "log-unwritable", "www-data cannot write to"},
-			pending: true,
-			root:    true},
-		{name: "a log that cannot be made", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelError, "rights.log", "log-unwritable", "www-data cannot write to"},
-			pending: true,
-			root:    true},
-		{name: "a log that is a folder", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelError, "rights.log", "log-unwritable", "name a file in that folder"},
-			pending: true,
-			root:    true},
-		{name: "a log in no folder", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "log: {file: absent/auth.log}\nissuer:")
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelError, "rights.log", "log-unwritable", "install -d -o www-data -m 0750 /"},
-			pending: true,
-			root:    true},
-		{name: "a log that is a folder, seen by root", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "log: {file: pam.d}\nissuer:")
-		}, want: wanted{levelError, "rights.log", "log-unwritable", "pam.d cannot be written: is a directory"},
-			pending: true, root: true},
-		{name: "a log in no folder, seen by root", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", "issuer:", "log: {file: absent/auth.log}\nissuer:")
-		},
-			want:    wanted{levelError, "rights.log", "log-unwritable", "auth.log cannot be written: no such file or directory"},
-			pending: true, root: true},
-		{name: "a state folder that is not there, seen by root", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", `state: ""`, "state: absent")
-		},
-			want:    wanted{levelError, "rights.state", "state-unusable", "absent cannot be used: no such file or directory"},
-			pending: true, root: true},
-		{name: "a state folder that is a file, seen by root", make: func(t *testing.T, p *patient) {
-			p.edit(t, "config.yml", `state: ""`, "state: cert.pem")
-		}, want: wanted{levelError, "rights.state", "state-unusable", "cert.pem cannot be used: not a directory"},
-			pending: true, root: true},
-		{name: "the service's user may change the PAM service", make: func(t *testing.T, p *patient) {
-			p.run(t, "chown", webUser, p.path("pam.d/dockerauth"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser},
-			want: wanted{
-				levelWarning,
-				"rights.config",
-				"config-writable",
-				"pam.d/dockerauth: anyone who takes over",
-			}, pending: true, root: true},
-		{name: "the service's user may put another PAM service in its place", make: func(t *testing.T, p *patient) {
-			p.run(t, "chown", webUser, p.path("pam.d"), p.path("privkey.pem"))
-		}, args: []string{"--as", webUser},
-			want:    wanted{levelWarning, "rights.config", "config-writable", "pam.d: anyone who takes over"},
-			pending: true,
-			root:    true},
-		{name: "root as the service's user", args: []string{"--as", "root"},
-			want: wanted{
-				levelWarning,
-				"rights",
-				"runs-as-root",
-				"the service runs as root",
-			}, pending: true, root: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -582,8 +429,7 @@ func TestWithoutAFolderACGIProgramCountsNoWrongPasswords(t *testing.T) {
 	}{
 		{"a web server's user", config.DefaultState, no, runAs{name: "www-data", group: "web"},
 			wanted{levelWarning, "rights.state", "state-missing",
-				"there is no /var/lib/dockerauth: a CGI program counts no wrong passwords, so anybody may guess for " +
-					"ever; install -d -o www-data -g web -m 0700 /var/lib/dockerauth"}},
+				"install -d -o www-data -g web -m 0700 /var/lib/dockerauth"}},
 		{"a service's own user", config.DefaultState, no,
 			runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true},
 			wanted{levelOK, "rights", "", "there is no /var/lib/dockerauth yet"}},

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -43,8 +44,9 @@ type mistake struct {
 	also []string // codes of other complaints that the same mistake causes; a comment says why they stand
 	// apply does what the remedy says, where that is not a command; nil = sh -c runs the remedy.
 	apply   func(t *testing.T, p *patient)
-	root    bool // the mistake takes root to make or to see
-	pending bool // the remedy is not tried yet
+	types   string // what the operator types when the remedy asks for it
+	root    bool   // the mistake takes root to make or to see
+	pending bool   // the remedy is not tried yet
 }
 
 // try makes the mistake, finds it, applies the remedy, and finds nothing more.
@@ -78,7 +80,7 @@ func (m mistake) try(t *testing.T, p *patient) {
 	if m.apply != nil {
 		m.apply(t, p)
 	} else {
-		p.applyRemedy(t, found)
+		p.applyRemedy(t, found, m.types)
 	}
 	findings, status = p.check(t, m.args...)
 	if status != 0 {
@@ -87,14 +89,21 @@ func (m mistake) try(t *testing.T, p *patient) {
 }
 
 // applyRemedy runs a remedy as an operator who pastes it does. "dockerauth" is the patient's.
-func (p *patient) applyRemedy(t *testing.T, f finding) {
+func (p *patient) applyRemedy(t *testing.T, f finding, typed string) {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", f.Remedy)
-	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "PATH="+p.dir+":"+os.Getenv("PATH"))
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := p.shell(f.Remedy, typed); err != nil {
 		t.Fatalf("the remedy of %s is no command that works: %v: %s", f, err, out)
 	}
+}
+
+// shell runs a command in the patient's folder, without a terminal.
+func (p *patient) shell(command, typed string) (out []byte, err error) {
+	cmd := exec.Command("sh", "-c", command)
+	cmd.Dir = p.dir
+	cmd.Stdin = strings.NewReader(typed + "\n")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Env = append(os.Environ(), "PATH="+p.dir+":"+os.Getenv("PATH"))
+	return cmd.CombinedOutput()
 }
 
 func complaints(findings []finding) string {

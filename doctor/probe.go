@@ -60,6 +60,7 @@ type attempt struct {
 
 const (
 	tryRead    = "read"
+	tryEnter   = "enter"   // a folder
 	tryWrite   = "write"   // a file: change it; a folder: put something in it
 	tryAppend  = "append"  // to a log file, which may have to be made
 	tryConnect = "connect" // to a Unix socket
@@ -92,6 +93,8 @@ func (l attempt) try() error {
 	switch l.Try {
 	case tryRead:
 		return opens(l.Path, os.O_RDONLY)
+	case tryEnter:
+		return syscall.Access(l.Path, 1) // X_OK
 	case tryWrite:
 		return syscall.Access(l.Path, 2) // W_OK; the ids of this process are its real ones
 	case tryExecute:

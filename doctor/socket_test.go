@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 )
 
 // listenAt makes a socket at a place in a fake machine. The kernel's list has it under the name
@@ -128,12 +129,13 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 			c.expectCodes(t, tt.complaints, "you are www-data, and the service runs as dockerauth: ")
 			c.expectCodes(t, tt.complaints, "; sudo dockerauth check --as dockerauth")
 			c.settings = &config.Config{State: config.DefaultState}
-			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "private_key",
+			c.configErrors(config.Errors{{Code: jwtsign.CodeUnreadable, File: "config.yml", Line: 1, Key: "private_key",
 				Cause: `"privkey.pem": permission denied for uid 33`, Hint: "let its group read it"}})
 			c.examineRights()
 			c.expectCodes(t, tt.complaints, "")
-			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "isuer", Cause: "unknown key"}})
-			c.expectCodes(t, tt.complaints+", error config config-invalid", "keeps the last good one")
+			c.configErrors(config.Errors{{Code: config.CodeUnknownKey, File: "config.yml", Line: 1, Key: "isuer",
+				Cause: "unknown key"}})
+			c.expectCodes(t, tt.complaints+", error config config-unknown-key", "isuer")
 		})
 	}
 }

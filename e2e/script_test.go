@@ -51,7 +51,9 @@ func applies(ts *testscript.TestScript, _ bool, args []string) {
 	command := append([]string{"check", "--json"}, args[1:]...)
 	remedies := func() []string {
 		_ = ts.Exec("dockerauth", command...) // the status is a result
-		var report struct{ Findings []struct{ Code, Remedy string } }
+		var report struct {
+			Findings []struct{ Code, Remedy string }
+		}
 		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
 		var remedies []string
 		for _, f := range report.Findings {
