@@ -50,7 +50,6 @@ func fromFirstToLast(t *testing.T, image debianMachine, first ...step) {
 		{"without a web server it is installed, and purged without a trace", installAndPurgeAlone},
 		{"five commands to the first login", fiveCommands},
 		{"check warns of nothing", checkWarnsOfNothing},
-		{"check without flags finds what runs, and its remedies work", checkFindsWhatRuns},
 		{"the journal has each line with its priority", journalPriorities},
 		{"files have their owners and modes", ownersAndModes},
 		{"systemd finds nothing wrong with the units", verifyUnits},
