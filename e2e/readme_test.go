@@ -93,7 +93,7 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		text := moved.Replace(b.text)
 		switch b.kind {
 		case "machine":
-			continue // TestTheDebianPackageFromFirstToLast
+			continue // TestTheDebianPackageOnDebian12
 		case "file":
 			writeFile(t, moved.Replace(b.name), text, 0o644)
 			continue

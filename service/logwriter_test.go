@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dockerauth/config"
@@ -160,6 +162,28 @@ type slow struct {
 func (s slow) Write(text []byte) (int, error) {
 	time.Sleep(s.pause)
 	return s.Writer.Write(text)
+}
+
+// Many lines at once take longer than the timeout on a slow disk, and none is lost.
+func TestASlowLogLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written bytes.Buffer
+		var mu sync.Mutex
+		var dropped atomic.Uint64
+		l := newStderrWriter(slow{lockedWriter{&mu, &written}, logWriteTimeout / 10}, &dropped)
+		var writers sync.WaitGroup
+		for range 100 {
+			writers.Go(func() { _, _ = l.Write([]byte("line\n")) })
+		}
+		writers.Wait()
+		_, _ = l.Write([]byte("after all waits\n"))
+		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		if n := strings.Count(written.String(), "\n"); n != 101 || dropped.Load() != 0 || l.isDropping() {
+			t.Errorf("%d lines were written and %d dropped", n, dropped.Load())
+		}
+	})
 }
 
 // A line belongs to slog again when Write has returned, and may by then not be written.

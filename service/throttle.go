@@ -76,11 +76,11 @@ func throttleError(err error, remote string) error {
 		}
 		return &handler.Throttled{After: locked.After, Cause: cause}
 	case errors.As(err, &repeated):
-		return authError{handler.ErrRefused, rememberedError(repeated)}
+		return handler.Failure(handler.ErrRefused, rememberedError(repeated))
 	case errors.Is(err, throttle.ErrUnanswered):
-		return authError{handler.ErrUnavailable, err}
+		return handler.Failure(handler.ErrUnavailable, err)
 	default: // the client has gone while it waited
-		return authError{handler.ErrBusy, err}
+		return handler.Failure(handler.ErrBusy, err)
 	}
 }
 
@@ -146,17 +146,29 @@ func folderStore(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 }
 
 // memoryStore is for a process that stays. Its memory outlives a changed configuration; the folder,
-// if there is one, comes first.
-func memoryStore() storeOpener {
+// if there is one, comes first. One folder outlives a reload too, with what is known of its faults,
+// which live, the log of the moment, is told.
+func memoryStore(live *slog.Logger) storeOpener {
 	memory := store.NewMemory(memoryForRecords)
+	var both *store.Fallback
+	var path string // of the folder in both
 	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
 		folder, err := openState(cfg, log)
-		if folder == nil {
+		switch {
+		case folder == nil:
 			return memory, err
+		case both == nil || cfg.State != path:
+			folder.Report = reportDamage(live)
+			both, path = store.NewFallback(folder, memory), cfg.State
+			both.Report = func(err error) { reportState(live, err) }
 		}
-		both := store.NewFallback(folder, memory)
-		both.Report = func(err error) { reportState(log, err) }
 		return both, nil
+	}
+}
+
+func reportDamage(log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Error("state is damaged, what was counted in it is lost", "reason", err.Error())
 	}
 }
 
@@ -170,10 +182,7 @@ func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	folder, err := store.OpenFolder(cfg.State)
 	switch {
 	case err == nil:
-		folder.Report = func(err error) {
-			log.Error("state is damaged, what was counted in it is lost", "reason",
-				err.Error())
-		}
+		folder.Report = reportDamage(log)
 		return folder, nil
 	case cfg.State != config.DefaultState:
 		cause, hint := cli.SplitHint(err)

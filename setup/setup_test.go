@@ -532,9 +532,9 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		{"a package and Apache that has the file",
 			append(packaged, apache, "/etc/apache2/conf-enabled/dockerauth.conf"),
 			systemDir, []string{"APACHE has /etc/apache2/conf-enabled/dockerauth.conf"}, []string{"a2enconf", "NGINX"}},
-		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/conf.d/dockerauth.conf",
+		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/dockerauth.conf",
 			"/etc/nginx/dockerauth.conf"}, systemDir,
-			[]string{"systemctl reload httpd", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
+			[]string{"Include dockerauth.conf\n", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
 		{"a package, and another folder", append(packaged, apache), "", append(byHand, "a2enconf dockerauth"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

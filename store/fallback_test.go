@@ -240,7 +240,7 @@ func TestWhatStoodInTheFirstStoreCountsWhenItRecovers(t *testing.T) {
 
 func TestACallersMistakeIsNoFailureOfTheStore(t *testing.T) {
 	p := newPair()
-	if _, err := p.Get(strings.Repeat("k", MaxKey+1)); !errors.Is(err, ErrTooLong) {
+	if _, err := p.Get(strings.Repeat("k", maxKey+1)); !errors.Is(err, ErrTooLong) {
 		t.Error(err)
 	}
 	p.expectReports(t)

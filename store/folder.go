@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,7 +102,7 @@ func (f *Folder) Get(key string) ([]byte, error) {
 	if err != nil {
 		return nil, f.wrap("read", id[0], err)
 	}
-	return clone(s.find(id, f.Now())), nil
+	return bytes.Clone(s.find(id, f.Now())), nil
 }
 
 // load reads a shard; a missing file is an empty one. It takes the lock only where it must.

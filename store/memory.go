@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"sync"
 	"time"
 )
@@ -48,7 +49,7 @@ func (m *Memory) Get(key string) ([]byte, error) {
 	id := hashKey(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return clone(m.find(id, m.Now())), nil
+	return bytes.Clone(m.find(id, m.Now())), nil
 }
 
 func (m *Memory) Update(key string, change Change) error {

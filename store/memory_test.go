@@ -131,7 +131,7 @@ func testStore(t *testing.T, s Store, c *clock) {
 		expect(t, s, "long", "none")
 	})
 	t.Run("what is too long is refused and changes nothing", func(t *testing.T) {
-		long, end := strings.Repeat("k", MaxKey), c.in(time.Minute)
+		long, end := strings.Repeat("k", maxKey), c.in(time.Minute)
 		put(t, s, long, strings.Repeat("r", MaxRecord), end)
 		if _, err := s.Get(long + "k"); !errors.Is(err, ErrTooLong) {
 			t.Errorf("a key: %v", err)

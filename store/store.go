@@ -12,6 +12,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -19,8 +20,8 @@ import (
 )
 
 const (
-	// MaxKey is in bytes: more than the longest account name and an address.
-	MaxKey = 512
+	// maxKey is in bytes: more than the longest account name and an address.
+	maxKey = 512
 	// MaxRecord is in bytes: a dozen times and counts. It bounds what a full store takes.
 	MaxRecord = 1024
 	// MaxKeep bounds what a clock leaves behind that was far ahead for a moment. A refresh token
@@ -53,8 +54,8 @@ type id [16]byte
 
 // checkKey must come before hashKey.
 func checkKey(key string) error {
-	if len(key) > MaxKey {
-		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
+	if len(key) > maxKey {
+		return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), maxKey, ErrTooLong)
 	}
 	return nil
 }
@@ -76,20 +77,12 @@ func (e entry) expired(now time.Time) bool {
 
 // apply calls change with a copy of the old record and returns an entry that a store may keep.
 func apply(change Change, old []byte, now time.Time) (entry, error) {
-	record, until := change(clone(old))
+	record, until := change(bytes.Clone(old))
 	if len(record) > MaxRecord {
 		return entry{}, fmt.Errorf("record of %d bytes, and %d is the most: %w", len(record), MaxRecord, ErrTooLong)
 	}
 	if last := now.Add(MaxKeep); until.After(last) {
 		until = last
 	}
-	return entry{clone(record), until}, nil
-}
-
-// clone keeps nil, which is no record, distinct from an empty record.
-func clone(record []byte) []byte {
-	if record == nil {
-		return nil
-	}
-	return append(make([]byte, 0, len(record)), record...)
+	return entry{bytes.Clone(record), until}, nil
 }
