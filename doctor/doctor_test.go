@@ -307,7 +307,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 			p := newPatient(t)
 			p.rekey(t, key)
 			if os.Geteuid() != 0 {
-				p.write(t, "pam.d/dockerauth", "auth required pam_deny.so\naccount required pam_permit.so\n")
+				p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
 			}
 			findings, status := p.check(t)
 			healthy(t, findings, status)
