@@ -15,10 +15,8 @@ import (
 
 // argument is the value of an argument such as "dir=/run/faillock".
 func argument(l pamauth.Line, key, fallback string) string {
-	for _, arg := range l.Args {
-		if value, found := strings.CutPrefix(arg, key+"="); found {
-			return value
-		}
+	if value, found := l.Value(key); found {
+		return value
 	}
 	return fallback
 }

@@ -225,7 +225,7 @@ func appendLocation(d directive) func(lines ...string) string {
 			`printf '<Location "%s">\n    %s\n</Location>\n' >>%s`,
 			d.args[0],
 			strings.Join(lines, `\n    `),
-			realPath(d.file),
+			word(realPath(d.file)),
 		)
 	}
 }
@@ -233,7 +233,7 @@ func appendLocation(d directive) func(lines ...string) string {
 // insertBefore makes a command that puts lines before a directive.
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return fmt.Sprintf(`sed -i '%di\    %s' %s`, d.line, strings.Join(lines, `\n    `), realPath(d.file))
+		return fmt.Sprintf(`sed -i '%di\    %s' %s`, d.line, strings.Join(lines, `\n    `), word(realPath(d.file)))
 	}
 }
 

@@ -251,7 +251,7 @@ func (p *endpointProbe) targetDenied() {
 	user, group := userName(w.uid), groupName(w.gid)
 	what := fmt.Sprintf("%s: %s, which runs as %s, may not open %s", p.route.place, p.server.kind, user, path)
 	if folder := p.closedFolder(path); folder != "" {
-		p.fail(subject, "web-socket-denied", what, user+" may not enter "+folder, "chmod o+x "+folder)
+		p.fail(subject, "web-socket-denied", what, user+" may not enter "+folder, p.letEnter(folder, path))
 		return
 	}
 	var why string
@@ -270,6 +270,11 @@ func (p *endpointProbe) targetDenied() {
 			return
 		}
 	}
+	if other := p.otherReader(path); other != "" {
+		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("usermod -aG %s %s && %s", other, user,
+			p.server.restart()))
+		return
+	}
 	if slices.Contains(readUnit(p.root, socketUnit).listens, path) {
 		const folder = "/etc/systemd/system/" + socketUnit + ".d"
 		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf(`mkdir -p %s && printf '[Socket]\nSocketGroup=%s\n`+
@@ -277,7 +282,22 @@ func (p *endpointProbe) targetDenied() {
 			folder, group, socketUnit))
 		return
 	}
-	p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("chgrp %s %s && chmod 0660 %[2]s", group, path))
+	p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("chgrp %s %s && chmod 0660 %[2]s", group, word(path)))
+}
+
+// otherReader is the socket's group if another web server has its right from it: to give the socket
+// to another group would take it away.
+func (p *endpointProbe) otherReader(path string) string {
+	_, _, gid, ok := ownerOf(filepath.Join(p.root, path))
+	if !ok || gid == 0 {
+		return ""
+	}
+	for _, w := range webServers(p.root) {
+		if w.pid != p.server.pid && slices.Contains(append(w.worker.groups, w.worker.gid), gid) {
+			return groupName(gid)
+		}
+	}
+	return ""
 }
 
 // closedFolder is the first folder above a file that the web server's user may not enter; "" =
@@ -304,6 +324,17 @@ func (p *endpointProbe) closedFolder(path string) string {
 			return closed
 		}
 	}
+}
+
+// letEnter opens the folder of a file for the web server's group alone, where no other group has a
+// right to it. Other folders are closed for a reason.
+func (p *endpointProbe) letEnter(folder, file string) string {
+	w := p.server.worker
+	info, err := os.Stat(filepath.Join(p.root, folder))
+	if err == nil && folder == filepath.Dir(file) && info.Mode().Perm()&0o070 == 0 {
+		return fmt.Sprintf("chgrp %s %s && chmod g+x %[2]s", groupName(w.gid), word(folder))
+	}
+	return fmt.Sprintf("let %s enter %s, or move %s to another folder", userName(w.uid), folder, filepath.Base(file))
 }
 
 // wrongProtocol is for a web server that speaks FastCGI to an HTTP service, or HTTP to the other.
@@ -355,9 +386,12 @@ func (p *endpointProbe) programFails(file string) bool {
 	}
 	what := fmt.Sprintf("%s: %s starts %s as %s: %s", p.route.place, p.server.kind, file, userName(p.server.worker.uid),
 		problem)
-	remedy := "chmod a+rx " + file
+	remedy := "chmod a+rx " + word(file)
+	if info, err := os.Stat(filepath.Join(p.root, file)); err == nil && info.Mode()&os.ModeSetgid != 0 {
+		remedy = fmt.Sprintf("chown %s %s && chmod 2510 %[2]s", userName(p.server.worker.uid), word(file))
+	}
 	if folder := p.closedFolder(file); folder != "" {
-		remedy = "chmod o+x " + folder
+		remedy = p.letEnter(folder, file)
 	}
 	if problem == syscall.ENOENT.Error() {
 		program, err := p.programFile()

@@ -46,8 +46,8 @@ func (c *checkup) discoverService() {
 	}
 }
 
-// discoverProgram finds the program that a web server of this machine starts, or the process that
-// an administrator's own unit does.
+// discoverProgram finds the program that a web server of this machine starts, or the process of an
+// administrator's own unit.
 func (c *checkup) discoverProgram() {
 	if c.as != "" || c.program != "" || c.path != "" || os.Geteuid() != 0 {
 		return
@@ -74,7 +74,8 @@ func (c *checkup) discoverProgram() {
 	}
 	var services []process
 	for _, p := range processes(c.root, "dockerauth") {
-		if len(p.args) > 1 && (p.args[1] == "fastcgi" || p.args[1] == "http") && p.uid != 0 {
+		if len(p.args) > 1 && (p.args[1] == "fastcgi" || p.args[1] == "http") && p.uid != 0 &&
+			readUnit(c.root, p.unit).user == userName(p.uid) {
 			services = append(services, p)
 		}
 	}
@@ -83,8 +84,8 @@ func (c *checkup) discoverProgram() {
 	}
 	p := services[0]
 	file := p.option("--config", "-config")
-	if exe, err := os.Readlink(filepath.Join(c.root, fmt.Sprintf("/proc/%d/exe", p.pid))); err == nil && file == "" {
-		file, _ = config.Find(exe, nil) // "" = there is none
+	if file == "" {
+		file, _ = config.Find(p.program(c.root), nil) // "" = there is none
 	}
 	if !filepath.IsAbs(file) || own != "" && own != file {
 		return
@@ -171,9 +172,12 @@ func (c *checkup) discoverEndpoint() {
 
 func (c *checkup) rank(e servedEndpoint) (rank int) {
 	if realm, err := url.Parse(c.realm); err == nil && slices.Contains(e.site.names, realm.Hostname()) {
-		rank += 2
+		rank += 4
 	}
 	if e.site.tls {
+		rank += 2
+	}
+	if e.site.port == 80 || e.site.port == 443 {
 		rank++
 	}
 	return rank

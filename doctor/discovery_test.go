@@ -51,10 +51,7 @@ func nginxWith(site string, more ...string) map[string]string {
 	files := machine(running("nginx", nginxCommand), map[string]string{
 		"etc/nginx/nginx.conf": nginxMain, "etc/nginx/snippets/dockerauth.conf": nginxSnippet,
 		"etc/nginx/sites-enabled/default": site})
-	for i := 0; i < len(more); i += 2 {
-		files[more[i]] = more[i+1]
-	}
-	return files
+	return with(files, more...)
 }
 
 const apacheMain = "User ${APACHE_RUN_USER}\nErrorLog ${APACHE_LOG_DIR}/error.log\nInclude ports.conf\n" +
@@ -71,6 +68,11 @@ func apacheWith(host string, more ...string) map[string]string {
 			"export APACHE_LOG_DIR=/var/log/apache2$SUFFIX\n",
 		"etc/apache2/ports.conf":                     "Listen 80\n<IfModule ssl_module>\n    Listen 443\n</IfModule>\n",
 		"etc/apache2/sites-enabled/000-default.conf": host})
+	return with(files, more...)
+}
+
+// with adds files.
+func with(files map[string]string, more ...string) map[string]string {
 	for i := 0; i < len(more); i += 2 {
 		files[more[i]] = more[i+1]
 	}
@@ -144,6 +146,8 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			"etc/apache2/conf-enabled/dockerauth.conf",
 			"<IfModule mod_proxy.c>\n"+apacheDropIn+"</IfModule>\n"), "", "", ""},
 
+		{"an nginx of some user's", with(nginxWith("server { listen 8080; "+snippet+" }"), "proc/100/status",
+			"PPid:\t1\nUid:\t1000\t1000\t1000\t1000\n", "proc/100/cgroup", "0::/user.slice/x.scope\n"), "", "", ""},
 		{"lighttpd", machine(running("lighttpd", "/usr/sbin/lighttpd\x00-D\x00-f\x00/etc/lighttpd/lighttpd.conf\x00"),
 			map[string]string{"etc/lighttpd/lighttpd.conf": "server.port = 81\n" +
 				"include \"/etc/lighttpd/conf-enabled/*.conf\"\n",
@@ -249,9 +253,15 @@ func TestTheServiceOfThisMachineIsFound(t *testing.T) {
 		{"a web server that starts the program", apacheWith("<VirtualHost *:80>\n</VirtualHost>",
 			"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token "+program+"\n",
 			"usr/lib/systemd/system/dockerauth.service", ""), checkup{}, userName(33), file},
-		{"a service of the administrator's own", running("dockerauth",
+		{"a process of some user's", running("dockerauth", "/tmp/dockerauth\x00http\x00--config\x00"+file+"\x00"),
+			checkup{},
+			"", ""},
+		{"a service of the administrator's own", with(running("dockerauth",
 			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+
-				file+"\x00--listen\x00127.0.0.1:5002\x00"), checkup{}, userName(33) + ":" + groupName(33), file},
+				file+"\x00--listen\x00127.0.0.1:5002\x00"), "etc/systemd/system/dockerauth.service", "",
+			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+"\n",
+			"proc/101/cgroup", "0::/system.slice/token.service\n"), checkup{}, userName(33) + ":" + groupName(33),
+			file},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tt.given

@@ -139,7 +139,7 @@ func (p *endpointProbe) passParameters(name string) string {
 	}
 	for _, d := range p.route.setting("ProxyFCGISetEnvIf") {
 		if slices.Contains(d.args, "!"+name) || slices.Contains(d.args, name) {
-			return fmt.Sprintf("sed -i %dd %s && %s", d.line, realPath(d.file), p.server.reload())
+			return fmt.Sprintf("sed -i %dd %s && %s", d.line, word(realPath(d.file)), p.server.reload())
 		}
 	}
 	return fmt.Sprintf("see what removes %s at %s, then: %s", name, p.route.place, p.server.reload())
@@ -249,7 +249,7 @@ func (p *endpointProbe) passAuthorization() string {
 			if slices.ContainsFunc(d.args, func(arg string) bool {
 				return strings.EqualFold(arg, "Authorization") || arg == "HTTP_AUTHORIZATION"
 			}) {
-				return fmt.Sprintf("sed -i %dd %s && %s", d.line, realPath(d.file), p.server.reload())
+				return fmt.Sprintf("sed -i %dd %s && %s", d.line, word(realPath(d.file)), p.server.reload())
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func (p *endpointProbe) passAuthorization() string {
 		if p.config != nil {
 			file := filepath.Join(filepath.Dir(p.config.Path), ".htaccess")
 			if _, err := os.Stat(file); err == nil {
-				return "sed -i '1i CGIPassAuth On' " + file
+				return "sed -i '1i CGIPassAuth On' " + word(file)
 			}
 		}
 	}

@@ -94,6 +94,14 @@ func (p process) began(root string) (t time.Time, known bool) {
 	return time.Unix(seconds, 0).Add(time.Duration(ticks) * time.Second / 100), err == nil
 }
 
+// program is the file that was started, as far as it may be known.
+func (p process) program(root string) string {
+	if exe, err := os.Readlink(filepath.Join(root, fmt.Sprintf("/proc/%d/exe", p.pid))); err == nil {
+		return exe
+	}
+	return p.args[0]
+}
+
 // option is the value of a command-line option, such as "-c FILE" or "--listen=ADDRESS"; "" = it is
 // not there.
 func (p process) option(names ...string) string {
@@ -129,14 +137,16 @@ func (c *checkup) backends() (list []backend) {
 		}
 	}
 	for _, p := range processes(c.root, "dockerauth") {
+		if !c.isServiceUser(p.uid, service.user) {
+			continue
+		}
 		address := p.option("--listen", "-listen")
 		if len(p.args) < 2 || address == "" {
 			continue
 		}
 		path := p.option("--config", "-config")
-		if exe, err := os.Readlink(filepath.Join(c.root, fmt.Sprintf("/proc/%d/exe", p.pid))); err == nil &&
-			path == "" {
-			path = filepath.Join(filepath.Dir(exe), "config.yml")
+		if path == "" {
+			path = filepath.Join(filepath.Dir(p.program(c.root)), "config.yml")
 		}
 		address = strings.TrimPrefix(strings.TrimPrefix(address, "unix:"), "tcp:")
 		one := backend{p.args[1], address, path, false}
@@ -147,12 +157,24 @@ func (c *checkup) backends() (list []backend) {
 	return list
 }
 
+// isServiceUser reports a user whose process may be the service: a web server that is led to
+// another's would show it passwords.
+func (c *checkup) isServiceUser(uid int, ofUnit string) bool {
+	if uid == 0 || uid == os.Geteuid() {
+		return true
+	}
+	name := userName(uid)
+	as, _, _ := strings.Cut(c.as, ":")
+	_, owner, _, known := ownerOf(c.path)
+	return name == ofUnit || name == as || known && owner == uid
+}
+
 // backendOf is the one whose configuration is examined, or the only one.
 func (c *checkup) backendOf(protocol string) (backend, bool) {
 	var fitting []backend
 	for _, b := range c.backends() {
 		if b.protocol == protocol &&
-			(c.path == "" || b.config == "" || b.config == c.path || sameFile(b.config, c.path)) {
+			(c.path == "" || b.unit && b.config == "" || b.config == c.path || sameFile(b.config, c.path)) {
 			fitting = append(fitting, b)
 		}
 	}

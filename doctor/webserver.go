@@ -73,7 +73,7 @@ func webServers(root string) (servers []*webServer) {
 	all := processes(root, "nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy")
 	for _, p := range all {
 		isChild := func(q process) bool { return q.pid == p.parent && q.name == p.name }
-		if slices.ContainsFunc(all, isChild) {
+		if slices.ContainsFunc(all, isChild) || !p.isTrusted() {
 			continue
 		}
 		w := &webServer{process: p, worker: p, kind: kinds[p.name]}
@@ -94,6 +94,12 @@ func webServers(root string) (servers []*webServer) {
 		servers = append(servers, w)
 	}
 	return servers
+}
+
+// isTrusted reports a web server that is the administrator's. Any user can start a program of that
+// name, and what its configuration says would end in commands for root.
+func (p process) isTrusted() bool {
+	return p.uid == 0 || p.uid == os.Geteuid() || p.unit == p.name+".service"
 }
 
 // reload is the command that makes it read its configuration again.
@@ -190,7 +196,10 @@ type directive struct {
 // sedLine is a command that replaces text in one line. The file is the real one, since sed replaces
 // a link by a file.
 func sedLine(p place, old, new string) string {
-	return fmt.Sprintf("sed -i '%ds#%s#%s#' %s", p.line, old, new, realPath(p.file))
+	if strings.ContainsAny(old+new, "'#&") {
+		return fmt.Sprintf("in %s write %s in the place of %s", p, new, old)
+	}
+	return fmt.Sprintf("sed -i '%ds#%s#%s#' %s", p.line, old, new, word(realPath(p.file)))
 }
 
 func realPath(path string) string {

@@ -75,7 +75,7 @@ var webMistakes = []webMistake{
 	{name: "nginx may not open the socket", frontend: nginxFastCGI, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
 	{name: "nginx may not enter the folder of the socket", frontend: nginxFastCGI, make: forRootOnly("run"),
-		code: "web-socket-denied", names: "chmod o+x $DIR/run"},
+		code: "web-socket-denied", names: "chmod g+x $DIR/run"},
 	{name: "nginx finds no service", frontend: nginxFastCGI, make: stopService,
 		code: "web-target-dead", names: "--listen unix:$DIR/run/fcgi.sock", apply: startFastCGI},
 	{name: "nginx passes no parameter to fcgiwrap", frontend: nginxFcgiwrap,
@@ -200,7 +200,7 @@ func TestCheckTakesTheCauseFromTheWebServer(t *testing.T) {
 				s.checkURL(t, path).expectCodes(t)
 				return
 			}
-			r := s.checkURL(t, path)
+			r := s.checkURLAs(t, m.frontend, path)
 			r.expectCodes(t, m.code)
 			names := strings.ReplaceAll(m.names, "$DIR", s.dir)
 			i := slices.IndexFunc(r.findings, func(f finding) bool { return f.Code == m.code })
@@ -220,10 +220,21 @@ func TestCheckTakesTheCauseFromTheWebServer(t *testing.T) {
 				return
 			}
 			eventually(t, 10*time.Second, "check to find nothing after: "+r.findings[i].Remedy, func() bool {
-				return len(s.checkURL(t, path).codes()) == 0
+				return len(s.checkURLAs(t, m.frontend, path).codes()) == 0
 			})
 		})
 	}
+}
+
+// checkURLAs runs check as the user that the web server was started by: root believes only its own.
+func (s *testEnv) checkURLAs(t *testing.T, th frontend, path string) findingsReport {
+	t.Helper()
+	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
+	switch th.name {
+	case caddyFastCGI.name, haproxyFastCGI.name, lighttpdFastCGI.name:
+		cmd = s.asWeb(cmd)
+	}
+	return examine(t, cmd, "", "url")
 }
 
 // codes are those of warnings and errors.
