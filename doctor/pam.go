@@ -31,7 +31,6 @@ func (c *checkup) examinePAM() {
 	}
 	c.stack = lines
 	c.ok("pam", "the service %q has lines for auth and account", c.settings.PAM.Service)
-	c.examineOutcome()
 	loaded := map[string]bool{}
 	for _, line := range lines {
 		if line.Module == "" {
@@ -44,6 +43,7 @@ func (c *checkup) examinePAM() {
 		c.examineLine(line)
 		c.examineRule(line)
 	}
+	c.examineOutcome()
 	c.examineStack()
 }
 
