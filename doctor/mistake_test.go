@@ -41,6 +41,8 @@ const maxLine = 150
 
 var aPath = regexp.MustCompile(`/[\w.-]+(/[\w.-]+)+(:\d+)?`)
 
+var aFingerprint = regexp.MustCompile(`([0-9A-F]{2}:){31}[0-9A-F]{2}`)
+
 // mistake is a row: what is wrong, the finding about it, and that its remedy puts it right.
 type mistake struct {
 	name string
@@ -74,8 +76,9 @@ func (m mistake) try(t *testing.T, p *patient) {
 	}
 	for _, f := range findings {
 		for _, line := range []string{f.What, f.Why} {
-			if n := len(aPath.ReplaceAllString(line, "")); n > maxLine && f.isComplaint() {
-				t.Errorf("a line of %d bytes without paths: %s", n, line)
+			plain := aFingerprint.ReplaceAllString(aPath.ReplaceAllString(line, ""), "")
+			if f.isComplaint() && len(plain) > maxLine {
+				t.Errorf("a line of %d bytes without paths: %s", len(plain), line)
 			}
 		}
 	}
@@ -109,8 +112,12 @@ func (p *patient) applyRemedy(t *testing.T, f finding, typed string) {
 	}
 }
 
-// shell runs a command in the patient's folder, without a terminal.
+// shell runs a command in the patient's folder, without a terminal. The machine's services are left
+// alone.
 func (p *patient) shell(command, typed string) (out []byte, err error) {
+	if err := os.WriteFile(p.path("systemctl"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir = p.dir
 	cmd.Stdin = strings.NewReader(typed + "\n")
