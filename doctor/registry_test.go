@@ -275,8 +275,8 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		"a JWKS that is none"}
 	// 3.x is told that it is 3.x.
 	isNewer := func(t *testing.T, p *patient) { add("    signingalgorithms: [EdDSA]\n")(t, p) }
-	// An older certificate beside the present one is harmless, so it is a finding of its own. A CA in
-	// the bundle and one behind the certificate are two faults.
+	// An older certificate beside the present one is harmless, so it is a finding of its own. A CA
+	// in the bundle and one behind the certificate are two faults.
 	alsoFound := map[string][]string{
 		"an empty bundle": {"registry-not-starting"}, // each version says it in its words
 		"an older certificate for dockerauth's key": {"registry-refusing"},
