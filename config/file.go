@@ -16,38 +16,38 @@ import (
 const maxFile = 1 << 20
 
 func read(path string) ([]byte, error) {
-	var refused error
-	fail := func(code Code, cause, hint string) ([]byte, error) {
-		return nil, Errors{{Code: code, File: path, Cause: cause, Hint: hint}}
-	}
+	var code Code
+	var refusal, hint string
 	data, err := jwtsign.ReadRegular(path, maxFile, func(info fs.FileInfo) error {
 		switch {
 		case !info.Mode().IsRegular():
-			_, refused = fail(CodeNotAFile, "is not a regular file", "name the file config.yml")
+			code, refusal, hint = CodeNotAFile, "is not a regular file", "name the file config.yml"
 		case info.Mode().Perm()&0o002 != 0: // who can write the file chooses the key, and with it all rights
-			_, refused = fail(CodeWritable, "every user can change it", "chmod o-w "+jwtsign.ShellWord(absolute(path)))
+			code, refusal = CodeWritable, "every user can change it"
+			hint = "chmod o-w " + jwtsign.ShellWord(absolute(path))
+		default:
+			return nil
 		}
-		return refused
+		return errors.New(refusal)
 	})
 	switch {
 	case err == nil:
 		return data, nil
-	case refused != nil:
-		return nil, refused
+	case refusal != "":
 	case errors.Is(err, fs.ErrNotExist):
-		hint := "name a file that is there: --config FILE"
+		code, refusal, hint = CodeMissing, "no such file", "name a file that is there: --config FILE"
 		if filepath.Base(path) == "config.yml" {
 			hint = setUpCommand(absolute(path))
 		}
-		return fail(CodeMissing, "no such file", hint)
 	case errors.Is(err, fs.ErrPermission):
-		return fail(CodeUnreadable, fmt.Sprintf("permission denied for uid %d", os.Geteuid()),
-			"dockerauth check, run as root, says what keeps it from being read")
+		code, refusal = CodeUnreadable, fmt.Sprintf("permission denied for uid %d", os.Geteuid())
+		hint = "dockerauth check, run as root, says what keeps it from being read"
 	case errors.Is(err, jwtsign.ErrTooLarge):
-		return fail(CodeNotAFile, fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml")
+		code, refusal, hint = CodeNotAFile, fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml"
 	default:
-		return fail(CodeUnreadable, cause(err), "")
+		code, refusal = CodeUnreadable, cause(err)
 	}
+	return nil, Errors{{Code: code, File: path, Cause: refusal, Hint: hint}}
 }
 
 // absolute is for commands, which may be run elsewhere.

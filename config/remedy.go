@@ -155,7 +155,7 @@ func sedEscaped(text string) string {
 
 // RenewCommand makes another certificate for the key, signed by itself and no CA.
 func (c *Config) RenewCommand() string {
-	s := settings{config: *c, configFile: c.Path}
+	s := settings{configFile: c.Path, config: *c}
 	return s.keyHint(
 		&jwtsign.FileError{
 			Code: jwtsign.CodeExpired,

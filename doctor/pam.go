@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -35,19 +36,22 @@ func (c *checkup) examinePAM() {
 		if line.Module == "" {
 			continue // a substack begins
 		}
-		if key := fmt.Sprint(line.Phase, line.Module, line.Silent); !loaded[key] {
+		if key := line.Phase + " " + line.Module; !loaded[key] {
 			loaded[key] = true
 			c.examineModule(line)
 		}
 		c.examineLine(line)
+		c.examineRule(line)
 	}
 	c.examineOutcome()
+	c.examineStack()
 }
 
 // examineOutcome says when the stack lets in everybody, or nobody.
 func (c *checkup) examineOutcome() {
 	remedy := "write the module that checks passwords, such as pam_unix.so, as required in " + c.serviceFile()
-	if fresh := c.freshServiceFile(); fresh != "" && !c.asks("pam_sss") && !c.asks("pam_ldap") && !c.asks("pam_krb5") {
+	if fresh := c.freshServiceFile(); fresh != "" && !c.asks("pam_sss") && !c.asks("pam_ldap") &&
+		!c.asks("pam_krb5") {
 		remedy = fresh
 	}
 	if by, found := pamauth.FindBypass(c.stack); found {
@@ -245,7 +249,7 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	const why = "PAM fails at every login then"
 	path, err := pamauth.FindModule(l.Module)
 	if err != nil {
-		c.missingModule(l, err)
+		c.missingModule(l.Module, err)
 		return
 	}
 	if err := pamauth.InspectModule(path, l.Phase); err != nil {
@@ -276,20 +280,43 @@ func (c *checkup) examineModule(l pamauth.Line) {
 	}
 }
 
-// missingModule tells a module whose line PAM skips from one without which nobody is let in.
-func (c *checkup) missingModule(l pamauth.Line, cause error) {
-	same := func(other pamauth.Line) bool { return other.Module == l.Module && other.Phase == l.Phase }
-	what := fmt.Sprintf("%s: module not found: %v", lineOf(l), cause)
-	if !pamauth.CanSucceed(c.stack, l.Phase, same) {
-		c.fail("pam", "module-missing", what, "PAM refuses every login then", c.moduleRemedy(l))
+// missingModule reports a module once. It tells one whose lines PAM skips from one without which
+// nobody is let in.
+func (c *checkup) missingModule(module string, cause error) {
+	var lines []pamauth.Line
+	for _, l := range c.stack {
+		if l.Module == module {
+			lines = append(lines, l)
+		}
+	}
+	if slices.Contains(c.missing, module) {
 		return
 	}
-	if l.Silent {
-		c.ok("pam", "%s is not installed, and PAM skips its line", lineOf(l))
-		return
+	c.missing = append(c.missing, module)
+	for _, l := range lines {
+		isMissing := func(other pamauth.Line) bool { return other.File == l.File && other.Number == l.Number }
+		if !pamauth.CanSucceed(c.stack, l.Phase, isMissing) {
+			c.fail("pam", "module-missing", lineOf(l)+" is not installed",
+				fmt.Sprintf("PAM refuses every login then: %v", cause), c.moduleRemedy(l))
+			return
+		}
 	}
-	c.warn("pam", "module-skipped", what, "PAM goes on without it, and writes so to its log at every login",
-		c.moduleRemedy(l))
+	for _, l := range lines {
+		if !l.Silent {
+			c.warn(
+				"pam",
+				"module-skipped",
+				lineOf(l)+" is not installed",
+				fmt.Sprintf(
+					"PAM goes on without it, and writes so to its log at every login: %v",
+					cause,
+				),
+				c.moduleRemedy(l),
+			)
+			return
+		}
+	}
+	c.ok("pam", "%s is not installed, and PAM skips its line", lineOf(lines[0]))
 }
 
 func (c *checkup) moduleRemedy(l pamauth.Line) string {
@@ -378,6 +405,79 @@ func ownCommand(path string) string {
 	}
 	all := strings.Join(steps, " ")
 	return fmt.Sprintf("chown root %s && chmod go-w %[1]s", all)
+}
+
+// examineRule finds rules that their module does not take: it answers PAM_SERVICE_ERR at every
+// login.
+func (c *checkup) examineRule(l pamauth.Line) {
+	const why = "the module answers PAM_SERVICE_ERR at every login, which is a failure of the service: 503"
+	fix := fmt.Sprintf("correct %s:%d", l.File, l.Number)
+	fault := ""
+	switch l.Name() {
+	case "pam_succeed_if":
+		var wrong, right string
+		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) {
+			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong,
+				right, jwtsign.ShellWord(l.File))
+		}
+	case "pam_listfile":
+		file, _ := l.Value("file")
+		item, _ := l.Value("item")
+		sense, _ := l.Value("sense")
+		onError, _ := l.Value("onerr")
+		_, err := os.Lstat(file)
+		switch {
+		case onError == "succeed":
+		case !slices.Contains([]string{"user", "group", "tty", "rhost", "ruser", "shell"}, item):
+			fault, fix = "no item=user or item=group", fix+": write item=user"
+		case sense != "allow" && sense != "deny":
+			fault, fix = "no sense=allow or sense=deny", fix+": write sense=allow or sense=deny"
+		case file == "":
+			fault, fix = "no file=", fix+": name the list with file="
+		case errors.Is(err, fs.ErrNotExist):
+			fault = fmt.Sprintf("there is no %s", file)
+			fix = fmt.Sprintf("install -m 644 /dev/null %s", jwtsign.ShellWord(file))
+		}
+	}
+	if fault != "" {
+		c.fail("pam", "pam-rule-invalid", fmt.Sprintf("%s: %s", lineOf(l), fault), why, fix)
+	}
+}
+
+var plainRule = regexp.MustCompile(`^[a-z<>=!~]+$`)
+
+// ruleFault is what pam_succeed_if does not take of its conditions; "" = nothing. Where another
+// word would do, wrong is the one that is written.
+func ruleFault(l pamauth.Line) (fault, wrong, right string) {
+	attributes := []string{"user", "login", "name", "uid", "gid", "shell", "home", "homedir", "dir", "service", "ruser",
+		"rhost", "tty"}
+	numbers := []string{"<", "lt", "<=", "le", ">", "gt", ">=", "ge", "eq", "ne"}
+	texts := []string{"=", "!=", "=~", "glob", "!~", "noglob", "in", "notin", "ingroup", "notingroup", "innetgr",
+		"notinnetgr"}
+	tests, complete := conditions(l)
+	for _, test := range tests {
+		attribute, operator := strings.ToLower(test[0]), strings.ToLower(test[1])
+		known := append(slices.Clone(numbers), texts...)
+		switch {
+		case !slices.Contains(attributes, attribute):
+			return fmt.Sprintf("%q is no attribute of an account", test[0]), test[0], cli.Closest(test[0], attributes)
+		case !slices.Contains(known, operator):
+			equal := "="
+			if _, err := strconv.ParseInt(test[2], 10, 64); err == nil {
+				equal = "eq"
+			}
+			meant := map[string]string{"=>": ">=", "=<": "<=", "==": equal, "<>": "ne", "=!": "!="}
+			return fmt.Sprintf("%q is no comparison", test[1]), test[1], meant[test[1]]
+		case slices.Contains(numbers, operator):
+			if _, err := strconv.ParseInt(test[2], 10, 64); err != nil {
+				return fmt.Sprintf("%q is no number", test[2]), "", ""
+			}
+		}
+	}
+	if !complete && !l.Has("use_uid") {
+		return "the last condition is not complete: each is attribute, comparison, value", "", ""
+	}
+	return "", "", ""
 }
 
 // examineLine looks at arguments that matter here.

@@ -107,7 +107,9 @@ func (c *checkup) examineUser(uid int) {
 	}
 	c.wrongUser, c.runAsKnown = true, true
 	remedy := "sudo dockerauth check --as " + user
-	if c.path != "" {
+	if c.discovered {
+		remedy = "sudo dockerauth check"
+	} else if c.path != "" {
 		remedy += " --config " + c.path
 	}
 	c.fail("rights", "wrong-user", fmt.Sprintf("you are %s, and the service runs as %s", name, user),

@@ -57,6 +57,7 @@ func fromFirstToLast(t *testing.T, image debianMachine, first ...step) {
 		{"no system call that it needs is forbidden", forbiddenCallsKill},
 		{"a service without access to the hashes refuses no password as wrong", withoutTheRight},
 		{"Apache can also be restarted", restartApache},
+		{"check without flags finds what runs, and its remedies work", checkFindsWhatRuns},
 		{"nginx takes its snippet, and a virtual host of Apache takes the file", otherSites},
 		{"logrotate takes the log away, and the service begins a new one", rotateLog},
 		{"an upgrade keeps configuration and socket, and runs the new program", upgrade},
@@ -246,6 +247,11 @@ func (m *debian) journal() string {
 // machine's network.
 func (m *debian) dockerLogin(t *testing.T, password string) output {
 	t.Helper()
+	return m.dockerLoginAs(t, alice, password)
+}
+
+func (m *debian) dockerLoginAs(t *testing.T, user, password string) output {
+	t.Helper()
 	need(t, "docker login (Debian: docker.io, docker-registry)", "docker", "docker-registry")
 	dir := shortDir(t)
 	const host = "localhost:5000"
@@ -255,7 +261,7 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 		m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
 	r.until(t, "listen", func() bool { return m.do("curl", "-s", "http://"+host).status == 0 })
 	// Without a daemon it logs in by itself.
-	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice,
+	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", user,
 		"--password-stdin", host))
 }
 

@@ -117,11 +117,11 @@ func readServiceFile(file string) (text string, refused *StackError) {
 			Hint:  "a service file has a dozen lines; name the right one"}
 	case info.Mode().Perm()&0o002 != 0:
 		return "", &StackError{Fault: FaultWritable, File: file,
-			Cause: fmt.Sprintf("read %q: anyone may write to it", file), Hint: "chmod o-w " + file}
+			Cause: fmt.Sprintf("read %q: anyone may write to it", file), Hint: "chmod go-w " + file}
 	case folder.Mode().Perm()&0o002 != 0 && folder.Mode()&os.ModeSticky == 0:
 		return "", &StackError{Fault: FaultWritable, File: filepath.Dir(file),
 			Cause: fmt.Sprintf("read %q: anyone may put another file in its place", file),
-			Hint:  "chmod o-w " + filepath.Dir(file)}
+			Hint:  "chmod go-w " + filepath.Dir(file)}
 	}
 	var content []byte
 	if err == nil {
@@ -382,7 +382,10 @@ func (r *stackReader) include(rest, only string, depth, substack int) {
 			hint = "write the absolute path: " + there
 		}
 		r.refuse(StackError{Fault: FaultInclude, File: at.File, Line: at.Number, End: at.End, Word: name,
-			Cause: fmt.Sprintf("includes %q: no such file", file), Effect: refusesAll, Hint: hint, err: fs.ErrNotExist})
+			Cause: fmt.Sprintf(
+				"includes %q: no such file",
+				file,
+			), Effect: refusesAll, Hint: hint, err: fs.ErrNotExist})
 	}
 	r.at = at
 }
@@ -414,8 +417,11 @@ func (r *stackReader) checkJumps(phase string) {
 		a, _ := parseControl(strings.Trim(l.Control, "[]")) // it has been read before
 		if _, ok := jump(lines, i, int(a[resultSuccess])); !ok {
 			r.at = l
-			r.refuseLine(fmt.Sprintf("success=%d jumps past the last line of %s", a[resultSuccess], phase), refusesAll,
-				"correct the number, or add the lines that are missing")
+			r.refuseLine(
+				fmt.Sprintf("success=%d jumps past the last line of %s", a[resultSuccess], phase),
+				refusesAll,
+				"correct the number, or add the lines that are missing",
+			)
 		}
 	}
 }

@@ -62,8 +62,10 @@ func (s Stack) parse() (lines []Line, paths []string, err error) {
 		return nil, nil, r.errors
 	}
 	if !filepath.IsAbs(s.confdir()) || strings.Contains(s.Confdir, "\x00") {
-		r.refuse(StackError{Fault: FaultService, Cause: fmt.Sprintf("PAM folder %q is not an absolute path", s.Confdir),
-			Hint: "write a path that begins with a slash"})
+		r.refuse(
+			StackError{Fault: FaultService, Cause: fmt.Sprintf("PAM folder %q is not an absolute path", s.Confdir),
+				Hint: "write a path that begins with a slash"},
+		)
 		return nil, nil, r.errors
 	}
 	file := filepath.Join(s.confdir(), s.Service)

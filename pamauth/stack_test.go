@@ -100,7 +100,7 @@ func TestWritableServiceFilesAreRefused(t *testing.T) {
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	checkError(t, Stack{"test", dir}.Check(), "anyone may write", "chmod o-w")
+	checkError(t, Stack{"test", dir}.Check(), "anyone may write", "chmod go-w")
 	checkError(t, Stack{"test", "relative"}.Check(), "not an absolute path")
 }
 
@@ -126,7 +126,7 @@ func TestServiceFilesInWritableFoldersAreRefused(t *testing.T) {
 		checkError(t, Stack{"test", dir}.Check())
 		folder := filepath.Join(dir, open)
 		for mode, want := range map[os.FileMode][]string{
-			0o777:                 {"another file in its place", "chmod o-w " + folder},
+			0o777:                 {"another file in its place", "chmod go-w " + folder},
 			0o777 | os.ModeSticky: nil,
 		} {
 			if err := os.Chmod(folder, mode); err != nil {

@@ -71,29 +71,50 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 		cause  string
 		libpam string // "yes yes" = it takes the line for something else
 	}{
-		{"a misspelled control", "auth requred pam_permit.so\n" + account, 1, `unknown control "requred"`, deniedAuth},
+		{
+			"a misspelled control",
+			"auth requred pam_permit.so\n" + account,
+			1,
+			`unknown control "requred"`,
+			deniedAuth,
+		},
 		{"a misspelled control of account", auth + "account requird pam_permit.so\n", 2, `unknown control "requird"`,
 			deniedAccount},
 		{"a misspelled control of a module that may be missing", "-auth optionall pam_permit.so\n" + account, 1,
 			`unknown control "optionall"`, deniedAuth},
 		{"no control", "auth pam_permit.so\n" + account, 1,
 			`no control before the module "pam_permit.so"`, deniedAuth},
-		{"a misspelled result", "auth [sucess=ok default=bad] pam_permit.so\n" + account, 1, `unknown result "sucess"`,
-			deniedAuth},
+		{
+			"a misspelled result",
+			"auth [sucess=ok default=bad] pam_permit.so\n" + account,
+			1,
+			`unknown result "sucess"`,
+			deniedAuth,
+		},
 		{"a result in capitals", "auth [SUCCESS=ok default=bad] pam_permit.so\n" + account, 1,
 			`unknown result "SUCCESS"`, deniedAuth},
 		{"an action in capitals", "auth [success=OK default=bad] pam_permit.so\n" + account, 1, `unknown action "OK"`,
 			deniedAuth},
-		{"a misspelled action", "auth [success=okay default=bad] pam_permit.so\n" + account, 1, `unknown action "okay"`,
-			deniedAuth},
+		{
+			"a misspelled action",
+			"auth [success=okay default=bad] pam_permit.so\n" + account,
+			1,
+			`unknown action "okay"`,
+			deniedAuth,
+		},
 		{"a list that begins rightly", "auth [success=ok defualt=bad] pam_permit.so\n" + account, 1,
 			`unknown result "defualt"`, deniedAuth},
 		{"a result without an action", "auth [success= default=bad] pam_permit.so\n" + account, 1, "unknown action",
 			deniedAuth},
 		{"a result alone", "auth [success default=bad] pam_permit.so\n" + account, 1, `unknown result "success"`,
 			deniedAuth},
-		{"a colon for the equals sign", "auth [success:ok] pam_permit.so\n" + account, 1, "unknown control of 10 bytes",
-			deniedAuth},
+		{
+			"a colon for the equals sign",
+			"auth [success:ok] pam_permit.so\n" + account,
+			1,
+			"unknown control of 10 bytes",
+			deniedAuth,
+		},
 		{"commas between results", "auth [success=ok,default=bad] pam_permit.so\n" + account, 1,
 			"unknown action of 10 bytes", deniedAuth},
 		{
@@ -103,8 +124,13 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 			`a jump over no lines, "0"`,
 			deniedAuth,
 		},
-		{"a jump backwards", "auth [success=-1 default=bad] pam_permit.so\n" + account, 1, "unknown action of 2 bytes",
-			deniedAuth},
+		{
+			"a jump backwards",
+			"auth [success=-1 default=bad] pam_permit.so\n" + account,
+			1,
+			"unknown action of 2 bytes",
+			deniedAuth,
+		},
 		{"a jump past the end", "auth [success=2 default=bad] pam_permit.so\n" + auth + account, 1,
 			"success=2 jumps past the last line of auth", deniedAuth},
 		{"a jump on the last line", auth + "account [success=1 default=bad] pam_permit.so\n", 2,
@@ -121,8 +147,13 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 		{"a comment for the module", "auth required # pam_permit.so\n" + account, 1, "no module", deniedAuth},
 		{"a module without a name", "auth required .so\n" + account, 1, "a module without a name", aborted},
 		{"a folder for a module", "auth required /lib/security/\n" + account, 1, "a module without a name", aborted},
-		{"a module without a name in a session", auth + account + "session required ?\n", 3, "a module without a name",
-			aborted},
+		{
+			"a module without a name in a session",
+			auth + account + "session required ?\n",
+			3,
+			"a module without a name",
+			aborted,
+		},
 		{"an unknown type", "authentication required pam_permit.so\n" + account, 1, `unknown type "authentication"`,
 			deniedAuth},
 		{"an unknown type beside known ones", auth + account + "acount required pam_permit.so\n", 3,
@@ -147,13 +178,24 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 			"a carriage return at the end", "PAM_MODULE_UNKNOWN PAM_MODULE_UNKNOWN"},
 		{"an empty line of Windows", auth + "\r\n" + account, 2, "a carriage return at the end", deniedAuth},
 		{"a byte order mark", "\ufeff# a comment\n" + auth + account, 1, "a byte order mark", deniedAuth},
-		{"a NUL character, which hides the rest", "auth required pam_permit.so\x00x\n" + account, 1, "a NUL character",
-			"yes yes"},
+		{
+			"a NUL character, which hides the rest",
+			"auth required pam_permit.so\x00x\n" + account,
+			1,
+			"a NUL character",
+			"yes yes",
+		},
 		{"a backslash at the end", auth + account + "session required pam_permit.so \\", 3,
 			"a backslash at the end of the file", aborted},
 		{"an argument whose bracket does not close", "auth required pam_permit.so [a b\n" + account, 1,
 			"a bracket in the arguments does not close", "yes yes"},
-		{"an include that is missing", "auth include @/nowhere\n" + account, 1, `/nowhere": no such file`, deniedAuth},
+		{
+			"an include that is missing",
+			"auth include @/nowhere\n" + account,
+			1,
+			`/nowhere": no such file`,
+			deniedAuth,
+		},
 		{"a substack that is missing", auth + "account substack @/nowhere\n", 2, `/nowhere": no such file`,
 			deniedAccount},
 		{"Debian's include of nothing there", auth + account + "@include @/nowhere\n", 3, `/nowhere": no such file`,
@@ -203,7 +245,9 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 				t.Fatalf("got %v, want one error", err)
 			}
 			if all[0].Line != tt.line || !regexp.MustCompile("^"+regexp.QuoteMeta(tt.cause)+"|"+
-				regexp.QuoteMeta(tt.cause)+"$").MatchString(all[0].Cause) || all[0].Hint == "" || all[0].Effect == "" {
+				regexp.QuoteMeta(
+					tt.cause,
+				)+"$").MatchString(all[0].Cause) || all[0].Hint == "" || all[0].Effect == "" {
 				t.Errorf("got line %d, %q, %q, %q", all[0].Line, all[0].Cause, all[0].Effect, all[0].Hint)
 			}
 			if got := libpamSays(t, stack); got != tt.libpam {

@@ -238,7 +238,7 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 // What is found out when the service is put together has its place in config.yml, and a remedy.
 func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 	for name, tt := range map[string]struct{ line, want, remedy string }{
-		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod o-w"},
+		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod go-w"},
 		"a service without a file": {"pam: {service: nobody-has-this}", ":6: pam.service: ",
 			"dockerauth init makes one"},
 		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o "},
