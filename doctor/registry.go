@@ -258,7 +258,7 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 			"realm-differs",
 			fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
-			"make them equal, or check the other",
+			c.setIn(t.Realm, c.url),
 		)
 	}
 }
