@@ -66,7 +66,7 @@ e2e: build tools e2e-vm e2e-frontends
 
 # Tests that boot a machine, start containers or build a release measure nothing, so others run beside
 # them.
-VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageOnDebian.*|ARelease.*|TheArm64.*|TheRpm.*)$$
+VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageOnDebian.*|ARelease.*|TheArm64.*|TheRpm.*|AccountsOfADirectory)$$
 # -count=1: go test does not notice a new binary and would print the cached result.
 E2E      = cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m
 

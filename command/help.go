@@ -82,7 +82,7 @@ const helpExplain = `dockerauth explain says what the access rules grant to an a
   --from IP      the client's address; without one, rules with "from" do not match
   --service S    the audience; needed when there are several
 
-USER is the name that PAM gives back, or anyone for a client without
+USER is a name that id -un shows, or anyone for a client without
 credentials. SCOPE is what a registry asks for: repository:NAME:ACTION,ACTION or
 registry:catalog:*. For each action a line says whether it is granted, and by
 which rule, or what the nearest rule lacked.
@@ -100,6 +100,7 @@ and the web server need. Nothing that is there is overwritten.
 
   dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE... [--realm URL]
                   [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
+                  [--accounts KIND]
   dockerauth init [--dir DIR] --renew-certificate
 
   --issuer ISSUER      the name of this service: "issuer" of the registry
@@ -112,6 +113,9 @@ and the web server need. Nothing that is there is overwritten.
   --group GROUP        that may read the key; default: dockerauth if root runs this
                        and there is such a group, else the group of who runs it
   --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
+  --accounts KIND      which PAM service file: local, sssd (LDAP, Active Directory),
+                       sssd-local (both), krb5, oath, google-authenticator, faillock,
+                       access; default: local. A file as shipped is replaced
   --renew-certificate  put a new certificate for the same key in place of the one that
                        is there. Every registry needs a copy of it
 

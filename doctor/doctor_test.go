@@ -235,13 +235,21 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.compile(t, "pam_lacks",
 				"int nobody_has_this(void); int pam_sm_acct_mgmt(void) { return nobody_has_this(); }\n")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_lacks.so"))
-		}, want: wanted{levelError, "pam", "module-not-loading", "undefined symbol: nobody_has_this"}, pending: true},
+		}, want: wanted{levelError, "pam", "module-not-loading", "undefined symbol: nobody_has_this"},
+			apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.edit(t, "pam.d/dockerauth", p.path("pam_lacks.so"), "pam_unix.so")
+			}},
 		{name: "a module that crashes when it is loaded", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_crash",
 				"int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { "+
 					"*(volatile int *)0 = 1; }\n")
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+p.path("pam_crash.so"))
-		}, want: wanted{levelError, "pam", "module-crashes", "ends the program"}, pending: true},
+		}, want: wanted{levelError, "pam", "module-crashes", "ends the program"},
+			apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.edit(t, "pam.d/dockerauth", p.path("pam_crash.so"), "pam_unix.so")
+			}},
 		{name: "a module is loaded out of reach of root's terminal", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_session",
 				"#include <stdlib.h>\n#include <unistd.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
@@ -249,15 +257,23 @@ func TestCheckNamesEachMistake(t *testing.T) {
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
 				p.path("pam_session.so"))
 		}, want: wanted{levelOK, "pam", "", "pam_session.so loads"}},
+		{name: "a module in a folder that anyone may change", make: func(t *testing.T, p *patient) {
+			p.run(t, "mkdir", p.path("modules"))
+			p.compile(t, "modules/pam_open", "int pam_sm_acct_mgmt(void) { return 0; }\n")
+			p.run(t, "chmod", "0777", p.path("modules"), p.path("modules/pam_open.so"))
+			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
+				p.path("modules/pam_open.so"))
+		}, want: wanted{levelWarning, "pam", "module-writable", "/modules"}, root: true},
 		{name: "a module that somebody else may change", make: func(t *testing.T, p *patient) {
 			p.compile(t, "pam_theirs",
-				"int pam_sm_acct_mgmt(void) { return 0; }\n__attribute__((constructor)) static void crash(void) { "+
-					"*(volatile int *)0 = 1; }\n")
+				"#include <sys/stat.h>\nint pam_sm_acct_mgmt(void) { return 0; }\n"+
+					"__attribute__((constructor)) static void crash(void) { struct stat s; "+
+					`stat("`+p.path("pam_theirs.so")+`", &s); if (s.st_uid) *(volatile int *)0 = 1; }`+"\n")
 			p.run(t, "chown", webUser, p.path("pam_theirs.so"))
 			p.edit(t, "pam.d/dockerauth", "account  required   pam_unix.so", "account required "+
 				p.path("pam_theirs.so"))
 		}, want: wanted{levelWarning, "pam", "module-writable", "a module sees every password"},
-			pending: true, root: true},
+			root: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -291,7 +307,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 			p := newPatient(t)
 			p.rekey(t, key)
 			if os.Geteuid() != 0 {
-				p.write(t, "pam.d/dockerauth", "auth required pam_deny.so\naccount required pam_permit.so\n")
+				p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
 			}
 			findings, status := p.check(t)
 			healthy(t, findings, status)

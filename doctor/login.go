@@ -83,25 +83,36 @@ func (c *checkup) noLogin(err error, refused bool) {
 	}
 	code := pamCode.FindString(what)
 	account := newLocalAccount(c.login, c.config.PAM.Service)
+	why := "a wrong password or a locked account"
 	for said, phase := range map[string]string{": authenticate: ": "auth", ": account: ": "account"} {
 		if !strings.Contains(what, said) || remedy != "" {
 			continue
 		}
 		if l, why, found := c.refusedBy(phase, account); found {
 			c.fail("login", "login-refused-by-rule", lineOf(l)+" "+why.what,
-				fmt.Sprintf("%s, whatever the password; other accounts are not concerned", code), why.fix)
+				fmt.Sprintf("%s, whatever the password", code), why.fix)
 			return
 		}
-		if what, why, fix, found := c.refusalOf(account, code); found {
+		if what, why, fix, found := c.refusalOf(phase, account, code); found {
 			c.fail("login", "login-refused", what, why, fix)
 			return
+		}
+		var lines []string
+		for _, l := range c.candidates(phase, account) {
+			lines = append(lines, lineOf(l))
+		}
+		if phase == "account" {
+			why = "the account may not be used now"
+		}
+		if len(lines) > 0 {
+			why += ", by " + strings.Join(lines, " or ")
 		}
 	}
 	if remedy == "" {
 		remedy = fmt.Sprintf("see the account: chage -l %s; and what the modules say: journalctl SYSLOG_FACILITY=10 "+
 			"-n 20, or /var/log/auth.log", jwtsign.ShellWord(c.login))
 	}
-	c.fail("login", "login-refused", what, fmt.Sprintf("a wrong password or a locked account; asked by %s", myself()),
+	c.fail("login", "login-refused", what, fmt.Sprintf("%s; asked by %s", why, myself()),
 		remedy)
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,6 +36,11 @@ func (w wanted) find(t *testing.T, findings []finding) finding {
 	return finding{}
 }
 
+// maxLine is what a terminal shows in two lines, paths aside.
+const maxLine = 150
+
+var aPath = regexp.MustCompile(`/[\w.-]+(/[\w.-]+)+(:\d+)?`)
+
 // mistake is a row: what is wrong, the finding about it, and that its remedy puts it right.
 type mistake struct {
 	name string
@@ -65,6 +71,13 @@ func (m mistake) try(t *testing.T, p *patient) {
 	}
 	if found.Why == "" && found.Remedy == "" {
 		t.Errorf("says neither why nor what to do: %s", found)
+	}
+	for _, f := range findings {
+		for _, line := range []string{f.What, f.Why} {
+			if n := len(aPath.ReplaceAllString(line, "")); n > maxLine && f.isComplaint() {
+				t.Errorf("a line of %d bytes without paths: %s", n, line)
+			}
+		}
 	}
 	if want := map[level]int{levelWarning: 1, levelError: 2}[found.Level]; status < want {
 		t.Errorf("status %d after an %s", status, found.Level)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -40,8 +41,10 @@ func (c *checkup) examinePAM() {
 			c.examineModule(line)
 		}
 		c.examineLine(line)
+		c.examineRule(line)
 	}
 	c.examineOutcome()
+	c.examineStack()
 }
 
 // examineOutcome says when the stack lets in everybody, or nobody.
@@ -402,6 +405,79 @@ func ownCommand(path string) string {
 	}
 	all := strings.Join(steps, " ")
 	return fmt.Sprintf("chown root %s && chmod go-w %[1]s", all)
+}
+
+// examineRule finds rules that their module does not take: it answers PAM_SERVICE_ERR at every
+// login.
+func (c *checkup) examineRule(l pamauth.Line) {
+	const why = "the module answers PAM_SERVICE_ERR at every login, which is a failure of the service: 503"
+	fix := fmt.Sprintf("correct %s:%d", l.File, l.Number)
+	fault := ""
+	switch l.Name() {
+	case "pam_succeed_if":
+		var wrong, right string
+		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) {
+			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong,
+				right, jwtsign.ShellWord(l.File))
+		}
+	case "pam_listfile":
+		file, _ := l.Value("file")
+		item, _ := l.Value("item")
+		sense, _ := l.Value("sense")
+		onError, _ := l.Value("onerr")
+		_, err := os.Lstat(file)
+		switch {
+		case onError == "succeed":
+		case !slices.Contains([]string{"user", "group", "tty", "rhost", "ruser", "shell"}, item):
+			fault, fix = "no item=user or item=group", fix+": write item=user"
+		case sense != "allow" && sense != "deny":
+			fault, fix = "no sense=allow or sense=deny", fix+": write sense=allow or sense=deny"
+		case file == "":
+			fault, fix = "no file=", fix+": name the list with file="
+		case errors.Is(err, fs.ErrNotExist):
+			fault = fmt.Sprintf("there is no %s", file)
+			fix = fmt.Sprintf("install -m 644 /dev/null %s", jwtsign.ShellWord(file))
+		}
+	}
+	if fault != "" {
+		c.fail("pam", "pam-rule-invalid", fmt.Sprintf("%s: %s", lineOf(l), fault), why, fix)
+	}
+}
+
+var plainRule = regexp.MustCompile(`^[a-z<>=!~]+$`)
+
+// ruleFault is what pam_succeed_if does not take of its conditions; "" = nothing. Where another
+// word would do, wrong is the one that is written.
+func ruleFault(l pamauth.Line) (fault, wrong, right string) {
+	attributes := []string{"user", "login", "name", "uid", "gid", "shell", "home", "homedir", "dir", "service", "ruser",
+		"rhost", "tty"}
+	numbers := []string{"<", "lt", "<=", "le", ">", "gt", ">=", "ge", "eq", "ne"}
+	texts := []string{"=", "!=", "=~", "glob", "!~", "noglob", "in", "notin", "ingroup", "notingroup", "innetgr",
+		"notinnetgr"}
+	tests, complete := conditions(l)
+	for _, test := range tests {
+		attribute, operator := strings.ToLower(test[0]), strings.ToLower(test[1])
+		known := append(slices.Clone(numbers), texts...)
+		switch {
+		case !slices.Contains(attributes, attribute):
+			return fmt.Sprintf("%q is no attribute of an account", test[0]), test[0], cli.Closest(test[0], attributes)
+		case !slices.Contains(known, operator):
+			equal := "="
+			if _, err := strconv.ParseInt(test[2], 10, 64); err == nil {
+				equal = "eq"
+			}
+			meant := map[string]string{"=>": ">=", "=<": "<=", "==": equal, "<>": "ne", "=!": "!="}
+			return fmt.Sprintf("%q is no comparison", test[1]), test[1], meant[test[1]]
+		case slices.Contains(numbers, operator):
+			if _, err := strconv.ParseInt(test[2], 10, 64); err != nil {
+				return fmt.Sprintf("%q is no number", test[2]), "", ""
+			}
+		}
+	}
+	if !complete && !l.Has("use_uid") {
+		return "the last condition is not complete: each is attribute, comparison, value", "", ""
+	}
+	return "", "", ""
 }
 
 // examineLine looks at arguments that matter here.

@@ -158,6 +158,25 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 			says: ":2: /etc/passwd", write: unix + account},
 		{name: "a module that has not the phase", text: unix + "account required pam_env.so\n", code: "",
 			level: levelOK, says: "pam_env.so loads"},
+		{name: "a comparison with its signs swapped", text: "auth requisite pam_succeed_if.so quiet uid => 1000\n" +
+			unix + account, code: "pam-rule-invalid", says: `:1: pam_succeed_if.so: "=>" is no comparison`,
+			check: holds("quiet uid >= 1000\n")},
+		{name: "a comparison with two signs", text: "auth requisite pam_succeed_if.so user == alice\n" + unix + account,
+			code: "pam-rule-invalid", says: `:1: pam_succeed_if.so: "==" is no comparison`,
+			check: holds("user = alice\n")},
+		{name: "a mistyped attribute", text: unix + "account requisite pam_succeed_if.so udi >= 1000\n" + account,
+			code: "pam-rule-invalid", says: `:2: pam_succeed_if.so: "udi" is no attribute`,
+			check: holds("pam_succeed_if.so uid >= 1000")},
+		{name: "a comparison in two words", text: "auth requisite pam_succeed_if.so uid > = 1000\n" + unix + account,
+			code: "pam-rule-invalid", says: `:1: pam_succeed_if.so: "=" is no number`, write: unix + account},
+		{name: "a condition without a value", text: "auth requisite pam_succeed_if.so uid >=\n" + unix + account,
+			code: "pam-rule-invalid", says: ":1: pam_succeed_if.so: the last condition is not complete",
+			write: unix + account},
+		{name: "a list that is not there", text: "auth requisite pam_listfile.so item=user sense=deny file=@/not\n" +
+			unix + account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: there is no /"},
+		{name: "a list without its sense", text: "auth requisite pam_listfile.so item=user file=@/not\n" + unix +
+			account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: no sense=allow or sense=deny",
+			write: unix + account},
 		{
 			name:  "pam_unix that waits",
 			text:  "auth required pam_unix.so try_first_pass\n" + account,

@@ -91,7 +91,7 @@ type permissionCheck struct {
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
-	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a))
+	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
 	looks := make([]attempt, len(trials))
 	for i, t := range trials {
 		looks[i] = t.attempt

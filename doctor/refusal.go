@@ -468,73 +468,66 @@ func faillockSettings(l pamauth.Line) map[string]string {
 	return set
 }
 
-// refusalOf explains a refusal by the account itself, where the stack asks pam_unix alone. ok =
-// there is something to tell.
-func (c *checkup) refusalOf(a localAccount, code string) (what, why, fix string, ok bool) {
-	modules := slices.DeleteFunc(slices.Clone(c.stack), func(l pamauth.Line) bool {
+// candidates are the lines of a phase that may have refused an account.
+func (c *checkup) candidates(phase string, a localAccount) (lines []pamauth.Line) {
+	for _, l := range c.stack {
+		answer, _ := c.judge(l, a)
 		switch l.Name() {
-		case "",
-			"pam_succeed_if",
-			"pam_access",
-			"pam_listfile",
-			"pam_nologin",
-			"pam_faillock",
-			"pam_permit",
-			"pam_deny",
-			"pam_env",
-			"pam_cap":
-			return true
+		case "", "pam_permit", "pam_deny", "pam_env", "pam_cap", "pam_faildelay", "pam_warn":
+			continue
+		case "pam_nologin", "pam_faillock": // which the judge knows where they refuse
+			continue
 		}
-		return false
-	})
-	if len(modules) == 0 ||
-		slices.ContainsFunc(modules, func(l pamauth.Line) bool { return l.Name() != "pam_unix" }) {
+		if l.Phase == phase && answer == pamauth.Unknown {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
+// refusalOf explains a refusal by the account itself, where only pam_unix can have refused. ok =
+// there is something to tell.
+func (c *checkup) refusalOf(phase string, a localAccount, code string) (what, why, fix string, ok bool) {
+	lines := c.candidates(phase, a)
+	if len(lines) == 0 || slices.ContainsFunc(lines, func(l pamauth.Line) bool { return l.Name() != "pam_unix" }) {
 		return "", "", "", false
 	}
-	name, at := jwtsign.ShellWord(a.name), lineOf(modules[0])
-	if !a.known {
-		return fmt.Sprintf(
-				"%s: this machine has no account %q",
-				at,
-				a.name,
-			), code, "correct the name; getent passwd " +
-				"shows the accounts", true
-	}
-	switch code {
-	case "PAM_ACCT_EXPIRED":
+	name, at := jwtsign.ShellWord(a.name), lineOf(lines[0])
+	switch {
+	case !a.known:
+		return fmt.Sprintf("%s: this machine has no account %q", at, a.name), code,
+			"correct the name; getent passwd shows the accounts", true
+	case code == "PAM_ACCT_EXPIRED":
 		return fmt.Sprintf("%s: the account %q has expired", at, a.name), code, "chage -E -1 -I -1 " + name, true
-	case "PAM_NEW_AUTHTOK_REQD", "PAM_AUTHTOK_EXPIRED":
+	case code == "PAM_NEW_AUTHTOK_REQD", code == "PAM_AUTHTOK_EXPIRED":
 		return fmt.Sprintf("%s: the password of %q has to be changed", at, a.name), code, "passwd " + name, true
 	}
-	switch password := shadowField(a.name); {
-	case strings.HasPrefix(password, "!") && len(password) > 4:
+	password, found := shadowField(a.name)
+	switch {
+	case !found || phase != "auth":
+		return "", "", "", false
+	case strings.HasPrefix(password, "!") && len(password) > len("!!*"):
 		return fmt.Sprintf("%s: the password of %q is locked", at, a.name), code, "usermod -U " + name, true
 	case password == "*" || strings.HasPrefix(password, "!"):
 		return fmt.Sprintf("%s: %q has no password", at, a.name), code, "passwd " + name, true
-	case password == "" && os.Geteuid() == 0:
-		return fmt.Sprintf(
-				"%s: %q has an empty password",
-				at,
-				a.name,
-			), code + ": it is refused here, with nullok too",
-			"passwd " + name, true
 	case password == "":
-		return "", "", "", false
+		return fmt.Sprintf("%s: %q has an empty password", at, a.name), code + ": it is refused here, with nullok too",
+			"passwd " + name, true
 	}
 	return fmt.Sprintf("%s: the password is wrong", at), code + ": the account exists and is not locked",
 		"type the password again, or set it: passwd " + name, true
 }
 
-// shadowField is an account's second field in /etc/shadow; "" = none, or not to be read.
-func shadowField(name string) string {
+// shadowField is an account's second field in /etc/shadow, if that file has it and can be read.
+func shadowField(name string) (field string, found bool) {
 	text, err := os.ReadFile("/etc/shadow")
 	if err != nil {
-		return ""
+		return "", false
 	}
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Split(line, ":"); len(fields) > 1 && fields[0] == name {
-			return fields[1]
+			return fields[1], true
 		}
 	}
-	return ""
+	return "", false
 }

@@ -247,6 +247,11 @@ func (m *debian) journal() string {
 // machine's network.
 func (m *debian) dockerLogin(t *testing.T, password string) output {
 	t.Helper()
+	return m.dockerLoginAs(t, alice, password)
+}
+
+func (m *debian) dockerLoginAs(t *testing.T, user, password string) output {
+	t.Helper()
 	need(t, "docker login (Debian: docker.io, docker-registry)", "docker", "docker-registry")
 	dir := shortDir(t)
 	const host = "localhost:5000"
@@ -256,7 +261,7 @@ func (m *debian) dockerLogin(t *testing.T, password string) output {
 		m.nearby("docker-registry", "serve", writeFile(t, filepath.Join(dir, "config.yml"), config, 0o644)))
 	r.until(t, "listen", func() bool { return m.do("curl", "-s", "http://"+host).status == 0 })
 	// Without a daemon it logs in by itself.
-	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", alice,
+	return run(t, password, m.nearby("docker", "--config", dir, "--host", "unix://"+dir+"/none", "login", "-u", user,
 		"--password-stdin", host))
 }
 

@@ -108,18 +108,35 @@ func (p inProcess) converse(l Login, lines []Line) (Account, error) {
 	if err != nil {
 		return Account{}, classify("read PAM_USER", err, h)
 	}
-	if !l.Groups {
-		return Account{Name: name}, nil
-	}
-	groups, err := Groups(name)
+	return systemAccount(name, l.Groups)
+}
+
+// systemAccount is the account that the system has for a name. SSSD takes alice@example.com and, in
+// a directory that ignores case, Alice for alice, and leaves PAM_USER as typed.
+func systemAccount(name string, groups bool) (Account, error) {
+	known, err := lookup(name)
 	if err != nil {
 		return Account{}, fmt.Errorf(
-			"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
+			"%w: look up %q: %w\n  check that \"id\" shows the account on this machine",
 			ErrBroken,
+			name,
 			err,
 		)
 	}
-	return Account{Name: name, Groups: groups}, nil
+	if known == nil {
+		return Account{Name: name}, nil
+	}
+	account := Account{Name: known.Username}
+	if groups {
+		if account.Groups, err = groupsOf(known); err != nil {
+			return Account{}, fmt.Errorf(
+				"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
+				ErrBroken,
+				err,
+			)
+		}
+	}
+	return account, nil
 }
 
 // setItems tells the modules where the login comes from.

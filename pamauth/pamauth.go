@@ -50,8 +50,9 @@ type Login struct {
 
 // Account is the account that PAM let in.
 type Account struct {
-	// Name is PAM_USER after the conversation: modules may have changed its case or domain, or made
-	// it what is no user name. Lists of names must be compared with this one.
+	// Name is the system's name for PAM_USER after the conversation, or PAM_USER if the system has
+	// none: case and domain may differ from what was typed, and modules may have made it what is no
+	// user name. Lists of names must be compared with this one.
 	Name string
 	// Groups are the primary and the supplementary ones, if the Login asked for them. An account
 	// that Unix does not know has none.

@@ -36,9 +36,34 @@ func (s *installer) plan() error {
 		err = plannedFileAt(filepath.Join(cmp.Or(partial.PAM.Confdir, systemPAMDir), partial.PAM.Service)); err != nil {
 		return err
 	}
+	return s.planPAM(partial.PAM)
+}
+
+// planPAM takes the file for the accounts that init was asked for. It replaces a file as shipped,
+// such as the one that packages install, and no other.
+func (s *installer) planPAM(settings config.PAM) error {
+	wanted := packaging.PAMService(cmp.Or(s.accounts, packaging.Accounts[0]))
 	if s.pam.found == nil {
-		s.pam.content = []byte(packaging.PAMService)
-	} else if err := s.checkPAM(partial.PAM.Service, partial.PAM.Confdir); err != nil {
+		s.pam.content = []byte(wanted)
+		return nil
+	}
+	if s.accounts != "" {
+		text, err := config.ReadFile(s.pam.path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case string(text) == wanted:
+			// nothing to do
+		case packaging.IsPAMService(string(text)) && s.pam.found.Mode().IsRegular():
+			s.pam.content = []byte(wanted)
+			return nil
+		default:
+			return fmt.Errorf("--accounts %s: %s is not as shipped, and stays as it is\n"+
+				"  move it away and run this again", s.accounts, s.pam.path)
+		}
+	}
+	if err := s.checkPAM(settings.Service, settings.Confdir); err != nil {
 		s.notes = append(s.notes, "the service will not start: "+err.Error())
 	}
 	return nil

@@ -45,7 +45,7 @@ func asked(dir string, args ...string) *installer {
 		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 	}}
 	fields := map[string]*string{"--issuer": &o.Issuer, "--realm": &o.Realm, "--key-type": &o.KeyType,
-		"--group": &o.Group, "--pam-dir": &o.PAMDir}
+		"--group": &o.Group, "--pam-dir": &o.PAMDir, "--accounts": &o.Accounts}
 	for len(args) > 0 {
 		switch args[0] {
 		case "--renew-certificate":
@@ -230,6 +230,14 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			cli.ExitUsage, []string{"--issuer and --audience are missing"}},
 		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
 			[]string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown kind of accounts", nil, append([]string{"--accounts", "ldap"}, named...), cli.ExitUsage,
+			[]string{`--accounts "ldap"`, "local, sssd, sssd-local, krb5"}},
+		{"other accounts than a PAM service of one's own has", func(t *testing.T, dir string) {
+			key(t, dir)
+			path := filepath.Join(dir, "pam.d", "dockerauth")
+			put(t, path, get(t, path)+"auth required pam_warn.so\n", 0o644)
+		}, []string{"--accounts", "sssd"}, cli.ExitError,
+			[]string{"--accounts sssd: ", "pam.d/dockerauth is not as shipped", "move it away and run this again"}},
 		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage,
 			[]string{"--group", "no such group"}},
 		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"},
@@ -364,6 +372,24 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 				t.Errorf("before\n%s\nafter\n%s", before, after)
 			}
 		})
+	}
+}
+
+func TestInitWritesThePAMServiceOfTheAccounts(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "pam.d", "dockerauth")
+	for i, kind := range append(packaging.Accounts, packaging.Accounts[0]) {
+		want := "replaced"
+		if i == 0 {
+			want = "made"
+		}
+		out := mustInit(t, dir, append([]string{"--accounts", kind}, named...)...)
+		if got := get(t, path); got != packaging.PAMService(kind) || !strings.Contains(out, want) {
+			t.Errorf("%s: the file is\n%s\nprinted is\n%s", kind, got, out)
+		}
+		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") {
+			t.Errorf("%s again: %s", kind, out)
+		}
 	}
 }
 

@@ -101,6 +101,8 @@ func (s *installer) reportFiles(b *strings.Builder) {
 		switch {
 		case t.content == nil:
 			verb = "kept"
+		case t.found != nil && t.path == s.pam.path:
+			verb = "replaced"
 		case t.found != nil && t.path == s.certificate.path:
 			verb = "renewed"
 		case t.found != nil:
