@@ -257,7 +257,7 @@ func (p *endpointProbe) startBackend() string {
 
 // pointTo makes the web server hand requests to another address.
 func (p *endpointProbe) pointTo(address string) string {
-	if p.route.isSocket() == strings.HasPrefix(address, "/") && p.server.kind != "HAProxy" {
+	if p.route.isSocket() == strings.HasPrefix(address, "/") && p.server.kind != "HAProxy" { // which may have a chroot
 		return sedLine(p.route.place, p.route.written(), address) + " && " + p.server.reload()
 	}
 	if strings.HasPrefix(address, "/") {
