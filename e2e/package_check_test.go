@@ -59,7 +59,7 @@ func checkFindsWhatRuns(t *testing.T, m *debian) {
 		0o644)
 	m.findsInOrder(t, "/etc/docker/registry/config.yml", packageRealm)
 	m.must("rm", "-r", "/etc/docker")
-	m.must("systemctl", "stop", "nginx")
+	m.must("systemctl", "stop", "nginx") // to purge it would delete the package's file below /etc/nginx
 	m.must("systemctl", "start", "apache2")
 }
 

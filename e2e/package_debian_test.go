@@ -454,13 +454,9 @@ const (
 func otherSites(t *testing.T, m *debian) {
 	writeFile(t, m.path("etc/apache2/sites-enabled/registry.conf"), "Listen 8081\n<VirtualHost *:8081>\n"+
 		"    DocumentRoot /var/www/html\n    Include conf-available/dockerauth.conf\n</VirtualHost>\n", 0o644)
-	// Its scripts start it before the test can give it another port.
-	m.must("systemctl", "stop", "apache2")
-	m.apt("install", "--no-install-recommends", "nginx-light")
 	writeFile(t, m.path("etc/nginx/sites-available/default"), "server {\n    listen 8080;\n"+
 		"    root /var/www/html;\n    include snippets/dockerauth.conf;\n}\n", 0o644)
-	m.must("systemctl", "restart", "nginx")
-	m.must("systemctl", "start", "apache2")
+	m.must("systemctl", "restart", "nginx", "apache2")
 	m.loginWorksAt(t, nginxSite+"/docker/v2/token")
 	m.loginWorksAt(t, apacheHost+"/docker/v2/token")
 }
