@@ -164,10 +164,30 @@ func (c *checkup) discoverEndpoint() {
 		return
 	}
 	what := "the endpoint: no web server that hands requests to dockerauth is found on this machine"
+	remedy := "dockerauth check --url " + c.likelyURL()
 	if len(list) > 0 {
 		what = fmt.Sprintf("the endpoint: %s does not say the name that clients use", list[0].route.place)
+	} else if servers := webServers(c.root); len(servers) == 1 {
+		if command := c.enableOnlySite(servers[0]); command != "" {
+			what, remedy = fmt.Sprintf("the endpoint, which the %s of this machine does not have yet",
+				servers[0].kind), command
+		}
 	}
-	c.notAsked(subject, what, "dockerauth check --url "+c.likelyURL())
+	c.notAsked(subject, what, remedy)
+}
+
+// enableOnlySite is for a web server that has one site, so that it is clear which takes the
+// endpoint.
+func (c *checkup) enableOnlySite(w *webServer) string {
+	for i := range w.sites {
+		if w.sites[i].place != w.sites[0].place {
+			return ""
+		}
+	}
+	if len(w.sites) == 0 {
+		return ""
+	}
+	return c.enable(w, &w.sites[0])
 }
 
 func (c *checkup) rank(e servedEndpoint) (rank int) {

@@ -120,6 +120,9 @@ func onThisMachine(host string) bool {
 
 // isDockerauth reports that dockerauth answers, and is ready to.
 func (p *endpointProbe) isDockerauth(r response) bool {
+	if r.status == http.StatusNotFound && !r.isJSON() && p.notEnabled() {
+		return false
+	}
 	if p.answersItself(r) || r.status >= 400 && (!r.isJSON() || r.answer.message() == notRunning) && p.findCause() ||
 		!p.isSound("url.get", r) {
 		return false
@@ -216,7 +219,7 @@ func (p *endpointProbe) examineAnonymous() bool {
 		strings.Contains(r.answer.message(), "unknown service"):
 		p.fail(subject, "unknown-service", "it does not know the service "+quoteShort(p.service),
 			"it runs with another config.yml, or has not read this one yet",
-			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+			p.configInForce())
 		return false // the endpoint looks at nothing else then
 	case r.status == http.StatusBadRequest && p.service == "":
 		p.fail(
@@ -250,7 +253,7 @@ func (p *endpointProbe) examineAudiences() {
 		if r.status == http.StatusBadRequest {
 			p.fail("url.service", "unknown-service", "it does not know the service "+quoteShort(service),
 				"it runs with another config.yml, or has not read this one yet",
-				"see which one it reads")
+				p.configInForce())
 		}
 	}
 }

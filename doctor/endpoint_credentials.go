@@ -152,7 +152,7 @@ func (p *endpointProbe) examineToken(token string) {
 			fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer),
 				quoteShort(claims.Audience), p.config.Issuer, p.service),
 			"it runs with another config.yml",
-			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+			p.configInForce())
 	default:
 		p.ok("url.token", "its token is from %q for %q, as configured", claims.Issuer, claims.Audience)
 	}
