@@ -121,9 +121,9 @@ and the web server need. Nothing that is there is overwritten.
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key
-that is there is used, and gets a certificate if it has none. A config.yml that is
-as the package installed it is filled in; any other is left as it is, and must
-agree with what is given here. When something cannot be made, nothing is.
+that is there is used, and gets a certificate if it has none. A config.yml with
+empty issuer and audience, as packages install it, is filled in; any other is left
+as it is, and must agree with what is given here. When something cannot be made, nothing is.
 
 Status 0: all is there; 1: it could not be made; 2: it was called wrongly.
 
@@ -137,6 +137,10 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
   dockerauth check [--config FILE] [--as USER[:GROUP,GROUP] [--program FILE]]
                    [--registry-config FILE] [--registry URL] [--url URL] [--login USER]
                    [--quiet | --json]
+
+Without flags it looks for what runs on this machine: the service's unit and user, the
+web server and the URL that it has the endpoint at, and a registry's configuration. It
+names what it has found, and what it was not asked to look at. Run it as root.
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
@@ -171,7 +175,7 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 
 Example:
 
-  dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
+  dockerauth check --url https://auth.example.com/docker/v2/token
 `
 
 const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"dockerauth/jwtsign"
 )
@@ -30,6 +31,9 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	s, errs := parse(path, filepath.Dir(absolute), data)
 	parsed := len(errs) == 0
+	if slices.ContainsFunc(errs, func(e Error) bool { return e.Code == CodeNotSetUp }) {
+		return nil, errs
+	}
 	c := s.config
 	c.Path = absolute
 	c.source = source{path, s.lines}
@@ -53,11 +57,11 @@ func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
 	}
 	var fe *jwtsign.FileError
 	if !errors.As(err, &fe) {
-		return nil,
-			append(errs, Error{File: path, Line: s.lines["private_key"], Key: "private_key", Cause: err.Error()})
+		return nil, append(errs, Error{Code: jwtsign.CodeUnknown, File: path, Line: s.lines["private_key"],
+			Key: "private_key", Cause: err.Error()})
 	}
 	return nil,
 		append(errs,
-			Error{File: path, Line: s.lines[fe.Setting], Key: fe.Setting, Cause: quote(fe.Path) + ": " + fe.Err.Error(),
-				Hint: fe.Hint})
+			Error{Code: fe.Code, File: path, Line: s.lines[fe.Setting], Key: fe.Setting,
+				Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: s.keyHint(fe)})
 }

@@ -15,10 +15,8 @@ import (
 
 // argument is the value of an argument such as "dir=/run/faillock".
 func argument(l pamauth.Line, key, fallback string) string {
-	for _, arg := range l.Args {
-		if value, found := strings.CutPrefix(arg, key+"="); found {
-			return value
-		}
+	if value, found := l.Value(key); found {
+		return value
 	}
 	return fallback
 }
@@ -89,7 +87,7 @@ func (c *checkup) moduleChecks(a *runAs) (trials []permissionCheck) {
 			if failed[f.Path] = why != ""; !failed[filepath.Dir(f.Path)] {
 				c.judgeModuleFile(a, u, f, why)
 			}
-		}})
+		}, ""})
 	}
 	return trials
 }

@@ -87,7 +87,7 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		c := checkup{stack: stackOf(t, shippedStack(t, "oath")),
 			settings: &config.Config{PAM: config.PAM{Cache: 30 * time.Second}}}
 		c.examineStack()
-		wanted{levelOK, "pam", "works again for 30s"}.in(t, c.list)
+		wanted{levelOK, "pam", "", "works again for 30s"}.in(t, c.list)
 	})
 }
 

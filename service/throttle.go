@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"strings"
 	"time"
 
@@ -186,8 +187,7 @@ func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	case cfg.State != config.DefaultState:
 		cause, hint := cli.SplitHint(err)
 		if hint == "" {
-			hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being the user of this program",
-				cfg.State)
+			hint = fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), cfg.State)
 		}
 		return nil, cfg.ErrorAt(errors.New(cause), hint, "state")
 	case !errors.Is(err, fs.ErrNotExist):

@@ -268,7 +268,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod 640"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod o=,g-w "}},
 		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
 			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
@@ -309,10 +309,12 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError,
 			[]string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
-			[]string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
-		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError,
-			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n",
-				"config.yml:10: audience: is empty\n  write: audience: \"registry.example.com\"\n"}},
+			[]string{"config.yml:9: isuer: unknown key", "perhaps issuer is meant"}},
+		{"a configuration that lacks the two lines", write("config.yml", "private_key: privkey.pem\n", 0o644), named,
+			cli.ExitError, []string{"config.yml: is not set up"}},
+		{"a configuration without an issuer",
+			edit("config.yml", "issuer: \"auth.example.com\"", "issuer: \"\""), named, cli.ExitError,
+			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n"}},
 		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named,
 			cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
 		{"a configuration with a key elsewhere",
@@ -398,7 +400,7 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 		"in no folder at all": func(string) {},
 		"beside a configuration": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"),
-				configText("auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
+				configText(packaging.Config, "auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
 		},
 		"with the packaged one": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"), packaging.Config,
@@ -679,6 +681,24 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 			if after := listing(t, dir); after != before {
 				t.Errorf("%s %s: before\n%s\nafter\n%s", kind, name, before, after)
 			}
+		}
+	}
+}
+
+// Other keys may be written first.
+func TestInitFillsInAConfigurationThatWasBegun(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "config.yml")
+	put(t, path, packaging.Config+"pam: {confdir: pam.d}\nlog: {format: json}\n", 0o644)
+	mustInit(t, dir, named...)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"\nissuer: \"auth.example.com\"\n", "\naudience: \"registry.example.com\"\n",
+		"\nlog: {format: json}\n"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("lacks %q:\n%s", part, text)
 		}
 	}
 }
