@@ -74,9 +74,10 @@ func (p *endpointProbe) run() {
 	if !p.isDockerauth(r) || !p.examineAnonymous() {
 		return
 	}
-	p.examineAudiences()
 	p.examineAddress()
-	p.examineAuthorization()
+	if p.examineAuthorization() {
+		p.examineAudiences()
+	}
 	p.examineForms()
 	p.examineMethods()
 	p.examineAlias()
@@ -239,13 +240,14 @@ func (p *endpointProbe) examineAnonymous() bool {
 }
 
 // examineAudiences asks for the other services in the configuration: a service that knows them has
-// read it. It shows no password, and without an account the log gets no failed login.
+// read it. It shows an invalid token, so that even where anyone may pull no token is given, and no
+// line is logged.
 func (p *endpointProbe) examineAudiences() {
 	if p.config == nil {
 		return
 	}
 	for _, service := range p.config.Audience[1:] {
-		r, err := p.get(url.Values{"service": {service}, "client_id": {checkAccount}}, "")
+		r, err := p.presentTokenFor(url.Values{"service": {service}, "client_id": {checkAccount}}, 16)
 		if err != nil {
 			p.connectionBroke("url.service", err)
 			return
