@@ -143,7 +143,7 @@ func (c *checkup) discoverEndpoint() {
 		c.notAsked(subject, "the endpoint", "dockerauth check --url "+c.likelyURL())
 		return
 	}
-	list := c.endpoints()
+	list := slices.DeleteFunc(c.endpoints(), func(e servedEndpoint) bool { return !c.isOfThisService(e) })
 	// Clients use HTTPS; the realm says which of several it is.
 	slices.SortStableFunc(list, func(a, b servedEndpoint) int { return c.rank(b) - c.rank(a) })
 	for _, e := range list {
@@ -188,6 +188,16 @@ func (c *checkup) enableOnlySite(w *webServer) string {
 		return ""
 	}
 	return c.enable(w, &w.sites[0])
+}
+
+// isOfThisService reports an endpoint that may be that of the configuration which is examined. A
+// machine may have several.
+func (c *checkup) isOfThisService(e servedEndpoint) bool {
+	if e.route.protocol == "cgi" {
+		path, err := config.Find(e.route.target, nil)
+		return c.path == "" || err == nil && (path == c.path || sameFile(path, c.path))
+	}
+	return slices.ContainsFunc(c.backends(), c.hasThisConfig)
 }
 
 func (c *checkup) rank(e servedEndpoint) (rank int) {
