@@ -19,7 +19,8 @@ var notGlobal = []netip.Prefix{
 // canonicalAddr is the one form of an address that leaves this package, so that each client is
 // counted, queued and compared as one. Both ::ffff:192.0.2.1 and 64:ff9b::192.0.2.1 are 192.0.2.1.
 // A translator must not use that prefix for addresses that are not global (RFC 6052 §3.1), which a
-// rule may trust, so those stay as they are. A zone means something on one machine only and is removed.
+// rule may trust, so those stay as they are. A zone means something on one machine only and is
+// removed.
 func canonicalAddr(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if !nat64.Contains(addr) {

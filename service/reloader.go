@@ -103,8 +103,8 @@ func (r *reloader) signalled(s os.Signal) {
 	r.report(err)
 }
 
-// forget drops the remembered logins: whoever asks for a reload may have changed what no file of the
-// PAM service shows, such as an account or a file that a module reads.
+// forget drops the remembered logins. An administrator who asks for a reload may have changed what
+// no file of the PAM service shows, such as an account or a file that a module reads.
 func (r *reloader) forget() {
 	if s := r.current.Load(); s != nil && s.pam != nil {
 		s.pam.forget()
