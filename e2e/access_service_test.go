@@ -335,11 +335,14 @@ func (s *site) serveWithoutGroups(t testing.TB) (realm string) {
 	var namespace string
 	t.Cleanup(func() { noneLeftIn(t, namespace) }) // after the service was stopped
 	files := writeFile(t, filepath.Join(s.dir, "nsswitch.conf"), "passwd: files\ngroup: files\n", 0o644)
+	passwd := writeFile(t, filepath.Join(s.dir, "passwd"),
+		"root:x:0:0::/root:/bin/sh\n"+alice+":x:4242:4242::/nonexistent:/bin/false\n", 0o644)
 	script := fmt.Sprintf(`set -e
 mount --bind %[1]s /etc/nsswitch.conf
 [ ! -e /run/nscd/socket ] || mount --bind %[1]s /run/nscd/socket
 mount --bind %[2]s /etc/group
-exec "$@"`, files, silent)
+mount --bind %[3]s /etc/passwd
+exec "$@"`, files, silent, passwd)
 	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	cmd := exec.Command("sh", "-c", script, "sh", binary(t), "http", "--config", s.configFile, "--listen", listen)
 	cmd.SysProcAttr = ownMounts()
