@@ -222,7 +222,8 @@ func aliasRoute(block []directive, path string) *route {
 func appendLocation(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
 		if strings.ContainsAny(d.args[0], `"\`) {
-			return fmt.Sprintf("in %s write %s for %s", word(d.String()), word(strings.Join(lines, " ")), word(d.args[0]))
+			return fmt.Sprintf("in %s write %s for %s", word(d.String()), word(strings.Join(lines, " ")),
+				word(d.args[0]))
 		}
 		all := []string{`<Location "` + d.args[0] + `">`}
 		for _, line := range lines {

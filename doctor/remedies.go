@@ -225,7 +225,10 @@ func (c *checkup) shadowRemedy(a *runAs) string {
 		return c.addDropIn(serviceUnit, "[Service]", settings, "systemctl try-restart "+serviceUnit)
 	}
 	if byGroup && !isPackaged(a.program) {
-		return inTurn(command("chown", a.name+":"+groupForCommands(gid), a.program), command("chmod", "2510", a.program))
+		return inTurn(
+			command("chown", a.name+":"+groupForCommands(gid), a.program),
+			command("chmod", "2510", a.program),
+		)
 	}
 	return "run it as a service of its own with SupplementaryGroups=shadow, as the package's " + serviceUnit + " does"
 }
@@ -240,8 +243,8 @@ func (c *checkup) addDropIn(unit, section string, settings []string, then string
 	file := filepath.Join(folder, dropInName)
 	key, _, _ := strings.Cut(settings[0], "=")
 	for _, other := range dropIns(c.root, []string{system}, unit) {
-		text, err := os.ReadFile(other)
-		if isSet := strings.Contains(string(text), "\n"+key+"="); filepath.Base(other) == dropInName || err == nil && isSet {
+		text, _ := os.ReadFile(other) // "" sets nothing
+		if filepath.Base(other) == dropInName || strings.Contains(string(text), "\n"+key+"=") {
 			return fmt.Sprintf("in %s write %s below %s, then: systemctl daemon-reload && %s",
 				word(filepath.Join(folder, filepath.Base(other))), word(strings.Join(settings, " and ")), section, then)
 		}

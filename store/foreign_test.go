@@ -208,7 +208,8 @@ func TestOpenFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, mode := range map[string]os.FileMode{"closed": 0o700, "group reads": 0o750, "group writes": 0o770,
-		"others read": 0o704, "others write": 0o702, "it's": 0o702, "others pass": 0o701, "shared": 0o777 | os.ModeSticky} {
+		"others read": 0o704, "others write": 0o702, "it's": 0o702, "others pass": 0o701,
+		"shared": 0o777 | os.ModeSticky} {
 		if err := os.Mkdir(in(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
