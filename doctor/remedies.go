@@ -130,6 +130,17 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 	return "chmod o+x " + word(dir)
 }
 
+// moveRemedy copies a file that a key of config.yml names to the folder of the packaged service.
+func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
+	to := filepath.Join(filepath.Dir(systemConfig), filepath.Base(file))
+	mode := map[string]string{"private_key": "0640", "certificate": "0644"}[subject]
+	if _, err := os.Stat(to); mode == "" || !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(to, " '\\") {
+		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file, c.settings.Path)
+	}
+	return fmt.Sprintf("install -g %s -m %s %s %s && %s && %s", word(a.group), mode, word(file), word(to),
+		c.setTopKey(subject, to), restartService)
+}
+
 // readRemedy lets the user read a file. Only the key is a secret.
 func (c *checkup) readRemedy(a *runAs, u unreadable) string {
 	if u.subject != "private_key" {
@@ -151,11 +162,21 @@ func makeFolder(name, group, mode, path string) string {
 	return fmt.Sprintf("install -d -o %s -g %s -m %s %s", word(name), word(group), mode, word(path))
 }
 
-// stateRemedy gives the user a folder for state. It leaves alone one that others use.
-func (c *checkup) stateRemedy(name, group string, uid int, folder string) string {
+// restartService has systemd make the folders of the unit and give them to the service's user.
+const restartService = "systemctl restart " + serviceUnit
+
+// stateRemedy gives the user a folder for state, one that the unit makes if there is one. It leaves
+// alone one that others use.
+func (c *checkup) stateRemedy(u unit, name, group string, uid int, folder string) string {
 	info, owner, _, ok := ownerOf(folder)
 	other := folder + "-" + name
+	isOfUnit := slices.Contains(u.stateDirs, folder)
 	switch {
+	case isOfUnit && ok && !info.IsDir():
+		return fmt.Sprintf("mv %s %s && %s", word(folder), word(folder+".old"), restartService)
+	case isOfUnit && (!ok || owner != uid):
+		return restartService
+	case u.protects(folder) != "":
 	case !ok:
 		return makeFolder(name, group, "0700", folder)
 	case !info.IsDir():
@@ -164,7 +185,21 @@ func (c *checkup) stateRemedy(name, group string, uid int, folder string) string
 	case owner == 0 && isEmpty(folder):
 		return makeFolder(name, group, "0700", folder)
 	}
-	return fmt.Sprintf("%s && %s", makeFolder(name, group, "0700", other), c.setTopKey("state", other))
+	if u.protects(other) == "" {
+		return fmt.Sprintf("%s && %s", makeFolder(name, group, "0700", other), c.setTopKey("state", other))
+	}
+	return c.setTopKey("state", config.DefaultState) + " && " +
+		u.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs)
+}
+
+// restartWith restarts the service, with a folder of systemd's that the unit may not have yet.
+func (u unit) restartWith(setting, mode, folder string, has []string) string {
+	if slices.Contains(has, folder) {
+		return restartService
+	}
+	const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
+	return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s=%s\n%[2]sMode=%[4]s\n' >%[1]s/%[2]s.conf && `+
+		`systemctl daemon-reload && %[5]s`, dropIn, setting, filepath.Base(folder), mode, restartService)
 }
 
 func isEmpty(folder string) bool {
@@ -182,7 +217,14 @@ func (c *checkup) setTopKey(key, value string) string {
 }
 
 // logRemedy lets the user write a log. It leaves alone one that others write, and empties none.
-func (c *checkup) logRemedy(name, group, file string, err error) string {
+func (c *checkup) logRemedy(u unit, name, group, file string, err error) string {
+	dir := filepath.Dir(file)
+	switch folder, owner, _, ok := ownerOf(dir); {
+	case slices.Contains(u.logDirs, dir) && (!ok || folder.IsDir() && userName(owner) != name):
+		return restartService
+	case u.protects(file) != "":
+		return c.moveLog(u)
+	}
 	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", c.settings.Path,
 		c.settings.Line("log.file"))
 	info, uid, gid, isThere := ownerOf(file)
@@ -199,6 +241,22 @@ func (c *checkup) logRemedy(name, group, file string, err error) string {
 		return fmt.Sprintf("chown %s:%s %s", word(name), word(group), word(file))
 	}
 	return own
+}
+
+// moveLog names a log file where the unit lets the service write.
+func (c *checkup) moveLog(u unit) string {
+	const folder = "/var/log/dockerauth"
+	const file = folder + "/dockerauth.log"
+	restart := u.restartWith("LogsDirectory", "0750", folder, u.logDirs)
+	n := c.settings.Line("log.file")
+	text, _ := os.ReadFile(c.settings.Path) // what cannot be read has no such line
+	switch lines := strings.Split(string(text), "\n"); {
+	case c.settings.Log.File == file:
+		return restart
+	case n > 0 && n <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[n-1]), "file:"):
+		return fmt.Sprintf("sed -i '%ds|file:.*|file: %s|' %s && %s", n, file, word(c.settings.Path), restart)
+	}
+	return fmt.Sprintf("write %s as log.file at %s:%d", file, c.settings.Path, n)
 }
 
 // errnoOf is the error behind its text, which is what another process has said.
