@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -37,6 +40,7 @@ func (c *checkup) examineRights() {
 		default:
 			c.examineServiceUser(a)
 		}
+		c.examineOwners(a)
 		c.examineSELinux(a)
 	}
 }
@@ -109,8 +113,9 @@ func (c *checkup) examineServiceUser(a *runAs) {
 	for i, t := range trials {
 		switch {
 		case t.subject != "" && u.hides(t.Path):
-			c.fail("rights."+t.subject, "unreadable", fmt.Sprintf("%s hides %s from the service: ProtectHome=yes", u.file,
-				t.Path), "the service answers 503 from its next start on", c.moveRemedy(a, t.subject, t.Path))
+			c.fail("rights."+t.subject, "unreadable",
+				fmt.Sprintf("%s hides %s from the service: ProtectHome=yes", u.file, t.Path),
+				"the service answers 503 from its next start on", c.moveRemedy(a, t.subject, t.Path))
 		case t.subject != "" && answers[i] != "":
 			closed = append(closed, unreadable{t.subject, t.Path, answers[i]})
 		case t.subject != "":
@@ -174,6 +179,45 @@ func (c *checkup) accessFiles() (paths []string) {
 		}
 	}
 	return paths
+}
+
+// examineOwners warns of files that belong to neither root nor the service's user. The modes do not
+// keep an owner out.
+func (c *checkup) examineOwners(a *runAs) {
+	var paths []string
+	if !a.setgid() { // examineSetgid names them
+		paths = c.accessFiles()
+	}
+	key := c.settings.PrivateKeyFile
+	for _, path := range []string{key, filepath.Dir(key)} {
+		if key != "" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	owned := map[int][]string{}
+	for _, path := range paths {
+		if _, uid, _, ok := ownerOf(path); ok && !c.mayOwn(a, uid) {
+			owned[uid] = append(owned[uid], word(path))
+		}
+	}
+	for _, uid := range slices.Sorted(maps.Keys(owned)) {
+		theirs := owned[uid]
+		why := "who owns a file can change it, and so decide who gets in"
+		if slices.Contains(theirs, word(key)) {
+			why = "who has the key can sign tokens as any account"
+		}
+		c.warn("rights.owner", "other-owner", fmt.Sprintf("%s owns %s", userName(uid), strings.Join(theirs, ", ")), why,
+			"chown root "+strings.Join(theirs, " "))
+	}
+}
+
+// mayOwn reports an owner that has the rights anyway, or has no account here, as in a container.
+// Where the service's user is not known, an account of the system may be it.
+func (c *checkup) mayOwn(a *runAs, uid int) bool {
+	const firstOrdinary = 1000 // login.defs(5), UID_MIN
+	_, err := user.LookupId(strconv.Itoa(uid))
+	return err != nil || uid == 0 || uid == os.Geteuid() || uid == a.who.UID ||
+		c.as == "" && (uid < firstOrdinary || userName(uid) == likelyUser())
 }
 
 // writeChecks are for the state folder and the log.

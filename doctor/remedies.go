@@ -135,7 +135,8 @@ func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
 	to := filepath.Join(filepath.Dir(systemConfig), filepath.Base(file))
 	mode := map[string]string{"private_key": "0640", "certificate": "0644"}[subject]
 	if _, err := os.Stat(to); mode == "" || !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(to, " '\\") {
-		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file, c.settings.Path)
+		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file,
+			c.settings.Path)
 	}
 	return fmt.Sprintf("install -g %s -m %s %s %s && %s && %s", word(a.group), mode, word(file), word(to),
 		c.setTopKey(subject, to), restartService)
