@@ -133,7 +133,7 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 			args: asWebUser, want: wanted{levelWarning, "rights.owner", "other-owner", "games owns /"}},
 		{name: "somebody else owns the key", make: then(readable, shell("chown games privkey.pem")), args: asWebUser,
 			want: wanted{levelWarning, "rights.owner", "other-owner", "can sign tokens"}},
-		{name: "somebody else owns everything", make: then(readable, shell("chown games . config.yml privkey.pem pam.d "+
+		{name: "somebody else owns all", make: then(readable, shell("chown games . config.yml privkey.pem pam.d "+
 			"pam.d/dockerauth")), args: asWebUser,
 			want: wanted{levelWarning, "rights.owner", "other-owner", "/pam.d/dockerauth"}},
 		{name: "an ordinary user owns the folder", make: shell("chown nobody ."),
@@ -286,5 +286,21 @@ func TestFilesThatTheUnitHidesAreNamed(t *testing.T) {
 			c.examineServiceUser(&runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true, program: program})
 			c.expectCodes(t, tt.complaints, tt.says)
 		})
+	}
+}
+
+func TestAServiceThatRunsKeepsItsKey(t *testing.T) {
+	for _, tt := range []struct {
+		subject       string
+		isServiceUser bool
+		want          string
+	}{
+		{"private_key", true, "the service answers 503 from its next start on"},
+		{"private_key", false, "the service answers 503"}, // a web server starts it for each request
+		{"pam", true, "the service answers 503"},
+	} {
+		if got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser}); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
 	}
 }

@@ -79,6 +79,15 @@ func foldersAbove(file string) (folders []string) {
 // unreadable is a file that the service's user cannot read.
 type unreadable struct{ subject, file, why string }
 
+// consequence is what follows. A service that runs keeps what it has read; libpam reads its files at
+// each login.
+func (u unreadable) consequence(a *runAs) string {
+	if a.isServiceUser && u.subject != "pam" {
+		return "the service answers 503 from its next start on"
+	}
+	return "the service answers 503"
+}
+
 // judgeUnreadable names what is in the way of each file: a folder above it, or the file itself.
 func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 	var looks []attempt
@@ -99,7 +108,7 @@ func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 		at := slices.IndexFunc(folders, func(dir string) bool { return closed[dir] })
 		if at < 0 {
 			c.fail("rights."+u.subject, "unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, u.file, u.why),
-				"the service answers 503", c.readRemedy(a, u))
+				u.consequence(a), c.readRemedy(a, u))
 			continue
 		}
 		if said[folders[at]] {
@@ -111,7 +120,7 @@ func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 			mode = fmt.Sprintf(", whose mode is %04o", info.Mode().Perm())
 		}
 		c.fail("rights.folder", "folder-closed", fmt.Sprintf("%s cannot enter %s%s", a.name, folders[at], mode),
-			"so it cannot read "+u.file+", and the service answers 503", c.enterRemedy(a, folders[at], u.file))
+			"so it cannot read "+u.file+", and "+u.consequence(a), c.enterRemedy(a, folders[at], u.file))
 	}
 }
 
