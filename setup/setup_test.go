@@ -387,7 +387,8 @@ func TestInitWritesThePAMServiceOfTheAccounts(t *testing.T) {
 		if got := get(t, path); got != packaging.PAMService(kind) || !strings.Contains(out, want) {
 			t.Errorf("%s: the file is\n%s\nprinted is\n%s", kind, got, out)
 		}
-		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") {
+		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") ||
+			strings.Contains(out, "realm:") || !strings.Contains(out, "dockerauth check --config ") {
 			t.Errorf("%s again: %s", kind, out)
 		}
 	}
@@ -551,7 +552,7 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 			[]string{"THE SERVICE", "NGINX", "proxy_fcgi"}},
 		{"a package", packaged, systemDir,
 			[]string{"THE SERVICE is started by dockerauth.socket", "a2enconf dockerauth", "every virtual host",
-				"include snippets/dockerauth.conf;", "check --as dockerauth"},
+				"include snippets/dockerauth.conf;", "dockerauth check\n"},
 			[]string{"fastcgi --config", "LocationMatch", "fastcgi_pass"}},
 		{"a package and nginx", append(packaged, nginx), systemDir, []string{"include snippets/dockerauth.conf;"},
 			[]string{"APACHE"}},
