@@ -48,6 +48,9 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		if by, found := pamauth.FindBypass(c.stack); found {
 			t.Errorf("%s as shipped can be passed without a password, by line %d", file, by.Number)
 		}
+		if unknown := pamauth.UnknownModules(c.stack); unknown != nil {
+			t.Errorf("%s as shipped has unknown modules: %v", file, unknown)
+		}
 	}
 	tests := []struct {
 		name, kind, old, new string

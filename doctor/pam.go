@@ -57,6 +57,8 @@ func (c *checkup) examineOutcome() {
 	if by, found := pamauth.FindBypass(c.stack); found {
 		c.fail("pam", "pam-bypass", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
 			"every module that looks at it may say no, and the phase auth still says yes", remedy)
+	} else {
+		c.examineUnknown()
 	}
 	for _, phase := range []string{"auth", "account"} {
 		if !pamauth.CanSucceed(c.stack, phase, func(pamauth.Line) bool { return false }) {
@@ -68,6 +70,19 @@ func (c *checkup) examineOutcome() {
 				remedy,
 			)
 		}
+	}
+}
+
+// examineUnknown names installed modules that may let people in and are not known.
+func (c *checkup) examineUnknown() {
+	for _, l := range pamauth.UnknownModules(c.stack) {
+		if slices.Contains(c.missing, l.Module) {
+			continue
+		}
+		c.warn("pam", "pam-module-unknown", lineOf(l)+" is not known to check passwords",
+			"if it lets people in without one, no other line of the phase auth stops them",
+			fmt.Sprintf("see what its documentation says; a line with pam_unix.so, required, in %s makes sure of it",
+				c.serviceFile()))
 	}
 }
 

@@ -25,6 +25,7 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 		says  string                          // after the service file's path, where it begins with a colon
 		write string                          // what the remedy, which is prose, has one write; "" = it is a command
 		check func(t *testing.T, text string) // looks at the service file afterwards; nil = not looked at
+		root  bool                            // else the module is another user's, which is one more finding
 	}{
 		{name: "a misspelled control", text: "auth requred pam_unix.so nodelay\n" + account, code: "pam-line-invalid",
 			says: `:1: unknown control "requred"`, check: holds("auth required pam_unix.so")},
@@ -129,6 +130,11 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 			code: "pam-bypass",
 			says: ":2: pam_permit.so lets people in",
 		},
+		{name: "a module that is not known", text: "auth required @/pam_mine.so\n" + account,
+			make: "cp $(ls /usr/lib/*/security/pam_unix.so /lib*/security/pam_unix.so 2>/dev/null | head -n 1) " +
+				"pam.d/pam_mine.so", level: levelWarning, code: "pam-module-unknown",
+			says: "/pam_mine.so is not known to check passwords", write: unix + account,
+			root: true},
 		{
 			name: "a stack that refuses everybody",
 			text: "auth requisite pam_deny.so\n" + account,
@@ -209,7 +215,7 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 					p.service(t, tt.text)
 				}
 				shell("umask 022; "+tt.make)(t, p)
-			}, want: wanted{tt.level, "pam", tt.code, says}}
+			}, want: wanted{tt.level, "pam", tt.code, says}, root: tt.root}
 			if tt.level == "" {
 				m.want.level = levelError
 			}
