@@ -23,7 +23,8 @@ func TestHintsThatAreCommands(t *testing.T) {
 		{"line ends of Windows around a backslash", "auth required pam_permit.so\r\n" +
 			"account required pam_deny.so \\\r\naccount required pam_permit.so\r\n", "auth required pam_permit.so\n" +
 			"account required pam_deny.so \\\r\naccount required pam_permit.so\n"},
-		{"a backslash at the end", both + "session optional pam_permit.so \\", both + "session optional pam_permit.so "},
+		{"a backslash at the end", both + "session optional pam_permit.so \\",
+			both + "session optional pam_permit.so "},
 		{"a carriage return behind a backslash", "auth requisite pam_deny.so \\\r\n" + both, ""},
 		{"an empty line before the next line", "auth required pam_permit.so \\\n\n" + both, ""},
 		{"an empty line within a line", "auth required \\\n\n pam_permit.so\n" + both, ""},
