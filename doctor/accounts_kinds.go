@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
@@ -131,15 +132,18 @@ func (f moduleFile) fixMissing(why string) string {
 }
 
 func (f moduleFile) fix(a *runAs) string {
+	path := jwtsign.ShellWord(f.Path)
 	switch {
 	case f.remedy != "":
 		return f.remedy
+	case !filepath.IsAbs(f.Path):
+		return fmt.Sprintf("write an absolute path at %s:%d", f.line.File, f.line.Number)
 	case f.Try == tryWrite:
-		return fmt.Sprintf("chown %s %s && chmod 600 %[2]s", a.name, f.Path)
+		return fmt.Sprintf("chown %s %s && chmod 600 %[2]s", jwtsign.ShellWord(a.name), path)
 	case f.line.Name() == "pam_krb5":
-		return fmt.Sprintf("chgrp %s %s && chmod 640 %[2]s", cmp.Or(a.group, a.name), f.Path)
+		return fmt.Sprintf("chgrp %s %s && chmod 640 %[2]s", jwtsign.ShellWord(cmp.Or(a.group, a.name)), path)
 	}
-	return "chmod 644 " + f.Path
+	return "chmod 644 " + path
 }
 
 // examineStack looks at lines that work only together.

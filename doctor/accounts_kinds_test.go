@@ -49,6 +49,9 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		if by, found := pamauth.FindBypass(c.stack); found {
 			t.Errorf("%s as shipped can be passed without a password, by line %d", file, by.Number)
 		}
+		if unknown := pamauth.UnknownModules(c.stack); unknown != nil {
+			t.Errorf("%s as shipped has unknown modules: %v", file, unknown)
+		}
 	}
 	tests := []struct {
 		name, kind, old, new string
@@ -202,5 +205,25 @@ func TestAGroupThatAccessConfTakesForAnAccountIsNamed(t *testing.T) {
 				t.Errorf("after %s: %s, %v", c.list[0].Remedy, text, err)
 			}
 		})
+	}
+}
+
+func TestPathsOfModulesAreQuoted(t *testing.T) {
+	dir := t.TempDir()
+	odd := filepath.Join(dir, "a';touch X;'$(touch X)")
+	a := &runAs{name: "x;touch X", group: "x;touch X"}
+	for _, f := range []moduleFile{
+		{attempt: attempt{tryRead, odd}},
+		{attempt: attempt{tryWrite, odd}},
+		{attempt: attempt{tryRead, odd}, line: pamauth.Line{Module: "pam_krb5.so"}},
+		{attempt: attempt{tryRead, "--reference=X"}},
+	} {
+		fix := f.fix(a)
+		cmd := exec.Command("sh", "-c", fix)
+		cmd.Dir = dir
+		_, _ = cmd.CombinedOutput() // there is no such file
+		if _, err := os.Lstat(filepath.Join(dir, "X")); err == nil || strings.Contains(fix, "chmod 644 --") {
+			t.Fatalf("a path becomes a command or a flag: %s", fix)
+		}
 	}
 }

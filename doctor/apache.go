@@ -233,7 +233,9 @@ func appendLocation(d directive) func(lines ...string) string {
 // insertBefore makes a command that puts lines before a directive.
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return fmt.Sprintf(`sed -i '%di\    %s' %s`, d.line, strings.Join(lines, `\n    `), word(realPath(d.file)))
+		// It does nothing where another line stands there by now.
+		return fmt.Sprintf(`sed -i '%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I' %s`, d.line, d.name,
+			strings.Join(lines, `\n    `), word(realPath(d.file)))
 	}
 }
 
