@@ -56,7 +56,7 @@ func (s *Rule) flaws(blacklist Blacklist, audiences []string) (flaws []Flaw) {
 		}
 	}
 	for _, text := range s.Repositories {
-		why, write := s.patternFlaw(text)
+		why, write := s.patternFlaw(text, audiences)
 		add(FlawPattern, "repositories", text, why, write)
 	}
 	for _, kind := range s.Types {
@@ -104,7 +104,10 @@ func (b Blacklist) holds(name string) bool {
 
 // patternFlaw says why no name matches a pattern, and what is probably meant. A name consists of
 // path components (distribution, reference/regexp.go) and has at most 255 bytes.
-func (s *Rule) patternFlaw(text string) (why, write string) {
+func (s *Rule) patternFlaw(text string, audiences []string) (why, write string) {
+	if rest, found := cutHost(text, audiences); found {
+		return "clients ask for a name without the registry's host", rest
+	}
 	if strings.Contains(text, ":") {
 		return colonFlaw(text)
 	}
@@ -132,6 +135,15 @@ func (s *Rule) patternFlaw(text string) (why, write string) {
 			strings.Join(s.To, ", ")), ""
 	}
 	return "", ""
+}
+
+// cutHost cuts off the host of one of the registries. Without a dot, "registry/app" may be a name.
+func cutHost(text string, audiences []string) (rest string, found bool) {
+	first, rest, found := strings.Cut(text, "/")
+	return rest, found && strings.Contains(first, ".") && slices.ContainsFunc(audiences, func(audience string) bool {
+		host, _, _ := strings.Cut(audience, ":")
+		return strings.EqualFold(first, host)
+	})
 }
 
 // maxNameLen is distribution's (reference/reference.go, RepositoryNameTotalLengthMax).

@@ -59,6 +59,7 @@ func TestRulesThatMatchNoRequestAreNamed(t *testing.T) {
 		{"a least group id without groups", func(s *Rule) { id := 500; s.MinGID = &id }, FlawNoEffect, `"500"`, ""},
 
 		{"all repositories", func(*Rule) {}, "", "", ""},
+		{"a name that begins as a service is called", names("registry/app"), "", "", ""},
 		{"usual patterns", names("public/**", "*", "**", "app-*", "*-dev", "a.b/c_d/e__f/g--h",
 			"{user}/**", "team/{user}-*",
 			"**/cache", "x*y*z"), "", "", ""},
@@ -118,7 +119,7 @@ func FuzzFlawedPatternsMatchNothing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, name string) {
 		p, err := parsePattern(text)
 		rule := flawless(names(text))
-		why, _ := rule.patternFlaw(text)
+		why, _ := rule.patternFlaw(text, nil)
 		if err != nil || why == "" || len(name) > maxNameLen {
 			return
 		}

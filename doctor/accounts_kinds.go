@@ -2,11 +2,17 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
+	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
@@ -101,7 +107,7 @@ func (c *checkup) judgeModuleFile(a *runAs, u unit, f moduleFile, why string) {
 	switch {
 	case why != "":
 		c.fail("rights.pam", "module-file", fmt.Sprintf("%s: %s cannot %s %s: %s", lineOf(f.line), a.name, verb, f.Path,
-			why), f.why, f.fix(a))
+			why), f.why, cmp.Or(f.fixMissing(why), f.fix(a)))
 	case inUnit && f.Try == tryWrite && u.readOnly && !u.mayWrite(f.Path):
 		c.fail("rights.pam", "module-file-unit", fmt.Sprintf("%s: %s does not let the service write to %s",
 			lineOf(f.line), u.file, f.Path), f.why, cmp.Or(f.remedy, "add ReadWritePaths="+f.Path+" to the unit"))
@@ -113,22 +119,77 @@ func (c *checkup) judgeModuleFile(a *runAs, u unit, f moduleFile, why string) {
 	}
 }
 
+// fixMissing writes a list of accounts that is not there; "" = it is, or it is not dockerauth's.
+func (f moduleFile) fixMissing(why string) string {
+	switch {
+	case f.line.Name() != "pam_access" || why != syscall.ENOENT.Error() || !filepath.IsAbs(f.Path):
+		return ""
+	case strings.HasPrefix(f.Path, "/etc/security/"): // of other programs too
+		return fmt.Sprintf("at %s:%d write accessfile=/etc/dockerauth/access.conf", f.line.File, f.line.Number)
+	}
+	return fmt.Sprintf("groupadd -f registry-users && "+
+		`printf '+:(registry-users):ALL\n-:ALL:ALL\n' >%s && chmod 644 %[1]s`, word(f.Path))
+}
+
 func (f moduleFile) fix(a *runAs) string {
+	path := jwtsign.ShellWord(f.Path)
 	switch {
 	case f.remedy != "":
 		return f.remedy
+	case !filepath.IsAbs(f.Path):
+		return fmt.Sprintf("write an absolute path at %s:%d", f.line.File, f.line.Number)
 	case f.Try == tryWrite:
-		return fmt.Sprintf("chown %s %s && chmod 600 %[2]s", a.name, f.Path)
+		return fmt.Sprintf("chown %s %s && chmod 600 %[2]s", jwtsign.ShellWord(a.name), path)
 	case f.line.Name() == "pam_krb5":
-		return fmt.Sprintf("chgrp %s %s && chmod 640 %[2]s", cmp.Or(a.group, a.name), f.Path)
+		return fmt.Sprintf("chgrp %s %s && chmod 640 %[2]s", jwtsign.ShellWord(cmp.Or(a.group, a.name)), path)
 	}
-	return "chmod 644 " + f.Path
+	return "chmod 644 " + path
 }
 
 // examineStack looks at lines that work only together.
 func (c *checkup) examineStack() {
 	c.examineFaillock()
 	c.examineCodes()
+	c.examineAccessGroups()
+}
+
+// plainName is an account or a group that means itself in a pattern of sed's.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// examineAccessGroups looks for groups that access.conf(5) takes for accounts.
+func (c *checkup) examineAccessGroups() {
+	said := map[string]bool{}
+	for _, l := range c.stack {
+		_, otherFields := l.Value("fieldsep")
+		_, otherLists := l.Value("listsep")
+		if l.Name() != "pam_access" || !l.Has("nodefgroup") || otherFields || otherLists {
+			continue
+		}
+		file := argument(l, "accessfile", "/etc/security/access.conf")
+		text, _ := os.ReadFile(file) // judgeModuleFile says that it cannot be read
+		for i, rule := range strings.Split(string(text), "\n") {
+			fields := strings.SplitN(rule, ":", 3)
+			if strings.HasPrefix(rule, "#") || len(fields) < 3 {
+				continue
+			}
+			at := fmt.Sprintf("%s:%d", file, i+1)
+			for _, name := range strings.FieldsFunc(fields[1], isListSeparator) {
+				if plainName.MatchString(name) && !said[at+name] && isOnlyGroup(name) {
+					said[at+name] = true
+					c.warn("pam", "access-group", fmt.Sprintf("%s: %s is a group: write (%[2]s)", at, name),
+						"without parentheses it is an account, which does not exist", fmt.Sprintf(
+							`sed -i '%ds/\([: \t,]\)%s\([: \t,]\)/\1(%[2]s)\2/' %[3]s`, i+1, name, word(file)))
+				}
+			}
+		}
+	}
+}
+
+// isOnlyGroup reports a group whose name no account has.
+func isOnlyGroup(name string) bool {
+	_, err := user.LookupGroup(name)
+	_, noAccount := user.Lookup(name)
+	return err == nil && errors.As(noAccount, new(user.UnknownUserError))
 }
 
 func (c *checkup) examineFaillock() {

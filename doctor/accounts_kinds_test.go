@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,6 +48,9 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		}
 		if by, found := pamauth.FindBypass(c.stack); found {
 			t.Errorf("%s as shipped can be passed without a password, by line %d", file, by.Number)
+		}
+		if unknown := pamauth.UnknownModules(c.stack); unknown != nil {
+			t.Errorf("%s as shipped has unknown modules: %v", file, unknown)
 		}
 	}
 	tests := []struct {
@@ -119,6 +123,9 @@ func TestFilesOfModulesAreTriedAsTheServicesUser(t *testing.T) {
 			map[string]string{
 				"/etc/dockerauth/access.conf": no,
 			}, "module-file", "chmod 644 /etc/dockerauth/access.conf"},
+		{"a list of accounts that is not there", "access", without,
+			map[string]string{"/etc/dockerauth/access.conf": gone}, "module-file",
+			`printf '+:(registry-users):ALL\n-:ALL:ALL\n' >/etc/dockerauth/access.conf`},
 		{"a keytab that cannot be read", "krb5", without, map[string]string{"/etc/dockerauth/krb5.keytab": no},
 			"module-file", "chgrp dockerauth /etc/dockerauth/krb5.keytab"},
 		{"the account phase needs no keytab", "krb5", without, map[string]string{"/etc/krb5.keytab": no}, "", ""},
@@ -163,5 +170,60 @@ func TestFilesOfModulesAreTriedAsTheServicesUser(t *testing.T) {
 				t.Errorf("findings %q, want %q with %q:\n%s", got, tt.want, tt.says, listed(c.list))
 			}
 		})
+	}
+}
+
+func TestAGroupThatAccessConfTakesForAnAccountIsNamed(t *testing.T) {
+	for _, tt := range []struct{ name, args, list, want, says, fixed string }{
+		{"a group", "nodefgroup", "# shadow\n+:root shadow:ALL\n-:ALL:ALL\n", "warning pam access-group", ":2: shadow ",
+			"# shadow\n+:root (shadow):ALL\n-:ALL:ALL\n"},
+		{"a group that is refused", "nodefgroup", "- : shadow, root EXCEPT root : ALL\n", "warning pam access-group",
+			":1: shadow ", "- : (shadow), root EXCEPT root : ALL\n"},
+		{"a group in parentheses", "nodefgroup", "+:(shadow):ALL\n-:ALL:ALL\n", "", "", ""},
+		{"groups without parentheses", "", "+:shadow:ALL\n-:ALL:ALL\n", "", "", ""},
+		{"an account with a group of its name", "nodefgroup", "+:root:shadow\n-:ALL:ALL\n", "", "", ""},
+		{"a name that nobody has", "nodefgroup", "+:nobody-has-this @shadow:ALL\n", "", "", ""},
+		{"another separator", "nodefgroup listsep=,", "+:shadow:ALL\n", "", "", ""},
+		{"no file", "nodefgroup", "", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "access.conf")
+			if tt.list != "" {
+				sow(t, filepath.Dir(file), map[string]string{"access.conf": tt.list})
+			}
+			c := checkup{stack: stackOf(t, "auth required pam_unix.so\naccount required pam_access.so accessfile="+file+
+				" "+tt.args+"\n")}
+			c.examineStack()
+			c.expectCodes(t, tt.want, tt.says)
+			if tt.want == "" {
+				return
+			}
+			if out, err := exec.Command("sh", "-c", c.list[0].Remedy).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if text, err := os.ReadFile(file); err != nil || string(text) != tt.fixed {
+				t.Errorf("after %s: %s, %v", c.list[0].Remedy, text, err)
+			}
+		})
+	}
+}
+
+func TestPathsOfModulesAreQuoted(t *testing.T) {
+	dir := t.TempDir()
+	odd := filepath.Join(dir, "a';touch X;'$(touch X)")
+	a := &runAs{name: "x;touch X", group: "x;touch X"}
+	for _, f := range []moduleFile{
+		{attempt: attempt{tryRead, odd}},
+		{attempt: attempt{tryWrite, odd}},
+		{attempt: attempt{tryRead, odd}, line: pamauth.Line{Module: "pam_krb5.so"}},
+		{attempt: attempt{tryRead, "--reference=X"}},
+	} {
+		fix := f.fix(a)
+		cmd := exec.Command("sh", "-c", fix)
+		cmd.Dir = dir
+		_, _ = cmd.CombinedOutput() // there is no such file
+		if _, err := os.Lstat(filepath.Join(dir, "X")); err == nil || strings.Contains(fix, "chmod 644 --") {
+			t.Fatalf("a path becomes a command or a flag: %s", fix)
+		}
 	}
 }

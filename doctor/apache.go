@@ -236,7 +236,9 @@ func appendLocation(d directive) func(lines ...string) string {
 // insertBefore makes a command that puts lines before a directive.
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return command("sed", "-i", fmt.Sprintf(`%di\    %s`, d.line, strings.Join(lines, `\n    `)), realPath(d.file))
+		// It does nothing where another line stands there by now.
+		return command("sed", "-i", fmt.Sprintf(`%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I`, d.line, d.name,
+			strings.Join(lines, `\n    `)), realPath(d.file))
 	}
 }
 

@@ -60,8 +60,8 @@ func TestNoRemedyRunsWhatIsInItsWords(t *testing.T) {
 		"a socket for others":   found(open, open.targetDenied),
 		"a file for all":        found(fastCGI, func() { fastCGI.examineWritable(openFile(t, dir)) }),
 		"a folder for all":      found(fastCGI, func() { fastCGI.examineWritable(inOpenFolder(t, dir)) }),
-		"state in a file":       fastCGI.stateRemedy(planted, planted, 1, file),
-		"another service's log": fastCGI.logRemedy(planted, planted, file, os.ErrPermission),
+		"state in a file":       fastCGI.stateRemedy(unit{}, planted, planted, 1, file),
+		"another service's log": fastCGI.logRemedy(unit{}, planted, planted, file, os.ErrPermission),
 		"a file to be read":     fastCGI.readRemedy(a, unreadable{"private_key", file, ""}),
 		"a folder to be entered": fastCGI.enterRemedy(a, filepath.Join("/x", planted),
 			filepath.Join("/x", planted, "y")),
@@ -131,7 +131,7 @@ func TestAConfigurationInBracesIsChangedByHand(t *testing.T) {
 		p := &endpointProbe{checkup: c, handover: &handover{server: &webServer{}, route: &route{target: "/x"}}}
 		for name, remedy := range map[string]string{
 			"certificate":     c.makeCertificate(),
-			"state":           c.stateRemedy("x", "x", 1, path),
+			"state":           c.stateRemedy(unit{}, "x", "x", 1, path),
 			"trusted_proxies": found(p, func() { p.examineProxyTrust("") }),
 		} {
 			if !strings.Contains(remedy, name) || strings.Contains(remedy, "sed -i ") != byCommand ||

@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"dockerauth/cli"
@@ -35,9 +37,10 @@ func (c *checkup) examineConfig() {
 	c.examineWritable(cfg.Path)
 	c.examineRules(cfg)
 	for _, warning := range service.UnknownNames(cfg) {
-		c.warn("config.names", "unknown-name", warning,
+		what, hint, _ := strings.Cut(warning, "\n  ")
+		c.warn("config.names", "unknown-name", what,
 			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
-			"correct it, unless the name is yet to come")
+			cmp.Or(hint, "correct it, unless the name is yet to come"))
 	}
 }
 

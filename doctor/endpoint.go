@@ -157,10 +157,10 @@ const notRunning = "the service is not running"
 // readLog shows the end of the log that says why the service is unavailable.
 func (p *endpointProbe) readLog() string {
 	switch {
+	case readUnit(p.root, serviceUnit).file != "": // log.file may be what cannot be used
+		return "journalctl -n 20 -u " + serviceUnit
 	case p.config != nil && p.config.Log.File != "":
 		return command("tail", "-n", "20", p.config.Log.File)
-	case readUnit(p.root, serviceUnit).file != "":
-		return "journalctl -n 20 -u " + serviceUnit
 	}
 	return p.readErrorLog()
 }

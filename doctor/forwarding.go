@@ -135,7 +135,7 @@ func (p *endpointProbe) passParameters(name string) string {
 	}
 	for _, d := range p.route.setting("ProxyFCGISetEnvIf") {
 		if slices.Contains(d.args, "!"+name) || slices.Contains(d.args, name) {
-			return fmt.Sprintf("sed -i %dd %s && %s", d.line, word(realPath(d.file)), p.server.reload())
+			return p.commentOut(d, name) + p.server.reload()
 		}
 	}
 	return fmt.Sprintf("see what removes %s at %s, then: %s", name, word(p.route.place.String()), p.server.reload())
@@ -245,7 +245,7 @@ func (p *endpointProbe) passAuthorization() string {
 			if slices.ContainsFunc(d.args, func(arg string) bool {
 				return strings.EqualFold(arg, "Authorization") || arg == "HTTP_AUTHORIZATION"
 			}) {
-				return fmt.Sprintf("sed -i %dd %s && %s", d.line, word(realPath(d.file)), p.server.reload())
+				return p.commentOut(d, "Authorization") + p.server.reload()
 			}
 		}
 	}

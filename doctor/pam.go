@@ -50,13 +50,15 @@ func (c *checkup) examinePAM() {
 // examineOutcome says when the stack lets in everybody, or nobody.
 func (c *checkup) examineOutcome() {
 	remedy := "write the module that checks passwords, such as pam_unix.so, as required in " + c.serviceFile()
-	if fresh := c.freshServiceFile(); fresh != "" && !c.asks("pam_sss") && !c.asks("pam_ldap") &&
-		!c.asks("pam_krb5") {
+	asksDirectory := c.asks("pam_sss") || c.asks("pam_ldap") || c.asks("pam_krb5")
+	if fresh := c.freshServiceFile(); fresh != "" && (!asksDirectory || !c.hasOwnService()) {
 		remedy = fresh
 	}
 	if by, found := pamauth.FindBypass(c.stack); found {
 		c.fail("pam", "pam-bypass", fmt.Sprintf("%s lets people in who have not shown their password", lineOf(by)),
 			"every module that looks at it may say no, and the phase auth still says yes", remedy)
+	} else {
+		c.examineUnknown()
 	}
 	for _, phase := range []string{"auth", "account"} {
 		if !pamauth.CanSucceed(c.stack, phase, func(pamauth.Line) bool { return false }) {
@@ -71,14 +73,52 @@ func (c *checkup) examineOutcome() {
 	}
 }
 
+// examineUnknown names installed modules that may let people in and are not known.
+func (c *checkup) examineUnknown() {
+	for _, l := range pamauth.UnknownModules(c.stack) {
+		if slices.Contains(c.missing, l.Module) {
+			continue
+		}
+		c.warn("pam", "pam-module-unknown", lineOf(l)+" is not known to check passwords",
+			"if it lets people in without one, no other line of the phase auth stops them",
+			fmt.Sprintf("see what its documentation says; a line with pam_unix.so, required, in %s makes sure of it",
+				c.serviceFile()))
+	}
+}
+
 func (c *checkup) serviceFile() string {
 	return filepath.Join(cmp.Or(c.settings.PAM.Confdir, "/etc/pam.d"), c.settings.PAM.Service)
 }
 
-// freshServiceFile is a command that puts the service file that ships in the place of a broken one;
-// "" = there is none.
+// hasOwnService reports that the service is dockerauth's. Another program may use any other, and a
+// command must not change what that program's file means.
+func (c *checkup) hasOwnService() bool { return c.settings.PAM.Service == ownService }
+
+// ownService is the default of pam.service.
+const ownService = "dockerauth"
+
+// ownsFile reports that a file is dockerauth's service file: no included one, and no link to one.
+func (c *checkup) ownsFile(file string) bool {
+	info, err := os.Lstat(file)
+	return c.hasOwnService() && file == c.serviceFile() && err == nil && info.Mode().IsRegular()
+}
+
+// byHand says what to write in a file that a command must not change.
+func (c *checkup) byHand(file string, line int, what string) string {
+	if !c.hasOwnService() {
+		return c.freshServiceFile()
+	}
+	return fmt.Sprintf("at %s:%d: %s; other programs may use that file", file, line, what)
+}
+
+// freshServiceFile is a command that puts the service file that ships in the place of a broken one,
+// or how to use one in the place of another program's; "" = there is none.
 func (c *checkup) freshServiceFile() string {
 	command := config.InitCommand(c.settings.Path)
+	if !c.hasOwnService() {
+		return fmt.Sprintf("use a service file of its own: in %s set service under pam to %s, then: %s",
+			c.settings.Path, ownService, cmp.Or(command, "dockerauth init"))
+	}
 	if _, err := os.Lstat(c.serviceFile()); command == "" || err != nil {
 		return command
 	}
@@ -111,7 +151,10 @@ func (c *checkup) reportFault(e *pamauth.StackError, lines []pamauth.Line) {
 	case pamauth.FaultFile:
 		remedy := e.Hint
 		if errors.Is(e, fs.ErrPermission) {
-			remedy = "chmod 644 " + jwtsign.ShellWord(e.File)
+			remedy = fmt.Sprintf("let the user that runs dockerauth read %s; other programs may use that file", e.File)
+			if c.ownsFile(e.File) {
+				remedy = "chmod 644 " + jwtsign.ShellWord(e.File)
+			}
 		} else if e.File == c.serviceFile() {
 			remedy = cmp.Or(c.freshServiceFile(), e.Hint)
 		}
@@ -119,13 +162,13 @@ func (c *checkup) reportFault(e *pamauth.StackError, lines []pamauth.Line) {
 	case pamauth.FaultWritable:
 		c.fail("pam", "pam-file-writable", what, "anyone who can do that chooses who logs in; "+unavailable, e.Hint)
 	case pamauth.FaultLine, pamauth.FaultIncludesItself:
-		remedy := wordRemedy(e, meant(e))
-		c.fail("pam", "pam-line-invalid", what, why, cmp.Or(remedy, hintAt(e)))
+		remedy := c.wordRemedy(e, meant(e))
+		c.fail("pam", "pam-line-invalid", what, why, cmp.Or(remedy, c.hintAt(e)))
 	case pamauth.FaultInclude:
-		remedy := wordRemedy(e, closestFile(e.Word, c.serviceFile()))
-		c.fail("pam", "pam-include-missing", what, why, cmp.Or(remedy, hintAt(e)))
+		remedy := c.wordRemedy(e, closestFile(e.Word, c.serviceFile()))
+		c.fail("pam", "pam-include-missing", what, why, cmp.Or(remedy, c.hintAt(e)))
 	case pamauth.FaultPhase:
-		c.fail("pam", "pam-phase-missing", what, why, cmp.Or(c.phaseRemedy(e.Word, lines), hintAt(e)))
+		c.fail("pam", "pam-phase-missing", what, why, cmp.Or(c.phaseRemedy(e.Word, lines), c.hintAt(e)))
 	}
 }
 
@@ -141,9 +184,14 @@ func meant(e *pamauth.StackError) string {
 }
 
 // hintAt is a command, or what to write where.
-func hintAt(e *pamauth.StackError) string {
-	if strings.HasPrefix(e.Hint, "sed ") {
+func (c *checkup) hintAt(e *pamauth.StackError) string {
+	switch isCommand := strings.HasPrefix(e.Hint, "sed "); {
+	case isCommand && !c.ownsFile(e.File):
+		return c.byHand(e.File, e.Line, "correct it by hand")
+	case isCommand:
 		return e.Hint
+	case !c.hasOwnService():
+		return c.freshServiceFile()
 	}
 	if e.Line == 0 {
 		return fmt.Sprintf("in %s: %s", e.File, e.Hint)
@@ -152,23 +200,29 @@ func hintAt(e *pamauth.StackError) string {
 }
 
 // wordRemedy is a command that puts another word in the place of the wrong one; "" = there is none.
-func wordRemedy(e *pamauth.StackError, right string) string {
+func (c *checkup) wordRemedy(e *pamauth.StackError, right string) string {
 	if right == "" && e.Fault == pamauth.FaultLine && strings.HasPrefix(e.Word, "pam_") {
 		right = "required " + e.Word
 	}
 	if right == "" {
 		return ""
 	}
-	return replaceWord(e.File, e.Line, e.End, e.Word, right)
+	return c.replaceWord(e.File, e.Line, e.End, e.Word, right)
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
-// replaceWord is a command that replaces a word of a file, in lines from first to last; "" = it
-// holds what sed would take for something else.
-func replaceWord(file string, first, last int, word, right string) string {
-	if !plainWord.MatchString(word) {
+var plainWords = regexp.MustCompile(`^[A-Za-z0-9_./= -]+$`)
+
+// replaceWord is a command that replaces a word of the service file, in lines from first to last,
+// or says so where another program may use the file; "" = it holds what sed would take for
+// something else.
+func (c *checkup) replaceWord(file string, first, last int, word, right string) string {
+	if !plainWord.MatchString(word) || !plainWords.MatchString(right) {
 		return ""
+	}
+	if !c.ownsFile(file) {
+		return c.byHand(file, first, fmt.Sprintf("write %s in the place of %s", right, word))
 	}
 	lines := fmt.Sprint(first)
 	if last > first {
@@ -213,8 +267,11 @@ func closestFile(name, serviceFile string) string {
 
 // phaseRemedy adds the phase that is missing, by the modules of the other one; "" = there are none.
 func (c *checkup) phaseRemedy(phase string, lines []pamauth.Line) string {
-	if len(lines) == 0 {
+	switch {
+	case len(lines) == 0 || !c.hasOwnService():
 		return c.freshServiceFile()
+	case !c.ownsFile(c.serviceFile()):
+		return ""
 	}
 	add := ""
 	for _, l := range lines {
@@ -330,7 +387,7 @@ func (c *checkup) moduleRemedy(l pamauth.Line) string {
 		right = name + ".so"
 	}
 	if right != "" {
-		if command := replaceWord(l.File, l.Number, l.End, l.Module, right); command != "" {
+		if command := c.replaceWord(l.File, l.Number, l.End, l.Module, right); command != "" {
 			return command
 		}
 	}
@@ -417,7 +474,8 @@ func (c *checkup) examineRule(l pamauth.Line) {
 	switch l.Name() {
 	case "pam_succeed_if":
 		var wrong, right string
-		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) {
+		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) &&
+			c.ownsFile(l.File) {
 			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong,
 				right, jwtsign.ShellWord(l.File))
 		}
@@ -437,7 +495,10 @@ func (c *checkup) examineRule(l pamauth.Line) {
 			fault, fix = "no file=", fix+": name the list with file="
 		case errors.Is(err, fs.ErrNotExist):
 			fault = fmt.Sprintf("there is no %s", file)
-			fix = fmt.Sprintf("install -m 644 /dev/null %s", jwtsign.ShellWord(file))
+			fix = fmt.Sprintf("put %s there, with one name a line; an empty list denies nobody", file)
+			if sense == "allow" && filepath.IsAbs(file) { // an empty one lets nobody in
+				fix = fmt.Sprintf("install -m 644 /dev/null %s", jwtsign.ShellWord(file))
+			}
 		}
 	}
 	if fault != "" {
@@ -481,6 +542,8 @@ func ruleFault(l pamauth.Line) (fault, wrong, right string) {
 	return "", "", ""
 }
 
+var aNumber = regexp.MustCompile(`^[0-9]+$`)
+
 // examineLine looks at arguments that matter here.
 func (c *checkup) examineLine(l pamauth.Line) {
 	if l.Phase != "auth" {
@@ -488,22 +551,32 @@ func (c *checkup) examineLine(l pamauth.Line) {
 	}
 	const holds = "after a wrong password it waits, two seconds by default, and holds one of the few conversations " +
 		"that the service allows at a time"
-	shared := fmt.Sprintf("in %s: in place of the include write the lines of %s, with ", c.serviceFile(), l.File)
+	shared := func(what string) string {
+		if !c.hasOwnService() {
+			return c.freshServiceFile()
+		}
+		return fmt.Sprintf("in %s: in place of the include write the lines of %s, with %s", c.serviceFile(), l.File,
+			what)
+	}
 	switch {
 	case l.Name() == "pam_unix" && !l.Has("nodelay"):
-		remedy := shared + "nodelay behind pam_unix.so"
-		if l.File == c.serviceFile() {
-			remedy = replaceWord(l.File, l.Number, l.End, l.Module, l.Module+" nodelay")
+		remedy := shared("nodelay behind pam_unix.so")
+		if c.ownsFile(l.File) {
+			remedy = c.replaceWord(l.File, l.Number, l.End, l.Module, l.Module+" nodelay")
 		}
 		c.warn("pam", "pam-delay", lineOf(l)+" lacks \"nodelay\"", holds, remedy)
 	case l.Name() == "pam_faildelay" && !l.Has("delay=0"):
-		remedy := shared + "delay=0 behind pam_faildelay.so"
-		if delay, found := l.Value("delay"); l.File == c.serviceFile() {
+		remedy := shared("delay=0 behind pam_faildelay.so")
+		if delay, found := l.Value("delay"); c.ownsFile(l.File) {
 			// Its line stays: a jump may count it.
-			remedy = replaceWord(l.File, l.Number, l.End, l.Module, l.Module+" delay=0")
-			if found {
+			switch {
+			case !found:
+				remedy = c.replaceWord(l.File, l.Number, l.End, l.Module, l.Module+" delay=0")
+			case aNumber.MatchString(delay):
 				remedy = fmt.Sprintf("sed -i '%d,%ds/delay=%s/delay=0/' %s", l.Number, l.End, delay,
 					jwtsign.ShellWord(l.File))
+			default:
+				remedy = fmt.Sprintf("at %s:%d: write delay=0 behind %s", l.File, l.Number, l.Module)
 			}
 		}
 		c.warn("pam", "pam-delay", lineOf(l)+" delays what follows a wrong password", holds, remedy)

@@ -25,6 +25,7 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 		says  string                          // after the service file's path, where it begins with a colon
 		write string                          // what the remedy, which is prose, has one write; "" = it is a command
 		check func(t *testing.T, text string) // looks at the service file afterwards; nil = not looked at
+		root  bool                            // else the module is another user's, which is one more finding
 	}{
 		{name: "a misspelled control", text: "auth requred pam_unix.so nodelay\n" + account, code: "pam-line-invalid",
 			says: `:1: unknown control "requred"`, check: holds("auth required pam_unix.so")},
@@ -79,7 +80,7 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 			check: holds("session optional pam_permit.so ")},
 		{name: "a continuation over a comment", text: "auth required \\\n# why\n pam_unix.so nodelay\n" + account,
 			code: "pam-line-invalid", says: ":1: a backslash continues it with an empty line or a comment",
-			check: holds("auth required \\\n pam_unix.so")},
+			write: unix + account},
 		{name: "a line that is too long", text: "# " + strings.Repeat("x", 1100) + "\n" + unix + account,
 			code: "pam-line-invalid", says: ":1: longer than 1022 bytes", write: unix + account},
 		{
@@ -129,6 +130,11 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 			code: "pam-bypass",
 			says: ":2: pam_permit.so lets people in",
 		},
+		{name: "a module that is not known", text: "auth required @/pam_mine.so\n" + account,
+			make: "cp $(ls /usr/lib/*/security/pam_unix.so /lib*/security/pam_unix.so 2>/dev/null | head -n 1) " +
+				"pam.d/pam_mine.so", level: levelWarning, code: "pam-module-unknown",
+			says: "/pam_mine.so is not known to check passwords", write: unix + account,
+			root: true},
 		{
 			name: "a stack that refuses everybody",
 			text: "auth requisite pam_deny.so\n" + account,
@@ -173,7 +179,8 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 			code: "pam-rule-invalid", says: ":1: pam_succeed_if.so: the last condition is not complete",
 			write: unix + account},
 		{name: "a list that is not there", text: "auth requisite pam_listfile.so item=user sense=deny file=@/not\n" +
-			unix + account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: there is no /"},
+			unix + account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: there is no /",
+			write: unix + account},
 		{name: "a list without its sense", text: "auth requisite pam_listfile.so item=user file=@/not\n" + unix +
 			account, code: "pam-rule-invalid", says: ":1: pam_listfile.so: no sense=allow or sense=deny",
 			write: unix + account},
@@ -209,7 +216,7 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 					p.service(t, tt.text)
 				}
 				shell("umask 022; "+tt.make)(t, p)
-			}, want: wanted{tt.level, "pam", tt.code, says}}
+			}, want: wanted{tt.level, "pam", tt.code, says}, root: tt.root}
 			if tt.level == "" {
 				m.want.level = levelError
 			}
@@ -228,6 +235,120 @@ func TestMistakesInTheServiceFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.check(t, string(text))
+		})
+	}
+}
+
+// A service file that another program may use is changed by hand only.
+func TestTheServiceFileOfAnotherProgramIsLeftAlone(t *testing.T) {
+	const unix, account = "auth required pam_unix.so nodelay\n", "account required pam_unix.so\n"
+	const own = "use a service file of its own: in "
+	for _, tt := range []struct{ name, text, make, code, says string }{
+		{"everybody gets in", "auth required pam_permit.so\n" + account, "", "pam-bypass", own},
+		{"everybody is refused", "auth required pam_deny.so\n" + account, "", "pam-refuses-all", own},
+		{"a delay", "auth required pam_unix.so\n" + account, "", "pam-delay", own},
+		{"a delay of faildelay", "auth required pam_faildelay.so delay=9\n" + unix + account, "", "pam-delay", own},
+		{"a mistyped control", "auth requred pam_unix.so nodelay\n" + account, "", "pam-line-invalid", own},
+		{"another comment sign", unix + account + "; mine\n", "", "pam-line-invalid", own},
+		{"a byte order mark", "\ufeff" + unix + account, "", "pam-line-invalid", own},
+		{"no such include", unix + "account include @/shraed\n", "echo account required pam_unix.so > pam.d/shared",
+			"pam-include-missing", own},
+		{"no account phase", unix, "", "pam-phase-missing", own},
+		{"a mistyped module", "auth required pam_unx.so\n" + account, "", "module-missing", own},
+		{"no file", unix + account, "rm pam.d/sshd", "pam-file-missing", own},
+		{"a folder", unix + account, "rm pam.d/sshd && mkdir pam.d/sshd", "pam-file-unusable", own},
+		{"a rule", "auth requisite pam_succeed_if.so uid => 1000\n" + unix + account, "", "pam-rule-invalid",
+			"correct "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient(t)
+			p.edit(t, "config.yml", "pam: {confdir: pam.d}", "pam: {confdir: pam.d, service: sshd}")
+			p.write(t, "pam.d/sshd", strings.ReplaceAll(tt.text, "@/", p.path("pam.d")+"/"))
+			shell("umask 022; "+tt.make)(t, p)
+			findings, _ := p.check(t)
+			for _, f := range findings {
+				if f.Code == tt.code && strings.HasPrefix(f.Remedy, tt.says) {
+					return
+				}
+			}
+			t.Errorf("no %s says %q:\n%s", tt.code, tt.says, complaints(findings))
+		})
+	}
+}
+
+// An included file, and one that a link leads to, may be another program's too.
+func TestAFileThatTheServiceFileNamesIsLeftAlone(t *testing.T) {
+	const unix, account = "auth required pam_unix.so nodelay\n", "account required pam_unix.so\n"
+	for _, tt := range []struct{ name, shared, code, says string }{
+		{"a mistyped control", "auth requred pam_unix.so nodelay\n" + account, "pam-line-invalid",
+			"write required in the place of requred"},
+		{"another comment sign", unix + account + "; mine\n", "pam-line-invalid", "correct it by hand"},
+		{"a mistyped module", "auth required pam_unx.so\n" + account, "module-missing",
+			"write pam_unix.so in the place of pam_unx.so"},
+		{"a delay", "auth required pam_unix.so\n" + account, "pam-delay", "in place of the include"},
+	} {
+		for _, how := range []string{"echo @include $PWD/pam.d/shared > pam.d/dockerauth",
+			"ln -sf shared pam.d/dockerauth"} {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				p := newPatient(t)
+				p.write(t, "pam.d/shared", tt.shared)
+				shell("umask 022; "+how)(t, p)
+				findings, _ := p.check(t)
+				for _, f := range findings {
+					if f.Code == tt.code && strings.Contains(f.Remedy, tt.says) &&
+						!strings.HasPrefix(f.Remedy, "sed ") {
+						return
+					}
+				}
+				t.Errorf("%s: no %s says %q:\n%s", how, tt.code, tt.says, complaints(findings))
+			})
+		}
+	}
+}
+
+// A broken file goes aside, wherever an earlier one is.
+func TestAnEarlierServiceFileIsKept(t *testing.T) {
+	for _, old := range []string{"echo earlier > pam.d/dockerauth.old", "mkdir pam.d/dockerauth.old"} {
+		p := newPatient(t)
+		p.service(t, "auth required pam_permit.so\naccount required pam_permit.so\n")
+		shell("umask 022; "+old)(t, p)
+		findings, _ := p.check(t)
+		p.applyRemedy(t, wanted{levelError, "pam", "pam-bypass", "pam_permit"}.find(t, findings), "")
+		text, err := os.ReadFile(p.path("pam.d/dockerauth.old"))
+		if err != nil || !strings.Contains(string(text), "permit") {
+			t.Errorf("%s: the broken file is %q, %v", old, text, err)
+		}
+		if _, err := os.Lstat(p.path("pam.d/dockerauth.old.~1~")); err != nil {
+			t.Errorf("%s: the earlier one is gone: %v", old, err)
+		}
+	}
+}
+
+// What a file of root's names is no command where a remedy is pasted.
+func TestValuesOfAServiceFileAreNoCommands(t *testing.T) {
+	const account = "account required pam_unix.so\n"
+	for _, tt := range []struct{ name, text string }{
+		{"a delay", "auth required pam_faildelay.so delay=1';touch${IFS}X;'\nauth required pam_unix.so nodelay\n"},
+		{"a module", "auth required pam_unix.so';touch${IFS}X;'\n"},
+		{"a control", "auth required';touch${IFS}X;' pam_unix.so nodelay\n"},
+		{"a list", "auth required pam_listfile.so item=user sense=allow file=/nowhere/';touch${IFS}X;'\n" +
+			"auth required pam_unix.so nodelay\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient(t)
+			p.service(t, tt.text+account)
+			findings, _ := p.check(t)
+			for _, f := range findings {
+				if f.isComplaint() {
+					_, _ = p.shell(f.Remedy, "") // prose is no command
+				}
+			}
+			if _, err := os.Lstat(p.path("X")); err == nil {
+				t.Errorf("a value became a command:\n%s", complaints(findings))
+			}
 		})
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -37,6 +40,7 @@ func (c *checkup) examineRights() {
 		default:
 			c.examineServiceUser(a)
 		}
+		c.examineOwners(a)
 		c.examineSELinux(a)
 	}
 }
@@ -51,7 +55,7 @@ func (c *checkup) examinePaths() {
 		}
 		if err != nil {
 			c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
-				"the service answers 503", c.stateRemedy(name, name, -1, folder))
+				"the service answers 503", c.stateRemedy(unit{}, name, name, -1, folder))
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
@@ -61,7 +65,7 @@ func (c *checkup) examinePaths() {
 				"log-unwritable",
 				fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)),
 				"a service does not start, and a CGI program logs to the web server",
-				c.logRemedy(name, name, file, err),
+				c.logRemedy(unit{}, name, name, file, err),
 			)
 		}
 	}
@@ -105,8 +109,13 @@ func (c *checkup) examineServiceUser(a *runAs) {
 	}
 	var closed []unreadable
 	var open []string
+	u := c.unitOf(a)
 	for i, t := range trials {
 		switch {
+		case t.subject != "" && u.hides(t.Path):
+			c.fail("rights."+t.subject, "unreadable",
+				fmt.Sprintf("%s hides %s from the service: ProtectHome=yes", u.file, t.Path),
+				"the service answers 503 from its next start on", c.moveRemedy(a, t.subject, t.Path))
 		case t.subject != "" && answers[i] != "":
 			closed = append(closed, unreadable{t.subject, t.Path, answers[i]})
 		case t.subject != "":
@@ -172,6 +181,45 @@ func (c *checkup) accessFiles() (paths []string) {
 	return paths
 }
 
+// examineOwners warns of files that belong to neither root nor the service's user. The modes do not
+// keep an owner out.
+func (c *checkup) examineOwners(a *runAs) {
+	var paths []string
+	if !a.setgid() { // examineSetgid names them
+		paths = c.accessFiles()
+	}
+	key := c.settings.PrivateKeyFile
+	for _, path := range []string{key, filepath.Dir(key)} {
+		if key != "" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	owned := map[int][]string{}
+	for _, path := range paths {
+		if _, uid, _, ok := ownerOf(path); ok && !c.mayOwn(a, uid) {
+			owned[uid] = append(owned[uid], path)
+		}
+	}
+	for _, uid := range slices.Sorted(maps.Keys(owned)) {
+		theirs := owned[uid]
+		why := "who owns a file can change it, and so decide who gets in"
+		if slices.Contains(theirs, key) {
+			why = "who has the key can sign tokens as any account"
+		}
+		c.warn("rights.owner", "other-owner", fmt.Sprintf("%s owns %s", userName(uid), strings.Join(theirs, ", ")), why,
+			command(append([]string{"chown", "root"}, theirs...)...))
+	}
+}
+
+// mayOwn reports an owner that has the rights anyway, or has no account here, as in a container.
+// Where the service's user is not known, an account of the system may be it.
+func (c *checkup) mayOwn(a *runAs, uid int) bool {
+	const firstOrdinary = 1000 // login.defs(5), UID_MIN
+	_, err := user.LookupId(strconv.Itoa(uid))
+	return err != nil || uid == 0 || uid == os.Geteuid() || uid == a.who.UID ||
+		c.as == "" && (uid < firstOrdinary || userName(uid) == likelyUser())
+}
+
 // writeChecks are for the state folder and the log.
 func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	uncounted := "no wrong password is counted, so anyone may guess for ever"
@@ -179,40 +227,49 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	if a.isServiceUser {
 		uncounted = "wrong passwords are counted in memory only, and a restart forgets them"
 		unlogged = "the service does not start"
+		if readUnit(c.root, socketUnit).file != "" {
+			unlogged = "the service answers 503" // systemd starts it at each request
+		}
 	}
+	u := c.unitOf(a)
 	if folder := c.settings.State; folder != "" {
 		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
 			why, _, _ = strings.Cut(why, "\n") // the hint is for that process
 			what := fmt.Sprintf("%s cannot use %s: %s", a.name, folder, strings.TrimPrefix(why, "folder for state: "))
+			remedy := c.stateRemedy(u, a.name, a.group, a.who.UID, folder)
+			if setting := u.protects(folder); setting != "" {
+				why = setting
+				what = fmt.Sprintf("%s does not let the service write to %s: %s", u.file, folder, setting)
+			}
 			switch {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
 			case !stateIsOptional(folder):
-				c.fail("rights.state", "state-unusable", what, "the service answers 503",
-					c.stateRemedy(a.name, a.group, a.who.UID, folder))
+				c.fail("rights.state", "state-unusable", what, "the service answers 503", remedy)
 			case why == syscall.ENOENT.Error() && a.isServiceUser:
 				c.ok("rights", "there is no %s yet: a unit with StateDirectory= makes it", folder)
 			case why == syscall.ENOENT.Error():
-				c.warn("rights.state", "state-missing", "there is no "+folder, uncounted,
-					c.stateRemedy(a.name, a.group, a.who.UID, folder))
+				c.warn("rights.state", "state-missing", "there is no "+folder, uncounted, remedy)
 			default:
-				c.warn("rights.state", "state-unusable", what, uncounted,
-					c.stateRemedy(a.name, a.group, a.who.UID, folder))
+				c.warn("rights.state", "state-unusable", what, uncounted, remedy)
 			}
 		}, ""})
 	}
 	if file := c.settings.Log.File; file != "" {
 		trials = append(trials, permissionCheck{attempt{tryAppend, file}, func(why string) {
-			if why == "" {
+			what := fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why)
+			if setting := u.protects(file); setting != "" {
+				what = fmt.Sprintf("%s does not let the service write to %s: %s", u.file, file, setting)
+			} else if why == "" {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
 				return
 			}
 			c.fail(
 				"rights.log",
 				"log-unwritable",
-				fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
+				what,
 				unlogged,
-				c.logRemedy(a.name, a.group, file, errnoOf(why)),
+				c.logRemedy(u, a.name, a.group, file, errnoOf(why)),
 			)
 		}, ""})
 	}

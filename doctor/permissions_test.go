@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"testing"
 
 	"dockerauth/config"
@@ -128,6 +129,15 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		{name: "the service's user may put another PAM service in its place",
 			make: then(readable, shell("chown "+webUser+" pam.d")), args: asWebUser,
 			want: wanted{levelWarning, "rights.config", "config-writable", "/pam.d"}},
+		{name: "somebody else owns config.yml", make: then(readable, shell("chown games config.yml")),
+			args: asWebUser, want: wanted{levelWarning, "rights.owner", "other-owner", "games owns /"}},
+		{name: "somebody else owns the key", make: then(readable, shell("chown games privkey.pem")), args: asWebUser,
+			want: wanted{levelWarning, "rights.owner", "other-owner", "can sign tokens"}},
+		{name: "somebody else owns all", make: then(readable, shell("chown games . config.yml privkey.pem pam.d "+
+			"pam.d/dockerauth")), args: asWebUser,
+			want: wanted{levelWarning, "rights.owner", "other-owner", "/pam.d/dockerauth"}},
+		{name: "an ordinary user owns the folder", make: shell("chown nobody ."),
+			want: wanted{levelWarning, "rights.owner", "other-owner", "chown root /"}},
 		{name: "root as the service's user", args: []string{"--as", "root"},
 			want:  wanted{levelWarning, "rights", "runs-as-root", "User=dockerauth"},
 			apply: func(t *testing.T, _ *patient) { t.Skip("changes a unit") }},
@@ -167,6 +177,130 @@ func TestAnotherUserOfThePackagedServiceIsGivenNothing(t *testing.T) {
 		at := slices.IndexFunc(c.list, func(f finding) bool { return f.Code == "wrong-user" })
 		if (at >= 0) != (want == own) || at >= 0 && c.list[at].Remedy != "dockerauth check --as "+own {
 			t.Errorf("%s:\n%s", path, listed(c.list))
+		}
+	}
+}
+
+// The packaged unit lets the service write to few places, and hides home folders. The user alone may
+// do more.
+func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
+	const own, lib = "[Service]\nUser=games\n", "usr/lib/systemd/system/"
+	shipped, err := os.ReadFile("../packaging/systemd/dockerauth.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packaged := map[string]string{lib + serviceUnit: string(shipped), lib + socketUnit: "[Socket]\n"}
+	bare := map[string]string{lib + serviceUnit: "[Service]\nProtectSystem=strict\n"}
+	with := func(dropIn string) map[string]string {
+		return map[string]string{lib + serviceUnit: string(shipped), lib + socketUnit: "[Socket]\n",
+			"etc/systemd/system/dockerauth.service.d/x.conf": "[Service]\n" + dropIn + "\n"}
+	}
+	const restart = "systemctl restart dockerauth.service"
+	const no = "permission denied"
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		key   string // of config.yml
+		why   string // the answer to the attempt
+		want  string
+		says  string
+	}{
+		{"no unit", nil, "state: /srv/absent", "", "", ""},
+		{"a unit of no restrictions", map[string]string{lib + serviceUnit: own}, "state: /srv/absent", "", "", ""},
+		{"the unit's state folder", packaged, "state: /var/lib/dockerauth", "", "", ""},
+		{"the unit's state folder, which is another user's", packaged, "state: /var/lib/dockerauth", no,
+			"warning rights.state state-unusable", "; " + restart},
+		{"a state folder elsewhere", packaged, "state: /srv/absent", "",
+			"error rights.state state-unusable", "sed -i '/^state:/c state: /var/lib/dockerauth' CONFIG && " + restart},
+		{"a state folder elsewhere, which is not there", packaged, "state: /srv/absent", "no such file or directory",
+			"error rights.state state-unusable", "ProtectSystem=strict"},
+		{"a state folder elsewhere that a drop-in allows", with("ReadWritePaths=-/srv/absent"), "state: /srv/absent",
+			"", "", ""},
+		{"a unit without a state folder", bare, "state: /srv/absent", "",
+			"error rights.state state-unusable", `StateDirectory=dockerauth\nStateDirectoryMode=0700\n`},
+		{"the unit's log", packaged, "log:\n  file: /var/log/dockerauth/dockerauth.log", "", "", ""},
+		{"a device", packaged, "log: {file: /dev/stderr}", "", "", ""},
+		{"a log beside the unit's", packaged, "log:\n  file: /var/log/dockerauth.log", no,
+			"error rights.log log-unwritable",
+			"sed -i '2s|file:.*|file: /var/log/dockerauth/dockerauth.log|' CONFIG && " + restart},
+		{"a log beside the unit's, which the user may write", packaged, "log:\n  file: /var/log/dockerauth.log", "",
+			"error rights.log log-unwritable", "the service answers 503"},
+		{"a log on a line with others", packaged, "log: {file: /srv/log}", "",
+			"error rights.log log-unwritable", "write /var/log/dockerauth/dockerauth.log as log.file at CONFIG:1"},
+		{"a log in a home folder", with("ReadWritePaths=/home"), "log: {file: /home/absent/log}", "",
+			"error rights.log log-unwritable", "ProtectHome=yes"},
+		{"a unit without a folder for logs", bare, "log:\n  file: /srv/log", "", "error rights.log log-unwritable",
+			`LogsDirectory=dockerauth\nLogsDirectoryMode=0750\n`},
+		{"a unit that protects /etc alone", map[string]string{lib + serviceUnit: "[Service]\nProtectSystem=full\n"},
+			"log:\n  file: /etc/dockerauth/log", "", "error rights.log log-unwritable", "ProtectSystem=full"},
+		{"a log that such a unit leaves alone", map[string]string{
+			lib + serviceUnit: "[Service]\nProtectSystem=full\n"}, "log:\n  file: /srv/log", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPatient(t)
+			p.write(t, "config.yml", tt.key+"\n"+strings.Replace(p.read(t, "config.yml"), "state: \"\"\n", "", 1))
+			cfg, err := config.LoadTolerant(p.path("config.yml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := checkup{root: plant(t, tt.files), settings: cfg}
+			if len(tt.files) > 0 { // the unit is about this configuration
+				sow(t, c.root, map[string]string{"etc/systemd/system/dockerauth.service.d/y.conf": "[Service]\n" +
+					"ExecStart=/usr/bin/dockerauth fastcgi --config " + cfg.Path + "\n"})
+			}
+			for _, trial := range c.writeChecks(&runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true}) {
+				if trial.Path != config.DefaultState || strings.HasPrefix(tt.key, "state") {
+					trial.judge(tt.why)
+				}
+			}
+			says := strings.ReplaceAll(tt.says, "CONFIG", cfg.Path)
+			c.expectCodes(t, tt.want, says)
+		})
+	}
+}
+
+func TestFilesThatTheUnitHidesAreNamed(t *testing.T) {
+	shipped, err := os.ReadFile("../packaging/systemd/dockerauth.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const unitFile = "usr/lib/systemd/system/" + serviceUnit
+	for _, tt := range []struct{ name, dropIn, complaints, says string }{
+		{"a home folder", "", "error rights.private_key unreadable",
+			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i '1c " +
+				"private_key: /etc/dockerauth/privkey.pem' "},
+		{"a home folder that a drop-in opens", "ProtectHome=no\n", "error rights.folder folder-closed",
+			"cannot enter /home/absent"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPatient(t)
+			p.edit(t, "config.yml", "privkey.pem", "/home/absent/privkey.pem")
+			cfg, _ := config.LoadTolerant(p.path("config.yml")) // the key is not there
+			c := checkup{settings: cfg, root: plant(t, map[string]string{unitFile: string(shipped),
+				unitFile + ".d/x.conf": "[Service]\nExecStart=/usr/bin/dockerauth fastcgi --config " + cfg.Path + "\n" +
+					tt.dropIn})}
+			c.examineServiceUser(&runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true, program: program})
+			c.expectCodes(t, tt.complaints, tt.says)
+		})
+	}
+}
+
+func TestAServiceThatRunsKeepsItsKey(t *testing.T) {
+	for _, tt := range []struct {
+		subject       string
+		isServiceUser bool
+		want          string
+	}{
+		{"private_key", true, "the service answers 503 from its next start on"},
+		{"private_key", false, "the service answers 503"}, // a web server starts it for each request
+		{"pam", true, "the service answers 503"},
+	} {
+		if got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser}); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
 		}
 	}
 }

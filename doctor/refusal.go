@@ -187,7 +187,8 @@ func succeedIf(test [3]string, a localAccount) (holds bool, value string, known 
 
 // exceptionFor lets one account past the rules that refuse it, in both phases, and leaves the rules
 // as they are for others. It is advised for system accounts, such as those of CI. change is advised
-// where a line more could change what the others do.
+// where a line more could change what the others do. It is no command: pasted twice, or after
+// another change, it would put the line before the one that checks the password.
 func (c *checkup) exceptionFor(a localAccount, change string) string {
 	uid, err := strconv.Atoi(a.uid)
 	switch {
@@ -211,13 +212,13 @@ func (c *checkup) exceptionFor(a localAccount, change string) string {
 		}) {
 			continue
 		}
-		if !first || l.Level > 0 || l.File != c.serviceFile() {
+		if !first || l.Level > 0 || !c.ownsFile(l.File) {
 			return change // a jump before it may count lines
 		}
-		edits = append(edits, fmt.Sprintf("-e '%di %s [success=1 default=ignore] pam_succeed_if.so quiet user = %s'",
-			l.Number, l.Phase, a.name))
+		edits = append(edits, fmt.Sprintf("above line %d write %s [success=1 default=ignore] pam_succeed_if.so quiet "+
+			"user = %s", l.Number, l.Phase, a.name))
 	}
-	return fmt.Sprintf("sed -i %s %s", strings.Join(edits, " "), jwtsign.ShellWord(c.serviceFile()))
+	return fmt.Sprintf("if %q is to come in, in %s: %s", a.name, c.serviceFile(), strings.Join(edits, "; "))
 }
 
 // judgeAccess reads access.conf(5), for a login without a client's address, as check makes.
@@ -260,7 +261,8 @@ func judgeAccess(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 				return pamauth.Yes, reason{}
 			default:
 				return pamauth.No, reason{fmt.Sprintf("refuses %q by %s:%d: %s", a.name, file, number, rule),
-					fmt.Sprintf("sed -i '%di + : %s : ALL' %s", number, a.name, jwtsign.ShellWord(file))}
+					fmt.Sprintf("if %q is to come in, by other programs too: in %s above line %d write + : %s : ALL",
+						a.name, file, number, a.name)}
 			}
 		}
 	}
@@ -338,7 +340,8 @@ func judgeList(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 	sense, _ := l.Value("sense")
 	file, _ := l.Value("file")
 	info, err := os.Lstat(file)
-	if item != "user" && item != "group" || sense != "allow" && sense != "deny" || err != nil {
+	if item != "user" && item != "group" || sense != "allow" && sense != "deny" || err != nil ||
+		!filepath.IsAbs(file) {
 		return pamauth.Unknown, reason{}
 	}
 	path := jwtsign.ShellWord(file)
@@ -391,7 +394,7 @@ func judgeNoLogin(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 		files = []string{file}
 	}
 	for _, file := range files {
-		if _, err := os.Stat(file); err == nil && a.uid != "0" {
+		if _, err := os.Stat(file); err == nil && a.uid != "0" && filepath.IsAbs(file) {
 			return pamauth.No, reason{fmt.Sprintf("refuses everybody while there is %s", file),
 				"once the machine is open to logins again: rm " + jwtsign.ShellWord(file)}
 		}

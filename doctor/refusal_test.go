@@ -23,10 +23,23 @@ func TestARefusalIsExplainedByItsLine(t *testing.T) {
 			text: "auth requisite pam_succeed_if.so quiet uid >= 2 uid ne 65534\n" +
 				password + "account requisite pam_succeed_if.so quiet uid >= 2 uid ne 65534\n" + permit,
 			says: ":1: pam_succeed_if.so refuses uid 1: it wants uid >= 2",
+			apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				const rule = " requisite pam_succeed_if.so quiet uid >= 2"
+				for _, phase := range []string{"auth", "account"} {
+					p.edit(t, "pam.d/dockerauth", phase+rule,
+						phase+" [success=1 default=ignore] pam_succeed_if.so quiet user = daemon\n"+phase+rule)
+				}
+			},
 		},
 		{name: "a rule about uids of the account phase", text: password +
 			"account required pam_succeed_if.so quiet uid ge 1000\n" + permit,
-			says: ":2: pam_succeed_if.so refuses uid 1: it wants uid ge 1000"},
+			says: ":2: pam_succeed_if.so refuses uid 1: it wants uid ge 1000", apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.edit(t, "pam.d/dockerauth", "account required pam_succeed_if.so",
+					"account [success=1 default=ignore] pam_succeed_if.so quiet user = daemon\n"+
+						"account required pam_succeed_if.so")
+			}},
 		{
 			name: "an account that is not there",
 			text: "auth requisite pam_succeed_if.so quiet uid >= 1000\n" + password +
@@ -55,13 +68,20 @@ func TestARefusalIsExplainedByItsLine(t *testing.T) {
 			}},
 		{name: "access.conf", text: password + "account required pam_access.so accessfile=@/access.conf\n" + permit,
 			make: `printf '# mine\n+ : root (no-such) : LOCAL\n- : ALL EXCEPT root : ALL\n' > pam.d/access.conf`,
-			says: "/access.conf:3: - : ALL EXCEPT root : ALL"},
+			says: "/access.conf:3: - : ALL EXCEPT root : ALL", apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.edit(t, "pam.d/access.conf", "- : ALL", "+ : daemon : ALL\n- : ALL")
+			}},
 		{
 			name: "access.conf by a group",
 			text: password + "account required pam_access.so accessfile=@/access.conf\n" +
 				permit,
 			make: `printf -- '-:(daemon) bin:LOCAL\n' > pam.d/access.conf`,
 			says: "/access.conf:1: -:(daemon) bin:LOCAL",
+			apply: func(t *testing.T, p *patient) {
+				t.Helper()
+				p.edit(t, "pam.d/access.conf", "-:", "+ : daemon : ALL\n-:")
+			},
 		},
 		{name: "a list of those who may", text: "auth required pam_listfile.so item=user sense=allow file=@/may " +
 			"onerr=fail\n" + password + permit, make: "echo alice > pam.d/may",
@@ -132,6 +152,29 @@ func TestARefusalIsExplainedByItsLine(t *testing.T) {
 				apply: tt.apply, root: tt.root}
 			m.try(t, p)
 		})
+	}
+}
+
+// What lets an account in stands at a place of its file, and is no command.
+func TestAnExceptionIsWrittenByHand(t *testing.T) {
+	p := newPatient(t)
+	p.service(t, "auth requisite pam_succeed_if.so uid >= 2\nauth required pam_unix.so nodelay\n"+
+		"account required pam_access.so accessfile=@/access.conf\naccount required pam_unix.so\n")
+	p.write(t, "pam.d/access.conf", "- : ALL : ALL\n")
+	stack := pamauth.Stack{Service: "dockerauth", Confdir: p.path("pam.d")}
+	lines, err := stack.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := checkup{stack: lines, settings: &config.Config{PAM: config.PAM{Service: "dockerauth", Confdir: stack.Confdir}}}
+	for phase, says := range map[string]string{
+		"auth":    "above line 1 write auth [success=1 default=ignore] pam_succeed_if.so quiet user = daemon",
+		"account": "above line 1 write + : daemon : ALL",
+	} {
+		_, why, found := c.refusedBy(phase, newLocalAccount("daemon", "dockerauth"))
+		if !found || !strings.HasPrefix(why.fix, "if ") || !strings.HasSuffix(why.fix, says) {
+			t.Errorf("%s: %t, %q", phase, found, why.fix)
+		}
 	}
 }
 

@@ -78,6 +78,15 @@ func foldersAbove(file string) (folders []string) {
 // unreadable is a file that the service's user cannot read.
 type unreadable struct{ subject, file, why string }
 
+// consequence is what follows. A service that runs keeps what it has read; libpam reads its files at
+// each login.
+func (u unreadable) consequence(a *runAs) string {
+	if a.isServiceUser && u.subject != "pam" {
+		return "the service answers 503 from its next start on"
+	}
+	return "the service answers 503"
+}
+
 // judgeUnreadable names what is in the way of each file: a folder above it, or the file itself.
 func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 	var looks []attempt
@@ -98,7 +107,7 @@ func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 		at := slices.IndexFunc(folders, func(dir string) bool { return closed[dir] })
 		if at < 0 {
 			c.fail("rights."+u.subject, "unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, u.file, u.why),
-				"the service answers 503", c.readRemedy(a, u))
+				u.consequence(a), c.readRemedy(a, u))
 			continue
 		}
 		if said[folders[at]] {
@@ -110,7 +119,7 @@ func (c *checkup) judgeUnreadable(a *runAs, files []unreadable) {
 			mode = fmt.Sprintf(", whose mode is %04o", info.Mode().Perm())
 		}
 		c.fail("rights.folder", "folder-closed", fmt.Sprintf("%s cannot enter %s%s", a.name, folders[at], mode),
-			"so it cannot read "+u.file+", and the service answers 503", c.enterRemedy(a, folders[at], u.file))
+			"so it cannot read "+u.file+", and "+u.consequence(a), c.enterRemedy(a, folders[at], u.file))
 	}
 }
 
@@ -123,6 +132,18 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 			filepath.Dir(systemConfig))
 	}
 	return "chmod o+x " + word(dir)
+}
+
+// moveRemedy copies a file that a key of config.yml names to the folder of the packaged service.
+func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
+	to := filepath.Join(filepath.Dir(systemConfig), filepath.Base(file))
+	mode := map[string]string{"private_key": "0640", "certificate": "0644"}[subject]
+	if _, err := os.Stat(to); mode == "" || !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(to, " '\\") {
+		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file,
+			c.settings.Path)
+	}
+	return inTurn(command("install", "-g", a.group, "-m", mode, file, to),
+		config.SetAnd(c.settings.Path, subject, yamlText(to), restartService))
 }
 
 // readRemedy lets the user read a file. Only the key is a secret.
@@ -146,11 +167,21 @@ func makeFolder(name, group, mode, path string) string {
 	return fmt.Sprintf("install -d -o %s -g %s -m %s %s", word(name), word(group), mode, word(path))
 }
 
-// stateRemedy gives the user a folder for state. It leaves alone one that others use.
-func (c *checkup) stateRemedy(name, group string, uid int, folder string) string {
+// restartService has systemd make the folders of the unit and give them to the service's user.
+const restartService = "systemctl restart " + serviceUnit
+
+// stateRemedy gives the user a folder for state, one that the unit makes if there is one. It leaves
+// alone one that others use.
+func (c *checkup) stateRemedy(u unit, name, group string, uid int, folder string) string {
 	info, owner, _, ok := ownerOf(folder)
 	other := folder + "-" + name
+	isOfUnit := slices.Contains(u.stateDirs, folder)
 	switch {
+	case isOfUnit && ok && !info.IsDir():
+		return inTurn(command("mv", "-T", "--backup=numbered", folder, folder+".old"), restartService)
+	case isOfUnit && (!ok || owner != uid):
+		return restartService
+	case u.protects(folder) != "":
 	case !ok:
 		return makeFolder(name, group, "0700", folder)
 	case !info.IsDir():
@@ -159,11 +190,25 @@ func (c *checkup) stateRemedy(name, group string, uid int, folder string) string
 	case owner == 0 && isEmpty(folder):
 		return makeFolder(name, group, "0700", folder)
 	}
-	made := makeFolder(name, group, "0700", other)
-	if set := config.SetCommand(c.settings.Path, "state", yamlText(other)); set != "" {
-		return inTurn(made, set)
+	if u.protects(other) == "" {
+		made := makeFolder(name, group, "0700", other)
+		if set := config.SetCommand(c.settings.Path, "state", yamlText(other)); set != "" {
+			return inTurn(made, set)
+		}
+		return made + " # then write " + word("state: "+yamlText(other)) + " in " + word(c.settings.Path)
 	}
-	return made + " # then write " + word("state: "+yamlText(other)) + " in " + word(c.settings.Path)
+	return config.SetAnd(c.settings.Path, "state", config.DefaultState,
+		u.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs))
+}
+
+// restartWith restarts the service, with a folder of systemd's that the unit may not have yet.
+func (u unit) restartWith(setting, mode, folder string, has []string) string {
+	if slices.Contains(has, folder) {
+		return restartService
+	}
+	const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
+	return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s=%s\n%[2]sMode=%[4]s\n' >%[1]s/%[2]s.conf && `+
+		`systemctl daemon-reload && %[5]s`, dropIn, setting, filepath.Base(folder), mode, restartService)
 }
 
 func isEmpty(folder string) bool {
@@ -182,7 +227,14 @@ func yamlText(path string) string {
 }
 
 // logRemedy lets the user write a log. It leaves alone one that others write, and empties none.
-func (c *checkup) logRemedy(name, group, file string, err error) string {
+func (c *checkup) logRemedy(u unit, name, group, file string, err error) string {
+	dir := filepath.Dir(file)
+	switch folder, owner, _, ok := ownerOf(dir); {
+	case slices.Contains(u.logDirs, dir) && (!ok || folder.IsDir() && userName(owner) != name):
+		return restartService
+	case u.protects(file) != "":
+		return c.moveLog(u)
+	}
 	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", word(c.settings.Path),
 		c.settings.Line("log.file"))
 	info, uid, gid, isThere := ownerOf(file)
@@ -199,6 +251,22 @@ func (c *checkup) logRemedy(name, group, file string, err error) string {
 		return fmt.Sprintf("chown %s:%s %s", word(name), word(group), word(file))
 	}
 	return own
+}
+
+// moveLog names a log file where the unit lets the service write.
+func (c *checkup) moveLog(u unit) string {
+	const folder = "/var/log/dockerauth"
+	const file = folder + "/dockerauth.log"
+	restart := u.restartWith("LogsDirectory", "0750", folder, u.logDirs)
+	n := c.settings.Line("log.file")
+	text, _ := os.ReadFile(c.settings.Path) // what cannot be read has no such line
+	switch lines := strings.Split(string(text), "\n"); {
+	case c.settings.Log.File == file:
+		return restart
+	case n > 0 && n <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[n-1]), "file:"):
+		return fmt.Sprintf("sed -i '%ds|file:.*|file: %s|' %s && %s", n, file, word(c.settings.Path), restart)
+	}
+	return fmt.Sprintf("write %s as log.file at %s:%d", file, c.settings.Path, n)
 }
 
 // errnoOf is the error behind its text, which is what another process has said.

@@ -16,6 +16,10 @@ type unit struct {
 	noNewPrivileges bool
 	readsAll        bool     // CAP_DAC_READ_SEARCH, or what includes it, in AmbientCapabilities
 	readOnly        bool     // ProtectSystem=strict
+	protectsEtc     bool     // ProtectSystem=full
+	hidesHome       bool     // ProtectHome=yes
+	stateDirs       []string // StateDirectory, which systemd makes and gives to the user at each start
+	logDirs         []string // LogsDirectory, likewise
 	writable        []string // what the service can change all the same
 	calls           []string // of SystemCallFilter, with their ~
 	listens         []string // ListenStream of a socket
@@ -103,11 +107,19 @@ func (u *unit) read(text string) {
 			}
 			u.groups = append(u.groups, strings.Fields(value)...)
 		case "ProtectSystem":
-			u.readOnly = value == "strict"
+			u.readOnly, u.protectsEtc = value == "strict", value == "full"
+		case "ProtectHome":
+			u.hidesHome = isTrue(value)
 		case "StateDirectory", "LogsDirectory", "CacheDirectory", "RuntimeDirectory":
 			base := map[byte]string{'S': "/var/lib/", 'L': "/var/log/", 'C': "/var/cache/", 'R': "/run/"}[line[0]]
 			for _, name := range strings.Fields(value) {
 				u.writable = append(u.writable, base+name)
+				switch line[0] {
+				case 'S':
+					u.stateDirs = append(u.stateDirs, base+name)
+				case 'L':
+					u.logDirs = append(u.logDirs, base+name)
+				}
 			}
 		case "ReadWritePaths":
 			u.writable = append(u.writable, strings.Fields(value)...)
@@ -120,14 +132,53 @@ func (u *unit) read(text string) {
 				u.calls = append(u.calls, call)
 			}
 		case "NoNewPrivileges":
-			switch strings.ToLower(value) {
-			case "1", "yes", "true", "on":
-				u.noNewPrivileges = true
-			default:
-				u.noNewPrivileges = false
-			}
+			u.noNewPrivileges = isTrue(value)
 		}
 	}
+}
+
+// isTrue reads a boolean of systemd's (systemd.syntax(7)).
+func isTrue(value string) bool {
+	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(value))
+}
+
+// hides reports whether the service does not see a path.
+func (u unit) hides(path string) bool {
+	return u.hidesHome && isBelowAny(resolved(path), "/home", "/root", "/run/user")
+}
+
+// protects names the setting that keeps the service from changing a path; "" = none does. A device
+// or a named pipe can be written to all the same.
+func (u unit) protects(path string) string {
+	real := resolved(path)
+	info, err := os.Stat(real)
+	switch {
+	case u.hides(path):
+		return "ProtectHome=yes"
+	case err == nil && !info.IsDir() && !info.Mode().IsRegular(), u.mayWrite(path), u.mayWrite(real),
+		isBelowAny(real, "/dev", "/proc", "/sys", "/tmp", "/var/tmp"): // PrivateTmp has its own
+		return ""
+	case u.readOnly:
+		return "ProtectSystem=strict"
+	case u.protectsEtc && isBelowAny(real, "/usr", "/boot", "/efi", "/etc"):
+		return "ProtectSystem=full"
+	}
+	return ""
+}
+
+func isBelowAny(path string, folders ...string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool { return isBelow(path, folder) })
+}
+
+// resolved is a path without links, as far as it is there.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if dir := filepath.Dir(path); dir != path {
+		return filepath.Join(resolved(dir), filepath.Base(path))
+	}
+	return path
 }
 
 // mayWrite reports whether the unit leaves a path changeable.
@@ -149,3 +200,12 @@ const (
 	serviceUnit = "dockerauth.service"
 	socketUnit  = "dockerauth.socket"
 )
+
+// unitOf is the unit that starts what a runs; one without a file where systemd does not.
+func (c *checkup) unitOf(a *runAs) unit {
+	u := readUnit(c.root, serviceUnit)
+	if !a.isServiceUser || u.config != "" && u.config != c.settings.Path && !sameFile(u.config, c.settings.Path) {
+		return unit{}
+	}
+	return u
+}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -201,6 +202,20 @@ func sedLine(p place, old, new string) string {
 		return fmt.Sprintf("in %s write %s in the place of %s", word(p.String()), word(new), word(old))
 	}
 	return fmt.Sprintf("sed -i '%ds#%s#%s#' %s", p.line, old, new, word(realPath(p.file)))
+}
+
+// commentOut begins a remedy that makes a comment of a directive about something. The command does
+// nothing where another line stands there by now.
+func (p *endpointProbe) commentOut(d directive, about string) string {
+	pattern := `^[[:blank:]]*` + d.name + `[[:blank:]].*` + about
+	if p.server.kind == "nginx" {
+		pattern = `^[[:blank:]]*` + d.name + `[[:blank:]][^;{}]*` + about + `[^;{}]*;[[:blank:]]*$`
+	}
+	lines := readLines(p.root, d.file)
+	if d.line > len(lines) || !regexp.MustCompile("(?i)"+pattern).MatchString(lines[d.line-1]) {
+		return fmt.Sprintf("take %s about %s away at %s, then: ", d.name, about, d.place)
+	}
+	return fmt.Sprintf(`sed -i '%d{\|%s|Is|^|# |}' %s && `, d.line, pattern, word(realPath(d.file)))
 }
 
 func realPath(path string) string {

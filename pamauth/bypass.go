@@ -1,12 +1,49 @@
 package pamauth
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // FindBypass reports whether the phase "auth" can succeed although every password module fails: a
 // stack of pam_permit alone, or "sufficient pam_succeed_if" before pam_unix. It returns the line
-// that decides.
+// that decides. Modules that are not known count as ones that check the password: UnknownModules
+// finds these.
 func FindBypass(lines []Line) (by Line, found bool) {
 	return findSuccess(linesOf(lines, "auth"), withoutPassword)
+}
+
+// UnknownModules returns the lines of "auth" whose modules are not known to check passwords, if the
+// phase can succeed by them although every known password module fails.
+func UnknownModules(lines []Line) (some []Line) {
+	lines = linesOf(lines, "auth")
+	var unknown []Line
+	for _, l := range lines {
+		if l.Module != "" && kindOf(l) == kindUnknown {
+			unknown = append(unknown, l)
+		}
+	}
+	canSucceedBy := func(isTrusted func(Line) bool) bool {
+		_, found := findSuccess(lines, func(l Line) []int {
+			if kindOf(l) == kindUnknown && isTrusted(l) {
+				return allResults
+			}
+			return withoutPassword(l)
+		})
+		return found
+	}
+	if !canSucceedBy(func(Line) bool { return true }) {
+		return nil
+	}
+	for _, l := range unknown {
+		if canSucceedBy(func(o Line) bool { return o.File == l.File && o.Number == l.Number }) {
+			some = append(some, l)
+		}
+	}
+	if len(some) == 0 {
+		return unknown // several of them together
+	}
+	return some
 }
 
 // CanSucceed reports whether a phase lets anybody in if each module says what suits best. Modules
@@ -19,7 +56,7 @@ func CanSucceed(lines []Line, phase string, isMissing func(Line) bool) bool {
 		case l.Name() == "pam_deny":
 			return []int{resultAuthErr}
 		}
-		return []int{resultSuccess, resultIgnore, resultAuthErr, resultUserUnknown, resultAuthinfoUnavail}
+		return allResults
 	})
 	return found
 }
@@ -33,52 +70,86 @@ func linesOf(lines []Line, phase string) (some []Line) {
 	return some
 }
 
+// allResults are what a module may return; failures are those without success and ignore. A module
+// that is not installed has one too: PAM_MODULE_UNKNOWN.
+var allResults, failures = func() (all, failures []int) {
+	for result := range resultCount {
+		all = append(all, result)
+		if result != resultSuccess && result != resultIgnore {
+			failures = append(failures, result)
+		}
+	}
+	return all, failures
+}()
+
+var withIgnore = append([]int{resultIgnore}, failures...)
+
+// moduleKind is what a module has to do with the password.
+type moduleKind int
+
+const (
+	kindUnknown  moduleKind = iota
+	kindPassword            // fails without the password, or the code, of the account
+	kindIgnored             // neither succeeds nor checks anything
+	kindOpen                // succeeds for some accounts without a password
+)
+
+var moduleKinds = map[moduleKind][]string{
+	kindPassword: {"pam_unix", "pam_sss", "pam_krb5", "pam_ldap", "pam_winbind", "pam_userdb", "pam_pwdfile",
+		"pam_mysql", "pam_radius_auth", "pam_oath", "pam_google_authenticator", "pam_exec"},
+	kindIgnored: {"pam_env", "pam_faildelay", "pam_warn", "pam_echo", "pam_keyinit", "pam_group", "pam_nologin",
+		"pam_deny", "pam_mail", "pam_issue"},
+	kindOpen: {"pam_access", "pam_cap", "pam_debug", "pam_ecryptfs", "pam_faillock", "pam_filter", "pam_ftp",
+		"pam_gnome_keyring", "pam_kwallet", "pam_kwallet5", "pam_lastlog", "pam_listfile", "pam_localuser",
+		"pam_mount", "pam_permit", "pam_rhosts", "pam_rootok", "pam_securetty", "pam_sepermit", "pam_shells",
+		"pam_stress", "pam_succeed_if", "pam_tally", "pam_tally2", "pam_time", "pam_timestamp", "pam_usertype",
+		"pam_wheel"},
+}
+
+func kindOf(l Line) moduleKind {
+	name := l.Name()
+	if name == "pam_exec" && !l.Has("expose_authtok") || name == "pam_nologin" && l.Has("successok") {
+		return kindOpen
+	}
+	for kind, names := range moduleKinds {
+		if slices.Contains(names, name) {
+			return kind
+		}
+	}
+	return kindUnknown
+}
+
 // withoutPassword are the results that a module may have for an account whose password is not
 // known.
 func withoutPassword(l Line) []int {
 	switch l.Name() {
-	case "pam_env", "pam_faildelay", "pam_warn", "pam_echo", "pam_keyinit", "pam_cap", "pam_group":
-		return []int{resultIgnore}
-	case "pam_nologin":
-		if l.Has("successok") {
-			return []int{resultSuccess, resultAuthErr}
-		}
-		return []int{resultIgnore, resultAuthErr}
 	case "pam_permit":
 		return []int{resultSuccess}
 	case "pam_deny":
 		return []int{resultAuthErr}
 	}
-	if ignoresPassword(l) {
-		return []int{resultSuccess, resultAuthErr}
+	switch kindOf(l) {
+	case kindOpen:
+		return allResults
+	case kindIgnored:
+		return withIgnore
 	}
-	results := []int{resultAuthErr, resultUserUnknown, resultAuthinfoUnavail}
 	for _, arg := range l.Args {
-		key, _, _ := strings.Cut(arg, "=")
+		key, value, _ := strings.Cut(arg, "=")
 		switch key {
-		case "ignore_unknown_user", "ignore_authinfo_unavail", "minimum_uid", "ignore_root", "nullok":
+		case "type": // pam_exec ignores the other phases
+			if l.Name() == "pam_exec" && value != "auth" {
+				return withIgnore
+			}
+		case "ignore_unknown_user", "ignore_authinfo_unavail", "minimum_uid", "ignore_root", "nullok", "unknown_ok":
 			// pam_unix succeeds with nullok for accounts without a password, which this program
 			// forbids.
 			if l.Name() != "pam_unix" {
-				results = append(results, resultIgnore)
+				return withIgnore
 			}
 		}
 	}
-	return results
-}
-
-// ignoresPassword holds for modules that succeed for some accounts without checking the password.
-// An unknown module is taken to check it.
-func ignoresPassword(l Line) bool {
-	switch l.Name() {
-	case "pam_access", "pam_debug", "pam_faillock", "pam_listfile", "pam_localuser", "pam_rhosts", "pam_rootok",
-		"pam_securetty", "pam_shells", "pam_succeed_if", "pam_tally", "pam_tally2", "pam_time", "pam_usertype",
-		"pam_wheel":
-		return true
-	case "pam_exec":
-		return !l.Has("expose_authtok")
-	}
-	return false
+	return failures
 }
 
 // verdict is what a stack says so far.

@@ -66,6 +66,17 @@ func TestFindBypass(t *testing.T) {
 			"required pam_permit.so", "pam_permit.so"},
 		{"a directory that is away", "[success=ok authinfo_unavail=ignore default=bad] pam_ldap.so; " +
 			"required pam_permit.so", "pam_permit.so"},
+		{"a directory whose module is not installed", "[success=1 module_unknown=ignore default=die] pam_sss.so; " +
+			"requisite pam_deny.so; required pam_permit.so", ""},
+		{"a directory that counts as asked where its module is not installed",
+			"[success=1 module_unknown=ignore default=die] pam_sss.so; required pam_permit.so", "pam_permit.so"},
+		{"a service error that counts for nothing", "[success=ok service_err=ignore default=bad] pam_krb5.so; " +
+			"required pam_permit.so", "pam_permit.so"},
+		{"a program for another phase", "required pam_exec.so expose_authtok type=session /usr/local/bin/ask; " +
+			"required pam_permit.so", "pam_permit.so"},
+		{"a module that sets rights", "required pam_cap.so", "pam_cap.so"},
+		{"a module that opens a keyring", "required pam_gnome_keyring.so", "pam_gnome_keyring.so"},
+		{"a module that mounts", "sufficient pam_mount.so; required pam_unix.so", "pam_mount.so"},
 		{"accounts below the directory's first", "required pam_krb5.so minimum_uid=1000; required pam_permit.so",
 			"pam_permit.so"},
 	}
@@ -86,6 +97,29 @@ func TestFindBypass(t *testing.T) {
 				t.Errorf("got %t by %q, want it by %q", found, by.Module, tt.by)
 			}
 		})
+	}
+}
+
+func TestUnknownModules(t *testing.T) {
+	for _, tt := range []struct{ name, auth, want string }{
+		{"a known module", "required pam_unix.so", ""},
+		{"an unknown module alone", "required pam_mine.so", "pam_mine.so"},
+		{"one beside a known module that is required", "required pam_mine.so; required pam_unix.so", ""},
+		{"one that is enough, before a known one", "sufficient pam_fprintd.so; required pam_unix.so", "pam_fprintd.so"},
+		{"one whose success jumps to the end", "[success=2 default=ignore] pam_unix.so; " +
+			"[success=1 default=ignore] pam_mine.so; requisite pam_deny.so; required pam_permit.so", "pam_mine.so"},
+		{"two that are enough, each", "sufficient pam_mine.so; sufficient pam_other.so; required pam_unix.so",
+			"pam_mine.so pam_other.so"},
+		{"two that are enough together", "requisite pam_mine.so; required pam_other.so", "pam_mine.so pam_other.so"},
+		{"one that is optional", "optional pam_mine.so; required pam_unix.so", ""},
+	} {
+		var names []string
+		for _, l := range UnknownModules(linesFrom(tt.auth)) {
+			names = append(names, l.Module)
+		}
+		if got := strings.Join(names, " "); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -20,14 +20,12 @@ const (
 
 // Results of modules that matter here (<security/_pam_types.h>).
 const (
-	resultSuccess         = 0
-	resultAuthErr         = 7
-	resultAuthinfoUnavail = 9
-	resultUserUnknown     = 10
-	resultNewAuthtokReqd  = 12
-	resultIgnore          = 25
-	resultModuleUnknown   = 28
-	resultCount           = 32
+	resultSuccess        = 0
+	resultAuthErr        = 7
+	resultNewAuthtokReqd = 12
+	resultIgnore         = 25
+	resultModuleUnknown  = 28
+	resultCount          = 32
 )
 
 // resultWords and actionWords are libpam's (libpam/pam_tokens.h), by number.

@@ -117,11 +117,11 @@ func readServiceFile(file string) (text string, refused *StackError) {
 			Hint:  "a service file has a dozen lines; name the right one"}
 	case info.Mode().Perm()&0o002 != 0:
 		return "", &StackError{Fault: FaultWritable, File: file,
-			Cause: fmt.Sprintf("read %q: anyone may write to it", file), Hint: "chmod go-w " + file}
+			Cause: fmt.Sprintf("read %q: anyone may write to it", file), Hint: "chmod go-w " + shellWord(file)}
 	case folder.Mode().Perm()&0o002 != 0 && folder.Mode()&os.ModeSticky == 0:
 		return "", &StackError{Fault: FaultWritable, File: filepath.Dir(file),
 			Cause: fmt.Sprintf("read %q: anyone may put another file in its place", file),
-			Hint:  "chmod go-w " + filepath.Dir(file)}
+			Hint:  "chmod go-w " + shellWord(filepath.Dir(file))}
 	}
 	var content []byte
 	if err == nil {
@@ -161,7 +161,8 @@ func (r *stackReader) assemble(text string, number int) (line, rest string, end 
 		if number > r.at.Number && trimmed == "" {
 			r.refuseLine("a backslash continues it with an empty line or a comment",
 				"libpam before 1.7 reads on, later ones do not",
-				fmt.Sprintf("sed -i '%dd' %s", number, r.at.File))
+				fmt.Sprintf("remove the backslash at the end of line %d, or, if the line goes on, what stands between",
+					number-1))
 			if rest != "" {
 				continue
 			}
@@ -172,7 +173,7 @@ func (r *stackReader) assemble(text string, number int) (line, rest string, end 
 		line += strings.TrimSuffix(trimmed, `\`) + " "
 		if rest == "" {
 			r.refuseLine("a backslash at the end of the file", aborts,
-				fmt.Sprintf(`sed -i '%ds/\\[[:blank:]]*$//' %s`, number, r.at.File))
+				`sed -i '$s/\\[[:blank:]]*$//' `+shellWord(r.at.File))
 			return line, "", number
 		}
 	}
@@ -185,9 +186,9 @@ func (r *stackReader) checkCharacters(line string) {
 		r.refuseLine("a NUL character", "libpam ignores the rest of the line", "write the file as ASCII text")
 	case strings.HasSuffix(line, "\r"):
 		r.refuseLine("a carriage return at the end", "libpam takes it for a part of the last word",
-			`sed -i 's/\r$//' `+r.at.File)
+			r.carriageReturnHint(line))
 	case r.at.End == 1 && strings.HasPrefix(line, "\ufeff"):
-		r.refuseLine("a byte order mark", refusesAll, `sed -i '1s/^\xef\xbb\xbf//' `+r.at.File)
+		r.refuseLine("a byte order mark", refusesAll, `sed -i '1s/^\xef\xbb\xbf//' `+shellWord(r.at.File))
 	default:
 		for _, c := range []byte(line) {
 			if c < ' ' && c != '\t' || c == 0x7f {
@@ -196,6 +197,34 @@ func (r *stackReader) checkCharacters(line string) {
 			}
 		}
 	}
+}
+
+// commentHint makes a comment of a line. The command does nothing on another line.
+func (r *stackReader) commentHint(sign string, silent bool) string {
+	if silent || r.at.End > r.at.Number {
+		return "begin a comment with # on each of its lines" // no backslash continues a comment
+	}
+	return fmt.Sprintf(`sed -i '%d{\|^[[:blank:]]*%s|s/^/# /}' %s`, r.at.Number, sign, shellWord(r.at.File))
+}
+
+// carriageReturnHint leaves a line alone that ends in a backslash: without its carriage return it
+// would take the next line for its arguments.
+func (r *stackReader) carriageReturnHint(line string) string {
+	if strings.HasSuffix(strings.TrimRight(line, "\r \t"), `\`) {
+		return "remove it, and the backslash before it unless the next line belongs to this one"
+	}
+	return `sed -i '/\\[[:blank:]]*\r$/!s/\r$//' ` + shellWord(r.at.File)
+}
+
+// shellWord is a path for a shell, in quotes where it has to be.
+func shellWord(path string) string {
+	isPlain := func(c rune) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/._-", c)
+	}
+	if strings.IndexFunc(path, func(c rune) bool { return !isPlain(c) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // nextWord is _pam_StrTok: words end at a blank, and "[…]" is one, without its brackets. \] stands
@@ -243,8 +272,10 @@ func (r *stackReader) parseLine(line, only string, depth int) {
 		if only == "" || only == "auth" || only == "account" {
 			r.found[cmp.Or(only, "auth")] = true
 			hint := "begin the line with auth, account, password or session"
-			if strings.HasPrefix(word, ";") || strings.HasPrefix(word, "//") {
-				hint = fmt.Sprintf("sed -i '%ds/^/# /' %s", r.at.Number, r.at.File)
+			for _, sign := range []string{";", "//"} {
+				if strings.HasPrefix(word, sign) {
+					hint = r.commentHint(sign, silent)
+				}
 			}
 			if phase == "@include" {
 				hint = "only Debian's libpam has @include; write auth include FILE and account include FILE"

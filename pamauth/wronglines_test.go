@@ -15,10 +15,10 @@ import (
 // libpamArgument makes the test binary ask libpam, without Parse before it: libpam may crash.
 const libpamArgument = "internal-libpam"
 
-// askLibpam prints what the two phases say to the right password.
-func askLibpam(stack Stack) int {
+// askLibpam prints what the two phases say to the password of these tests.
+func askLibpam(stack Stack, user string) int {
 	p := inProcess{Stack: stack}
-	for _, login := range []Login{rightLogin, {User: "alice", AccountOnly: true}} {
+	for _, login := range []Login{{User: user, Password: password}, {User: user, AccountOnly: true}} {
 		_, err := p.converse(login, nil)
 		code := regexp.MustCompile("PAM_[A-Z_]+").FindString(fmt.Sprint(err))
 		if err == nil {
@@ -30,9 +30,9 @@ func askLibpam(stack Stack) int {
 }
 
 // libpamSays is "yes yes", a result of each phase, or "crash".
-func libpamSays(t testing.TB, stack Stack) string {
+func libpamSays(t testing.TB, stack Stack, user string) string {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], libpamArgument, stack.Service, stack.confdir())
+	cmd := exec.Command(os.Args[0], libpamArgument, stack.Service, stack.confdir(), user)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -250,9 +250,51 @@ func TestLinesThatLibpamDoesNotTake(t *testing.T) {
 				)+"$").MatchString(all[0].Cause) || all[0].Hint == "" || all[0].Effect == "" {
 				t.Errorf("got line %d, %q, %q, %q", all[0].Line, all[0].Cause, all[0].Effect, all[0].Hint)
 			}
-			if got := libpamSays(t, stack); got != tt.libpam {
+			if got := libpamSays(t, stack, rightLogin.User); got != tt.libpam {
 				t.Errorf("libpam says %s", got)
 			}
 		})
+	}
+}
+
+// libpam and the modules are real. No account has the password.
+func TestAModuleThatLetsInWithoutAPasswordIsNamed(t *testing.T) {
+	asked := 0
+	for module := range strings.FieldsSeq("cap echo env filter ftp group issue keyinit lastlog localuser mail " +
+		"nologin permit rootok securetty sepermit shells stress time userdb usertype warn wheel") {
+		module = "pam_" + module + ".so"
+		path, err := FindModule(module)
+		if err != nil || InspectModule(path, "auth") != nil {
+			continue
+		}
+		for _, auth := range []string{
+			"required " + module, "sufficient " + module + "; required pam_deny.so",
+			"required " + module + "; optional pam_env.so",
+		} {
+			t.Run(auth, func(t *testing.T) {
+				t.Parallel()
+				services := newServiceDir(t)
+				stack := services.stack("test", "auth "+strings.ReplaceAll(auth, "; ", "\nauth "), permitAccount)
+				lines, err := stack.Parse()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if by, found := FindBypass(lines); found {
+					if by.Module != module {
+						t.Errorf("it names %s", by.Module)
+					}
+					return
+				}
+				for _, user := range []string{"daemon", "ftp", "root"} {
+					if says := libpamSays(t, stack, user); strings.HasPrefix(says, "yes") {
+						t.Errorf("%s gets in, and FindBypass is calm", user)
+					}
+				}
+			})
+		}
+		asked++
+	}
+	if asked < 5 {
+		t.Errorf("only %d modules of PAM are here", asked)
 	}
 }

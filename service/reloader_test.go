@@ -249,26 +249,42 @@ func TestAScrapeReadsNoPAMServiceFileThatHasNotChanged(t *testing.T) {
 	s.age(t)
 	s.mustReload(t)
 	file := filepath.Join(s.dir, "pam.d", "dockerauth")
-	info, err := os.Stat(file)
+	opened := opensOf(t, file)
+	for range 2 {
+		s.page()
+		if h := checkHealth(s.reloader, time.Now()); !h.PAM.ServiceFileGood {
+			t.Fatal(h.PAM.ServiceFileError)
+		}
+	}
+	if opened() {
+		t.Error("the file was read again")
+	}
+	s.write(t, "pam.d/dockerauth", "x")
+	if h := checkHealth(s.reloader, time.Now()); h.PAM.ServiceFileGood || h.serving {
+		t.Error("the file has changed, and was not read")
+	}
+	if !opened() {
+		t.Error("the file was read unseen")
+	}
+}
+
+// opensOf returns a function that reports whether the file was opened since its last call.
+func opensOf(t *testing.T, file string) (opened func() bool) {
+	t.Helper()
+	fd, err := syscall.InotifyInit1(syscall.IN_NONBLOCK | syscall.IN_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// By its state this file is the same, so a fault in it shows that it was read.
-	s.write(t, "pam.d/dockerauth", strings.Repeat("x", int(info.Size())))
-	for range 2 {
-		if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
-			t.Fatal(err)
-		}
-		s.page()
-		if h := checkHealth(s.reloader, time.Now()); !h.PAM.ServiceFileGood {
-			t.Fatalf("the file was read again: %s", h.PAM.ServiceFileError)
-		}
-	}
-	if err := os.Chtimes(file, time.Now(), time.Now()); err != nil {
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if _, err := syscall.InotifyAddWatch(fd, file, syscall.IN_OPEN); err != nil {
 		t.Fatal(err)
 	}
-	if h := checkHealth(s.reloader, time.Now()); h.PAM.ServiceFileGood || h.serving {
-		t.Error("the file has changed, and was not read")
+	return func() bool {
+		n, err := syscall.Read(fd, make([]byte, 4096))
+		if err != nil && err != syscall.EAGAIN {
+			t.Fatal(err)
+		}
+		return n > 0
 	}
 }
 

@@ -29,9 +29,10 @@ const (
 // blacklistLine stands for the line of a name in the blacklist.
 const blacklistLine = 0
 
-// UnknownNames warns of accounts and groups that rules name and this machine does not know. Such a
-// name is no error: it may come to exist. A child asks the directory, as for PAM: the directory may
-// hang, or crash the process. The child ends with this process, since its standard input does.
+// UnknownNames warns of accounts and groups that rules name and this machine does not know, with a
+// hint where it is known what is meant. Such a name is no error: it may come to exist. A child asks
+// the directory, as for PAM: the directory may hang, or crash the process. The child ends with this
+// process, since its standard input does.
 func UnknownNames(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
 	for _, entry := range cfg.BlacklistedUsers { // a typo there lets somebody in
@@ -63,13 +64,20 @@ func UnknownNames(cfg *config.Config) []string {
 	}
 	var warnings []string
 	for name := range strings.Lines(string(out)) {
-		name = strings.TrimSuffix(name, "\n")
+		name, isOther := strings.CutPrefix(strings.TrimSuffix(name, "\n"), otherKind)
 		kind, bare, _ := strings.Cut(name, " ")
 		where := fmt.Sprintf("%s:%d: access.to", cfg.Path, lines[name])
 		if lines[name] == blacklistLine {
 			where = cfg.Path + ": blacklisted_users"
 		}
-		warnings = append(warnings, fmt.Sprintf("%s: there is no %s %q on this machine", where, kind, bare))
+		warning := fmt.Sprintf("%s: there is no %s %q on this machine", where, kind, bare)
+		switch {
+		case isOther && kind == "group":
+			warning += fmt.Sprintf("\n  write %q: it is an account", bare)
+		case isOther:
+			warning += fmt.Sprintf("\n  write %q: it is a group", "@"+bare)
+		}
+		warnings = append(warnings, warning)
 	}
 	slices.Sort(warnings)
 	return warnings
@@ -90,6 +98,9 @@ func lookUpInChild(names []string) ([]byte, error) {
 	go func() { _, _ = io.WriteString(in, strings.Join(names, "\n")+"\n\n") }()
 	return child.Output()
 }
+
+// otherKind comes before an account that is a group, and a group that is an account.
+const otherKind = "other "
 
 // LookUpNames is what the child does. It reads names up to an empty line and prints those that do
 // not exist. It ends at once when its input does.
@@ -122,18 +133,27 @@ func LookUpNames(streams cli.Streams) int {
 func printUnknown(names []string, out io.Writer) {
 	for _, name := range names {
 		kind, bare, _ := strings.Cut(name, " ")
-		if isUnknown(kind, bare) {
+		other := map[string]string{"account": "group", "group": "account"}[kind]
+		switch {
+		case !isUnknown(lookUp(kind, bare)):
+		case lookUp(other, bare) == nil:
+			fmt.Fprintln(out, otherKind+name)
+		default:
 			fmt.Fprintln(out, name)
 		}
 	}
 }
 
-// isUnknown is false where the directory gave no answer.
-func isUnknown(kind, name string) bool {
+func lookUp(kind, name string) (err error) {
 	if kind == "group" {
-		_, err := user.LookupGroup(name)
-		return errors.As(err, new(user.UnknownGroupError))
+		_, err = user.LookupGroup(name)
+	} else {
+		_, err = user.Lookup(name)
 	}
-	_, err := user.Lookup(name)
-	return errors.As(err, new(user.UnknownUserError))
+	return err
+}
+
+// isUnknown is false where the directory gave no answer.
+func isUnknown(err error) bool {
+	return errors.As(err, new(user.UnknownGroupError)) || errors.As(err, new(user.UnknownUserError))
 }
