@@ -344,7 +344,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 		})
 		t.Run("with a configuration that the web server's user may change", func(t *testing.T) {
 			p.run(t, "chown", webUser, p.path("config.yml"))
-			findings, _ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser)
+			findings, _ := p.check(t, "--as", webUser)
 			wanted{levelError, "rights.setgid", "setgid-untrusted", "does not belong to root"}.in(t, findings)
 		})
 		t.Run("with a configuration that it does not read", func(t *testing.T) {

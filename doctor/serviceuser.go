@@ -110,7 +110,7 @@ func (c *checkup) examineUser(uid int) {
 	if c.discovered {
 		remedy = "sudo dockerauth check"
 	} else if c.path != "" {
-		remedy += " --config " + c.path
+		remedy += " --config " + word(c.path)
 	}
 	c.fail("rights", "wrong-user", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
 		"what it may read and ask is not seen from here",
