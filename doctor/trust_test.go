@@ -58,7 +58,11 @@ func TestRootDoesNotAskAStackOfAnotherUser(t *testing.T) {
 			p.write(t, "run.sh", "#!/bin/sh\nid -u >"+p.path("run/ran")+"\n")
 			p.run(t, "chmod", "0755", p.path("run.sh"))
 			p.write(t, "pam.d/more", "auth required pam_exec.so quiet "+p.path("run.sh")+"\n")
-			p.write(t, "pam.d/dockerauth", "auth include "+p.path("pam.d/more")+"\nauth required pam_unix.so\naccount required pam_unix.so\n")
+			p.write(
+				t,
+				"pam.d/dockerauth",
+				"auth include "+p.path("pam.d/more")+"\nauth required pam_unix.so\naccount required pam_unix.so\n",
+			)
 			if filepath.Ext(foreign) == ".so" {
 				p.compile(t, "pam_theirs", "int pam_sm_acct_mgmt(void) { return 0; }\n")
 				p.edit(t, "pam.d/dockerauth", "account required pam_unix.so", "account required "+p.path(foreign))
@@ -171,11 +175,13 @@ func TestAWebServerIsBelievedForItsRootOwnedFiles(t *testing.T) {
 		{"a site of another user", nginxWith(site), "etc/nginx/sites-enabled/default", ""},
 		{"a snippet of another user", nginxWith(site), "etc/nginx/snippets/dockerauth.conf", ""},
 		{"a folder of another user", nginxWith(site), "etc/nginx/snippets", ""},
-		{"Apache's variables of another user", apacheWith("<VirtualHost *:80>\n</VirtualHost>"), "etc/apache2/envvars", ""},
-		{"a program in Apache's unit that is called like it", with(apacheWith(""), "proc/100/status", own, "proc/101/status",
-			own, "proc/100/cmdline", "apache2\x00-f\x00/etc/apache2/evil.conf\x00", "etc/apache2/evil.conf", "Listen 80\n"+
-				apacheDropIn, "usr/lib/systemd/system/apache2.service", "[Service]\nExecStart=/usr/sbin/apachectl start\n"),
-			"", ""},
+		{"Apache's variables of another user", apacheWith("<VirtualHost *:80>\n</VirtualHost>"),
+			"etc/apache2/envvars", ""},
+		{"a program in Apache's unit that is called like it", with(apacheWith(""),
+			"proc/100/status", own, "proc/101/status", own,
+			"proc/100/cmdline", "apache2\x00-f\x00/etc/apache2/evil.conf\x00",
+			"etc/apache2/evil.conf", "Listen 80\n"+apacheDropIn,
+			"usr/lib/systemd/system/apache2.service", "[Service]\nExecStart=/usr/sbin/apachectl start\n"), "", ""},
 		{"a set-user-id program that is called like it", with(nginxWith(site), "proc/100/status",
 			"PPid:\t1\nUid:\t1000\t0\t0\t0\n", "proc/101/status", own), "", ""},
 		{"a Caddy that is its unit's user", with(machine(running("caddy", "caddy\x00run\x00--config\x00/evil\x00")),
@@ -209,12 +215,13 @@ func TestAConfigurationThatIsFoundIsRootsAlone(t *testing.T) {
 					"ExecStart=/usr/bin/dockerauth fastcgi --config " + dir + "/config.yml\n"}
 			},
 			"an own unit": func(dir string) map[string]string {
-				return with(running("dockerauth", "dockerauth\x00"), "proc/101/cgroup", "0::/system.slice/token.service\n",
+				return with(running("dockerauth", "dockerauth\x00"),
+					"proc/101/cgroup", "0::/system.slice/token.service\n",
 					"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+"\nExecStart="+dir+
 						"/dockerauth http\n")
 			},
 			"a CGI program": func(dir string) map[string]string {
-				return without("usr/lib/systemd/system/dockerauth.service", apacheWith("<VirtualHost *:80>\n</VirtualHost>",
+				return without("usr/lib/systemd/system/dockerauth.service", apacheWith("",
 					"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token "+dir+"/dockerauth\n"))
 			},
 		} {

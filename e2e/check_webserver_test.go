@@ -76,11 +76,17 @@ var webMistakes = []webMistake{
 		}, code: "web-not-reloaded", names: "$DIR/run/location.conf"},
 	{name: "nginx may not open the socket", frontend: nginxFastCGI, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
-	{name: "nginx may not enter the folder of the socket", frontend: nginxFastCGI, make: func(t *testing.T, s *testEnv) {
-		forRootOnly("run")(t, s)
-		mustRun(t, "sh", "-c", `chown root: "$0" "$0"/run/*.conf`, s.dir)
-	}, asRoot: true,
-		code: "web-socket-denied", names: "chmod g+x $DIR/run"},
+	{
+		name:     "nginx may not enter the folder of the socket",
+		frontend: nginxFastCGI,
+		make: func(t *testing.T, s *testEnv) {
+			forRootOnly("run")(t, s)
+			mustRun(t, "sh", "-c", `chown root: "$0" "$0"/run/*.conf`, s.dir)
+		},
+		asRoot: true,
+		code:   "web-socket-denied",
+		names:  "chmod g+x $DIR/run",
+	},
 	{name: "nginx finds no service", frontend: nginxFastCGI, make: stopService,
 		code: "web-target-dead", names: "--listen unix:$DIR/run/fcgi.sock", apply: startFastCGI},
 	{name: "nginx passes no parameter to fcgiwrap", frontend: nginxFcgiwrap,
