@@ -12,6 +12,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
@@ -158,6 +159,15 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	endsSoon(t, "a unit", func() { readUnit(root, "x.service") })
 	endsSoon(t, "faillock.conf", func() { faillockSettings(line) })
 	endsSoon(t, "access.conf", func() { judgeAccess(line, localAccount{known: true}) })
+
+	large := filepath.Join(root, "large")
+	writeTestFile(t, large, "")
+	if err := os.Truncate(large, maxSystemFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSystemFile(large); !errors.Is(err, jwtsign.ErrTooLarge) {
+		t.Errorf("a large file: %v", err)
+	}
 }
 
 func TestAWebServerIsBelievedForItsRootOwnedFiles(t *testing.T) {
