@@ -269,7 +269,8 @@ func TestTheServiceOfThisMachineIsFound(t *testing.T) {
 		{"a unit that starts another program", with(running("dockerauth",
 			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+file+"\x00"),
 			"etc/systemd/system/dockerauth.service", "",
-			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+"\nExecStart=/srv/other http --config "+file+"\n",
+			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+
+				"\nExecStart=/srv/other http --config "+file+"\n",
 			"proc/101/cgroup", "0::/system.slice/token.service\n"), checkup{}, "", ""},
 		{"a group that a user has named like a unit", with(running("dockerauth",
 			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+file+"\x00"),
