@@ -46,8 +46,8 @@ func (c *checkup) examineLogin() {
 	c.logIn(service.OneConversation(c.config, c.streams.Err), pamauth.Password(password), how)
 }
 
-// trustStack refuses, for root, a stack of which another user could have written a part: a module or
-// a command of pam_exec runs as root.
+// trustStack refuses, for root, a stack of which another user could have written a part: a module
+// or a command of pam_exec runs as root.
 func (c *checkup) trustStack() error {
 	stack := service.Stack(c.config)
 	paths, _ := stack.Sources() // PAM is not asked either where it is faulty

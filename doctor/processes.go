@@ -165,9 +165,9 @@ func (c *checkup) backends() (list []backend) {
 	return list
 }
 
-// unitOf is the unit that runs a process as a service of dockerauth; ok = there is one. Any user can
-// start a program of that name, and a web server that is led to it would show it passwords: only
-// what the unit's file says is believed.
+// unitOf is the unit that runs a process as a service of dockerauth; ok = there is one. Any user
+// can start a program of that name, and a web server that is led to it would show it passwords:
+// only what the unit's file says is believed.
 func (c *checkup) unitOf(p process) (u unit, ok bool) {
 	u = readUnit(c.root, p.unit)
 	return u, len(u.command) > 1 && u.starts("dockerauth") && u.user == userName(p.uid)

@@ -16,7 +16,8 @@ type webMistake struct {
 	frontend
 	edit [][2]string                // of the shipped example
 	make func(*testing.T, *testEnv) // a mistake elsewhere
-	// asRoot runs check as root. It believes only its own files, and the web user owns the environment.
+	// asRoot runs check as root. It believes only its own files, and the web user owns the
+	// environment.
 	asRoot bool
 	path   string                     // of the URL; "" = the endpoint
 	code   string                     // "" = it is no mistake
