@@ -41,7 +41,7 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {
-		c := checkup{stack: stackOf(t, shippedStack(t, filepath.Base(file)))}
+		c := checkup{root: t.TempDir(), stack: stackOf(t, shippedStack(t, filepath.Base(file)))}
 		c.examineStack()
 		if len(c.list) > 0 {
 			t.Errorf("%s as shipped:\n%s", file, listed(c.list))
@@ -80,7 +80,7 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 			if text == shipped {
 				t.Fatalf("%s has no %q", tt.kind, tt.old)
 			}
-			c := checkup{stack: stackOf(t, text)}
+			c := checkup{root: t.TempDir(), stack: stackOf(t, text)}
 			c.examineStack()
 			if len(c.list) != 1 || c.list[0].Level != tt.level || c.list[0].Code != tt.code {
 				t.Errorf("want one finding, %s %s:\n%s", tt.level, tt.code, listed(c.list))
@@ -88,7 +88,7 @@ func TestLinesThatWorkOnlyTogether(t *testing.T) {
 		})
 	}
 	t.Run("a code that the cache accepts again", func(t *testing.T) {
-		c := checkup{stack: stackOf(t, shippedStack(t, "oath")),
+		c := checkup{root: t.TempDir(), stack: stackOf(t, shippedStack(t, "oath")),
 			settings: &config.Config{PAM: config.PAM{Cache: 30 * time.Second}}}
 		c.examineStack()
 		wanted{levelOK, "pam", "", "works again for 30s"}.in(t, c.list)

@@ -9,7 +9,7 @@ import (
 )
 
 // readApache finds the sites of an Apache.
-func (w *webServer) readApache(root string) {
+func (w *webServer) readApache() {
 	base, file := w.option("-d"), w.option("-f")
 	if base == "" {
 		base = map[string]string{"apache2": "/etc/apache2", "httpd": "/etc/httpd"}[w.name]
@@ -23,8 +23,8 @@ func (w *webServer) readApache(root string) {
 		file = filepath.Join(base, file)
 	}
 	w.file = file
-	a := &apacheConfig{root: root, base: base, values: map[string]string{}, modules: map[string]bool{}}
-	for _, line := range readLines(root, filepath.Join(base, "envvars")) {
+	a := &apacheConfig{files: &w.files, base: base, values: map[string]string{}, modules: map[string]bool{}}
+	for _, line := range w.files.lines(filepath.Join(base, "envvars")) {
 		if name, value, found := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "="); found {
 			a.values[name] = strings.ReplaceAll(value, "$SUFFIX", "")
 		}
@@ -244,15 +244,16 @@ func insertBefore(d directive) func(lines ...string) string {
 
 // apacheConfig reads a configuration in the order in which Apache does.
 type apacheConfig struct {
-	root, base string
-	values     map[string]string // of ${NAME}
-	modules    map[string]bool   // "proxy_module" and "mod_proxy.c"
-	skipping   int               // sections around whose condition does not hold
+	files    *serverFiles
+	base     string
+	values   map[string]string // of ${NAME}
+	modules  map[string]bool   // "proxy_module" and "mod_proxy.c"
+	skipping int               // sections around whose condition does not hold
 }
 
 // parse reads a file and those that it includes.
 func (a *apacheConfig) parse(file string, depth int) []directive {
-	lines := readLines(a.root, file)
+	lines := a.files.lines(file)
 	list, _ := a.block(file, lines, 0, depth)
 	return list
 }
@@ -330,7 +331,7 @@ func (a *apacheConfig) apply(d directive, depth int) []directive {
 		a.modules[strings.TrimSuffix(filepath.Base(d.args[1]), ".so")+".c"] = true
 	case (d.name == "include" || d.name == "includeoptional") && depth < maxIncludes:
 		var list []directive
-		for _, file := range included(a.root, a.base, d.args[0]) {
+		for _, file := range included(a.files.root, a.base, d.args[0]) {
 			list = append(list, a.parse(file, depth+1)...)
 		}
 		return list

@@ -25,6 +25,7 @@ type checkup struct {
 	as             string // --as
 	program        string // --program; "" = this program file
 
+	untrusted  bool   // a configuration was found that root does not believe, and a finding has said so
 	discovered bool   // path is that of the service on this machine
 	realm      string // where a registry's configuration sends clients; "" = not known
 	dial       string // where url is, on this machine; "" = where its host is

@@ -17,11 +17,17 @@ import (
 
 // examineConfig loads the configuration: all that is wrong with it, a finding each.
 func (c *checkup) examineConfig() {
+	if c.untrusted {
+		return
+	}
 	if c.path == "" {
 		path, err := service.FindConfig()
 		if err != nil {
 			cause, hint := cli.SplitHint(err)
 			c.fail("config", "no-config", cause, "every request is answered with 503", hint)
+			return
+		}
+		if c.isForeign(path, "dockerauth check --config "+word(path)) {
 			return
 		}
 		c.path = path

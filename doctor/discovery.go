@@ -36,6 +36,9 @@ func (c *checkup) discoverService() {
 	if u.config != "" && path != u.config && !sameFile(path, u.config) {
 		return // it is about another installation
 	}
+	if c.path == "" && c.isForeign(path, "dockerauth check --as "+word(u.user)+" --config "+word(path)) {
+		return
+	}
 	c.discovered = true
 	if _, err := os.Stat(path); err == nil {
 		c.path = path
@@ -68,37 +71,56 @@ func (c *checkup) discoverProgram() {
 		}) {
 			return // which of several it is about is not known
 		}
-		c.path, c.program, c.as, c.discovered = path, e.route.target, userName(e.server.worker.uid), true
+		user := userName(e.server.worker.uid)
+		flags := fmt.Sprintf("dockerauth check --as %s --program %s --config %s", word(user), word(e.route.target),
+			word(path))
+		if c.isForeign(path, flags) || c.isForeign(e.route.target, flags) {
+			return
+		}
+		c.path, c.program, c.as, c.discovered = path, e.route.target, user, true
 		c.ok("service", "%s: %s starts %s as %s with %s", e.route.place, e.server.kind, c.program, c.as, path)
 		return
 	}
-	var services []process
+	c.discoverUnit(own)
+}
+
+// discoverUnit finds an administrator's own unit by the process that it has started.
+func (c *checkup) discoverUnit(own string) {
+	var units []unit
 	for _, p := range processes(c.root, "dockerauth") {
-		if len(p.args) > 1 && (p.args[1] == "fastcgi" || p.args[1] == "http") && p.uid != 0 &&
-			readUnit(c.root, p.unit).user == userName(p.uid) {
-			services = append(services, p)
+		if u, ok := c.unitOf(p); ok && p.uid != 0 && (u.command[1] == "fastcgi" || u.command[1] == "http") {
+			units = append(units, u)
 		}
 	}
-	if len(services) != 1 {
+	if len(units) != 1 {
 		return
 	}
-	p := services[0]
-	file := p.option("--config", "-config")
+	u := units[0]
+	file := u.config
 	if file == "" {
-		file, _ = config.Find(p.program(c.root), nil) // "" = there is none
+		file, _ = config.Find(u.command[0], nil) // "" = there is none
 	}
 	if !filepath.IsAbs(file) || own != "" && own != file {
 		return
 	}
-	var groups []string
-	for _, id := range p.groups {
-		groups = append(groups, groupName(id))
+	as := strings.TrimSuffix(u.user+":"+strings.Join(u.groups, ","), ":")
+	if c.isForeign(file, "dockerauth check --as "+word(as)+" --config "+word(file)) {
+		return
 	}
-	c.path, c.as, c.discovered = file, userName(p.uid), true
-	if len(groups) > 0 {
-		c.as += ":" + strings.Join(groups, ",")
+	c.path, c.as, c.discovered = file, as, true
+	c.ok("service", "%s runs dockerauth as %s with %s", u.file, c.as, file)
+}
+
+// isForeign reports a file that was found, and that root does not believe. It says so.
+func (c *checkup) isForeign(path, flags string) bool {
+	err := checkTrust(path)
+	if err == nil {
+		return false
 	}
-	c.ok("service", "process %d runs dockerauth as %s with %s", p.pid, c.as, file)
+	c.untrusted = true
+	c.warn("config", "config-untrusted", fmt.Sprintf("the configuration is not looked at: %v", err),
+		"what another user wrote could mislead root; flags name what to look at", flags)
+	return true
 }
 
 // servedEndpoint is a URL path that a web server of this machine hands to dockerauth.
@@ -162,6 +184,13 @@ func (c *checkup) discoverEndpoint() {
 		c.url, c.dial = u.String(), net.JoinHostPort(cmp.Or(e.site.address, "127.0.0.1"), strconv.Itoa(e.site.port))
 		c.ok(subject, "%s has %s", e.route.place, c.url)
 		return
+	}
+	for _, w := range allWebServers(c.root) {
+		if err := w.files.foreign; err != nil {
+			c.notAsked(subject, fmt.Sprintf("the endpoint: %s reads a configuration of which %v", w.kind, err),
+				"dockerauth check --url "+c.likelyURL())
+			return
+		}
 	}
 	what := "the endpoint: no web server that hands requests to dockerauth is found on this machine"
 	remedy := "dockerauth check --url " + c.likelyURL()
@@ -267,6 +296,11 @@ func (c *checkup) discoverRegistry() {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || c.path != "" && !c.discovered {
 			continue
 		}
+		if err := checkTrust(path); err != nil {
+			c.notAsked("registry", fmt.Sprintf("a registry's configuration: %v", err),
+				"dockerauth check --registry-config "+word(path))
+			return
+		}
 		r, err := loadRegistryConfig(path)
 		if err != nil || r.Token == nil {
 			what = fmt.Sprintf("a registry's configuration: %s has no section auth.token", file)
@@ -303,7 +337,7 @@ func (c *checkup) nameTheRest() {
 		c.notAsked(
 			"login",
 			"a login, which takes a password",
-			"dockerauth check --login "+cmp.Or(os.Getenv("SUDO_USER"), "NAME"),
+			"dockerauth check --login "+word(cmp.Or(os.Getenv("SUDO_USER"), "NAME")),
 		)
 	}
 }

@@ -266,13 +266,26 @@ func TestTheServiceOfThisMachineIsFound(t *testing.T) {
 		{"a web server that starts the program", apacheWith("<VirtualHost *:80>\n</VirtualHost>",
 			"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token "+program+"\n",
 			"usr/lib/systemd/system/dockerauth.service", ""), checkup{}, userName(33), file},
+		{"a unit that starts another program", with(running("dockerauth",
+			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+file+"\x00"),
+			"etc/systemd/system/dockerauth.service", "",
+			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+
+				"\nExecStart=/srv/other http --config "+file+"\n",
+			"proc/101/cgroup", "0::/system.slice/token.service\n"), checkup{}, "", ""},
+		{"a group that a user has named like a unit", with(running("dockerauth",
+			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+file+"\x00"),
+			"etc/systemd/system/dockerauth.service", "",
+			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+
+				"\nExecStart=/usr/local/bin/dockerauth http --config "+file+"\n",
+			"proc/101/cgroup", "0::/user.slice/system.slice/token.service\n"), checkup{}, "", ""},
 		{"a process of some user's", running("dockerauth", "/tmp/dockerauth\x00http\x00--config\x00"+file+"\x00"),
 			checkup{},
 			"", ""},
 		{"a service of the administrator's own", with(running("dockerauth",
 			"/usr/local/bin/dockerauth\x00http\x00--config\x00"+
 				file+"\x00--listen\x00127.0.0.1:5002\x00"), "etc/systemd/system/dockerauth.service", "",
-			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+"\n",
+			"etc/systemd/system/token.service", "[Service]\nUser="+userName(33)+"\nGroup="+groupName(33)+
+				"\nExecStart=-/usr/local/bin/dockerauth http --listen 127.0.0.1:5002 --config "+file+"\n",
 			"proc/101/cgroup", "0::/system.slice/token.service\n"), checkup{}, userName(33) + ":" + groupName(33),
 			file},
 	} {

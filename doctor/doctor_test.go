@@ -331,15 +331,15 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 		p.edit(t, "config.yml", `state: ""`, "state: state")
 		p.run(t, "install", "-o", webUser, "-g", "shadow", "-m", "2510", p.program, p.path("installed"))
 		p.run(t, "mv", p.path("installed"), p.program)
-		findings, status := checkWith(t, nil, p.program, "check", "--json", "--as", webUser)
+		findings, status := p.check(t, "--as", webUser)
 		healthy(t, findings, status)
 		wanted{levelOK, "rights", "", "can read /etc/shadow by the set-group-id bit"}.in(t, findings)
-		findings, status = checkWith(t, nil, p.program, "check", "--json")
+		findings, status = p.check(t)
 		healthy(t, findings, status)
 
 		t.Run("without the bit, under no_new_privs", func(t *testing.T) {
-			findings,
-				_ := checkWith(t, []string{"setpriv", "--no-new-privs"}, p.program, "check", "--json", "--as", webUser)
+			findings, _ := checkWith(t, []string{"setpriv", "--no-new-privs"}, p.program, "check", "--json", "--as",
+				webUser, "--config", p.path("config.yml"))
 			wanted{levelError, "rights.setgid", "setgid-ineffective", "does not count"}.in(t, findings)
 			wanted{
 				levelError,
@@ -353,7 +353,7 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 		})
 		t.Run("with a configuration that the web server's user may change", func(t *testing.T) {
 			p.run(t, "chown", webUser, p.path("config.yml"))
-			findings, _ := checkWith(t, nil, p.program, "check", "--json", "--as", webUser)
+			findings, _ := p.check(t, "--as", webUser)
 			wanted{levelError, "rights.setgid", "setgid-untrusted", "does not belong to root"}.in(t, findings)
 		})
 		t.Run("with a configuration that it does not read", func(t *testing.T) {
@@ -464,7 +464,7 @@ func TestAUserThatMayReadTheHashesIsAWarning(t *testing.T) {
 			runAs{name: "dockerauth", isServiceUser: true, account: []int{gid}}, 0},
 		{"a web server's user who is not", runAs{name: webUser, account: []int{33}}, 0},
 	} {
-		c := checkup{}
+		c := checkup{root: t.TempDir()}
 		c.judgeShadow(&tt.runAs, "", false)
 		if c.status() != tt.status {
 			t.Errorf("%s: %s", tt.name, listed(c.list))
@@ -493,7 +493,7 @@ func TestWithoutAFolderACGIProgramCountsNoWrongPasswords(t *testing.T) {
 			runAs{name: "dockerauth", group: "dockerauth", isServiceUser: true},
 			wanted{levelError, "rights.state", "state-unusable", "the service answers 503"}},
 	} {
-		c := checkup{settings: &config.Config{State: tt.folder}}
+		c := checkup{root: t.TempDir(), settings: &config.Config{State: tt.folder}}
 		trials := c.writeChecks(&tt.runAs)
 		if len(trials) != 1 {
 			t.Fatalf("%s: %d trials", tt.name, len(trials))
@@ -529,7 +529,7 @@ func TestSSSDAndTheHashesAreJudgedTogether(t *testing.T) {
 		{"a stack that asks neither", []string{"pam_ldap.so"}, map[string]string{shadowFile: no}, nil, 0},
 	}
 	for _, tt := range tests {
-		c := checkup{}
+		c := checkup{root: t.TempDir()}
 		for _, module := range tt.stack {
 			c.stack = append(c.stack, pamauth.Line{Phase: "auth", Module: module})
 		}

@@ -47,7 +47,7 @@ func checkupOf(t *testing.T, text string) *checkup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &checkup{config: cfg, now: time.Now}
+	return &checkup{root: t.TempDir(), config: cfg, now: time.Now}
 }
 
 func newTestKey(t *testing.T) *ecdsa.PrivateKey {
@@ -669,7 +669,7 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
 	for host, want := range map[string]string{"localhost": "", "127.3.2.1": "", "::1": "",
 		"auth.example.com": "warning url", "192.0.2.7": "warning url"} {
-		c := &checkup{now: time.Now, url: "http://" + net.JoinHostPort(host, "80") + realmEnd}
+		c := &checkup{root: t.TempDir(), now: time.Now, url: "http://" + net.JoinHostPort(host, "80") + realmEnd}
 		base, err := parseRealm(c.url)
 		if err != nil {
 			t.Fatal(err)

@@ -24,6 +24,14 @@ func (c *checkup) examineLogin() {
 			"take the entry out of blacklisted_users in "+c.config.Path+" if the account is meant to come in")
 		return
 	}
+	if err := c.trustStack(); err != nil {
+		cause, _ := cli.SplitHint(err)
+		c.fail("login", "login-untrusted", "PAM is not asked: "+cause,
+			"root would run what another user wrote",
+			fmt.Sprintf("ask as that user: sudo -u %s dockerauth check --config %s --login %s", word(c.stackOwner()),
+				word(c.config.Path), word(c.login)))
+		return
+	}
 	service.Harden(c.streams.Err)
 	password, typed, err := cli.ReadPassword(c.streams.In, c.streams.Err, fmt.Sprintf("Password of %q: ", c.login))
 	if err != nil {
@@ -36,6 +44,36 @@ func (c *checkup) examineLogin() {
 		how = "the password that was typed"
 	}
 	c.logIn(service.OneConversation(c.config, c.streams.Err), pamauth.Password(password), how)
+}
+
+// trustStack refuses, for root, a stack of which another user could have written a part: a module
+// or a command of pam_exec runs as root.
+func (c *checkup) trustStack() error {
+	stack := service.Stack(c.config)
+	paths, _ := stack.Sources() // PAM is not asked either where it is faulty
+	lines, _ := stack.Parse()
+	for _, l := range lines {
+		if path, err := pamauth.FindModule(l.Module); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	for _, path := range paths {
+		if err := checkTrust(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stackOwner is the user as which to ask PAM.
+func (c *checkup) stackOwner() string {
+	if name, _, _ := strings.Cut(c.as, ":"); name != "" && name != "root" {
+		return name
+	}
+	if _, uid, _, known := ownerOf(c.config.Path); known && uid != 0 {
+		return userName(uid)
+	}
+	return likelyUser()
 }
 
 // logIn asks for a token as the service does, but uncounted: an operator who reads config.yml and

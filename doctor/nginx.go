@@ -8,7 +8,7 @@ import (
 )
 
 // readNginx finds the sites of an nginx.
-func (w *webServer) readNginx(root string) {
+func (w *webServer) readNginx() {
 	prefix := w.option("-p")
 	if prefix == "" {
 		prefix = "/usr/share/nginx" // Debian's, and Fedora's
@@ -21,7 +21,7 @@ func (w *webServer) readNginx(root string) {
 		file = filepath.Join(prefix, file)
 	}
 	w.file = file
-	top := parseNginx(root, file, filepath.Dir(file), 0)
+	top := parseNginx(&w.files, file, filepath.Dir(file), 0)
 	for _, http := range named(top, "http") {
 		for _, server := range named(http.block, "server") {
 			w.readNginxServer(nginxScope{top, http.block, server.block}, prefix)
@@ -206,21 +206,21 @@ func named(block []directive, name string) (list []directive) {
 const maxIncludes = 8
 
 // parseNginx reads a file and those that it includes. It takes what it cannot read for nothing.
-func parseNginx(root, file, base string, depth int) []directive {
-	p := &nginxParser{text: strings.Join(readLines(root, file), "\n"), file: file, line: 1}
+func parseNginx(files *serverFiles, file, base string, depth int) []directive {
+	p := &nginxParser{text: strings.Join(files.lines(file), "\n"), file: file, line: 1}
 	list := p.block()
-	return expandIncludes(list, root, base, depth)
+	return expandIncludes(list, files, base, depth)
 }
 
-func expandIncludes(list []directive, root, base string, depth int) (all []directive) {
+func expandIncludes(list []directive, files *serverFiles, base string, depth int) (all []directive) {
 	for _, d := range list {
 		if d.name == "include" && len(d.args) == 1 && depth < maxIncludes {
-			for _, file := range included(root, base, d.args[0]) {
-				all = append(all, parseNginx(root, file, base, depth+1)...)
+			for _, file := range included(files.root, base, d.args[0]) {
+				all = append(all, parseNginx(files, file, base, depth+1)...)
 			}
 			continue
 		}
-		d.block = expandIncludes(d.block, root, base, depth)
+		d.block = expandIncludes(d.block, files, base, depth)
 		all = append(all, d)
 	}
 	return all

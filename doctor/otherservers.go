@@ -11,14 +11,14 @@ import (
 // readOther finds what matters in the configuration of lighttpd, Caddy or HAProxy. Their languages
 // are not read as a whole: a line that names dockerauth's socket or port is found, and the port
 // that they listen on where that is one.
-func (w *webServer) readOther(root string) {
+func (w *webServer) readOther() {
 	file := map[string]string{"lighttpd": "/etc/lighttpd/lighttpd.conf", "Caddy": "/etc/caddy/Caddyfile",
 		"HAProxy": "/etc/haproxy/haproxy.cfg"}[w.kind]
 	if given := w.option("-f", "--config"); given != "" {
 		file = given
 	}
 	w.file = file
-	o := &otherConfig{kind: w.kind, root: root}
+	o := &otherConfig{kind: w.kind, files: &w.files}
 	o.read(file, 0)
 	if o.route != nil && w.kind == "HAProxy" {
 		o.route.forward = o.forward
@@ -51,14 +51,15 @@ func insertAddress(server place) string {
 }
 
 type otherConfig struct {
-	kind, root string
-	sites      []site
-	errorLog   string
-	route      *route // the first that is likely dockerauth's
-	mentioned  bool   // dockerauth's name or path has been read
-	forward    bool   // HAProxy tells the client's address
-	fastCGI    bool   // Caddy or HAProxy speak it
-	chroot     string // HAProxy's, in which its sockets are
+	kind      string
+	files     *serverFiles
+	sites     []site
+	errorLog  string
+	route     *route // the first that is likely dockerauth's
+	mentioned bool   // dockerauth's name or path has been read
+	forward   bool   // HAProxy tells the client's address
+	fastCGI   bool   // Caddy or HAProxy speak it
+	chroot    string // HAProxy's, in which its sockets are
 }
 
 var (
@@ -77,14 +78,14 @@ var (
 )
 
 func (o *otherConfig) read(file string, depth int) {
-	for i, line := range readLines(o.root, file) {
+	for i, line := range o.files.lines(file) {
 		line, _, _ = strings.Cut(line, "#")
 		o.forward = o.forward || strings.Contains(line, "X-Forwarded-For") ||
 			strings.Contains(line, "option forwardfor")
 		o.fastCGI = o.fastCGI || fastCGIPattern.MatchString(line)
 		o.mentioned = o.mentioned || strings.Contains(line, "dockerauth") || strings.Contains(line, realmEnd)
 		if match := otherInclude.FindStringSubmatch(line); match != nil && depth < maxIncludes {
-			for _, name := range included(o.root, filepath.Dir(file), match[1]) {
+			for _, name := range included(o.files.root, filepath.Dir(file), match[1]) {
 				o.read(name, depth+1)
 			}
 		}

@@ -363,7 +363,7 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 
 // examineSetgid looks at what a set-group-id program needs.
 func (c *checkup) examineSetgid(a *runAs) {
-	if !a.setgid() {
+	if a.setgid() < 0 {
 		return
 	}
 	if !a.who.Borrowed {

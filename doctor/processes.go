@@ -42,7 +42,8 @@ func processes(root string, names ...string) (found []process) {
 	return found
 }
 
-var serviceOfGroup = regexp.MustCompile(`(?m)/system\.slice/([^/\n]+\.service)`)
+// serviceOfGroup is anchored: users can make groups of any name below their own.
+var serviceOfGroup = regexp.MustCompile(`(?m)^\d+:[^:\n]*:/system\.slice/([^/\n]+\.service)`)
 
 func readProcess(folder, name string) (p process, ok bool) {
 	status, err := os.ReadFile(filepath.Join(folder, "status"))
@@ -57,6 +58,9 @@ func readProcess(folder, name string) (p process, ok bool) {
 		case len(fields) > 1 && fields[0] == "PPid:":
 			p.parent, _ = strconv.Atoi(fields[1])
 		case len(fields) > 2 && fields[0] == "Uid:":
+			if fields[1] != fields[2] {
+				return process{}, false // a set-user-id program, under any name and with any user's arguments
+			}
 			p.uid, _ = strconv.Atoi(fields[2])
 		case len(fields) > 2 && fields[0] == "Gid:":
 			p.gid, _ = strconv.Atoi(fields[2])
@@ -137,8 +141,12 @@ func (c *checkup) backends() (list []backend) {
 		}
 	}
 	for _, p := range processes(c.root, "dockerauth") {
-		if !c.isServiceUser(p.uid, service.user) {
-			continue
+		if p.uid != 0 && p.uid != os.Geteuid() {
+			u, isService := c.unitOf(p)
+			if !isService {
+				continue
+			}
+			p.args = u.command
 		}
 		address := p.option("--listen", "-listen")
 		if len(p.args) < 2 || address == "" {
@@ -157,16 +165,12 @@ func (c *checkup) backends() (list []backend) {
 	return list
 }
 
-// isServiceUser reports a user whose process may be the service: a web server that is led to
-// another's would show it passwords.
-func (c *checkup) isServiceUser(uid int, ofUnit string) bool {
-	if uid == 0 || uid == os.Geteuid() {
-		return true
-	}
-	name := userName(uid)
-	as, _, _ := strings.Cut(c.as, ":")
-	_, owner, _, known := ownerOf(c.path)
-	return name == ofUnit || name == as || known && owner == uid
+// unitOf is the unit that runs a process as a service of dockerauth; ok = there is one. Any user
+// can start a program of that name, and a web server that is led to it would show it passwords:
+// only what the unit's file says is believed.
+func (c *checkup) unitOf(p process) (u unit, ok bool) {
+	u = readUnit(c.root, p.unit)
+	return u, len(u.command) > 1 && u.starts("dockerauth") && u.user == userName(p.uid)
 }
 
 // hasThisConfig reports a backend of the configuration that is examined, as far as that is known.

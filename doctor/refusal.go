@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -239,7 +238,7 @@ func judgeAccess(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 		files = append(files, more...)
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		text, err := readSystemFile(file)
 		if err != nil {
 			return pamauth.Unknown, reason{}
 		}
@@ -351,7 +350,7 @@ func judgeList(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 			"chmod o-w " + path,
 		}
 	}
-	text, err := os.ReadFile(file)
+	text, err := readSystemFile(file)
 	if err != nil {
 		return pamauth.Unknown, reason{}
 	}
@@ -406,7 +405,7 @@ func judgeNoLogin(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 // bytes, each with 52 of source, 2 unused, 2 of status and 8 of time.
 func judgeFaillock(l pamauth.Line, a localAccount, now time.Time) (pamauth.Answer, reason) {
 	set := faillockSettings(l)
-	text, err := os.ReadFile(filepath.Join(set["dir"], a.name))
+	text, err := readSystemFile(filepath.Join(set["dir"], a.name))
 	deny, errDeny := strconv.Atoi(set["deny"])
 	unlock, errUnlock := strconv.Atoi(strings.Replace(set["unlock_time"], "never", "0", 1))
 	interval, errInterval := strconv.Atoi(set["fail_interval"])
@@ -453,14 +452,12 @@ func faillockSettings(l pamauth.Line) map[string]string {
 	if !found {
 		file = "/etc/security/faillock.conf"
 	}
-	if f, err := os.Open(file); err == nil {
-		defer f.Close()
-		for in := bufio.NewScanner(f); in.Scan(); {
-			line, _, _ := strings.Cut(in.Text(), "#")
-			key, value, _ := strings.Cut(line, "=")
-			if key = strings.TrimSpace(key); set[key] != "" {
-				set[key] = strings.TrimSpace(value)
-			}
+	text, _ := readSystemFile(file) // without it: the module's own
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		key, value, _ := strings.Cut(line, "=")
+		if key = strings.TrimSpace(key); set[key] != "" {
+			set[key] = strings.TrimSpace(value)
 		}
 	}
 	for key := range set {
@@ -523,7 +520,7 @@ func (c *checkup) refusalOf(phase string, a localAccount, code string) (what, wh
 
 // shadowField is an account's second field in /etc/shadow, if that file has it and can be read.
 func shadowField(name string) (field string, found bool) {
-	text, err := os.ReadFile("/etc/shadow")
+	text, err := readSystemFile(shadowFile)
 	if err != nil {
 		return "", false
 	}

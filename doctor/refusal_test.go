@@ -191,6 +191,7 @@ func TestARefusalIsExplainedByTheAccount(t *testing.T) {
 		{"no password", "daemon", "PAM_AUTH_ERR", `"daemon" has no password`, "passwd daemon"},
 	} {
 		c := checkup{
+			root:   t.TempDir(),
 			config: &config.Config{},
 			stack:  []pamauth.Line{{Phase: "auth", Module: "pam_unix.so", File: "/f"}},
 		}

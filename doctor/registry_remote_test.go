@@ -134,7 +134,7 @@ func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 func TestTheRegistrysURLIsOne(t *testing.T) {
 	for _, text := range []string{"registry.example.com", "https://registry.example.com/v2/",
 		"ftp://registry.example.com", "https://u:secret@registry.example.com"} {
-		c := &checkup{now: time.Now, registry: text}
+		c := &checkup{root: t.TempDir(), now: time.Now, registry: text}
 		c.probeRegistry(testAsker(t, nil))
 		c.expectCodes(t, "error registry registry-url-invalid", "not the URL of a registry")
 	}

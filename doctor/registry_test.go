@@ -372,7 +372,7 @@ func TestTheRealmIsHeldAgainstTheURL(t *testing.T) {
 		"https://Auth.example.com/docker/v2/token":  levelWarning,
 	} {
 		p := registered(t)
-		c := checkup{registryConfig: p.path("registry.yml"), url: url, now: time.Now}
+		c := checkup{root: t.TempDir(), registryConfig: p.path("registry.yml"), url: url, now: time.Now}
 		c.examineRegistry()
 		if got := c.status(); (got == cli.ExitDone) != (want == levelOK) {
 			t.Errorf("%s:\n%s", url, listed(c.list))

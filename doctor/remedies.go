@@ -347,7 +347,7 @@ func rootOnly(path string) string {
 // isOfPackage reports that what is looked at is the packaged service, which a unit starts.
 func (c *checkup) isOfPackage(program string) bool {
 	return c.program == "" && c.settings != nil && c.settings.Path == systemConfig &&
-		!(&runAs{program: program}).setgid()
+		(&runAs{program: program}).setgid() < 0
 }
 
 // stateIsOptional reports the folder that is used if it is there.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"dockerauth/cli"
+	"dockerauth/pamauth"
 )
 
 // attemptTimeout bounds one child: a module may hang when it loads, a network path when it opens.
@@ -28,6 +30,7 @@ type runAs struct {
 	name          string              // "www-data"
 	isServiceUser bool                // nothing but the service runs as that user
 	program       string              // the file that is started
+	prober        string              // the file that makes the attempts; "" = program
 	as            *syscall.Credential // nil = the user of this process
 	who           identity            // of the started program
 	account       []int               // the groups that the account has by itself
@@ -38,6 +41,7 @@ type runAs struct {
 var (
 	errNoGroup    = errors.New("there is no such group on this machine")
 	errNotStarted = errors.New("the program does not start")
+	errTooLong    = fmt.Errorf("it says more than %d bytes", maxAnswer)
 )
 
 // takeAccount takes the ids of an account and its groups.
@@ -76,9 +80,11 @@ func (a *runAs) addGroups(groups string) error {
 }
 
 // identifySelf starts the program as that user and asks for its ids. Later attempts run with those
-// ids as their own, with nothing borrowed.
+// ids as their own, with nothing borrowed. Another user may own the program, so its answer gives it
+// no group: the file's mode has to say so too, and then this program makes the attempts.
 func (a *runAs) identifySelf() error {
-	if err := a.run(IdentityArg, nil, &a.who); err != nil {
+	account := a.who
+	if err := a.run(a.program, IdentityArg, nil, &a.who); err != nil {
 		hint := "chmod o+rx " + word(a.program)
 		for _, dir := range foldersAbove(a.program) {
 			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
@@ -87,7 +93,18 @@ func (a *runAs) identifySelf() error {
 		}
 		return fmt.Errorf("%w: %s cannot start %s: %w\n  %s", errNotStarted, a.name, a.program, err, hint)
 	}
-	if a.as != nil {
+	if a.as == nil {
+		return nil
+	}
+	if a.who.UID != account.UID || a.who.GID != account.GID && a.who.GID != a.setgid() {
+		return fmt.Errorf("%w: %s says that it runs with uid %d and gid %d, which %s does not have\n"+
+			"  name the program that the web server starts: --program FILE", errNotStarted, a.program, a.who.UID,
+			a.who.GID, a.name)
+	}
+	if a.who.GID != account.GID {
+		if pamauth.CheckRootOwned(a.program) != nil {
+			a.prober = ownProgram
+		}
 		gid := uint32(a.who.GID)
 		if !slices.Contains(a.as.Groups, a.as.Gid) {
 			a.as.Groups = append(a.as.Groups, a.as.Gid)
@@ -100,7 +117,7 @@ func (a *runAs) identifySelf() error {
 // try says for each attempt why it failed.
 func (a *runAs) try(looks ...attempt) ([]string, error) {
 	var answers []string
-	if err := a.run(ProbeArg, looks, &answers); err != nil {
+	if err := a.run(cmp.Or(a.prober, a.program), ProbeArg, looks, &answers); err != nil {
 		return nil, err
 	}
 	if len(answers) != len(looks) {
@@ -109,22 +126,50 @@ func (a *runAs) try(looks ...attempt) ([]string, error) {
 	return answers, nil
 }
 
-// run starts the program with no variables, no descriptors and no terminal: a module could type
+// ownProgram is the file of this process, which can be started where its folder cannot be entered.
+const ownProgram = "/proc/self/exe"
+
+// maxAnswer bounds what a program says, in bytes.
+const maxAnswer = 1 << 20
+
+// answer is what a program says, up to maxAnswer.
+type answer struct {
+	text []byte
+	stop func() // ends the program
+	full bool
+}
+
+func (a *answer) Write(text []byte) (int, error) {
+	if len(a.text)+len(text) > maxAnswer {
+		a.full = true
+		a.stop()
+		return 0, errTooLong
+	}
+	a.text = append(a.text, text...)
+	return len(text), nil
+}
+
+// run starts a program with no variables, no descriptors and no terminal: a module could type
 // into a terminal what root's shell runs next (TIOCSTI).
-func (a *runAs) run(arg string, question, answer any) error {
+func (a *runAs) run(program, arg string, question, reply any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
 	in, err := json.Marshal(question)
 	if err != nil {
 		return err
 	}
-	child := exec.CommandContext(ctx, a.program, arg)
+	child := exec.CommandContext(ctx, program, arg)
 	child.Env = []string{}
 	child.Dir = "/"
 	child.Stdin = bytes.NewReader(in)
 	child.WaitDelay = time.Second // a module may have started something that holds the pipe
 	child.SysProcAttr = &syscall.SysProcAttr{Credential: a.as, Setsid: true}
-	out, err := child.Output()
+	out := answer{stop: cancel}
+	child.Stdout = &out
+	err = child.Run()
+	if out.full {
+		return errTooLong
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("no answer within %v", attemptTimeout)
 	}
@@ -135,14 +180,18 @@ func (a *runAs) run(arg string, question, answer any) error {
 		}
 		return errors.New(cli.Cause(err))
 	}
-	return json.Unmarshal(out, answer)
+	return json.Unmarshal(out.text, reply)
 }
 
 // isRoot reports that everything is allowed.
 func (a *runAs) isRoot() bool { return a.who.UID == 0 }
 
-// setgid reports that the program file bears the bit, whether it counts or not.
-func (a *runAs) setgid() bool {
-	info, err := os.Stat(a.program)
-	return err == nil && info.Mode()&os.ModeSetgid != 0
+// setgid is the group of the program file if it bears the bit, whether it counts or not; -1 = it
+// does not.
+func (a *runAs) setgid() int {
+	info, _, gid, ok := ownerOf(a.program)
+	if !ok || info.Mode()&os.ModeSetgid == 0 {
+		return -1
+	}
+	return gid
 }

@@ -23,20 +23,24 @@ type unit struct {
 	writable        []string // what the service can change all the same
 	calls           []string // of SystemCallFilter, with their ~
 	listens         []string // ListenStream of a socket
-	config          string   // --config of ExecStart; "" = none
+	command         []string // ExecStart; nil = none
+	config          string   // its --config; "" = none
 }
 
 // readUnit reads a unit and its drop-ins from their files: systemd need not run, and asking it
 // takes a bus. root stands for /, for tests.
 func readUnit(root, name string) unit {
 	var u unit
+	if name == "" {
+		return u
+	}
 	folders := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
 		"/usr/lib/systemd/system", "/lib/systemd/system"}
 	for _, folder := range folders {
 		path := filepath.Join(folder, name)
-		if text, err := os.ReadFile(filepath.Join(root, path)); err == nil {
+		if text, found := readUnitFile(filepath.Join(root, path)); found {
 			u.file = path
-			u.read(string(text))
+			u.read(text)
 			break
 		}
 	}
@@ -44,11 +48,28 @@ func readUnit(root, name string) unit {
 		return u
 	}
 	for _, file := range dropIns(root, folders, name) {
-		if text, err := os.ReadFile(file); err == nil {
-			u.read(string(text))
-		}
+		text, _ := readUnitFile(file)
+		u.read(text)
 	}
 	return u
+}
+
+// readUnitFile takes a file that is not believed, such as the null device of a masked unit, for an
+// empty one.
+func readUnitFile(path string) (text string, found bool) {
+	if _, err := os.Stat(path); err != nil {
+		return "", false
+	}
+	if checkTrust(path) != nil {
+		return "", true
+	}
+	data, _ := readSystemFile(path) // none if it cannot be read
+	return string(data), true
+}
+
+// starts reports that the unit's command is a program of that name.
+func (u unit) starts(program string) bool {
+	return len(u.command) > 0 && filepath.Base(u.command[0]) == program
 }
 
 // dropIns are in the order of their names, in any folder. Of two with one name the first folder's
@@ -91,7 +112,8 @@ func (u *unit) read(text string) {
 			}
 			u.listens = append(u.listens, value)
 		case "ExecStart":
-			u.config = process{args: strings.Fields(value)}.option("--config", "-config")
+			u.command = strings.Fields(strings.TrimLeft(value, "-@:+!|")) // systemd.service(5), prefixes
+			u.config = process{args: u.command}.option("--config", "-config")
 		case "User":
 			u.user = value
 		case "AmbientCapabilities":

@@ -17,7 +17,8 @@ type webServer struct {
 	process         // the one that reads the configuration
 	worker  process // one that answers requests
 	file    string  // the configuration
-	kind    string  // "nginx", "Apache", "lighttpd", "Caddy", "HAProxy"
+	files   serverFiles
+	kind    string // "nginx", "Apache", "lighttpd", "Caddy", "HAProxy"
 	sites   []site
 }
 
@@ -68,17 +69,22 @@ func (r *route) written() string {
 	return `[[:alnum:].]*:` + port
 }
 
-// webServers reads the configuration of all that run here.
-func webServers(root string) (servers []*webServer) {
+// webServers reads the configuration of all that run here, but for those that are not believed.
+func webServers(root string) []*webServer {
+	return slices.DeleteFunc(allWebServers(root), func(w *webServer) bool { return w.files.foreign != nil })
+}
+
+func allWebServers(root string) (servers []*webServer) {
 	kinds := map[string]string{"nginx": "nginx", "apache2": "Apache", "httpd": "Apache", "lighttpd": "lighttpd",
 		"caddy": "Caddy", "haproxy": "HAProxy"}
 	all := processes(root, "nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy")
 	for _, p := range all {
 		isChild := func(q process) bool { return q.pid == p.parent && q.name == p.name }
-		if slices.ContainsFunc(all, isChild) || !p.isTrusted() {
+		started, trusted := p.asStarted(root)
+		if slices.ContainsFunc(all, isChild) || !trusted {
 			continue
 		}
-		w := &webServer{process: p, worker: p, kind: kinds[p.name]}
+		w := &webServer{process: started, worker: p, kind: kinds[p.name], files: serverFiles{root: root}}
 		for _, q := range all {
 			if q.parent == p.pid && q.name == p.name && q.uid != p.uid {
 				w.worker = q
@@ -87,21 +93,27 @@ func webServers(root string) (servers []*webServer) {
 		}
 		switch w.kind {
 		case "nginx":
-			w.readNginx(root)
+			w.readNginx()
 		case "Apache":
-			w.readApache(root)
+			w.readApache()
 		default:
-			w.readOther(root)
+			w.readOther()
 		}
 		servers = append(servers, w)
 	}
 	return servers
 }
 
-// isTrusted reports a web server that is the administrator's. Any user can start a program of that
-// name, and what its configuration says would end in commands for root.
-func (p process) isTrusted() bool {
-	return p.uid == 0 || p.uid == os.Geteuid() || p.unit == p.name+".service"
+// asStarted is a web server of the administrator's, with the arguments that they gave it. Any user
+// can start a program of that name, and one that the web server starts is in its unit too: of such
+// a user's process the unit's file says the arguments.
+func (p process) asStarted(root string) (process, bool) {
+	if p.uid == 0 || p.uid == os.Geteuid() {
+		return p, true
+	}
+	u := readUnit(root, p.unit)
+	p.args = u.command
+	return p, p.unit == p.name+".service" && u.starts(p.name)
 }
 
 // reload is the command that makes it read its configuration again.
@@ -117,7 +129,7 @@ func (w *webServer) reload() string {
 	case w.kind == "HAProxy" && (slices.Contains(w.args, "-W") || slices.Contains(w.args, "-Ws")):
 		return fmt.Sprintf("kill -USR2 %d", w.pid) // the master follows it, and no other does
 	case w.kind == "Caddy":
-		return "caddy reload --config " + w.file
+		return "caddy reload --config " + word(w.file)
 	}
 	return w.restart()
 }
@@ -224,18 +236,6 @@ func realPath(path string) string {
 	}
 	return path
 }
-
-// readLines are the lines of a file that belongs to root; none if it cannot be read.
-func readLines(root, file string) []string {
-	text, err := os.ReadFile(filepath.Join(root, file))
-	if err != nil || len(text) > maxServerConfig {
-		return nil
-	}
-	return strings.Split(string(text), "\n")
-}
-
-// maxServerConfig bounds one file of a web server's configuration, in bytes.
-const maxServerConfig = 4 << 20
 
 // included are the files that a pattern of a configuration names. A folder stands for all in it.
 func included(root, base, pattern string) (files []string) {

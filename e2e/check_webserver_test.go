@@ -14,12 +14,15 @@ import (
 type webMistake struct {
 	name string
 	frontend
-	edit  [][2]string                // of the shipped example
-	make  func(*testing.T, *testEnv) // a mistake elsewhere
-	path  string                     // of the URL; "" = the endpoint
-	code  string                     // "" = it is no mistake
-	names string                     // what the finding names; $DIR is the environment's folder
-	apply func(*testing.T, *testEnv) // what the remedy says, where it is no command
+	edit [][2]string                // of the shipped example
+	make func(*testing.T, *testEnv) // a mistake elsewhere
+	// asRoot runs check as root. It believes only its own files, and the web user owns the
+	// environment.
+	asRoot bool
+	path   string                     // of the URL; "" = the endpoint
+	code   string                     // "" = it is no mistake
+	names  string                     // what the finding names; $DIR is the environment's folder
+	apply  func(*testing.T, *testEnv) // what the remedy says, where it is no command
 }
 
 var webMistakes = []webMistake{
@@ -74,8 +77,17 @@ var webMistakes = []webMistake{
 		}, code: "web-not-reloaded", names: "$DIR/run/location.conf"},
 	{name: "nginx may not open the socket", frontend: nginxFastCGI, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
-	{name: "nginx may not enter the folder of the socket", frontend: nginxFastCGI, make: forRootOnly("run"),
-		code: "web-socket-denied", names: "chmod g+x $DIR/run"},
+	{
+		name:     "nginx may not enter the folder of the socket",
+		frontend: nginxFastCGI,
+		make: func(t *testing.T, s *testEnv) {
+			forRootOnly("run")(t, s)
+			mustRun(t, "sh", "-c", `chown root: "$0" "$0"/run/*.conf`, s.dir)
+		},
+		asRoot: true,
+		code:   "web-socket-denied",
+		names:  "chmod g+x $DIR/run",
+	},
 	{name: "nginx finds no service", frontend: nginxFastCGI, make: stopService,
 		code: "web-target-dead", names: "--listen unix:$DIR/run/fcgi.sock", apply: startFastCGI},
 	{name: "nginx passes no parameter to fcgiwrap", frontend: nginxFcgiwrap,
@@ -200,7 +212,7 @@ func TestCheckTakesTheCauseFromTheWebServer(t *testing.T) {
 				s.checkURL(t, path).expectCodes(t)
 				return
 			}
-			r := s.checkURLAs(t, m.frontend, path)
+			r := s.checkURLAs(t, m.asRoot, path)
 			r.expectCodes(t, m.code)
 			names := strings.ReplaceAll(m.names, "$DIR", s.dir)
 			i := slices.IndexFunc(r.findings, func(f finding) bool { return f.Code == m.code })
@@ -212,7 +224,7 @@ func TestCheckTakesTheCauseFromTheWebServer(t *testing.T) {
 			}
 			if m.apply != nil {
 				m.apply(t, s)
-				s.reload(t, m.frontend)
+				s.reload(t)
 			} else if o := run(t, "", exec.Command("sh", "-c", r.findings[i].Remedy)); o.status != 0 {
 				t.Fatalf("the remedy does not work: %v", o)
 			}
@@ -220,18 +232,16 @@ func TestCheckTakesTheCauseFromTheWebServer(t *testing.T) {
 				return
 			}
 			eventually(t, 10*time.Second, "check to find nothing after: "+r.findings[i].Remedy, func() bool {
-				return len(s.checkURLAs(t, m.frontend, path).codes()) == 0
+				return len(s.checkURLAs(t, m.asRoot, path).codes()) == 0
 			})
 		})
 	}
 }
 
-// checkURLAs runs check as the user that the web server was started by: root believes only its own.
-func (s *testEnv) checkURLAs(t *testing.T, th frontend, path string) findingsReport {
+func (s *testEnv) checkURLAs(t *testing.T, asRoot bool, path string) findingsReport {
 	t.Helper()
 	cmd := exec.Command(binary(t), "check", "--json", "--config", s.configFile, "--url", "http://"+s.address+path)
-	switch th.name {
-	case caddyFastCGI.name, haproxyFastCGI.name, lighttpdFastCGI.name:
+	if !asRoot {
 		cmd = s.asWeb(cmd)
 	}
 	return examine(t, cmd, "", "url")
@@ -319,7 +329,7 @@ func notExecutable(t *testing.T, s *testEnv) {
 }
 
 // reload makes the web server read its configuration again.
-func (s *testEnv) reload(t *testing.T, th frontend) {
+func (s *testEnv) reload(t *testing.T) {
 	for _, p := range s.procs {
 		switch p.name {
 		case "nginx":
