@@ -109,7 +109,7 @@ func (c *checkup) examineServiceUser(a *runAs) {
 	}
 	var closed []unreadable
 	var open []string
-	u := c.unitOf(a)
+	u := c.unitFor(a)
 	for i, t := range trials {
 		switch {
 		case t.subject != "" && u.hides(t.Path):
@@ -185,7 +185,7 @@ func (c *checkup) accessFiles() (paths []string) {
 // keep an owner out.
 func (c *checkup) examineOwners(a *runAs) {
 	var paths []string
-	if !a.setgid() { // examineSetgid names them
+	if a.setgid() < 0 { // examineSetgid names them
 		paths = c.accessFiles()
 	}
 	key := c.settings.PrivateKeyFile
@@ -231,7 +231,7 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			unlogged = "the service answers 503" // systemd starts it at each request
 		}
 	}
-	u := c.unitOf(a)
+	u := c.unitFor(a)
 	if folder := c.settings.State; folder != "" {
 		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
 			why, _, _ = strings.Cut(why, "\n") // the hint is for that process

@@ -271,7 +271,7 @@ func TestFilesThatTheUnitHidesAreNamed(t *testing.T) {
 	const unitFile = "usr/lib/systemd/system/" + serviceUnit
 	for _, tt := range []struct{ name, dropIn, complaints, says string }{
 		{"a home folder", "", "error rights.private_key unreadable",
-			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i '1c " +
+			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i '/^private_key:/c " +
 				"private_key: /etc/dockerauth/privkey.pem' "},
 		{"a home folder that a drop-in opens", "ProtectHome=no\n", "error rights.folder folder-closed",
 			"cannot enter /home/absent"},

@@ -223,8 +223,8 @@ const (
 	socketUnit  = "dockerauth.socket"
 )
 
-// unitOf is the unit that starts what a runs; one without a file where systemd does not.
-func (c *checkup) unitOf(a *runAs) unit {
+// unitFor is the unit that starts what a runs; one without a file where systemd does not.
+func (c *checkup) unitFor(a *runAs) unit {
 	u := readUnit(c.root, serviceUnit)
 	if !a.isServiceUser || u.config != "" && u.config != c.settings.Path && !sameFile(u.config, c.settings.Path) {
 		return unit{}

@@ -223,7 +223,7 @@ func (p *endpointProbe) commentOut(d directive, about string) string {
 	if p.server.kind == "nginx" {
 		pattern = `^[[:blank:]]*` + d.name + `[[:blank:]][^;{}]*` + about + `[^;{}]*;[[:blank:]]*$`
 	}
-	lines := readLines(p.root, d.file)
+	lines := (&serverFiles{root: p.root}).lines(d.file)
 	if d.line > len(lines) || !regexp.MustCompile("(?i)"+pattern).MatchString(lines[d.line-1]) {
 		return fmt.Sprintf("take %s about %s away at %s, then: ", d.name, about, d.place)
 	}
