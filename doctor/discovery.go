@@ -159,8 +159,10 @@ func (c *checkup) discoverEndpoint() {
 		if e.site.port != usual {
 			u.Host = net.JoinHostPort(host, strconv.Itoa(e.site.port))
 		}
-		c.url, c.dial = u.String(), net.JoinHostPort(cmp.Or(e.site.address, "127.0.0.1"), strconv.Itoa(e.site.port))
+		c.url, c.dial = u.String(), e.site.dial()
+		c.found = fmt.Sprintf("%s has %s (%s)", e.server.kind, c.url, e.route.place)
 		c.ok(subject, "%s has %s", e.route.place, c.url)
+		c.askWhereClientsAsk(u)
 		return
 	}
 	what := "the endpoint: no web server that hands requests to dockerauth is found on this machine"
@@ -174,6 +176,36 @@ func (c *checkup) discoverEndpoint() {
 		}
 	}
 	c.notAsked(subject, what, remedy)
+}
+
+// askWhereClientsAsk makes the registry's realm the URL, where that is not what was found: clients
+// ask there. The realm may be another path of the site that was found.
+func (c *checkup) askWhereClientsAsk(found url.URL) {
+	realm, err := parseRealm(c.realm)
+	if err != nil || strings.TrimSuffix(c.realm, "/") == strings.TrimSuffix(found.String(), "/") {
+		return
+	}
+	c.url = c.realm
+	if realm.Scheme == found.Scheme && realm.Hostname() == found.Hostname() && portOf(realm) == portOf(&found) {
+		return
+	}
+	c.dial = ""
+	for _, w := range webServers(c.root) {
+		if s := w.siteFor(realm); s != nil && s.isNamed(realm.Hostname()) {
+			c.dial = s.dial()
+			return
+		}
+	}
+}
+
+// isNamed reports a site that has a name, and not only every one.
+func (s *site) isNamed(host string) bool {
+	return slices.ContainsFunc(s.names, func(name string) bool { return matchesName(name, host) })
+}
+
+// dial is where a site is on this machine.
+func (s *site) dial() string {
+	return net.JoinHostPort(cmp.Or(s.address, "127.0.0.1"), strconv.Itoa(s.port))
 }
 
 // enableOnlySite is for a web server that has one site, so that it is clear which takes the

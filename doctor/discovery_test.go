@@ -203,6 +203,39 @@ func TestARealmSaysWhichSiteIsTheEndpoint(t *testing.T) {
 	}
 }
 
+func TestARealmIsTheURLThatIsAsked(t *testing.T) {
+	const snippet = "include snippets/dockerauth.conf;"
+	plain := "server { listen 80 default_server; server_name _; " + snippet + " }\n"
+	for _, tt := range []struct{ name, sites, realm, dial string }{
+		{"that of a site with TLS, which is elsewhere", plain, "https://auth.example.com/docker/v2/token", ""},
+		{"that of a site with TLS, which lacks the endpoint",
+			plain + "server { listen 443 ssl; server_name auth.example.com; }",
+			"https://auth.example.com/docker/v2/token", "127.0.0.1:443"},
+		{"another path of the site that was found", plain, "http://localhost/dockerauth/docker/v2/token",
+			"127.0.0.1:80"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := checkup{discovered: true, config: &config.Config{}, realm: tt.realm, root: plant(t, nginxWith(tt.sites))}
+			c.discoverEndpoint()
+			if c.url != tt.realm || c.dial != tt.dial {
+				t.Errorf("it asks %q at %q", c.url, c.dial)
+			}
+			c.expectCodes(t, "", "/etc/nginx/snippets/dockerauth.conf:3 has ")
+		})
+	}
+}
+
+func TestARealmWithoutAnAnswerIsAnError(t *testing.T) {
+	c := checkupOf(t, plainConfig)
+	closed := httptest.NewTLSServer(nil)
+	closed.Close()
+	c.root, c.discovered, c.realm = plant(t, apacheWith("<VirtualHost *:80>\n</VirtualHost>")), true, closed.URL+realmEnd
+	c.discoverEndpoint()
+	c.probeURL(testAsker(t, nil).dialTo(c.dial))
+	c.expectCodes(t, "error url url-unreachable", "Apache has http://localhost/docker/v2/token ("+
+		"/etc/apache2/conf-enabled/dockerauth.conf:2); give this machine's web server a site for "+closed.URL)
+}
+
 func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
 	token := "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n    service: s\n"
 	for _, tt := range []struct {

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +64,15 @@ func (p *endpointProbe) run() {
 			return
 		}
 		what, why, remedy := describeTransportError(err)
-		if errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(p.base.Hostname()) {
+		var name *net.DNSError
+		switch {
+		case p.found != "" && errors.As(err, &name) && !name.IsNotFound:
+			p.notAsked("url", "the endpoint: "+what, "dockerauth check --url "+p.url)
+			return
+		case p.found != "" && p.dial == "":
+			what, why = "clients are sent to "+p.url+": "+what, "they get no token there; "+p.found
+			remedy = p.serveRealm(remedy)
+		case errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(p.base.Hostname()):
 			remedy = p.startWebServer(remedy)
 		}
 		p.fail("url", "url-unreachable", what, why, remedy)
@@ -89,6 +99,16 @@ const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
 
 func (p *endpointProbe) identify() (response, error) {
 	return p.get(url.Values{"service": {unknownService}, "client_id": {checkAccount}}, "")
+}
+
+// serveRealm says how a realm with HTTPS gets an answer, where this machine has the endpoint without.
+func (p *endpointProbe) serveRealm(otherwise string) string {
+	isHere := func(w *webServer) bool { return w.siteFor(p.base) != nil }
+	if p.base.Scheme != "https" || slices.ContainsFunc(webServers(p.root), isHere) {
+		return otherwise
+	}
+	return fmt.Sprintf("give this machine's web server a site for https://%s, or forward that name's HTTPS to it",
+		p.base.Host)
 }
 
 // examineTLS looks at what is between the client and the web server.

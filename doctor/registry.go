@@ -72,7 +72,7 @@ func (c *checkup) isAlone(s registrySetting) bool {
 func (c *checkup) likelyRealm(was *url.URL) string {
 	host := "HOST"
 	switch {
-	case c.url != "" && !strings.Contains(c.url, "@"):
+	case c.url != "" && !strings.Contains(c.url, "@") && !c.isWeaker(c.url, was):
 		return c.url
 	case was != nil && was.Host != "":
 		host = was.Host
@@ -80,6 +80,20 @@ func (c *checkup) likelyRealm(was *url.URL) string {
 		host = c.settings.Issuer
 	}
 	return "https://" + host + realmEnd
+}
+
+// isWeaker reports a URL that is no realm in the place of another: without its TLS, or on this
+// machine only. A URL that check has found itself stands for less than what anybody has written.
+func (c *checkup) isWeaker(text string, was *url.URL) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return true
+	}
+	if was == nil || was.Host == "" {
+		return c.found != "" && (u.Scheme == "http" || onThisMachine(u.Hostname()))
+	}
+	return was.Scheme == "https" && u.Scheme == "http" ||
+		onThisMachine(u.Hostname()) && !onThisMachine(was.Hostname())
 }
 
 var aHostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
@@ -247,18 +261,22 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	case u.Scheme == "http" && !onThisMachine(u.Hostname()):
 		c.warn(subject, "plain-http", fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
-			c.setIn(t.Realm, c.likelyRealm(u))+", and let a web server do TLS there")
+			c.setIn(t.Realm, c.likelyRealm(&url.URL{Scheme: "https", Host: strings.TrimSuffix(u.Host, ":"+u.Port())})))
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
-	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
+	if c.url != "" && c.found == "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
 		strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+		remedy := "dockerauth check --url " + word(realm)
+		if !c.isWeaker(c.url, u) {
+			remedy = c.setIn(t.Realm, c.url)
+		}
 		c.warn(
 			subject,
 			"realm-differs",
 			fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
-			c.setIn(t.Realm, c.url),
+			remedy,
 		)
 	}
 }
