@@ -242,7 +242,7 @@ func (p *endpointProbe) startBackend() string {
 	address := p.route.target
 	switch {
 	case readUnit(p.root, socketUnit).file != "":
-		return "systemctl start " + socketUnit
+		return "systemctl enable --now " + socketUnit
 	case p.route.isSocket():
 		address = "unix:" + address
 	case p.route.protocol == "fastcgi":

@@ -113,14 +113,16 @@ type servedEndpoint struct {
 var endpointPaths = []string{realmEnd, "/dockerauth" + realmEnd, "/cgi-bin/dockerauth" + realmEnd, autoredirectEnd}
 
 // endpoints are one for each site.
-func (c *checkup) endpoints() (list []servedEndpoint) {
+func (c *checkup) endpoints() []servedEndpoint { return c.endpointsOf(webServers(c.root)) }
+
+func (c *checkup) endpointsOf(servers []*webServer) (list []servedEndpoint) {
 	backends := c.backends()
 	isOurs := func(r *route) bool {
 		return r.protocol == "cgi" || !r.generic || slices.ContainsFunc(backends, func(b backend) bool {
 			return b.address == r.target
 		})
 	}
-	for _, w := range webServers(c.root) {
+	for _, w := range servers {
 		for i := range w.sites {
 			for _, path := range endpointPaths {
 				if r := w.sites[i].route(path); r != nil && isOurs(r) {
@@ -169,11 +171,8 @@ func (c *checkup) discoverEndpoint() {
 	remedy := "dockerauth check --url " + c.likelyURL()
 	if len(list) > 0 {
 		what = fmt.Sprintf("the endpoint: %s does not say the name that clients use", list[0].route.place)
-	} else if servers := webServers(c.root); len(servers) == 1 {
-		if command := c.enableOnlySite(servers[0]); command != "" {
-			what, remedy = fmt.Sprintf("the endpoint, which the %s of this machine does not have yet",
-				servers[0].kind), command
-		}
+	} else if c.isStopped() || c.isNotEnabled() {
+		return
 	}
 	c.notAsked(subject, what, remedy)
 }
@@ -206,20 +205,6 @@ func (s *site) isNamed(host string) bool {
 // dial is where a site is on this machine.
 func (s *site) dial() string {
 	return net.JoinHostPort(cmp.Or(s.address, "127.0.0.1"), strconv.Itoa(s.port))
-}
-
-// enableOnlySite is for a web server that has one site, so that it is clear which takes the
-// endpoint.
-func (c *checkup) enableOnlySite(w *webServer) string {
-	for i := range w.sites {
-		if w.sites[i].place != w.sites[0].place {
-			return ""
-		}
-	}
-	if len(w.sites) == 0 {
-		return ""
-	}
-	return c.enable(w, &w.sites[0])
 }
 
 // isOfThisService reports an endpoint that may be that of the configuration which is examined. A

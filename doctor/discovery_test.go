@@ -90,19 +90,43 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 		name      string
 		files     map[string]string
 		url, dial string // "" = it is not found
-		says      string
+		says      string // after the code of an error and a blank, if there is one
 	}{
 		{"no web server", machine(), "", "", "--url https://auth.example.com/docker/v2/token"},
 		{"an nginx without dockerauth",
 			nginxWith("server {\n listen 80;\n listen [::]:80;\n location / { root /srv; } }"),
-			"", "", "sed -i '2s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
+			"", "", "web-not-enabled sed -i '2s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
 		{"an nginx with several sites and without dockerauth",
 			nginxWith("server { listen 80; }\nserver { listen 81; }"),
+			"", "", "web-not-enabled /etc/nginx/sites-enabled/default:1, then: systemctl reload nginx"},
+		{"an nginx with several sites, one of which clients are sent to",
+			nginxWith("server { listen 80; }\nserver {\n listen 80;\n server_name auth.example.com;\n}\n" +
+				"server {\n listen 443 ssl;\n server_name auth.example.com;\n}"),
+			"", "", "web-not-enabled sed -i '7s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
+		{"an nginx without dockerauth, which listens at a port",
+			with(nginxWith("server { listen 80; }"), "usr/lib/systemd/system/dockerauth.socket",
+				"[Socket]\nListenStream=127.0.0.1:9000\n"),
 			"", "", "--url https://auth.example.com/docker/v2/token"},
+		{"an nginx without dockerauth, and an Apache with its name", with(without("etc/apache2/conf-enabled/dockerauth.conf",
+			apacheWith("<VirtualHost *:80>\n ServerName auth.example.com\n</VirtualHost>",
+				"etc/apache2/conf-available/dockerauth.conf", apacheDropIn)),
+			"proc/200/comm", "nginx\n", "proc/200/cmdline", nginxCommand, "proc/200/status", "PPid:\t1\n",
+			"etc/nginx/nginx.conf", nginxMain, "etc/nginx/snippets/dockerauth.conf", nginxSnippet,
+			"etc/nginx/sites-enabled/default", "server { listen 80; }"),
+			"", "", "web-not-enabled a2enconf dockerauth && systemctl reload apache2"},
+		{"an nginx that does not run", stopped(nginxWith("server { listen 80; "+snippet+" }",
+			"lib/systemd/system/nginx.service", "[Service]\n")), "", "",
+			"web-not-running nginx -t && systemctl start nginx"},
+		{"an Apache that does not run", stopped(apacheWith("<VirtualHost *:80>\n</VirtualHost>",
+			"lib/systemd/system/apache2.service", "[Service]\n")), "", "",
+			"web-not-running apache2ctl configtest && systemctl start apache2"},
+		{"an nginx that does not run, without dockerauth", stopped(nginxWith("server { listen 80; }",
+			"lib/systemd/system/nginx.service", "[Service]\n")), "", "",
+			"--url https://auth.example.com/docker/v2/token"},
 		{"an Apache that was not told of it", without("etc/apache2/conf-enabled/dockerauth.conf",
 			apacheWith("<VirtualHost *:80>\n</VirtualHost>", "etc/apache2/conf-available/dockerauth.conf",
 				apacheDropIn)),
-			"", "", "a2enconf dockerauth && systemctl reload apache2"},
+			"", "", "web-not-enabled a2enconf dockerauth && systemctl reload apache2"},
 		{"nginx's default site", nginxWith("server {\n listen 80 default_server;\n listen [::]:80 default_server;\n" +
 			" server_name _;\n " + snippet + "\n}"),
 			"http://localhost/docker/v2/token", "127.0.0.1:80", "/etc/nginx/snippets/dockerauth.conf:3"},
@@ -124,7 +148,7 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			" fastcgi_pass unix:/run/dockerauth/dockerauth.sock; } }"),
 			"http://localhost/docker/v2/token", "127.0.0.1:80", "/etc/nginx/sites-enabled/default:1"},
 		{"nginx that hands all to another program", nginxWith("server { listen 80; location / {" +
-			" proxy_pass http://127.0.0.1:3000; } }"), "", "", ""},
+			" proxy_pass http://127.0.0.1:3000; } }"), "", "", "web-not-enabled sed -i '1s#"},
 		{"an nginx in a folder of its own", machine(running("nginx", "nginx: master process nginx -p /srv -c n.conf"),
 			map[string]string{"srv/n.conf": "http { server { listen 8080; include d.conf; } }",
 				"srv/d.conf": nginxSnippet}),
@@ -187,9 +211,19 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			if c.url != tt.url || c.dial != tt.dial {
 				t.Errorf("found %q at %q, want %q at %q", c.url, c.dial, tt.url, tt.dial)
 			}
-			c.expectCodes(t, "", tt.says)
+			complaints, says := "", tt.says
+			if code, rest, _ := strings.Cut(tt.says, " "); strings.HasPrefix(code, "web-") {
+				complaints, says = "error url "+code, rest
+			}
+			c.expectCodes(t, complaints, says)
 		})
 	}
+}
+
+// stopped takes the processes away.
+func stopped(files map[string]string) map[string]string {
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, "proc/") })
+	return files
 }
 
 func TestARealmSaysWhichSiteIsTheEndpoint(t *testing.T) {

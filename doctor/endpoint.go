@@ -196,7 +196,7 @@ func (p *endpointProbe) readErrorLog() string {
 // startOrRead is for a service that does not run, as far as that is seen from here.
 func (p *endpointProbe) startOrRead() string {
 	if readUnit(p.root, socketUnit).file != "" {
-		return "systemctl start " + socketUnit
+		return "systemctl enable --now " + socketUnit
 	}
 	return p.readErrorLog()
 }
@@ -212,7 +212,7 @@ func (p *endpointProbe) startWebServer(otherwise string) string {
 	if len(units) != 1 {
 		return otherwise
 	}
-	return "systemctl start " + units[0]
+	return startOf(units[0])
 }
 
 // examineAnonymous asks without credentials, as docker does first.
