@@ -249,7 +249,12 @@ func TestARealmIsTheURLThatIsAsked(t *testing.T) {
 			"127.0.0.1:80"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := checkup{discovered: true, config: &config.Config{}, realm: tt.realm, root: plant(t, nginxWith(tt.sites))}
+			c := checkup{
+				discovered: true,
+				config:     &config.Config{},
+				realm:      tt.realm,
+				root:       plant(t, nginxWith(tt.sites)),
+			}
 			c.discoverEndpoint()
 			if c.url != tt.realm || c.dial != tt.dial {
 				t.Errorf("it asks %q at %q", c.url, c.dial)
@@ -263,7 +268,10 @@ func TestARealmWithoutAnAnswerIsAnError(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	closed := httptest.NewTLSServer(nil)
 	closed.Close()
-	c.root, c.discovered, c.realm = plant(t, apacheWith("<VirtualHost *:80>\n</VirtualHost>")), true, closed.URL+realmEnd
+	c.root, c.discovered, c.realm = plant(
+		t,
+		apacheWith("<VirtualHost *:80>\n</VirtualHost>"),
+	), true, closed.URL+realmEnd
 	c.discoverEndpoint()
 	c.probeURL(testAsker(t, nil).dialTo(c.dial))
 	c.expectCodes(t, "error url url-unreachable", "Apache has http://localhost/docker/v2/token ("+

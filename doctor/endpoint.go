@@ -80,7 +80,12 @@ func (p *endpointProbe) run() {
 	}
 	p.examineTLS(r.tls)
 	p.compareClocks("url.clock", r.header.Get("Date"))
+	line := p.newLine()
 	p.examineFiles() // of a folder that is served instead of run, too
+	if p.handover != nil {
+		p.line = line
+		p.skipLog(p.root)
+	}
 	if !p.isDockerauth(r) || !p.examineAnonymous() {
 		return
 	}
