@@ -164,6 +164,8 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
 		p.examineHeaders(r)
 		return true
+	case (r.local || p.dial != "") && r.answer.code() == "UNAVAILABLE" && p.hasServiceError():
+		p.notAsked("url.get", "the endpoint, which is unavailable until the errors above are repaired", "")
 	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
 		p.fail("url.get", "unavailable", "the service is unavailable: "+quoteShort(r.answer.message()),
 			"nobody can log in", p.readLog())
@@ -174,6 +176,14 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 			"correct the URL, or what the web server maps it to")
 	}
 	return false
+}
+
+// hasServiceError reports an error that keeps this machine's service from answering.
+func (p *endpointProbe) hasServiceError() bool {
+	return slices.ContainsFunc(p.list, func(f finding) bool {
+		area, _, _ := strings.Cut(f.Subject, ".")
+		return f.Level == levelError && area != "url" && area != "registry" && area != "service" && area != "login"
+	})
 }
 
 // notRunning is what the shipped configurations of nginx and HAProxy answer in the service's place.

@@ -323,10 +323,14 @@ func (c *checkup) compare(subject, key string, theirs registrySetting, ours []st
 		return
 	}
 	near := nearest(theirs.Value, ours)
+	why := "registries compare it letter by letter, and refuse every token"
+	if key == "service" {
+		why = "dockerauth answers \"unknown service\" to its clients, and nobody can log in"
+	}
 	c.fail(subject, "registry-value-differs",
 		fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near,
 			difference(theirs.Value, near)),
-		"registries compare it letter by letter, and refuse every token",
+		why,
 		c.setIn(theirs, near))
 }
 
@@ -476,8 +480,9 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	}
 	hasOurs := slices.ContainsFunc(trust.Bundle,
 		func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
+	refused := c.isRefused(trust)
 	for i, cert := range trust.Bundle {
-		c.examineBundled(t, i+1, cert, hasOurs)
+		c.examineBundled(t, i+1, cert, hasOurs, refused)
 	}
 	for _, k := range trust.JWKS {
 		c.examineListed(k)
@@ -485,9 +490,20 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	c.predict(t, trust)
 }
 
+// isRefused reports that no version of the registry takes a token.
+func (c *checkup) isRefused(trust registryTrust) bool {
+	signer := jwtsign.Signer{Key: c.config.Key, Issuer: c.config.Issuer, Now: c.now}
+	service := c.config.Audience[0]
+	token, _, err := signer.AccessToken("", service, time.Minute, nil)
+	return err == nil && !slices.ContainsFunc([]registryVersion{registry28, registry30, registry31},
+		func(v registryVersion) bool {
+			return trust.starts(v) == nil && trust.accept(v, signer.Issuer, service, token, c.now()) == nil
+		})
+}
+
 // examineBundled looks for certificates that are a risk: anyone who holds the key of one in the
 // bundle, or of one that it signed, can sign tokens.
-func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certificate, hasOurs bool) {
+func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certificate, hasOurs, refused bool) {
 	const subject = "registry.rootcertbundle"
 	key := c.config.Key
 	what := fmt.Sprintf("certificate %d in it, %q, ", number, cert.Subject.String())
@@ -506,17 +522,20 @@ func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certif
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
 		c.ok(subject, "%sis for dockerauth's key", what)
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
-		c.warn(subject, "bundle-old-certificate", what+"is an older one for dockerauth's key"+expired,
-			"registries refuse tokens that carry it",
-			remedy)
+		what += "is an older one for dockerauth's key" + expired
+		if refused {
+			c.fail(subject, "bundle-old-certificate", what, "the registry refuses every token", remedy)
+			return
+		}
+		c.warn(subject, "bundle-old-certificate", what, "registries refuse tokens that carry it", remedy)
 	case isAuthority(cert):
 		c.fail(subject, "bundle-ca", what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
 		c.warn(subject, "bundle-second",
 			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 %s%s", what, fingerprint(cert),
 				expired),
-			"anyone who has its key can sign tokens for the registry too, as any account",
-			"fine while you exchange keys; then: "+remedy)
+			"fine while keys are exchanged; anyone who has its key can sign tokens for the registry too",
+			remedy)
 	default:
 		c.fail(subject, "bundle-foreign", what+"is not dockerauth's"+expired,
 			"anyone who has its key can sign tokens for the registry, as any account",

@@ -105,7 +105,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a service in other case", make: edit("service: registry", "service: Registry"),
 			want: wanted{levelError, "registry.service", "registry-value-differs",
 				`registry.yml:5: service is "Registry.example.com", dockerauth's audience is "registry.example.com": ` +
-					"they differ in upper and lower case"}},
+					`they differ in upper and lower case: dockerauth answers "unknown service"`}},
 		{name: "a service with a slash", make: edit("service: registry.example.com", "service: registry.example.com/"),
 			want: wanted{
 				levelError,
@@ -214,8 +214,17 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 				"is not dockerauth's: anyone who has its key"}},
 		{name: "an older certificate for dockerauth's key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelWarning, "registry.rootcertbundle", "bundle-old-certificate",
+		}), want: wanted{levelError, "registry.rootcertbundle", "bundle-old-certificate",
 			"is an older one for dockerauth's key and has expired"}},
+		{
+			name: "an older certificate beside the one that is in use",
+			make: bundle(func(t *testing.T, p *patient) string {
+				return p.read(t, "cert.pem") +
+					selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+			}),
+			want: wanted{levelWarning, "registry.rootcertbundle", "bundle-old-certificate",
+				"certificate 2 in it"},
+		},
 		{name: "Ed25519 and 2.8", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEd25519())
 			p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
@@ -276,12 +285,10 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		"a JWKS that is none"}
 	// 3.x is told that it is 3.x.
 	isNewer := func(t *testing.T, p *patient) { add("    signingalgorithms: [EdDSA]\n")(t, p) }
-	// An older certificate beside the present one is harmless, so it is a finding of its own. A CA
-	// in the bundle and one behind the certificate are two faults.
+	// A CA in the bundle and one behind the certificate are two faults.
 	alsoFound := map[string][]string{
-		"an empty bundle": {"registry-not-starting"}, // each version says it in its words
-		"an older certificate for dockerauth's key": {"registry-refusing"},
-		"a public CA's chain, as in the old guide":  {"signed-by-ca"},
+		"an empty bundle":                          {"registry-not-starting"}, // each version says it in its words
+		"a public CA's chain, as in the old guide": {"signed-by-ca"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
