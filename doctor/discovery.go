@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"dockerauth/config"
 	"dockerauth/service"
@@ -279,22 +280,64 @@ func (c *checkup) discoverRegistry() {
 		return
 	}
 	what := "a registry's configuration, which is at none of the usual places"
+	remedy := "dockerauth check --registry-config " + registryFiles[0]
 	for _, file := range registryFiles {
 		path := filepath.Join(c.root, file)
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || c.path != "" && !c.discovered {
 			continue
 		}
+		remedy = "dockerauth check --registry-config " + file
+		if f, err := os.Open(path); errors.Is(err, fs.ErrPermission) {
+			what, remedy = fmt.Sprintf("a registry's configuration: you may not read %s", file), "sudo dockerauth check"
+			continue
+		} else if err == nil {
+			_ = f.Close()
+		}
 		r, err := loadRegistryConfig(path)
-		if err != nil || r.Token == nil {
-			what = fmt.Sprintf("a registry's configuration: %s has no section auth.token", file)
+		switch {
+		case err != nil:
+			c.registryConfig = path // examineRegistry says what is wrong with it
+			return
+		case r.Token == nil && len(r.Auth) > 0:
+			what = fmt.Sprintf("a registry's configuration: %s has auth.%s, and no section auth.token", file, r.Auth[0])
+			continue
+		case r.Token == nil:
+			what = fmt.Sprintf("a registry's configuration: %s has no section auth", file)
 			continue
 		}
 		c.registryConfig = path
 		c.takeRealm(r)
 		c.ok("registry", "%s has a section auth.token", file)
+		c.tryRegistry(r)
 		return
 	}
-	c.notAsked("registry", what, "dockerauth check --registry-config "+registryFiles[0])
+	c.notAsked("registry", what, remedy)
+}
+
+// tryRegistry looks whether the registry of a configuration on this machine runs.
+func (c *checkup) tryRegistry(r *registryConfig) {
+	host, port, err := net.SplitHostPort(r.Address)
+	if err != nil {
+		return
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), connectTimeout)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return
+	}
+	for _, name := range registryUnits {
+		if readUnit(c.root, name).file != "" {
+			c.warn("registry", "registry-stopped", fmt.Sprintf("nobody listens at %s, which %s has", r.Address, r.Path),
+				"nobody can push or pull", "systemctl enable --now "+strings.TrimSuffix(name, ".service"))
+			return
+		}
+	}
+	c.notAsked("registry", fmt.Sprintf("the registry: nobody listens at %s, which %s has", r.Address, r.Path), "")
 }
 
 // takeRealm notes a realm that may be shown: one may hold a password.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -107,9 +108,10 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			with(nginxWith("server { listen 80; }"), "usr/lib/systemd/system/dockerauth.socket",
 				"[Socket]\nListenStream=127.0.0.1:9000\n"),
 			"", "", "--url https://auth.example.com/docker/v2/token"},
-		{"an nginx without dockerauth, and an Apache with its name", with(without("etc/apache2/conf-enabled/dockerauth.conf",
-			apacheWith("<VirtualHost *:80>\n ServerName auth.example.com\n</VirtualHost>",
-				"etc/apache2/conf-available/dockerauth.conf", apacheDropIn)),
+		{"an nginx without dockerauth, and an Apache with its name", with(
+			without("etc/apache2/conf-enabled/dockerauth.conf",
+				apacheWith("<VirtualHost *:80>\n ServerName auth.example.com\n</VirtualHost>",
+					"etc/apache2/conf-available/dockerauth.conf", apacheDropIn)),
 			"proc/200/comm", "nginx\n", "proc/200/cmdline", nginxCommand, "proc/200/status", "PPid:\t1\n",
 			"etc/nginx/nginx.conf", nginxMain, "etc/nginx/snippets/dockerauth.conf", nginxSnippet,
 			"etc/nginx/sites-enabled/default", "server { listen 80; }"),
@@ -292,8 +294,11 @@ func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
 		{"distribution's", "etc/distribution/config.yml", token, "/etc/distribution/config.yml",
 			"https://auth.example.com/docker/v2/token", ""},
 		{"one without tokens", "etc/docker/registry/config.yml", "version: 0.1\n", "", "",
-			"/etc/docker/registry/config.yml has no section auth.token"},
-		{"one that cannot be read", "etc/docker/registry/config.yml", "\t:", "", "", "--registry-config"},
+			"/etc/docker/registry/config.yml has no section auth"},
+		{"one with a password file", "etc/docker/registry/config.yml", "auth:\n  htpasswd:\n    realm: x\n", "", "",
+			"has auth.htpasswd, and no section auth.token"},
+		{"one that cannot be read", "etc/docker/registry/config.yml", "auth:\n\ttoken:\n",
+			"/etc/docker/registry/config.yml", "", ""},
 		{"one with a password", "etc/docker/registry/config.yml", strings.Replace(token, "auth.ex",
 			"a:secret@auth.ex", 1),
 			"/etc/docker/registry/config.yml", "", ""},
@@ -312,6 +317,36 @@ func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
 			if strings.Contains(c.text(), "secret") {
 				t.Error("the password is shown")
 			}
+		})
+	}
+}
+
+func TestARegistryOfThisMachineThatDoesNotRunIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, open, _ := net.SplitHostPort(listener.Addr().String())
+	const token = "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n"
+	unit := map[string]string{"lib/systemd/system/docker-registry.service": "[Service]\n"}
+	for _, tt := range []struct {
+		name, text       string
+		files            map[string]string
+		complaints, says string
+	}{
+		{"one that runs", "http:\n  addr: :" + open + "\n" + token, unit, "", "has a section auth.token"},
+		{"one that does not", "http:\n  addr: :1\n" + token, unit, "warning registry registry-stopped",
+			"systemctl enable --now docker-registry"},
+		{"one of no package", "http: {addr: \"127.0.0.1:1\"}\n" + token, nil, "", "nobody listens at 127.0.0.1:1"},
+		{"one that names no address", token, unit, "", "has a section auth.token"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			files := map[string]string{"etc/docker/registry/config.yml": tt.text}
+			maps.Copy(files, tt.files)
+			c := checkup{root: plant(t, files), settings: &config.Config{}, discovered: true}
+			c.discoverRegistry()
+			c.expectCodes(t, tt.complaints, tt.says)
 		})
 	}
 }

@@ -390,21 +390,22 @@ func TestTheRealmIsHeldAgainstTheURL(t *testing.T) {
 
 // A realm that clients can use is not replaced by a URL that is good on this machine only.
 func TestARealmIsReplacedByNothingWeaker(t *testing.T) {
+	const realm = "https://auth.example.com/docker/v2/token"
 	for _, tt := range []struct{ name, realm, url, found, fix string }{
-		{"found on this machine", "https://auth.example.com/docker/v2/token", "http://localhost/docker/v2/token", "x", ""},
-		{"given, without TLS", "https://auth.example.com/docker/v2/token", "http://auth.example.com/docker/v2/token", "",
-			"dockerauth check --url https://auth.example.com/docker/v2/token"},
+		{"found on this machine", realm, "http://localhost/docker/v2/token", "x", ""},
+		{"given, without TLS", realm, "http://auth.example.com/docker/v2/token", "",
+			"dockerauth check --url " + realm},
 		{"given, of this machine", "http://auth.example.com/docker/v2/token", "http://localhost/docker/v2/token", "",
 			"sed -i '4s|realm:.*|realm: https://auth.example.com/docker/v2/token|'"},
 		{"a wrong path", "https://auth.example.com/token", "http://localhost/docker/v2/token", "x",
 			"sed -i '4s|realm:.*|realm: https://auth.example.com/docker/v2/token|'"},
-		{"no URL", "x", "http://localhost/docker/v2/token", "x", "https://auth.example.com/docker/v2/token"},
+		{"no URL", "x", "http://localhost/docker/v2/token", "x", realm},
 		{"without TLS", "http://auth.example.com:80/docker/v2/token", "http://localhost/docker/v2/token", "x",
 			"realm: https://auth.example.com/docker/v2/token|"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := registered(t)
-			p.edit(t, "registry.yml", "https://auth.example.com/docker/v2/token", tt.realm)
+			p.edit(t, "registry.yml", realm, tt.realm)
 			c := checkup{registryConfig: p.path("registry.yml"), url: tt.url, found: tt.found, now: time.Now,
 				settings: &config.Config{Issuer: "auth.example.com", Audience: []string{"registry.example.com"}}}
 			c.examineRegistry()
