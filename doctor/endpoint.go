@@ -106,7 +106,8 @@ func (p *endpointProbe) identify() (response, error) {
 	return p.get(url.Values{"service": {unknownService}, "client_id": {checkAccount}}, "")
 }
 
-// serveRealm says how a realm with HTTPS gets an answer, where this machine has the endpoint without.
+// serveRealm says how a realm with HTTPS gets an answer, where this machine has the endpoint
+// without.
 func (p *endpointProbe) serveRealm(otherwise string) string {
 	isHere := func(w *webServer) bool { return w.siteFor(p.base) != nil }
 	if p.base.Scheme != "https" || slices.ContainsFunc(webServers(p.root), isHere) {
