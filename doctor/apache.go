@@ -221,19 +221,22 @@ func aliasRoute(block []directive, path string) *route {
 // appendLocation makes a command that writes lines for the URL of a directive behind it.
 func appendLocation(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return fmt.Sprintf(
-			`printf '<Location "%s">\n    %s\n</Location>\n' >>%s`,
-			d.args[0],
-			strings.Join(lines, `\n    `),
-			word(realPath(d.file)),
-		)
+		if strings.ContainsAny(d.args[0], `"\`) {
+			return fmt.Sprintf("in %s write %s for %s", word(d.String()), word(strings.Join(lines, " ")),
+				word(d.args[0]))
+		}
+		all := []string{`<Location "` + d.args[0] + `">`}
+		for _, line := range lines {
+			all = append(all, "    "+line)
+		}
+		return printLines(append(all, "</Location>")...) + " >>" + word(realPath(d.file))
 	}
 }
 
 // insertBefore makes a command that puts lines before a directive.
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return fmt.Sprintf(`sed -i '%di\    %s' %s`, d.line, strings.Join(lines, `\n    `), word(realPath(d.file)))
+		return command("sed", "-i", fmt.Sprintf(`%di\    %s`, d.line, strings.Join(lines, `\n    `)), realPath(d.file))
 	}
 }
 

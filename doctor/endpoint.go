@@ -194,7 +194,7 @@ const notRunning = "the service is not running"
 func (p *endpointProbe) readLog() string {
 	switch {
 	case p.config != nil && p.config.Log.File != "":
-		return "tail -n 20 " + p.config.Log.File
+		return command("tail", "-n", "20", p.config.Log.File)
 	case readUnit(p.root, serviceUnit).file != "":
 		return "journalctl -n 20 -u " + serviceUnit
 	}
@@ -204,7 +204,7 @@ func (p *endpointProbe) readLog() string {
 // readErrorLog shows the end of the web server's error log.
 func (p *endpointProbe) readErrorLog() string {
 	if p.handover != nil && p.site.errorLog != "" {
-		return "tail -n 20 " + p.site.errorLog
+		return command("tail", "-n", "20", p.site.errorLog)
 	}
 	return "tail -n 20 /var/log/nginx/error.log /var/log/apache2/error.log"
 }

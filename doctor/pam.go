@@ -82,7 +82,8 @@ func (c *checkup) freshServiceFile() string {
 	if _, err := os.Lstat(c.serviceFile()); command == "" || err != nil {
 		return command
 	}
-	return fmt.Sprintf("mv %s %[1]s.old && %s", jwtsign.ShellWord(c.serviceFile()), command)
+	return fmt.Sprintf("mv -T --backup=numbered %s %s && %s", jwtsign.ShellWord(c.serviceFile()),
+		jwtsign.ShellWord(c.serviceFile()+".old"), command)
 }
 
 // reportFault says what is wrong with the service file. lines are those that can be read.

@@ -300,7 +300,7 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
 		c.warn("rights.shadow", "shadow-shared", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
 			"everything else that runs as that user can read the hashes of all passwords",
-			fmt.Sprintf("gpasswd -d %s %s && %s", a.name, groupName(int(owner.Gid)), c.shadowRemedy(a)))
+			inTurn(command("gpasswd", "-d", a.name, groupForCommands(int(owner.Gid))), c.shadowRemedy(a)))
 	}
 }
 

@@ -135,14 +135,14 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			m.root = true
-			p := newPatient(t)
+			p := newPatientIn(t, planted)
 			p.run(t, "cp", p.path("pam.d/dockerauth"), p.path("shipped"))
 			m.try(t, p)
 		})
 	}
 	t.Run("the right by a service manager", func(t *testing.T) {
 		needsRoot(t)
-		p := newPatient(t)
+		p := newPatientIn(t, planted)
 		readable(t, p)
 		findings, _ := p.check(t, asWebUser...)
 		wanted{levelOK, "rights", "", "can read /etc/shadow as " + webUser}.in(t, findings)

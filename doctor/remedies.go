@@ -10,13 +10,14 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"dockerauth/config"
-	"dockerauth/jwtsign"
 	"dockerauth/service"
 )
 
@@ -24,8 +25,6 @@ import (
 // takes a right from another service, or opens what must be closed.
 
 const systemConfig = "/etc/dockerauth/config.yml"
-
-var word = jwtsign.ShellWord
 
 // ownerOf is the owner of a file; ok is false where it cannot be known.
 func ownerOf(path string) (info os.FileInfo, uid, gid int, ok bool) {
@@ -120,12 +119,8 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 	own := filepath.Dir(c.settings.Path)
 	isOwn := dir == own || strings.HasPrefix(dir, own+"/") || dir == cmp.Or(c.settings.PAM.Confdir, "/etc/pam.d")
 	if !isOwn || own == "/root" || strings.HasPrefix(own, "/root/") || strings.HasPrefix(own, "/home/") {
-		return fmt.Sprintf(
-			"move %s into a folder that %s may enter, such as %s",
-			file,
-			a.name,
-			filepath.Dir(systemConfig),
-		)
+		return fmt.Sprintf("move %s into a folder that %s may enter, such as %s", word(file), word(a.name),
+			filepath.Dir(systemConfig))
 	}
 	return "chmod o+x " + word(dir)
 }
@@ -164,7 +159,11 @@ func (c *checkup) stateRemedy(name, group string, uid int, folder string) string
 	case owner == 0 && isEmpty(folder):
 		return makeFolder(name, group, "0700", folder)
 	}
-	return fmt.Sprintf("%s && %s", makeFolder(name, group, "0700", other), c.setTopKey("state", other))
+	made := makeFolder(name, group, "0700", other)
+	if set := config.SetCommand(c.settings.Path, "state", yamlText(other)); set != "" {
+		return inTurn(made, set)
+	}
+	return made + " # then write " + word("state: "+yamlText(other)) + " in " + word(c.settings.Path)
 }
 
 func isEmpty(folder string) bool {
@@ -172,18 +171,19 @@ func isEmpty(folder string) bool {
 	return err == nil && len(entries) == 0
 }
 
-// setTopKey is a command that sets a key of config.yml that is on a line of its own.
-func (c *checkup) setTopKey(key, value string) string {
-	line := "$a "
-	if n := c.settings.Line(key); n > 0 {
-		line = fmt.Sprintf("%dc ", n)
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`)
+
+// yamlText is a path as YAML.
+func yamlText(path string) string {
+	if plainPath.MatchString(path) {
+		return path
 	}
-	return fmt.Sprintf("sed -i '%s%s: %s' %s", line, key, value, word(c.settings.Path))
+	return strconv.Quote(path)
 }
 
 // logRemedy lets the user write a log. It leaves alone one that others write, and empties none.
 func (c *checkup) logRemedy(name, group, file string, err error) string {
-	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", c.settings.Path,
+	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", word(c.settings.Path),
 		c.settings.Line("log.file"))
 	info, uid, gid, isThere := ownerOf(file)
 	switch {
@@ -218,23 +218,40 @@ func (c *checkup) shadowRemedy(a *runAs) string {
 	info, _, gid, ok := ownerOf(shadowFile)
 	byGroup := ok && info.Mode().Perm()&0o040 != 0
 	if u := readUnit(c.root, serviceUnit); u.user == a.name {
-		setting := "SupplementaryGroups=" + groupName(gid)
+		settings := []string{"SupplementaryGroups=" + groupForCommands(gid)}
 		if !byGroup { // as on Fedora; packaging/systemd/shadow.conf says more
-			setting = `CapabilityBoundingSet=CAP_DAC_READ_SEARCH\nAmbientCapabilities=CAP_DAC_READ_SEARCH`
+			settings = []string{"CapabilityBoundingSet=CAP_DAC_READ_SEARCH", "AmbientCapabilities=CAP_DAC_READ_SEARCH"}
 		}
-		const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
-		return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s\n' >%[1]s/shadow.conf && systemctl daemon-reload && `+
-			`systemctl try-restart %[3]s`, dropIn, setting, serviceUnit)
+		return c.addDropIn(serviceUnit, "[Service]", settings, "systemctl try-restart "+serviceUnit)
 	}
 	if byGroup && !isPackaged(a.program) {
-		return fmt.Sprintf(
-			"chown %s:%s %[3]s && chmod 2510 %[3]s",
-			word(a.name),
-			word(groupForCommands(gid)),
-			word(a.program),
+		return inTurn(
+			command("chown", a.name+":"+groupForCommands(gid), a.program),
+			command("chmod", "2510", a.program),
 		)
 	}
 	return "run it as a service of its own with SupplementaryGroups=shadow, as the package's " + serviceUnit + " does"
+}
+
+// dropInName is one that no package and no document uses, and that is read after theirs.
+const dropInName = "zz-dockerauth-check.conf"
+
+// addDropIn makes a drop-in for a unit. One that is there stays.
+func (c *checkup) addDropIn(unit, section string, settings []string, then string) string {
+	const system = "/etc/systemd/system/"
+	folder := system + unit + ".d"
+	file := filepath.Join(folder, dropInName)
+	key, _, _ := strings.Cut(settings[0], "=")
+	for _, other := range dropIns(c.root, []string{system}, unit) {
+		text, _ := os.ReadFile(other) // "" sets nothing
+		if filepath.Base(other) == dropInName || strings.Contains(string(text), "\n"+key+"=") {
+			return fmt.Sprintf("in %s write %s below %s, then: systemctl daemon-reload && %s",
+				word(filepath.Join(folder, filepath.Base(other))), word(strings.Join(settings, " and ")), section, then)
+		}
+	}
+	// With noclobber the shell makes the file or fails.
+	return inTurn("mkdir -p "+folder, "(set -C; "+printLines(append([]string{section}, settings...)...)+" >"+file+")",
+		"systemctl daemon-reload", then)
 }
 
 // rootOnly makes a file and the folders above it root's, as far as they are not.

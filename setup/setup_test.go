@@ -387,7 +387,8 @@ func TestInitWritesThePAMServiceOfTheAccounts(t *testing.T) {
 		if got := get(t, path); got != packaging.PAMService(kind) || !strings.Contains(out, want) {
 			t.Errorf("%s: the file is\n%s\nprinted is\n%s", kind, got, out)
 		}
-		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") {
+		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") ||
+			strings.Contains(out, "realm:") || !strings.Contains(out, "dockerauth check --config ") {
 			t.Errorf("%s again: %s", kind, out)
 		}
 	}
@@ -551,7 +552,7 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 			[]string{"THE SERVICE", "NGINX", "proxy_fcgi"}},
 		{"a package", packaged, systemDir,
 			[]string{"THE SERVICE is started by dockerauth.socket", "a2enconf dockerauth", "every virtual host",
-				"include snippets/dockerauth.conf;", "check --as dockerauth"},
+				"include snippets/dockerauth.conf;", "dockerauth check\n"},
 			[]string{"fastcgi --config", "LocationMatch", "fastcgi_pass"}},
 		{"a package and nginx", append(packaged, nginx), systemDir, []string{"include snippets/dockerauth.conf;"},
 			[]string{"APACHE"}},
@@ -762,5 +763,27 @@ func TestInitQuotesForTheShellAndForApache(t *testing.T) {
 		if shell, apache := shellWord(word), apacheText(word); shell != want[0] || apache != want[1] {
 			t.Errorf("%q: %s %s", word, shell, apache)
 		}
+	}
+}
+
+func TestAFileThatIsNotReplacedLeavesNoCopyBehind(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "cert.pem")
+	put(t, path, "old", 0o644)
+	old, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	var files newFiles
+	if err := files.swap(path, old, []byte("new")); err == nil || !strings.Contains(err.Error(), "changed just now") {
+		t.Fatal(err)
+	}
+	files.undo()
+	if after := listing(t, dir); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
 	}
 }

@@ -41,14 +41,22 @@ func (s *installer) report() string {
 		s.reportRenewal(&b)
 		return b.String()
 	}
+	if s.accounts != "" && s.config.content == nil && s.key.content == nil {
+		b.WriteString("\nPAM reads the file at the next login. Whether all is well: dockerauth check")
+		if !s.packaged() {
+			b.WriteString(" --config " + shellWord(s.config.path))
+		}
+		b.WriteString("\n")
+		return b.String()
+	}
 	s.reportRegistry(&b)
-	check := "--config " + shellWord(s.config.path)
+	check := " --config " + shellWord(s.config.path) + " --url " + shellWord(s.resolveRealm())
 	switch {
 	case s.packaged():
 		b.WriteString("\nTHE SERVICE is started by dockerauth.socket, with the first login.\n")
 		s.reportWebServers(&b)
 		b.WriteString("\nOther ways: /usr/share/doc/dockerauth/README.md")
-		check = "--as " + ownGroup
+		check = "" // it finds what runs
 	case s.startedByApache():
 		s.reportCGI(&b)
 	default:
@@ -59,7 +67,7 @@ THE SERVICE, started as a user in the group shadow (packaging/systemd in the sou
 `, shellWord(ownProgram()), shellWord(s.config.path), ownSocket)
 		s.reportWebServers(&b)
 	}
-	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check %s --url %s\n", check, shellWord(s.resolveRealm()))
+	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check%s\n", check)
 	return b.String()
 }
 
