@@ -67,7 +67,7 @@ func (p *endpointProbe) run() {
 		var name *net.DNSError
 		switch {
 		case p.found != "" && errors.As(err, &name) && !name.IsNotFound:
-			p.notAsked("url", "the endpoint: "+what, "dockerauth check --url "+p.url)
+			p.notAsked("url", "the endpoint: "+what, command("dockerauth", "check", "--url", p.url))
 			return
 		case p.found != "" && p.dial == "":
 			what, why = "clients are sent to "+p.url+": "+what, "they get no token there; "+p.found
