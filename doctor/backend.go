@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,8 @@ type handover struct {
 	server  *webServer
 	site    *site
 	route   *route
-	logSize int64 // of the site's error log before the first request
+	logSize int64  // of the site's error log before the first request
+	line    string // newLine before the requests that are refused in any case
 }
 
 // locate finds the handover for the URL; nil = not known.
@@ -34,12 +36,17 @@ func (p *endpointProbe) locate() *handover {
 		if h.route != nil {
 			p.letReload(h.route.file)
 		}
-		if info, err := os.Stat(filepath.Join(p.root, s.errorLog)); err == nil {
-			h.logSize = info.Size()
-		}
+		h.skipLog(p.root)
 		return h
 	}
 	return nil
+}
+
+// skipLog leaves out what the error log has now.
+func (h *handover) skipLog(root string) {
+	if info, err := os.Stat(filepath.Join(root, h.site.errorLog)); err == nil {
+		h.logSize = info.Size()
+	}
 }
 
 // reloadTime is how long a web server may take to follow a new configuration: a reload goes on
@@ -57,22 +64,32 @@ func (p *endpointProbe) letReload(file string) {
 
 // notReloaded is for a configuration that was changed after the web server had read it.
 func (p *endpointProbe) notReloaded() bool {
-	info, err := os.Stat(filepath.Join(p.root, p.route.file))
 	began, known := p.server.worker.began(p.root)
-	if err != nil || !known || p.server.worker.pid == p.server.pid || !info.ModTime().After(began) {
+	if !known || p.server.worker.pid == p.server.pid {
 		return false
 	}
-	p.fail("url.get", "web-not-reloaded", fmt.Sprintf("%s has been changed since %s read it", p.route.file,
-		p.server.kind),
-		nobodyLogsIn, p.server.reload())
-	return true
+	// A link that enables a file is younger than the file, and a list of modules is a folder.
+	for _, file := range []string{p.route.file, p.site.file, p.server.file,
+		filepath.Join(filepath.Dir(p.server.file), "mods-enabled")} {
+		path := filepath.Join(p.root, file)
+		link, err := os.Lstat(path)
+		target, missing := os.Stat(path)
+		if file == "" || err != nil || missing != nil ||
+			!link.ModTime().After(began) && !target.ModTime().After(began) {
+			continue
+		}
+		p.fail("url.get", "web-not-reloaded", fmt.Sprintf("%s has been changed since %s read it", file, p.server.kind),
+			nobodyLogsIn, p.server.reload())
+		return true
+	}
+	return false
 }
 
 // maxLogTail is how much of an error log is read, in bytes.
 const maxLogTail = 64 << 10
 
 // newLine is the last line that the web server has written to its error log since the first
-// request; "" = none.
+// request, but for those that check asks for; "" = none.
 func (p *endpointProbe) newLine() string {
 	if p.handover == nil || p.site.errorLog == "" {
 		return ""
@@ -84,7 +101,7 @@ func (p *endpointProbe) newLine() string {
 	defer f.Close()
 	text, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(f, p.logSize, maxLogTail), maxLogTail))
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return lines[len(lines)-1]
+	return cmp.Or(lines[len(lines)-1], p.line)
 }
 
 // findCause says why the web server of this machine answers in dockerauth's place. false = it is
@@ -106,7 +123,7 @@ func (p *endpointProbe) findCause() bool {
 	problem, known := p.tryTarget()
 	switch {
 	case !known:
-		return false
+		return p.notReloaded()
 	case problem == syscall.EACCES.Error():
 		p.targetDenied()
 		return true
@@ -242,7 +259,7 @@ func (p *endpointProbe) startBackend() string {
 	address := p.route.target
 	switch {
 	case readUnit(p.root, socketUnit).file != "":
-		return "systemctl start " + socketUnit
+		return "systemctl enable --now " + socketUnit
 	case p.route.isSocket():
 		address = "unix:" + address
 	case p.route.protocol == "fastcgi":

@@ -28,6 +28,7 @@ type checkup struct {
 	untrusted  bool   // a configuration was found that root does not believe, and a finding has said so
 	discovered bool   // path is that of the service on this machine
 	realm      string // where a registry's configuration sends clients; "" = not known
+	found      string // where url was found: a web server of this machine, or ""
 	dial       string // where url is, on this machine; "" = where its host is
 
 	settings   *config.Config // config, or all of it but the key where only the key files are wrong

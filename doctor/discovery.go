@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"dockerauth/config"
 	"dockerauth/service"
@@ -135,14 +136,16 @@ type servedEndpoint struct {
 var endpointPaths = []string{realmEnd, "/dockerauth" + realmEnd, "/cgi-bin/dockerauth" + realmEnd, autoredirectEnd}
 
 // endpoints are one for each site.
-func (c *checkup) endpoints() (list []servedEndpoint) {
+func (c *checkup) endpoints() []servedEndpoint { return c.endpointsOf(webServers(c.root)) }
+
+func (c *checkup) endpointsOf(servers []*webServer) (list []servedEndpoint) {
 	backends := c.backends()
 	isOurs := func(r *route) bool {
 		return r.protocol == "cgi" || !r.generic || slices.ContainsFunc(backends, func(b backend) bool {
 			return b.address == r.target
 		})
 	}
-	for _, w := range webServers(c.root) {
+	for _, w := range servers {
 		for i := range w.sites {
 			for _, path := range endpointPaths {
 				if r := w.sites[i].route(path); r != nil && isOurs(r) {
@@ -162,7 +165,7 @@ func (c *checkup) discoverEndpoint() {
 		return // an endpoint without a usable configuration answers 503
 	}
 	if c.path != "" && !c.discovered {
-		c.notAsked(subject, "the endpoint", "dockerauth check --url "+c.likelyURL())
+		c.notAsked(subject, "the endpoint", "dockerauth check --url "+word(c.likelyURL()))
 		return
 	}
 	list := slices.DeleteFunc(c.endpoints(), func(e servedEndpoint) bool { return !c.isOfThisService(e) })
@@ -181,42 +184,57 @@ func (c *checkup) discoverEndpoint() {
 		if e.site.port != usual {
 			u.Host = net.JoinHostPort(host, strconv.Itoa(e.site.port))
 		}
-		c.url, c.dial = u.String(), net.JoinHostPort(cmp.Or(e.site.address, "127.0.0.1"), strconv.Itoa(e.site.port))
+		c.url, c.dial = u.String(), e.site.dial()
+		c.found = fmt.Sprintf("%s has %s (%s)", e.server.kind, c.url, e.route.place)
 		c.ok(subject, "%s has %s", e.route.place, c.url)
+		c.askWhereClientsAsk(u)
 		return
 	}
 	for _, w := range allWebServers(c.root) {
 		if err := w.files.foreign; err != nil {
 			c.notAsked(subject, fmt.Sprintf("the endpoint: %s reads a configuration of which %v", w.kind, err),
-				"dockerauth check --url "+c.likelyURL())
+				"dockerauth check --url "+word(c.likelyURL()))
 			return
 		}
 	}
 	what := "the endpoint: no web server that hands requests to dockerauth is found on this machine"
-	remedy := "dockerauth check --url " + c.likelyURL()
+	remedy := "dockerauth check --url " + word(c.likelyURL())
 	if len(list) > 0 {
 		what = fmt.Sprintf("the endpoint: %s does not say the name that clients use", list[0].route.place)
-	} else if servers := webServers(c.root); len(servers) == 1 {
-		if command := c.enableOnlySite(servers[0]); command != "" {
-			what, remedy = fmt.Sprintf("the endpoint, which the %s of this machine does not have yet",
-				servers[0].kind), command
-		}
+	} else if c.isStopped() || c.isNotEnabled() {
+		return
 	}
 	c.notAsked(subject, what, remedy)
 }
 
-// enableOnlySite is for a web server that has one site, so that it is clear which takes the
-// endpoint.
-func (c *checkup) enableOnlySite(w *webServer) string {
-	for i := range w.sites {
-		if w.sites[i].place != w.sites[0].place {
-			return ""
+// askWhereClientsAsk makes the registry's realm the URL, where that is not what was found: clients
+// ask there. The realm may be another path of the site that was found.
+func (c *checkup) askWhereClientsAsk(found url.URL) {
+	realm, err := parseRealm(c.realm)
+	if err != nil || strings.TrimSuffix(c.realm, "/") == strings.TrimSuffix(found.String(), "/") {
+		return
+	}
+	c.url = c.realm
+	if realm.Scheme == found.Scheme && realm.Hostname() == found.Hostname() && portOf(realm) == portOf(&found) {
+		return
+	}
+	c.dial = ""
+	for _, w := range webServers(c.root) {
+		if s := w.siteFor(realm); s != nil && s.isNamed(realm.Hostname()) {
+			c.dial = s.dial()
+			return
 		}
 	}
-	if len(w.sites) == 0 {
-		return ""
-	}
-	return c.enable(w, &w.sites[0])
+}
+
+// isNamed reports a site that has a name, and not only every one.
+func (s *site) isNamed(host string) bool {
+	return slices.ContainsFunc(s.names, func(name string) bool { return matchesName(name, host) })
+}
+
+// dial is where a site is on this machine.
+func (s *site) dial() string {
+	return net.JoinHostPort(cmp.Or(s.address, "127.0.0.1"), strconv.Itoa(s.port))
 }
 
 // isOfThisService reports an endpoint that may be that of the configuration which is examined. A
@@ -291,6 +309,7 @@ func (c *checkup) discoverRegistry() {
 		return
 	}
 	what := "a registry's configuration, which is at none of the usual places"
+	remedy := "dockerauth check --registry-config " + registryFiles[0]
 	for _, file := range registryFiles {
 		path := filepath.Join(c.root, file)
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || c.path != "" && !c.discovered {
@@ -301,17 +320,58 @@ func (c *checkup) discoverRegistry() {
 				"dockerauth check --registry-config "+word(path))
 			return
 		}
+		remedy = "dockerauth check --registry-config " + word(file)
+		if f, err := os.Open(path); errors.Is(err, fs.ErrPermission) {
+			what, remedy = fmt.Sprintf("a registry's configuration: you may not read %s", file), "sudo dockerauth check"
+			continue
+		} else if err == nil {
+			_ = f.Close()
+		}
 		r, err := loadRegistryConfig(path)
-		if err != nil || r.Token == nil {
-			what = fmt.Sprintf("a registry's configuration: %s has no section auth.token", file)
+		switch {
+		case err != nil:
+			c.registryConfig = path // examineRegistry says what is wrong with it
+			return
+		case r.Token == nil && len(r.Auth) > 0:
+			what = fmt.Sprintf("a registry's configuration: %s has auth.%s, and no section auth.token", file, r.Auth[0])
+			continue
+		case r.Token == nil:
+			what = fmt.Sprintf("a registry's configuration: %s has no section auth", file)
 			continue
 		}
 		c.registryConfig = path
 		c.takeRealm(r)
 		c.ok("registry", "%s has a section auth.token", file)
+		c.tryRegistry(r)
 		return
 	}
-	c.notAsked("registry", what, "dockerauth check --registry-config "+registryFiles[0])
+	c.notAsked("registry", what, remedy)
+}
+
+// tryRegistry looks whether the registry of a configuration on this machine runs.
+func (c *checkup) tryRegistry(r *registryConfig) {
+	host, port, err := net.SplitHostPort(r.Address)
+	if err != nil {
+		return
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), connectTimeout)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return
+	}
+	for _, name := range registryUnits {
+		if readUnit(c.root, name).file != "" {
+			c.warn("registry", "registry-stopped", fmt.Sprintf("nobody listens at %s, which %s has", r.Address, r.Path),
+				"nobody can push or pull", "systemctl enable --now "+strings.TrimSuffix(name, ".service"))
+			return
+		}
+	}
+	c.notAsked("registry", fmt.Sprintf("the registry: nobody listens at %s, which %s has", r.Address, r.Path), "")
 }
 
 // takeRealm notes a realm that may be shown: one may hold a password.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -90,19 +91,44 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 		name      string
 		files     map[string]string
 		url, dial string // "" = it is not found
-		says      string
+		says      string // after the code of an error and a blank, if there is one
 	}{
 		{"no web server", machine(), "", "", "--url https://auth.example.com/docker/v2/token"},
 		{"an nginx without dockerauth",
 			nginxWith("server {\n listen 80;\n listen [::]:80;\n location / { root /srv; } }"),
-			"", "", "sed -i '2s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
+			"", "", "web-not-enabled sed -i '2s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
 		{"an nginx with several sites and without dockerauth",
 			nginxWith("server { listen 80; }\nserver { listen 81; }"),
+			"", "", "web-not-enabled /etc/nginx/sites-enabled/default:1, then: systemctl reload nginx"},
+		{"an nginx with several sites, one of which clients are sent to",
+			nginxWith("server { listen 80; }\nserver {\n listen 80;\n server_name auth.example.com;\n}\n" +
+				"server {\n listen 443 ssl;\n server_name auth.example.com;\n}"),
+			"", "", "web-not-enabled sed -i '7s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
+		{"an nginx without dockerauth, which listens at a port",
+			with(nginxWith("server { listen 80; }"), "usr/lib/systemd/system/dockerauth.socket",
+				"[Socket]\nListenStream=127.0.0.1:9000\n"),
 			"", "", "--url https://auth.example.com/docker/v2/token"},
+		{"an nginx without dockerauth, and an Apache with its name", with(
+			without("etc/apache2/conf-enabled/dockerauth.conf",
+				apacheWith("<VirtualHost *:80>\n ServerName auth.example.com\n</VirtualHost>",
+					"etc/apache2/conf-available/dockerauth.conf", apacheDropIn)),
+			"proc/200/comm", "nginx\n", "proc/200/cmdline", nginxCommand, "proc/200/status", "PPid:\t1\n",
+			"etc/nginx/nginx.conf", nginxMain, "etc/nginx/snippets/dockerauth.conf", nginxSnippet,
+			"etc/nginx/sites-enabled/default", "server { listen 80; }"),
+			"", "", "web-not-enabled a2enconf dockerauth && systemctl reload apache2"},
+		{"an nginx that does not run", stopped(nginxWith("server { listen 80; "+snippet+" }",
+			"lib/systemd/system/nginx.service", "[Service]\n")), "", "",
+			"web-not-running nginx -t && systemctl start nginx"},
+		{"an Apache that does not run", stopped(apacheWith("<VirtualHost *:80>\n</VirtualHost>",
+			"lib/systemd/system/apache2.service", "[Service]\n")), "", "",
+			"web-not-running apache2ctl configtest && systemctl start apache2"},
+		{"an nginx that does not run, without dockerauth", stopped(nginxWith("server { listen 80; }",
+			"lib/systemd/system/nginx.service", "[Service]\n")), "", "",
+			"--url https://auth.example.com/docker/v2/token"},
 		{"an Apache that was not told of it", without("etc/apache2/conf-enabled/dockerauth.conf",
 			apacheWith("<VirtualHost *:80>\n</VirtualHost>", "etc/apache2/conf-available/dockerauth.conf",
 				apacheDropIn)),
-			"", "", "a2enconf dockerauth && systemctl reload apache2"},
+			"", "", "web-not-enabled a2enconf dockerauth && systemctl reload apache2"},
 		{"nginx's default site", nginxWith("server {\n listen 80 default_server;\n listen [::]:80 default_server;\n" +
 			" server_name _;\n " + snippet + "\n}"),
 			"http://localhost/docker/v2/token", "127.0.0.1:80", "/etc/nginx/snippets/dockerauth.conf:3"},
@@ -124,7 +150,7 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			" fastcgi_pass unix:/run/dockerauth/dockerauth.sock; } }"),
 			"http://localhost/docker/v2/token", "127.0.0.1:80", "/etc/nginx/sites-enabled/default:1"},
 		{"nginx that hands all to another program", nginxWith("server { listen 80; location / {" +
-			" proxy_pass http://127.0.0.1:3000; } }"), "", "", ""},
+			" proxy_pass http://127.0.0.1:3000; } }"), "", "", "web-not-enabled sed -i '1s#"},
 		{"an nginx in a folder of its own", machine(running("nginx", "nginx: master process nginx -p /srv -c n.conf"),
 			map[string]string{"srv/n.conf": "http { server { listen 8080; include d.conf; } }",
 				"srv/d.conf": nginxSnippet}),
@@ -187,9 +213,19 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 			if c.url != tt.url || c.dial != tt.dial {
 				t.Errorf("found %q at %q, want %q at %q", c.url, c.dial, tt.url, tt.dial)
 			}
-			c.expectCodes(t, "", tt.says)
+			complaints, says := "", tt.says
+			if code, rest, _ := strings.Cut(tt.says, " "); strings.HasPrefix(code, "web-") {
+				complaints, says = "error url "+code, rest
+			}
+			c.expectCodes(t, complaints, says)
 		})
 	}
+}
+
+// stopped takes the processes away.
+func stopped(files map[string]string) map[string]string {
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, "proc/") })
+	return files
 }
 
 func TestARealmSaysWhichSiteIsTheEndpoint(t *testing.T) {
@@ -201,6 +237,47 @@ func TestARealmSaysWhichSiteIsTheEndpoint(t *testing.T) {
 	if c.url != c.realm {
 		t.Errorf("found %s", c.url)
 	}
+}
+
+func TestARealmIsTheURLThatIsAsked(t *testing.T) {
+	const snippet = "include snippets/dockerauth.conf;"
+	plain := "server { listen 80 default_server; server_name _; " + snippet + " }\n"
+	for _, tt := range []struct{ name, sites, realm, dial string }{
+		{"that of a site with TLS, which is elsewhere", plain, "https://auth.example.com/docker/v2/token", ""},
+		{"that of a site with TLS, which lacks the endpoint",
+			plain + "server { listen 443 ssl; server_name auth.example.com; }",
+			"https://auth.example.com/docker/v2/token", "127.0.0.1:443"},
+		{"another path of the site that was found", plain, "http://localhost/dockerauth/docker/v2/token",
+			"127.0.0.1:80"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := checkup{
+				discovered: true,
+				config:     &config.Config{},
+				realm:      tt.realm,
+				root:       plant(t, nginxWith(tt.sites)),
+			}
+			c.discoverEndpoint()
+			if c.url != tt.realm || c.dial != tt.dial {
+				t.Errorf("it asks %q at %q", c.url, c.dial)
+			}
+			c.expectCodes(t, "", "/etc/nginx/snippets/dockerauth.conf:3 has ")
+		})
+	}
+}
+
+func TestARealmWithoutAnAnswerIsAnError(t *testing.T) {
+	c := checkupOf(t, plainConfig)
+	closed := httptest.NewTLSServer(nil)
+	closed.Close()
+	c.root, c.discovered, c.realm = plant(
+		t,
+		apacheWith("<VirtualHost *:80>\n</VirtualHost>"),
+	), true, closed.URL+realmEnd
+	c.discoverEndpoint()
+	c.probeURL(testAsker(t, nil).dialTo(c.dial))
+	c.expectCodes(t, "error url url-unreachable", "Apache has http://localhost/docker/v2/token ("+
+		"/etc/apache2/conf-enabled/dockerauth.conf:2); give this machine's web server a site for "+closed.URL)
 }
 
 func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
@@ -217,8 +294,11 @@ func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
 		{"distribution's", "etc/distribution/config.yml", token, "/etc/distribution/config.yml",
 			"https://auth.example.com/docker/v2/token", ""},
 		{"one without tokens", "etc/docker/registry/config.yml", "version: 0.1\n", "", "",
-			"/etc/docker/registry/config.yml has no section auth.token"},
-		{"one that cannot be read", "etc/docker/registry/config.yml", "\t:", "", "", "--registry-config"},
+			"/etc/docker/registry/config.yml has no section auth"},
+		{"one with a password file", "etc/docker/registry/config.yml", "auth:\n  htpasswd:\n    realm: x\n", "", "",
+			"has auth.htpasswd, and no section auth.token"},
+		{"one that cannot be read", "etc/docker/registry/config.yml", "auth:\n\ttoken:\n",
+			"/etc/docker/registry/config.yml", "", ""},
 		{"one with a password", "etc/docker/registry/config.yml", strings.Replace(token, "auth.ex",
 			"a:secret@auth.ex", 1),
 			"/etc/docker/registry/config.yml", "", ""},
@@ -237,6 +317,36 @@ func TestARegistrysConfigurationIsFoundWhereItsPackageHasIt(t *testing.T) {
 			if strings.Contains(c.text(), "secret") {
 				t.Error("the password is shown")
 			}
+		})
+	}
+}
+
+func TestARegistryOfThisMachineThatDoesNotRunIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, open, _ := net.SplitHostPort(listener.Addr().String())
+	const token = "auth:\n  token:\n    realm: https://auth.example.com/docker/v2/token\n"
+	unit := map[string]string{"lib/systemd/system/docker-registry.service": "[Service]\n"}
+	for _, tt := range []struct {
+		name, text       string
+		files            map[string]string
+		complaints, says string
+	}{
+		{"one that runs", "http:\n  addr: :" + open + "\n" + token, unit, "", "has a section auth.token"},
+		{"one that does not", "http:\n  addr: :1\n" + token, unit, "warning registry registry-stopped",
+			"systemctl enable --now docker-registry"},
+		{"one of no package", "http: {addr: \"127.0.0.1:1\"}\n" + token, nil, "", "nobody listens at 127.0.0.1:1"},
+		{"one that names no address", token, unit, "", "has a section auth.token"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			files := map[string]string{"etc/docker/registry/config.yml": tt.text}
+			maps.Copy(files, tt.files)
+			c := checkup{root: plant(t, files), settings: &config.Config{}, discovered: true}
+			c.discoverRegistry()
+			c.expectCodes(t, tt.complaints, tt.says)
 		})
 	}
 }

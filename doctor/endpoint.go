@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +64,15 @@ func (p *endpointProbe) run() {
 			return
 		}
 		what, why, remedy := describeTransportError(err)
-		if errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(p.base.Hostname()) {
+		var name *net.DNSError
+		switch {
+		case p.found != "" && errors.As(err, &name) && !name.IsNotFound:
+			p.notAsked("url", "the endpoint: "+what, command("dockerauth", "check", "--url", p.url))
+			return
+		case p.found != "" && p.dial == "":
+			what, why = "clients are sent to "+p.url+": "+what, "they get no token there; "+p.found
+			remedy = p.serveRealm(remedy)
+		case errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(p.base.Hostname()):
 			remedy = p.startWebServer(remedy)
 		}
 		p.fail("url", "url-unreachable", what, why, remedy)
@@ -70,7 +80,12 @@ func (p *endpointProbe) run() {
 	}
 	p.examineTLS(r.tls)
 	p.compareClocks("url.clock", r.header.Get("Date"))
+	line := p.newLine()
 	p.examineFiles() // of a folder that is served instead of run, too
+	if p.handover != nil {
+		p.line = line
+		p.skipLog(p.root)
+	}
 	if !p.isDockerauth(r) || !p.examineAnonymous() {
 		return
 	}
@@ -89,6 +104,17 @@ const unknownService = "unknown-to-everybody.dockerauth-check.invalid"
 
 func (p *endpointProbe) identify() (response, error) {
 	return p.get(url.Values{"service": {unknownService}, "client_id": {checkAccount}}, "")
+}
+
+// serveRealm says how a realm with HTTPS gets an answer, where this machine has the endpoint
+// without.
+func (p *endpointProbe) serveRealm(otherwise string) string {
+	isHere := func(w *webServer) bool { return w.siteFor(p.base) != nil }
+	if p.base.Scheme != "https" || slices.ContainsFunc(webServers(p.root), isHere) {
+		return otherwise
+	}
+	return fmt.Sprintf("give this machine's web server a site for https://%s, or forward that name's HTTPS to it",
+		p.base.Host)
 }
 
 // examineTLS looks at what is between the client and the web server.
@@ -139,6 +165,8 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
 		p.examineHeaders(r)
 		return true
+	case (r.local || p.dial != "") && r.answer.code() == "UNAVAILABLE" && p.hasServiceError():
+		p.notAsked("url.get", "the endpoint, which is unavailable until the errors above are repaired", "")
 	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
 		p.fail("url.get", "unavailable", "the service is unavailable: "+quoteShort(r.answer.message()),
 			"nobody can log in", p.readLog())
@@ -149,6 +177,14 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 			"correct the URL, or what the web server maps it to")
 	}
 	return false
+}
+
+// hasServiceError reports an error that keeps this machine's service from answering.
+func (p *endpointProbe) hasServiceError() bool {
+	return slices.ContainsFunc(p.list, func(f finding) bool {
+		area, _, _ := strings.Cut(f.Subject, ".")
+		return f.Level == levelError && area != "url" && area != "registry" && area != "service" && area != "login"
+	})
 }
 
 // notRunning is what the shipped configurations of nginx and HAProxy answer in the service's place.
@@ -176,7 +212,7 @@ func (p *endpointProbe) readErrorLog() string {
 // startOrRead is for a service that does not run, as far as that is seen from here.
 func (p *endpointProbe) startOrRead() string {
 	if readUnit(p.root, socketUnit).file != "" {
-		return "systemctl start " + socketUnit
+		return "systemctl enable --now " + socketUnit
 	}
 	return p.readErrorLog()
 }
@@ -192,7 +228,7 @@ func (p *endpointProbe) startWebServer(otherwise string) string {
 	if len(units) != 1 {
 		return otherwise
 	}
-	return "systemctl start " + units[0]
+	return startOf(units[0])
 }
 
 // examineAnonymous asks without credentials, as docker does first.

@@ -415,6 +415,27 @@ var mistakes = []struct {
 	{"a connection that breaks off", where(isPost, breakOff), "error url.post connection-broke", "no usable answer"},
 }
 
+// What keeps the service from answering was said already.
+func TestAnUnavailableServiceIsNoSecondFinding(t *testing.T) {
+	for subject, complaints := range map[string]string{
+		"":            "error url.get unavailable",
+		"private_key": "error private_key unreadable",
+		"rights.log":  "error rights.log unreadable",
+		"pam":         "error pam unreadable",
+		"registry":    "error registry unreadable, error url.get unavailable",
+	} {
+		c := checkupOf(t, plainConfig)
+		server := httptest.NewServer(http.HandlerFunc(handler.Unavailable))
+		defer server.Close()
+		if subject != "" {
+			c.fail(subject, "unreadable", "it cannot be read", "", "")
+		}
+		c.url = server.URL + realmEnd
+		c.probeURL(testAsker(t, nil))
+		c.expectCodes(t, complaints, "unavailable")
+	}
+}
+
 func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 	for _, test := range mistakes {
 		t.Run(test.name, func(t *testing.T) {

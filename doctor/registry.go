@@ -85,7 +85,7 @@ func (c *checkup) isAlone(s registrySetting) bool {
 func (c *checkup) likelyRealm(was *url.URL) string {
 	host := "HOST"
 	switch {
-	case c.url != "" && !strings.Contains(c.url, "@"):
+	case c.url != "" && !strings.Contains(c.url, "@") && !c.isWeaker(c.url, was):
 		return c.url
 	case was != nil && was.Host != "":
 		host = was.Host
@@ -93,6 +93,20 @@ func (c *checkup) likelyRealm(was *url.URL) string {
 		host = c.settings.Issuer
 	}
 	return "https://" + host + realmEnd
+}
+
+// isWeaker reports a URL that is no realm in the place of another: without its TLS, or on this
+// machine only. A URL that check has found itself stands for less than what anybody has written.
+func (c *checkup) isWeaker(text string, was *url.URL) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return true
+	}
+	if was == nil || was.Host == "" {
+		return c.found != "" && (u.Scheme == "http" || onThisMachine(u.Hostname()))
+	}
+	return was.Scheme == "https" && u.Scheme == "http" ||
+		onThisMachine(u.Hostname()) && !onThisMachine(was.Hostname())
 }
 
 var aHostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
@@ -261,18 +275,22 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	case u.Scheme == "http" && !onThisMachine(u.Hostname()):
 		c.warn(subject, "plain-http", fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
-			c.setIn(t.Realm, c.likelyRealm(u))+", and let a web server do TLS there")
+			c.setIn(t.Realm, c.likelyRealm(&url.URL{Scheme: "https", Host: strings.TrimSuffix(u.Host, ":"+u.Port())})))
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
-	if c.url != "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
+	if c.url != "" && c.found == "" && !strings.Contains(c.url, "@") && !t.AutoRedirect.isTrue() &&
 		strings.TrimSuffix(c.url, "/") != strings.TrimSuffix(realm, "/") {
+		remedy := "dockerauth check --url " + word(realm)
+		if !c.isWeaker(c.url, u) {
+			remedy = c.setIn(t.Realm, c.url)
+		}
 		c.warn(
 			subject,
 			"realm-differs",
 			fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
-			c.setIn(t.Realm, c.url),
+			remedy,
 		)
 	}
 }
@@ -318,10 +336,14 @@ func (c *checkup) compare(subject, key string, theirs registrySetting, ours []st
 		return
 	}
 	near := nearest(theirs.Value, ours)
+	why := "registries compare it letter by letter, and refuse every token"
+	if key == "service" {
+		why = "dockerauth answers \"unknown service\" to its clients, and nobody can log in"
+	}
 	c.fail(subject, "registry-value-differs",
 		fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near,
 			difference(theirs.Value, near)),
-		"registries compare it letter by letter, and refuse every token",
+		why,
 		c.setIn(theirs, near))
 }
 
@@ -475,8 +497,9 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	}
 	hasOurs := slices.ContainsFunc(trust.Bundle,
 		func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
+	refused := c.isRefused(trust)
 	for i, cert := range trust.Bundle {
-		c.examineBundled(t, i+1, cert, hasOurs)
+		c.examineBundled(t, i+1, cert, hasOurs, refused)
 	}
 	for _, k := range trust.JWKS {
 		c.examineListed(k)
@@ -484,9 +507,20 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 	c.predict(t, trust)
 }
 
+// isRefused reports that no version of the registry takes a token.
+func (c *checkup) isRefused(trust registryTrust) bool {
+	signer := jwtsign.Signer{Key: c.config.Key, Issuer: c.config.Issuer, Now: c.now}
+	service := c.config.Audience[0]
+	token, _, err := signer.AccessToken("", service, time.Minute, nil)
+	return err == nil && !slices.ContainsFunc([]registryVersion{registry28, registry30, registry31},
+		func(v registryVersion) bool {
+			return trust.starts(v) == nil && trust.accept(v, signer.Issuer, service, token, c.now()) == nil
+		})
+}
+
 // examineBundled looks for certificates that are a risk: anyone who holds the key of one in the
 // bundle, or of one that it signed, can sign tokens.
-func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certificate, hasOurs bool) {
+func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certificate, hasOurs, refused bool) {
 	const subject = "registry.rootcertbundle"
 	key := c.config.Key
 	what := fmt.Sprintf("certificate %d in it, %q, ", number, cert.Subject.String())
@@ -505,17 +539,20 @@ func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certif
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert) && expired == "":
 		c.ok(subject, "%sis for dockerauth's key", what)
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
-		c.warn(subject, "bundle-old-certificate", what+"is an older one for dockerauth's key"+expired,
-			"registries refuse tokens that carry it",
-			remedy)
+		what += "is an older one for dockerauth's key" + expired
+		if refused {
+			c.fail(subject, "bundle-old-certificate", what, "the registry refuses every token", remedy)
+			return
+		}
+		c.warn(subject, "bundle-old-certificate", what, "registries refuse tokens that carry it", remedy)
 	case isAuthority(cert):
 		c.fail(subject, "bundle-ca", what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
 		c.warn(subject, "bundle-second",
 			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 %s%s", what, fingerprint(cert),
 				expired),
-			"anyone who has its key can sign tokens for the registry too, as any account",
-			"fine while you exchange keys; then: "+remedy)
+			"fine while keys are exchanged; anyone who has its key can sign tokens for the registry too",
+			remedy)
 	default:
 		c.fail(subject, "bundle-foreign", what+"is not dockerauth's"+expired,
 			"anyone who has its key can sign tokens for the registry, as any account",

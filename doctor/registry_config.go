@@ -17,6 +17,8 @@ type registryConfig struct {
 	Path  string
 	Auth  []string       // the kinds under auth, in the order of the file; a registry wants exactly one
 	Token *registryToken // nil = there is no auth.token
+
+	Address string // http.addr, such as ":5000"; "" = there is none
 }
 
 // registryToken is the section auth.token.
@@ -53,6 +55,7 @@ func loadRegistryConfig(path string) (*registryConfig, error) {
 	}
 	d := document{}
 	ast.Walk(d, root)
+	r.Address = d.setting(d.find(root, "http"), "addr").Value
 	auth := d.find(root, "auth")
 	for _, pair := range d.pairs(auth) {
 		r.Auth = append(r.Auth, pair.Key.GetToken().Value)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func (c *checkup) probeRegistry(a httpClient) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil ||
 		strings.Trim(u.Path, "/") != "" {
 		c.fail("registry", "registry-url-invalid", "--registry is not the URL of a registry", "",
-			"give it without a path, such as https://registry.example.com")
+			registryURLRemedy(c.registry))
 		return
 	}
 	v := &registryProbe{checkup: c, httpClient: a, ping: u.Scheme + "://" + u.Host + "/v2/"}
@@ -55,6 +56,21 @@ func (c *checkup) probeRegistry(a httpClient) {
 	v.compareService(service)
 	v.presentTokens(service)
 }
+
+// registryURLRemedy names what is wrong with a URL. It repeats only a host and a port: others may
+// hold a password.
+func registryURLRemedy(text string) string {
+	if aHostAndPort.MatchString(text) {
+		scheme := "https"
+		if host, _, _ := strings.Cut(text, ":"); onThisMachine(host) {
+			scheme = "http"
+		}
+		return fmt.Sprintf("dockerauth check --registry %s://%s", scheme, text)
+	}
+	return "give it with http:// or https:// and without a path, such as https://registry.example.com"
+}
+
+var aHostAndPort = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
 // challenge reads where clients are sent.
 func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {
@@ -119,6 +135,13 @@ func (v *registryProbe) compareRealm(realm, scheme string) {
 		v.warn(subject, "plain-http", "it is plain HTTP, and the registry is not",
 			"crane, ko, kaniko and cosign refuse it, and passwords travel in the clear",
 			"serve the endpoint by https, and change realm in the registry's configuration")
+	}
+	if v.found != "" { // clients ask there, and not where a web server was found to have it
+		if found, err := url.Parse(v.url); err == nil && v.realm == "" {
+			v.realm = realm
+			v.askWhereClientsAsk(*found)
+		}
+		return
 	}
 	// the endpoint answers with and without
 	if v.url != "" && strings.TrimSuffix(v.url, "/") != strings.TrimSuffix(realm, "/") {

@@ -104,6 +104,20 @@ func TestARegistryThatRefusesUsIsLookedIntoByItsFile(t *testing.T) {
 	}
 }
 
+func TestARegistrysRealmIsTheURLThatIsAsked(t *testing.T) {
+	const realm = "https://auth.example/docker/v2/token"
+	server := httptest.NewServer(registryLike(realm, "registry.example", isToken))
+	defer server.Close()
+	c := checkupOf(t, plainConfig)
+	c.registry, c.url, c.found, c.dial = server.URL, "http://localhost"+realmEnd, "Apache has it", "127.0.0.1:80"
+	c.root = t.TempDir()
+	c.probeRegistry(testAsker(t, nil))
+	c.expectCodes(t, "", "sends clients to")
+	if c.url != realm || c.dial != "" {
+		t.Errorf("it asks %q at %q", c.url, c.dial)
+	}
+}
+
 func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
@@ -132,11 +146,19 @@ func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 }
 
 func TestTheRegistrysURLIsOne(t *testing.T) {
-	for _, text := range []string{"registry.example.com", "https://registry.example.com/v2/",
-		"ftp://registry.example.com", "https://u:secret@registry.example.com"} {
+	for text, remedy := range map[string]string{
+		"registry.example.com":                  "dockerauth check --registry https://registry.example.com",
+		"localhost:5000":                        "dockerauth check --registry http://localhost:5000",
+		"https://registry.example.com/v2/":      "without a path",
+		"ftp://registry.example.com":            "http:// or https://",
+		"https://u:secret@registry.example.com": "such as https://registry.example.com",
+	} {
 		c := &checkup{root: t.TempDir(), now: time.Now, registry: text}
 		c.probeRegistry(testAsker(t, nil))
-		c.expectCodes(t, "error registry registry-url-invalid", "not the URL of a registry")
+		c.expectCodes(t, "error registry registry-url-invalid", remedy)
+		if strings.Contains(c.text(), "secret") {
+			t.Error(c.text())
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"dockerauth/cli"
+	"dockerauth/config"
 )
 
 // registered is a patient with a registry that was told to trust it.
@@ -104,7 +105,7 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		{name: "a service in other case", make: edit("service: registry", "service: Registry"),
 			want: wanted{levelError, "registry.service", "registry-value-differs",
 				`registry.yml:5: service is "Registry.example.com", dockerauth's audience is "registry.example.com": ` +
-					"they differ in upper and lower case"}},
+					`they differ in upper and lower case: dockerauth answers "unknown service"`}},
 		{name: "a service with a slash", make: edit("service: registry.example.com", "service: registry.example.com/"),
 			want: wanted{
 				levelError,
@@ -213,8 +214,17 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 				"is not dockerauth's: anyone who has its key"}},
 		{name: "an older certificate for dockerauth's key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelWarning, "registry.rootcertbundle", "bundle-old-certificate",
+		}), want: wanted{levelError, "registry.rootcertbundle", "bundle-old-certificate",
 			"is an older one for dockerauth's key and has expired"}},
+		{
+			name: "an older certificate beside the one that is in use",
+			make: bundle(func(t *testing.T, p *patient) string {
+				return p.read(t, "cert.pem") +
+					selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+			}),
+			want: wanted{levelWarning, "registry.rootcertbundle", "bundle-old-certificate",
+				"certificate 2 in it"},
+		},
 		{name: "Ed25519 and 2.8", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEd25519())
 			p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
@@ -275,12 +285,10 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		"a JWKS that is none"}
 	// 3.x is told that it is 3.x.
 	isNewer := func(t *testing.T, p *patient) { add("    signingalgorithms: [EdDSA]\n")(t, p) }
-	// An older certificate beside the present one is harmless, so it is a finding of its own. A CA
-	// in the bundle and one behind the certificate are two faults.
+	// A CA in the bundle and one behind the certificate are two faults.
 	alsoFound := map[string][]string{
-		"an empty bundle": {"registry-not-starting"}, // each version says it in its words
-		"an older certificate for dockerauth's key": {"registry-refusing"},
-		"a public CA's chain, as in the old guide":  {"signed-by-ca"},
+		"an empty bundle":                          {"registry-not-starting"}, // each version says it in its words
+		"a public CA's chain, as in the old guide": {"signed-by-ca"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -377,6 +385,35 @@ func TestTheRealmIsHeldAgainstTheURL(t *testing.T) {
 		if got := c.status(); (got == cli.ExitDone) != (want == levelOK) {
 			t.Errorf("%s:\n%s", url, listed(c.list))
 		}
+	}
+}
+
+// A realm that clients can use is not replaced by a URL that is good on this machine only.
+func TestARealmIsReplacedByNothingWeaker(t *testing.T) {
+	const realm = "https://auth.example.com/docker/v2/token"
+	for _, tt := range []struct{ name, realm, url, found, fix string }{
+		{"found on this machine", realm, "http://localhost/docker/v2/token", "x", ""},
+		{"given, without TLS", realm, "http://auth.example.com/docker/v2/token", "",
+			"dockerauth check --url " + realm},
+		{"given, of this machine", "http://auth.example.com/docker/v2/token", "http://localhost/docker/v2/token", "",
+			"sed -i '4s|realm:.*|realm: https://auth.example.com/docker/v2/token|'"},
+		{"a wrong path", "https://auth.example.com/token", "http://localhost/docker/v2/token", "x",
+			"sed -i '4s|realm:.*|realm: https://auth.example.com/docker/v2/token|'"},
+		{"no URL", "x", "http://localhost/docker/v2/token", "x", realm},
+		{"without TLS", "http://auth.example.com:80/docker/v2/token", "http://localhost/docker/v2/token", "x",
+			"realm: https://auth.example.com/docker/v2/token|"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := registered(t)
+			p.edit(t, "registry.yml", realm, tt.realm)
+			c := checkup{registryConfig: p.path("registry.yml"), url: tt.url, found: tt.found, now: time.Now,
+				settings: &config.Config{Issuer: "auth.example.com", Audience: []string{"registry.example.com"}}}
+			c.examineRegistry()
+			if text := listed(c.list); strings.Contains(text, "realm: http:") || !strings.Contains(text, tt.fix) ||
+				tt.fix == "" && c.status() != cli.ExitDone || strings.Contains(text, "|'"+p.path("registry.yml")+", ") {
+				t.Error(text)
+			}
+		})
 	}
 }
 

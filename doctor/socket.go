@@ -28,7 +28,7 @@ func (c *checkup) examineService() {
 
 func (c *checkup) examineSocket(path string) {
 	const why = "the web server answers 503"
-	remedy := "systemctl start " + socketUnit
+	remedy := "systemctl enable --now " + socketUnit
 	if list := c.endpoints(); len(list) > 0 && !slices.ContainsFunc(list, func(e servedEndpoint) bool {
 		return e.route.protocol != "cgi"
 	}) {
@@ -46,7 +46,7 @@ func (c *checkup) examineSocket(path string) {
 	case !c.isListenedAt(path):
 		c.fail("service", "socket-unattended", "nobody listens at "+path, why, remedy)
 	default:
-		c.ok("service", "%s is there, where the web server looks for the service", path)
+		c.ok("service", "the socket %s is there", path)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 	}{
 		{"no unit", nil, nil, "", ""},
 		{"a socket that was not started", unit, nil, "error service socket-missing", sock +
-			" is not there: the web server answers 503; systemctl start dockerauth.socket"},
+			" is not there: the web server answers 503; systemctl enable --now dockerauth.socket"},
 		{"a socket that was not started, where Apache starts the program", apacheWith("",
 			"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token /usr/lib/cgi-bin/dockerauth\n"),
 			nil, "error service socket-missing", "systemctl mask dockerauth.socket"},

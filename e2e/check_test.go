@@ -297,7 +297,7 @@ func TestCheckLooksForTheServiceThatAPackageInstalls(t *testing.T) {
 			"$2" fastcgi --config "$1" --listen unix:$sock 2>/dev/null & pid=$!
 			tries=0; until test -S $sock || test $tries -gt 100; do tries=$((tries+1)); sleep 0.1; done
 			"$2" check --config "$1" || true; kill $pid; wait $pid || true`)
-		if !strings.Contains(o.stdout, "ok         service  /run/dockerauth/dockerauth.sock is there") ||
+		if !strings.Contains(o.stdout, "ok         service  the socket /run/dockerauth/dockerauth.sock is there") ||
 			strings.Contains(o.stdout, "error      service") {
 			t.Error(o)
 		}

@@ -75,6 +75,14 @@ var webMistakes = []webMistake{
 			time.Sleep(time.Second) // processes are dated by hundredths of a second after a whole second
 			replaced("run/location.conf", "unix:/nowhere", "unix:")(t, s)
 		}, code: "web-not-reloaded", names: "$DIR/run/location.conf"},
+	{name: "nginx was told of the endpoint, and not reloaded", frontend: nginxFastCGI,
+		make: func(t *testing.T, s *testEnv) {
+			replaced("run/nginx.conf", "include", "#include")(t, s)
+			time.Sleep(time.Second) // as above
+			s.reload(t)
+			time.Sleep(time.Second)
+			replaced("run/nginx.conf", "#include", "include")(t, s)
+		}, code: "web-not-reloaded", names: "$DIR/run/nginx.conf"},
 	{name: "nginx may not open the socket", frontend: nginxFastCGI, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
 	{
@@ -141,6 +149,12 @@ var webMistakes = []webMistake{
 		code:     "web-wrong-target",
 		names:    "$DIR/run/httpd.conf",
 	},
+	{name: "Apache was told of the endpoint, and not reloaded", frontend: apacheProxyFcgi,
+		edit: [][2]string{{"/docker/v2/token", "/docker/v3/token"}},
+		make: func(t *testing.T, s *testEnv) {
+			time.Sleep(time.Second)
+			replaced("run/httpd.conf", "/docker/v3/token", "/docker/v2/token")(t, s)
+		}, code: "web-not-reloaded", names: "$DIR/run/httpd.conf"},
 	{name: "Apache may not open the socket", frontend: apacheProxyFcgi, make: forRootOnly("run/fcgi.sock"),
 		code: "web-socket-denied", names: "www-data"},
 	{name: "Apache finds no service", frontend: apacheProxyFcgi, make: stopService,
