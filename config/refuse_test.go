@@ -26,8 +26,8 @@ func TestRefused(t *testing.T) {
 		{"a text", "x\n", "f:1: is a text, not a list of keys and values\n  write one KEY: VALUE a line"},
 		{"a list", "\n- a\n", "f:2: is a list, not a list of keys and values\n  write one KEY: VALUE a line"},
 		{"Latin-1", head + "# caf\xe9\n",
-			"f:4: is not UTF-8\n  iconv -f ISO-8859-1 -t UTF-8 /etc/d/f >/etc/d/f.new && " +
-				"cat /etc/d/f.new >/etc/d/f && rm /etc/d/f.new"},
+			"f:4: is not UTF-8\n  t=$(mktemp) && iconv -f ISO-8859-1 -t UTF-8 /etc/d/f >\"$t\" && " +
+				"cat \"$t\" >/etc/d/f && rm \"$t\""},
 		{"a tab before a key", head + "pam:\n\tservice: x\n", "f:5: has a tab\n  sed -i 's/\\t/  /g' /etc/d/f"},
 		{"a tab in a value", head + "key_id: \"lib\ttrust\"\n", "f:4: has a tab\n  sed -i 's/\\t/  /g' /etc/d/f"},
 		{"a second document", head + "---\n" + head,

@@ -78,7 +78,7 @@ func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	dir := filepath.Dir(s.configFile)
 	command := InitCommand(s.configFile)
 	if fe.Code == jwtsign.CodeIDRule && command != "" && filepath.Dir(s.config.PrivateKeyFile) == dir {
-		return fmt.Sprintf("sed -i '$a certificate: cert.pem' %s && %s", jwtsign.ShellWord(s.configFile), command)
+		return SetAnd(s.configFile, "certificate", "cert.pem", command)
 	}
 	if command == "" || s.config.CertificateFile == "" || filepath.Dir(s.config.PrivateKeyFile) != dir ||
 		filepath.Dir(s.config.CertificateFile) != dir {
@@ -100,20 +100,19 @@ func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	return fe.Hint
 }
 
-// aside is a command that moves a file away, if it is there.
+// aside is a command that moves a file away, if it is there. An older copy stays.
 func aside(path string) string {
 	if _, err := os.Lstat(path); err != nil {
 		return ""
 	}
-	path = jwtsign.ShellWord(path)
-	return fmt.Sprintf("mv %s %[1]s.old && ", path)
+	return fmt.Sprintf("mv -T --backup=numbered %s %s && ", jwtsign.ShellWord(path), jwtsign.ShellWord(path+".old"))
 }
 
 // swap exchanges two files. The key gets the owners that the file in its place had.
 func swap(key, certificate string) string {
-	return fmt.Sprintf("mv %[1]s %[1]s.swap && mv %[2]s %[1]s && mv %[1]s.swap %[2]s && "+
+	return fmt.Sprintf("mv -T --backup=numbered %[1]s %[3]s && mv -T %[2]s %[1]s && mv -T %[3]s %[2]s && "+
 		"chown --reference=%[2]s %[1]s && chmod 640 %[1]s && chmod 644 %[2]s",
-		jwtsign.ShellWord(key), jwtsign.ShellWord(certificate))
+		jwtsign.ShellWord(key), jwtsign.ShellWord(certificate), jwtsign.ShellWord(key+".swap"))
 }
 
 // holdsKey reports a file with a private key.
@@ -148,7 +147,7 @@ func quoteCommand(path string, data []byte, line int) string {
 	if !isThere || len(edits) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("sed -i '%s' %s", strings.Join(edits, "; "), jwtsign.ShellWord(path))
+	return "sed -i " + jwtsign.ShellWord(strings.Join(edits, "; ")) + " " + jwtsign.ShellWord(path)
 }
 
 // sedEscaped is a text as a basic regular expression.

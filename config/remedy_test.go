@@ -87,15 +87,15 @@ func TestInitIsTheRemedyWhereItWorks(t *testing.T) {
 	}{
 		{"no key yet", beside, nil, "dockerauth init --dir DIR"},
 		{"a certificate, and no key", beside, map[string][]byte{"cert.pem": cert},
-			"mv DIR/cert.pem DIR/cert.pem.old && dockerauth init --dir DIR"},
+			"mv -T --backup=numbered DIR/cert.pem DIR/cert.pem.old && dockerauth init --dir DIR"},
 		{"another key's certificate", beside, map[string][]byte{"privkey.pem": key, "cert.pem": another},
-			"mv DIR/cert.pem DIR/cert.pem.old && dockerauth init --dir DIR"},
+			"mv -T --backup=numbered DIR/cert.pem DIR/cert.pem.old && dockerauth init --dir DIR"},
 		{"files in another folder", strings.ReplaceAll(beside, "privkey.pem", "keys/privkey.pem"), nil,
 			"name a file that exists; a new key is made by: openssl genpkey -algorithm EC " +
 				"-pkeyopt ec_paramgen_curve:P-256 -out DIR/keys/privkey.pem"},
 		{"key and certificate in each other's place", beside, map[string][]byte{"privkey.pem": cert, "cert.pem": key},
-			"mv DIR/privkey.pem DIR/privkey.pem.swap && mv DIR/cert.pem DIR/privkey.pem && mv DIR/privkey.pem.swap " +
-				"DIR/cert.pem && chown --reference=DIR/cert.pem DIR/privkey.pem && chmod 640 DIR/privkey.pem && " +
+			"mv -T --backup=numbered DIR/privkey.pem DIR/privkey.pem.swap && " +
+				"mv -T DIR/cert.pem DIR/privkey.pem && mv -T DIR/privkey.pem.swap DIR/cert.pem && chown --reference=DIR/cert.pem DIR/privkey.pem && chmod 640 DIR/privkey.pem && " +
 				"chmod 644 DIR/cert.pem"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

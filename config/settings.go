@@ -176,7 +176,8 @@ func (r *reader) notSetUp(data []byte) {
 	hint := setUpCommand(r.configFile)
 	if hint == "" || !LacksNames(data) {
 		issuer, audience := suggestedNames()
-		hint = fmt.Sprintf("write issuer: %s and audience: %s in %s", issuer, audience, r.configFile)
+		hint = fmt.Sprintf("write issuer: %s and audience: %s in %s", issuer, audience,
+			jwtsign.ShellWord(r.configFile))
 	}
 	r.failAs(CodeNotSetUp, r.lines["issuer"], "", "is not set up: issuer and audience have no value", hint)
 }

@@ -106,7 +106,8 @@ func plainText(file, dir string, data []byte) ([]byte, Errors) {
 		number++
 		if !utf8.Valid(line) {
 			return nil, Errors{{Code: CodeEncoding, File: file, Line: number, Cause: "is not UTF-8",
-				Hint: fmt.Sprintf("iconv -f %s -t UTF-8 %s >%[2]s.new && cat %[2]s.new >%[2]s && rm %[2]s.new",
+				// A link beside the file could lead root to another one.
+				Hint: fmt.Sprintf(`t=$(mktemp) && iconv -f %s -t UTF-8 %s >"$t" && cat "$t" >%[2]s && rm "$t"`,
 					encodingOf(data), path)}}
 		}
 		before, after, tab := bytes.Cut(line, []byte("\t"))

@@ -221,12 +221,15 @@ func aliasRoute(block []directive, path string) *route {
 // appendLocation makes a command that writes lines for the URL of a directive behind it.
 func appendLocation(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
-		return fmt.Sprintf(
-			`printf '<Location "%s">\n    %s\n</Location>\n' >>%s`,
-			d.args[0],
-			strings.Join(lines, `\n    `),
-			word(realPath(d.file)),
-		)
+		if strings.ContainsAny(d.args[0], `"\`) {
+			return fmt.Sprintf("in %s write %s for %s", word(d.String()), word(strings.Join(lines, " ")),
+				word(d.args[0]))
+		}
+		all := []string{`<Location "` + d.args[0] + `">`}
+		for _, line := range lines {
+			all = append(all, "    "+line)
+		}
+		return printLines(append(all, "</Location>")...) + " >>" + word(realPath(d.file))
 	}
 }
 
@@ -234,8 +237,8 @@ func appendLocation(d directive) func(lines ...string) string {
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
 		// It does nothing where another line stands there by now.
-		return fmt.Sprintf(`sed -i '%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I' %s`, d.line, d.name,
-			strings.Join(lines, `\n    `), word(realPath(d.file)))
+		return command("sed", "-i", fmt.Sprintf(`%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I`, d.line, d.name,
+			strings.Join(lines, `\n    `)), realPath(d.file))
 	}
 }
 

@@ -248,11 +248,11 @@ func (p *endpointProbe) startBackend() string {
 	case p.route.protocol == "fastcgi":
 		address = "tcp:" + address
 	}
-	command := "dockerauth " + p.route.protocol
+	args := []string{"dockerauth", p.route.protocol}
 	if p.path != "" {
-		command += " --config " + p.path
+		args = append(args, "--config", p.path)
 	}
-	return "start the service, with this command in its unit: " + command + " --listen " + address
+	return "start the service, with this command in its unit: " + command(append(args, "--listen", address)...)
 }
 
 // pointTo makes the web server hand requests to another address.
@@ -266,8 +266,8 @@ func (p *endpointProbe) pointTo(address string) string {
 			address += "|fcgi://dockerauth"
 		}
 	}
-	return fmt.Sprintf("in %s write %s in the place of %s, then: %s", p.route.place, address, p.route.target,
-		p.server.reload())
+	return fmt.Sprintf("in %s write %s in the place of %s, then: %s", word(p.route.place.String()), word(address),
+		word(p.route.target), p.server.reload())
 }
 
 func (p *endpointProbe) fcgiwrapGone(at string) {
@@ -293,7 +293,7 @@ func (p *endpointProbe) listensAt(path string) bool {
 func (p *endpointProbe) targetDenied() {
 	const subject = "url.get"
 	w, path := p.server.worker, p.route.target
-	user, group := userName(w.uid), groupName(w.gid)
+	user, group := userName(w.uid), groupForCommands(w.gid)
 	what := fmt.Sprintf("%s: %s, which runs as %s, may not open %s", p.route.place, p.server.kind, user, path)
 	if folder := p.closedFolder(path); folder != "" {
 		p.fail(subject, "web-socket-denied", what, user+" may not enter "+folder, p.letEnter(folder, path))
@@ -316,18 +316,17 @@ func (p *endpointProbe) targetDenied() {
 		}
 	}
 	if other := p.otherReader(path); other != "" {
-		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("usermod -aG %s %s && %s", other, user,
+		p.fail(subject, "web-socket-denied", what, why, inTurn(command("usermod", "-aG", other, user),
 			p.server.restart()))
 		return
 	}
 	if slices.Contains(readUnit(p.root, socketUnit).listens, path) {
-		const folder = "/etc/systemd/system/" + socketUnit + ".d"
-		p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf(`mkdir -p %s && printf '[Socket]\nSocketGroup=%s\n`+
-			`SocketMode=0660\n' >%[1]s/web-server.conf && systemctl daemon-reload && systemctl restart %[3]s`,
-			folder, group, socketUnit))
+		p.fail(subject, "web-socket-denied", what, why, p.addDropIn(socketUnit, "[Socket]",
+			[]string{"SocketGroup=" + group, "SocketMode=0660"}, "systemctl restart "+socketUnit))
 		return
 	}
-	p.fail(subject, "web-socket-denied", what, why, fmt.Sprintf("chgrp %s %s && chmod 0660 %[2]s", group, word(path)))
+	p.fail(subject, "web-socket-denied", what, why,
+		inTurn(command("chgrp", group, path), command("chmod", "0660", path)))
 }
 
 // otherReader is the socket's group if another web server has its right from it: to give the socket
@@ -339,7 +338,7 @@ func (p *endpointProbe) otherReader(path string) string {
 	}
 	for _, w := range webServers(p.root) {
 		if w.pid != p.server.pid && slices.Contains(append(w.worker.groups, w.worker.gid), gid) {
-			return groupName(gid)
+			return groupForCommands(gid)
 		}
 	}
 	return ""
@@ -377,9 +376,10 @@ func (p *endpointProbe) letEnter(folder, file string) string {
 	w := p.server.worker
 	info, err := os.Stat(filepath.Join(p.root, folder))
 	if err == nil && folder == filepath.Dir(file) && info.Mode().Perm()&0o070 == 0 {
-		return fmt.Sprintf("chgrp %s %s && chmod g+x %[2]s", groupName(w.gid), word(folder))
+		return inTurn(command("chgrp", groupForCommands(w.gid), folder), command("chmod", "g+x", folder))
 	}
-	return fmt.Sprintf("let %s enter %s, or move %s to another folder", userName(w.uid), folder, filepath.Base(file))
+	return fmt.Sprintf("let %s enter %s, or move %s to another folder", word(userName(w.uid)), word(folder),
+		word(filepath.Base(file)))
 }
 
 // wrongProtocol is for a web server that speaks FastCGI to an HTTP service, or HTTP to the other.
@@ -431,9 +431,9 @@ func (p *endpointProbe) programFails(file string) bool {
 	}
 	what := fmt.Sprintf("%s: %s starts %s as %s: %s", p.route.place, p.server.kind, file, userName(p.server.worker.uid),
 		problem)
-	remedy := "chmod a+rx " + word(file)
+	remedy := command("chmod", "a+rx", file)
 	if info, err := os.Stat(filepath.Join(p.root, file)); err == nil && info.Mode()&os.ModeSetgid != 0 {
-		remedy = fmt.Sprintf("chown %s %s && chmod 2510 %[2]s", userName(p.server.worker.uid), word(file))
+		remedy = inTurn(command("chown", userName(p.server.worker.uid), file), command("chmod", "2510", file))
 	}
 	if folder := p.closedFolder(file); folder != "" {
 		remedy = p.letEnter(folder, file)

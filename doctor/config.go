@@ -97,7 +97,7 @@ func (c *checkup) examineWritable(path string) {
 			"config-group-writable",
 			fmt.Sprintf("the group %s can change %s", groupOf(info), path),
 			why,
-			"chmod g-w "+path,
+			command("chmod", "g-w", path),
 		)
 	}
 	folder := filepath.Dir(path)
@@ -107,7 +107,7 @@ func (c *checkup) examineWritable(path string) {
 			"config-folder-writable",
 			fmt.Sprintf("every user can put another file in the place of %s", path),
 			why,
-			"chmod o-w "+folder,
+			command("chmod", "o-w", folder),
 		)
 	}
 	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {

@@ -222,7 +222,7 @@ func TestCheckNamesEachMistakeInConfigAndKey(t *testing.T) {
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPatient(t)
+			p := newPatientIn(t, planted)
 			if os.Geteuid() != 0 { // who has no right to ask pam_unix
 				p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
 			}
@@ -233,7 +233,7 @@ func TestCheckNamesEachMistakeInConfigAndKey(t *testing.T) {
 
 // One sentence about the service is enough: it holds for every error of a configuration.
 func TestWhatAServiceDoesIsSaidOnce(t *testing.T) {
-	p := newPatient(t)
+	p := newPatientIn(t, planted)
 	p.edit(t, "config.yml", "state:", "access_token_ttl: 5s\nrefresh_token_ttl: 1\nlog: {level: x}\nstate:")
 	findings, _ := p.check(t)
 	if n := strings.Count(listed(findings), "503"); n != 1 {

@@ -29,6 +29,9 @@ import (
 	"dockerauth/pamauth"
 )
 
+// planted is a part of a path. A shell that reads it as commands makes the file X.
+const planted = "';touch${IFS}X;'$(touch${IFS}X)"
+
 // patient is an installation to be looked at, in a folder that every user may enter.
 type patient struct {
 	dir     string
@@ -40,11 +43,17 @@ type patient struct {
 // service that ships, no state folder.
 func newPatient(t *testing.T) *patient {
 	t.Helper()
+	return newPatientIn(t, "dockerauth-check-")
+}
+
+// newPatientIn is newPatient in a folder whose name begins as given.
+func newPatientIn(t *testing.T, name string) *patient {
+	t.Helper()
 	from, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "dockerauth-check-")
+	dir, err := os.MkdirTemp("", name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func (p *endpointProbe) readLog() string {
 	case readUnit(p.root, serviceUnit).file != "": // log.file may be what cannot be used
 		return "journalctl -n 20 -u " + serviceUnit
 	case p.config != nil && p.config.Log.File != "":
-		return "tail -n 20 " + p.config.Log.File
+		return command("tail", "-n", "20", p.config.Log.File)
 	}
 	return p.readErrorLog()
 }
@@ -168,7 +168,7 @@ func (p *endpointProbe) readLog() string {
 // readErrorLog shows the end of the web server's error log.
 func (p *endpointProbe) readErrorLog() string {
 	if p.handover != nil && p.site.errorLog != "" {
-		return "tail -n 20 " + p.site.errorLog
+		return command("tail", "-n", "20", p.site.errorLog)
 	}
 	return "tail -n 20 /var/log/nginx/error.log /var/log/apache2/error.log"
 }

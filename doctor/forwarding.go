@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dockerauth/config"
 )
 
 // parameters are what dockerauth needs to know of a request, with nginx's variables for them
@@ -86,12 +88,12 @@ func (p *endpointProbe) pathLost() {
 	case !ok:
 		p.fail("url.get", "url-wrong-path",
 			fmt.Sprintf("dockerauth answers, and its endpoint is not at %s", p.base.Path),
-			"clients that are sent there cannot log in", "dockerauth check --url "+p.endpointNearby())
+			"clients that are sent there cannot log in", command("dockerauth", "check", "--url", p.endpointNearby()))
 	case p.handover != nil && p.route != nil && p.route.protocol == "http":
 		p.fail("url.get", "path-lost",
 			fmt.Sprintf("%s: %s passes another path on than %s", p.route.place, p.server.kind, p.base.Path), why,
-			fmt.Sprintf("in %s write the address without a path: proxy_pass http://%s; then: %s", p.route.place,
-				p.route.target, p.server.reload()))
+			fmt.Sprintf("in %s write the address without a path: proxy_pass %s; then: %s",
+				word(p.route.place.String()), word("http://"+p.route.target), p.server.reload()))
 	default:
 		p.fail("url.get", "path-lost", p.lost("REQUEST_URI"), why, p.passParameters("REQUEST_URI"))
 	}
@@ -136,7 +138,7 @@ func (p *endpointProbe) passParameters(name string) string {
 			return p.commentOut(d, name) + p.server.reload()
 		}
 	}
-	return fmt.Sprintf("see what removes %s at %s, then: %s", name, p.route.place, p.server.reload())
+	return fmt.Sprintf("see what removes %s at %s, then: %s", name, word(p.route.place.String()), p.server.reload())
 }
 
 // missingParameters are nginx's directives for what is missing.
@@ -203,9 +205,9 @@ func (p *endpointProbe) examineProxyTrust(why string) {
 		p.ok("url.address", "%s passes the client's address on (%s)", p.server.kind, p.route.place)
 		return
 	}
-	remedy := fmt.Sprintf(`printf '\ntrusted_proxies: ["%s"]\n' >>%s`, entry, p.config.Path)
-	if len(p.config.TrustedProxies) > 0 {
-		remedy = fmt.Sprintf("in %s add %q to trusted_proxies", p.config.Path, entry)
+	remedy := config.SetCommand(p.config.Path, "trusted_proxies", `["`+entry+`"]`)
+	if remedy == "" || len(p.config.TrustedProxies) > 0 {
+		remedy = fmt.Sprintf("in %s add %q to trusted_proxies", word(p.config.Path), entry)
 	}
 	p.fail("url.address", "proxy-not-trusted", fmt.Sprintf("trusted_proxies in %s lacks %q, from where %s asks (%s)",
 		p.config.Path, entry, p.server.kind, p.route.place), why, remedy)

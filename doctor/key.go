@@ -154,7 +154,7 @@ func (c *checkup) makeCertificate() string {
 	if dir := filepath.Dir(c.config.Path); made == "" || filepath.Dir(c.config.PrivateKeyFile) != dir {
 		made = jwtsign.CertificateCommand(c.config.PrivateKeyFile, filepath.Join(dir, "cert.pem"))
 	}
-	return fmt.Sprintf("sed -i '$a certificate: cert.pem' %s && %s", jwtsign.ShellWord(c.config.Path), made)
+	return config.SetAnd(c.config.Path, "certificate", "cert.pem", made)
 }
 
 func leadingZero(pub *ecdsa.PublicKey) bool {

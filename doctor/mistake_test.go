@@ -3,6 +3,7 @@ package doctor
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,13 +29,16 @@ func (w wanted) find(t *testing.T, findings []finding) finding {
 	t.Helper()
 	for _, f := range findings {
 		if f.Level == w.level && f.Code == w.code && isAbout(f.Subject, w.subject) &&
-			strings.Contains(sentence(f), w.says) {
+			(strings.Contains(sentence(f), w.says) || strings.Contains(unquoted(sentence(f)), w.says)) {
 			return f
 		}
 	}
 	t.Fatalf("no %s %q about %s says %q:\n%s", w.level, w.code, w.subject, w.says, listed(findings))
 	return finding{}
 }
+
+// unquoted is a text without the quotes around its words.
+func unquoted(text string) string { return strings.ReplaceAll(text, "'", "") }
 
 // maxLine is what a terminal shows in two lines, paths aside.
 const maxLine = 150
@@ -75,7 +79,8 @@ func (m mistake) try(t *testing.T, p *patient) {
 	}
 	for _, f := range findings {
 		for _, line := range []string{f.What, f.Why} {
-			plain := aFingerprint.ReplaceAllString(aPath.ReplaceAllString(line, ""), "")
+			plain := strings.ReplaceAll(line, p.dir, "/tmp")
+			plain = aFingerprint.ReplaceAllString(aPath.ReplaceAllString(plain, ""), "")
 			if f.isComplaint() && len(plain) > maxLine {
 				t.Errorf("a line of %d bytes without paths: %s", len(plain), line)
 			}
@@ -89,10 +94,16 @@ func (m mistake) try(t *testing.T, p *patient) {
 			t.Errorf("one mistake, and another finding: %s", f)
 		}
 	}
+	for _, f := range findings {
+		expectOnlyItsCommands(t, f.Remedy)
+	}
 	if m.apply != nil {
 		m.apply(t, p)
 	} else {
 		p.applyRemedy(t, found, m.types)
+	}
+	if _, err := os.Lstat(p.path("X")); err == nil {
+		t.Errorf("the remedy runs what is in a path: %s", found.Remedy)
 	}
 	findings, status = p.check(t, m.args...)
 	if status != 0 {
@@ -120,6 +131,26 @@ func (p *patient) shell(command, typed string) (out []byte, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = append(os.Environ(), "PATH="+p.dir+":"+os.Getenv("PATH"))
 	return cmd.CombinedOutput()
+}
+
+// expectOnlyItsCommands runs a remedy where no program but touch is found, as one that is pasted
+// although it is not only commands. What is planted in its words must not run.
+func expectOnlyItsCommands(t *testing.T, remedy string) {
+	t.Helper()
+	touch, err := exec.LookPath("touch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(touch, filepath.Join(dir, "touch")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", remedy)
+	cmd.Dir, cmd.Env = dir, []string{"PATH=" + dir}
+	_ = cmd.Run() // the programs of the remedy are not found
+	if _, err := os.Lstat(filepath.Join(dir, "X")); err == nil {
+		t.Errorf("the remedy runs what is in a path or value: %s", remedy)
+	}
 }
 
 func complaints(findings []finding) string {

@@ -197,17 +197,20 @@ func (c *checkup) examineOwners(a *runAs) {
 	owned := map[int][]string{}
 	for _, path := range paths {
 		if _, uid, _, ok := ownerOf(path); ok && !c.mayOwn(a, uid) {
-			owned[uid] = append(owned[uid], word(path))
+			owned[uid] = append(owned[uid], path)
 		}
 	}
 	for _, uid := range slices.Sorted(maps.Keys(owned)) {
 		theirs := owned[uid]
 		why := "who owns a file can change it, and so decide who gets in"
-		if slices.Contains(theirs, word(key)) {
+		if slices.Contains(theirs, key) {
 			why = "who has the key can sign tokens as any account"
 		}
-		c.warn("rights.owner", "other-owner", fmt.Sprintf("%s owns %s", userName(uid), strings.Join(theirs, ", ")), why,
-			"chown root "+strings.Join(theirs, " "))
+		what := fmt.Sprintf("%s owns %s", userName(uid), theirs[0])
+		if more := len(theirs) - 1; more > 0 {
+			what += fmt.Sprintf(" and %d more", more)
+		}
+		c.warn("rights.owner", "other-owner", what, why, command(append([]string{"chown", "root"}, theirs...)...))
 	}
 }
 
@@ -357,7 +360,7 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
 		c.warn("rights.shadow", "shadow-shared", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
 			"everything else that runs as that user can read the hashes of all passwords",
-			fmt.Sprintf("gpasswd -d %s %s && %s", a.name, groupName(int(owner.Gid)), c.shadowRemedy(a)))
+			inTurn(command("gpasswd", "-d", a.name, groupForCommands(int(owner.Gid))), c.shadowRemedy(a)))
 	}
 }
 

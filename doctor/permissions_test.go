@@ -135,7 +135,7 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 			want: wanted{levelWarning, "rights.owner", "other-owner", "can sign tokens"}},
 		{name: "somebody else owns all", make: then(readable, shell("chown games . config.yml privkey.pem pam.d "+
 			"pam.d/dockerauth")), args: asWebUser,
-			want: wanted{levelWarning, "rights.owner", "other-owner", "/pam.d/dockerauth"}},
+			want: wanted{levelWarning, "rights.owner", "other-owner", " and 4 more"}},
 		{name: "an ordinary user owns the folder", make: shell("chown nobody ."),
 			want: wanted{levelWarning, "rights.owner", "other-owner", "chown root /"}},
 		{name: "root as the service's user", args: []string{"--as", "root"},
@@ -145,14 +145,14 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			m.root = true
-			p := newPatient(t)
+			p := newPatientIn(t, planted)
 			p.run(t, "cp", p.path("pam.d/dockerauth"), p.path("shipped"))
 			m.try(t, p)
 		})
 	}
 	t.Run("the right by a service manager", func(t *testing.T) {
 		needsRoot(t)
-		p := newPatient(t)
+		p := newPatientIn(t, planted)
 		readable(t, p)
 		findings, _ := p.check(t, asWebUser...)
 		wanted{levelOK, "rights", "", "can read /etc/shadow as " + webUser}.in(t, findings)
@@ -211,13 +211,13 @@ func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
 		{"the unit's state folder, which is another user's", packaged, "state: /var/lib/dockerauth", no,
 			"warning rights.state state-unusable", "; " + restart},
 		{"a state folder elsewhere", packaged, "state: /srv/absent", "",
-			"error rights.state state-unusable", "sed -i '1c state: /var/lib/dockerauth' CONFIG && " + restart},
+			"error rights.state state-unusable", "sed -i '/^state:/c state: /var/lib/dockerauth' CONFIG && " + restart},
 		{"a state folder elsewhere, which is not there", packaged, "state: /srv/absent", "no such file or directory",
 			"error rights.state state-unusable", "ProtectSystem=strict"},
 		{"a state folder elsewhere that a drop-in allows", with("ReadWritePaths=-/srv/absent"), "state: /srv/absent",
 			"", "", ""},
 		{"a unit without a state folder", bare, "state: /srv/absent", "",
-			"error rights.state state-unusable", `StateDirectory=dockerauth\nStateDirectoryMode=0700\n`},
+			"error rights.state state-unusable", "'StateDirectory=dockerauth' 'StateDirectoryMode=0700' >/"},
 		{"the unit's log", packaged, "log:\n  file: /var/log/dockerauth/dockerauth.log", "", "", ""},
 		{"a device", packaged, "log: {file: /dev/stderr}", "", "", ""},
 		{"a log beside the unit's", packaged, "log:\n  file: /var/log/dockerauth.log", no,
@@ -230,7 +230,7 @@ func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
 		{"a log in a home folder", with("ReadWritePaths=/home"), "log: {file: /home/absent/log}", "",
 			"error rights.log log-unwritable", "ProtectHome=yes"},
 		{"a unit without a folder for logs", bare, "log:\n  file: /srv/log", "", "error rights.log log-unwritable",
-			`LogsDirectory=dockerauth\nLogsDirectoryMode=0750\n`},
+			"'LogsDirectory=dockerauth' 'LogsDirectoryMode=0750' >/"},
 		{"a unit that protects /etc alone", map[string]string{lib + serviceUnit: "[Service]\nProtectSystem=full\n"},
 			"log:\n  file: /etc/dockerauth/log", "", "error rights.log log-unwritable", "ProtectSystem=full"},
 		{"a log that such a unit leaves alone", map[string]string{
@@ -271,8 +271,8 @@ func TestFilesThatTheUnitHidesAreNamed(t *testing.T) {
 	const unitFile = "usr/lib/systemd/system/" + serviceUnit
 	for _, tt := range []struct{ name, dropIn, complaints, says string }{
 		{"a home folder", "", "error rights.private_key unreadable",
-			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i '1c " +
-				"private_key: /etc/dockerauth/privkey.pem' "},
+			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i " +
+				"'/^private_key:/c private_key: /etc/dockerauth/privkey.pem' "},
 		{"a home folder that a drop-in opens", "ProtectHome=no\n", "error rights.folder folder-closed",
 			"cannot enter /home/absent"},
 	} {
@@ -299,7 +299,8 @@ func TestAServiceThatRunsKeepsItsKey(t *testing.T) {
 		{"private_key", false, "the service answers 503"}, // a web server starts it for each request
 		{"pam", true, "the service answers 503"},
 	} {
-		if got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser}); got != tt.want {
+		got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser})
+		if got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}

@@ -51,7 +51,7 @@ func (c *checkup) setIn(s registrySetting, value string) string {
 // setRaw is setIn for a value in YAML.
 func (c *checkup) setRaw(s registrySetting, value string) string {
 	if !c.isAlone(s) {
-		return fmt.Sprintf("write %s: %s at %s:%d%s", s.Key, value, c.registryConfig, s.Line, thenRestart)
+		return fmt.Sprintf("write %s: %s at %s:%d%s", s.Key, word(value), word(c.registryConfig), s.Line, thenRestart)
 	}
 	escaped := regexp.MustCompile(`[&|\\]`).ReplaceAllString(value, `\$0`)
 	return c.restarted(fmt.Sprintf(`sed -i %s %s`, word(fmt.Sprintf("%ds|%s:.*|%[2]s: %s|", s.Line, s.Key, escaped)),
@@ -182,7 +182,8 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 			"registry-key-missing",
 			"there is no auth.token."+s.Key,
 			"the registry does not start without it",
-			fmt.Sprintf("write %s: %s below auth.token in %s%s", s.Key, c.wantedValue(s.Key), c.registryConfig, hint),
+			fmt.Sprintf("write %s: %s below auth.token in %s%s", s.Key, word(c.wantedValue(s.Key)),
+				word(c.registryConfig), hint),
 		)
 	case !s.Text:
 		c.fail(
@@ -363,10 +364,14 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		return trust, false // a finding has said so
 	}
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
+		certificate := "dockerauth's certificate"
+		if file := c.certificateFile(); file != "" {
+			certificate = word(file)
+		}
 		c.fail("registry.rootcertbundle", "bundle-missing", "there is no auth.token.rootcertbundle",
 			"the registry does not start without",
-			fmt.Sprintf("write rootcertbundle: FILE below auth.token in %s, FILE being a copy of %s", c.registryConfig,
-				cmp.Or(c.certificateFile(), "dockerauth's certificate")))
+			fmt.Sprintf("write rootcertbundle: FILE below auth.token in %s, FILE being a copy of %s",
+				word(c.registryConfig), certificate))
 		return trust, false
 	}
 	for _, one := range []struct {
@@ -420,7 +425,7 @@ func (c *checkup) certificateFile() string {
 // fileRemedy is for a bundle or JWKS that cannot be read.
 func (c *checkup) fileRemedy(s registrySetting) string {
 	if c.certificateFile() == "" || s.Key != "rootcertbundle" {
-		return fmt.Sprintf("correct %s, or its path at %s:%d", c.registryFile(s), c.registryConfig, s.Line)
+		return fmt.Sprintf("correct %s, or its path at %s:%d", word(c.registryFile(s)), word(c.registryConfig), s.Line)
 	}
 	return c.restarted(fmt.Sprintf("install -D -m 0644 %s %s", word(c.certificateFile()), word(c.registryFile(s))))
 }
@@ -592,7 +597,7 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 			f.Remedy = c.acceptance(trust) + thenRestart
 			if v == registry28 {
 				f.Remedy = fmt.Sprintf("write signingalgorithms: [%s] below auth.token in %s if it is 3.x; else %s",
-					c.config.Key.Algorithm(), c.registryConfig, f.Remedy)
+					c.config.Key.Algorithm(), word(c.registryConfig), f.Remedy)
 			} else if len(c.config.Key.Chain()) == 0 && t.RootCertBundle.Value != "" {
 				made := filepath.Join(filepath.Dir(c.config.Path), "cert.pem")
 				f.Remedy = c.restarted(fmt.Sprintf("%s && cp %s %s", c.makeCertificate(), word(made),

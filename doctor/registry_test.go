@@ -19,7 +19,7 @@ import (
 // registered is a patient with a registry that was told to trust it.
 func registered(t *testing.T) *patient {
 	t.Helper()
-	p := newPatient(t)
+	p := newPatientIn(t, planted)
 	p.edit(t, "config.yml", "audience: registry.example.com", "audience: [other.example.com, registry.example.com]")
 	if os.Geteuid() != 0 { // who has no right to ask pam_unix
 		p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")

@@ -10,13 +10,14 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"dockerauth/config"
-	"dockerauth/jwtsign"
 	"dockerauth/service"
 )
 
@@ -24,8 +25,6 @@ import (
 // takes a right from another service, or opens what must be closed.
 
 const systemConfig = "/etc/dockerauth/config.yml"
-
-var word = jwtsign.ShellWord
 
 // ownerOf is the owner of a file; ok is false where it cannot be known.
 func ownerOf(path string) (info os.FileInfo, uid, gid int, ok bool) {
@@ -129,12 +128,8 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 	own := filepath.Dir(c.settings.Path)
 	isOwn := dir == own || strings.HasPrefix(dir, own+"/") || dir == cmp.Or(c.settings.PAM.Confdir, "/etc/pam.d")
 	if !isOwn || own == "/root" || strings.HasPrefix(own, "/root/") || strings.HasPrefix(own, "/home/") {
-		return fmt.Sprintf(
-			"move %s into a folder that %s may enter, such as %s",
-			file,
-			a.name,
-			filepath.Dir(systemConfig),
-		)
+		return fmt.Sprintf("move %s into a folder that %s may enter, such as %s", word(file), word(a.name),
+			filepath.Dir(systemConfig))
 	}
 	return "chmod o+x " + word(dir)
 }
@@ -143,12 +138,12 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
 	to := filepath.Join(filepath.Dir(systemConfig), filepath.Base(file))
 	mode := map[string]string{"private_key": "0640", "certificate": "0644"}[subject]
-	if _, err := os.Stat(to); mode == "" || !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(to, " '\\") {
-		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file,
-			c.settings.Path)
+	set := config.SetCommand(c.settings.Path, subject, yamlText(to))
+	if _, err := os.Stat(to); mode == "" || set == "" || !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", word(file),
+			word(c.settings.Path))
 	}
-	return fmt.Sprintf("install -g %s -m %s %s %s && %s && %s", word(a.group), mode, word(file), word(to),
-		c.setTopKey(subject, to), restartService)
+	return inTurn(command("install", "-g", a.group, "-m", mode, file, to), set, restartService)
 }
 
 // readRemedy lets the user read a file. Only the key is a secret.
@@ -196,20 +191,23 @@ func (c *checkup) stateRemedy(u unit, name, group string, uid int, folder string
 		return makeFolder(name, group, "0700", folder)
 	}
 	if u.protects(other) == "" {
-		return fmt.Sprintf("%s && %s", makeFolder(name, group, "0700", other), c.setTopKey("state", other))
+		made := makeFolder(name, group, "0700", other)
+		if set := config.SetCommand(c.settings.Path, "state", yamlText(other)); set != "" {
+			return inTurn(made, set)
+		}
+		return made + " # then write " + word("state: "+yamlText(other)) + " in " + word(c.settings.Path)
 	}
-	return c.setTopKey("state", config.DefaultState) + " && " +
-		u.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs)
+	return config.SetAnd(c.settings.Path, "state", config.DefaultState,
+		c.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs))
 }
 
 // restartWith restarts the service, with a folder of systemd's that the unit may not have yet.
-func (u unit) restartWith(setting, mode, folder string, has []string) string {
+func (c *checkup) restartWith(setting, mode, folder string, has []string) string {
 	if slices.Contains(has, folder) {
 		return restartService
 	}
-	const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
-	return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s=%s\n%[2]sMode=%[4]s\n' >%[1]s/%[2]s.conf && `+
-		`systemctl daemon-reload && %[5]s`, dropIn, setting, filepath.Base(folder), mode, restartService)
+	return c.addDropIn(serviceUnit, "[Service]",
+		[]string{setting + "=" + filepath.Base(folder), setting + "Mode=" + mode}, restartService)
 }
 
 func isEmpty(folder string) bool {
@@ -217,13 +215,14 @@ func isEmpty(folder string) bool {
 	return err == nil && len(entries) == 0
 }
 
-// setTopKey is a command that sets a key of config.yml that is on a line of its own.
-func (c *checkup) setTopKey(key, value string) string {
-	line := "$a "
-	if n := c.settings.Line(key); n > 0 {
-		line = fmt.Sprintf("%dc ", n)
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`)
+
+// yamlText is a path as YAML.
+func yamlText(path string) string {
+	if plainPath.MatchString(path) {
+		return path
 	}
-	return fmt.Sprintf("sed -i '%s%s: %s' %s", line, key, value, word(c.settings.Path))
+	return strconv.Quote(path)
 }
 
 // logRemedy lets the user write a log. It leaves alone one that others write, and empties none.
@@ -235,7 +234,7 @@ func (c *checkup) logRemedy(u unit, name, group, file string, err error) string 
 	case u.protects(file) != "":
 		return c.moveLog(u)
 	}
-	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", c.settings.Path,
+	own := fmt.Sprintf("write a file that only dockerauth writes as log.file at %s:%d", word(c.settings.Path),
 		c.settings.Line("log.file"))
 	info, uid, gid, isThere := ownerOf(file)
 	switch {
@@ -257,16 +256,16 @@ func (c *checkup) logRemedy(u unit, name, group, file string, err error) string 
 func (c *checkup) moveLog(u unit) string {
 	const folder = "/var/log/dockerauth"
 	const file = folder + "/dockerauth.log"
-	restart := u.restartWith("LogsDirectory", "0750", folder, u.logDirs)
+	restart := c.restartWith("LogsDirectory", "0750", folder, u.logDirs)
 	n := c.settings.Line("log.file")
 	text, _ := os.ReadFile(c.settings.Path) // what cannot be read has no such line
 	switch lines := strings.Split(string(text), "\n"); {
 	case c.settings.Log.File == file:
 		return restart
 	case n > 0 && n <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[n-1]), "file:"):
-		return fmt.Sprintf("sed -i '%ds|file:.*|file: %s|' %s && %s", n, file, word(c.settings.Path), restart)
+		return inTurn(command("sed", "-i", fmt.Sprintf("%ds|file:.*|file: %s|", n, file), c.settings.Path), restart)
 	}
-	return fmt.Sprintf("write %s as log.file at %s:%d", file, c.settings.Path, n)
+	return fmt.Sprintf("write %s as log.file at %s:%d", file, word(c.settings.Path), n)
 }
 
 // errnoOf is the error behind its text, which is what another process has said.
@@ -286,23 +285,40 @@ func (c *checkup) shadowRemedy(a *runAs) string {
 	info, _, gid, ok := ownerOf(shadowFile)
 	byGroup := ok && info.Mode().Perm()&0o040 != 0
 	if u := readUnit(c.root, serviceUnit); u.user == a.name {
-		setting := "SupplementaryGroups=" + groupName(gid)
+		settings := []string{"SupplementaryGroups=" + groupForCommands(gid)}
 		if !byGroup { // as on Fedora; packaging/systemd/shadow.conf says more
-			setting = `CapabilityBoundingSet=CAP_DAC_READ_SEARCH\nAmbientCapabilities=CAP_DAC_READ_SEARCH`
+			settings = []string{"CapabilityBoundingSet=CAP_DAC_READ_SEARCH", "AmbientCapabilities=CAP_DAC_READ_SEARCH"}
 		}
-		const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
-		return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s\n' >%[1]s/shadow.conf && systemctl daemon-reload && `+
-			`systemctl try-restart %[3]s`, dropIn, setting, serviceUnit)
+		return c.addDropIn(serviceUnit, "[Service]", settings, "systemctl try-restart "+serviceUnit)
 	}
 	if byGroup && !isPackaged(a.program) {
-		return fmt.Sprintf(
-			"chown %s:%s %[3]s && chmod 2510 %[3]s",
-			word(a.name),
-			word(groupForCommands(gid)),
-			word(a.program),
+		return inTurn(
+			command("chown", a.name+":"+groupForCommands(gid), a.program),
+			command("chmod", "2510", a.program),
 		)
 	}
 	return "run it as a service of its own with SupplementaryGroups=shadow, as the package's " + serviceUnit + " does"
+}
+
+// dropInName is one that no package and no document uses, and that is read after theirs.
+const dropInName = "zz-dockerauth-check.conf"
+
+// addDropIn makes a drop-in for a unit. One that is there stays.
+func (c *checkup) addDropIn(unit, section string, settings []string, then string) string {
+	const system = "/etc/systemd/system/"
+	folder := system + unit + ".d"
+	file := filepath.Join(folder, dropInName)
+	key, _, _ := strings.Cut(settings[0], "=")
+	for _, other := range dropIns(c.root, []string{system}, unit) {
+		text, _ := os.ReadFile(other) // "" sets nothing
+		if filepath.Base(other) == dropInName || strings.Contains(string(text), "\n"+key+"=") {
+			return fmt.Sprintf("in %s write %s below %s, then: systemctl daemon-reload && %s",
+				word(filepath.Join(folder, filepath.Base(other))), word(strings.Join(settings, " and ")), section, then)
+		}
+	}
+	// With noclobber the shell makes the file or fails.
+	return inTurn("mkdir -p "+folder, "(set -C; "+printLines(append([]string{section}, settings...)...)+" >"+file+")",
+		"systemctl daemon-reload", then)
 }
 
 // rootOnly makes a file and the folders above it root's, as far as they are not.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strconv"
 
 	"dockerauth/access"
 	"dockerauth/config"
@@ -18,15 +19,15 @@ func (c *checkup) examineRules(cfg *config.Config) {
 		if flaw.Line == 0 {
 			place = fmt.Sprintf("%s:%d", cfg.Path, cfg.Line("access"))
 		}
-		remedy := fmt.Sprintf("correct it in the rule at %s, or delete it", place)
+		remedy := fmt.Sprintf("correct it in the rule at %s, or delete it", word(place))
 		switch {
 		case flaw.Kind == access.FlawNoRules:
-			remedy = fmt.Sprintf("write at %s: %s", place, flaw.Write)
+			remedy = fmt.Sprintf("write at %s: %s", word(place), word(flaw.Write))
 		case flaw.Kind == access.FlawNobody:
-			remedy = fmt.Sprintf("take it out of blacklisted_users at %s:%d, or delete the rule at %s", cfg.Path,
-				cfg.Line("blacklisted_users"), place)
+			remedy = fmt.Sprintf("take it out of blacklisted_users at %s:%d, or delete the rule at %s", word(cfg.Path),
+				cfg.Line("blacklisted_users"), word(place))
 		case flaw.Write != "":
-			remedy = fmt.Sprintf("write %q in its place, in the rule at %s", flaw.Write, place)
+			remedy = fmt.Sprintf("write %s in its place, in the rule at %s", word(strconv.Quote(flaw.Write)), word(place))
 		}
 		c.warnAs("config.access", flaw.Kind, place+": "+flaw.What+" matches no request", flaw.Why, remedy)
 	}

@@ -69,7 +69,7 @@ func TestCheckNamesRulesThatMatchNoRequest(t *testing.T) {
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPatient(t)
+			p := newPatientIn(t, planted)
 			if os.Geteuid() != 0 {
 				p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
 			}
@@ -95,7 +95,7 @@ func TestTheRulesOfTheDocumentsHaveNoFlaw(t *testing.T) {
 				continue
 			}
 			found++
-			p := newPatient(t)
+			p := newPatientIn(t, planted)
 			config := block[1]
 			for _, line := range strings.Split(p.read(t, "config.yml"), "\n") {
 				key, _, _ := strings.Cut(line, ":")

@@ -57,7 +57,7 @@ func (c *checkup) newActor() (*runAs, error) {
 	if unit.user != "" && name != unit.user && c.isOfPackage(program) {
 		c.warn("rights", "wrong-user", fmt.Sprintf("%s runs dockerauth as %s, not as %s", unit.file, unit.user, name),
 			"what follows is about "+unit.user+"; a right for another user would weaken the service",
-			"dockerauth check --as "+unit.user)
+			command("dockerauth", "check", "--as", unit.user))
 		name, groups, c.as = unit.user, "", unit.user
 	}
 	if err := a.takeAccount(name); err != nil {
@@ -68,7 +68,7 @@ func (c *checkup) newActor() (*runAs, error) {
 	}
 	if os.Geteuid() != 0 {
 		if os.Geteuid() != a.who.UID || groups != "" {
-			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, c.as)
+			return nil, fmt.Errorf("only root can look as %s\n  sudo dockerauth check --as %s", c.as, word(c.as))
 		}
 		a.as = nil
 	}
@@ -106,11 +106,11 @@ func (c *checkup) examineUser(uid int) {
 		return
 	}
 	c.wrongUser, c.runAsKnown = true, true
-	remedy := "sudo dockerauth check --as " + user
+	remedy := command("sudo", "dockerauth", "check", "--as", user)
 	if c.discovered {
 		remedy = "sudo dockerauth check"
 	} else if c.path != "" {
-		remedy += " --config " + c.path
+		remedy += " --config " + word(c.path)
 	}
 	c.fail("rights", "wrong-user", fmt.Sprintf("you are %s, and the service runs as %s", name, user),
 		"what it may read and ask is not seen from here",

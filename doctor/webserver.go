@@ -199,7 +199,7 @@ type directive struct {
 // a link by a file.
 func sedLine(p place, old, new string) string {
 	if strings.ContainsAny(old+new, "'#&") {
-		return fmt.Sprintf("in %s write %s in the place of %s", p, new, old)
+		return fmt.Sprintf("in %s write %s in the place of %s", word(p.String()), word(new), word(old))
 	}
 	return fmt.Sprintf("sed -i '%ds#%s#%s#' %s", p.line, old, new, word(realPath(p.file)))
 }

@@ -18,9 +18,11 @@ const maxKeyFile = 64 << 10
 // tenth of that of RSA.
 const keyCommand = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"
 
-// inPlace turns a command that writes {file}.new into one that changes {file}, whose owner and mode
-// stay.
-const inPlace = " && cat {file}.new >{file} && rm {file}.new"
+// inPlace turns a command that writes "$t" into one that changes {file}, whose owner and mode stay.
+// A file beside it could be a link that another user has made.
+func inPlace(command string) string {
+	return "t=$(mktemp) && " + command + ` && cat "$t" >{file} && rm "$t"`
+}
 
 // Code is the kind of a fault. Programs depend on it, so it stays when the words change.
 type Code string

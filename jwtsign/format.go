@@ -15,7 +15,7 @@ func checkEncoding(data []byte) error {
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
 		return problemf(CodeEncoding, `LC_ALL=C sed -i '1s/^\xEF\xBB\xBF//' {file}`, "begins with a byte order mark")
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
-		return problemf(CodeEncoding, "(umask 077 && iconv -f UTF-16 -t US-ASCII {file} >{file}.new)"+inPlace,
+		return problemf(CodeEncoding, inPlace(`iconv -f UTF-16 -t US-ASCII {file} >"$t"`),
 			"is UTF-16 text")
 	}
 	return nil
@@ -29,13 +29,13 @@ func notPEM(data []byte, setting string) error {
 	}
 	switch kindOfDER(data) {
 	case "key":
-		return problemf(CodeFormat, "openssl pkey -inform DER -in {file} -out {file}.new"+inPlace,
+		return problemf(CodeFormat, inPlace(`openssl pkey -inform DER -in {file} -out "$t"`),
 			"is a key in DER, not PEM")
 	case "certificate":
-		return problemf(CodeFormat, "openssl x509 -inform DER -in {file} -out {file}.new"+inPlace,
+		return problemf(CodeFormat, inPlace(`openssl x509 -inform DER -in {file} -out "$t"`),
 			"is a certificate in DER, not PEM")
 	case "PKCS#12":
-		return problemf(CodeFormat, "openssl pkcs12 -in {file} "+part+" -out {file}.new"+inPlace,
+		return problemf(CodeFormat, inPlace("openssl pkcs12 -in {file} "+part+` -out "$t"`),
 			"is PKCS#12, not PEM: it holds key and certificate")
 	}
 	return problemf(CodeFormat, "put a PEM file in its place", "is not PEM: no line says -----BEGIN")

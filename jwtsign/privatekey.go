@@ -93,7 +93,7 @@ func onlyOneKey(blocks []*pem.Block) error {
 	case keys > 1:
 		return problemf(CodeMore, "keep the one that signs", "holds %d private keys", keys)
 	case keys == 1:
-		return problemf(CodeMore, "openssl pkey -in {file} -out {file}.new"+inPlace,
+		return problemf(CodeMore, inPlace(`openssl pkey -in {file} -out "$t"`),
 			"holds more than a private key")
 	}
 	return notPrivate(blocks[0].Type)
@@ -101,7 +101,7 @@ func onlyOneKey(blocks []*pem.Block) error {
 
 func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, problemf(CodeEncrypted, "openssl pkey -in {file} -out {file}.new"+inPlace, "key is encrypted")
+		return nil, problemf(CodeEncrypted, inPlace(`openssl pkey -in {file} -out "$t"`), "key is encrypted")
 	}
 	var key any
 	var err error
@@ -118,7 +118,7 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 		}
 		return nil, problemf(
 			CodeFormat,
-			"install -m 600 {file} {file}.new && ssh-keygen -p -N '' -m PKCS8 -f {file}.new"+inPlace,
+			inPlace(`cat {file} >"$t" && ssh-keygen -p -N '' -m PKCS8 -f "$t"`),
 			"is in the OpenSSH format",
 		)
 	default:
@@ -138,7 +138,7 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 // never repeats key material.
 func unreadableKey(b *pem.Block, err error) error {
 	if explicitParameters(b) {
-		return problemf(CodeParameters, "openssl ec -in {file} -param_enc named_curve -out {file}.new"+inPlace,
+		return problemf(CodeParameters, inPlace(`openssl ec -in {file} -param_enc named_curve -out "$t"`),
 			"EC key has the parameters of its curve in place of the curve's name")
 	}
 	if strings.Contains(err.Error(), "unknown elliptic curve") {

@@ -15,6 +15,7 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
+	"dockerauth/jwtsign"
 	"dockerauth/store"
 	"dockerauth/throttle"
 )
@@ -187,7 +188,8 @@ func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
 	case cfg.State != config.DefaultState:
 		cause, hint := cli.SplitHint(err)
 		if hint == "" {
-			hint = fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), cfg.State)
+			hint = fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(),
+				jwtsign.ShellWord(cfg.State))
 		}
 		return nil, cfg.ErrorAt(errors.New(cause), hint, "state")
 	case !errors.Is(err, fs.ErrNotExist):

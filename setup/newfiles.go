@@ -23,6 +23,7 @@ type swappedFile struct{ path, old string }
 func (n *newFiles) undo() {
 	for _, s := range n.swapped {
 		_ = os.Rename(s.old, s.path)
+		_ = os.Remove(s.old) // rename(2) does nothing where both are one file
 	}
 	n.swapped = nil
 	for i := len(n.made) - 1; i >= 0; i-- {

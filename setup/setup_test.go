@@ -765,3 +765,25 @@ func TestInitQuotesForTheShellAndForApache(t *testing.T) {
 		}
 	}
 }
+
+func TestAFileThatIsNotReplacedLeavesNoCopyBehind(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "cert.pem")
+	put(t, path, "old", 0o644)
+	old, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	var files newFiles
+	if err := files.swap(path, old, []byte("new")); err == nil || !strings.Contains(err.Error(), "changed just now") {
+		t.Fatal(err)
+	}
+	files.undo()
+	if after := listing(t, dir); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}

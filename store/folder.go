@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -74,15 +75,18 @@ func (f *Folder) check(root *os.Root) error {
 		// Another account's folder may be in use: only root's is given away.
 		hint := fmt.Sprintf("run dockerauth as uid %d, or name another folder in state", owner)
 		if owner == 0 {
-			hint = fmt.Sprintf("chown %d %s", own, f.path)
+			hint = fmt.Sprintf("chown %d %s", own, shellWord(f.path))
 		}
 		return fmt.Errorf("%s belongs to uid %d, and this process is uid %d\n  %s", f.path, owner, own, hint)
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
-		return fmt.Errorf("%s is open to others: mode %#o\n  chmod 0700 %s", f.path, mode, f.path)
+		return fmt.Errorf("%s is open to others: mode %#o\n  chmod 0700 %s", f.path, mode, shellWord(f.path))
 	}
 	return nil
 }
+
+// shellWord quotes a path for a command in a hint.
+func shellWord(path string) string { return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'" }
 
 func (f *Folder) Get(key string) ([]byte, error) {
 	if err := checkKey(key); err != nil {

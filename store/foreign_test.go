@@ -208,7 +208,8 @@ func TestOpenFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, mode := range map[string]os.FileMode{"closed": 0o700, "group reads": 0o750, "group writes": 0o770,
-		"others read": 0o704, "others write": 0o702, "others pass": 0o701, "shared": 0o777 | os.ModeSticky} {
+		"others read": 0o704, "others write": 0o702, "it's": 0o702, "others pass": 0o701,
+		"shared": 0o777 | os.ModeSticky} {
 		if err := os.Mkdir(in(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -229,10 +230,11 @@ func TestOpenFolder(t *testing.T) {
 	tests := []struct{ name, path, want string }{
 		{"its own, closed", in("closed"), ""},
 		{"a group may read", in("group reads"), ""},
-		{"a group may write", in("group writes"), "\n  chmod 0700 " + in("group writes")},
+		{"a group may write", in("group writes"), "\n  chmod 0700 '" + in("group writes") + "'"},
 		{"others may read", in("others read"), "\n  chmod 0700 "},
 		{"others may write", in("others write"), "\n  chmod 0700 "},
 		{"others may pass through", in("others pass"), "\n  chmod 0700 "},
+		{"a quote in its name", in("it's"), "/it'\\''s'"},
 		{"like /tmp", in("shared"), "\n  chmod 0700 "},
 		{"another account's", other, "run dockerauth as uid "},
 		{"not there", in("nowhere"), "no such file"},
