@@ -95,7 +95,8 @@ func TestInitIsTheRemedyWhereItWorks(t *testing.T) {
 				"-pkeyopt ec_paramgen_curve:P-256 -out DIR/keys/privkey.pem"},
 		{"key and certificate in each other's place", beside, map[string][]byte{"privkey.pem": cert, "cert.pem": key},
 			"mv -T --backup=numbered DIR/privkey.pem DIR/privkey.pem.swap && " +
-				"mv -T DIR/cert.pem DIR/privkey.pem && mv -T DIR/privkey.pem.swap DIR/cert.pem && chown --reference=DIR/cert.pem DIR/privkey.pem && chmod 640 DIR/privkey.pem && " +
+				"mv -T DIR/cert.pem DIR/privkey.pem && mv -T DIR/privkey.pem.swap DIR/cert.pem && " +
+				"chown --reference=DIR/cert.pem DIR/privkey.pem && chmod 640 DIR/privkey.pem && " +
 				"chmod 644 DIR/cert.pem"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -237,8 +237,8 @@ func appendLocation(d directive) func(lines ...string) string {
 func insertBefore(d directive) func(lines ...string) string {
 	return func(lines ...string) string {
 		// It does nothing where another line stands there by now.
-		return command("sed", "-i", fmt.Sprintf(`%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I`, d.line, d.name,
-			strings.Join(lines, `\n    `)), realPath(d.file))
+		edit := fmt.Sprintf(`%ds|^[[:blank:]]*%s[[:blank:]]|    %s\n&|I`, d.line, d.name, strings.Join(lines, `\n    `))
+		return command("sed", "-i", edit, realPath(d.file))
 	}
 }
 

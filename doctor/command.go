@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"strconv"
 	"strings"
 
 	"dockerauth/jwtsign"
@@ -18,6 +19,15 @@ func command(args ...string) string {
 		words[i] = word(arg)
 	}
 	return strings.Join(words, " ")
+}
+
+// quoted is a text in double quotes, as YAML has it, in which a shell finds nothing to run.
+func quoted(text string) string {
+	text = strconv.Quote(text)
+	if strings.ContainsAny(text, "$`\\") {
+		return word(text)
+	}
+	return text
 }
 
 // inTurn are commands of which each runs after the success of the one before.

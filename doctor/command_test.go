@@ -36,7 +36,7 @@ func TestNoRemedyRunsWhatIsInItsWords(t *testing.T) {
 	}
 	for name, remedy := range map[string]string{
 		"Apache's lines behind a directive":  appendLocation(directive{args: []string{planted}, place: at})("a", "b"),
-		"lines for a URL with a quote":       appendLocation(directive{args: []string{`"` + planted}, place: at})("a", "b"),
+		"lines for a URL with a quote":       appendLocation(directive{args: []string{"\"" + planted}, place: at})("a"),
 		"Apache's lines before a directive":  insertBefore(directive{place: at})("a"),
 		"a service that is not started":      fastCGI.startBackend(),
 		"one that is not started, by HTTP":   web.startBackend(),
@@ -65,8 +65,9 @@ func TestNoRemedyRunsWhatIsInItsWords(t *testing.T) {
 		"a file to be read":     fastCGI.readRemedy(a, unreadable{"private_key", file, ""}),
 		"a folder to be entered": fastCGI.enterRemedy(a, filepath.Join("/x", planted),
 			filepath.Join("/x", planted, "y")),
-		"the hashes":    fastCGI.shadowRemedy(a),
-		"a certificate": fastCGI.makeCertificate(),
+		"the hashes":          fastCGI.shadowRemedy(a),
+		"a pattern in a rule": "write " + quoted(planted+`"$(touch X)"`),
+		"a certificate":       fastCGI.makeCertificate(),
 		"a user": found(fastCGI, func() {
 			sow(t, dir, map[string]string{"usr/lib/systemd/system/" + serviceUnit: "[Service]\nUser=" + planted + "\n"})
 			fastCGI.examineUser(1)
@@ -118,6 +119,26 @@ func TestADropInReplacesNoOther(t *testing.T) {
 				t.Errorf("%q, %v", text, err)
 			}
 		})
+	}
+}
+
+// A line more would break a configuration that is written in braces.
+func TestAConfigurationInBracesIsChangedByHand(t *testing.T) {
+	for text, byCommand := range map[string]bool{"issuer: a\n": true, "{issuer: a}\n": false} {
+		path := filepath.Join(t.TempDir(), "config.yml")
+		writeTestFile(t, path, text)
+		c := &checkup{settings: &config.Config{Path: path}, config: &config.Config{Path: path}}
+		p := &endpointProbe{checkup: c, handover: &handover{server: &webServer{}, route: &route{target: "/x"}}}
+		for name, remedy := range map[string]string{
+			"certificate":     c.makeCertificate(),
+			"state":           c.stateRemedy(unit{}, "x", "x", 1, path),
+			"trusted_proxies": found(p, func() { p.examineProxyTrust("") }),
+		} {
+			if !strings.Contains(remedy, name) || strings.Contains(remedy, "sed -i ") != byCommand ||
+				strings.Contains(remedy, ">>") {
+				t.Errorf("%q: %s: %s", text, name, remedy)
+			}
+		}
 	}
 }
 

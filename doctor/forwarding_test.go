@@ -28,6 +28,18 @@ func TestCommandsAboutALineLeaveOtherLinesAlone(t *testing.T) {
 			`  ProxyFCGISetEnvIf "true" !REMOTE_ADDR`, `#   ProxyFCGISetEnvIf "true" !REMOTE_ADDR`},
 		{"nginx's header", "nginx", "proxy_set_header", commentOut("Authorization"),
 			`  proxy_set_header Authorization "";`, `#   proxy_set_header Authorization "";`},
+		{"HAProxy's header", "HAProxy", "server", func(d directive, _ *endpointProbe) string {
+			return insertAddress(d.place) + " && "
+		}, "  server one 127.0.0.1:5002",
+			"    http-request set-header X-Forwarded-For %[src]\n  server one 127.0.0.1:5002"},
+		{"a setting of a registry", "", "autoredirect", func(d directive, p *endpointProbe) string {
+			p.registryConfig, p.root = d.file, filepath.Dir(d.file)
+			return p.disable(registrySetting{Key: "autoredirect", Line: d.line}) + "\n"
+		}, "    autoredirect: true", "#    autoredirect: true"},
+		{"two settings of a registry in one line", "", "autoredirect", func(d directive, p *endpointProbe) string {
+			p.registryConfig, p.root = d.file, filepath.Dir(d.file)
+			return p.disable(registrySetting{Key: "autoredirect", Line: d.line})
+		}, "token: {realm: x, autoredirect: true}", ""},
 		{"several directives in one line", "nginx", "proxy_set_header", commentOut("Authorization"),
 			`proxy_set_header Authorization ""; proxy_pass http://x;`, ""},
 		{"a block in one line", "nginx", "proxy_set_header", commentOut("Authorization"),

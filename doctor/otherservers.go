@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -22,7 +23,7 @@ func (w *webServer) readOther(root string) {
 	if o.route != nil && w.kind == "HAProxy" {
 		o.route.forward = o.forward
 		o.route.insert = func(...string) string {
-			return sedLine(o.route.place, "^", `    http-request set-header X-Forwarded-For %[src]\n`)
+			return insertAddress(o.route.place)
 		}
 	}
 	if o.route != nil && o.fastCGI {
@@ -40,6 +41,13 @@ func (w *webServer) readOther(root string) {
 		s.route = func(string) *route { return r }
 		w.sites = append(w.sites, s)
 	}
+}
+
+// insertAddress makes HAProxy pass the client's address on to a server. The command does nothing
+// where another line stands there by now.
+func insertAddress(server place) string {
+	return fmt.Sprintf(`sed -i '%ds|^[[:blank:]]*server[[:blank:]]|    http-request set-header X-Forwarded-For `+
+		`%%[src]\n&|' %s`, server.line, word(realPath(server.file)))
 }
 
 type otherConfig struct {

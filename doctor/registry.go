@@ -58,6 +58,19 @@ func (c *checkup) setRaw(s registrySetting, value string) string {
 		word(c.registryConfig)))
 }
 
+// disable makes comments of settings. The command does nothing where other lines stand there by
+// now.
+func (c *checkup) disable(settings ...registrySetting) string {
+	var edits []string
+	for _, s := range settings {
+		if !c.isAlone(s) {
+			return fmt.Sprintf("take %s away at %s:%d%s", s.Key, c.registryConfig, s.Line, thenRestart)
+		}
+		edits = append(edits, fmt.Sprintf("%ds/^[[:blank:]]*%s:/#&/", s.Line, s.Key))
+	}
+	return c.restarted(fmt.Sprintf("sed -i '%s' %s", strings.Join(edits, ";"), word(c.registryConfig)))
+}
+
 // isAlone reports that the line of a setting has nothing else.
 func (c *checkup) isAlone(s registrySetting) bool {
 	data, err := os.ReadFile(c.registryConfig)
@@ -280,8 +293,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 			fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path,
 				endpoints[0], endpoints[1]),
 			"that is where dockerauth answers; elsewhere clients get 404",
-			c.restarted(fmt.Sprintf("sed -i '%dd;%dd' %s", t.AutoRedirect.Line, t.AutoRedirectPath.Line,
-				word(c.registryConfig))))
+			c.disable(t.AutoRedirect, t.AutoRedirectPath))
 		return
 	}
 	sentence := fmt.Sprintf("clients are sent to %s at the registry's own name, and the realm is not used", path)
@@ -291,7 +303,7 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 	}
 	c.warn(subject, "autoredirect", fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
 		sentence,
-		c.restarted(fmt.Sprintf("sed -i '%dd' %s", t.AutoRedirect.Line, word(c.registryConfig))))
+		c.disable(t.AutoRedirect))
 }
 
 // compare compares a text of the registry with dockerauth's, letter by letter, as the registry

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"strconv"
 
 	"dockerauth/access"
 	"dockerauth/config"
@@ -27,7 +26,7 @@ func (c *checkup) examineRules(cfg *config.Config) {
 			remedy = fmt.Sprintf("take it out of blacklisted_users at %s:%d, or delete the rule at %s", word(cfg.Path),
 				cfg.Line("blacklisted_users"), word(place))
 		case flaw.Write != "":
-			remedy = fmt.Sprintf("write %s in its place, in the rule at %s", word(strconv.Quote(flaw.Write)), word(place))
+			remedy = fmt.Sprintf("write %s in its place, in the rule at %s", quoted(flaw.Write), word(place))
 		}
 		c.warnAs("config.access", flaw.Kind, place+": "+flaw.What+" matches no request", flaw.Why, remedy)
 	}

@@ -273,8 +273,9 @@ func (sc *scenario) rewrite(t *testing.T, rules string) (line int) {
 	return strings.Count(text, "\n") + 1
 }
 
-// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that never answers:
-// /etc/passwd and /etc/group are pipes without a writer, so opening one blocks.
+// TestGroupsAreLookedUpOnlyWhereARuleNamesOne gives the service a directory that knows accounts and
+// never answers about groups: /etc/group is a pipe without a writer, so opening it blocks. The name
+// of an account is always looked up.
 func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 	needMountNamespace(t)
 	const unavailable = "status 503"
@@ -294,7 +295,7 @@ func TestGroupsAreLookedUpOnlyWhereARuleNamesOne(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, siteOptions{extra: "  timeout: 1s\n" + c.rules + "\n"})
-			realm := s.serveWithoutDirectory(t)
+			realm := s.serveWithoutGroups(t)
 			scope := "repository:alice/app:pull"
 			got, _ := principal{user: alice, password: alicePassword}.granted(t, s, realm, audience, scope)
 			if !strings.HasPrefix(got, c.want) {
@@ -324,8 +325,8 @@ func needMountNamespace(t testing.TB) {
 	}
 }
 
-// serveWithoutDirectory is serveHTTP in a mount namespace without a working directory service.
-func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
+// serveWithoutGroups is serveHTTP in a mount namespace where nobody answers about groups.
+func (s *site) serveWithoutGroups(t testing.TB) (realm string) {
 	t.Helper()
 	silent := filepath.Join(s.dir, "silent")
 	if err := syscall.Mkfifo(silent, 0o644); err != nil {
@@ -334,12 +335,14 @@ func (s *site) serveWithoutDirectory(t testing.TB) (realm string) {
 	var namespace string
 	t.Cleanup(func() { noneLeftIn(t, namespace) }) // after the service was stopped
 	files := writeFile(t, filepath.Join(s.dir, "nsswitch.conf"), "passwd: files\ngroup: files\n", 0o644)
+	passwd := writeFile(t, filepath.Join(s.dir, "passwd"),
+		"root:x:0:0::/root:/bin/sh\n"+alice+":x:4242:4242::/nonexistent:/bin/false\n", 0o644)
 	script := fmt.Sprintf(`set -e
 mount --bind %[1]s /etc/nsswitch.conf
 [ ! -e /run/nscd/socket ] || mount --bind %[1]s /run/nscd/socket
 mount --bind %[2]s /etc/group
-mount --bind %[2]s /etc/passwd
-exec "$@"`, files, silent)
+mount --bind %[3]s /etc/passwd
+exec "$@"`, files, silent, passwd)
 	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	cmd := exec.Command("sh", "-c", script, "sh", binary(t), "http", "--config", s.configFile, "--listen", listen)
 	cmd.SysProcAttr = ownMounts()
