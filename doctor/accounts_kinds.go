@@ -166,6 +166,9 @@ func (c *checkup) examineAccessGroups() {
 			continue
 		}
 		file := argument(l, "accessfile", "/etc/security/access.conf")
+		if !filepath.IsAbs(file) {
+			continue
+		}
 		text, _ := os.ReadFile(file) // judgeModuleFile says that it cannot be read
 		for i, rule := range strings.Split(string(text), "\n") {
 			fields := strings.SplitN(rule, ":", 3)
@@ -177,8 +180,8 @@ func (c *checkup) examineAccessGroups() {
 				if plainName.MatchString(name) && !said[at+name] && isOnlyGroup(name) {
 					said[at+name] = true
 					c.warn("pam", "access-group", fmt.Sprintf("%s: %s is a group: write (%[2]s)", at, name),
-						"without parentheses it is an account, which does not exist", fmt.Sprintf(
-							`sed -i '%ds/\([: \t,]\)%s\([: \t,]\)/\1(%[2]s)\2/' %[3]s`, i+1, name, word(file)))
+						"without parentheses it is an account, which does not exist", command("sed", "-i",
+							fmt.Sprintf(`%ds/\([: \t,]\)%s\([: \t,]\)/\1(%[2]s)\2/`, i+1, name), file))
 				}
 			}
 		}
