@@ -9,8 +9,8 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// SetCommand is a command that sets a key at the top of a configuration to a value in YAML; "" = one
-// line of the file cannot do that.
+// SetCommand is a command that sets a key at the top of a configuration to a value in YAML; "" =
+// one line of the file cannot do that.
 func SetCommand(path, key, value string) string {
 	text, err := os.ReadFile(path)
 	if err != nil || len(text) > maxFile {

@@ -206,8 +206,11 @@ func (c *checkup) examineOwners(a *runAs) {
 		if slices.Contains(theirs, key) {
 			why = "who has the key can sign tokens as any account"
 		}
-		c.warn("rights.owner", "other-owner", fmt.Sprintf("%s owns %s", userName(uid), strings.Join(theirs, ", ")), why,
-			command(append([]string{"chown", "root"}, theirs...)...))
+		what := fmt.Sprintf("%s owns %s", userName(uid), theirs[0])
+		if more := len(theirs) - 1; more > 0 {
+			what += fmt.Sprintf(" and %d more", more)
+		}
+		c.warn("rights.owner", "other-owner", what, why, command(append([]string{"chown", "root"}, theirs...)...))
 	}
 }
 

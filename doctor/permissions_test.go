@@ -135,7 +135,7 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 			want: wanted{levelWarning, "rights.owner", "other-owner", "can sign tokens"}},
 		{name: "somebody else owns all", make: then(readable, shell("chown games . config.yml privkey.pem pam.d "+
 			"pam.d/dockerauth")), args: asWebUser,
-			want: wanted{levelWarning, "rights.owner", "other-owner", "/pam.d/dockerauth"}},
+			want: wanted{levelWarning, "rights.owner", "other-owner", " and 4 more"}},
 		{name: "an ordinary user owns the folder", make: shell("chown nobody ."),
 			want: wanted{levelWarning, "rights.owner", "other-owner", "chown root /"}},
 		{name: "root as the service's user", args: []string{"--as", "root"},
@@ -181,8 +181,8 @@ func TestAnotherUserOfThePackagedServiceIsGivenNothing(t *testing.T) {
 	}
 }
 
-// The packaged unit lets the service write to few places, and hides home folders. The user alone may
-// do more.
+// The packaged unit lets the service write to few places, and hides home folders. The user alone
+// may do more.
 func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
 	const own, lib = "[Service]\nUser=games\n", "usr/lib/systemd/system/"
 	shipped, err := os.ReadFile("../packaging/systemd/dockerauth.service")
@@ -217,7 +217,7 @@ func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
 		{"a state folder elsewhere that a drop-in allows", with("ReadWritePaths=-/srv/absent"), "state: /srv/absent",
 			"", "", ""},
 		{"a unit without a state folder", bare, "state: /srv/absent", "",
-			"error rights.state state-unusable", `StateDirectory=dockerauth\nStateDirectoryMode=0700\n`},
+			"error rights.state state-unusable", "'StateDirectory=dockerauth' 'StateDirectoryMode=0700' >/"},
 		{"the unit's log", packaged, "log:\n  file: /var/log/dockerauth/dockerauth.log", "", "", ""},
 		{"a device", packaged, "log: {file: /dev/stderr}", "", "", ""},
 		{"a log beside the unit's", packaged, "log:\n  file: /var/log/dockerauth.log", no,
@@ -230,7 +230,7 @@ func TestWhatTheUnitKeepsFromTheServiceIsNamed(t *testing.T) {
 		{"a log in a home folder", with("ReadWritePaths=/home"), "log: {file: /home/absent/log}", "",
 			"error rights.log log-unwritable", "ProtectHome=yes"},
 		{"a unit without a folder for logs", bare, "log:\n  file: /srv/log", "", "error rights.log log-unwritable",
-			`LogsDirectory=dockerauth\nLogsDirectoryMode=0750\n`},
+			"'LogsDirectory=dockerauth' 'LogsDirectoryMode=0750' >/"},
 		{"a unit that protects /etc alone", map[string]string{lib + serviceUnit: "[Service]\nProtectSystem=full\n"},
 			"log:\n  file: /etc/dockerauth/log", "", "error rights.log log-unwritable", "ProtectSystem=full"},
 		{"a log that such a unit leaves alone", map[string]string{
@@ -271,8 +271,8 @@ func TestFilesThatTheUnitHidesAreNamed(t *testing.T) {
 	const unitFile = "usr/lib/systemd/system/" + serviceUnit
 	for _, tt := range []struct{ name, dropIn, complaints, says string }{
 		{"a home folder", "", "error rights.private_key unreadable",
-			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i '/^private_key:/c " +
-				"private_key: /etc/dockerauth/privkey.pem' "},
+			"install -g dockerauth -m 0640 /home/absent/privkey.pem /etc/dockerauth/privkey.pem && sed -i " +
+				"'/^private_key:/c private_key: /etc/dockerauth/privkey.pem' "},
 		{"a home folder that a drop-in opens", "ProtectHome=no\n", "error rights.folder folder-closed",
 			"cannot enter /home/absent"},
 	} {
@@ -299,7 +299,8 @@ func TestAServiceThatRunsKeepsItsKey(t *testing.T) {
 		{"private_key", false, "the service answers 503"}, // a web server starts it for each request
 		{"pam", true, "the service answers 503"},
 	} {
-		if got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser}); got != tt.want {
+		got := (unreadable{subject: tt.subject}).consequence(&runAs{isServiceUser: tt.isServiceUser})
+		if got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}

@@ -78,8 +78,8 @@ func foldersAbove(file string) (folders []string) {
 // unreadable is a file that the service's user cannot read.
 type unreadable struct{ subject, file, why string }
 
-// consequence is what follows. A service that runs keeps what it has read; libpam reads its files at
-// each login.
+// consequence is what follows. A service that runs keeps what it has read; libpam reads its files
+// at each login.
 func (u unreadable) consequence(a *runAs) string {
 	if a.isServiceUser && u.subject != "pam" {
 		return "the service answers 503 from its next start on"
@@ -138,12 +138,12 @@ func (c *checkup) enterRemedy(a *runAs, dir, file string) string {
 func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
 	to := filepath.Join(filepath.Dir(systemConfig), filepath.Base(file))
 	mode := map[string]string{"private_key": "0640", "certificate": "0644"}[subject]
-	if _, err := os.Stat(to); mode == "" || !errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(to, " '\\") {
-		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", file,
-			c.settings.Path)
+	set := config.SetCommand(c.settings.Path, subject, yamlText(to))
+	if _, err := os.Stat(to); mode == "" || set == "" || !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf("move %s out of /home, /root and /run/user, and write its new path in %s", word(file),
+			word(c.settings.Path))
 	}
-	return inTurn(command("install", "-g", a.group, "-m", mode, file, to),
-		config.SetAnd(c.settings.Path, subject, yamlText(to), restartService))
+	return inTurn(command("install", "-g", a.group, "-m", mode, file, to), set, restartService)
 }
 
 // readRemedy lets the user read a file. Only the key is a secret.
@@ -198,17 +198,16 @@ func (c *checkup) stateRemedy(u unit, name, group string, uid int, folder string
 		return made + " # then write " + word("state: "+yamlText(other)) + " in " + word(c.settings.Path)
 	}
 	return config.SetAnd(c.settings.Path, "state", config.DefaultState,
-		u.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs))
+		c.restartWith("StateDirectory", "0700", config.DefaultState, u.stateDirs))
 }
 
 // restartWith restarts the service, with a folder of systemd's that the unit may not have yet.
-func (u unit) restartWith(setting, mode, folder string, has []string) string {
+func (c *checkup) restartWith(setting, mode, folder string, has []string) string {
 	if slices.Contains(has, folder) {
 		return restartService
 	}
-	const dropIn = "/etc/systemd/system/" + serviceUnit + ".d"
-	return fmt.Sprintf(`mkdir -p %s && printf '[Service]\n%s=%s\n%[2]sMode=%[4]s\n' >%[1]s/%[2]s.conf && `+
-		`systemctl daemon-reload && %[5]s`, dropIn, setting, filepath.Base(folder), mode, restartService)
+	return c.addDropIn(serviceUnit, "[Service]",
+		[]string{setting + "=" + filepath.Base(folder), setting + "Mode=" + mode}, restartService)
 }
 
 func isEmpty(folder string) bool {
@@ -257,7 +256,7 @@ func (c *checkup) logRemedy(u unit, name, group, file string, err error) string 
 func (c *checkup) moveLog(u unit) string {
 	const folder = "/var/log/dockerauth"
 	const file = folder + "/dockerauth.log"
-	restart := u.restartWith("LogsDirectory", "0750", folder, u.logDirs)
+	restart := c.restartWith("LogsDirectory", "0750", folder, u.logDirs)
 	n := c.settings.Line("log.file")
 	text, _ := os.ReadFile(c.settings.Path) // what cannot be read has no such line
 	switch lines := strings.Split(string(text), "\n"); {
