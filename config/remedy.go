@@ -49,7 +49,7 @@ func suggestedNames() (issuer, audience string) {
 // writes it into /etc/hosts.
 func hostName() string {
 	name, err := os.Hostname()
-	if err != nil || !isHostName.MatchString(name) {
+	if err != nil || !isHostName().MatchString(name) {
 		return ""
 	}
 	if strings.Contains(name, ".") {
@@ -62,7 +62,7 @@ func hostName() string {
 	for line := range strings.Lines(string(hosts)) {
 		line, _, _ = strings.Cut(line, "#")
 		for _, word := range strings.Fields(line) {
-			if strings.HasPrefix(word, name+".") && isHostName.MatchString(word) &&
+			if strings.HasPrefix(word, name+".") && isHostName().MatchString(word) &&
 				!strings.HasSuffix(word, ".localdomain") {
 				return word
 			}
@@ -71,7 +71,7 @@ func hostName() string {
 	return ""
 }
 
-var isHostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
+var isHostName = lazyRegexp(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
 
 // keyHint prefers dockerauth init to other programs, where it may work with the files.
 func (s *settings) keyHint(fe *jwtsign.FileError) string {
@@ -123,7 +123,7 @@ func holdsKey(path string) bool {
 
 // needsQuotes finds a text that YAML reads as something else: one with {user} or {group}, or one
 // that begins with * or @. It stands where a value or an item of a list begins.
-var needsQuotes = regexp.MustCompile(`(^\s*-\s+|:\s+|[\[,]\s*)` +
+var needsQuotes = lazyRegexp(`(^\s*-\s+|:\s+|[\[,]\s*)` +
 	`((?:[^\s\[\]{},"'#:]|\{user\}|\{group\})*\{(?:user|group)\}(?:[^\s\[\]{},"'#]|\{user\}|\{group\})*|` +
 	`[*@][^\s\[\]{},"'#]*)`)
 
@@ -137,7 +137,7 @@ func quoteCommand(path string, data []byte, line int) string {
 	for text := range strings.Lines(string(data)) {
 		number++
 		text, _, _ = strings.Cut(text, " #")
-		for _, found := range needsQuotes.FindAllStringSubmatch(text, -1) {
+		for _, found := range needsQuotes().FindAllStringSubmatch(text, -1) {
 			isThere = isThere || number == line
 			if len(edits) < maxQuotes && !isKeyMaterial(found[2]) {
 				edits = append(edits, fmt.Sprintf(`%ds#\([[:space:],[]\)\(%s\)#\1"\2"#`, number, sedEscaped(found[2])))

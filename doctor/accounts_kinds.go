@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -154,7 +153,7 @@ func (c *checkup) examineStack() {
 }
 
 // plainName is an account or a group that means itself in a pattern of sed's.
-var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+var plainName = lazyRegexp(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 // examineAccessGroups looks for groups that access.conf(5) takes for accounts.
 func (c *checkup) examineAccessGroups() {
@@ -177,7 +176,7 @@ func (c *checkup) examineAccessGroups() {
 			}
 			at := fmt.Sprintf("%s:%d", file, i+1)
 			for _, name := range strings.FieldsFunc(fields[1], isListSeparator) {
-				if plainName.MatchString(name) && !said[at+name] && isOnlyGroup(name) {
+				if plainName().MatchString(name) && !said[at+name] && isOnlyGroup(name) {
 					said[at+name] = true
 					c.warn("pam", "access-group", fmt.Sprintf("%s: %s is a group: write (%[2]s)", at, name),
 						"without parentheses it is an account, which does not exist", command("sed", "-i",

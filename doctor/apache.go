@@ -258,7 +258,7 @@ func (a *apacheConfig) parse(file string, depth int) []directive {
 	return list
 }
 
-var apacheWord = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'|\S+`)
+var apacheWord = lazyRegexp(`"(?:[^"\\]|\\.)*"|'[^']*'|\S+`)
 
 // block reads directives from a line on, up to the end of a section. next is the line after it.
 func (a *apacheConfig) block(file string, lines []string, from, depth int) (list []directive, next int) {
@@ -279,7 +279,7 @@ func (a *apacheConfig) block(file string, lines []string, from, depth int) (list
 		if section {
 			line = strings.TrimSuffix(line[1:], ">")
 		}
-		words := apacheWord.FindAllString(a.expand(line), -1)
+		words := apacheWord().FindAllString(a.expand(line), -1)
 		if len(words) == 0 {
 			continue
 		}
@@ -339,10 +339,10 @@ func (a *apacheConfig) apply(d directive, depth int) []directive {
 	return []directive{d}
 }
 
-var apacheVariable = regexp.MustCompile(`\$\{(\w+)\}`)
+var apacheVariable = lazyRegexp(`\$\{(\w+)\}`)
 
 func (a *apacheConfig) expand(line string) string {
-	return apacheVariable.ReplaceAllStringFunc(line, func(name string) string {
+	return apacheVariable().ReplaceAllStringFunc(line, func(name string) string {
 		if value, known := a.values[name[2:len(name)-1]]; known {
 			return value
 		}

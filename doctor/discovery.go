@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -260,8 +259,6 @@ func (c *checkup) rank(e servedEndpoint) (rank int) {
 	return rank
 }
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
-
 // hostOf is the name under which a site is asked.
 func (c *checkup) hostOf(s *site) (string, bool) {
 	realm, err := url.Parse(c.realm)
@@ -273,7 +270,7 @@ func (c *checkup) hostOf(s *site) (string, bool) {
 		return "localhost", true
 	}
 	for _, name := range s.names {
-		if hostPattern.MatchString(name) {
+		if aHostName().MatchString(name) {
 			return name, true
 		}
 	}
@@ -285,7 +282,7 @@ func (c *checkup) likelyURL() string {
 	switch {
 	case c.realm != "":
 		return c.realm
-	case c.config != nil && hostPattern.MatchString(c.config.Issuer):
+	case c.config != nil && aHostName().MatchString(c.config.Issuer):
 		return "https://" + c.config.Issuer + realmEnd
 	}
 	return "https://HOST" + realmEnd
@@ -388,7 +385,7 @@ func (c *checkup) nameTheRest() {
 	}
 	if c.registry == "" {
 		host := c.config.Audience[0]
-		if !hostPattern.MatchString(host) {
+		if !aHostName().MatchString(host) {
 			host = "HOST"
 		}
 		c.notAsked("registry", "the registry itself", "dockerauth check --registry https://"+host)

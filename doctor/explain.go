@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"os/user"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,7 +158,7 @@ func (q *evaluation) mistake(format string, args ...any) {
 
 // pathComponents are those of a repository's name (distribution, reference/regexp.go). A name may
 // have the host and port of a registry before it.
-var pathComponents = regexp.MustCompile(
+var pathComponents = lazyRegexp(
 	`^(?:[^/]+:[0-9]+/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$`)
 
 // examineScope finds what no registry asks for: the answer is then about a mistake.
@@ -186,10 +185,10 @@ func (q *evaluation) examineScope(scope access.Scope) {
 	lower := strings.ToLower(scope.Name)
 	name, tag, tagged := cutTag(scope.Name)
 	switch {
-	case pathComponents.MatchString(scope.Name):
-	case pathComponents.MatchString(lower):
+	case pathComponents().MatchString(scope.Name):
+	case pathComponents().MatchString(lower):
 		q.mistake("no repository is called %q: registries refuse upper case\n  write %s", scope.Name, lower)
-	case tagged && pathComponents.MatchString(name):
+	case tagged && pathComponents().MatchString(name):
 		q.mistake("%q is a tag, and no registry asks for one: access is to the whole repository\n  write "+
 			"repository:%s:%s", tag, name, strings.Join(scope.Actions, ","))
 	default:

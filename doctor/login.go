@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"regexp"
 	"strings"
 	"time"
 
@@ -119,7 +118,7 @@ func (c *checkup) noLogin(err error, refused bool) {
 			fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()), remedy)
 		return
 	}
-	code := pamCode.FindString(what)
+	code := pamCode().FindString(what)
 	account := newLocalAccount(c.login, c.config.PAM.Service)
 	why := "a wrong password or a locked account"
 	for said, phase := range map[string]string{": authenticate: ": "auth", ": account: ": "account"} {
@@ -155,7 +154,7 @@ func (c *checkup) noLogin(err error, refused bool) {
 }
 
 // pamCode finds the name of a result in the error of a conversation.
-var pamCode = regexp.MustCompile(`PAM_[A-Z_]+`)
+var pamCode = lazyRegexp(`PAM_[A-Z_]+`)
 
 // myself is the user of this process.
 func myself() string {

@@ -63,18 +63,18 @@ type otherConfig struct {
 }
 
 var (
-	lighttpdPort   = regexp.MustCompile(`^\s*server\.port\s*=\s*(\d+)`)
-	lighttpdLog    = regexp.MustCompile(`^\s*server\.errorlog\s*=\s*"([^"]+)"`)
-	lighttpdSocket = regexp.MustCompile(`"socket"\s*=>\s*"([^"]+)"`)
-	otherInclude   = regexp.MustCompile(`^\s*(?:include|import)\s+"?([^"\s]+)"?`)
-	caddyAddress   = regexp.MustCompile(`^((?:https?://)?[\w.*-]*(?::\d+)?)\s*\{`)
-	caddyTarget    = regexp.MustCompile(
+	lighttpdPort   = lazyRegexp(`^\s*server\.port\s*=\s*(\d+)`)
+	lighttpdLog    = lazyRegexp(`^\s*server\.errorlog\s*=\s*"([^"]+)"`)
+	lighttpdSocket = lazyRegexp(`"socket"\s*=>\s*"([^"]+)"`)
+	otherInclude   = lazyRegexp(`^\s*(?:include|import)\s+"?([^"\s]+)"?`)
+	caddyAddress   = lazyRegexp(`^((?:https?://)?[\w.*-]*(?::\d+)?)\s*\{`)
+	caddyTarget    = lazyRegexp(
 		`\b(?:reverse_proxy|php_fastcgi)\s+(?:\S*\*?\S*\s+)?(?:unix/)?(/\S+|[\w.]+:\d+)`,
 	)
-	haproxyBind    = regexp.MustCompile(`^\s*bind\s+(\S*:\d+)(.*)`)
-	haproxyChroot  = regexp.MustCompile(`^\s*chroot\s+(\S+)`)
-	fastCGIPattern = regexp.MustCompile(`\b(?:php_fastcgi|transport\s+fastcgi|proto\s+fcgi|use-fcgi-app)\b`)
-	haproxyTarget  = regexp.MustCompile(`^\s*server\s+\S+\s+(?:unix@)?(/\S+|[\w.]+:\d+)`)
+	haproxyBind    = lazyRegexp(`^\s*bind\s+(\S*:\d+)(.*)`)
+	haproxyChroot  = lazyRegexp(`^\s*chroot\s+(\S+)`)
+	fastCGIPattern = lazyRegexp(`\b(?:php_fastcgi|transport\s+fastcgi|proto\s+fcgi|use-fcgi-app)\b`)
+	haproxyTarget  = lazyRegexp(`^\s*server\s+\S+\s+(?:unix@)?(/\S+|[\w.]+:\d+)`)
 )
 
 func (o *otherConfig) read(file string, depth int) {
@@ -82,9 +82,9 @@ func (o *otherConfig) read(file string, depth int) {
 		line, _, _ = strings.Cut(line, "#")
 		o.forward = o.forward || strings.Contains(line, "X-Forwarded-For") ||
 			strings.Contains(line, "option forwardfor")
-		o.fastCGI = o.fastCGI || fastCGIPattern.MatchString(line)
+		o.fastCGI = o.fastCGI || fastCGIPattern().MatchString(line)
 		o.mentioned = o.mentioned || strings.Contains(line, "dockerauth") || strings.Contains(line, realmEnd)
-		if match := otherInclude.FindStringSubmatch(line); match != nil && depth < maxIncludes {
+		if match := otherInclude().FindStringSubmatch(line); match != nil && depth < maxIncludes {
 			for _, name := range included(o.files.root, filepath.Dir(file), match[1]) {
 				o.read(name, depth+1)
 			}
@@ -92,29 +92,29 @@ func (o *otherConfig) read(file string, depth int) {
 		var target, protocol string
 		switch o.kind {
 		case "lighttpd":
-			if match := lighttpdPort.FindStringSubmatch(line); match != nil {
+			if match := lighttpdPort().FindStringSubmatch(line); match != nil {
 				port, _ := strconv.Atoi(match[1])
 				o.sites = append(o.sites, site{port: port})
 			}
-			if match := lighttpdLog.FindStringSubmatch(line); match != nil {
+			if match := lighttpdLog().FindStringSubmatch(line); match != nil {
 				o.errorLog = match[1]
 			}
-			target, protocol = firstGroup(lighttpdSocket, line), "fastcgi"
+			target, protocol = firstGroup(lighttpdSocket(), line), "fastcgi"
 		case "Caddy":
-			if match := caddyAddress.FindStringSubmatch(line); match != nil && match[1] != "" {
+			if match := caddyAddress().FindStringSubmatch(line); match != nil && match[1] != "" {
 				o.sites = append(o.sites, caddySite(match[1]))
 			}
-			target, protocol = firstGroup(caddyTarget, line), "http"
+			target, protocol = firstGroup(caddyTarget(), line), "http"
 		case "HAProxy":
-			if match := haproxyBind.FindStringSubmatch(line); match != nil {
+			if match := haproxyBind().FindStringSubmatch(line); match != nil {
 				s := site{tls: strings.Contains(match[2], " ssl ")}
 				s.address, s.port = splitAddress(match[1], 0)
 				o.sites = append(o.sites, s)
 			}
-			if folder := firstGroup(haproxyChroot, line); folder != "" {
+			if folder := firstGroup(haproxyChroot(), line); folder != "" {
 				o.chroot = folder
 			}
-			target, protocol = firstGroup(haproxyTarget, line), "http"
+			target, protocol = firstGroup(haproxyTarget(), line), "http"
 		}
 		if target != "" && o.route == nil && o.mentioned {
 			o.route = &route{place: place{file, i + 1}, protocol: protocol, target: target, forward: true,

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,15 +209,15 @@ func (c *checkup) wordRemedy(e *pamauth.StackError, right string) string {
 	return c.replaceWord(e.File, e.Line, e.End, e.Word, right)
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
+var plainWord = lazyRegexp(`^[A-Za-z0-9_./-]+$`)
 
-var plainWords = regexp.MustCompile(`^[A-Za-z0-9_./= -]+$`)
+var plainWords = lazyRegexp(`^[A-Za-z0-9_./= -]+$`)
 
 // replaceWord is a command that replaces a word of the service file, in lines from first to last,
 // or says so where another program may use the file; "" = it holds what sed would take for
 // something else.
 func (c *checkup) replaceWord(file string, first, last int, word, right string) string {
-	if !plainWord.MatchString(word) || !plainWords.MatchString(right) {
+	if !plainWord().MatchString(word) || !plainWords().MatchString(right) {
 		return ""
 	}
 	if !c.ownsFile(file) {
@@ -474,7 +473,7 @@ func (c *checkup) examineRule(l pamauth.Line) {
 	switch l.Name() {
 	case "pam_succeed_if":
 		var wrong, right string
-		if fault, wrong, right = ruleFault(l); right != "" && plainRule.MatchString(wrong) &&
+		if fault, wrong, right = ruleFault(l); right != "" && plainRule().MatchString(wrong) &&
 			c.ownsFile(l.File) {
 			fix = fmt.Sprintf(`sed -i '%d,%ds|\([[:blank:]]\)%s\([[:blank:]]\)|\1%s\2|' %s`, l.Number, l.End, wrong,
 				right, jwtsign.ShellWord(l.File))
@@ -506,7 +505,7 @@ func (c *checkup) examineRule(l pamauth.Line) {
 	}
 }
 
-var plainRule = regexp.MustCompile(`^[a-z<>=!~]+$`)
+var plainRule = lazyRegexp(`^[a-z<>=!~]+$`)
 
 // ruleFault is what pam_succeed_if does not take of its conditions; "" = nothing. Where another
 // word would do, wrong is the one that is written.
@@ -542,7 +541,7 @@ func ruleFault(l pamauth.Line) (fault, wrong, right string) {
 	return "", "", ""
 }
 
-var aNumber = regexp.MustCompile(`^[0-9]+$`)
+var aNumber = lazyRegexp(`^[0-9]+$`)
 
 // examineLine looks at arguments that matter here.
 func (c *checkup) examineLine(l pamauth.Line) {
@@ -572,7 +571,7 @@ func (c *checkup) examineLine(l pamauth.Line) {
 			switch {
 			case !found:
 				remedy = c.replaceWord(l.File, l.Number, l.End, l.Module, l.Module+" delay=0")
-			case aNumber.MatchString(delay):
+			case aNumber().MatchString(delay):
 				remedy = fmt.Sprintf("sed -i '%d,%ds/delay=%s/delay=0/' %s", l.Number, l.End, delay,
 					jwtsign.ShellWord(l.File))
 			default:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +42,7 @@ func processes(root string, names ...string) (found []process) {
 }
 
 // serviceOfGroup is anchored: users can make groups of any name below their own.
-var serviceOfGroup = regexp.MustCompile(`(?m)^\d+:[^:\n]*:/system\.slice/([^/\n]+\.service)`)
+var serviceOfGroup = lazyRegexp(`(?m)^\d+:[^:\n]*:/system\.slice/([^/\n]+\.service)`)
 
 func readProcess(folder, name string) (p process, ok bool) {
 	status, err := os.ReadFile(filepath.Join(folder, "status"))
@@ -76,7 +75,7 @@ func readProcess(folder, name string) (p process, ok bool) {
 	// nginx writes "nginx: master process nginx -c FILE" there, without any NUL in between
 	p.args = strings.FieldsFunc(string(command), func(r rune) bool { return r == 0 || r == ' ' })
 	groups, _ := os.ReadFile(filepath.Join(folder, "cgroup"))
-	if match := serviceOfGroup.FindSubmatch(groups); match != nil {
+	if match := serviceOfGroup().FindSubmatch(groups); match != nil {
 		p.unit = string(match[1])
 	}
 	return p, true

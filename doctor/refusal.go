@@ -191,7 +191,7 @@ func succeedIf(test [3]string, a localAccount) (holds bool, value string, known 
 func (c *checkup) exceptionFor(a localAccount, change string) string {
 	uid, err := strconv.Atoi(a.uid)
 	switch {
-	case err != nil || !plainWord.MatchString(a.name):
+	case err != nil || !plainWord().MatchString(a.name):
 		return change
 	case uid == 0 || uid == 65534:
 		return "log in with another account: this one has uid " + a.uid
@@ -373,7 +373,7 @@ func judgeList(l pamauth.Line, a localAccount) (pamauth.Answer, reason) {
 				a.name,
 				file,
 			)}
-	case sense == "deny" && listed != "" && plainWord.MatchString(listed):
+	case sense == "deny" && listed != "" && plainWord().MatchString(listed):
 		return pamauth.No, reason{fmt.Sprintf("refuses %q, since %s has %s", a.name, file, listed),
 			fmt.Sprintf(
 				"sed -i '/^%s\\r*$/d' %s",

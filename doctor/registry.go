@@ -89,7 +89,7 @@ func (c *checkup) likelyRealm(was *url.URL) string {
 		return c.url
 	case was != nil && was.Host != "":
 		host = was.Host
-	case c.settings != nil && aHostName.MatchString(c.settings.Issuer):
+	case c.settings != nil && aHostName().MatchString(c.settings.Issuer):
 		host = c.settings.Issuer
 	}
 	return "https://" + host + realmEnd
@@ -109,7 +109,7 @@ func (c *checkup) isWeaker(text string, was *url.URL) bool {
 		onThisMachine(u.Hostname()) && !onThisMachine(was.Hostname())
 }
 
-var aHostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
+var aHostName = lazyRegexp(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
 
 // ownBundle is a command that makes the bundle a copy of dockerauth's certificate; "" without one.
 func (c *checkup) ownBundle(t *registryToken) string {

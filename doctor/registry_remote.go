@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -60,7 +59,7 @@ func (c *checkup) probeRegistry(a httpClient) {
 // registryURLRemedy names what is wrong with a URL. It repeats only a host and a port: others may
 // hold a password.
 func registryURLRemedy(text string) string {
-	if aHostAndPort.MatchString(text) {
+	if aHostAndPort().MatchString(text) {
 		scheme := "https"
 		if host, _, _ := strings.Cut(text, ":"); onThisMachine(host) {
 			scheme = "http"
@@ -70,7 +69,7 @@ func registryURLRemedy(text string) string {
 	return "give it with http:// or https:// and without a path, such as https://registry.example.com"
 }
 
-var aHostAndPort = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
+var aHostAndPort = lazyRegexp(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
 // challenge reads where clients are sent.
 func (v *registryProbe) challenge(r response) (realm, service string, ok bool) {

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,11 +214,11 @@ func isEmpty(folder string) bool {
 	return err == nil && len(entries) == 0
 }
 
-var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`)
+var plainPath = lazyRegexp(`^/[A-Za-z0-9/._-]*$`)
 
 // yamlText is a path as YAML.
 func yamlText(path string) string {
-	if plainPath.MatchString(path) {
+	if plainPath().MatchString(path) {
 		return path
 	}
 	return strconv.Quote(path)

@@ -137,7 +137,7 @@ func (s *installer) checkGiven() error {
 	}
 	hint := s.command("--issuer", issuer)
 	for _, name := range audiences {
-		hint += " --audience " + shellWord(name)
+		hint += " --audience " + jwtsign.ShellWord(name)
 	}
 	return misuse{errors.New(cause + "\n  such as: " + hint)}
 }
@@ -146,10 +146,10 @@ func (s *installer) checkGiven() error {
 func (s *installer) command(args ...string) string {
 	line := "dockerauth init"
 	if s.dir != systemDir {
-		line += " --dir " + shellWord(s.dir)
+		line += " --dir " + jwtsign.ShellWord(s.dir)
 	}
 	for _, arg := range args {
-		line += " " + shellWord(arg)
+		line += " " + jwtsign.ShellWord(arg)
 	}
 	return line
 }
@@ -335,7 +335,7 @@ func (s *installer) compareGroup() error {
 	}
 	s.key.note = ""
 	s.notes = append(s.notes, fmt.Sprintf("%s is kept, and --group %s is for a new key: that group cannot read it\n"+
-		"  chgrp %[2]s %[3]s && chmod 640 %[3]s", s.key.path, s.group, shellWord(s.key.path)))
+		"  chgrp %[2]s %[3]s && chmod 640 %[3]s", s.key.path, s.group, jwtsign.ShellWord(s.key.path)))
 	return nil
 }
 

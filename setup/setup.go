@@ -111,7 +111,8 @@ func (s *installer) checkPrintable() error {
 	for _, name := range s.audiences {
 		if one, other, several := strings.Cut(name, ","); several {
 			return fmt.Errorf("--audience %q is one name with a comma in it\n  write a flag for each registry: "+
-				"--audience %s --audience %s", name, shellWord(one), shellWord(strings.TrimSpace(other)))
+				"--audience %s --audience %s",
+				name, jwtsign.ShellWord(one), jwtsign.ShellWord(strings.TrimSpace(other)))
 		}
 	}
 	return s.checkRealm()

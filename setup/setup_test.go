@@ -760,7 +760,7 @@ func TestInitQuotesForTheShellAndForApache(t *testing.T) {
 		`/srv/"$x"`:       {`'/srv/"$x"'`, `"/srv/\"$x\""`},
 		"":                {"''", `""`},
 	} {
-		if shell, apache := shellWord(word), apacheText(word); shell != want[0] || apache != want[1] {
+		if shell, apache := jwtsign.ShellWord(word), apacheText(word); shell != want[0] || apache != want[1] {
 			t.Errorf("%q: %s %s", word, shell, apache)
 		}
 	}

@@ -44,13 +44,13 @@ func (s *installer) report() string {
 	if s.accounts != "" && s.config.content == nil && s.key.content == nil {
 		b.WriteString("\nPAM reads the file at the next login. Whether all is well: dockerauth check")
 		if !s.packaged() {
-			b.WriteString(" --config " + shellWord(s.config.path))
+			b.WriteString(" --config " + jwtsign.ShellWord(s.config.path))
 		}
 		b.WriteString("\n")
 		return b.String()
 	}
 	s.reportRegistry(&b)
-	check := " --config " + shellWord(s.config.path) + " --url " + shellWord(s.resolveRealm())
+	check := " --config " + jwtsign.ShellWord(s.config.path) + " --url " + jwtsign.ShellWord(s.resolveRealm())
 	switch {
 	case s.packaged():
 		b.WriteString("\nTHE SERVICE is started by dockerauth.socket, with the first login.\n")
@@ -64,7 +64,7 @@ func (s *installer) report() string {
 THE SERVICE, started as a user in the group shadow (packaging/systemd in the sources has units for it):
 
 %s fastcgi --config %s --listen unix:%s
-`, shellWord(ownProgram()), shellWord(s.config.path), ownSocket)
+`, jwtsign.ShellWord(ownProgram()), jwtsign.ShellWord(s.config.path), ownSocket)
 		s.reportWebServers(&b)
 	}
 	fmt.Fprintf(&b, "\nWhether all is well: dockerauth check%s\n", check)
@@ -78,7 +78,7 @@ A service that runs takes the new certificate within two seconds. A registry ref
 registry's bundle is this certificate. Copy it to every registry, and restart the registry:
 
 install -D -m 644 %s %s
-`, shellWord(s.certificate.path), registryBundle)
+`, jwtsign.ShellWord(s.certificate.path), registryBundle)
 }
 
 // unitDirs are where systemd looks for units, without generated ones (systemd.unit(5)).
@@ -124,7 +124,7 @@ func (s *installer) reportFiles(b *strings.Builder) {
 	_ = table.Flush() // a strings.Builder takes everything
 	if readers := s.readers(); readers != "" {
 		fmt.Fprintf(b, "\nThe key can be read by %s only. If the service runs as another:\nchgrp ITS-GROUP %s\n",
-			readers, shellWord(s.key.path))
+			readers, jwtsign.ShellWord(s.key.path))
 	}
 }
 
@@ -181,7 +181,7 @@ auth:
 With both in place restart the registry.
 
 install -D -m 644 %s %s
-`, shellWord(s.certificate.path), registryBundle)
+`, jwtsign.ShellWord(s.certificate.path), registryBundle)
 }
 
 // bundleIsThere reports that a registry on this machine has the certificate.
@@ -288,14 +288,14 @@ func (s *installer) cgiRights() string {
 		if mode&0o555 == 0o555 {
 			return ""
 		}
-		return "chmod 755 " + shellWord(cgi) + "\n"
+		return "chmod 755 " + jwtsign.ShellWord(cgi) + "\n"
 	}
 	var steps strings.Builder
 	if group != "shadow" || mode&(fs.ModeSetgid|0o111) != fs.ModeSetgid|0o110 {
-		fmt.Fprintf(&steps, "chown %s:shadow %s && chmod 2510 %[2]s\n", webUser, shellWord(cgi))
+		fmt.Fprintf(&steps, "chown %s:shadow %s && chmod 2510 %[2]s\n", webUser, jwtsign.ShellWord(cgi))
 	}
 	if mode, group := fileRights(s.key.path); group != webUser || mode&0o040 == 0 {
-		fmt.Fprintf(&steps, "chgrp %s %s && chmod 640 %[2]s\n", webUser, shellWord(s.key.path))
+		fmt.Fprintf(&steps, "chgrp %s %s && chmod 640 %[2]s\n", webUser, jwtsign.ShellWord(s.key.path))
 	}
 	if !s.exists(stateDir) {
 		fmt.Fprintf(&steps, "install -d -o %s -g %[1]s -m 0700 %s\n", webUser, stateDir)
@@ -384,17 +384,6 @@ func (s *installer) checkRealm() error {
 func isLoopbackHost(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()
-}
-
-// shellWord is one word to a shell.
-func shellWord(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return !strings.ContainsRune("/._-+:@%,", c) && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') &&
-			(c < '0' || c > '9')
-	}) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // apacheText is one argument of a directive.
