@@ -40,9 +40,13 @@ func (c *Config) Files() []string {
 
 // source says where the keys are.
 type source struct {
-	file  string         // the path given to Load
-	lines map[string]int // of each key in the file
+	file    string         // the path given to Load
+	lines   map[string]int // of each key in the file
+	version string
 }
+
+// Version tells the text of config.yml from another. It is the same on every machine.
+func (c *Config) Version() string { return c.source.version }
 
 // ErrorAt adds the place of a key, such as "log.file", to an error found when its value is used. Of
 // several keys it takes the first that is in the file, else the first.

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"dockerauth/jwtsign"
@@ -32,7 +34,7 @@ func LoadTolerant(path string) (*Config, error) {
 	parsed := len(errs) == 0
 	c := s.config
 	c.Path = absolute
-	c.source = source{path, s.lines}
+	c.source = source{path, s.lines, fmt.Sprintf("%x", sha256.Sum256(data))}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
 	}

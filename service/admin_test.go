@@ -58,7 +58,7 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
 	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
-	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(), checks: &throttle.Checks{},
+	o := runtimeOptions{stderr: stderr, mustLog: true, state: newState(), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
 	s.reloader = &reloader{metrics: f, stderr: stderr,
 		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}

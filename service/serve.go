@@ -39,10 +39,11 @@ func CGI(streams cli.Streams) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(stderr)
-	o := runtimeOptions{stderr: stderr, openStore: folderStore, checks: &throttle.Checks{},
+	o := runtimeOptions{stderr: stderr, state: &state{}, checks: &throttle.Checks{},
 		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
+	defer o.state.close() // after the answer
 	r := &reloader{stderr: stderr,
 		load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }}
 	if err := r.reload(); err != nil {
@@ -169,10 +170,11 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	c := newConversations(func(cfg *config.Config) pamauth.Authenticator {
 		return child(cfg, "", stderr.at(priorityWarning)) // what a module prints must not choose its priority
 	}, m)
-	o := runtimeOptions{stderr: stderr, mustLog: mustLog, openStore: memoryStore(), checks: &throttle.Checks{},
+	o := runtimeOptions{stderr: stderr, mustLog: mustLog, state: newState(), checks: &throttle.Checks{},
 		observe: m.requestEnded, converse: c.of}
 	return &reloader{
 		stderr:  stderr,
+		state:   o.state,
 		metrics: m,
 		load: func(previous *service) (*service, error) {
 			s, err := loadFrom(path, o, previous)
@@ -199,6 +201,7 @@ func limitMemory() {
 // admin may be nil.
 func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.Listener) int {
 	limitMemory()
+	defer r.state.close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// A log whose reader has gone is an error of the write, and no reason to end.

@@ -63,7 +63,14 @@ func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
 					second := first
 					if processes == 2 {
 						second = newAdminFixture(t)
-						second.config, second.pam = first.config, first.pam
+						for _, name := range []string{"config.yml", "privkey.pem", "cert.pem"} { // as on another machine
+							text, err := os.ReadFile(filepath.Join(first.dir, name))
+							if err != nil {
+								t.Fatal(err)
+							}
+							second.write(t, name, string(text))
+						}
+						second.pam = first.pam
 						second.mustReload(t)
 					}
 					first.login(tt.user, password, "192.0.2.1")
@@ -101,13 +108,14 @@ func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
 // Live data that fills the soft limit of the memory makes the collector run all the time.
 func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
-	records, err := memoryStore()(&config.Config{}, slog.New(slog.DiscardHandler))
+	records, err := newState().counters(&config.Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	record, until := make([]byte, 250), time.Now().Add(time.Hour)
 	for i := range 150_000 { // logins of an attacker
-		err := records.Update(fmt.Sprint(i), func([]byte) ([]byte, time.Time) { return record, until })
+		err := records.Update(t.Context(), []string{fmt.Sprint(i)},
+			func([]store.Record) []store.Record { return []store.Record{{Value: record, Until: until}} })
 		if err != nil {
 			t.Fatal(err)
 		}
