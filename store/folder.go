@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -107,10 +107,7 @@ func checkFile(path string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// shardName is the name of a file in which versions before SQLite kept counters.
-var shardName = regexp.MustCompile(`^[0-9a-f]{2}$`)
-
-// removeShards removes those files: what they count is over after some hours. A process of such a
+// removeShards removes the files 00 to ff of versions before SQLite, which held counters: what they count is over after some hours. A process of such a
 // version, still there during an upgrade, counts in new ones.
 func removeShards(root *os.Root, lock *os.File) error {
 	names, err := lock.Readdirnames(-1)
@@ -118,7 +115,7 @@ func removeShards(root *os.Root, lock *os.File) error {
 		return err
 	}
 	for _, name := range names {
-		if shardName.MatchString(name) {
+		if len(name) == 2 && strings.Trim(name, "0123456789abcdef") == "" {
 			if info, err := checkFile(filepath.Join(root.Name(), name)); err == nil && info != nil {
 				_ = root.Remove(name)
 			}
