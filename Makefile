@@ -3,6 +3,8 @@
 #              it leaves
 # make faults  real faults under load, and a table of their effects
 # make package a Debian package, an rpm and an archive for a folder of a web site, in dist
+# make release VERSION=1.2.3
+#              the same for amd64 and arm64, with lists of modules (SBOM) and checksums
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 # make soak    a million requests, to see whether memory, files or processes grow (an hour;
 #              SOAK=100000 for fewer)
@@ -12,7 +14,8 @@ SOAK     ?= 1000000
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
-.PHONY: build package demo demo-clean setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
+.PHONY: build package release demo demo-clean \
+	setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -21,6 +24,10 @@ build:
 package:
 	@e2e/scripts/setup --check build
 	@packaging/scripts/build dist
+
+release:
+	@e2e/scripts/setup --check release
+	@packaging/scripts/build --release dist
 
 demo:
 	@e2e/scripts/demo
@@ -57,9 +64,9 @@ tools:
 
 e2e: build tools e2e-vm e2e-frontends
 
-# Tests that boot a machine or start containers mostly wait for disks and measure nothing, so others
-# run beside them.
-VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageFromFirstToLast)$$
+# Tests that boot a machine, start containers or build a release measure nothing, so others run beside
+# them.
+VM_TESTS = ^Test(TheContainerExampleWorksAsWritten|TheDebianPackageOnDebian.*|ARelease.*|TheArm64.*|TheRpm.*|AccountsOfADirectory)$$
 # -count=1: go test does not notice a new binary and would print the cached result.
 E2E      = cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m
 

@@ -109,6 +109,21 @@ func TestEveryPageIsLinkedFromTheReadme(t *testing.T) {
 	}
 }
 
+// e2e/testdata/script/check_doc.txtar runs it.
+func TestTheRunOfCheckIsOneThatIsTested(t *testing.T) {
+	_, run, found := strings.Cut(readFile(t, "e2e/testdata/script/check_doc.txtar"), "-- transcript --\n")
+	if !found {
+		t.Fatal("check_doc.txtar has no transcript")
+	}
+	want := "    # dockerauth check --config /srv/dockerauth/config.yml --quiet\n"
+	for line := range strings.Lines(strings.ReplaceAll(run, "$WORK", "/srv/dockerauth")) {
+		want += "    " + line
+	}
+	if !strings.Contains(readFile(t, "docs/check.md"), want) {
+		t.Errorf("docs/check.md does not show\n%s", want)
+	}
+}
+
 func TestTheReadmeIsShort(t *testing.T) {
 	const most = 1300
 	if got := len(strings.Fields(readFile(t, "README.md"))); got > most {

@@ -82,7 +82,7 @@ const helpExplain = `dockerauth explain says what the access rules grant to an a
   --from IP      the client's address; without one, rules with "from" do not match
   --service S    the audience; needed when there are several
 
-USER is the name that PAM gives back, or anyone for a client without
+USER is a name that id -un shows, or anyone for a client without
 credentials. SCOPE is what a registry asks for: repository:NAME:ACTION,ACTION or
 registry:catalog:*. For each action a line says whether it is granted, and by
 which rule, or what the nearest rule lacked.
@@ -100,6 +100,7 @@ and the web server need. Nothing that is there is overwritten.
 
   dockerauth init [--dir DIR] --issuer ISSUER --audience AUDIENCE... [--realm URL]
                   [--key-type p256|rsa|ed25519] [--group GROUP] [--pam-dir DIR]
+                  [--accounts KIND]
   dockerauth init [--dir DIR] --renew-certificate
 
   --issuer ISSUER      the name of this service: "issuer" of the registry
@@ -112,14 +113,17 @@ and the web server need. Nothing that is there is overwritten.
   --group GROUP        that may read the key; default: dockerauth if root runs this
                        and there is such a group, else the group of who runs it
   --pam-dir DIR        default: for root /etc/pam.d, for others pam.d in --dir
+  --accounts KIND      which PAM service file: local, sssd (LDAP, Active Directory),
+                       sssd-local (both), krb5, oath, google-authenticator, faillock,
+                       access; default: local. A file as shipped is replaced
   --renew-certificate  put a new certificate for the same key in place of the one that
                        is there. Every registry needs a copy of it
 
 In --dir it makes privkey.pem (mode 0640), cert.pem (self-signed, no CA, good for
 ten years) and config.yml, and the PAM service file dockerauth in --pam-dir. A key
-that is there is used, and gets a certificate if it has none. A config.yml that is
-as the package installed it is filled in; any other is left as it is, and must
-agree with what is given here. When something cannot be made, nothing is.
+that is there is used, and gets a certificate if it has none. A config.yml with
+empty issuer and audience, as packages install it, is filled in; any other is left
+as it is, and must agree with what is given here. When something cannot be made, nothing is.
 
 Status 0: all is there; 1: it could not be made; 2: it was called wrongly.
 
@@ -133,6 +137,10 @@ const helpCheck = `dockerauth check looks at an installation and says what is wr
   dockerauth check [--config FILE] [--as USER[:GROUP,GROUP] [--program FILE]]
                    [--registry-config FILE] [--registry URL] [--url URL] [--login USER]
                    [--quiet | --json]
+
+Without flags it looks for what runs on this machine: the service's unit and user, the
+web server and the URL that it has the endpoint at, and a registry's configuration. It
+names what it has found, and what it was not asked to look at. Run it as root.
 
   --config FILE           default: config.yml beside the binary, else /etc/dockerauth/config.yml
   --as USER               the service's user (of the packages: dockerauth), or the web
@@ -167,7 +175,7 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 
 Example:
 
-  dockerauth check --as dockerauth --registry-config /etc/docker/registry/config.yml
+  dockerauth check --url https://auth.example.com/docker/v2/token
 `
 
 const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"flag"
+	"strings"
 
 	"dockerauth/cli"
 	"dockerauth/service"
@@ -17,6 +18,7 @@ func initFlags(o *setup.Options) *flag.FlagSet {
 	flags.StringVar(&o.KeyType, "key-type", "", "`p256|rsa|ed25519`")
 	flags.StringVar(&o.Group, "group", "", "`GROUP` that may read the key")
 	flags.StringVar(&o.PAMDir, "pam-dir", "", "`DIR` of the PAM service file")
+	flags.StringVar(&o.Accounts, "accounts", "", "`"+strings.Join(setup.Accounts, "|")+"`")
 	flags.BoolVar(&o.RenewCertificate, "renew-certificate", false, "new certificate for the same key")
 	return flags
 }

@@ -18,7 +18,7 @@ func (r *reader) access(key string, v node) *access.Policy {
 		v = node{line: v.line, kind: kindList}
 	}
 	if v.kind != kindList {
-		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind), rulesHint)
+		r.failType(v, key, "a list", rulesHint)
 		return nil
 	}
 	rules := make([]access.Rule, 0, len(v.items))
@@ -31,7 +31,7 @@ func (r *reader) access(key string, v node) *access.Policy {
 	}
 	policy, wrong := access.NewPolicy(rules)
 	for _, e := range wrong {
-		r.fail(v.items[e.Rule].lineOf(e.Field), key+"."+e.Field, e.Err.Error(), e.Hint)
+		r.failAs(CodeRule, v.items[e.Rule].lineOf(e.Field), key+"."+e.Field, e.Err.Error(), e.Hint)
 	}
 	return policy
 }
@@ -51,7 +51,7 @@ func (n *node) lineOf(key string) int {
 func (r *reader) rule(section string, v *node) access.Rule {
 	rule := access.Rule{Line: v.line}
 	if v.kind != kindSection {
-		r.fail(v.line, section, fmt.Sprintf("a rule is %s, not a section", v.kind), rulesHint)
+		r.failAs(CodeType, v.line, section, fmt.Sprintf("a rule is %s, not a section", v.kind), rulesHint)
 		return rule
 	}
 	for i, f := range v.fields {
@@ -60,8 +60,8 @@ func (r *reader) rule(section string, v *node) access.Rule {
 			continue
 		}
 		if slices.ContainsFunc(v.fields[:min(i, len(ruleKeys))], func(g field) bool { return g.key == f.key }) {
-			r.fail(f.line, section+"."+f.key, fmt.Sprintf("is already set on line %d", v.lineOf(f.key)),
-				"keep one of them")
+			r.failAs(CodeTwice, f.line, section+"."+f.key, fmt.Sprintf("is already set on line %d", v.lineOf(f.key)),
+				fmt.Sprintf("delete line %d or line %d", v.lineOf(f.key), f.line))
 			continue
 		}
 		r.ruleKey(&rule, f)

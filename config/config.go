@@ -61,6 +61,9 @@ func (c *Config) ErrorAt(err error, hint string, keys ...string) error {
 	return Errors{{File: c.source.file, Line: c.source.lines[key], Key: key, Cause: err.Error(), Hint: hint}}
 }
 
+// Line is the line of a key, such as "log.file"; 0 = not in the file.
+func (c *Config) Line(key string) int { return c.source.lines[key] }
+
 // PAM is the section of that name.
 type PAM struct {
 	Service     string        // name of the service file

@@ -317,10 +317,10 @@ func TestLoadRefusesTheFile(t *testing.T) {
 	}
 	_, large := folder(t, phpConfig+strings.Repeat("#", maxFile))
 	for _, c := range []struct{ name, path, want string }{
-		{"not there", missing, missing + ": no such file\n  copy config.yml.dist to it and edit it"},
+		{"not there", missing, missing + ": no such file\n  name a file that is there: --config FILE"},
 		{"a folder", dir, dir + ": is not a regular file\n  name the file config.yml"},
 		{"a pipe", pipe, pipe + ": is not a regular file\n  name the file config.yml"},
-		{"everyone may write it", open, open + ": every user can change it\n  chmod o-w"},
+		{"everyone may write it", open, open + ": every user can change it\n  chmod o-w " + open},
 		{"too large", large, large + ": is larger than 1048576 bytes\n  name the file config.yml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -346,23 +346,24 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 			func(t *testing.T, dir string) { remove(t, filepath.Join(dir, keyName)) },
 			`DIR/config.yml:1: private_key: "DIR/path/to/private/key/privkey.pem": no such file or directory` + "\n" +
 				`  name a file that exists; a new key is made by: openssl genpkey -algorithm EC -pkeyopt ` +
-				`ec_paramgen_curve:P-256 -out FILE`,
+				`ec_paramgen_curve:P-256 -out DIR/path/to/private/key/privkey.pem`,
 		},
 		{
 			"a key that everyone may read", "\n" + phpConfig,
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, keyName), key, 0o644) },
 			`DIR/config.yml:2: private_key: "DIR/path/to/private/key/privkey.pem": mode 0644 gives every user ` +
 				`access to the key` + "\n" +
-				`  chmod 640 and give it to the group of the user that this program runs as`,
+				`  chmod o=,g-w DIR/path/to/private/key/privkey.pem`,
 		},
 		{
 			"another key's certificate, and an unknown key", phpConfig + "certificate: " + certName + "\nlogs: x\n",
 			func(t *testing.T, dir string) { put(t, filepath.Join(dir, certName), cert, 0o644) },
 			`DIR/config.yml:5: certificate: "DIR/path/to/certificate.pem": certificate is not for the key in ` +
 				`private_key` + "\n" +
-				`  make one with: openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext ` +
-				`basicConstraints=critical,CA:FALSE -out FILE` + "\n" +
-				`DIR/config.yml:6: logs: unknown key` + "\n  did you mean log?",
+				`  openssl req -x509 -new -key DIR/path/to/private/key/privkey.pem -subj /CN=dockerauth -days 3650 ` +
+				`-addext basicConstraints=critical,CA:FALSE -out DIR/path/to/certificate.pem` + "\n" +
+				`DIR/config.yml:6: logs: unknown key, perhaps log is meant` + "\n" +
+				`  sed -i '6s/\blogs\b/log/' DIR/config.yml`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -410,7 +411,7 @@ func TestFind(t *testing.T) {
 			[]string{filepath.Join(dir, "gone", "config.yml")}, filepath.Join(dir, "gone", "config.yml"), ""},
 		{"nowhere", link, []string{besideLink}, "", `find configuration: neither "` + beside +
 			`" nor "/etc/dockerauth/config.yml" exists` + "\n" +
-			"  copy config.yml.dist to one of them, or name another with --config"},
+			"  " + setUpCommand(systemFile)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Find(c.executable, func(p string) bool { return slices.Contains(c.there, p) })

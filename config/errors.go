@@ -10,6 +10,7 @@ import (
 
 // Error is one fault in a configuration.
 type Error struct {
+	Code  Code
 	File  string // as it was given to Load
 	Line  int    // 0 = none in particular
 	Key   string // with its section: "pam.timeout"; "" for the file as a whole

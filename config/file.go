@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"dockerauth/jwtsign"
 )
@@ -15,13 +16,15 @@ import (
 const maxFile = 1 << 20
 
 func read(path string) ([]byte, error) {
+	var code Code
 	var refusal, hint string
 	data, err := jwtsign.ReadRegular(path, maxFile, func(info fs.FileInfo) error {
 		switch {
 		case !info.Mode().IsRegular():
-			refusal, hint = "is not a regular file", "name the file config.yml"
+			code, refusal, hint = CodeNotAFile, "is not a regular file", "name the file config.yml"
 		case info.Mode().Perm()&0o002 != 0: // who can write the file chooses the key, and with it all rights
-			refusal, hint = "every user can change it", "chmod o-w"
+			code, refusal = CodeWritable, "every user can change it"
+			hint = "chmod o-w " + jwtsign.ShellWord(absolute(path))
 		default:
 			return nil
 		}
@@ -32,16 +35,27 @@ func read(path string) ([]byte, error) {
 		return data, nil
 	case refusal != "":
 	case errors.Is(err, fs.ErrNotExist):
-		refusal, hint = "no such file", "copy config.yml.dist to it and edit it"
+		code, refusal, hint = CodeMissing, "no such file", "name a file that is there: --config FILE"
+		if filepath.Base(path) == "config.yml" {
+			hint = setUpCommand(absolute(path))
+		}
 	case errors.Is(err, fs.ErrPermission):
-		refusal = fmt.Sprintf("permission denied for uid %d", os.Geteuid())
-		hint = "let the user that this program runs as read it"
+		code, refusal = CodeUnreadable, fmt.Sprintf("permission denied for uid %d", os.Geteuid())
+		hint = "dockerauth check, run as root, says what keeps it from being read"
 	case errors.Is(err, jwtsign.ErrTooLarge):
-		refusal, hint = fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml"
+		code, refusal, hint = CodeNotAFile, fmt.Sprintf("is larger than %d bytes", maxFile), "name the file config.yml"
 	default:
-		refusal = cause(err)
+		code, refusal = CodeUnreadable, cause(err)
 	}
-	return nil, Errors{{File: path, Cause: refusal, Hint: hint}}
+	return nil, Errors{{Code: code, File: path, Cause: refusal, Hint: hint}}
+}
+
+// absolute is for commands, which may be run elsewhere.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // cause drops the path, which the message has already.

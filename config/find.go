@@ -27,8 +27,8 @@ func Find(executable string, exists func(path string) bool) (string, error) {
 		}
 	}
 	return "",
-		fmt.Errorf("find configuration: neither %q nor %q exists\n  copy config.yml.dist to one of them, or name "+
-			"another with --config", beside, systemFile)
+		fmt.Errorf("find configuration: neither %q nor %q exists\n  %s", beside, systemFile,
+			setUpCommand(systemFile))
 }
 
 func isThere(path string) bool {

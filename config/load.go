@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"dockerauth/jwtsign"
 )
@@ -32,6 +33,9 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	s, errs := parse(path, filepath.Dir(absolute), data)
 	parsed := len(errs) == 0
+	if slices.ContainsFunc(errs, func(e Error) bool { return e.Code == CodeNotSetUp }) {
+		return nil, errs
+	}
 	c := s.config
 	c.Path = absolute
 	c.source = source{path, s.lines, fmt.Sprintf("%x", sha256.Sum256(data))}
@@ -55,11 +59,11 @@ func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
 	}
 	var fe *jwtsign.FileError
 	if !errors.As(err, &fe) {
-		return nil,
-			append(errs, Error{File: path, Line: s.lines["private_key"], Key: "private_key", Cause: err.Error()})
+		return nil, append(errs, Error{Code: jwtsign.CodeUnknown, File: path, Line: s.lines["private_key"],
+			Key: "private_key", Cause: err.Error()})
 	}
 	return nil,
 		append(errs,
-			Error{File: path, Line: s.lines[fe.Setting], Key: fe.Setting, Cause: quote(fe.Path) + ": " + fe.Err.Error(),
-				Hint: fe.Hint})
+			Error{Code: fe.Code, File: path, Line: s.lines[fe.Setting], Key: fe.Setting,
+				Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: s.keyHint(fe)})
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,12 +31,18 @@ func defaults() settings {
 
 // parse parses the text of a file. The settings are valid only without errors.
 func parse(file, dir string, data []byte) (settings, Errors) {
-	data, errs := plainText(file, data)
+	data, errs := plainText(file, dir, data)
 	if len(errs) > 0 {
 		return settings{}, errs
 	}
 	r := &reader{settings: defaults(), file: file, dir: dir}
+	r.configFile = filepath.Join(dir, filepath.Base(file))
 	r.read(data)
+	for i, e := range r.errs {
+		if e.Code == CodeSyntax || e.Code == CodeType {
+			r.errs[i].Hint = cmp.Or(quoteCommand(r.configFile, data, e.Line), e.Hint)
+		}
+	}
 	return r.settings, r.errs.sorted()
 }
 
@@ -45,9 +53,11 @@ func (r *reader) read(data []byte) {
 		return
 	}
 	r.section("", root, topKeys, r.top)
-	r.required("private_key", "name the file that holds the signing key")
-	r.required("issuer", "write the issuer that the registry's auth.token section has")
-	r.required("audience", "write the service that the registry's auth.token section has")
+	r.required("private_key")
+	r.required("issuer")
+	r.required("audience")
+	r.resolveMistyped()
+	r.notSetUp(data)
 	r.lifetimes()
 }
 
@@ -118,8 +128,7 @@ func (r *reader) section(prefix string, v node, known []string, read func(key st
 		return
 	}
 	if v.kind != kindSection {
-		r.fail(v.line, prefix, fmt.Sprintf("is %s, not a section", v.kind), "write its keys below it, indented: "+
-			strings.Join(known, ", "))
+		r.failType(v, prefix, "a section", "write its keys below it, indented: "+strings.Join(known, ", "))
 		return
 	}
 	for _, f := range v.fields {
@@ -132,7 +141,8 @@ func (r *reader) section(prefix string, v node, known []string, read func(key st
 			continue
 		}
 		if first, again := r.lines[key]; again {
-			r.fail(f.line, key, fmt.Sprintf("is already set on line %d", first), "keep one of them")
+			r.failAs(CodeTwice, f.line, key, fmt.Sprintf("is already set on line %d", first),
+				fmt.Sprintf("delete line %d or line %d", first, f.line))
 			continue
 		}
 		r.lines[key] = f.line
@@ -140,10 +150,35 @@ func (r *reader) section(prefix string, v node, known []string, read func(key st
 	}
 }
 
-func (r *reader) required(key, hint string) {
+// neededKeys are the keys without a default, and what to write there.
+var neededKeys = map[string]string{
+	"private_key": "name the file that holds the signing key",
+	"issuer":      "write the issuer that the registry's auth.token section has",
+	"audience":    "write the service that the registry's auth.token section has",
+}
+
+func (r *reader) required(key string) {
 	if _, ok := r.lines[key]; !ok {
-		r.fail(0, key, "is missing", hint)
+		r.failAs(CodeMissingKey, 0, key, "is missing", neededKeys[key])
 	}
+}
+
+// notSetUp puts one error in place of those about missing keys, where issuer and audience are both
+// missing: that is the state after a package was installed.
+func (r *reader) notSetUp(data []byte) {
+	lacks := func(key string) bool {
+		return slices.ContainsFunc(r.errs, func(e Error) bool { return e.Key == key && e.Code == CodeMissingKey })
+	}
+	if !lacks("issuer") || !lacks("audience") {
+		return
+	}
+	r.errs = slices.DeleteFunc(r.errs, func(e Error) bool { return e.Code == CodeMissingKey })
+	hint := setUpCommand(r.configFile)
+	if hint == "" || !LacksNames(data) {
+		issuer, audience := suggestedNames()
+		hint = fmt.Sprintf("write issuer: %s and audience: %s in %s", issuer, audience, r.configFile)
+	}
+	r.failAs(CodeNotSetUp, r.lines["issuer"], "", "is not set up: issuer and audience have no value", hint)
 }
 
 // lifetimes refuses refresh tokens that expire before their access tokens.

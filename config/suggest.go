@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"dockerauth/jwtsign"
 )
 
 // unknownKey reports an unknown key and suggests the one that may be meant.
@@ -17,13 +19,39 @@ func (r *reader) unknownKey(prefix string, f field, known []string) {
 	default:
 		key = prefix + "." + f.key
 	}
-	r.fail(f.line, key, cause, suggest(prefix, f.key, known))
+	if best := closest(f.key, known); best != "" && isPlainName(f.key) {
+		r.mistyped = append(r.mistyped, mistyped{len(r.errs), f, strings.TrimPrefix(prefix+"."+best, ".")})
+		cause += ", perhaps " + best + " is meant"
+	}
+	r.failAs(CodeUnknownKey, f.line, key, cause, suggest(prefix, f.key, known))
+}
+
+// mistyped is an unknown key that resembles a known one.
+type mistyped struct {
+	at    int // its error in the list
+	field field
+	meant string // with its section
+}
+
+// resolveMistyped gives each a remedy, when it is known which keys the file has. A key that is
+// missing only because it is mistyped is no second fault.
+func (r *reader) resolveMistyped() {
+	for _, m := range r.mistyped {
+		if line, isSet := r.lines[m.meant]; isSet {
+			r.errs[m.at].Hint = fmt.Sprintf("delete line %d: %s is set on line %d", m.field.line, m.meant, line)
+			continue
+		}
+		key := m.meant[strings.LastIndex(m.meant, ".")+1:]
+		r.errs[m.at].Hint = fmt.Sprintf(`sed -i '%ds/\b%s\b/%s/' %s`, m.field.line, sedEscaped(m.field.key), key,
+			jwtsign.ShellWord(r.configFile))
+	}
+	r.errs = slices.DeleteFunc(r.errs, func(e Error) bool {
+		return e.Code == CodeMissingKey && e.Line == 0 &&
+			slices.ContainsFunc(r.mistyped, func(m mistyped) bool { return m.meant == e.Key })
+	})
 }
 
 func suggest(prefix, key string, known []string) string {
-	if best := closest(key, known); best != "" {
-		return "did you mean " + best + "?"
-	}
 	for _, s := range []struct {
 		prefix string
 		keys   []string

@@ -39,9 +39,10 @@ const (
 
 // settings is a parsed config.yml. The files that it names have not been read.
 type settings struct {
-	config Config
-	keyID  jwtsign.KeyID
-	lines  map[string]int // of each key in the file
+	config     Config
+	keyID      jwtsign.KeyID
+	lines      map[string]int // of each key in the file
+	configFile string         // absolute
 }
 
 // reader reads the nodes of one file into settings and collects all errors.
@@ -50,51 +51,72 @@ type reader struct {
 	file string
 	dir  string // of relative paths
 	errs Errors
+
+	mistyped []mistyped
 }
 
-func (r *reader) fail(line int, key, cause, hint string) {
-	r.errs = append(r.errs, Error{File: r.file, Line: line, Key: key, Cause: cause, Hint: hint})
+// fail reports a wrong value.
+func (r *reader) fail(line int, key, cause, hint string) { r.failAs(CodeValue, line, key, cause, hint) }
+
+func (r *reader) failAs(code Code, line int, key, cause, hint string) {
+	r.errs = append(r.errs, Error{Code: code, File: r.file, Line: line, Key: key, Cause: cause, Hint: hint})
+}
+
+// failType reports a value of a wrong type.
+func (r *reader) failType(v node, key, wanted, hint string) {
+	r.failAs(CodeType, v.line, key, fmt.Sprintf("is %s, not %s", v.kind, wanted), hint)
+}
+
+// failEmpty reports a key without a value. A key that is needed cannot be left out.
+func (r *reader) failEmpty(line int, key, cause string) {
+	if hint, isNeeded := neededKeys[key]; isNeeded {
+		r.failAs(CodeMissingKey, line, key, cause, hint)
+		return
+	}
+	r.failAs(CodeValue, line, key, cause, "write a value, or delete the line")
 }
 
 // text reads a text for log lines and tokens: not empty, without control characters, without spaces
 // around it. ok is false after an error.
 func (r *reader) text(key string, v node, most int) (text string, ok bool) {
 	if v.kind == kindNull {
-		r.fail(v.line, key, "has no value", "write one, or delete the line")
+		r.failEmpty(v.line, key, "has no value")
 		return "", false
 	}
 	if v.kind == kindNumber || v.kind == kindBool {
-		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "put it in quotes")
+		r.failType(v, key, "a text", "put it in quotes")
 		return "", false
 	}
 	if v.kind != kindText {
-		r.fail(v.line, key, fmt.Sprintf("is %s, not a text", v.kind), "write one value on one line")
+		r.failType(v, key, "a text", "write one value on one line")
 		return "", false
 	}
-	if cause, hint := badText(v.text, most); cause != "" {
-		r.fail(v.line, key, cause, hint)
+	if v.text == "" {
+		r.failEmpty(v.line, key, "is empty")
+		return "", false
+	}
+	if code, cause, hint := badText(v.text, most); cause != "" {
+		r.failAs(code, v.line, key, cause, hint)
 		return "", false
 	}
 	return v.text, true
 }
 
-func badText(s string, most int) (cause, hint string) {
+func badText(s string, most int) (code Code, cause, hint string) {
 	if isShortWord(s) && len(s) <= most {
-		return "", "" // the common case: there may be a hundred thousand texts
+		return "", "", "" // the common case: there may be a hundred thousand texts
 	}
 	switch {
-	case s == "":
-		return "is empty", "write a value, or delete the line"
 	case isKeyMaterial(s):
-		return "holds a key or certificate", pathHint
+		return CodePastedKey, "holds a key or certificate", pathHint
 	case len(s) > most:
-		return fmt.Sprintf("has %d bytes, the most is %d", len(s), most), "shorten it"
+		return CodeValue, fmt.Sprintf("has %d bytes, the most is %d", len(s), most), "shorten it"
 	case strings.ContainsFunc(s, isControl):
-		return "has a line break or another control character", "write it on one line"
+		return CodeValue, "has a line break or another control character", "write it on one line"
 	case strings.TrimSpace(s) != s:
-		return "begins or ends with a space", "remove the space"
+		return CodeValue, "begins or ends with a space", "remove the space"
 	}
-	return "", ""
+	return "", "", ""
 }
 
 // isShortWord reports short, printable ASCII without spaces and dashes. Such a text is never
@@ -123,7 +145,7 @@ func (r *reader) name(key string, v node) string {
 
 func (r *reader) names(key string, v node) []string {
 	if v.kind != kindList {
-		r.fail(v.line, key, fmt.Sprintf("is %s, not a list", v.kind),
+		r.failType(v, key, "a list",
 			`write it in brackets: ["one", "two"]; none is []`)
 		return nil
 	}
@@ -143,7 +165,7 @@ func (r *reader) audience(key string, v node) []string {
 		v = node{line: v.line, kind: kindList, items: []node{v}}
 	}
 	if len(v.items) == 0 {
-		r.fail(v.line, key, "is an empty list", "write the service that the registry's auth.token section has")
+		r.failEmpty(v.line, key, "is an empty list")
 		return nil
 	}
 	var names []string
@@ -163,7 +185,7 @@ func (r *reader) audience(key string, v node) []string {
 
 func (r *reader) path(key string, v node) string {
 	if isKeyMaterial(v.text) {
-		r.fail(v.line, key, "holds a key or certificate, not the path of one", pathHint)
+		r.failAs(CodePastedKey, v.line, key, "holds a key or certificate, not the path of one", pathHint)
 		return ""
 	}
 	s, ok := r.text(key, v, maxPath)
@@ -223,7 +245,7 @@ func (r *reader) service(key string, v node) string {
 
 func (r *reader) concurrency(key string, v node) int {
 	if v.kind != kindNumber {
-		r.fail(v.line, key, fmt.Sprintf("is %s, not a number", v.kind), "write 0 for the number of processor cores")
+		r.failType(v, key, "a number", "write 0 for the number of processor cores")
 		return 0
 	}
 	n, err := strconv.Atoi(v.text)

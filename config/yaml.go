@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"fmt"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
@@ -9,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"dockerauth/jwtsign"
 )
 
 // node is a value in the subset of YAML that a configuration uses: texts, numbers, lists and
@@ -43,6 +47,8 @@ func (k kind) String() string {
 	return [...]string{"a text", "a number", "true or false", "nothing", "a list", "a section"}[k]
 }
 
+const formHint = "see dockerauth-config(5) for the form: man dockerauth-config"
+
 // maxNesting is two more than any key needs. The time of the parser grows with the square of the
 // depth.
 const maxNesting = 4
@@ -60,11 +66,14 @@ func readYAML(file string, data []byte) (node, Errors) {
 		return node{}, Errors{parserError(err).in(file, data)}
 	}
 	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
-		return node{},
-			Errors{{File: file, Cause: "is empty", Hint: "copy config.yml.dist to it and edit it"}}
+		hint := formHint
+		if path := absolute(file); InitCommand(path) != "" {
+			hint = aside(path) + setUpCommand(path)
+		}
+		return node{}, Errors{{Code: CodeMissingKey, File: file, Cause: "is empty", Hint: hint}}
 	}
 	if len(f.Docs) > 1 {
-		return node{}, Errors{{File: file, Cause: "holds several documents", Hint: "keep one"}}
+		return node{}, Errors{{Code: CodeSyntax, File: file, Cause: "holds several documents", Hint: "keep one"}}
 	}
 	root, e := convert(f.Docs[0].Body)
 	if e != nil {
@@ -81,7 +90,8 @@ func readYAML(file string, data []byte) (node, Errors) {
 // plainText removes a byte order mark, normalises line ends and refuses what is not UTF-8. YAML
 // does not allow tabs as indentation (1.2.2 §6.1) and no value needs one, so a tab may only precede
 // a comment or the end of the line.
-func plainText(file string, data []byte) ([]byte, Errors) {
+func plainText(file, dir string, data []byte) ([]byte, Errors) {
+	path := jwtsign.ShellWord(filepath.Join(dir, filepath.Base(file)))
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if bytes.ContainsRune(data, '\r') {
 		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
@@ -95,16 +105,27 @@ func plainText(file string, data []byte) ([]byte, Errors) {
 	for line := range bytes.Lines(data) {
 		number++
 		if !utf8.Valid(line) {
-			return nil, Errors{{File: file, Line: number, Cause: "is not UTF-8", Hint: "save the file as UTF-8"}}
+			return nil, Errors{{Code: CodeEncoding, File: file, Line: number, Cause: "is not UTF-8",
+				Hint: fmt.Sprintf("iconv -f %s -t UTF-8 %s >%[2]s.new && cat %[2]s.new >%[2]s && rm %[2]s.new",
+					encodingOf(data), path)}}
 		}
 		before, after, tab := bytes.Cut(line, []byte("\t"))
 		if after = bytes.TrimSpace(after); tab && len(after) > 0 && after[0] != '#' &&
 			!bytes.HasPrefix(bytes.TrimSpace(before), []byte("#")) {
-			return nil, Errors{{File: file, Line: number, Cause: "has a tab", Hint: "indent with spaces"}}
+			return nil, Errors{{Code: CodeSyntax, File: file, Line: number, Cause: "has a tab",
+				Hint: `sed -i 's/\t/  /g' ` + path}}
 		}
 		out = append(out, bytes.ReplaceAll(line, []byte("\t"), []byte(" "))...)
 	}
 	return out, nil
+}
+
+// encodingOf guesses the encoding of a text that is not UTF-8.
+func encodingOf(data []byte) string {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return "UTF-16"
+	}
+	return "ISO-8859-1"
 }
 
 // yamlError is an error of the YAML text rather than of a key.
@@ -121,10 +142,16 @@ func (e *yamlError) in(file string, data []byte) Error {
 	for line := range bytes.Lines(data) {
 		number++
 		if bytes.Contains(line, []byte("-----BEGIN")) && !bytes.HasPrefix(bytes.TrimSpace(line), []byte("#")) {
-			return Error{File: file, Line: number, Cause: "holds a key or certificate", Hint: pathHint}
+			return Error{
+				Code:  CodePastedKey,
+				File:  file,
+				Line:  number,
+				Cause: "holds a key or certificate",
+				Hint:  pathHint,
+			}
 		}
 	}
-	return Error{File: file, Line: min(max(e.line, 1), max(number, 1)), Cause: e.cause, Hint: e.hint}
+	return Error{Code: CodeSyntax, File: file, Line: min(max(e.line, 1), max(number, 1)), Cause: e.cause, Hint: e.hint}
 }
 
 // checkTokens refuses unneeded parts of YAML before a tree is built: anchors and aliases (a few
@@ -222,7 +249,7 @@ func hintFor(message string) string {
 	case strings.Contains(message, "']' not found"), strings.Contains(message, "'}'"):
 		return "a bracket is not closed"
 	}
-	return "see config.yml.dist for the form"
+	return formHint
 }
 
 // convert turns the tree of the parser into nodes. Its depth is bounded by checkTokens, and for
@@ -249,7 +276,7 @@ func convert(n ast.Node) (node, *yamlError) {
 	default:
 		return out,
 			&yamlError{line: out.line, cause: "cannot be read here: " + strings.ToLower(n.Type().String()),
-				hint: "see config.yml.dist for the form"}
+				hint: formHint}
 	}
 	return out, nil
 }

@@ -25,9 +25,14 @@ type checkup struct {
 	as             string // --as
 	program        string // --program; "" = this program file
 
+	discovered bool   // path is that of the service on this machine
+	realm      string // where a registry's configuration sends clients; "" = not known
+	dial       string // where url is, on this machine; "" = where its host is
+
 	settings   *config.Config // config, or all of it but the key where only the key files are wrong
 	root       string         // where /sys and systemd's units are looked for; "" = /; tests set it
 	stack      []pamauth.Line // nil = not usable, and a finding has said why
+	missing    []string       // modules of it that are not installed
 	runAs      *runAs         // see serviceUser
 	runAsKnown bool
 	wrongUser  bool // see examineUser

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 	"dockerauth/service"
 )
 
@@ -19,7 +19,7 @@ func (c *checkup) examineConfig() {
 		path, err := service.FindConfig()
 		if err != nil {
 			cause, hint := cli.SplitHint(err)
-			c.fail("config", "no-config", cause, "", hint)
+			c.fail("config", "no-config", cause, "every request is answered with 503", hint)
 			return
 		}
 		c.path = path
@@ -33,9 +33,7 @@ func (c *checkup) examineConfig() {
 	c.config = cfg
 	c.ok("config", "%s can be read as it stands", cfg.Path)
 	c.examineWritable(cfg.Path)
-	if cfg.Access == nil {
-		c.ok("config", "there is no section access: every account gets the access that it asks for")
-	}
+	c.examineRules(cfg)
 	for _, warning := range service.UnknownNames(cfg) {
 		c.warn("config.names", "unknown-name", warning,
 			"a mistyped name in a rule keeps somebody out, one in blacklisted_users lets somebody in",
@@ -51,19 +49,39 @@ func (c *checkup) configErrors(err error) {
 		c.fail("config", "config-unreadable", cause, "", hint)
 		return
 	}
-	for _, e := range errs {
-		if c.wrongUser && strings.Contains(e.Cause, syscall.EACCES.Error()) {
+	for i, e := range errs {
+		if c.wrongUser && (e.Code == config.CodeUnreadable || e.Code == jwtsign.CodeUnreadable) {
 			continue // the service must be able to read it, not this user
 		}
-		subject, why := "config", "a service that runs keeps the last good one; one that starts answers 503"
+		subject, why := "config", consequences[e.Code]
 		switch e.Key {
 		case "private_key", "certificate", "key_id":
 			subject = e.Key
 		}
+		if i == 0 && why == "" {
+			why = "a service that runs keeps the last good configuration; one that starts answers 503"
+		}
 		hint := e.Hint
 		e.Hint = ""
-		c.fail(subject, "config-invalid", e.Error(), why, hint)
+		c.failAs(subject, e.Code, e.Error(), why, hint)
 	}
+}
+
+// consequences are what follows from a fault, where it is not only that the configuration cannot be
+// used.
+var consequences = map[config.Code]string{
+	config.CodeNotSetUp:    "the service answers 503; both are names in the registry's auth.token section",
+	config.CodeWritable:    "who can do that chooses the key, the rules and the PAM service",
+	config.CodeUnknownKey:  "a mistyped key would go unnoticed, and its setting would not hold",
+	config.CodeTwice:       "which of the two holds is not to be seen",
+	jwtsign.CodeOpen:       "who has the key can sign tokens as any account",
+	jwtsign.CodeMismatch:   "registries refuse every token; each of them needs a copy of the new certificate",
+	jwtsign.CodeExpired:    "registries refuse every token; each of them needs a copy of the new certificate",
+	jwtsign.CodeNotYet:     "registries refuse every token; perhaps this machine's clock is or was wrong",
+	jwtsign.CodeUnsuitable: "no registry takes its signatures; each needs a copy of the new certificate",
+	jwtsign.CodeParameters: "Go reads named curves only, and RFC 5480 allows no other",
+	jwtsign.CodeEncrypted:  "the service has no one who could type the password",
+	jwtsign.CodeIDRule:     "no registry would find the key by such an id",
 }
 
 // examineWritable warns of a configuration that others can change: they decide who gets in. config
@@ -90,7 +108,8 @@ func (c *checkup) examineWritable(path string) {
 		)
 	}
 	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {
-		c.ok("config", "%s lies in a folder that a web server may serve; --url sees whether it hands it out", path)
+		c.notAsked("config", "whether the web server serves "+path+", in whose folder there is a .htaccess",
+			"dockerauth check --url https://HOST/docker/v2/token")
 	}
 }
 

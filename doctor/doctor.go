@@ -44,6 +44,7 @@ func Check(o Options, streams cli.Streams) int {
 // examine looks at everything that was asked for. Without a configuration it leaves out what
 // depends on one.
 func (c *checkup) examine() {
+	c.discoverService()
 	c.examineUser(os.Geteuid())
 	c.examineConfig()
 	if c.config != nil {
@@ -54,6 +55,8 @@ func (c *checkup) examine() {
 		c.examineRights()
 	}
 	c.examineService()
+	c.discoverRegistry()
+	c.discoverEndpoint()
 	if c.registryConfig != "" {
 		c.examineRegistry()
 	}
@@ -66,4 +69,5 @@ func (c *checkup) examine() {
 	if c.login != "" && c.config != nil {
 		c.examineLogin()
 	}
+	c.nameTheRest()
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -16,7 +17,7 @@ import (
 func (c *checkup) examineURL() {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	c.probeURL(newHTTPClient(ctx, nil, requestTimeout, c.now))
+	c.probeURL(newHTTPClient(ctx, nil, requestTimeout, c.now).dialTo(c.dial))
 }
 
 func (c *checkup) probeURL(a httpClient) {
@@ -51,9 +52,19 @@ func parseRealm(text string) (*url.URL, error) {
 }
 
 func (p *endpointProbe) run() {
+	here := p.locate()
 	r, err := p.identify()
+	if r.local {
+		p.handover = here
+	}
 	if err != nil {
+		if p.wrongProtocol() { // the two wait for each other
+			return
+		}
 		what, why, remedy := describeTransportError(err)
+		if errors.Is(err, syscall.ECONNREFUSED) && onThisMachine(p.base.Hostname()) {
+			remedy = p.startWebServer(remedy)
+		}
 		p.fail("url", "url-unreachable", what, why, remedy)
 		return
 	}
@@ -64,6 +75,7 @@ func (p *endpointProbe) run() {
 		return
 	}
 	p.examineAudiences()
+	p.examineAddress()
 	p.examineAuthorization()
 	p.examineForms()
 	p.examineMethods()
@@ -81,7 +93,7 @@ func (p *endpointProbe) identify() (response, error) {
 // examineTLS looks at what is between the client and the web server.
 func (p *endpointProbe) examineTLS(state *tls.ConnectionState) {
 	if state == nil {
-		if onThisMachine(p.base.Hostname()) {
+		if onThisMachine(p.base.Hostname()) || p.dial != "" {
 			p.ok("url", "plain HTTP, on this machine only")
 			return
 		}
@@ -108,23 +120,24 @@ func onThisMachine(host string) bool {
 
 // isDockerauth reports that dockerauth answers, and is ready to.
 func (p *endpointProbe) isDockerauth(r response) bool {
-	if !p.isSound("url.get", r) {
+	if p.answersItself(r) || r.status >= 400 && (!r.isJSON() || r.answer.message() == notRunning) && p.findCause() ||
+		!p.isSound("url.get", r) {
 		return false
 	}
 	switch {
+	case r.status == http.StatusServiceUnavailable && r.answer.message() == notRunning:
+		p.fail("url.get", "service-not-running", "the web server answers that the service is not running", nobodyLogsIn,
+			p.startOrRead())
+	case r.local && p.config == nil && r.answer.code() == "UNAVAILABLE":
+		p.notAsked("url.get", "the endpoint, which is unavailable without a usable configuration", "")
 	case r.status == http.StatusBadRequest && r.answer.code() == "BAD_REQUEST" &&
 		strings.Contains(r.answer.message(), unknownService):
 		p.ok("url.get", "dockerauth answers, after %s", r.took.Round(time.Millisecond))
 		p.examineHeaders(r)
 		return true
 	case r.status == http.StatusServiceUnavailable && r.answer.code() == "UNAVAILABLE":
-		p.fail(
-			"url.get",
-			"unavailable",
-			"the service is unavailable: "+quoteShort(r.answer.message()),
-			"nobody can log in",
-			p.whereLog()+"; with the message \"the service is not running\", start it",
-		)
+		p.fail("url.get", "unavailable", "the service is unavailable: "+quoteShort(r.answer.message()),
+			"nobody can log in", p.readLog())
 	default:
 		p.fail("url.get", "other-program",
 			fmt.Sprintf("another program answers: a service that does not exist is answered with %d", r.status),
@@ -134,12 +147,48 @@ func (p *endpointProbe) isDockerauth(r response) bool {
 	return false
 }
 
-// whereLog names the log that says why the service is unavailable.
-func (p *endpointProbe) whereLog() string {
-	if readUnit(p.root, serviceUnit).user != "" {
-		return "its log says why: journalctl -u dockerauth, or log.file in config.yml"
+// notRunning is what the shipped configurations of nginx and HAProxy answer in the service's place.
+const notRunning = "the service is not running"
+
+// readLog shows the end of the log that says why the service is unavailable.
+func (p *endpointProbe) readLog() string {
+	switch {
+	case p.config != nil && p.config.Log.File != "":
+		return "tail -n 20 " + p.config.Log.File
+	case readUnit(p.root, serviceUnit).file != "":
+		return "journalctl -n 20 -u " + serviceUnit
 	}
-	return "its log says why: log.file in config.yml, the journal, or the web server's error log"
+	return p.readErrorLog()
+}
+
+// readErrorLog shows the end of the web server's error log.
+func (p *endpointProbe) readErrorLog() string {
+	if p.handover != nil && p.site.errorLog != "" {
+		return "tail -n 20 " + p.site.errorLog
+	}
+	return "tail -n 20 /var/log/nginx/error.log /var/log/apache2/error.log"
+}
+
+// startOrRead is for a service that does not run, as far as that is seen from here.
+func (p *endpointProbe) startOrRead() string {
+	if readUnit(p.root, socketUnit).file != "" {
+		return "systemctl start " + socketUnit
+	}
+	return p.readErrorLog()
+}
+
+// startWebServer starts the one that is installed here; otherwise = there are several or none.
+func (p *endpointProbe) startWebServer(otherwise string) string {
+	var units []string
+	for _, name := range []string{"apache2", "caddy", "haproxy", "httpd", "lighttpd", "nginx"} {
+		if readUnit(p.root, name+".service").file != "" {
+			units = append(units, name)
+		}
+	}
+	if len(units) != 1 {
+		return otherwise
+	}
+	return "systemctl start " + units[0]
 }
 
 // examineAnonymous asks without credentials, as docker does first.
@@ -181,7 +230,7 @@ func (p *endpointProbe) examineAnonymous() bool {
 	default:
 		p.fail(subject, "unexpected-answer", fmt.Sprintf("it answers %d: %s", r.status, quoteShort(r.answer.message())),
 			"a client without credentials is answered 401, or 200",
-			"its log says why")
+			p.readLog())
 	}
 	return true
 }
@@ -216,13 +265,13 @@ func (p *endpointProbe) examineMethods() {
 	case r.status == http.StatusMethodNotAllowed && r.answer.code() == "METHOD_NOT_ALLOWED":
 		p.ok(subject, "errors pass through as the service makes them")
 	default:
-		p.warn(
-			subject,
-			"errors-replaced",
+		remedy := p.switchBack("off", "on", "fastcgi_intercept_errors", "proxy_intercept_errors", "ProxyErrorOverride")
+		if remedy == "" {
+			remedy = "take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL"
+		}
+		p.warn(subject, "errors-replaced",
 			fmt.Sprintf("DELETE is answered with %d and %s, not by the service", r.status, r.kind()),
-			"if other errors are replaced too, clients cannot read them",
-			"take ErrorDocument, fastcgi_intercept_errors or proxy_intercept_errors away from this URL",
-		)
+			"if other errors are replaced too, clients cannot read them", remedy)
 	}
 }
 

@@ -38,9 +38,7 @@ func (p *endpointProbe) examineAuthorization() {
 			"authorization-dropped",
 			"the Authorization header does not arrive",
 			"the web server keeps it, and nobody can log in",
-			"Apache: \"CGIPassAuth On\" for the program or its folder (mod_fcgid at server level: \"FcgidPassHeader "+
-				"Authorization\"); nginx: fastcgi_pass_request_headers on, or proxy_set_header Authorization "+
-				"$http_authorization",
+			p.passAuthorization(),
 		)
 	default:
 		p.presentShortToken(subject, r)
@@ -68,7 +66,7 @@ func (p *endpointProbe) presentShortToken(subject string, long response) {
 			"unexpected-answer",
 			fmt.Sprintf("credentials are answered with %d: %s", r.status, quoteShort(r.answer.message())),
 			"wrong ones are answered with 401",
-			"its log says why",
+			p.readLog(),
 		)
 	}
 }
@@ -81,10 +79,12 @@ func (p *endpointProbe) presentToken(size int) (response, error) {
 }
 
 // examineForms posts a grant that does not exist, with and without Content-Length, as podman and
-// skopeo do.
+// skopeo do. The second fails wherever the first does.
 func (p *endpointProbe) examineForms() {
-	p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST",
-		"see whether something on the way drops it")
+	if !p.examineForm("url.post", func(r io.Reader) io.Reader { return r }, "the body of a POST",
+		"see whether something on the way drops it") {
+		return
+	}
 	p.examineForm("url.chunked", func(r io.Reader) io.Reader { return struct{ io.Reader }{r} },
 		"a body without Content-Length (chunked)",
 		"let the web server or the proxy read the whole body first (nginx: fastcgi_request_buffering on, "+
@@ -93,22 +93,25 @@ func (p *endpointProbe) examineForms() {
 
 const unsupportedGrant = "unsupported_grant_type" // RFC 6749 §5.2
 
-func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.Reader, body, remedy string) {
+func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.Reader, body, remedy string) bool {
 	params := p.params()
 	params.Set("grant_type", checkAccount)
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	r, err := p.ask(http.MethodPost, p.base.String(), header, disguise(strings.NewReader(params.Encode())))
 	if err != nil {
-		p.connectionBroke(subject, err)
-		return
+		return p.connectionBroke(subject, err)
 	}
 	if !p.isSound(subject, r) {
-		return
+		return false
 	}
 	switch {
 	case r.status == http.StatusBadRequest && r.answer.Error == unsupportedGrant:
 		p.ok(subject, "%s arrives", body)
-	case strings.Contains(r.answer.message(), "grant_type is missing"):
+		return true
+	case strings.Contains(r.answer.message(), "grant_type is missing"), r.answer.message() == "the body ended early":
+		if command := p.switchBack("on", "off", "fastcgi_pass_request_body", "proxy_pass_request_body"); command != "" {
+			remedy = command
+		}
 		p.fail(subject, "body-dropped", body+" does not arrive",
 			"containerd, helm, podman and skopeo log in or renew their login by it", remedy)
 	default:
@@ -120,6 +123,7 @@ func (p *endpointProbe) examineForm(subject string, disguise func(io.Reader) io.
 			remedy,
 		)
 	}
+	return false
 }
 
 // examineToken compares what an anonymous client got with the configuration.

@@ -16,6 +16,8 @@ type endpointProbe struct {
 	httpClient
 	base    *url.URL
 	service string // an audience to ask for; "" = none is known
+
+	*handover // nil = it is another machine's, or not known
 }
 
 // get asks with parameters and, unless it is "", an Authorization header.

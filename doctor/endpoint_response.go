@@ -16,7 +16,10 @@ func (p *endpointProbe) isSound(subject string, r response) bool {
 			"give clients the final URL as realm, or take the redirect out")
 		return false
 	case !r.isJSON():
-		why, remedy := usualCause(r)
+		why, remedy := p.usualCause(r)
+		if line := p.newLine(); line != "" {
+			why = p.server.kind + " logs " + quoteShort(line)
+		}
 		p.fail(subject, "not-json", fmt.Sprintf("the answer (%d) is not JSON, but %s", r.status, r.kind()), why, remedy)
 		return false
 	}
@@ -61,9 +64,8 @@ func (r response) kind() string {
 }
 
 // usualCause names the usual cause of an answer that is not the endpoint's.
-func usualCause(r response) (why, remedy string) {
-	const errorLog = "the web server's error log (Debian: /var/log/apache2/error.log, /var/log/nginx/error.log) says " +
-		"why"
+func (p *endpointProbe) usualCause(r response) (why, remedy string) {
+	errorLog := p.readErrorLog()
 	if r.isProgram() {
 		return "the web server does not run it",
 			"Apache: a2enmod cgi, restart, and SetHandler cgi-script or ScriptAlias for the program"
@@ -79,7 +81,7 @@ func usualCause(r response) (why, remedy string) {
 	case http.StatusForbidden:
 		return "the web server refuses the file or the folder",
 			"Require all granted and, for a drop-in folder, AllowOverride FileInfo AuthConfig Options=ExecCGI; " +
-				errorLog
+				"the log says which: " + errorLog
 	case http.StatusNotFound:
 		return "the web server maps this URL to nothing",
 			"see whether the site's configuration has the URL and is enabled (a2enconf dockerauth), and whether " +
@@ -92,11 +94,10 @@ func usualCause(r response) (why, remedy string) {
 	case http.StatusInternalServerError:
 		return "it is the web server's page for a program that does not start or an .htaccess that asks for more " +
 				"than it may",
-			errorLog + "; a drop-in folder needs AllowOverride FileInfo AuthConfig Options=ExecCGI"
+			errorLog + " # a drop-in folder needs AllowOverride FileInfo AuthConfig Options=ExecCGI"
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "the web server does not reach the service",
-			"start it (systemctl status dockerauth.socket dockerauth), and see whether the web server may open its " +
-				"socket; " + errorLog
+			errorLog + "; systemctl status dockerauth.socket dockerauth"
 	case http.StatusOK:
 		return "the web server serves something else here", "correct the URL, or what the web server maps it to"
 	}

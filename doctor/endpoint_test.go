@@ -108,6 +108,21 @@ func (f *findings) text() string {
 	return b.String()
 }
 
+// expectCodes wants these complaints, "level subject code", and no others, and this text somewhere.
+func (f *findings) expectCodes(t *testing.T, complaints, text string) {
+	t.Helper()
+	var got []string
+	for _, one := range f.list {
+		if one.isComplaint() {
+			got = append(got, string(one.Level)+" "+one.Subject+" "+one.Code)
+		}
+	}
+	if found := strings.Join(got, ", "); found != complaints {
+		t.Errorf("found %q, want %q", found, complaints)
+	}
+	f.expect(t, strings.Join(f.complaints(), ", "), text)
+}
+
 // expect wants these complaints and no others, and this text somewhere.
 func (f *findings) expect(t *testing.T, complaints, text string) {
 	t.Helper()
@@ -134,7 +149,7 @@ func TestAHealthyEndpointIsFoundToBe(t *testing.T) {
 				defer server.Close()
 				c.url = server.URL + strings.ReplaceAll(path, " ", "%20")
 				c.probeURL(testAsker(t, nil))
-				c.expect(t, "", "credentials arrive")
+				c.expectCodes(t, "", "credentials arrive")
 			})
 		}
 	}
@@ -146,7 +161,7 @@ func TestAHealthyEndpointNeedsNoConfigurationHere(t *testing.T) {
 	defer server.Close()
 	c.config, c.url = nil, server.URL+realmEnd
 	c.probeURL(testAsker(t, nil))
-	c.expect(t, "", "dockerauth answers")
+	c.expectCodes(t, "", "dockerauth answers")
 }
 
 func TestOfSeveralAudiencesOneMustBeKnown(t *testing.T) {
@@ -155,10 +170,10 @@ func TestOfSeveralAudiencesOneMustBeKnown(t *testing.T) {
 	defer server.Close()
 	c.config, c.url = nil, server.URL+realmEnd
 	c.probeURL(testAsker(t, nil))
-	c.expect(t, "error url.anonymous", "--registry")
+	c.expectCodes(t, "error url.anonymous service-unknown-here", "--registry")
 	c.findings, c.service = findings{}, "second.example"
 	c.probeURL(testAsker(t, nil))
-	c.expect(t, "", "credentials arrive")
+	c.expectCodes(t, "", "credentials arrive")
 }
 
 // page is what web servers answer in the service's place.
@@ -254,128 +269,150 @@ var mistakes = []struct {
 	complaints string
 	says       string
 }{
-	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")), "error url.get",
+	{"everything is redirected", where(always, redirect("https://else.example/login?token=secret")),
+		"error url.get redirected",
 		`redirected (301) to "https://else.example/login"`},
-	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")), "error url.get",
+	{"a redirect paints no terminal", where(always, redirect("https://else.example/\u009b31m")),
+		"error url.get redirected",
 		"redirected (301)"},
-	{"only POST is redirected", where(isPost, redirect("/docker/v2/token/")), "error url.post, error url.chunked",
+	{"only POST is redirected", where(isPost, redirect("/docker/v2/token/")), "error url.post redirected",
 		"turn a redirected POST into a GET"},
-	{"a program that does not start", where(always, page(500)), "error url.get", "error.log"},
-	{"a URL that is not mapped", where(always, page(404)), "error url.get", "maps this URL to nothing"},
-	{"a service that does not run", where(always, page(503)), "error url.get", "systemctl status dockerauth"},
-	{"a folder that is refused", where(always, page(403)), "error url.get", "Require all granted"},
-	{"a web server that asks for a password itself", where(always, page(401)), "error url.get", "AuthType"},
-	{"another web site", where(always, page(200)), "error url.get", "serves something else"},
-	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get", "does not run it"},
+	{"a program that does not start", where(always, page(500)), "error url.get not-json", "error.log"},
+	{"a URL that is not mapped", where(always, page(404)), "error url.get not-json", "maps this URL to nothing"},
+	{"a service that does not run", where(always, page(503)), "error url.get not-json", "systemctl status dockerauth"},
+	{"a folder that is refused", where(always, page(403)), "error url.get not-json", "Require all granted"},
+	{"a web server that asks for a password itself", where(always, page(401)), "error url.get not-json", "AuthType"},
+	{"another web site", where(always, page(200)), "error url.get not-json", "serves something else"},
+	{"the program as a download", where(always, serve200("\x7fELF\x02\x01")), "error url.get not-json",
+		"does not run it"},
 	{"another program that speaks JSON",
 		where(always, serveJSON(`{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)),
-		"error url.get", "another program answers"},
-	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)), "error url.get",
+		"error url.get other-program", "another program answers"},
+	{"a program that gives tokens for whatever service", where(always, serveJSON(`{"token":"a.b.c"}`)),
+		"error url.get other-program",
 		"another program answers"},
-	{"a service without a usable configuration", where(always, handler.Unavailable), "error url.get",
+	{"another program that knows no such path", where(always, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"errors":[{"code":"NOT_FOUND","message":"there is nothing here"}]}`)
+	}), "error url.get other-program", "404"},
+	{"dockerauth that is told no method", where(always, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"errors":[{"code":"BAD_REQUEST","message":"no usable REQUEST_METHOD"}]}`)
+	}), "error url.get parameters-missing", "include fastcgi_params;"},
+	{"dockerauth that is told another method", change(func(r *http.Request) { r.Method = http.MethodPut }, nil),
+		"error url.get parameters-missing", "REQUEST_METHOD"},
+	{"dockerauth that is told no query", change(func(r *http.Request) { r.URL.RawQuery = "" }, nil),
+		"error url.get query-lost", "REQUEST_URI"},
+	{"dockerauth that is told no path", change(func(r *http.Request) { r.URL.Path = "/" }, nil),
+		"error url.get path-lost", realmEnd},
+	{"dockerauth that is told another path", change(func(r *http.Request) { r.URL.Path = "/token" }, nil),
+		"error url.get path-lost", realmEnd},
+	{"a service without a usable configuration", where(always, handler.Unavailable), "error url.get unavailable",
 		"the service is unavailable"},
 	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil),
-		"error url.authorization", "CGIPassAuth On"},
+		"error url.authorization authorization-dropped", "CGIPassAuth On"},
 	{"Authorization arrives without its value", change(func(r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			r.Header.Set("Authorization", "")
 		}
-	}, nil), "error url.authorization", "CGIPassAuth On"},
+	}, nil), "error url.authorization authorization-dropped", "CGIPassAuth On"},
 	{"long headers are refused",
 		where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 1000 }, page(400)),
-		"error url.authorization", "LimitRequestFieldSize"},
+		"error url.authorization header-too-long", "LimitRequestFieldSize"},
 	{"every header is refused",
 		where(func(r *http.Request) bool { return r.Header.Get("Authorization") != "" }, page(400)),
-		"error url.authorization", "not JSON"},
+		"error url.authorization not-json", "not JSON"},
 	{"bodies are dropped", change(func(r *http.Request) { r.Body = http.NoBody }, nil),
-		"error url.post, error url.chunked", "does not arrive"},
+		"error url.post body-dropped", "does not arrive"},
 	{"bodies without a length are dropped", change(func(r *http.Request) {
 		if r.ContentLength < 0 {
 			r.Body = http.NoBody
 		}
-	}, nil), "error url.chunked", "fastcgi_request_buffering"},
+	}, nil), "error url.chunked body-dropped", "fastcgi_request_buffering"},
 	{"bodies without a length are refused", where(func(r *http.Request) bool { return r.ContentLength < 0 }, page(411)),
-		"error url.chunked", "wants a Content-Length"},
-	{"POST is refused", where(isPost, page(405)), "error url.post, error url.chunked", "allow GET and POST"},
+		"error url.chunked not-json", "wants a Content-Length"},
+	{"POST is refused", where(isPost, page(405)), "error url.post not-json", "allow GET and POST"},
 	{"errors are replaced", where(func(r *http.Request) bool { return r.Method == http.MethodDelete }, page(405)),
-		"warning url.errors", "ErrorDocument"},
+		"warning url.errors errors-replaced", "ErrorDocument"},
 	{"the content type is another", change(nil, func(h http.Header) { h.Set("Content-Type", "text/plain") }),
-		"warning url.headers", `Content-Type is "text/plain"`},
+		"warning url.headers wrong-content-type", `Content-Type is "text/plain"`},
 	{"answers may be cached", change(nil, func(h http.Header) { h.Set("Cache-Control", "max-age=60") }),
-		"warning url.headers", "no-store is missing"},
+		"warning url.headers cacheable", "no-store is missing"},
 	{"some answers may be cached", func(next http.Handler) http.Handler {
 		return where(isAnonymous,
 			change(nil, func(h http.Header) { h.Set("Cache-Control", "public") })(next).ServeHTTP)(next)
-	}, "warning url.headers", "no-store is missing"},
+	}, "warning url.headers cacheable", "no-store is missing"},
 	{"JSON is said to be a page", change(nil, func(h http.Header) { h.Set("Content-Type", "text/html") }),
-		"warning url.headers", "Content-Type is"},
+		"warning url.headers wrong-content-type", "Content-Type is"},
 	{"the challenge is taken out", change(nil, func(h http.Header) { h.Del("WWW-Authenticate") }),
-		"error url.anonymous", "WWW-Authenticate"},
+		"error url.anonymous no-challenge", "WWW-Authenticate"},
 	{"config.yml is served", where(isFile("config.yml"), serve200("private_key: privkey.pem\n")),
-		"error url.files, error url.files", "change the key"},
+		"error url.files files-served, error url.files files-served", "change the key"},
 	{"the key is served from the folder",
 		where(func(r *http.Request) bool { return r.URL.Path == "/privkey.pem" },
-			serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files", "/privkey.pem is served"},
+			serve200("-----BEGIN PRIVATE KEY-----\nMIGH\n")), "error url.files files-served", "/privkey.pem is served"},
 	{"dockerauth's log is served",
 		where(func(r *http.Request) bool { return r.URL.Path == "/service.log" },
-			serve200("level=INFO msg=\"token request\"\n")), "error url.files", "/service.log is served"},
+			serve200("level=INFO msg=\"token request\"\n")), "error url.files files-served", "/service.log is served"},
 	{"the log of the PHP service is served",
 		where(func(r *http.Request) bool { return r.URL.Path == "/auth.log" }, serve200(`array("access_token"=>"ey")`)),
-		"error url.files", "/auth.log is served"},
+		"error url.files files-served", "/auth.log is served"},
 	{".htaccess is served",
 		where(func(r *http.Request) bool { return r.URL.Path == "/.htaccess" }, serve200("CGIPassAuth On\n")),
-		"error url.files", "/.htaccess is served"},
+		"error url.files files-served", "/.htaccess is served"},
 	{"nothing is run and config.yml is served", where(always, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/config.yml" {
 			serve200("private_key: privkey.pem\n")(w, r)
 			return
 		}
 		page(404)(w, r)
-	}), "error url.files, error url.get", "AllowOverride"},
+	}), "error url.files files-served, error url.get not-json", "AllowOverride"},
 	{"a web page that speaks of keys is none", where(isFile("config.yml"), serve200("<p>private_key: a setting")), "",
 		"are not served"},
 	{"a clock half a minute late",
 		change(nil,
 			func(h http.Header) { h.Set("Date", time.Now().Add(-45*time.Second).UTC().Format(http.TimeFormat)) }),
-		"warning url.clock", "behind this machine's"},
+		"warning url.clock clock-drifts", "behind this machine's"},
 	{"a clock an hour early",
 		change(nil, func(h http.Header) { h.Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)) }),
-		"error url.clock", "ahead of this machine's"},
+		"error url.clock clock-off", "ahead of this machine's"},
 	{"no clock at all", change(nil, func(h http.Header) { h["Date"] = nil }), "", "dockerauth answers"},
 	{"a page without end", where(always, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, strings.Repeat("x", 4096))
 		}
-	}), "error url.get", "not JSON"},
+	}), "error url.get not-json", "not JSON"},
 	{"a web server without the other path",
 		where(func(r *http.Request) bool { return r.URL.Path == autoredirectEnd }, page(404)), "",
 		"which only registries with"},
-	{"a limit of the web server's own", where(always, page(429)), "error url.get", "in the service's place"},
-	{"a method that the web server keeps for itself", where(isGet(""), page(405)), "error url.get",
+	{"a limit of the web server's own", where(always, page(429)), "error url.get not-json", "in the service's place"},
+	{"a method that the web server keeps for itself", where(isGet(""), page(405)), "error url.get not-json",
 		"allow GET and POST"},
-	{"a redirect to nowhere", where(always, redirect("http://[")), "error url", "no usable answer"},
-	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get",
+	{"a redirect to nowhere", where(always, redirect("http://[")), "error url url-unreachable", "no usable answer"},
+	{"an answer that is neither page nor JSON", where(always, serve200("hello")), "error url.get not-json",
 		`something else, "text/plain"`},
-	{"an empty answer", where(always, serve200("")), "error url.get", "an empty page"},
+	{"an empty answer", where(always, serve200("")), "error url.get not-json", "an empty page"},
 	{"a service that is in order only for some", where(isGet("service=registry.example"), handler.Unavailable),
-		"error url.anonymous, error url.authorization", "it answers 503"},
+		"error url.anonymous unexpected-answer, error url.authorization unexpected-answer", "it answers 503"},
 	{"a service that is unavailable to a request with credentials", where(hasCredentials, handler.Unavailable),
-		"error url.authorization", "credentials are answered with 503"},
-	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)), "error url.token",
+		"error url.authorization unexpected-answer", "credentials are answered with 503"},
+	{"tokens for everybody that are none", where(isAnonymous, serveJSON(`{"token":"e30.e30"}`)),
+		"error url.token no-token",
 		"is no token"},
 	{"tokens for everybody that hold nothing", where(isAnonymous, serveJSON(`{"token":"e30.!.e30"}`)),
-		"error url.token", "is no token"},
+		"error url.token no-token", "is no token"},
 	{"a POST that is answered as a GET", where(isPost, serveJSON(`{"token":"a.b.c"}`)),
-		"error url.post, error url.chunked", "is answered with 200"},
-	{"a connection that breaks off at credentials", where(hasCredentials, breakOff), "error url.authorization",
+		"error url.post body-altered", "is answered with 200"},
+	{"a connection that breaks off at credentials", where(hasCredentials, breakOff),
+		"error url.authorization connection-broke",
 		"no usable answer"},
-	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files",
+	{"a connection that breaks off at files", where(isFile("config.yml"), breakOff), "error url.files connection-broke",
 		"no usable answer"},
 	{"a connection that breaks off in mid-answer", where(isAnonymous, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		fmt.Fprint(w, "{")
-	}), "error url.anonymous", "no usable answer"},
-	{"a connection that breaks off", where(isPost, breakOff), "error url.post, error url.chunked", "no usable answer"},
+	}), "error url.anonymous connection-broke", "no usable answer"},
+	{"a connection that breaks off", where(isPost, breakOff), "error url.post connection-broke", "no usable answer"},
 }
 
 func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
@@ -389,7 +426,7 @@ func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 			defer server.Close()
 			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, nil))
-			c.expect(t, test.complaints, test.says)
+			c.expectCodes(t, test.complaints, test.says)
 			for _, secret := range []string{"secret", "MIGH", "\u009b"} {
 				if strings.Contains(c.text(), secret) {
 					t.Errorf("a finding holds %q: %s", secret, c.text())
@@ -399,15 +436,45 @@ func TestEveryMistakeBeforeTheEndpointIsNamed(t *testing.T) {
 	}
 }
 
+// With one audience a request without a query is answered as any other.
+func TestALostQueryIsNoticedWhereOneAudienceIsServed(t *testing.T) {
+	one := strings.Replace(plainConfig, ", second.example", "", 1)
+	for name, text := range map[string]string{
+		"every account gets what it asks for": one,
+		"anyone gets something":               one + "access: [{allow: [pull], to: [anyone]}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := checkupOf(t, text)
+			lose := change(func(r *http.Request) { r.URL.RawQuery = "" }, nil)
+			server := httptest.NewServer(lose(endpoint(t, c.config)))
+			defer server.Close()
+			c.url = server.URL + realmEnd
+			c.probeURL(testAsker(t, nil))
+			c.expectCodes(t, "error url.get query-lost", "REQUEST_URI")
+		})
+	}
+}
+
+func TestAURLBesideTheEndpointIsCorrected(t *testing.T) {
+	c := checkupOf(t, plainConfig)
+	server := httptest.NewServer(http.StripPrefix("/dockerauth", endpoint(t, c.config)))
+	defer server.Close()
+	for _, path := range []string{"/dockerauth/", "/dockerauth/token", "/dockerauth/v2/token"} {
+		c.findings, c.url = findings{}, server.URL+path
+		c.probeURL(testAsker(t, nil))
+		c.expectCodes(t, "error url.get url-wrong-path", "dockerauth check --url "+server.URL+"/dockerauth"+realmEnd)
+	}
+}
+
 func TestAnotherConfigurationInForceIsNoticed(t *testing.T) {
 	anyone := "access: [{allow: [pull], to: [anyone]}]\n"
 	for _, test := range []struct{ name, running, ours, complaints, says string }{
 		{"it does not know dockerauth's service", strings.Replace(plainConfig, "registry.", "old.", 1), plainConfig,
-			"error url.anonymous", `does not know the service "registry.example"`},
+			"error url.anonymous unknown-service", `does not know the service "registry.example"`},
 		{"it does not know dockerauth's second service", strings.Replace(plainConfig, "second.", "old.", 1),
-			plainConfig, "error url.service", `does not know the service "second.example"`},
+			plainConfig, "error url.service unknown-service", `does not know the service "second.example"`},
 		{"it has another issuer", strings.Replace(plainConfig, "auth.", "old.", 1) + anyone, plainConfig,
-			"error url.token", `from "old.example" for "registry.example"`},
+			"error url.token token-of-another", `from "old.example" for "registry.example"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := httptest.NewServer(endpoint(t, checkupOf(t, test.running).config))
@@ -415,7 +482,7 @@ func TestAnotherConfigurationInForceIsNoticed(t *testing.T) {
 			c := checkupOf(t, test.ours)
 			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, nil))
-			c.expect(t, test.complaints, test.says)
+			c.expectCodes(t, test.complaints, test.says)
 		})
 	}
 }
@@ -431,23 +498,27 @@ func TestAServerThatIsNotReachedIsSaidInWords(t *testing.T) {
 	over.StartTLS()
 	defer over.Close()
 	for _, test := range []struct{ name, url, complaints, says string }{
-		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url", "is not found"},
-		{"a port where nobody listens", closed.URL + realmEnd, "error url", "nobody listens"},
-		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd, "error url",
+		{"a name that is not there", "https://no-such-name.invalid" + realmEnd, "error url url-unreachable",
+			"is not found"},
+		{"a port where nobody listens", closed.URL + realmEnd, "error url url-unreachable", "nobody listens"},
+		{"https where there is plain http", "https" + strings.TrimPrefix(plain.URL, "http") + realmEnd,
+			"error url url-unreachable",
 			"plain HTTP, not HTTPS"},
-		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd, "error url.get",
+		{"plain http where there is https", "http" + strings.TrimPrefix(over.URL, "https") + realmEnd,
+			"error url.get not-json",
 			"write https://"},
-		{"a certificate that nobody signed", over.URL + realmEnd, "error url", "/etc/docker/certs.d"},
-		{"no URL", "auth.example.com/docker/v2/token", "error url", "not a URL"},
-		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url", "not a URL"},
-		{"no path", plain.URL, "error url", "no path"},
-		{"a password in it", "https://alice:secret@auth.example.com" + realmEnd, "error url", "a user name"},
-		{"a query", plain.URL + realmEnd + "?service=x", "error url", "a query"},
+		{"a certificate that nobody signed", over.URL + realmEnd, "error url url-unreachable", "/etc/docker/certs.d"},
+		{"no URL", "auth.example.com/docker/v2/token", "error url url-invalid", "not a URL"},
+		{"another scheme", "ftp://auth.example.com/docker/v2/token", "error url url-invalid", "not a URL"},
+		{"no path", plain.URL, "error url url-invalid", "no path"},
+		{"a password in it", "https://alice:secret@auth.example.com" + realmEnd, "error url url-invalid",
+			"a user name"},
+		{"a query", plain.URL + realmEnd + "?service=x", "error url url-invalid", "a query"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c.findings, c.url = findings{}, test.url
 			c.probeURL(testAsker(t, nil))
-			c.expect(t, test.complaints, test.says)
+			c.expectCodes(t, test.complaints, test.says)
 			if strings.Contains(c.text(), "secret") {
 				t.Error("a finding holds the password")
 			}
@@ -481,14 +552,14 @@ func TestTheLogOfAServiceIsWhereItsUnitWritesIt(t *testing.T) {
 	for name, test := range map[string]struct {
 		files map[string]string
 		says  string
-	}{"a unit": {unit, "journalctl -u dockerauth"}, "none": {nil, "the web server's error log"}} {
+	}{"a unit": {unit, "journalctl -n 20 -u dockerauth.service"}, "none": {nil, "/var/log/nginx/error.log"}} {
 		t.Run(name, func(t *testing.T) {
-			c := checkupOf(t, plainConfig)
+			c := checkupOf(t, strings.Replace(plainConfig, "log: {file: service.log}\n", "", 1))
 			server := httptest.NewServer(http.HandlerFunc(handler.Unavailable))
 			defer server.Close()
 			c.root, c.url = plant(t, test.files), server.URL+realmEnd
 			c.probeURL(testAsker(t, nil))
-			c.expect(t, "error url.get", test.says)
+			c.expectCodes(t, "error url.get unavailable", test.says)
 		})
 	}
 }
@@ -502,7 +573,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	defer server.Close()
 	c.url = server.URL + realmEnd
 	c.probeURL(newHTTPClient(t.Context(), nil, 50*time.Millisecond, time.Now))
-	c.expect(t, "error url", "no answer in time")
+	c.expectCodes(t, "error url url-unreachable", "no answer in time")
 }
 
 // authority signs certificates for web servers.
@@ -568,11 +639,13 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 		complaints, says string
 	}{
 		{"good for a while", ca.issue(t, "", -days, 90*days), "", "is good until"},
-		{"good for few days", ca.issue(t, "", -days, 10*days), "warning url.tls", "in 9 days"},
-		{"over", ca.issue(t, "", -90*days, -days), "error url", "expired"},
-		{"not yet good", ca.issue(t, "", days, 90*days), "error url", "it is not that time"},
-		{"for another name", ca.issue(t, "else.example", -days, 90*days), "error url", `for "else.example"`},
-		{"from a CA that is not known here", unknownCA.issue(t, "", -days, 90*days), "error url", "fullchain.pem"},
+		{"good for few days", ca.issue(t, "", -days, 10*days), "warning url.tls web-certificate-expires", "in 9 days"},
+		{"over", ca.issue(t, "", -90*days, -days), "error url url-unreachable", "expired"},
+		{"not yet good", ca.issue(t, "", days, 90*days), "error url url-unreachable", "it is not that time"},
+		{"for another name", ca.issue(t, "else.example", -days, 90*days), "error url url-unreachable",
+			`for "else.example"`},
+		{"from a CA that is not known here", unknownCA.issue(t, "", -days, 90*days), "error url url-unreachable",
+			"fullchain.pem"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)
@@ -584,7 +657,7 @@ func TestTheWebServersCertificateIsJudged(t *testing.T) {
 			defer server.Close()
 			c.url = server.URL + realmEnd
 			c.probeURL(testAsker(t, ca.pool()))
-			c.expect(t, test.complaints, test.says)
+			c.expectCodes(t, test.complaints, test.says)
 		})
 	}
 }

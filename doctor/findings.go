@@ -7,7 +7,9 @@ import (
 	"strings"
 	"unicode"
 
+	"dockerauth/access"
 	"dockerauth/cli"
+	"dockerauth/config"
 )
 
 // level is how bad a finding is.
@@ -53,6 +55,16 @@ func (f *findings) warn(subject, code, what, why, remedy string) {
 
 func (f *findings) fail(subject, code, what, why, remedy string) {
 	f.add(finding{levelError, code, subject, what, why, remedy})
+}
+
+// failAs is fail for a fault that has its code from the package that found it.
+func (f *findings) failAs(subject string, code config.Code, what, why, remedy string) {
+	f.add(finding{levelError, string(code), subject, what, why, remedy})
+}
+
+// warnAs is warn for a flaw that has its code from the package that found it.
+func (f *findings) warnAs(subject string, code access.FlawKind, what, why, remedy string) {
+	f.add(finding{levelWarning, string(code), subject, what, why, remedy})
 }
 
 func (f *findings) add(one finding) {

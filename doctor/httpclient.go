@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"syscall"
@@ -50,6 +51,18 @@ func newHTTPClient(ctx context.Context, roots *x509.CertPool, limit time.Duratio
 	}}
 }
 
+// dialTo makes the client connect to one address, whatever a URL's host is; "" = it does not.
+func (a httpClient) dialTo(address string) httpClient {
+	if address != "" {
+		var d net.Dialer
+		transport := a.client.Transport.(*http.Transport)
+		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, network, address)
+		}
+	}
+	return a
+}
+
 // response is an answer, read to its end or its bound.
 type response struct {
 	status int
@@ -58,6 +71,7 @@ type response struct {
 	took   time.Duration
 	tls    *tls.ConnectionState // nil = plain HTTP
 	answer answerBody
+	local  bool // from this machine
 }
 
 // answerBody is the JSON of the token endpoint: errors, or a token.
@@ -87,7 +101,11 @@ func (s answerBody) message() string {
 
 // ask sends one request. body may be nil.
 func (a httpClient) ask(method, address string, header http.Header, body io.Reader) (response, error) {
-	q, err := http.NewRequestWithContext(a.ctx, method, address, body)
+	var local bool
+	ctx := httptrace.WithClientTrace(a.ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		local = isOwnAddress(info.Conn)
+	}})
+	q, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return response{}, err
 	}
@@ -98,10 +116,10 @@ func (a httpClient) ask(method, address string, header http.Header, body io.Read
 	began := time.Now()
 	answer, err := a.client.Do(q)
 	if err != nil {
-		return response{}, err
+		return response{local: local}, err
 	}
 	defer answer.Body.Close()
-	r := response{status: answer.StatusCode, header: answer.Header, tls: answer.TLS}
+	r := response{status: answer.StatusCode, header: answer.Header, tls: answer.TLS, local: local}
 	r.body, err = io.ReadAll(io.LimitReader(answer.Body, maxResponse))
 	r.took = time.Since(began)
 	if err != nil {
@@ -109,6 +127,13 @@ func (a httpClient) ask(method, address string, header http.Header, body io.Read
 	}
 	_ = json.Unmarshal(r.body, &r.answer) // what is not JSON leaves it empty
 	return r, nil
+}
+
+// isOwnAddress reports that both ends of a connection are on this machine: it then has one address.
+func isOwnAddress(conn net.Conn) bool {
+	here, isTCP := conn.LocalAddr().(*net.TCPAddr)
+	there, _ := conn.RemoteAddr().(*net.TCPAddr)
+	return isTCP && (there.IP.IsLoopback() || there.IP.Equal(here.IP))
 }
 
 func (r response) isRedirect() bool { return r.status >= 300 && r.status < 400 }

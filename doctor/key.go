@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"dockerauth/config"
 	"dockerauth/jwtsign"
 )
 
@@ -21,12 +23,7 @@ const expirySoon = 30 * 24 * time.Hour
 
 // bundleWarning is why a registry's bundle must hold dockerauth's certificate and no other (tried
 // on registry 2.8 and 3.1).
-const bundleWarning = "every certificate in rootcertbundle is a root of trust: anyone who has a certificate that it " +
-	"signed can sign tokens for the registry, as any account"
-
-// makeSelfSigned is the remedy for a certificate of or from a CA.
-const makeSelfSigned = "make a self-signed certificate that is no CA: openssl req -x509 -new -key KEY -subj " +
-	"/CN=dockerauth -days 3650 -addext basicConstraints=critical,CA:FALSE -out FILE"
+const bundleWarning = "a registry trusts every certificate in its bundle: who has one from that CA can sign tokens"
 
 // examineKey looks at the signing key and its certificate. config has checked that they belong
 // together, that the key is strong enough, and that others cannot read it.
@@ -99,26 +96,24 @@ func (c *checkup) examineCertificate(chain []*x509.Certificate) {
 	case left < expirySoon:
 		c.warn("certificate", "certificate-expires",
 			fmt.Sprintf("expires on %s, in %d days", cert.NotAfter.UTC().Format(day), int(left.Hours()/24)),
-			"from then on registries refuse every token",
-			"make a new one, add it to the registry's bundle and restart the registry, then put it in place here")
+			"from then on registries refuse every token; each of them needs a copy of the new certificate",
+			c.config.RenewCommand())
 	default:
 		c.ok("certificate", "fits the key, good until %s", cert.NotAfter.UTC().Format(day))
 	}
 	switch cert.SignatureAlgorithm {
 	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
 		c.warn("certificate", "weak-signature", "is signed with "+cert.SignatureAlgorithm.String(),
-			"others can be made with the same signature, and newer registries refuse it where it is not in the "+
-				"bundle itself",
-			makeSelfSigned)
+			"others can be made with the same signature, and newer registries refuse it",
+			c.config.RenewCommand())
 	}
 	switch {
 	case isAuthority(cert):
-		c.warn("certificate", "ca-certificate", "is one of a CA", bundleWarning, makeSelfSigned)
+		c.warn("certificate", "ca-certificate", "is one of a CA", bundleWarning, c.config.RenewCommand())
 	case len(chain) > 1 || !bytes.Equal(cert.RawIssuer, cert.RawSubject):
 		c.warn("certificate", "signed-by-ca", fmt.Sprintf("was signed by another, %q", cert.Issuer.String()),
-			"where that CA is in the registry's bundle, anyone who has a certificate from it can sign tokens for the "+
-				"registry, as any account",
-			makeSelfSigned)
+			"with that CA in a registry's bundle, anyone who has a certificate from it can sign tokens",
+			c.config.RenewCommand())
 	}
 }
 
@@ -148,10 +143,18 @@ func (c *checkup) examineNamedKey(key *jwtsign.Key) {
 			"certificate every registry would", takers)
 	if pub, ok := key.Public().(*ecdsa.PublicKey); ok && key.KeyID() == libtrust && leadingZero(pub) {
 		c.warn("private_key", "short-coordinate", "a coordinate of the public key begins with a zero byte",
-			"registry 3.1 computes another thumbprint for it than RFC 7638 does, so it can be found there only by a "+
-				"certificate",
-			"configure a certificate, or make another key before going over to registry 3.x")
+			"registry 3.1 computes another thumbprint for it than RFC 7638 does, and finds it by a certificate only",
+			c.makeCertificate())
 	}
+}
+
+// makeCertificate is a command for a configuration that names no certificate.
+func (c *checkup) makeCertificate() string {
+	made := config.InitCommand(c.config.Path)
+	if dir := filepath.Dir(c.config.Path); made == "" || filepath.Dir(c.config.PrivateKeyFile) != dir {
+		made = jwtsign.CertificateCommand(c.config.PrivateKeyFile, filepath.Join(dir, "cert.pem"))
+	}
+	return fmt.Sprintf("sed -i '$a certificate: cert.pem' %s && %s", jwtsign.ShellWord(c.config.Path), made)
 }
 
 func leadingZero(pub *ecdsa.PublicKey) bool {

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"regexp"
 	"strings"
 	"time"
 
 	"dockerauth/access"
 	"dockerauth/cli"
+	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 	"dockerauth/service"
 )
@@ -69,26 +71,53 @@ func (c *checkup) audience() string {
 	return c.config.Audience[0]
 }
 
-// noLogin tells "no" from "broken". The remedy of pamauth is on a line of its own.
+// noLogin tells "no" from "broken", and names the line of the PAM service that refuses, where that
+// can be known. The remedy of pamauth is on a line of its own.
 func (c *checkup) noLogin(err error, refused bool) {
 	what, remedy, _ := strings.Cut(err.Error(), "\n")
 	remedy = strings.TrimSpace(remedy)
-	if refused {
-		if remedy == "" {
-			remedy = "PAM_AUTH_ERR is a wrong password or a locked account; for others see the account (chage -l " +
-				"NAME) and the system's authentication log (journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
-		}
-		c.fail("login", "login-refused", what, fmt.Sprintf("the answer is no, asked by %s", myself()), remedy)
+	if !refused {
+		c.fail("login", "login-unanswered", what,
+			fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()), remedy)
 		return
 	}
-	c.fail(
-		"login",
-		"login-unanswered",
-		what,
-		fmt.Sprintf("there is no answer, asked by %s; the service says 503", myself()),
-		remedy,
-	)
+	code := pamCode.FindString(what)
+	account := newLocalAccount(c.login, c.config.PAM.Service)
+	why := "a wrong password or a locked account"
+	for said, phase := range map[string]string{": authenticate: ": "auth", ": account: ": "account"} {
+		if !strings.Contains(what, said) || remedy != "" {
+			continue
+		}
+		if l, why, found := c.refusedBy(phase, account); found {
+			c.fail("login", "login-refused-by-rule", lineOf(l)+" "+why.what,
+				fmt.Sprintf("%s, whatever the password", code), why.fix)
+			return
+		}
+		if what, why, fix, found := c.refusalOf(phase, account, code); found {
+			c.fail("login", "login-refused", what, why, fix)
+			return
+		}
+		var lines []string
+		for _, l := range c.candidates(phase, account) {
+			lines = append(lines, lineOf(l))
+		}
+		if phase == "account" {
+			why = "the account may not be used now"
+		}
+		if len(lines) > 0 {
+			why += ", by " + strings.Join(lines, " or ")
+		}
+	}
+	if remedy == "" {
+		remedy = fmt.Sprintf("see the account: chage -l %s; and what the modules say: journalctl SYSLOG_FACILITY=10 "+
+			"-n 20, or /var/log/auth.log", jwtsign.ShellWord(c.login))
+	}
+	c.fail("login", "login-refused", what, fmt.Sprintf("%s; asked by %s", why, myself()),
+		remedy)
 }
+
+// pamCode finds the name of a result in the error of a conversation.
+var pamCode = regexp.MustCompile(`PAM_[A-Z_]+`)
 
 // myself is the user of this process.
 func myself() string {

@@ -14,7 +14,6 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/pamauth"
-	"dockerauth/service"
 )
 
 const shadowFile = "/etc/shadow"
@@ -23,25 +22,18 @@ const shadowFile = "/etc/shadow"
 // src/sss_client/sss_cli.h).
 var sssdPipes = [...]string{"/var/lib/sss/pipes/pam", "/var/lib/sss/pipes/private/pam"}
 
-// shadowRemedy is the remedy for a service that may not read password hashes.
-const shadowRemedy = "never open the file; give the right to the program: (1) a service of its own with " +
-	"SupplementaryGroups=shadow, " +
-	"(2) set-group-id, install -o %s -g shadow -m 2510 dockerauth PLACE, or (3) a directory such as SSSD in place of " +
-	"pam_unix, which needs no right"
-
 // examineRights finds out what the service's user may do.
 func (c *checkup) examineRights() {
 	if a := c.serviceUser(); a != nil {
 		switch {
 		case a.isRoot() && c.as == "":
-			c.ok("rights",
-				"looked at as root, who may do everything; what the service's user may: dockerauth check --as %s",
-				likelyUser())
+			c.notAsked("rights", "what the service's user may do: root may do everything",
+				"dockerauth check --as "+likelyUser())
 			c.examinePaths()
 		case a.isRoot():
 			c.warn("rights", "runs-as-root", "the service runs as root",
 				"a fault in it, or in a PAM module, has the whole machine",
-				"give it a user of its own, with SupplementaryGroups=shadow")
+				"write User=dockerauth and SupplementaryGroups=shadow in the [Service] section of its unit")
 		default:
 			c.examineServiceUser(a)
 		}
@@ -49,19 +41,17 @@ func (c *checkup) examineRights() {
 	}
 }
 
-const withoutLog = "a long-lived service does not start, a CGI program logs to the web server"
-
 // examinePaths looks at paths that no user can use, root included.
 func (c *checkup) examinePaths() {
-	if folder := c.settings.State; folder != "" && folder != config.DefaultState {
+	name := likelyUser()
+	if folder := c.settings.State; folder != "" && !stateIsOptional(folder) {
 		info, err := os.Stat(folder)
 		if err == nil && !info.IsDir() {
 			err = syscall.ENOTDIR
 		}
 		if err != nil {
 			c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
-				"the service answers 503",
-				fmt.Sprintf("install -d -o %[1]s -m 0700 %[2]s, or leave state out", likelyUser(), folder))
+				"the service answers 503", c.stateRemedy(name, name, -1, folder))
 		}
 	}
 	if file := c.settings.Log.File; file != "" {
@@ -70,8 +60,8 @@ func (c *checkup) examinePaths() {
 				"rights.log",
 				"log-unwritable",
 				fmt.Sprintf("%s cannot be written: %s", file, cli.Cause(err)),
-				withoutLog,
-				service.RemedyForLog(err),
+				"a service does not start, and a CGI program logs to the web server",
+				c.logRemedy(name, name, file, err),
 			)
 		}
 	}
@@ -96,11 +86,12 @@ func checkLogPath(file string) error {
 // permissionCheck is something to try, and what to make of the answer: "" is yes.
 type permissionCheck struct {
 	attempt
-	judge func(why string)
+	judge   func(why string)
+	subject string // of a file to read; judgeUnreadable judges a no
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
-	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a))
+	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
 	looks := make([]attempt, len(trials))
 	for i, t := range trials {
 		looks[i] = t.attempt
@@ -112,9 +103,15 @@ func (c *checkup) examineServiceUser(a *runAs) {
 			"run it as root, with --program FILE where the web server starts another file than this")
 		return
 	}
+	var closed []unreadable
 	for i, t := range trials {
+		if t.subject != "" && answers[i] != "" {
+			closed = append(closed, unreadable{t.subject, t.Path, answers[i]})
+			continue
+		}
 		t.judge(answers[i])
 	}
+	c.judgeUnreadable(a, closed)
 	c.examineSetgid(a)
 }
 
@@ -130,18 +127,9 @@ func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 	}
 	for _, file := range files {
 		subject := cmp.Or(subjects[file], "pam")
-		remedy := fmt.Sprintf("let %s read it, and enter every folder above it", a.name)
-		if subject == "private_key" {
-			remedy = fmt.Sprintf("chgrp %[1]s %[2]s && chmod 0640 %[2]s", a.group, file)
-		}
-		trials = append(trials, permissionCheck{attempt{tryRead, file}, func(why string) {
-			if why == "" {
-				c.ok("rights", "%s can read %s", a.name, file)
-				return
-			}
-			c.fail("rights."+subject, "unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, file, why),
-				"the service answers 503", remedy)
-		}})
+		trials = append(trials, permissionCheck{attempt{tryRead, file}, func(string) {
+			c.ok("rights", "%s can read %s", a.name, file)
+		}, subject})
 	}
 	return trials
 }
@@ -155,11 +143,10 @@ func (c *checkup) changeChecks(a *runAs) (trials []permissionCheck) {
 		trials = append(trials, permissionCheck{attempt{tryWrite, path}, func(why string) {
 			if why == "" {
 				c.warn("rights.config", "config-writable", fmt.Sprintf("%s can change %s", a.name, path),
-					"anyone who takes over something that runs as that user chooses the key, the rules and the PAM "+
-						"service",
-					fmt.Sprintf("chown root %s, and take writing from others", path))
+					"who takes over something that runs as that user chooses the key, the rules and the PAM service",
+					fmt.Sprintf("chown root %[1]s && chmod go-w %[1]s", word(path)))
 			}
-		}})
+		}, ""})
 	}
 	return trials
 }
@@ -182,29 +169,32 @@ func (c *checkup) accessFiles() (paths []string) {
 
 // writeChecks are for the state folder and the log.
 func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
+	uncounted := "no wrong password is counted, so anyone may guess for ever"
+	unlogged := "it logs to the web server's error log"
+	if a.isServiceUser {
+		uncounted = "wrong passwords are counted in memory only, and a restart forgets them"
+		unlogged = "the service does not start"
+	}
 	if folder := c.settings.State; folder != "" {
-		made := fmt.Sprintf("install -d -o %s -g %s -m 0700 %s", a.name, a.group, folder)
 		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
+			why, _, _ = strings.Cut(why, "\n") // the hint is for that process
+			what := fmt.Sprintf("%s cannot use %s: %s", a.name, folder, strings.TrimPrefix(why, "folder for state: "))
 			switch {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
-			case folder != config.DefaultState:
-				c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
-					"the service answers 503", made)
+			case !stateIsOptional(folder):
+				c.fail("rights.state", "state-unusable", what, "the service answers 503",
+					c.stateRemedy(a.name, a.group, a.who.UID, folder))
 			case why == syscall.ENOENT.Error() && a.isServiceUser:
-				c.ok("rights",
-					"there is no %s yet, which a unit with StateDirectory= makes; without it a long-lived service "+
-						"counts wrong passwords in memory (%s)", folder, made)
+				c.ok("rights", "there is no %s yet: a unit with StateDirectory= makes it", folder)
 			case why == syscall.ENOENT.Error():
-				c.warn("rights.state", "state-missing", "there is no "+folder,
-					"a CGI program counts no wrong passwords, so anybody may guess for ever",
-					made)
+				c.warn("rights.state", "state-missing", "there is no "+folder, uncounted,
+					c.stateRemedy(a.name, a.group, a.who.UID, folder))
 			default:
-				c.warn("rights.state", "state-unusable", fmt.Sprintf("%s cannot use %s: %s", a.name, folder, why),
-					"a CGI program does not count wrong passwords then",
-					made)
+				c.warn("rights.state", "state-unusable", what, uncounted,
+					c.stateRemedy(a.name, a.group, a.who.UID, folder))
 			}
-		}})
+		}, ""})
 	}
 	if file := c.settings.Log.File; file != "" {
 		trials = append(trials, permissionCheck{attempt{tryAppend, file}, func(why string) {
@@ -212,23 +202,14 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 				c.ok("rights", "%s can write to the log %s", a.name, file)
 				return
 			}
-			remedy := fmt.Sprintf("install -o %s -m 0640 /dev/null %s, or leave log.file out", a.name, file)
-			switch why {
-			case syscall.EISDIR.Error():
-				remedy = service.RemedyForLog(syscall.EISDIR)
-			case syscall.ENXIO.Error():
-				remedy = service.RemedyForLog(service.ErrNoReader)
-			case syscall.ENOENT.Error():
-				remedy = fmt.Sprintf("install -d -o %s -m 0750 %s, or leave log.file out", a.name, filepath.Dir(file))
-			}
 			c.fail(
 				"rights.log",
 				"log-unwritable",
 				fmt.Sprintf("%s cannot write to %s: %s", a.name, file, why),
-				withoutLog,
-				remedy,
+				unlogged,
+				c.logRemedy(a.name, a.group, file, errnoOf(why)),
 			)
-		}})
+		}, ""})
 	}
 	return trials
 }
@@ -258,14 +239,14 @@ func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 					"sssd-unreachable",
 					fmt.Sprintf("%s cannot reach SSSD at %s: %s", a.name, sssdPipes[0], reached),
 					"pam_sss answers that it is unavailable, and every login 503",
-					"start SSSD, with pam among its services in sssd.conf",
+					"systemctl enable --now sssd",
 				)
-			}})
+			}, ""})
 		}
 	}
 	if c.asks("pam_unix") {
 		trials = append(trials,
-			permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }})
+			permissionCheck{attempt{tryRead, shadowFile}, func(why string) { c.judgeShadow(a, why, directory) }, ""})
 	}
 	trials = append(trials, permissionCheck{attempt{tryRead, a.program}, func(why string) {
 		// the kernel hides a set-group-id program from the exec on
@@ -274,7 +255,7 @@ func (c *checkup) pamChecks(a *runAs) (trials []permissionCheck) {
 				"%s can read the program file, so that in a CGI set-up its other programs may see a password for "+
 					"some milliseconds; mode 0711 prevents that", a.name)
 		}
-	}})
+	}, ""})
 	return trials
 }
 
@@ -294,11 +275,11 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	case directory:
 		c.warn("rights.shadow", "shadow-unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"accounts of the directory can log in, those of this machine cannot",
-			fmt.Sprintf(shadowRemedy, a.name))
+			c.shadowRemedy(a))
 	default:
 		c.fail("rights.shadow", "shadow-unreadable", fmt.Sprintf("%s cannot read %s: %s", a.name, shadowFile, why),
 			"pam_unix can check nobody's password, and every login is answered with 503",
-			fmt.Sprintf(shadowRemedy, a.name))
+			c.shadowRemedy(a))
 	}
 	info, err := os.Stat(shadowFile)
 	if err != nil {
@@ -306,15 +287,15 @@ func (c *checkup) judgeShadow(a *runAs, why string, directory bool) {
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	mode := info.Mode().Perm()
-	switch remedy := fmt.Sprintf(shadowRemedy, a.name); {
+	switch {
 	case mode&0o004 != 0:
 		c.warn("rights.shadow", "shadow-world-readable", fmt.Sprintf("every user can read %s", shadowFile),
 			"anyone with an account on this machine can try out the hashes of all passwords",
-			"chmod o-r "+shadowFile+"; "+remedy)
+			"chmod o-r "+shadowFile)
 	case ok && mode&0o040 != 0 && !a.isServiceUser && slices.Contains(a.account, int(owner.Gid)):
 		c.warn("rights.shadow", "shadow-shared", fmt.Sprintf("%s is in the group of %s", a.name, shadowFile),
 			"everything else that runs as that user can read the hashes of all passwords",
-			fmt.Sprintf("gpasswd -d %s %s; %s", a.name, groupName(int(owner.Gid)), remedy))
+			fmt.Sprintf("gpasswd -d %s %s && %s", a.name, groupName(int(owner.Gid)), c.shadowRemedy(a)))
 	}
 }
 
@@ -329,8 +310,7 @@ func (c *checkup) examineSetgid(a *runAs) {
 			"setgid-ineffective",
 			fmt.Sprintf("the set-group-id bit of %s does not count", a.program),
 			"it is started under no_new_privs, or lies on a file system that is mounted nosuid",
-			"take NoNewPrivileges= from the web server's unit, move the program, or make it a service of its own "+
-				"with SupplementaryGroups=shadow",
+			"run it as a service of its own with SupplementaryGroups=shadow, as the package's "+serviceUnit+" does",
 		)
 		return
 	}
@@ -339,7 +319,7 @@ func (c *checkup) examineSetgid(a *runAs) {
 		if u := readUnit(c.root, server); u.noNewPrivileges {
 			c.warn("rights.setgid", "setgid-ineffective", fmt.Sprintf("%s has NoNewPrivileges=", u.file),
 				"what it starts has no use of a set-group-id bit",
-				"make dockerauth a service of its own with SupplementaryGroups=shadow")
+				"run it as a service of its own with SupplementaryGroups=shadow, as the package's "+serviceUnit+" does")
 		}
 	}
 	files := []string{c.settings.Path}
@@ -350,13 +330,13 @@ func (c *checkup) examineSetgid(a *runAs) {
 		if err := pamauth.CheckRootOwned(file); err != nil {
 			cause, hint := cli.SplitHint(err)
 			c.fail("rights.setgid", "setgid-untrusted", cause, hint,
-				fmt.Sprintf("chown root and chmod go-w %s and the folders above it", file))
+				rootOnly(file))
 		}
 	}
 	if found, err := config.Find(a.program, nil); err != nil || !sameFile(found, c.settings.Path) {
 		c.warn("rights.setgid", "setgid-other-config", fmt.Sprintf("%s does not read %s", a.program, c.settings.Path),
 			"a set-group-id program takes no --config, it reads config.yml beside itself or in /etc/dockerauth",
-			"check the one it reads, without --config")
+			fmt.Sprintf("dockerauth check --as %s --program %s", word(a.name), word(a.program)))
 	}
 }
 
@@ -395,8 +375,7 @@ func (c *checkup) examineSELinux(a *runAs) {
 		case on:
 			c.ok("selinux", "%s is on", one.name)
 		case needed:
-			c.warn("selinux", "selinux-boolean", one.name+" is off", one.what, "setsebool -P "+one.name+
-				" on, or make dockerauth a service of its own")
+			c.warn("selinux", "selinux-boolean", one.name+" is off", one.what, "setsebool -P "+one.name+" on")
 		default:
 			c.ok("selinux", "%s is off: %s; if that is how it is reached: setsebool -P %s on", one.name, one.what,
 				one.name)

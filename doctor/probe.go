@@ -60,9 +60,11 @@ type attempt struct {
 
 const (
 	tryRead    = "read"
+	tryEnter   = "enter"   // a folder
 	tryWrite   = "write"   // a file: change it; a folder: put something in it
 	tryAppend  = "append"  // to a log file, which may have to be made
 	tryConnect = "connect" // to a Unix socket
+	tryExecute = "execute" // a file: start it
 	tryState   = "state"   // as the folder for state
 	tryModule  = "module"  // load it
 )
@@ -91,8 +93,12 @@ func (l attempt) try() error {
 	switch l.Try {
 	case tryRead:
 		return opens(l.Path, os.O_RDONLY)
+	case tryEnter:
+		return syscall.Access(l.Path, 1) // X_OK
 	case tryWrite:
 		return syscall.Access(l.Path, 2) // W_OK; the ids of this process are its real ones
+	case tryExecute:
+		return syscall.Access(l.Path, 1) // X_OK
 	case tryAppend:
 		err := opens(l.Path, os.O_WRONLY|os.O_APPEND)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -15,7 +15,6 @@ import (
 // it skips keys that it does not know.
 type registryConfig struct {
 	Path  string
-	Addr  string         // http.addr
 	Auth  []string       // the kinds under auth, in the order of the file; a registry wants exactly one
 	Token *registryToken // nil = there is no auth.token
 }
@@ -54,7 +53,6 @@ func loadRegistryConfig(path string) (*registryConfig, error) {
 	}
 	d := document{}
 	ast.Walk(d, root)
-	r.Addr = d.setting(d.find(root, "http"), "addr").Value
 	auth := d.find(root, "auth")
 	for _, pair := range d.pairs(auth) {
 		r.Auth = append(r.Auth, pair.Key.GetToken().Value)

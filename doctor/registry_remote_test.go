@@ -44,31 +44,34 @@ func TestARegistryIsAskedWhichKeysItTrusts(t *testing.T) {
 		{"it sends clients to --url", healthy, realm, "", `sends clients to "` + realm + `"`},
 		{"it sends clients to --url but for a slash", healthy, realm + "/", "",
 			"the registry takes dockerauth's tokens"},
-		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm", "not to \"" + realm + "2\""},
+		{"it sends clients elsewhere", healthy, realm + "2", "warning registry.realm realm-differs", "not to \"" +
+			realm + "2\""},
 		{"it serves the second audience", registryLike(realm, "second.example", isToken), "", "",
 			"the registry takes dockerauth's tokens"},
-		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "", "error registry.service",
+		{"it calls itself otherwise", registryLike(realm, "Registry.example", isToken), "",
+			"error registry.service registry-value-differs",
 			`calls itself "Registry.example"`},
 		{"it refuses dockerauth's tokens", registryLike(realm, "registry.example", func(string) bool { return false }),
-			"", "error registry.token", "rootcertbundle"},
-		{"it lets everybody in", serve200("{}"), "", "error registry", "without a token"},
+			"", "error registry.token token-refused", "rootcertbundle"},
+		{"it lets everybody in", serve200("{}"), "", "error registry registry-open", "without a token"},
 		{"it has a password file", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Registry"`)
 			w.WriteHeader(http.StatusUnauthorized)
-		}), "", "error registry", "never sends clients to this service"},
-		{"it names no service", registryLike(realm, "", isToken), "", "error registry", "no realm or no service"},
-		{"it is no registry", page(404), "", "error registry", "404 and a web page"},
-		{"it is elsewhere", redirect("https://registry.example/v2/?secret"), "", "error registry",
+		}), "", "error registry registry-other-auth", "never sends clients to this service"},
+		{"it names no service", registryLike(realm, "", isToken), "", "error registry registry-no-realm",
+			"no realm or no service"},
+		{"it is no registry", page(404), "", "error registry unexpected-answer", "404 and a web page"},
+		{"it is elsewhere", redirect("https://registry.example/v2/?secret"), "", "error registry redirected",
 			`redirected (301) to "https://registry.example/v2/"`},
 		{"long tokens do not get through",
 			where(func(r *http.Request) bool { return len(r.Header.Get("Authorization")) > 4000 }, page(400))(healthy),
-			"", "warning registry.header", "large_client_header_buffers"},
+			"", "warning registry.header long-token-refused", "large_client_header_buffers"},
 		{"its clock is late",
 			change(nil,
 				func(h http.Header) {
 					h.Set("Date",
 						time.Now().Add(-5*time.Minute).UTC().Format(http.TimeFormat))
-				})(healthy), "", "error registry.clock", "behind"},
+				})(healthy), "", "error registry.clock clock-off", "behind"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := checkupOf(t, plainConfig)
@@ -76,7 +79,7 @@ func TestARegistryIsAskedWhichKeysItTrusts(t *testing.T) {
 			defer server.Close()
 			c.registry, c.url = server.URL, test.url
 			c.probeRegistry(testAsker(t, nil))
-			c.expect(t, test.complaints, test.says)
+			c.expectCodes(t, test.complaints, test.says)
 			if strings.Contains(c.text(), "eyJ") {
 				t.Error("a finding holds a token")
 			}
@@ -94,7 +97,7 @@ func TestARegistryThatRefusesUsIsLookedIntoByItsFile(t *testing.T) {
 		c := checkupOf(t, plainConfig)
 		c.registry, c.registryConfig = server.URL, file
 		c.probeRegistry(testAsker(t, nil))
-		c.expect(t, "error registry.token", "docker login fails with 401")
+		c.expectCodes(t, "error registry.token token-refused", "docker login fails with 401")
 		if strings.Contains(c.text(), "--registry-config") != want {
 			t.Errorf("with %q: %s", file, c.text())
 		}
@@ -107,7 +110,8 @@ func TestARegistryThatDoesNotRunIsNoWebServer(t *testing.T) {
 	c := checkupOf(t, plainConfig)
 	c.registry = closed.URL
 	c.probeRegistry(testAsker(t, nil))
-	c.expect(t, "error registry", "nobody listens at that address and port; start the registry")
+	c.expectCodes(t, "error registry registry-unreachable",
+		"nobody listens at that address and port; start the registry")
 	if strings.Contains(c.text(), "web server") {
 		t.Error(c.text())
 	}
@@ -124,7 +128,7 @@ func TestARegistryWithHTTPSAndAPlainRealm(t *testing.T) {
 	defer server.Close()
 	c.registry = server.URL
 	c.probeRegistry(testAsker(t, ca.pool()))
-	c.expect(t, "warning registry.realm", "crane")
+	c.expectCodes(t, "warning registry.realm plain-http", "crane")
 }
 
 func TestTheRegistrysURLIsOne(t *testing.T) {
@@ -132,7 +136,7 @@ func TestTheRegistrysURLIsOne(t *testing.T) {
 		"ftp://registry.example.com", "https://u:secret@registry.example.com"} {
 		c := &checkup{now: time.Now, registry: text}
 		c.probeRegistry(testAsker(t, nil))
-		c.expect(t, "error registry", "not the URL of a registry")
+		c.expectCodes(t, "error registry registry-url-invalid", "not the URL of a registry")
 	}
 }
 

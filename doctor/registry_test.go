@@ -17,7 +17,7 @@ func registered(t *testing.T) *patient {
 	p := newPatient(t)
 	p.edit(t, "config.yml", "audience: registry.example.com", "audience: [other.example.com, registry.example.com]")
 	if os.Geteuid() != 0 { // who has no right to ask pam_unix
-		p.write(t, "pam.d/dockerauth", "auth required pam_deny.so\naccount required pam_permit.so\n")
+		p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
 	}
 	p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
 	p.write(t, "registry.yml",
@@ -66,95 +66,118 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 		want wanted
 	}{
 		{name: "not there", args: []string{"--registry-config", "/nonexistent/config.yml"},
-			want: wanted{levelError, "registry", "no such file"}},
+			want: wanted{levelError, "registry", "registry-config-invalid", "no such file"}},
 		{name: "no YAML", make: func(t *testing.T, p *patient) { p.write(t, "registry.yml", "auth: [") },
-			want: wanted{levelError, "registry", "registry.yml:1: "}},
+			want: wanted{levelError, "registry", "registry-config-invalid", "registry.yml:1: "}},
 		{name: "no auth.token", make: edit("  token:", "  htpasswd:"),
-			want: wanted{levelError, "registry", "has no section auth.token"}},
+			want: wanted{levelError, "registry", "registry-no-token-section", "has no section auth.token"}},
 		{name: "two ways to authenticate", make: edit("auth:\n", "auth:\n  htpasswd: {realm: x}\n"),
-			want: wanted{levelError, "registry", `["htpasswd" "token"]`}},
+			want: wanted{levelError, "registry", "registry-two-auths", `["htpasswd" "token"]`}},
 		{name: "a key in other letters", make: edit("rootcertbundle", "rootCertBundle"),
-			want: wanted{levelError, "registry", "registry.yml:7: registries do not read rootCertBundle"}},
+			want: wanted{
+				levelError,
+				"registry",
+				"registry-unknown-key",
+				"registry.yml:7: registries do not read rootCertBundle",
+			}},
 
 		{name: "no realm", make: edit("    realm: "+realm+"\n", ""),
-			want: wanted{levelError, "registry.realm", "REGISTRY_AUTH_TOKEN_REALM"}},
+			want: wanted{levelError, "registry.realm", "registry-key-missing", "REGISTRY_AUTH_TOKEN_REALM"}},
 		{name: "a realm that is no URL", make: edit(realm, "auth.example.com/docker/v2/token"),
-			want: wanted{levelError, "registry.realm", "is no URL"}},
+			want: wanted{levelError, "registry.realm", "realm-invalid", "is no URL"}},
 		{name: "a realm at another place", make: edit(realm, "https://auth.example.com/token"),
-			want: wanted{levelError, "registry.realm", "does not end in /docker/v2/token"}},
+			want: wanted{levelError, "registry.realm", "realm-wrong-path", "does not end in /docker/v2/token"}},
 		{name: "a realm with a query", make: edit(realm, realm+"?x=1"),
-			want: wanted{levelError, "registry.realm", "more than host and path"}},
+			want: wanted{levelError, "registry.realm", "realm-with-query", "more than host and path"}},
 		{name: "a realm with a password", make: edit("https://auth", "https://me:geheim@auth"),
-			want: wanted{levelError, "registry.realm", "a name or a password in it: registries tell it"}},
+			want: wanted{
+				levelError,
+				"registry.realm",
+				"realm-with-password",
+				"a name or a password in it: registries tell it",
+			}},
 		{name: "a realm without TLS", make: edit("https:", "http:"),
-			want: wanted{levelWarning, "registry.realm", "is not https"}},
+			want: wanted{levelWarning, "registry.realm", "plain-http", "is not https"}},
 		{name: "a realm without TLS on loopback", make: edit("https://auth.example.com", "http://localhost:5002"),
-			want: wanted{levelOK, "registry.realm", "http://localhost:5002"}},
+			want: wanted{levelOK, "registry.realm", "", "http://localhost:5002"}},
 
 		{name: "a service in other case", make: edit("service: registry", "service: Registry"),
-			want: wanted{levelError, "registry.service",
+			want: wanted{levelError, "registry.service", "registry-value-differs",
 				`registry.yml:5: service is "Registry.example.com", dockerauth's audience is "registry.example.com": ` +
 					"they differ in upper and lower case"}},
 		{name: "a service with a slash", make: edit("service: registry.example.com", "service: registry.example.com/"),
-			want: wanted{levelError, "registry.service", "they differ in a slash at the end"}},
+			want: wanted{
+				levelError,
+				"registry.service",
+				"registry-value-differs",
+				"they differ in a slash at the end",
+			}},
 		{name: "a service with a blank",
 			make: edit("service: registry.example.com", `service: "registry.example.com "`),
-			want: wanted{levelError, "registry.service", "they differ in blanks at an end"}},
+			want: wanted{levelError, "registry.service", "registry-value-differs", "they differ in blanks at an end"}},
 		{name: "a service with a scheme", make: edit("service: registry", "service: https://registry"),
-			want: wanted{levelError, "registry.service", "they differ in http:// or https:// at the beginning"}},
+			want: wanted{
+				levelError,
+				"registry.service",
+				"registry-value-differs",
+				"they differ in http:// or https:// at the beginning",
+			}},
 		{name: "a service with a typo", make: edit("service: registry", "service: regisrty"),
-			want: wanted{levelError, "registry.service", "they differ from letter 6 on"}},
+			want: wanted{levelError, "registry.service", "registry-value-differs", "they differ from letter 6 on"}},
 		{name: "no service", make: edit("    service: registry.example.com\n", ""),
-			want: wanted{levelError, "registry.service", "there is no auth.token.service"}},
+			want: wanted{levelError, "registry.service", "registry-key-missing", "there is no auth.token.service"}},
 		{name: "an issuer that is none of dockerauth's", make: edit("issuer: auth", "issuer: auht"),
-			want: wanted{levelError, "registry.issuer",
+			want: wanted{levelError, "registry.issuer", "registry-value-differs",
 				`issuer is "auht.example.com", dockerauth's issuer is "auth.example.com": ` +
 					"they differ from letter 3 on"}},
 		{name: "another issuer, to a version", make: edit("issuer: auth", "issuer: auht"),
-			want: wanted{levelOK, "registry 2.8",
+			want: wanted{levelOK, "registry 2.8", "",
 				"would take dockerauth's key, if issuer and service were equal, with these files"}},
 		{name: "another service, to a version", make: edit("service: registry", "service: regisrty"),
-			want: wanted{levelOK, "registry 3.1",
+			want: wanted{levelOK, "registry 3.1", "",
 				"would take dockerauth's key, if issuer and service were equal, with these files"}},
 		{name: "an issuer that is no text", make: edit("issuer: auth.example.com", "issuer: yes"),
-			want: wanted{levelError, "registry.issuer", "no text to a registry"}},
+			want: wanted{levelError, "registry.issuer", "registry-value-no-text", "no text to a registry"}},
 
 		{name: "no bundle", make: func(t *testing.T, p *patient) {
 			p.edit(t, "registry.yml", "    rootcertbundle: "+p.path("bundle.pem")+"\n", "")
-		}, want: wanted{levelError, "registry.rootcertbundle", "there is no auth.token.rootcertbundle"}},
+		},
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-missing",
+				"there is no auth.token.rootcertbundle"}},
 		{name: "a bundle that is not there",
 			make: func(t *testing.T, p *patient) { p.run(t, "rm", p.path("bundle.pem")) },
-			want: wanted{levelError, "registry.rootcertbundle", "no such file"}},
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-unreadable", "no such file"}},
 		{name: "a bundle that is a folder", make: func(t *testing.T, p *patient) {
 			p.run(t, "rm", p.path("bundle.pem"))
 			p.run(t, "mkdir", p.path("bundle.pem"))
-		}, want: wanted{levelError, "registry.rootcertbundle", "is not a file"}},
+		}, want: wanted{levelError, "registry.rootcertbundle", "bundle-unreadable", "is not a file"}},
 		{name: "a relative path",
 			make: func(t *testing.T, p *patient) { p.edit(t, "registry.yml", p.path("bundle.pem"), "bundle.pem") },
-			want: wanted{levelWarning, "registry.rootcertbundle", "is a relative path"}},
+			want: wanted{levelWarning, "registry.rootcertbundle", "bundle-relative", "is a relative path"}},
 		{name: "an empty bundle", make: bundle(func(*testing.T, *patient) string { return "" }),
-			want: wanted{levelError, "registry 3.1", "would not start: it needs"}},
+			want: wanted{levelError, "registry 3.1", "", "would not start: it needs"}},
 		{name: "dockerauth's private key",
 			make: bundle(func(t *testing.T, p *patient) string {
 				return p.read(t, "cert.pem") +
 					p.read(t, "privkey.pem")
-			}), want: wanted{levelError, "registry.rootcertbundle", "holds a private key"}},
+			}), want: wanted{levelError, "registry.rootcertbundle", "bundle-private-key", "holds a private key"}},
 		{name: "another's bundle", make: bundle(func(t *testing.T, _ *patient) string { return otherCert(t, nil) }),
-			want: wanted{levelError, "registry 2.8, 3.0, 3.1",
+			want: wanted{levelError, "registry 2.8, 3.0, 3.1", "",
 				"would refuse dockerauth's tokens: its bundle does not vouch"}},
 		{name: "another certificate beside dockerauth's",
 			make: bundle(func(t *testing.T, p *patient) string { return p.read(t, "cert.pem") + otherCert(t, nil) }),
-			want: wanted{levelError, "registry.rootcertbundle",
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-foreign",
 				`certificate 2 in it, "CN=other", is not dockerauth's: anyone who has its key can sign tokens`}},
 		{name: "another certificate that has expired", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") +
 				otherCert(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelError, "registry.rootcertbundle", "is not dockerauth's and has expired on"}},
+		}),
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-foreign",
+				"is not dockerauth's and has expired on"}},
 		{name: "a CA", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + otherCert(t, func(c *x509.Certificate) { c.IsCA = true })
-		}), want: wanted{levelError, "registry.rootcertbundle",
-			`certificate 2 in it, "CN=other", is one of a CA: ` +
-				"every certificate in rootcertbundle is a root of trust"}},
+		}), want: wanted{levelError, "registry.rootcertbundle", "bundle-ca",
+			`certificate 2 in it, "CN=other", is one of a CA`}},
 		{name: "a public CA's chain, as in the old guide", make: func(t *testing.T, p *patient) {
 			ca := newEC(elliptic.P256(), false)
 			parent := newTemplate(func(c *x509.Certificate) { c.Subject.CommonName, c.IsCA = "Some Public CA", true })
@@ -163,69 +186,85 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 				p.key.Public(), ca)
 			p.write(t, "cert.pem", leaf)
 			p.write(t, "bundle.pem", leaf+certificatePEM(t, parent, parent, ca.Public(), ca))
-		}, want: wanted{levelError, "registry.rootcertbundle",
+		}, want: wanted{levelError, "registry.rootcertbundle", "bundle-ca",
 			`certificate 2 in it, "CN=Some Public CA", is one of a CA`}},
 		{name: "two keys that are being exchanged", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") + selfSigned(t, newEC(elliptic.P256(), false), nil)
-		}), want: wanted{levelWarning, "registry.rootcertbundle",
+		}), want: wanted{levelWarning, "registry.rootcertbundle", "bundle-second",
 			`certificate 2 in it, "CN=dockerauth", is a second one, made as dockerauth's is, SHA-256 fingerprint `}},
 		{name: "a bundle that was left behind in an exchange of keys",
 			make: bundle(func(t *testing.T,
 				_ *patient) string {
 				return selfSigned(t, newEC(elliptic.P256(), false), nil)
 			}),
-			want: wanted{levelError, "registry.rootcertbundle",
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-foreign",
 				`certificate 1 in it, "CN=dockerauth", is not dockerauth's`}},
 		{name: "two keys, of which one is a CA's", make: bundle(func(t *testing.T, p *patient) string {
 			return p.read(t, "cert.pem") +
 				selfSigned(t, newEC(elliptic.P256(), false), func(c *x509.Certificate) { c.IsCA = true })
-		}), want: wanted{levelError, "registry.rootcertbundle", "is one of a CA"}},
+		}), want: wanted{levelError, "registry.rootcertbundle", "bundle-ca", "is one of a CA"}},
 		{name: "one that has dockerauth's name and that another signed",
 			make: bundle(func(t *testing.T, p *patient) string {
 				return p.read(t, "cert.pem") +
 					certificatePEM(t, newTemplate(nil), newTemplate(nil), newEC(elliptic.P256(), false).Public(),
 						newEC(elliptic.P256(), false))
-			}), want: wanted{levelError, "registry.rootcertbundle", "is not dockerauth's: anyone who has its key"}},
+			}),
+			want: wanted{levelError, "registry.rootcertbundle", "bundle-foreign",
+				"is not dockerauth's: anyone who has its key"}},
 		{name: "an older certificate for dockerauth's key", make: bundle(func(t *testing.T, p *patient) string {
 			return selfSigned(t, p.key, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
-		}), want: wanted{levelWarning, "registry.rootcertbundle",
+		}), want: wanted{levelWarning, "registry.rootcertbundle", "bundle-old-certificate",
 			"is an older one for dockerauth's key and has expired"}},
 		{name: "Ed25519 and 2.8", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEd25519())
 			p.run(t, "cp", p.path("cert.pem"), p.path("bundle.pem"))
-		}, want: wanted{levelWarning, "registry 2.8", "would not start: it knows RSA"}},
+		}, want: wanted{levelWarning, "registry 2.8", "", "would not start: it knows RSA"}},
 		{name: "a key id that 3.x does not know",
 			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") },
-			want: wanted{levelWarning, "registry 3.1", "would refuse dockerauth's tokens: it knows no key by the id"}},
+			want: wanted{
+				levelWarning,
+				"registry 3.1",
+				"",
+				"would refuse dockerauth's tokens: it knows no key by the id",
+			}},
 		{name: "the same, to 2.8",
 			make: func(t *testing.T, p *patient) { p.edit(t, "config.yml", "certificate: cert.pem\n", "") },
-			want: wanted{levelOK, "registry 2.8", "would take dockerauth's tokens"}},
+			want: wanted{levelOK, "registry 2.8", "", "would take dockerauth's tokens"}},
 
 		{name: "a JWKS and a certificate in dockerauth's tokens", make: jwks(`{"keys":[{"kty":"oct","k":"eA"}]}`),
-			want: wanted{levelError, "registry 3.1", "it has no rootcertbundle to hold it against"}},
+			want: wanted{levelError, "registry 3.1", "", "it has no rootcertbundle to hold it against"}},
 		{name: "a secret in a JWKS", make: jwks(`{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`),
-			want: wanted{levelError, "registry.jwks", "with its secret part"}},
+			want: wanted{levelError, "registry.jwks", "jwks-private-key", "with its secret part"}},
 		{name: "another's key in a JWKS",
 			make: jwks(
 				`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`),
-			want: wanted{levelError, "registry.jwks", `the key "x" in it is not dockerauth's`}},
-		{name: "a JWKS that is none", make: jwks("[]"), want: wanted{levelError, "registry.jwks", "it is no JWK set"}},
+			want: wanted{levelError, "registry.jwks", "jwks-foreign", `the key "x" in it is not dockerauth's`}},
+		{
+			name: "a JWKS that is none",
+			make: jwks("[]"),
+			want: wanted{levelError, "registry.jwks", "bundle-unreadable", "it is no JWK set"},
+		},
 		{name: "a JWKS is not for 2.8", make: jwks(`{"keys":[]}`),
-			want: wanted{levelOK, "registry 2.8", "is not meant: it does not know jwks"}},
+			want: wanted{levelOK, "registry 2.8", "", "is not meant: it does not know jwks"}},
 
 		{name: "algorithms without dockerauth's", make: add("    signingalgorithms: [RS256]\n"),
-			want: wanted{levelError, "registry.signingalgorithms",
+			want: wanted{levelError, "registry.signingalgorithms", "algorithm-not-allowed",
 				"they are RS256, and dockerauth's key signs with ES256"}},
 		{name: "an algorithm that is none", make: add("    signingalgorithms: [es256]\n"),
-			want: wanted{levelError, "registry 3.1", `would not start: it knows no signing algorithm "es256"`}},
+			want: wanted{levelError, "registry 3.1", "", `would not start: it knows no signing algorithm "es256"`}},
 		{name: "autoredirect", make: add("    autoredirect: true\n"),
-			want: wanted{levelWarning, "registry.autoredirect", "clients are sent to https://HOST/auth/token"}},
+			want: wanted{
+				levelWarning,
+				"registry.autoredirect",
+				"autoredirect",
+				"clients are sent to https://HOST/auth/token",
+			}},
 		{name: "autoredirect to where we answer", make: func(t *testing.T, p *patient) {
 			add("    autoredirect: true\n")(t, p)
 			p.edit(t, "registry.yml", realm, "https://registry.example.com/auth/token")
-		}, want: wanted{levelOK, "registry.autoredirect", "the realm is not used"}},
+		}, want: wanted{levelOK, "registry.autoredirect", "", "the realm is not used"}},
 		{name: "autoredirect to where we do not", make: add("    autoredirect: true\n    autoredirectpath: /token\n"),
-			want: wanted{levelError, "registry.autoredirect", "registry.yml:6: autoredirectpath"}},
+			want: wanted{levelError, "registry.autoredirect", "autoredirect-path", "registry.yml:6: autoredirectpath"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -282,7 +321,7 @@ func TestCheckFindsNothingWrongWithARegistryThatIsRight(t *testing.T) {
 			if status != cli.ExitDone {
 				t.Errorf("status %d:\n%s", status, listed(findings))
 			}
-			wanted{levelOK, "registry 3.1", "would take dockerauth's tokens"}.in(t, findings)
+			wanted{levelOK, "registry 3.1", "", "would take dockerauth's tokens"}.in(t, findings)
 		})
 	}
 }

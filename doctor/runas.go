@@ -35,6 +35,11 @@ type runAs struct {
 	group         string              // the first of them: "www-data"
 }
 
+var (
+	errNoGroup    = errors.New("there is no such group on this machine")
+	errNotStarted = errors.New("the program does not start")
+)
+
 // takeAccount takes the ids of an account and its groups.
 func (a *runAs) takeAccount(name string) error {
 	account, err := user.Lookup(name)
@@ -62,7 +67,7 @@ func (a *runAs) addGroups(groups string) error {
 	for _, name := range strings.FieldsFunc(groups, func(r rune) bool { return r == ',' || r == ' ' }) {
 		group, err := user.LookupGroup(name)
 		if err != nil {
-			return fmt.Errorf("there is no group %q on this machine", name)
+			return fmt.Errorf("%w: %q\n  groupadd --system %s, or correct the name", errNoGroup, name, word(name))
 		}
 		n, _ := strconv.Atoi(group.Gid)
 		a.as.Groups = append(a.as.Groups, uint32(n))
@@ -74,8 +79,13 @@ func (a *runAs) addGroups(groups string) error {
 // ids as their own, with nothing borrowed.
 func (a *runAs) identifySelf() error {
 	if err := a.run(IdentityArg, nil, &a.who); err != nil {
-		return fmt.Errorf("%s cannot start %s: %w\n  let that user execute the program file and enter every folder "+
-			"above it", a.name, a.program, err)
+		hint := "chmod o+rx " + word(a.program)
+		for _, dir := range foldersAbove(a.program) {
+			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
+				hint = fmt.Sprintf("let %s enter %s, or move the program to another folder", a.name, dir)
+			}
+		}
+		return fmt.Errorf("%w: %s cannot start %s: %w\n  %s", errNotStarted, a.name, a.program, err, hint)
 	}
 	if a.as != nil {
 		gid := uint32(a.who.GID)

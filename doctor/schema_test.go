@@ -85,6 +85,40 @@ func codesInSource(t *testing.T) (codes []string) {
 			return true
 		})
 	}
+	codes = append(codes, constantsOfCodes(t, "../config/codes.go", "Code")...)
+	codes = append(codes, constantsOfCodes(t, "../jwtsign/file.go", "Code")...)
+	codes = append(codes, constantsOfCodes(t, "../access/flaw.go", "FlawKind")...)
 	slices.Sort(codes)
 	return slices.Compact(codes)
+}
+
+// constantsOfCodes are the values of the constants of one type.
+func constantsOfCodes(t *testing.T, name, wanted string) (codes []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		kind, ok := spec.Type.(*ast.Ident)
+		if !ok || kind.Name != wanted {
+			return true
+		}
+		for _, value := range spec.Values {
+			code, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			codes = append(codes, code)
+		}
+		return true
+	})
+	if len(codes) == 0 {
+		t.Fatalf("%s has no codes", name)
+	}
+	return codes
 }

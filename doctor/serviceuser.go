@@ -22,7 +22,15 @@ func (c *checkup) serviceUser() *runAs {
 	a, err := c.newActor()
 	if err != nil {
 		what, remedy := cli.SplitHint(err)
-		c.fail("rights", "user-unknown", what, "what the service's user may do was not looked at", remedy)
+		const why = "what the service's user may do was not looked at"
+		switch {
+		case errors.Is(err, errNoGroup):
+			c.fail("rights", "group-unknown", what, why, remedy)
+		case errors.Is(err, errNotStarted):
+			c.fail("rights", "program-not-startable", what, why, remedy)
+		default:
+			c.fail("rights", "user-unknown", what, why, remedy)
+		}
 		return nil
 	}
 	c.runAs = a
@@ -45,6 +53,13 @@ func (c *checkup) newActor() (*runAs, error) {
 		return a, a.identifySelf()
 	}
 	name, groups, _ := strings.Cut(c.as, ":")
+	unit := readUnit(c.root, serviceUnit)
+	if unit.user != "" && name != unit.user && c.isOfPackage(program) {
+		c.warn("rights", "wrong-user", fmt.Sprintf("%s runs dockerauth as %s, not as %s", unit.file, unit.user, name),
+			"what follows is about "+unit.user+"; a right for another user would weaken the service",
+			"dockerauth check --as "+unit.user)
+		name, groups, c.as = unit.user, "", unit.user
+	}
 	if err := a.takeAccount(name); err != nil {
 		return nil, err
 	}
@@ -57,7 +72,6 @@ func (c *checkup) newActor() (*runAs, error) {
 		}
 		a.as = nil
 	}
-	unit := readUnit(c.root, serviceUnit)
 	a.isServiceUser = name == "dockerauth" || name == unit.user
 	a.readsAll = name == unit.user && unit.readsAll
 	if a.as != nil && groups == "" && name == unit.user && len(unit.groups) > 0 {
@@ -93,7 +107,9 @@ func (c *checkup) examineUser(uid int) {
 	}
 	c.wrongUser, c.runAsKnown = true, true
 	remedy := "sudo dockerauth check --as " + user
-	if c.path != "" {
+	if c.discovered {
+		remedy = "sudo dockerauth check"
+	} else if c.path != "" {
 		remedy += " --config " + c.path
 	}
 	c.fail("rights", "wrong-user", fmt.Sprintf("you are %s, and the service runs as %s", name, user),

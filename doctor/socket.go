@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,15 +24,16 @@ func (c *checkup) examineService() {
 			c.examineSocket(path)
 		}
 	}
-	if c.url == "" {
-		c.notAsked("service", "the endpoint itself", "dockerauth check --url https://HOST/docker/v2/token")
-	}
 }
 
 func (c *checkup) examineSocket(path string) {
 	const why = "the web server answers 503"
-	const remedy = "systemctl start " + socketUnit +
-		" (where the web server starts the program instead: systemctl mask " + socketUnit + ")"
+	remedy := "systemctl start " + socketUnit
+	if list := c.endpoints(); len(list) > 0 && !slices.ContainsFunc(list, func(e servedEndpoint) bool {
+		return e.route.protocol != "cgi"
+	}) {
+		remedy = "systemctl mask " + socketUnit // the web server starts the program itself
+	}
 	switch _, err := os.Stat(filepath.Join(c.root, path)); {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail("service", "socket-missing", path+" is not there", why, remedy)

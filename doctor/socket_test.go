@@ -6,10 +6,10 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 )
 
 // listenAt makes a socket at a place in a fake machine. The kernel's list has it under the name
@@ -52,20 +52,29 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 		make             func(t *testing.T, root string)
 		complaints, says string
 	}{
-		{"no unit", nil, nil, "", "dockerauth check --url"},
-		{"a socket that was not started", unit, nil, "error service", sock +
+		{"no unit", nil, nil, "", ""},
+		{"a socket that was not started", unit, nil, "error service socket-missing", sock +
 			" is not there: the web server answers 503; systemctl start dockerauth.socket"},
+		{"a socket that was not started, where Apache starts the program", apacheWith("",
+			"etc/apache2/conf-enabled/dockerauth.conf", "ScriptAlias /docker/v2/token /usr/lib/cgi-bin/dockerauth\n"),
+			nil, "error service socket-missing", "systemctl mask dockerauth.socket"},
 		{"one that is listened on", listed("00010000"), left, "", sock + " is there"},
 		{"one that is listened on, and has another name to the kernel", unit, listens, "", sock + " is there"},
-		{"one that was left behind", unit, left, "error service", "nobody listens at " + sock},
-		{"one that is left behind, and of which there are connections", listed("00000000"), left, "error service",
+		{"one that was left behind", unit, left, "error service socket-unattended", "nobody listens at " + sock},
+		{"one that is left behind, and of which there are connections", listed("00000000"), left,
+			"error service socket-unattended",
 			"nobody listens at " + sock},
-		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", "dockerauth check --url"},
-		{"a port", with("etc/systemd/system/dockerauth.socket", "[Socket]\nListenStream=127.0.0.1:9000\n"), nil, "",
-			"dockerauth check --url"},
+		{"a unit that is masked", with("etc/systemd/system/dockerauth.socket", ""), nil, "", ""},
+		{
+			"a port",
+			with("etc/systemd/system/dockerauth.socket", "[Socket]\nListenStream=127.0.0.1:9000\n"),
+			nil,
+			"",
+			"",
+		},
 		{"the administrator's own place",
 			with("etc/systemd/system/dockerauth.socket.d/place.conf",
-				"[Socket]\nListenStream=\nListenStream=/run/mine.sock\n"), nil, "error service",
+				"[Socket]\nListenStream=\nListenStream=/run/mine.sock\n"), nil, "error service socket-missing",
 			"/run/mine.sock is not there"},
 	}
 	for _, tt := range tests {
@@ -81,14 +90,7 @@ func TestAServiceThatNobodyCanReachIsNamed(t *testing.T) {
 			}
 			c := checkup{root: root}
 			c.examineService()
-			c.expect(t, tt.complaints, tt.says)
-			if c.url = "https://auth.example.com/docker/v2/token"; tt.complaints == "" {
-				c.findings = findings{}
-				c.examineService()
-				if strings.Contains(c.text(), "--url") {
-					t.Errorf("it was asked for by --url: %s", c.text())
-				}
-			}
+			c.expectCodes(t, tt.complaints, tt.says)
 		})
 	}
 }
@@ -110,7 +112,7 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 		uid        int
 		complaints string
 	}{
-		{"somebody else", unit("dockerauth"), "", uid, "error rights"},
+		{"somebody else", unit("dockerauth"), "", uid, "error rights wrong-user"},
 		{"the service's user", unit(webUser), "", uid, ""},
 		{"the service's user by number", unit(account.Uid), "", uid, ""},
 		{"root", unit("dockerauth"), "", 0, ""},
@@ -121,18 +123,19 @@ func TestWhoIsNotTheServicesUserIsToldSoAndGivenNothing(t *testing.T) {
 			c := checkup{root: plant(t, tt.files), as: tt.as}
 			c.examineUser(tt.uid)
 			if tt.complaints == "" {
-				c.expect(t, "", "")
+				c.expectCodes(t, "", "")
 				return
 			}
-			c.expect(t, tt.complaints, "you are www-data, and the service runs as dockerauth: ")
-			c.expect(t, tt.complaints, "; sudo dockerauth check --as dockerauth")
+			c.expectCodes(t, tt.complaints, "you are www-data, and the service runs as dockerauth: ")
+			c.expectCodes(t, tt.complaints, "; sudo dockerauth check --as dockerauth")
 			c.settings = &config.Config{State: config.DefaultState}
-			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "private_key",
+			c.configErrors(config.Errors{{Code: jwtsign.CodeUnreadable, File: "config.yml", Line: 1, Key: "private_key",
 				Cause: `"privkey.pem": permission denied for uid 33`, Hint: "let its group read it"}})
 			c.examineRights()
-			c.expect(t, tt.complaints, "")
-			c.configErrors(config.Errors{{File: "config.yml", Line: 1, Key: "isuer", Cause: "unknown key"}})
-			c.expect(t, tt.complaints+", error config", "keeps the last good one")
+			c.expectCodes(t, tt.complaints, "")
+			c.configErrors(config.Errors{{Code: config.CodeUnknownKey, File: "config.yml", Line: 1, Key: "isuer",
+				Cause: "unknown key"}})
+			c.expectCodes(t, tt.complaints+", error config config-unknown-key", "isuer")
 		})
 	}
 }

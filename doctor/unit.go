@@ -15,7 +15,11 @@ type unit struct {
 	groups          []string // Group and SupplementaryGroups
 	noNewPrivileges bool
 	readsAll        bool     // CAP_DAC_READ_SEARCH, or what includes it, in AmbientCapabilities
+	readOnly        bool     // ProtectSystem=strict
+	writable        []string // what the service can change all the same
+	calls           []string // of SystemCallFilter, with their ~
 	listens         []string // ListenStream of a socket
+	config          string   // --config of ExecStart; "" = none
 }
 
 // readUnit reads a unit and its drop-ins from their files: systemd need not run, and asking it
@@ -82,6 +86,8 @@ func (u *unit) read(text string) {
 				continue
 			}
 			u.listens = append(u.listens, value)
+		case "ExecStart":
+			u.config = process{args: strings.Fields(value)}.option("--config", "-config")
 		case "User":
 			u.user = value
 		case "AmbientCapabilities":
@@ -96,6 +102,23 @@ func (u *unit) read(text string) {
 				u.groups = nil
 			}
 			u.groups = append(u.groups, strings.Fields(value)...)
+		case "ProtectSystem":
+			u.readOnly = value == "strict"
+		case "StateDirectory", "LogsDirectory", "CacheDirectory", "RuntimeDirectory":
+			base := map[byte]string{'S': "/var/lib/", 'L': "/var/log/", 'C': "/var/cache/", 'R': "/run/"}[line[0]]
+			for _, name := range strings.Fields(value) {
+				u.writable = append(u.writable, base+name)
+			}
+		case "ReadWritePaths":
+			u.writable = append(u.writable, strings.Fields(value)...)
+		case "SystemCallFilter":
+			deny := strings.HasPrefix(value, "~")
+			for _, call := range strings.Fields(strings.TrimPrefix(value, "~")) {
+				if deny {
+					call = "~" + call
+				}
+				u.calls = append(u.calls, call)
+			}
 		case "NoNewPrivileges":
 			switch strings.ToLower(value) {
 			case "1", "yes", "true", "on":
@@ -105,6 +128,20 @@ func (u *unit) read(text string) {
 			}
 		}
 	}
+}
+
+// mayWrite reports whether the unit leaves a path changeable.
+func (u unit) mayWrite(path string) bool {
+	return slices.ContainsFunc(u.writable, func(folder string) bool {
+		folder = strings.TrimLeft(folder, "+-")
+		return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
+	})
+}
+
+// forbids reports whether the unit forbids @privileged, to which the call belongs, and does not
+// allow the call after that.
+func (u unit) forbids(call string) bool {
+	return slices.Index(u.calls, "~@privileged") > slices.Index(u.calls, call)
 }
 
 // The units that the packages install.

@@ -8,7 +8,7 @@ import (
 )
 
 // finding is one result of check.
-type finding struct{ Level, Subject, What, Why, Remedy string }
+type finding struct{ Level, Code, Subject, What, Why, Remedy string }
 
 // findingsReport is the output of check and its findings for some subjects.
 type findingsReport struct {
@@ -128,20 +128,6 @@ func TestCheckSeesAnHtaccessThatAsksForTooMuch(t *testing.T) {
 	s := newTestEnv(t, envOptions{})
 	s.dropIn("FileInfo AuthConfig", true)
 	s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", "AllowOverride")
-}
-
-func TestCheckSeesAServiceThatIsNotRunning(t *testing.T) {
-	for _, test := range []struct {
-		frontend
-		says string
-	}{{nginxFastCGI, "the service is not running"}, {apacheProxyFcgi, "systemctl status dockerauth"}} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			s := openFrontend(t, test.frontend, envOptions{})
-			s.service.stop(t)
-			s.checkURL(t, "/docker/v2/token").expect(t, "error url.get", test.says)
-		})
-	}
 }
 
 func TestCheckSeesARedirect(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"dockerauth/config"
 	"dockerauth/gateway"
+	"dockerauth/pamauth"
 	"dockerauth/service"
 )
 
@@ -34,11 +35,11 @@ var inProcess = frontend{
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
+		conversation := pamauth.Deadline(cfg.PAM.Timeout, &pamauth.Child{
+			Program: s.program, Args: []string{service.ConversationArg}, Stack: service.Stack(cfg)})
 		go func() {
-			// Not OneConversation: when it ends it kills processes that were started meanwhile,
-			// including those of other tests.
-			done <- gateway.ServeHTTP(ctx, l,
-				service.NewHandler(cfg, service.ManyConversations(cfg, s.program), nil, log), gateway.Options{Log: log})
+			h := service.NewHandler(cfg, conversation, nil, log)
+			done <- gateway.ServeHTTP(ctx, l, h, gateway.Options{Log: log})
 		}()
 		t.Cleanup(func() {
 			stop()

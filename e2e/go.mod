@@ -10,6 +10,7 @@ require (
 require (
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/mattn/go-sqlite3 v1.14.53 // indirect
 	github.com/msteinert/pam/v2 v2.1.0 // indirect
 	golang.org/x/sys v0.26.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect

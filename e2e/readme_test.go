@@ -93,7 +93,7 @@ func TestTheDocumentedSetUpWorksAsWritten(t *testing.T) {
 		text := moved.Replace(b.text)
 		switch b.kind {
 		case "machine":
-			continue // TestTheDebianPackageFromFirstToLast
+			continue // TestTheDebianPackageOnDebian12
 		case "file":
 			writeFile(t, moved.Replace(b.name), text, 0o644)
 			continue
@@ -145,11 +145,20 @@ func yamlValue(t *testing.T, text []byte, key string) string {
 	return string(m[1])
 }
 
-// docs/accounts.md shows the PAM service without its comments.
-func TestThePAMServiceIsShownAsItShips(t *testing.T) {
-	shown := documentedBlock(t, "file", "/etc/pam.d/dockerauth")
-	if got, want := pamLines(shown), pamLines(readFile(t, "../packaging/pam/dockerauth")); got != want {
-		t.Errorf("docs/accounts.md shows\n%s\nand this is shipped\n%s", got, want)
+// docs/accounts.md shows the PAM services without their comments.
+func TestThePAMServicesAreShownAsTheyShip(t *testing.T) {
+	page := readFile(t, "../docs/accounts.md")
+	for _, file := range glob(t, "../packaging/pam/*") {
+		kind := filepath.Base(file)
+		comment := "<!-- pam: " + kind + " -->"
+		if kind == "dockerauth" {
+			comment = "<!-- file: /etc/pam.d/dockerauth -->"
+		}
+		_, block, _ := strings.Cut(page, comment+"\n```\n")
+		shown, _, found := strings.Cut(block, "```")
+		if got, want := pamLines(shown), pamLines(readFile(t, file)); got != want || !found {
+			t.Errorf("docs/accounts.md shows for %s\n%s\nand this is shipped\n%s", kind, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -30,7 +31,8 @@ func TestScripts(t *testing.T) {
 			// init and check refuse folders that others may write to.
 			return exec.Command("chmod", "-R", "go-w", env.WorkDir).Run()
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "shows": shows},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "shows": shows,
+			"applies": applies},
 	})
 }
 
@@ -40,6 +42,34 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
 		ts.Fatalf("want exit status %s: %v", args[0], err)
+	}
+}
+
+// applies runs the remedy of a finding as printed: applies unreadable --config config.yml. It fails
+// if check, with the same flags, has the finding afterwards too.
+func applies(ts *testscript.TestScript, _ bool, args []string) {
+	command := append([]string{"check", "--json"}, args[1:]...)
+	remedies := func() []string {
+		_ = ts.Exec("dockerauth", command...) // the status is a result
+		var report struct {
+			Findings []struct{ Code, Remedy string }
+		}
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
+		var remedies []string
+		for _, f := range report.Findings {
+			if f.Code == args[0] {
+				remedies = append(remedies, f.Remedy)
+			}
+		}
+		return remedies
+	}
+	before := remedies()
+	if len(before) != 1 {
+		ts.Fatalf("%d findings have the code %s", len(before), args[0])
+	}
+	ts.Check(ts.Exec("sh", "-c", before[0]))
+	if after := remedies(); len(after) != 0 {
+		ts.Fatalf("after %q there is %s again", before[0], args[0])
 	}
 }
 

@@ -53,7 +53,7 @@ var badRequests = []struct {
 	code    string
 }{
 	{askGet("service=another.example&scope=repository:public/app:pull", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
-	{askGet(serviceIs+"&scope=what", "", ""), http.StatusBadRequest, "BAD_REQUEST"},
+	{askGet(serviceIs+"&"+serviceIs, "", ""), http.StatusBadRequest, "BAD_REQUEST"},
 	{askPost(url.Values{"service": {audience}, "grant_type": {"telepathy"}}), http.StatusBadRequest, "BAD_REQUEST"},
 	{"GET /docker/v2/token?" + serviceIs + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ~~~\r\n\r\n",
 		http.StatusBadRequest, "BAD_REQUEST"},

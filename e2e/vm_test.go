@@ -33,6 +33,7 @@ type debianMachine struct {
 	release   string   // bookworm, trixie
 	installed []string // more packages
 	ready     []string // packages that the machine can install without a network
+	idle      []string // units that do not start at boot
 }
 
 // webServers have their packages ready: Debian 12's is the image of most tests.
@@ -54,6 +55,9 @@ func (i debianMachine) makeArchive() (archive string, err error) {
 	if len(i.ready) > 0 {
 		args = append(args, `--customize-hook=chroot "$1" apt-get install -y --download-only `+
 			`-o APT::Install-Recommends=true `+strings.Join(i.ready, " "))
+	}
+	if len(i.idle) > 0 {
+		args = append(args, `--customize-hook=systemctl --root="$1" disable `+strings.Join(i.idle, " "))
 	}
 	// Another recipe makes another archive.
 	recipe := crc32.ChecksumIEEE([]byte(strings.Join(args, "\n")))

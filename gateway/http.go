@@ -65,6 +65,9 @@ func shutdownHTTP(server *http.Server, grace time.Duration, cancel func()) error
 		return nil
 	}
 	cancel()
+	end, done := context.WithTimeout(context.Background(), handlerGrace)
+	defer done()
+	_ = server.Shutdown(end) // waits for handlers as before
 	server.Close()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stop http: requests were still in flight after %s", grace)

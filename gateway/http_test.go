@@ -173,7 +173,7 @@ func TestHTTPShutdownFinishesRequestsUnderWay(t *testing.T) {
 		took    time.Duration
 	}{
 		{"in time", true, false, 0},
-		{"but not beyond the grace period", false, true, defaultGrace},
+		{"but not beyond the grace periods", false, true, defaultGrace + handlerGrace},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -211,6 +211,36 @@ func TestHTTPShutdownFinishesRequestsUnderWay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnHTTPHandlerWhoseContextHasEndedStillAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		entered := make(chan struct{})
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-r.Context().Done()
+			time.Sleep(handlerGrace / 4) // such as the end of a PAM conversation
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		p := newPipeListener()
+		ended := make(chan error, 1)
+		go func() { ended <- ServeHTTP(ctx, p, h, Options{}) }()
+		c := p.connect()
+		io.WriteString(c, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-entered
+		stop()
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("got %+v, %v", res, err)
+		} else {
+			io.Copy(io.Discard, res.Body)
+		}
+		if err := <-ended; err == nil {
+			t.Error("no error although requests were in flight")
+		}
+		c.Close()
+	})
 }
 
 func TestServersContinueAfterATemporaryError(t *testing.T) {

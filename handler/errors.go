@@ -25,13 +25,22 @@ var (
 	errPanicked = fmt.Errorf("%w: the handler panicked; the log says where", ErrUnavailable)
 )
 
-// refusal is an ErrRefused with a cause for the operator.
-type refusal struct{ text string }
+// failure is an error of one kind, with the text of its cause.
+type failure struct {
+	kind error
+	text string
+}
 
-func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+// Failure returns an error that matches kind, which is one of the three above. Its text is the
+// cause's.
+func Failure(kind, cause error) error { return &failure{kind, cause.Error()} }
 
-func (e *refusal) Error() string        { return e.text }
-func (e *refusal) Is(target error) bool { return target == ErrRefused }
+func (e *failure) Error() string        { return e.text }
+func (e *failure) Is(target error) bool { return target == e.kind }
+
+func refuse(format string, args ...any) error {
+	return &failure{ErrRefused, fmt.Sprintf(format, args...)}
+}
 
 // Values of Retry-After, in seconds.
 const (

@@ -50,13 +50,13 @@ type Response struct {
 	Token        string
 	TokenID      string
 	RefreshToken string // "" = none wanted
-	Subject      string // the account name that PAM returned; "" = the anonymous client
+	Subject      string // the account's name in the system; "" = the anonymous client
 	Service      string
 	Granted      []access.Scope
 }
 
 // Account is an account that an Authenticator accepted.
 type Account struct {
-	Name   string         // as PAM returned it, maybe in other case; "" = the anonymous client
+	Name   string         // the system's, maybe in other case; "" = the anonymous client
 	Groups []access.Group // primary and supplementary, if rules or the blacklist name any
 }

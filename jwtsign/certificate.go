@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,8 +18,13 @@ const maxHeader = 5 << 10
 // certificateCommand makes a suitable certificate: self-signed and no CA. Every certificate in the
 // rootcertbundle of a registry is a root for x5c, so with a CA in it every certificate of that CA
 // could sign tokens.
-const certificateCommand = "openssl req -x509 -new -key KEY -subj /CN=dockerauth -days 3650 -addext " +
-	"basicConstraints=critical,CA:FALSE -out FILE"
+const certificateCommand = "openssl req -x509 -new -key {key} -subj /CN=dockerauth -days 3650 -addext " +
+	"basicConstraints=critical,CA:FALSE -out {file}"
+
+// CertificateCommand makes a suitable certificate for a key.
+func CertificateCommand(key, certificate string) string {
+	return strings.NewReplacer("{key}", ShellWord(key), "{file}", ShellWord(certificate)).Replace(certificateCommand)
+}
 
 // loadCertificate reads the certificate of the key, for the header of tokens.
 //
@@ -42,11 +48,16 @@ func (k *Key) loadCertificate(path string, now time.Time) error {
 }
 
 func parseCertificates(data []byte) ([]*x509.Certificate, error) {
-	blocks, err := pemBlocks(data)
+	blocks, err := pemBlocks(data, "certificate")
 	if err != nil {
 		return nil, err
 	}
 	chain := make([]*x509.Certificate, len(blocks))
+	for _, b := range blocks {
+		if strings.HasSuffix(b.Type, "PRIVATE KEY") {
+			return nil, keyAmongCertificates(blocks)
+		}
+	}
 	for i, b := range blocks {
 		if chain[i], err = parseCertificate(b); err != nil {
 			return nil, err
@@ -55,17 +66,22 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-func parseCertificate(b *pem.Block) (*x509.Certificate, error) {
-	if strings.HasSuffix(b.Type, "PRIVATE KEY") {
-		return nil, problemf("every user may read a certificate file: keep the key in the file that private_key names",
-			"holds a private key")
+// keyAmongCertificates keeps the key out of a file that every user may read.
+func keyAmongCertificates(blocks []*pem.Block) error {
+	hint := "name the file of the certificate, and keep the key where private_key says"
+	if slices.ContainsFunc(blocks, func(b *pem.Block) bool { return b.Type == "CERTIFICATE" }) {
+		hint = "sed -i -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' {file}"
 	}
+	return problemf(CodeWrongFile, hint, "holds a private key")
+}
+
+func parseCertificate(b *pem.Block) (*x509.Certificate, error) {
 	if b.Type != "CERTIFICATE" {
-		return nil, problemf("make one with: "+certificateCommand, "holds %q, not a certificate", b.Type)
+		return nil, problemf(CodeWrongFile, certificateCommand, "holds %q, not a certificate", b.Type)
 	}
 	c, err := x509.ParseCertificate(b.Bytes)
 	if err != nil {
-		return nil, problemf("check it with: openssl x509 -noout -text -in FILE", "parse certificate: %w", err)
+		return nil, problemf(CodeDamaged, certificateCommand, "parse certificate: %w", err)
 	}
 	return c, nil
 }
@@ -80,7 +96,7 @@ func checkChain(chain []*x509.Certificate, public crypto.PublicKey, now time.Tim
 			return err
 		}
 		if i > 0 && (!bytes.Equal(chain[i-1].RawIssuer, c.RawSubject) || chain[i-1].CheckSignatureFrom(c) != nil) {
-			return problemf("each certificate must be followed by the one that signed it (RFC 7515 §4.1.6)",
+			return problemf(CodeChain, "each certificate must be followed by the one that signed it (RFC 7515 §4.1.6)",
 				"certificate %d did not sign certificate %d", i+1, i)
 		}
 	}
@@ -95,11 +111,11 @@ func certifies(c *x509.Certificate, public crypto.PublicKey) bool {
 func wrongCertificate(chain []*x509.Certificate, public crypto.PublicKey) error {
 	for i, c := range chain[1:] {
 		if certifies(c, public) {
-			return problemf("move it to the top of the file",
+			return problemf(CodeChain, "move it to the top of the file",
 				"the certificate of private_key is number %d, it must be the first", i+2)
 		}
 	}
-	return problemf("make one with: "+certificateCommand, "certificate is not for the key in private_key")
+	return problemf(CodeMismatch, certificateCommand, "certificate is not for the key in private_key")
 }
 
 // checkValidity checks the dates when the certificate is loaded. Registries check them for every
@@ -107,11 +123,11 @@ func wrongCertificate(chain []*x509.Certificate, public crypto.PublicKey) error 
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	const day = "2006-01-02 15:04:05 MST"
 	if now.After(c.NotAfter) {
-		return problemf("registries refuse its tokens; make a new one with: "+certificateCommand,
+		return problemf(CodeExpired, certificateCommand,
 			"certificate expired on %s", c.NotAfter.UTC().Format(day))
 	}
 	if now.Before(c.NotBefore) {
-		return problemf("wait, or correct the clock of this machine", "certificate is not valid before %s",
+		return problemf(CodeNotYet, "timedatectl set-ntp true", "certificate is not valid before %s",
 			c.NotBefore.UTC().Format(day))
 	}
 	return nil
@@ -132,7 +148,7 @@ func (k *Key) checkHeader() error {
 		return err
 	}
 	if n := encodedLen(len(h)); n > maxHeader {
-		return problemf("keep the first certificate only, and the intermediates only where the registry lacks them",
+		return problemf(CodeChain, "keep the first certificate only, and intermediates where the registry lacks them",
 			"%s make a token header of %d bytes, the most is %d", plural(len(k.chain), "certificate"), n, maxHeader)
 	}
 	return nil

@@ -6,7 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
+	"unicode"
 )
 
 // maxKeyFile bounds a key file or a chain of certificates. An 8192-bit RSA key has 6 KiB.
@@ -14,10 +16,40 @@ const maxKeyFile = 64 << 10
 
 // keyCommand makes a suitable key. Every registry since 2.8 reads P-256, and its signature costs a
 // tenth of that of RSA.
-const keyCommand = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE"
+const keyCommand = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"
+
+// inPlace turns a command that writes {file}.new into one that changes {file}, whose owner and mode
+// stay.
+const inPlace = " && cat {file}.new >{file} && rm {file}.new"
+
+// Code is the kind of a fault. Programs depend on it, so it stays when the words change.
+type Code string
+
+// The faults of a key file or a certificate file.
+const (
+	CodeMissing    Code = "file-missing"
+	CodeUnreadable Code = "file-unreadable"
+	CodeNotAFile   Code = "file-irregular" // a folder, a pipe, or far too large
+	CodeOpen       Code = "key-open"       // to users who must not have it
+	CodeEncoding   Code = "file-encoding"  // a byte order mark
+	CodeDamaged    Code = "file-damaged"   // PEM that cannot be read
+	CodeFormat     Code = "file-format"    // not PEM, or a format of another program
+	CodeWrongFile  Code = "file-wrong"     // a certificate in place of a key, or the like
+	CodeMore       Code = "file-has-more"  // than the one key
+	CodeEncrypted  Code = "key-encrypted"
+	CodeParameters Code = "key-parameters" // of its curve, in place of the curve's name
+	CodeUnsuitable Code = "key-unsuitable" // too short, or of a kind that signs no tokens
+	CodeIDRule     Code = "key-id-unusable"
+	CodeMismatch   Code = "certificate-mismatch" // with the key
+	CodeExpired    Code = "certificate-expired"
+	CodeNotYet     Code = "certificate-not-yet-valid"
+	CodeChain      Code = "certificate-chain"
+	CodeUnknown    Code = "file-unusable"
+)
 
 // FileError is a fault of a file that the configuration names.
 type FileError struct {
+	Code    Code
 	Path    string // the file
 	Setting string // the key of config.yml at fault: "private_key", "certificate" or "key_id"
 	Err     error  // the cause, one line
@@ -38,22 +70,37 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // problem is a cause with its remedy. It never contains data from a key file.
 type problem struct {
+	code  Code
 	cause error
 	hint  string
 }
 
 func (p *problem) Error() string { return p.cause.Error() }
 
-func problemf(hint, format string, args ...any) error {
-	return &problem{cause: fmt.Errorf(format, args...), hint: hint}
+// problemf makes a problem. In the hint {file} stands for the file at fault, {key} for that of the
+// private key.
+func problemf(code Code, hint, format string, args ...any) error {
+	return &problem{code: code, cause: fmt.Errorf(format, args...), hint: hint}
 }
 
-func fileError(setting, path string, err error) error {
+func fileError(setting, path, key string, err error) error {
 	var p *problem
 	if errors.As(err, &p) {
-		return &FileError{Path: path, Setting: setting, Err: p.cause, Hint: p.hint}
+		hint := strings.NewReplacer("{file}", ShellWord(path), "{key}", ShellWord(key)).Replace(p.hint)
+		return &FileError{Code: p.code, Path: path, Setting: setting, Err: p.cause, Hint: hint}
 	}
-	return &FileError{Path: path, Setting: setting, Err: err}
+	return &FileError{Code: CodeUnknown, Path: path, Setting: setting, Err: err}
+}
+
+// ShellWord quotes a path for a shell where it needs that.
+func ShellWord(path string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+,:@%", r)
+	}
+	if path != "" && strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // ErrTooLarge is the cause where a file is longer than its limit.
@@ -91,7 +138,7 @@ func readKeyFile(path string, check func(fs.FileInfo) error) ([]byte, error) {
 	data, err := ReadRegular(path, maxKeyFile, check)
 	switch {
 	case errors.Is(err, ErrTooLarge):
-		return nil, problemf("name a PEM file", "file is larger than %d bytes", maxKeyFile)
+		return nil, problemf(CodeNotAFile, "name a PEM file", "file is larger than %d bytes", maxKeyFile)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return nil, openProblem(err)
 	case err != nil && !errors.As(err, new(*problem)):
@@ -104,10 +151,10 @@ func openProblem(err error) error {
 	cause := withoutPath(err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return problemf("name a file that exists; a new key is made by: "+keyCommand, "%w", cause)
+		return problemf(CodeMissing, "name a file that exists; a new key is made by: "+keyCommand, "%w", cause)
 	case errors.Is(err, fs.ErrPermission):
-		return problemf("let its group read it: chgrp to a group of that user, chmod 640", "%w for uid %d", cause,
-			os.Geteuid())
+		return problemf(CodeUnreadable, "dockerauth check, run as root, says what keeps it from being read",
+			"%w for uid %d", cause, os.Geteuid())
 	}
 	return cause
 }
@@ -123,10 +170,10 @@ func withoutPath(err error) error {
 
 func isRegular(info fs.FileInfo) error {
 	if info.IsDir() {
-		return problemf("name the file in it", "is a directory")
+		return problemf(CodeNotAFile, "name the file in it", "is a directory")
 	}
 	if !info.Mode().IsRegular() {
-		return problemf("name a PEM file", "is not a regular file")
+		return problemf(CodeNotAFile, "name a PEM file", "is not a regular file")
 	}
 	return nil
 }
@@ -139,11 +186,10 @@ func isPrivate(info fs.FileInfo) error {
 	}
 	mode := info.Mode().Perm()
 	if mode&0o007 != 0 {
-		return problemf("chmod 640 and give it to the group of the user that this program runs as",
-			"mode %#o gives every user access to the key", mode)
+		return problemf(CodeOpen, "chmod o=,g-w {file}", "mode %#o gives every user access to the key", mode)
 	}
 	if mode&0o020 != 0 {
-		return problemf("chmod g-w", "mode %#o lets the group change the key", mode)
+		return problemf(CodeOpen, "chmod g-w {file}", "mode %#o lets the group change the key", mode)
 	}
 	return nil
 }

@@ -60,16 +60,16 @@ func methodFor(public crypto.PublicKey) (jwt.SigningMethod, error) {
 	case ed25519.PublicKey:
 		return jwt.SigningMethodEdDSA, nil
 	}
-	return nil, problemf("make a key with: "+keyCommand, "keys of this kind cannot sign tokens (%T)", public)
+	return nil, problemf(CodeUnsuitable, keyCommand, "keys of this kind cannot sign tokens (%T)", public)
 }
 
 func rsaMethod(pub *rsa.PublicKey) (jwt.SigningMethod, error) {
 	bits := pub.N.BitLen()
 	if bits < minRSABits {
-		return nil, problemf("make a key with: "+keyCommand, "RSA key has %d bits, the least is %d", bits, minRSABits)
+		return nil, problemf(CodeUnsuitable, keyCommand, "RSA key has %d bits, the least is %d", bits, minRSABits)
 	}
 	if bits > maxRSABits {
-		return nil, problemf("make a key with: "+keyCommand, "RSA key has %d bits, the most is %d", bits, maxRSABits)
+		return nil, problemf(CodeUnsuitable, keyCommand, "RSA key has %d bits, the most is %d", bits, maxRSABits)
 	}
 	return jwt.SigningMethodRS256, nil
 }
@@ -83,7 +83,7 @@ func ecMethod(pub *ecdsa.PublicKey) (jwt.SigningMethod, error) {
 	case elliptic.P521():
 		return jwt.SigningMethodES512, nil
 	}
-	return nil, problemf("make a key with: "+keyCommand, "curve %s has no JWS algorithm, use P-256, P-384 or P-521",
+	return nil, problemf(CodeUnsuitable, keyCommand, "curve %s has no JWS algorithm, use P-256, P-384 or P-521",
 		pub.Params().Name)
 }
 

@@ -73,27 +73,31 @@ func TestLoadKeyRefuses(t *testing.T) {
 		{"an empty file", []byte(" \n"), "file is empty"},
 		{"a file that is no PEM", []byte("hello"), "is not PEM"},
 		{"a key as bare DER", must(x509.MarshalPKCS8PrivateKey(p256)),
-			"is not PEM: no line says -----BEGIN\n  a DER file becomes PEM with: openssl pkey -inform DER"},
+			"is a key in DER, not PEM\n  openssl pkey -inform DER"},
+		{"a certificate as DER", certify("x", p256, nil, nil).cert.Raw,
+			"is a certificate in DER, not PEM\n  openssl x509 "},
+		{"a byte order mark", join([]byte("\ufeff"), good), "begins with a byte order mark\n  LC_ALL=C sed -i "},
+		{"UTF-16", utf16LE(good), "is UTF-16 text\n  (umask 077 && iconv -f UTF-16 "},
+		{"explicit parameters", pemOf("EC PRIVATE KEY", explicitEC()),
+			"in place of the curve's name\n  openssl ec -in /"},
 		{"a key cut off", good[:len(good)-40], "is damaged: PEM begins 1 time, 0 can be read"},
 		{"a damaged key before a good one", join(good[:60], []byte("\n"), good),
 			"is damaged: PEM begins 2 times, 1 can be read"},
 		{"an RSA key of 1024 bits", pkcs8(rsaOf(1024)),
-			"RSA key has 1024 bits, the least is 2048\n  make a key with: openssl"},
+			"RSA key has 1024 bits, the least is 2048\n  openssl genpkey"},
 		{"a P-224 key", pkcs8(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))),
 			"curve P-224 has no JWS algorithm, use P-256, P-384 or P-521"},
 		{"a secp256k1 key", pemOf("EC PRIVATE KEY", secp256k1()), "curve has no JWS algorithm"},
 		{"an X25519 key, which agrees on secrets but signs nothing",
 			pkcs8(must(ecdh.X25519().GenerateKey(rand.Reader))), "cannot sign tokens (*ecdh.PrivateKey)"},
 		{"a DSA key", pemOf("DSA PRIVATE KEY", []byte("x")), `holds "DSA PRIVATE KEY", not a private key`},
-		{"an Ed448 key", pemOf("PRIVATE KEY", ed448()), "key is not RSA, EC or Ed25519\n  make a key with: openssl"},
+		{"an Ed448 key", pemOf("PRIVATE KEY", ed448()), "key is not RSA, EC or Ed25519\n  openssl genpkey"},
 		{"an encrypted PKCS#8 key", pemOf("ENCRYPTED PRIVATE KEY", []byte("x")),
-			"key is encrypted\n  decrypt it with: openssl pkey -in FILE -out " +
-				"NEWFILE"},
+			"key is encrypted\n  openssl pkey -in "},
 		{"an encrypted PKCS#1 key", encryptedPKCS1(), "key is encrypted\n"},
 		{"a key in OpenSSH's own format", pemOf("OPENSSH PRIVATE KEY", []byte("openssh-key-v1")),
-			"is in the OpenSSH format\n  an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in " +
-				"place of another make one with: openssl"},
-		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  private_key needs"},
+			"is in the OpenSSH format\n  install -m 600 /"},
+		{"a public key", pemOf("PUBLIC KEY", pub), "holds a public key, not a private key\n  name the file"},
 		{"a certificate", certify("x", p256, nil, nil).pem, "holds a certificate, not a private key"},
 		{"two certificates", join(certify("x", p256, nil, nil).pem, certify("x", p256, nil, nil).pem),
 			"holds a certificate, not a private key"},
@@ -159,9 +163,9 @@ func TestKeyFilesAreGuarded(t *testing.T) {
 		{"its owner alone", 0o600, ""},
 		{"read-only", 0o400, ""},
 		{"its group may read it", 0o640, ""},
-		{"everyone may read it", 0o644, "mode 0644 gives every user access to the key\n  chmod 640"},
+		{"everyone may read it", 0o644, "mode 0644 gives every user access to the key\n  chmod o=,g-w /"},
 		{"everyone may write it", 0o602, "mode 0602 gives every user access to the key"},
-		{"its group may write it", 0o660, "mode 0660 lets the group change the key\n  chmod g-w"},
+		{"its group may write it", 0o660, "mode 0660 lets the group change the key\n  chmod g-w /"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, key, c.mode)
@@ -208,8 +212,8 @@ func TestKeyFileThatTheUserMayNotRead(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Log("root reads everything: looking at the words only")
 		err := openProblem(&fs.PathError{Op: "open", Path: "/secret", Err: syscall.EACCES})
-		wantFileError(t, fileError("private_key", "k", err), "private_key", "k",
-			"permission denied for uid 0\n  let its group read it")
+		wantFileError(t, fileError("private_key", "k", "k", err), "private_key", "k",
+			"permission denied for uid 0\n  dockerauth check")
 		return
 	}
 	path := write(t, nil, 0o000)
@@ -238,20 +242,20 @@ func TestCertificates(t *testing.T) {
 		{"a chain with its root, which does not travel", join(leaf.pem, middle.pem, root.pem), "",
 			[]*authority{leaf, middle}},
 		{"another key's", certify("other", other, nil, nil).pem,
-			"certificate is not for the key in private_key\n  make one with: openssl req -x509", nil},
+			"certificate is not for the key in private_key\n  openssl req -x509", nil},
 		{"the leaf not first", join(middle.pem, leaf.pem),
 			"the certificate of private_key is number 2, it must be the first\n", nil},
 		{"a chain with a gap", join(leaf.pem, root.pem), "certificate 2 did not sign certificate 1\n", nil},
 		{"a chain with a namesake", join(leaf.pem, imposter.pem), "certificate 2 did not sign certificate 1\n", nil},
 		{"expired", certify("old", key, nil, ended).pem,
-			"certificate expired on 2030-01-02 11:59:59 UTC\n  registries refuse its tokens", nil},
+			"certificate expired on 2030-01-02 11:59:59 UTC\n  openssl req -x509 -new -key /", nil},
 		{"not valid yet", certify("new", key, nil, notBegun).pem,
 			"certificate is not valid before 2030-01-02 12:00:01 UTC\n", nil},
 		{"a leaf below an expired one",
 			join(certify("leaf", key, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }),
 				nil).pem, certify("m", other, root, func(c *x509.Certificate) { isCA(c); ended(c) }).pem),
 			"certificate expired on", nil},
-		{"the key in its place", pkcs8(key), "holds a private key\n  every user may read a certificate file", nil},
+		{"the key in its place", pkcs8(key), "holds a private key\n  name the file of the certificate", nil},
 		{"a public key in its place", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key.Public()))),
 			`holds "PUBLIC KEY", not a certificate`, nil},
 		{"garbage", pemOf("CERTIFICATE", []byte("x")), "parse certificate: ", nil},
@@ -314,6 +318,23 @@ func secp256k1() []byte {
 		Private []byte
 		Curve   asn1.ObjectIdentifier `asn1:"optional,explicit,tag:0"`
 	}{1, make([]byte, 32), asn1.ObjectIdentifier{1, 3, 132, 0, 10}}))
+}
+
+// explicitEC is a SEC 1 key whose parameters are a structure, not a name.
+func explicitEC() []byte {
+	return must(asn1.Marshal(struct {
+		Version int
+		Private []byte
+		Curve   struct{ Version int } `asn1:"optional,explicit,tag:0"`
+	}{1, make([]byte, 32), struct{ Version int }{1}}))
+}
+
+func utf16LE(text []byte) []byte {
+	out := []byte{0xff, 0xfe}
+	for _, c := range text {
+		out = append(out, c, 0)
+	}
+	return out
 }
 
 // ed448 is a PKCS#8 key (RFC 8410) of an algorithm that crypto/x509 does not know.

@@ -46,7 +46,8 @@ func keyID(public crypto.PublicKey, id KeyID) (string, error) {
 		}
 		return Thumbprint(public)
 	}
-	return "", problemf(`write "libtrust" (registry 2.8) or "thumbprint" (registry 3.x)`, "unknown key id rule")
+	return "", problemf(CodeIDRule, `write "libtrust" (registry 2.8) or "thumbprint" (registry 3.x)`,
+		"unknown key id rule")
 }
 
 // LibtrustID returns the id of a key in registry 2.8: base32 of the first 30 bytes of SHA-256 over
@@ -104,7 +105,7 @@ func checkCoordinates(public crypto.PublicKey) error {
 	if x[0] != 0 && y[0] != 0 {
 		return nil
 	}
-	return problemf("configure certificate, or make a new key, or set key_id: libtrust for registry 2.8",
+	return problemf(CodeIDRule, "configure certificate, or make a new key, or set key_id: libtrust for registry 2.8",
 		"registries compute another thumbprint for this key: a coordinate begins with a zero byte")
 }
 

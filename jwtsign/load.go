@@ -12,21 +12,21 @@ func LoadKey(privateKey, certificate string, id KeyID) (*Key, error) {
 func loadKey(privateKey, certificate string, id KeyID, now time.Time) (*Key, error) {
 	private, err := readPrivateKey(privateKey)
 	if err != nil {
-		return nil, fileError("private_key", privateKey, err)
+		return nil, fileError("private_key", privateKey, privateKey, err)
 	}
 	method, err := methodFor(private.Public())
 	if err != nil {
-		return nil, fileError("private_key", privateKey, err)
+		return nil, fileError("private_key", privateKey, privateKey, err)
 	}
 	k := &Key{private: private, method: method}
 	if certificate != "" {
 		if err := k.loadCertificate(certificate, now); err != nil {
-			return nil, fileError("certificate", certificate, err)
+			return nil, fileError("certificate", certificate, privateKey, err)
 		}
 		return k, nil
 	}
 	if k.kid, err = keyID(private.Public(), id); err != nil {
-		return nil, fileError("key_id", privateKey, err)
+		return nil, fileError("key_id", privateKey, privateKey, err)
 	}
 	return k, nil
 }

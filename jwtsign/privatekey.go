@@ -18,13 +18,13 @@ func readPrivateKey(path string) (crypto.Signer, error) {
 }
 
 func parsePrivateKey(data []byte) (crypto.Signer, error) {
-	blocks, err := pemBlocks(data)
+	blocks, err := pemBlocks(data, "private_key")
 	if err != nil {
 		return nil, err
 	}
 	blocks = withoutParameters(blocks)
 	if len(blocks) == 0 {
-		return nil, problemf("the key itself is missing; make one with: "+keyCommand, "holds EC parameters only")
+		return nil, problemf(CodeWrongFile, keyCommand, "holds EC parameters only")
 	}
 	if err := onlyOneKey(blocks); err != nil {
 		return nil, err
@@ -34,15 +34,21 @@ func parsePrivateKey(data []byte) (crypto.Signer, error) {
 
 // pemBlocks splits a PEM file. encoding/pem skips damaged blocks; here they are an error, because
 // the skipped block may be the intended key. Text before a block is allowed (RFC 7468 §2): openssl
-// writes it.
-func pemBlocks(data []byte) ([]*pem.Block, error) {
+// writes it. setting is the key of config.yml that names the file.
+func pemBlocks(data []byte, setting string) ([]*pem.Block, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, problemf("make a key with: "+keyCommand, "file is empty")
+		command := keyCommand
+		if setting == "certificate" {
+			command = certificateCommand
+		}
+		return nil, problemf(CodeDamaged, command, "file is empty")
+	}
+	if err := checkEncoding(data); err != nil {
+		return nil, err
 	}
 	begun := bytes.Count(data, []byte("-----BEGIN"))
 	if begun == 0 {
-		return nil, problemf("a DER file becomes PEM with: openssl pkey -inform DER -in FILE -out NEWFILE",
-			"is not PEM: no line says -----BEGIN")
+		return nil, notPEM(data, setting)
 	}
 	var blocks []*pem.Block
 	rest := data
@@ -54,11 +60,12 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 		blocks, rest = append(blocks, b), after
 	}
 	if len(blocks) != begun {
-		return nil, problemf("copy the file again, from -----BEGIN to the end of the line with -----END",
+		return nil, problemf(CodeDamaged, "copy the file again, from -----BEGIN to the end of the line with -----END",
 			"is damaged: PEM begins %s, %d can be read", plural(begun, "time"), len(blocks))
 	}
 	if len(bytes.TrimSpace(rest)) != 0 {
-		return nil, problemf("delete what follows -----END", "has text after its last PEM block")
+		return nil, problemf(CodeMore, "sed -i -n '/^-----BEGIN/,/^-----END/p' {file}",
+			"has text after its last PEM block")
 	}
 	return blocks, nil
 }
@@ -84,18 +91,17 @@ func onlyOneKey(blocks []*pem.Block) error {
 	}
 	switch {
 	case keys > 1:
-		return problemf("keep the one that signs", "holds %d private keys", keys)
+		return problemf(CodeMore, "keep the one that signs", "holds %d private keys", keys)
 	case keys == 1:
-		return problemf("keep the private key alone in it; a certificate goes into a file of its own, named by "+
-			"certificate", "holds more than a private key")
+		return problemf(CodeMore, "openssl pkey -in {file} -out {file}.new"+inPlace,
+			"holds more than a private key")
 	}
 	return notPrivate(blocks[0].Type)
 }
 
 func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	if b.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(b.Headers["Proc-Type"], "ENCRYPTED") {
-		return nil, problemf("decrypt it with: openssl pkey -in FILE -out NEWFILE",
-			"key is encrypted")
+		return nil, problemf(CodeEncrypted, "openssl pkey -in {file} -out {file}.new"+inPlace, "key is encrypted")
 	}
 	var key any
 	var err error
@@ -107,43 +113,53 @@ func parseKeyBlock(b *pem.Block) (crypto.Signer, error) {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(b.Bytes)
 	case "OPENSSH PRIVATE KEY":
-		return nil, problemf("an RSA or EC key is converted by: ssh-keygen -p -m PKCS8 -f FILE; in place of another "+
-			"make one "+
-			"with: "+keyCommand, "is in the OpenSSH format")
+		if bytes.Contains(b.Bytes, []byte("ssh-ed25519")) { // ssh-keygen 9.2 writes no other format for it
+			return nil, problemf(CodeUnsuitable, keyCommand, "is an Ed25519 key in the OpenSSH format")
+		}
+		return nil, problemf(
+			CodeFormat,
+			"install -m 600 {file} {file}.new && ssh-keygen -p -N '' -m PKCS8 -f {file}.new"+inPlace,
+			"is in the OpenSSH format",
+		)
 	default:
 		return nil, notPrivate(b.Type)
 	}
 	if err != nil {
-		return nil, unreadableKey(b.Type, err)
+		return nil, unreadableKey(b, err)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, problemf("make a key with: "+keyCommand, "keys of this kind cannot sign tokens (%T)", key)
+		return nil, problemf(CodeUnsuitable, keyCommand, "keys of this kind cannot sign tokens (%T)", key)
 	}
 	return signer, nil
 }
 
 // unreadableKey reports a failed parse. The message of the parser names structures and curves, and
 // never repeats key material.
-func unreadableKey(kind string, err error) error {
+func unreadableKey(b *pem.Block, err error) error {
+	if explicitParameters(b) {
+		return problemf(CodeParameters, "openssl ec -in {file} -param_enc named_curve -out {file}.new"+inPlace,
+			"EC key has the parameters of its curve in place of the curve's name")
+	}
 	if strings.Contains(err.Error(), "unknown elliptic curve") {
-		return problemf("make a key with: "+keyCommand, "curve has no JWS algorithm, use P-256, P-384 or P-521")
+		return problemf(CodeUnsuitable, keyCommand, "curve has no JWS algorithm, use P-256, P-384 or P-521")
 	}
 	if strings.Contains(err.Error(), "unknown algorithm") {
-		return problemf("make a key with: "+keyCommand, "key is not RSA, EC or Ed25519")
+		return problemf(CodeUnsuitable, keyCommand, "key is not RSA, EC or Ed25519")
 	}
-	return problemf("check it with: openssl pkey -check -noout -in FILE", "parse %s: %w", kind, err)
+	return problemf(CodeDamaged, "put a copy of the key in its place, or make another: "+keyCommand, "parse %s: %w",
+		b.Type, err)
 }
 
 func notPrivate(kind string) error {
-	const hint = "private_key needs the private key, which only this service has"
+	const hint = "name the file of the private key, which only this service has"
 	switch kind {
 	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
-		return problemf(hint, "holds a certificate, not a private key")
+		return problemf(CodeWrongFile, hint, "holds a certificate, not a private key")
 	case "PUBLIC KEY", "RSA PUBLIC KEY":
-		return problemf(hint, "holds a public key, not a private key")
+		return problemf(CodeWrongFile, hint, "holds a public key, not a private key")
 	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
-		return problemf(hint, "holds a certificate request, not a private key")
+		return problemf(CodeWrongFile, hint, "holds a certificate request, not a private key")
 	}
-	return problemf(hint, "holds %q, not a private key", kind)
+	return problemf(CodeWrongFile, hint, "holds %q, not a private key", kind)
 }

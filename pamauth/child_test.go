@@ -264,7 +264,7 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 
 func TestModulesCannotForgeAResponse(t *testing.T) {
 	// Root can write to the descriptors of a process that is not dumpable; others fail.
-	const write = "for fd in 0 1 2; do printf '\\001y\\000\\004root' > /proc/$PPID/fd/$fd; done\nexit 0\n"
+	const write = "for fd in 0 1 2; do printf '\\002y\\000\\004root' > /proc/$PPID/fd/$fd; done\nexit 0\n"
 	_, stack := newScriptedModule(t, write)
 	var stderr syncBuffer
 	account, err := authenticate(t, child(stack, &stderr), rightLogin)
@@ -310,11 +310,11 @@ func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
 		{"a program that writes nothing", "exit 0", noResponse + " (exit status 0)"},
 		{"a program that fails", "exit 3", noResponse + " (exit status 3)"},
 		{"a program that writes something else", "echo yes", noResponse},
-		{"a program that responds without a request", `printf '\001y\000\005alice'`, noResponse},
+		{"a program that responds without a request", `printf '\002y\000\005alice'`, noResponse},
 		{"a program that ends after its request", takeRequest + "exit 3", noResponse + " (exit status 3)"},
-		{"a program that writes half a response", takeRequest + `printf '\001y\000\005alic'`, noResponse},
-		{"a program that writes more than a response", takeRequest + `printf '\001y\000\005alice!'`, noResponse},
-		{"a program that writes another version's response", takeRequest + `printf '\002y\000\005alice'`, noResponse},
+		{"a program that writes half a response", takeRequest + `printf '\002y\000\005alic'`, noResponse},
+		{"a program that writes more than a response", takeRequest + `printf '\002y\000\005alice!'`, noResponse},
+		{"a program that writes another version's response", takeRequest + `printf '\003y\000\005alice'`, noResponse},
 		{"a program that writes without end", takeRequest + "head -c 60000 /dev/zero", noResponse},
 	}
 	for _, tt := range tests {
@@ -370,7 +370,7 @@ func TestTheSocketToAChildCannotBeOpened(t *testing.T) {
 // A sibling that is being started holds a copy of the socket for a moment. Here a process holds it
 // for longer.
 func TestAResponseIsReadBeforeTheEndOfFile(t *testing.T) {
-	c := shellChild(nil, takeRequest+`printf '\001y\000\005alice'; sleep 1 & exit 0`)
+	c := shellChild(nil, takeRequest+`printf '\002y\000\005alice'; sleep 1 & exit 0`)
 	account, err := authenticate(t, c, rightLogin)
 	if err != nil || account.Name != "alice" {
 		t.Errorf("got %q, %v", account.Name, err)
@@ -433,7 +433,7 @@ func TestConversationsInOneProcessRunOneAfterAnother(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if _, err := authenticate(t, InProcess{Stack: stack}, rightLogin); err != nil {
+			if _, err := authenticate(t, inProcess{Stack: stack}, rightLogin); err != nil {
 				t.Error(err)
 			}
 		})
@@ -447,7 +447,7 @@ func TestAConversationThatCannotStartInThisProcessIsBusy(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
-	if _, err := (InProcess{Stack: stack}).Authenticate(ctx, rightLogin); !errors.Is(err, ErrBusy) {
+	if _, err := (inProcess{Stack: stack}).Authenticate(ctx, rightLogin); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/msteinert/pam/v2"
 )
 
-// defaultTTY is PAM_TTY: there is no terminal, but some modules (pam_access, pam_time) want a name
+// pamTTY is PAM_TTY: there is no terminal, but some modules (pam_access, pam_time) want a name
 // for the origin of the login.
-const defaultTTY = "dockerauth"
+const pamTTY = "dockerauth"
 
 // pamMutex is held by the one conversation of this process. A stuck conversation keeps it.
 var pamMutex = make(chan struct{}, 1)
 
 // Authenticate implements Authenticator.
-func (p InProcess) Authenticate(ctx context.Context, l Login) (Account, error) {
+func (p inProcess) Authenticate(ctx context.Context, l Login) (Account, error) {
 	return p.authenticate(ctx, l, newProcessTag())
 }
 
 // authenticate is Authenticate with a tag that the parent process knows too.
-func (p InProcess) authenticate(ctx context.Context, l Login, tag processTag) (Account, error) {
+func (p inProcess) authenticate(ctx context.Context, l Login, tag processTag) (Account, error) {
 	if err := l.check(); err != nil {
 		return Account{}, err
 	}
@@ -74,7 +74,7 @@ func (p InProcess) authenticate(ctx context.Context, l Login, tag processTag) (A
 }
 
 // converse asks PAM, phase by phase.
-func (p InProcess) converse(l Login, lines []Line) (Account, error) {
+func (p inProcess) converse(l Login, lines []Line) (Account, error) {
 	if p.NoNewPrivileges && !needsHelpers(lines) {
 		if err := setNoNewPrivs(); err != nil {
 			return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
@@ -108,27 +108,40 @@ func (p InProcess) converse(l Login, lines []Line) (Account, error) {
 	if err != nil {
 		return Account{}, classify("read PAM_USER", err, h)
 	}
-	if !l.Groups {
-		return Account{Name: name}, nil
-	}
-	groups, err := Groups(name)
+	return systemAccount(name, l.Groups)
+}
+
+// systemAccount is the account that the system has for a name. SSSD takes alice@example.com and, in
+// a directory that ignores case, Alice for alice, and leaves PAM_USER as typed.
+func systemAccount(name string, groups bool) (Account, error) {
+	known, err := lookup(name)
 	if err != nil {
 		return Account{}, fmt.Errorf(
-			"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
+			"%w: look up %q: %w\n  check that \"id\" shows the account on this machine",
 			ErrBroken,
+			name,
 			err,
 		)
 	}
-	return Account{Name: name, Groups: groups}, nil
+	if known == nil {
+		return Account{Name: name}, nil
+	}
+	account := Account{Name: known.Username}
+	if groups {
+		if account.Groups, err = groupsOf(known); err != nil {
+			return Account{}, fmt.Errorf(
+				"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
+				ErrBroken,
+				err,
+			)
+		}
+	}
+	return account, nil
 }
 
 // setItems tells the modules where the login comes from.
-func (p InProcess) setItems(t *pam.Transaction, l Login) error {
-	tty := p.TTY
-	if tty == "" {
-		tty = defaultTTY
-	}
-	if err := t.SetItem(pam.Tty, tty); err != nil {
+func (p inProcess) setItems(t *pam.Transaction, l Login) error {
+	if err := t.SetItem(pam.Tty, pamTTY); err != nil {
 		return err
 	}
 	if l.Remote == "" {

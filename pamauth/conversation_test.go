@@ -163,7 +163,7 @@ func TestEveryCodeInEveryPhase(t *testing.T) {
 		}
 		for phase, stack := range stacks {
 			t.Run(phase+" "+code, func(t *testing.T) {
-				_, err := authenticate(t, InProcess{Stack: stack}, rightLogin)
+				_, err := authenticate(t, inProcess{Stack: stack}, rightLogin)
 				if !errors.Is(err, want) {
 					t.Fatalf("got %v, want %v", err, want)
 				}
@@ -179,7 +179,7 @@ func TestEveryCodeInEveryPhase(t *testing.T) {
 func TestMissingRightsAreExplained(t *testing.T) {
 	requireModules(t, "pam_debug.so")
 	stack := newServiceDir(t).stack("test", "auth required pam_debug.so auth=authinfo_unavail", permitAccount)
-	_, err := authenticate(t, InProcess{Stack: stack}, rightLogin)
+	_, err := authenticate(t, inProcess{Stack: stack}, rightLogin)
 	checkError(t, err, "-g shadow -m 2510", "SupplementaryGroups=shadow", "do not make /etc/shadow readable")
 }
 
@@ -195,7 +195,7 @@ func TestShippedServiceRefusesSystemAccountsAndUnknownNames(t *testing.T) {
 	for _, user := range []string{"root", "daemon", "nobody", "no-such-account"} {
 		for _, accountOnly := range []bool{false, true} {
 			l := Login{User: user, Password: password, AccountOnly: accountOnly}
-			_, err := authenticate(t, InProcess{Stack: stack}, l)
+			_, err := authenticate(t, inProcess{Stack: stack}, l)
 			if !errors.Is(err, ErrRefused) {
 				t.Errorf("%s (account only: %t): %v", user, accountOnly, err)
 			}

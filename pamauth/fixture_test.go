@@ -61,7 +61,7 @@ func requireModules(t *testing.T, modules ...string) {
 
 // authenticators are the two that ask PAM.
 func authenticators(stack Stack) map[string]Authenticator {
-	return map[string]Authenticator{"in process": InProcess{Stack: stack}, "in a child": child(stack, nil)}
+	return map[string]Authenticator{"in process": inProcess{Stack: stack}, "in a child": child(stack, nil)}
 }
 
 func child(stack Stack, stderr *syncBuffer) Child {

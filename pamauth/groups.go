@@ -7,16 +7,27 @@ import (
 )
 
 // Groups returns the Unix groups of an account, the primary one included; none for an account that
-// Unix does not know. It asks NSS, so that the groups are those of any directory that the machine
-// uses. It may hang like a PAM module, so a conversation calls it in the child.
+// Unix does not know.
 func Groups(name string) ([]Group, error) {
-	account, err := user.Lookup(name)
-	if errors.As(err, new(user.UnknownUserError)) {
-		return nil, nil // PAM may know accounts that Unix does not (pam_userdb)
-	}
-	if err != nil {
+	account, err := lookup(name)
+	if account == nil {
 		return nil, err
 	}
+	return groupsOf(account)
+}
+
+// lookup finds an account; nil = Unix does not know it, but PAM may (pam_userdb). It asks NSS, so
+// that the account is that of any directory that the machine uses. It may hang like a PAM module,
+// so a conversation calls it in the child.
+func lookup(name string) (*user.User, error) {
+	account, err := user.Lookup(name)
+	if errors.As(err, new(user.UnknownUserError)) {
+		return nil, nil
+	}
+	return account, err
+}
+
+func groupsOf(account *user.User) ([]Group, error) {
 	ids, err := account.GroupIds()
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
 	requireModules(t, "pam_permit.so")
 	stack := newServiceDir(t).stack("groups", "auth required pam_permit.so", "account required pam_permit.so")
 	where := map[string]Authenticator{
-		"in this process": InProcess{Stack: stack},
+		"in this process": inProcess{Stack: stack},
 		"in a child":      Child{Args: []string{childArgument}, Stack: stack},
 	}
 	tests := []struct {

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 5 && os.Args[1] == manyArgument {
 		exit(authenticateMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
 	}
+	if len(os.Args) == 4 && os.Args[1] == libpamArgument {
+		exit(askLibpam(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
+	}
 	if len(os.Args) == 3 && os.Args[1] == snoopArgument {
 		exit(snoop(number(os.Args[2])))
 	}

@@ -58,6 +58,19 @@ func FindModule(module string) (string, error) {
 	return "", fmt.Errorf("not in %s", strings.Join(folders, ", "))
 }
 
+// Modules are the names of the modules that PAM finds without a path.
+func Modules() (names []string) {
+	for _, folder := range moduleFolders() {
+		entries, _ := os.ReadDir(folder) // a folder that is not there has none
+		for _, entry := range entries {
+			if strings.HasSuffix(entry.Name(), ".so") {
+				names = append(names, entry.Name())
+			}
+		}
+	}
+	return names
+}
+
 // InspectModule checks, without running any of it, that a module's file is a shared library for
 // this machine with the function that the phase calls.
 func InspectModule(path, phase string) error {

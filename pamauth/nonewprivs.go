@@ -41,7 +41,7 @@ var withoutHelpers = map[string]bool{
 func needsHelpers(lines []Line) bool {
 	for _, l := range lines {
 		switch {
-		case withoutHelpers[l.Module]:
+		case l.Module == "", withoutHelpers[l.Module]:
 		case l.Module == "pam_unix.so" && canReadShadow() && !isConfined():
 		default:
 			return true

@@ -49,7 +49,7 @@ func TestOnlyAuthAndAccountLinesAreParsed(t *testing.T) {
 	for _, l := range lines {
 		modules = append(modules, l.Module)
 	}
-	if got := strings.Join(modules, " "); err != nil || got != "pam_one.so pam_two.so pam_five.so" {
+	if got := strings.Join(modules, " "); err != nil || got != " pam_one.so pam_two.so pam_five.so" {
 		t.Errorf("got %s, %v", got, err)
 	}
 }
@@ -88,7 +88,7 @@ const inProcessArgument = "authenticate"
 
 // authenticateInProcess makes the test binary ask PAM in its own process.
 func authenticateInProcess(s Stack) int {
-	p := InProcess{Stack: s, NoNewPrivileges: true}
+	p := inProcess{Stack: s, NoNewPrivileges: true}
 	account, err := p.Authenticate(context.Background(), Login{User: "root", Password: password})
 	fmt.Println(account.Name, err)
 	return 0

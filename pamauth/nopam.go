@@ -14,7 +14,7 @@ var errNoPAM = errors.New("dockerauth was built without PAM\n" +
 	"  build it on Linux with CGO_ENABLED=1, a C compiler and the headers of libpam (Debian: gcc libpam0g-dev)")
 
 // Authenticate fails.
-func (InProcess) Authenticate(context.Context, Login) (Account, error) {
+func (inProcess) Authenticate(context.Context, Login) (Account, error) {
 	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
 }
 

@@ -2,7 +2,7 @@
 // this process or in a short-lived child. A conversation has a deadline, after which nothing that
 // it started is left.
 //
-// InProcess and Child implement Authenticator. So does each wrapper in front of them:
+// Child implements Authenticator. So does each wrapper in front of it:
 //
 //	child := pamauth.Child{Args: []string{"internal-pam-worker"}, Stack: stack}
 //	limited := pamauth.Limit(pamauth.NewSlots(2), child, observer)
@@ -50,8 +50,9 @@ type Login struct {
 
 // Account is the account that PAM let in.
 type Account struct {
-	// Name is PAM_USER after the conversation: modules may have changed its case or domain, or made
-	// it what is no user name. Lists of names must be compared with this one.
+	// Name is the system's name for PAM_USER after the conversation, or PAM_USER if the system has
+	// none: case and domain may differ from what was typed, and modules may have made it what is no
+	// user name. Lists of names must be compared with this one.
 	Name string
 	// Groups are the primary and the supplementary ones, if the Login asked for them. An account
 	// that Unix does not know has none.
@@ -82,17 +83,15 @@ var (
 	ErrBusy = errors.New("pam conversation not started")
 )
 
-// InProcess asks PAM in this process, which should end soon after: Child runs one.
+// inProcess asks PAM in this process, which should end soon after: Child runs one.
 //
 // One conversation runs at a time, since modules need not be safe for threads. If the context ends
 // first, Authenticate kills what the modules started and returns, but the stuck thread stays.
 // Meanwhile this process must start no other program, which would be killed as the modules' own.
 // pam_unix may take over SIGCHLD. The process becomes the parent (PR_SET_CHILD_SUBREAPER) of what
 // the modules leave behind.
-type InProcess struct {
+type inProcess struct {
 	Stack Stack
-	// TTY is PAM_TTY; "" = "dockerauth".
-	TTY string
 	// NoNewPrivileges sets no_new_privs where no module needs set-id programs, so that a fault in a
 	// module gains nothing from them. It cannot be undone in the conversation's thread.
 	NoNewPrivileges bool

@@ -59,8 +59,8 @@ func hint(code pam.Error) string {
 	case pam.ErrModuleUnknown, pam.ErrOpen, pam.ErrSymbol:
 		return "the service file names a module that is not installed or cannot be loaded; " + seeAuthLog
 	case pam.ErrAbort:
-		return "the service file or one that it includes cannot be read; " +
-			"Linux-PAM 1.5 looks up relative names in /etc/pam.d; " + seeAuthLog
+		return "the service file, or one that it includes or names (accessfile=), cannot be read; " +
+			"dockerauth check names the line; " + seeAuthLog
 	case pam.ErrAuthtokRecovery:
 		return "a module with use_first_pass found no password: the first auth module that needs one must ask for it"
 	}

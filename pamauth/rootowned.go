@@ -11,9 +11,10 @@ import (
 // HasElevatedIDs reports that this process has rights that the user who started it does not have: a
 // set-group-id install, started by anyone but root. Then no file counts that this user could have
 // written: the rights would be theirs.
-func HasElevatedIDs() bool {
-	return os.Getuid() != 0 && (os.Geteuid() != os.Getuid() || os.Getegid() != os.Getgid())
-}
+func HasElevatedIDs() bool { return elevated }
+
+// elevated is how the process was started: a child changes its real group later.
+var elevated = os.Getuid() != 0 && (os.Geteuid() != os.Getuid() || os.Getegid() != os.Getgid())
 
 // maxLinks is how many symbolic links the kernel follows on one path (path_resolution(7)).
 const maxLinks = 40

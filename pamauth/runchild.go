@@ -37,6 +37,12 @@ func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
 	if err := checkSender(stdin); err != nil {
 		return err
 	}
+	// From Linux-PAM 1.6 on, pam_unix always asks unix_chkpwd, which goes back to the real group.
+	if HasElevatedIDs() {
+		if err := syscall.Setregid(os.Getegid(), -1); err != nil {
+			return os.NewSyscallError("setregid", err)
+		}
+	}
 	in, out, err := detachStdio(stdin, stdout)
 	if err != nil {
 		return err
@@ -54,7 +60,7 @@ func runChild(stdin io.Reader, stdout io.Writer, hide func() error) error {
 		_, _ = io.Copy(io.Discard, in)
 		cancel()
 	}()
-	account, err := InProcess{Stack: r.Stack, TTY: r.TTY, NoNewPrivileges: true}.authenticate(ctx, r.Login, r.Tag)
+	account, err := inProcess{Stack: r.Stack, NoNewPrivileges: true}.authenticate(ctx, r.Login, r.Tag)
 	_, err = out.Write(responseFor(account, err).encode())
 	return err
 }

@@ -3,6 +3,7 @@
 package pamauth
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ var fragments = []string{
 	"\n", "\n", " ", "\t", "\\\n", "\\", " # ", "#", "auth", "account", "-auth", "-account", "AUTH", "session",
 	"@include", "include", "substack",
 	" required ", " sufficient ", " optional ", " [success=ok default=bad] ", " [success=1 ", "default=bad]", "[", "]",
+	" requisite ", " [Required] ", " requred ", " default=die ", "success = ok", "success=ok", "success=OK", "die", "=",
+	"\\]", " [a b] ", "pam_debug.so auth=ignore acct=ignore ", "pam_debug.so auth=user_unknown ", "0", "\u00a0",
 	" pam_permit.so ", " pam_deny.so ", " @/both ", " @/auth ", " @/nowhere ", "\x00", "\r", "\v",
 	"auth required pam_permit.so\n", "account required pam_permit.so\n", "@include @/both\n", "auth include @/both\n",
 	"account include @/auth\n",
@@ -65,9 +68,10 @@ func FuzzStackIsNeverOther(f *testing.F) {
 			text.WriteString(strings.ReplaceAll(fragments[int(w)%len(fragments)], "@/", dir+"/"))
 		}
 		writeFile(t, filepath.Join(dir, "test"), text.String())
-		p := InProcess{Stack: Stack{"test", dir}}
+		p := inProcess{Stack: Stack{"test", dir}}
 		checkErr := p.Stack.Check()
-		lacks := checkErr != nil && strings.Contains(checkErr.Error(), " line\n")
+		var all StackErrors
+		lacks := errors.As(checkErr, &all) && all[0].Fault == FaultPhase
 		if checkErr != nil && !lacks {
 			return // malformed: libpam 1.5.2 crashes on some of these (a line of one word)
 		}
@@ -75,6 +79,9 @@ func FuzzStackIsNeverOther(f *testing.F) {
 		_, acct := p.converse(Login{User: "alice", AccountOnly: true}, nil)
 		if checkErr == nil && (isOther(auth) || isOther(acct)) {
 			t.Errorf("accepted, but is other:\n%s", text.String())
+		}
+		if checkErr == nil {
+			comparePhases(t, text.String(), p.Stack, auth, acct)
 		}
 		if lacks && auth == nil && acct == nil {
 			t.Errorf("refused, but works: %v\n%s", checkErr, text.String())
@@ -84,4 +91,88 @@ func FuzzStackIsNeverOther(f *testing.F) {
 
 func isOther(err error) bool {
 	return strings.Contains(fmt.Sprint(err), "PAM_SESSION_ERR")
+}
+
+// comparePhases wants libpam to decide as the lines tell.
+func comparePhases(t *testing.T, text string, stack Stack, auth, acct error) {
+	t.Helper()
+	lines, err := stack.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for phase, err := range map[string]error{"auth": auth, "account": acct} {
+		_, found := findSuccess(linesOf(lines, phase), func(l Line) []int { return []int{resultOf(l)} })
+		// A login with a password is asked about both phases.
+		if phase == "auth" && err != nil && !strings.Contains(err.Error(), ": authenticate: ") {
+			err = nil
+		}
+		if found != (err == nil) {
+			t.Errorf("%s: libpam says %v, and the lines tell %t:\n%s", phase, err, found, text)
+		}
+	}
+}
+
+// resultOf is what the modules of these tests return, whatever the login.
+func resultOf(l Line) int {
+	switch l.Module {
+	case "pam_permit.so":
+		return resultSuccess
+	case "pam_deny.so":
+		return resultAuthErr
+	case "pam_debug.so":
+		key := "auth"
+		if l.Phase == "account" {
+			key = "acct"
+		}
+		result, _ := l.Value(key)
+		return max(slices.Index(resultWords[:], result), resultSuccess)
+	}
+	return resultModuleUnknown
+}
+
+// A line is made of one of each, by a byte's bits.
+var (
+	fuzzPhases   = []string{"auth", "account"}
+	fuzzControls = []string{"required", "requisite", "sufficient", "optional", "[success=1 default=ignore]",
+		"[success=2 default=bad]", "[default=reset]", "[success=done default=1 ignore=2]",
+		"[user_unknown=ok success=reset default=die]", "[default=1]", "success=done", "[default=3 success=bad]",
+		"include", "substack", "[ success = ok default=1 auth_err=done ]", "[ignore=ok default=ok]"}
+	fuzzModules = []string{"pam_permit.so", "pam_deny.so", "pam_debug.so auth=ignore acct=ignore",
+		"pam_debug.so auth=user_unknown acct=user_unknown"}
+)
+
+// libpam decides about a stack of any controls as FindBypass and CanSucceed take it to.
+func FuzzStackDecidesAsLibpamDoes(f *testing.F) {
+	for _, seed := range []string{"\x00\x01", "\x18\x20\x02\x01", "\x1a\x1a\x02\x02\x01\x01\x02",
+		"\x06\x1a\x1e\x2a\x4a\x01"} {
+		f.Add([]byte(seed), []byte(seed), []byte(seed))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, top, more, most []byte) {
+		requireModules(t, "pam_permit.so", "pam_deny.so", "pam_debug.so")
+		includes := map[string]string{"test": dir + "/more", "more": dir + "/most", "most": dir + "/none"}
+		var all string
+		for name, bytes := range map[string][]byte{"test": top, "more": more, "most": most, "none": nil} {
+			var text strings.Builder
+			for _, b := range bytes[:min(len(bytes), 12)] {
+				control, module := fuzzControls[b>>1&15], fuzzModules[b>>5&3]
+				if control == "include" || control == "substack" {
+					module = includes[name]
+				}
+				fmt.Fprintf(&text, "%s %s %s\n", fuzzPhases[b&1], control, module)
+			}
+			if name == "test" {
+				text.WriteString("auth optional pam_permit.so\naccount optional pam_permit.so\n")
+			}
+			writeFile(t, filepath.Join(dir, name), text.String())
+			all += name + ":\n" + text.String()
+		}
+		p := inProcess{Stack: Stack{"test", dir}}
+		if p.Stack.Check() != nil {
+			return
+		}
+		_, auth := p.converse(rightLogin, nil)
+		_, acct := p.converse(Login{User: "alice", AccountOnly: true}, nil)
+		comparePhases(t, all, p.Stack, auth, acct)
+	})
 }

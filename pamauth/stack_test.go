@@ -43,9 +43,9 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{"a phase that the include was not asked for", test("auth include @/more\n", both),
 			[]string{`no "account" line`}},
 		{"an include that does not exist", test(both + "@include @/nowhere\n"),
-			[]string{"test:3: ", "nowhere: no such file"}},
+			[]string{"test:3: ", `/nowhere": no such file`}},
 		{"a relative include that does not exist", test(both + "auth include no-such-service-file\n"),
-			[]string{"test:3: ", "write the absolute path"}},
+			[]string{"test:3: ", `no-such-service-file": no such file`}},
 		{"a circle of includes", test("@include @/test\n"),
 			[]string{"test:1: ", "includes itself", "remove the include on that line"}},
 		{"a circle of two files", test(both+"auth include @/more\n", "@include @/test\n"),
@@ -54,8 +54,8 @@ func TestStacksThatWouldFallBackToOtherAreRefused(t *testing.T) {
 		{"a vertical tab, which PAM takes for a letter", test(both + "\v" + account), []string{"test:3: "}},
 		{"a line of one word, on which libpam 1.5.2 crashes", test(both + "auth\n"), []string{"test:3: "}},
 		{"an unknown type", test(both + "authentication required pam_permit.so\n"),
-			[]string{"test:3: ", "does not begin with auth"}},
-		{"a line without a module", test(both + "auth required\n"), []string{"test:3: ", "without control or module"}},
+			[]string{"test:3: ", `unknown type "authentication"`, "begin the line with auth"}},
+		{"a line without a module", test(both + "auth required\n"), []string{"test:3: ", "no module"}},
 		{"a bracket that does not close", test(both + "auth [success=ok pam_permit.so\n"), []string{"test:3: "}},
 		{"a huge file", test(both + strings.Repeat("#\n", maxServiceFile)), []string{"larger than"}},
 	}
@@ -100,7 +100,7 @@ func TestWritableServiceFilesAreRefused(t *testing.T) {
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	checkError(t, Stack{"test", dir}.Check(), "anyone may write", "chmod o-w")
+	checkError(t, Stack{"test", dir}.Check(), "anyone may write", "chmod go-w")
 	checkError(t, Stack{"test", "relative"}.Check(), "not an absolute path")
 }
 
@@ -126,7 +126,7 @@ func TestServiceFilesInWritableFoldersAreRefused(t *testing.T) {
 		checkError(t, Stack{"test", dir}.Check())
 		folder := filepath.Join(dir, open)
 		for mode, want := range map[os.FileMode][]string{
-			0o777:                 {"another file in its place", "chmod o-w " + folder},
+			0o777:                 {"another file in its place", "chmod go-w " + folder},
 			0o777 | os.ModeSticky: nil,
 		} {
 			if err := os.Chmod(folder, mode); err != nil {

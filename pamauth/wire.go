@@ -10,13 +10,13 @@ import (
 // Parent and child are the same program. Over a socket, the child sends the ready byte once other
 // processes cannot read it, the parent sends a request, the child sends a response:
 //
-//	request  length (4 bytes) version flags tag (8 bytes) service confdir tty user password remote
+//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote
 //	response version status text { group id (4 bytes) name }
 //
 // Each text is its length in two bytes and its bytes.
 
 const (
-	wireVersion = 1
+	wireVersion = 2
 	// readyByte differs from wireVersion, so that an early response is not taken for it.
 	readyByte = 'r'
 	// maxRequest in bytes: a path, a name, a password and little else.
@@ -37,7 +37,6 @@ const (
 // request is what the child is to ask. Its fields are exported so that a password prints as stars.
 type request struct {
 	Stack Stack
-	TTY   string
 	Login Login
 	Tag   processTag
 }
@@ -68,7 +67,7 @@ func (r request) encode() ([]byte, error) {
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Tag))
 	for _, s := range []string{
-		r.Stack.Service, r.Stack.Confdir, r.TTY, r.Login.User, r.Login.Password.Reveal(), r.Login.Remote,
+		r.Stack.Service, r.Stack.Confdir, r.Login.User, r.Login.Password.Reveal(), r.Login.Remote,
 	} {
 		if len(s) > maxRequest {
 			return nil, errors.New("request is too long")
@@ -108,7 +107,7 @@ func decodeRequest(b []byte) (request, error) {
 	r.Tag = processTag(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]
 	var password string
-	for _, s := range []*string{&r.Stack.Service, &r.Stack.Confdir, &r.TTY, &r.Login.User, &password, &r.Login.Remote} {
+	for _, s := range []*string{&r.Stack.Service, &r.Stack.Confdir, &r.Login.User, &password, &r.Login.Remote} {
 		var ok bool
 		if *s, b, ok = cutText(b); !ok {
 			return request{}, errors.New("read request: truncated")

@@ -10,7 +10,7 @@ import (
 func requests() []request {
 	return []request{
 		{Stack: Stack{"dockerauth", ""}, Login: Login{User: "alice", Password: password1}, Tag: 1 << 61},
-		{Stack: Stack{"test", "/a/folder"}, TTY: "tty",
+		{Stack: Stack{"test", "/a/folder"},
 			Login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, Tag: 1<<62 - 1},
 		{Login: Login{User: "alice", AccountOnly: true}},
 		{Login: Login{User: "alice", Groups: true}},

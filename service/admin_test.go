@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -58,10 +59,11 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	var mu sync.Mutex
 	stderr := newStderrWriter(lockedWriter{&mu, s.log}, &f.droppedLines)
 	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
-	o := runtimeOptions{stderr: stderr, mustLog: true, state: newState(), checks: &throttle.Checks{},
+	s.reloader = &reloader{metrics: f, stderr: stderr}
+	live := slog.New(reloadHandler{reloader: s.reloader})
+	o := runtimeOptions{stderr: stderr, mustLog: true, state: newState(live), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
-	s.reloader = &reloader{metrics: f, stderr: stderr,
-		load: func(previous *service) (*service, error) { return load(s.config, o, previous) }}
+	s.load = func(previous *service) (*service, error) { return load(s.config, o, previous) }
 	return s
 }
 
@@ -396,6 +398,7 @@ func TestWhatIsQuotedIsLeftOut(t *testing.T) {
 func TestMetricsAgreeWithTheLog(t *testing.T) {
 	const requests, workers = 10_000, 500
 	s := newAdminFixture(t)
+	s.stderr.timeout = time.Minute // a slow machine
 	// With a low limit, some logins on a slow machine give up waiting, and PAM is never asked.
 	s.write(t, "config.yml", strings.Replace(fixtureConfig, "concurrency: 4", "concurrency: 256", 1))
 	s.mustReload(t)

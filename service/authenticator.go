@@ -34,11 +34,11 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	case errors.As(err, new(*handler.Throttled)):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):
-		return handler.Account{}, authError{handler.ErrRefused, err}
+		return handler.Account{}, handler.Failure(handler.ErrRefused, err)
 	case errors.Is(err, pamauth.ErrBusy):
-		return handler.Account{}, authError{handler.ErrBusy, err}
+		return handler.Account{}, handler.Failure(handler.ErrBusy, err)
 	default:
-		return handler.Account{}, authError{handler.ErrUnavailable, err}
+		return handler.Account{}, handler.Failure(handler.ErrUnavailable, err)
 	}
 }
 
@@ -50,11 +50,3 @@ func Groups(known []pamauth.Group) []access.Group {
 	}
 	return list
 }
-
-// authError is pamauth's or throttle's error, of a kind that handler knows.
-type authError struct {
-	kind error
-	error
-}
-
-func (e authError) Is(target error) bool { return target == e.kind }

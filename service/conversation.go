@@ -2,7 +2,6 @@ package service
 
 import (
 	"io"
-	"os"
 
 	"dockerauth/cli"
 	"dockerauth/config"
@@ -22,13 +21,7 @@ func HoldConversation(streams cli.Streams) int {
 // OneConversation asks PAM in a CGI program, which lives for one request. It does so in a child all
 // the same: a module that crashes would take the answer along, and Apache would send an HTML page.
 func OneConversation(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
-	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Recheck(child(cfg, "", stderr)))
-}
-
-// ManyConversations asks PAM in a process that stays. program is the binary to start; "" = this
-// one, even after an upgrade has replaced the file.
-func ManyConversations(cfg *config.Config, program string) pamauth.Authenticator {
-	return inFrontOf(child(cfg, program, os.Stderr), cfg.PAM, pamauth.NewSlots(cfg.PAM.Concurrency), nil)
+	return pamauth.Deadline(cfg.PAM.Timeout, pamauth.Recheck(child(cfg, stderr)))
 }
 
 // inFrontOf puts cache, coalescing, deadline and concurrency limit before a conversation.
@@ -41,9 +34,9 @@ func inFrontOf(child pamauth.Authenticator, settings config.PAM, slots *pamauth.
 
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no
 // other login. What it prints goes to stderr.
-func child(cfg *config.Config, program string, stderr io.Writer) pamauth.Authenticator {
+func child(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
 	return &pamauth.Child{
-		Program: program, Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: plainWriter{stderr},
+		Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: plainWriter{stderr},
 	}
 }
 

@@ -96,7 +96,8 @@ type logWriter struct {
 	mu         sync.Mutex
 	file       *logFile
 	queue      []logLine // the first is being written; not empty = a goroutine writes them
-	stalled    bool      // a line was late; until the queue is empty, lines are dropped
+	ended      uint64    // lines that have left the queue
+	stalled    bool      // no line has for the whole timeout: until the queue is empty, lines are dropped
 	pending    int       // lines dropped since the last one that was written whole
 	unreopened bool      // the last reopen failed
 }
@@ -121,7 +122,8 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	timeout := time.NewTimer(w.timeout)
 	defer timeout.Stop()
 	l := logLine{bytes.Clone(line), make(chan error, 1)} // the caller may reuse line before it is written
-	if !w.enqueue(l) {
+	before, ok := w.enqueue(l)
+	if !ok {
 		w.drop(errWriteTimeout)
 		return 0, errWriteTimeout
 	}
@@ -134,23 +136,24 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	case <-timeout.C:
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.stalled = len(w.queue) > 0
+		w.stalled = w.stalled || w.ended == before // else the writer is slow, and the line is on its way
 		return 0, errWriteTimeout
 	}
 }
 
-// enqueue refuses lines while a write is stalled, so that only the first requests wait.
-func (w *logWriter) enqueue(l logLine) bool {
+// enqueue refuses lines while a write is stalled, so that only the first requests wait. ended is
+// how many lines had left the queue.
+func (w *logWriter) enqueue(l logLine) (ended uint64, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stalled || len(w.queue) >= maxQueuedLines {
-		return false
+		return 0, false
 	}
 	w.queue = append(w.queue, l)
 	if len(w.queue) == 1 {
 		go w.writeQueue()
 	}
-	return true
+	return w.ended, true
 }
 
 func (w *logWriter) writeQueue() {
@@ -164,6 +167,7 @@ func (w *logWriter) writeQueue() {
 			w.mu.Unlock()
 			continue // it was reopened meanwhile
 		}
+		w.ended++
 		if w.queue = w.queue[1:]; len(w.queue) == 0 {
 			w.queue, w.stalled, more = nil, false, false
 		}

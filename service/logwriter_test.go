@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dockerauth/config"
@@ -162,6 +164,28 @@ func (s slow) Write(text []byte) (int, error) {
 	return s.Writer.Write(text)
 }
 
+// Many lines at once take longer than the timeout on a slow disk, and none is lost.
+func TestASlowLogLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written bytes.Buffer
+		var mu sync.Mutex
+		var dropped atomic.Uint64
+		l := newStderrWriter(slow{lockedWriter{&mu, &written}, logWriteTimeout / 10}, &dropped)
+		var writers sync.WaitGroup
+		for range 100 {
+			writers.Go(func() { _, _ = l.Write([]byte("line\n")) })
+		}
+		writers.Wait()
+		_, _ = l.Write([]byte("after all waits\n"))
+		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		if n := strings.Count(written.String(), "\n"); n != 101 || dropped.Load() != 0 || l.isDropping() {
+			t.Errorf("%d lines were written and %d dropped", n, dropped.Load())
+		}
+	})
+}
+
 // A line belongs to slog again when Write has returned, and may by then not be written.
 func TestALateLineIsTheOneThatWasWritten(t *testing.T) {
 	reader, writer := stalledPipe(t)
@@ -214,10 +238,10 @@ func TestANamedPipeIsALogWhileSomebodyReadsIt(t *testing.T) {
 // What is found out when the service is put together has its place in config.yml, and a remedy.
 func TestWhatCannotBeUsedIsNamedWithItsLine(t *testing.T) {
 	for name, tt := range map[string]struct{ line, want, remedy string }{
-		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod o-w"},
+		"a folder that all may change": {"", ":5: pam.confdir: ", "chmod go-w"},
 		"a service without a file": {"pam: {service: nobody-has-this}", ":6: pam.service: ",
 			"dockerauth init makes one"},
-		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o USER -m 700"},
+		"a state folder that is absent": {"state: absent", ":6: state: ", "install -d -o "},
 		"a log that is a folder":        {"log: {file: pam.d}", ":6: log.file: ", "name a file in that folder"},
 		"a log in what is no folder":    {"log: {file: cert.pem/auth.log}", ":6: log.file: ", "make the folder"},
 		"a log in no folder":            {"log: {file: absent/auth.log}", ":6: log.file: ", "make the folder"},

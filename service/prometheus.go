@@ -35,14 +35,14 @@ func writeMetrics(r *reloader, now time.Time) []byte {
 		"Whether the configuration was usable when it was last read.", truth(h.Config.Good))
 	if h.Config.Loaded != nil {
 		p.Gauge("dockerauth_config_last_reload_timestamp_seconds",
-			"When the configuration in force was loaded.", seconds(*h.Config.Loaded))
+			"When the configuration in force was loaded.", unixSeconds(*h.Config.Loaded))
 	}
 	if h.Key != nil {
 		p.Gauge("dockerauth_key_info", "The signing key.", 1, "algorithm", h.Key.Algorithm, "id", h.Key.ID)
 	}
 	if h.Key != nil && h.Key.NotAfter != nil {
 		p.Gauge("dockerauth_certificate_expiry_timestamp_seconds",
-			"When the key's certificate ends, or the first that it is sent with.", seconds(*h.Key.NotAfter))
+			"When the key's certificate ends, or the first that it is sent with.", unixSeconds(*h.Key.NotAfter))
 	}
 	p.Gauge("dockerauth_build_info", "The version of the program.", 1, "version", cli.Version())
 	writeProcessMetrics(&p, m.started)
@@ -56,11 +56,11 @@ func truth(is bool) float64 {
 	return 0
 }
 
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+func unixSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // writeProcessMetrics uses the names of every exporter. What cannot be read is left out.
 func writeProcessMetrics(p *metrics.Page, started time.Time) {
-	p.Gauge("process_start_time_seconds", "When the process started.", seconds(started))
+	p.Gauge("process_start_time_seconds", "When the process started.", unixSeconds(started))
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(statm)); len(fields) > 1 {
 			if pages, err := strconv.ParseFloat(fields[1], 64); err == nil {

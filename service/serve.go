@@ -46,6 +46,7 @@ func CGI(streams cli.Streams) int {
 	defer o.state.close() // after the answer
 	r := &reloader{stderr: stderr,
 		load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }}
+	o.state.live = slog.New(reloadHandler{reloader: r})
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -168,23 +169,20 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	stderr := newStderrWriter(standardError, &m.droppedLines)
 	stderr.journal = isJournal(standardError, os.Getenv("JOURNAL_STREAM"))
 	c := newConversations(func(cfg *config.Config) pamauth.Authenticator {
-		return child(cfg, "", stderr.at(priorityWarning)) // what a module prints must not choose its priority
+		return child(cfg, stderr.at(priorityWarning)) // what a module prints must not choose its priority
 	}, m)
-	o := runtimeOptions{stderr: stderr, mustLog: mustLog, state: newState(), checks: &throttle.Checks{},
-		observe: m.requestEnded, converse: c.of}
-	return &reloader{
-		stderr:  stderr,
-		state:   o.state,
-		metrics: m,
-		load: func(previous *service) (*service, error) {
-			s, err := loadFrom(path, o, previous)
-			if err == nil {
-				s.config.Access.Index()
-			}
-			return s, err
-		},
-		onReload: func(s *service) { go s.warn() },
+	r := &reloader{stderr: stderr, metrics: m, onReload: func(s *service) { go s.warn() }}
+	o := runtimeOptions{stderr: stderr, mustLog: mustLog, checks: &throttle.Checks{}, observe: m.requestEnded,
+		state: newState(slog.New(reloadHandler{reloader: r})), converse: c.of}
+	r.state = o.state
+	r.load = func(previous *service) (*service, error) {
+		s, err := loadFrom(path, o, previous)
+		if err == nil {
+			s.config.Access.Index()
+		}
+		return s, err
 	}
+	return r
 }
 
 // serverMemory is when a process that stays collects garbage before its time, in bytes: a thousand

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync/atomic"
+	"os"
 
 	"dockerauth/cli"
 	"dockerauth/config"
@@ -17,33 +17,33 @@ import (
 const memoryForRecords = serverMemory / 3
 
 // state is what a process remembers: in memory, in a folder, or both. It outlives a changed
-// configuration.
+// configuration, with what is known of the folder's faults.
 type state struct {
-	memory *store.Memory // nil in a CGI program, which lives for one request
-	folder *store.Folder // nil = none
-	path   string        // of folder
-	log    atomic.Pointer[slog.Logger]
+	live   *slog.Logger    // the log of the moment
+	memory *store.Memory   // nil in a CGI program, which lives for one request
+	folder *store.Folder   // nil = none
+	both   *store.Fallback // of folder and memory
+	path   string          // of folder
 }
 
 // newState is that of a process that stays.
-func newState() *state { return &state{memory: store.NewMemory(memoryForRecords)} }
+func newState(live *slog.Logger) *state {
+	return &state{live: live, memory: store.NewMemory(memoryForRecords)}
+}
 
 // counters is the store for failed logins: the folder if there is one, and the memory while it
 // fails. In a CGI program without a folder nothing is counted, and the store is nil.
 func (s *state) counters(cfg *config.Config, log *slog.Logger) (store.Store, error) {
-	s.log.Store(log)
 	err := s.open(cfg, log)
 	switch {
-	case s.folder == nil && s.memory == nil:
+	case err != nil || s.folder == nil && s.memory == nil:
 		return nil, err
 	case s.folder == nil:
-		return s.memory, err
+		return s.memory, nil
 	case s.memory == nil:
-		return s.folder.Counters(), err
+		return s.folder.Counters(), nil
 	}
-	both := store.NewFallback(s.folder.Counters(), s.memory)
-	both.Report = s.report
-	return both, err
+	return s.both, nil
 }
 
 // open opens the folder that the configuration names; one that is open stays so. A default folder
@@ -57,13 +57,12 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 		case err == nil:
 			folder = opened
 			folder.Report = func(err error) {
-				s.log.Load().Error("state is damaged, what was counted in it is lost", "reason", err.Error())
+				s.live.Error("state is damaged, what was counted in it is lost", "reason", err.Error())
 			}
 		case cfg.State != config.DefaultState:
 			cause, hint := cli.SplitHint(err)
 			if hint == "" {
-				hint = fmt.Sprintf("it is made by: install -d -o USER -m 700 %s, USER being the user of this program",
-					cfg.State)
+				hint = fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), cfg.State)
 			}
 			return cfg.ErrorAt(errors.New(cause), hint, "state")
 		case !errors.Is(err, fs.ErrNotExist):
@@ -75,6 +74,10 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 	}
 	s.close()
 	s.folder, s.path = folder, cfg.State
+	if folder != nil && s.memory != nil {
+		s.both = store.NewFallback(folder.Counters(), s.memory)
+		s.both.Report = s.report
+	}
 	return nil
 }
 
@@ -86,12 +89,11 @@ func (s *state) close() {
 }
 
 func (s *state) report(err error) {
-	log := s.log.Load()
 	if err == nil {
-		log.Info("state folder is usable again")
+		s.live.Info("state folder is usable again")
 		return
 	}
-	log.Error("state folder is not usable, refused passwords are counted in memory", "reason", err.Error())
+	s.live.Error("state folder is not usable, refused passwords are counted in memory", "reason", err.Error())
 }
 
 // CheckState says why a folder cannot hold state.

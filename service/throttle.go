@@ -68,11 +68,11 @@ func throttleError(err error, remote string) error {
 		}
 		return &handler.Throttled{After: locked.After, Cause: cause}
 	case errors.As(err, &repeated):
-		return authError{handler.ErrRefused, rememberedError(repeated)}
+		return handler.Failure(handler.ErrRefused, rememberedError(repeated))
 	case errors.Is(err, throttle.ErrUnanswered):
-		return authError{handler.ErrUnavailable, err}
+		return handler.Failure(handler.ErrUnavailable, err)
 	default: // the client has gone while it waited
-		return authError{handler.ErrBusy, err}
+		return handler.Failure(handler.ErrBusy, err)
 	}
 }
 

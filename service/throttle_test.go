@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,7 +108,7 @@ func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
 // Live data that fills the soft limit of the memory makes the collector run all the time.
 func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
-	records, err := newState().counters(&config.Config{}, slog.New(slog.DiscardHandler))
+	records, err := newState(nil).counters(&config.Config{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +158,38 @@ func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
 			if got := strings.Contains(locked.Cause, "no client address"); got != (remote == "") {
 				t.Errorf("from %q, %s: %s", remote, when, locked.Cause)
 			}
+		}
+	}
+}
+
+// The pause after a failure is not over because of a reload, and the failure is not said again.
+func TestAReloadKeepsWhatIsKnownOfTheStateFolder(t *testing.T) {
+	s := newAdminFixture(t)
+	if err := os.Mkdir(filepath.Join(s.dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	folder, err := os.Open(filepath.Join(s.dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil { // as a process that is stuck
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		s.write(t, "config.yml", fmt.Sprintf("%sstate: state\naccess_token_ttl: %ds\nlog: {file: log%d}\n",
+			fixtureConfig, 100+n, n))
+		s.mustReload(t)
+		s.login(fmt.Sprint("accepted", n), "p", "192.0.2.1")
+	}
+	first, _ := os.ReadFile(filepath.Join(s.dir, "log0"))
+	if n := strings.Count(string(first), "state folder is not usable"); n != 1 {
+		t.Errorf("the first log says it %d times: %s", n, first)
+	}
+	for _, name := range []string{"log1", "log2"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil || strings.Contains(string(text), "state folder") || !strings.Contains(string(text), "granted") {
+			t.Errorf("%s: %v, %s", name, err, text)
 		}
 	}
 }

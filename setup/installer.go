@@ -19,6 +19,7 @@ type installer struct {
 	kind      jwtsign.Kind
 	group     string
 	pamDir    string // absolute
+	accounts  string // a kind; "" = not said
 	renew     bool   // the certificate
 	root      bool
 	system    string // before the paths of web servers and units; "" except in tests

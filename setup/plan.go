@@ -36,29 +36,54 @@ func (s *installer) plan() error {
 		err = plannedFileAt(filepath.Join(cmp.Or(partial.PAM.Confdir, systemPAMDir), partial.PAM.Service)); err != nil {
 		return err
 	}
+	return s.planPAM(partial.PAM)
+}
+
+// planPAM takes the file for the accounts that init was asked for. It replaces a file as shipped,
+// such as the one that packages install, and no other.
+func (s *installer) planPAM(settings config.PAM) error {
+	wanted := packaging.PAMService(cmp.Or(s.accounts, packaging.Accounts[0]))
 	if s.pam.found == nil {
-		s.pam.content = []byte(packaging.PAMService)
-	} else if err := s.checkPAM(partial.PAM.Service, partial.PAM.Confdir); err != nil {
+		s.pam.content = []byte(wanted)
+		return nil
+	}
+	if s.accounts != "" {
+		text, err := config.ReadFile(s.pam.path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case string(text) == wanted:
+			// nothing to do
+		case packaging.IsPAMService(string(text)) && s.pam.found.Mode().IsRegular():
+			s.pam.content = []byte(wanted)
+			return nil
+		default:
+			return fmt.Errorf("--accounts %s: %s is not as shipped, and stays as it is\n"+
+				"  move it away and run this again", s.accounts, s.pam.path)
+		}
+	}
+	if err := s.checkPAM(settings.Service, settings.Confdir); err != nil {
 		s.notes = append(s.notes, "the service will not start: "+err.Error())
 	}
 	return nil
 }
 
-// planConfig reads the configuration, or drafts a new one where there is none, or the one that
-// packages install, which lacks two values.
+// planConfig reads the configuration, or drafts a new one where there is none. One that lacks two
+// values, as packages install it, gets them.
 func (s *installer) planConfig() (*config.Partial, error) {
 	var err error
 	if s.config, err = plannedFileAt(filepath.Join(s.dir, "config.yml")); err != nil {
 		return nil, err
 	}
 	if s.config.found == nil {
-		return s.parseConfig()
+		return s.parseConfig(packaging.Config)
 	}
 	text, err := config.ReadFile(s.config.path)
 	if err != nil {
 		return nil, err
 	}
-	if string(text) != packaging.Config {
+	if !config.LacksNames(text) {
 		return s.keepConfig(text)
 	}
 	if !s.config.found.Mode().IsRegular() {
@@ -66,14 +91,15 @@ func (s *installer) planConfig() (*config.Partial, error) {
 			fmt.Errorf("fill in %s: it is a symbolic link, and would become a file\n  give --dir the folder of the "+
 				"file that it leads to, or put a copy in its place", s.config.path)
 	}
-	return s.parseConfig()
+	return s.parseConfig(string(text))
 }
 
-func (s *installer) parseConfig() (*config.Partial, error) {
+// parseConfig fills in a text that lacks issuer and audience.
+func (s *installer) parseConfig(text string) (*config.Partial, error) {
 	if err := s.checkGiven(); err != nil {
 		return nil, err
 	}
-	s.config.content = []byte(configText(s.issuer, s.audiences, s.confdir()))
+	s.config.content = []byte(configText(text, s.issuer, s.audiences, s.confdir()))
 	partial, err := config.ParsePartial(s.config.path, s.config.content)
 	var errs config.Errors
 	if errors.As(err, &errs) {
@@ -152,10 +178,10 @@ func (s *installer) confdir() string {
 	return dir
 }
 
-func configText(issuer string, audiences []string, confdir string) string {
-	text := strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"",
-		"\naudience: "+yamlNames(audiences)).Replace(packaging.Config)
-	if confdir != "" {
+func configText(text, issuer string, audiences []string, confdir string) string {
+	text = strings.NewReplacer("\nissuer: \"\"", "\nissuer: "+yamlText(issuer), "\naudience: \"\"",
+		"\naudience: "+yamlNames(audiences)).Replace(text)
+	if confdir != "" && !strings.Contains(text, "\npam:") {
 		text += "\n# The folder of the PAM service file \"dockerauth\".\npam:\n  confdir: " + yamlText(confdir) + "\n"
 	}
 	return text

@@ -15,10 +15,14 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/jwtsign"
+	"dockerauth/packaging"
 )
 
 // DefaultDir is where packages keep the configuration.
 const DefaultDir = systemDir
+
+// Accounts are the kinds of accounts that there is a PAM service file for, the default first.
+var Accounts = packaging.Accounts
 
 // Options are what init is asked for.
 type Options struct {
@@ -29,6 +33,7 @@ type Options struct {
 	KeyType  string   // "" = P-256, or that of the key that is there
 	Group    string   // that may read the key; "" = dockerauth's where there is one
 	PAMDir   string   // "" = the system's for root, one in Dir for others
+	Accounts string   // one of Accounts; "" = the file that is there, or the first
 
 	// RenewCertificate replaces the certificate that is there by a new one for the same key.
 	RenewCertificate bool
@@ -49,7 +54,7 @@ func Run(o Options, streams cli.Streams) int {
 func newInstaller(o Options) *installer {
 	return &installer{
 		dir: o.Dir, issuer: o.Issuer, audiences: o.Audience, realm: o.Realm, kind: jwtsign.Kind(o.KeyType),
-		group: o.Group, pamDir: o.PAMDir, renew: o.RenewCertificate,
+		group: o.Group, pamDir: o.PAMDir, accounts: o.Accounts, renew: o.RenewCertificate,
 		checkPAM: o.CheckPAM, now: time.Now,
 	}
 }
@@ -83,6 +88,10 @@ func (s *installer) check() error {
 	case "", jwtsign.P256, jwtsign.RSA, jwtsign.Ed25519:
 	default:
 		return misuse{fmt.Errorf("--key-type %q is unknown\n  write one of: p256, rsa, ed25519", s.kind)}
+	}
+	if s.accounts != "" && packaging.PAMService(s.accounts) == "" {
+		return misuse{fmt.Errorf("--accounts %q is unknown\n  write one of: %s", s.accounts,
+			strings.Join(packaging.Accounts, ", "))}
 	}
 	if err := s.checkPrintable(); err != nil {
 		return misuse{err}

@@ -45,7 +45,7 @@ func asked(dir string, args ...string) *installer {
 		return pamauth.Stack{Service: service, Confdir: confdir}.Check()
 	}}
 	fields := map[string]*string{"--issuer": &o.Issuer, "--realm": &o.Realm, "--key-type": &o.KeyType,
-		"--group": &o.Group, "--pam-dir": &o.PAMDir}
+		"--group": &o.Group, "--pam-dir": &o.PAMDir, "--accounts": &o.Accounts}
 	for len(args) > 0 {
 		switch args[0] {
 		case "--renew-certificate":
@@ -230,6 +230,14 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 			cli.ExitUsage, []string{"--issuer and --audience are missing"}},
 		{"an unknown kind of key", nil, append([]string{"--key-type", "dsa"}, named...), cli.ExitUsage,
 			[]string{`--key-type "dsa"`, "p256, rsa, ed25519"}},
+		{"an unknown kind of accounts", nil, append([]string{"--accounts", "ldap"}, named...), cli.ExitUsage,
+			[]string{`--accounts "ldap"`, "local, sssd, sssd-local, krb5"}},
+		{"other accounts than a PAM service of one's own has", func(t *testing.T, dir string) {
+			key(t, dir)
+			path := filepath.Join(dir, "pam.d", "dockerauth")
+			put(t, path, get(t, path)+"auth required pam_warn.so\n", 0o644)
+		}, []string{"--accounts", "sssd"}, cli.ExitError,
+			[]string{"--accounts sssd: ", "pam.d/dockerauth is not as shipped", "move it away and run this again"}},
 		{"an unknown group", nil, append([]string{"--group", "no-such-group-here"}, named...), cli.ExitUsage,
 			[]string{"--group", "no such group"}},
 		{"a line break in a name", nil, []string{"--issuer", "a\nblacklisted_users: []", "--audience", "b"},
@@ -260,7 +268,7 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"a key that everybody can read", func(t *testing.T, dir string) {
 			drop("cert.pem", "config.yml")(t, dir)
 			put(t, filepath.Join(dir, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o644)
-		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod 640"}},
+		}, named, cli.ExitError, []string{"privkey.pem", "gives every user access to the key", "chmod o=,g-w "}},
 		{"a key that is none", write("privkey.pem", "hunter2", 0o600), named, cli.ExitError,
 			[]string{"privkey.pem", "is not PEM"}},
 		{"a link to a key that is not there", func(t *testing.T, dir string) {
@@ -301,10 +309,12 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 		{"another PAM folder in the configuration", key, []string{"--pam-dir", "/srv/pam.d"}, cli.ExitError,
 			[]string{"config.yml:14: pam.confdir: ", "--pam-dir is \"/srv/pam.d\""}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), named, cli.ExitError,
-			[]string{"config.yml:9: isuer: unknown key", "did you mean issuer?"}},
-		{"a configuration that was begun", write("config.yml", packaging.Config+"\n", 0o644), named, cli.ExitError,
-			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n",
-				"config.yml:10: audience: is empty\n  write: audience: \"registry.example.com\"\n"}},
+			[]string{"config.yml:9: isuer: unknown key", "perhaps issuer is meant"}},
+		{"a configuration that lacks the two lines", write("config.yml", "private_key: privkey.pem\n", 0o644), named,
+			cli.ExitError, []string{"config.yml: is not set up"}},
+		{"a configuration without an issuer",
+			edit("config.yml", "issuer: \"auth.example.com\"", "issuer: \"\""), named, cli.ExitError,
+			[]string{"config.yml:9: issuer: is empty\n  write: issuer: \"auth.example.com\"\n"}},
 		{"a configuration without a certificate", edit("config.yml", "certificate: cert.pem\n", ""), named,
 			cli.ExitError, []string{"certificate: is missing", "write: certificate: cert.pem"}},
 		{"a configuration with a key elsewhere",
@@ -365,6 +375,24 @@ func TestInitRefusesAndLeavesThingsAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestInitWritesThePAMServiceOfTheAccounts(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "pam.d", "dockerauth")
+	for i, kind := range append(packaging.Accounts, packaging.Accounts[0]) {
+		want := "replaced"
+		if i == 0 {
+			want = "made"
+		}
+		out := mustInit(t, dir, append([]string{"--accounts", kind}, named...)...)
+		if got := get(t, path); got != packaging.PAMService(kind) || !strings.Contains(out, want) {
+			t.Errorf("%s: the file is\n%s\nprinted is\n%s", kind, got, out)
+		}
+		if out := mustInit(t, dir, "--accounts", kind); strings.Contains(out, "replaced") {
+			t.Errorf("%s again: %s", kind, out)
+		}
+	}
+}
+
 // A clock that is twenty years behind makes a certificate that has expired, which is found out at
 // the very end.
 func TestInitTakesBackWhatItHasMade(t *testing.T) {
@@ -372,7 +400,7 @@ func TestInitTakesBackWhatItHasMade(t *testing.T) {
 		"in no folder at all": func(string) {},
 		"beside a configuration": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"),
-				configText("auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
+				configText(packaging.Config, "auth.example.com", []string{"registry.example.com"}, "pam.d"), 0o644)
 		},
 		"with the packaged one": func(dir string) {
 			put(t, filepath.Join(dir, "config.yml"), packaging.Config,
@@ -530,9 +558,9 @@ func TestInitPrintsTheSetUpThatFits(t *testing.T) {
 		{"a package and Apache that has the file",
 			append(packaged, apache, "/etc/apache2/conf-enabled/dockerauth.conf"),
 			systemDir, []string{"APACHE has /etc/apache2/conf-enabled/dockerauth.conf"}, []string{"a2enconf", "NGINX"}},
-		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/conf.d/dockerauth.conf",
+		{"an rpm", []string{"/usr/lib/systemd/system/dockerauth.socket", "/etc/httpd/dockerauth.conf",
 			"/etc/nginx/dockerauth.conf"}, systemDir,
-			[]string{"systemctl reload httpd", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
+			[]string{"Include dockerauth.conf\n", "include dockerauth.conf;"}, []string{"a2enconf", "snippets"}},
 		{"a package, and another folder", append(packaged, apache), "", append(byHand, "a2enconf dockerauth"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -653,6 +681,24 @@ func TestInitOverwritesNothingThatAppearsMeanwhile(t *testing.T) {
 			if after := listing(t, dir); after != before {
 				t.Errorf("%s %s: before\n%s\nafter\n%s", kind, name, before, after)
 			}
+		}
+	}
+}
+
+// Other keys may be written first.
+func TestInitFillsInAConfigurationThatWasBegun(t *testing.T) {
+	dir := ground(t)
+	path := filepath.Join(dir, "config.yml")
+	put(t, path, packaging.Config+"pam: {confdir: pam.d}\nlog: {format: json}\n", 0o644)
+	mustInit(t, dir, named...)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"\nissuer: \"auth.example.com\"\n", "\naudience: \"registry.example.com\"\n",
+		"\nlog: {format: json}\n"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("lacks %q:\n%s", part, text)
 		}
 	}
 }

@@ -101,6 +101,8 @@ func (s *installer) reportFiles(b *strings.Builder) {
 		switch {
 		case t.content == nil:
 			verb = "kept"
+		case t.found != nil && t.path == s.pam.path:
+			verb = "replaced"
 		case t.found != nil && t.path == s.certificate.path:
 			verb = "renewed"
 		case t.found != nil:
@@ -227,8 +229,8 @@ APACHE: a2enconf dockerauth && systemctl reload apache2
 That adds the token endpoint to every virtual host. Without TLS, on port 80, passwords can be read on the
 way. For one virtual host, write there instead: Include conf-available/dockerauth.conf
 `)
-	case s.exists("/etc/httpd/conf.d/dockerauth.conf"):
-		b.WriteString("\nAPACHE: systemctl reload httpd\n")
+	case s.exists("/etc/httpd/dockerauth.conf"):
+		b.WriteString("\nAPACHE, in a virtual host with TLS: Include dockerauth.conf\n")
 	default:
 		b.WriteString("\nAPACHE, as a file:\n\n" + file)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -452,7 +453,7 @@ func named(args []driver.Value) []driver.NamedValue {
 // recordOf reads value and until. What has another type in a file of somebody else's is no record.
 func recordOf(row []driver.Value) Record {
 	until, _ := row[1].(int64)
-	return Record{clone(bytesOf(row[0])), time.UnixMilli(until)}
+	return Record{bytes.Clone(bytesOf(row[0])), time.UnixMilli(until)}
 }
 
 func bytesOf(v driver.Value) []byte {

@@ -271,7 +271,7 @@ func TestACallersMistakeIsNoFailureOfTheStore(t *testing.T) {
 	if _, err := p.Get(ctx, "k"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := p.Get(t.Context(), strings.Repeat("k", MaxKey+1)); !errors.Is(err, ErrTooLong) {
+	if _, err := p.Get(t.Context(), strings.Repeat("k", maxKey+1)); !errors.Is(err, ErrTooLong) {
 		t.Error(err)
 	}
 	p.expectReports(t)

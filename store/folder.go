@@ -58,9 +58,23 @@ func (f *Folder) check() error {
 	if err != nil {
 		return fmt.Errorf("folder for state: %w", err)
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("folder for state: %s belongs to another account than this process's\n  chown %d %s", f.path,
-			os.Geteuid(), f.path)
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("folder for state: find owner of %s", f.path)
+	}
+	if owner, own := int(stat.Uid), os.Geteuid(); owner != own {
+		// Another account's folder may be in use: only root's is given away.
+		hint := fmt.Sprintf("run dockerauth as uid %d, or name another folder in state", owner)
+		if owner == 0 {
+			hint = fmt.Sprintf("chown %d %s", own, f.path)
+		}
+		return fmt.Errorf(
+			"folder for state: %s belongs to uid %d, and this process is uid %d\n  %s",
+			f.path,
+			owner,
+			own,
+			hint,
+		)
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
 		return fmt.Errorf("folder for state: %s is open to others: mode %#o\n  chmod 0700 %s", f.path, mode, f.path)

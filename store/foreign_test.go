@@ -334,7 +334,7 @@ func TestOpenFolder(t *testing.T) {
 		{"others may write", in("others write"), "\n  chmod 0700 "},
 		{"others may pass through", in("others pass"), "\n  chmod 0700 "},
 		{"like /tmp", in("shared"), "\n  chmod 0700 "},
-		{"another account's", other, "chown "},
+		{"another account's", other, "run dockerauth as uid "},
 		{"not there", in("nowhere"), "no such file"},
 		{"a file", in("file"), "not a directory"},
 		{"a FIFO", in("fifo"), "not a directory"},

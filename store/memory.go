@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -55,7 +56,7 @@ func (m *Memory) Get(ctx context.Context, keys ...string) ([][]byte, error) {
 	now := m.Now()
 	values := make([][]byte, len(keys))
 	for i, key := range keys {
-		values[i] = clone(m.find(key, now).Value)
+		values[i] = bytes.Clone(m.find(key, now).Value)
 	}
 	return values, nil
 }
@@ -92,7 +93,7 @@ func (m *Memory) List(ctx context.Context, prefix string, visit func(key string,
 		}
 		m.mu.Lock()
 		r := m.find(key, m.Now())
-		r.Value = clone(r.Value)
+		r.Value = bytes.Clone(r.Value)
 		m.mu.Unlock()
 		if r.Value != nil && !visit(key, r) {
 			return nil
@@ -132,7 +133,7 @@ func (m *Memory) put(key string, changed Record) {
 	if changed.Value == nil {
 		return
 	}
-	r := &memoryRecord{key: strings.Clone(key), end: changed.Until.UnixMilli(), value: clone(changed.Value)}
+	r := &memoryRecord{key: strings.Clone(key), end: changed.Until.UnixMilli(), value: bytes.Clone(changed.Value)}
 	m.makeSpace(r.size())
 	r.next, r.previous = &m.byAge, m.byAge.previous
 	r.previous.next, m.byAge.previous = r, r

@@ -218,7 +218,7 @@ func testStore(t *testing.T, s Store, c *clock) {
 		expect(t, s, "long", "none")
 	})
 	t.Run("what is too long is refused and changes nothing", func(t *testing.T) {
-		long, end := strings.Repeat("k", MaxKey), c.in(time.Minute)
+		long, end := strings.Repeat("k", maxKey), c.in(time.Minute)
 		value := strings.Repeat("r", MaxValue)
 		put(t, s, long, value, end)
 		if _, err := s.Get(t.Context(), "k", long+"k"); !errors.Is(err, ErrTooLong) {

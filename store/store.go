@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// MaxKey is in bytes: more than the longest account name and an address.
-	MaxKey = 512
+	// maxKey is in bytes: more than the longest account name and an address.
+	maxKey = 512
 	// MaxValue is in bytes: the scopes of a token, dozens of times and counts. It bounds what one
 	// record takes of a full store.
 	MaxValue = 8 << 10
@@ -68,8 +68,8 @@ func (r Record) expired(now time.Time) bool {
 
 func checkKeys(keys ...string) error {
 	for _, key := range keys {
-		if len(key) > MaxKey {
-			return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), MaxKey, ErrTooLong)
+		if len(key) > maxKey {
+			return fmt.Errorf("key of %d bytes, and %d is the most: %w", len(key), maxKey, ErrTooLong)
 		}
 	}
 	return nil
@@ -102,11 +102,3 @@ func apply(change Change, old []Record, now time.Time) (records []Record, differ
 
 // milliseconds is the time that every store gives back.
 func milliseconds(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()) }
-
-// clone keeps nil, which is no record, distinct from an empty value.
-func clone(value []byte) []byte {
-	if value == nil {
-		return nil
-	}
-	return append(make([]byte, 0, len(value)), value...)
-}
