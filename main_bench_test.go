@@ -20,7 +20,8 @@ func BenchmarkCGIRequest(b *testing.B) {
 		}
 		return rules.String()
 	}
-	for name, config := range map[string]string{"0 rules": goodConfig, "state": goodConfig + "state: state\n", "20 rules": rulesFor(20),
+	for name, config := range map[string]string{"0 rules": goodConfig,
+		"state": goodConfig + "state: state\n", "20 rules": rulesFor(20),
 		"200 rules": rulesFor(200), "10000 rules": rulesFor(10000)} {
 		b.Run(name, func(b *testing.B) {
 			program, _ := install(b, config)

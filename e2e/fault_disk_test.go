@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each,
-// and another while they are written.
+// smallDisk is the size of a disk that fills up, in bytes.
 const smallDisk = 4 << 20
 
 func diskTests() []faultTest {

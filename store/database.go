@@ -37,9 +37,9 @@ type database struct {
 	name   string
 	limit  int // bytes; 0 = kept records
 
-	slot chan struct{} // full while one call uses what follows
-	conn sqlConn       // nil = not open
-	file fs.FileInfo   // of the open one
+	slot   chan struct{} // full while one call uses what follows
+	conn   sqlConn       // nil = not open
+	opened []fs.FileInfo // of the files when conn was opened; nil = not there
 }
 
 // sqlConn is a connection of database/sql/driver. A pool of them would only be started to have one.
@@ -171,28 +171,38 @@ func (d *database) ready() error {
 	if err := d.folder.check(); err != nil {
 		return err
 	}
-	var file fs.FileInfo
-	for _, path := range d.files() {
-		info, err := checkFile(path)
-		if err != nil {
-			return err
-		}
-		if path == d.path() {
-			file = info
-		}
-		if d.conn != nil {
-			break
-		}
+	now, err := d.look()
+	if err != nil {
+		return err
 	}
-	if d.conn != nil && file != nil && os.SameFile(file, d.file) {
+	if d.conn != nil && slices.EqualFunc(now, d.opened, isSame) {
 		return nil
 	}
 	_ = d.close()
-	err := d.open()
+	if err = d.open(); err == nil {
+		d.opened, err = d.look()
+	}
 	if err != nil {
 		_ = d.close()
 	}
 	return err
+}
+
+// look returns what is known of the files; nil for one that is not there.
+func (d *database) look() ([]fs.FileInfo, error) {
+	var found []fs.FileInfo
+	for _, path := range d.files() {
+		info, err := checkFile(path)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, info)
+	}
+	return found, nil
+}
+
+func isSame(a, b fs.FileInfo) bool {
+	return a == nil && b == nil || a != nil && b != nil && os.SameFile(a, b)
 }
 
 // files are the database, its log and the memory that its processes share.
@@ -210,9 +220,9 @@ func (d *database) open() error {
 			return err
 		}
 	}
-	if d.file, err = checkFile(d.path()); err == nil && d.file == nil {
+	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
 		if err = d.create(root); err == nil {
-			d.file, err = checkFile(d.path())
+			d.opened, err = d.look()
 		}
 	}
 	if err != nil {
@@ -278,7 +288,7 @@ func (d *database) replace(damage error) error {
 		return fmt.Errorf("%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
 			damage)
 	}
-	known := d.file
+	known := d.opened
 	_ = d.close()
 	root, lock, err := d.folder.open()
 	if err != nil {
@@ -306,14 +316,9 @@ func (d *database) replace(damage error) error {
 }
 
 // isStill reports whether the database that was damaged is still there.
-func (d *database) isStill(known fs.FileInfo) bool {
-	for _, path := range d.files() {
-		if _, err := checkFile(path); err != nil {
-			return true
-		}
-	}
-	now, _ := checkFile(d.path())
-	return known != nil && now != nil && os.SameFile(now, known)
+func (d *database) isStill(known []fs.FileInfo) bool {
+	now, err := d.look()
+	return err != nil || len(known) > 0 && now[0] != nil && isSame(known[0], now[0])
 }
 
 // transaction calls do, and nothing of it happens if that fails.

@@ -121,8 +121,9 @@ func checkFile(path string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// removeShards removes the files 00 to ff of versions before SQLite, which held counters: what they count is over after some hours. A process of such a
-// version, still there during an upgrade, counts in new ones.
+// removeShards removes the files 00 to ff of versions before SQLite, which held counters: what they
+// count is over after some hours. A process of such a version, still there during an upgrade,
+// counts in new ones.
 func removeShards(root *os.Root, lock *os.File) error {
 	names, err := lock.Readdirnames(-1)
 	if err != nil {

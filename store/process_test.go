@@ -356,7 +356,7 @@ func TestProcessesThatFindDamageAtOnceReplaceItOnce(t *testing.T) {
 
 // The log of changes is cut back while many processes read and write without a pause.
 func TestTheLogOfChangesStaysSmall(t *testing.T) {
-	const most = 16 << 20
+	const most = 4 << 20
 	f := newFolder(t)
 	ended := make(chan struct{})
 	go func() {
