@@ -62,8 +62,8 @@ func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
 					first.mustReload(t)
 					second := first
 					if processes == 2 {
-						second = newAdminFixture(t)
-						for _, name := range []string{"config.yml", "privkey.pem", "cert.pem"} { // as on another machine
+						second = newAdminFixture(t) // as on another machine
+						for _, name := range []string{"config.yml", "privkey.pem", "cert.pem"} {
 							text, err := os.ReadFile(filepath.Join(first.dir, name))
 							if err != nil {
 								t.Fatal(err)

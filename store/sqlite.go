@@ -30,8 +30,8 @@ func connect(path string, synced bool) (sqlConn, error) {
 	if !ok {
 		return nil, fmt.Errorf("driver of SQLite: %T", opened)
 	}
-	// The file may be somebody else's work: nothing in it is run, nothing in it is trusted.
-	// A log of 100 pages is written back to the database: the next process after a crash reads it all.
+	// The file may be somebody else's work: nothing in it is run, nothing in it is trusted. A log
+	// of 100 pages is written back to the database: the next process after a crash reads it all.
 	_, err = conn.Exec("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; "+
 		"PRAGMA wal_autocheckpoint = 100; PRAGMA journal_size_limit = 0", nil)
 	if err != nil {
