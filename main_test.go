@@ -349,11 +349,13 @@ func start(t *testing.T, cmd *exec.Cmd, inherited ...*os.File) (log *os.File) {
 
 // If a service keeps ending, systemd closes its socket for good.
 func TestAServiceBehindASystemdSocketWaitsForItsConfiguration(t *testing.T) {
+	unset := readFile(t, "packaging/config.yml")
 	tests := []struct {
 		name, config, reason string
 	}{
 		{"no configuration", "", "config.yml"},
 		{"a configuration with a mistake", "isuer: typo\n", "config.yml:1: isuer: unknown key"},
+		{"the configuration of a package, which is not set up", unset, "dockerauth init --dir "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -77,6 +77,9 @@ var isHostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,200}$`)
 func (s *settings) keyHint(fe *jwtsign.FileError) string {
 	dir := filepath.Dir(s.configFile)
 	command := InitCommand(s.configFile)
+	if fe.Code == jwtsign.CodeIDRule && command != "" && filepath.Dir(s.config.PrivateKeyFile) == dir {
+		return fmt.Sprintf("sed -i '$a certificate: cert.pem' %s && %s", jwtsign.ShellWord(s.configFile), command)
+	}
 	if command == "" || s.config.CertificateFile == "" || filepath.Dir(s.config.PrivateKeyFile) != dir ||
 		filepath.Dir(s.config.CertificateFile) != dir {
 		return fe.Hint

@@ -118,6 +118,51 @@ func (p *endpointProbe) findCause() bool {
 	return p.targetGone(problem)
 }
 
+// notEnabled is for a web server that runs and was not told of dockerauth yet.
+func (p *endpointProbe) notEnabled() bool {
+	if p.handover == nil || p.route != nil {
+		return false
+	}
+	command := p.enable(p.server, p.site)
+	if command == "" {
+		return false
+	}
+	p.fail("url.get", "web-not-enabled", p.server.kind+" answers, and does not have the endpoint", nobodyLogsIn,
+		command)
+	return true
+}
+
+// enable makes a web server take the file that the package has for it; "" = it has none, or takes
+// it already.
+func (c *checkup) enable(w *webServer, s *site) string {
+	isThere := func(file string) bool {
+		_, err := os.Stat(filepath.Join(c.root, file))
+		return err == nil
+	}
+	switch {
+	case w.name == "apache2" && isThere("/etc/apache2/conf-available/dockerauth.conf") &&
+		!isThere("/etc/apache2/conf-enabled/dockerauth.conf"):
+		return "a2enconf dockerauth && " + w.reload()
+	case w.file == "/etc/nginx/nginx.conf" && s.line > 0 && isThere("/etc/nginx/snippets/dockerauth.conf"):
+		return sedLine(s.place, `\blisten\b`, "include snippets/dockerauth.conf; listen") + " && " + w.reload()
+	}
+	return ""
+}
+
+// configInForce is how to have the same configuration here and in the service.
+func (p *endpointProbe) configInForce() string {
+	for _, b := range p.backends() {
+		switch {
+		case p.handover == nil || p.route == nil || b.address != p.route.target || b.config == "":
+		case b.config != p.path && !sameFile(b.config, p.path):
+			return "dockerauth check --config " + word(b.config) // it reads that one
+		case b.unit:
+			return "systemctl reload " + serviceUnit
+		}
+	}
+	return "see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml"
+}
+
 // isFcgiwrap reports that fcgiwrap starts the program for each request.
 func (p *endpointProbe) isFcgiwrap() bool {
 	return filepath.Base(p.route.script) == "dockerauth" && !slices.ContainsFunc(p.backends(), func(b backend) bool {
@@ -212,7 +257,7 @@ func (p *endpointProbe) startBackend() string {
 
 // pointTo makes the web server hand requests to another address.
 func (p *endpointProbe) pointTo(address string) string {
-	if p.route.isSocket() == strings.HasPrefix(address, "/") && p.server.kind != "HAProxy" {
+	if p.route.isSocket() == strings.HasPrefix(address, "/") && p.server.kind != "HAProxy" { // which may have a chroot
 		return sedLine(p.route.place, p.route.written(), address) + " && " + p.server.reload()
 	}
 	if strings.HasPrefix(address, "/") {

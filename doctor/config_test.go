@@ -211,6 +211,10 @@ func TestCheckNamesEachMistakeInConfigAndKey(t *testing.T) {
 			p.write(t, "cert.pem", selfSigned(t, newEC(elliptic.P256(), false), nil)+p.read(t, "cert.pem"))
 		}, want: wanted{levelError, "certificate", "certificate-chain", "/cert.pem"},
 			apply: shell("sed -i '1,/^-----END/d' cert.pem")},
+		{name: "a thumbprint of a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
+			p.rekey(t, newEC(elliptic.P256(), true))
+			p.edit(t, "config.yml", "certificate: cert.pem", "key_id: thumbprint")
+		}, want: wanted{levelError, "key_id", "key-id-unusable", "certificate: cert.pem"}},
 		{name: "no certificate, and a coordinate that begins with zero", make: func(t *testing.T, p *patient) {
 			p.rekey(t, newEC(elliptic.P256(), true))
 			p.edit(t, "config.yml", "certificate: cert.pem\n", "")

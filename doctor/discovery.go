@@ -143,7 +143,7 @@ func (c *checkup) discoverEndpoint() {
 		c.notAsked(subject, "the endpoint", "dockerauth check --url "+c.likelyURL())
 		return
 	}
-	list := c.endpoints()
+	list := slices.DeleteFunc(c.endpoints(), func(e servedEndpoint) bool { return !c.isOfThisService(e) })
 	// Clients use HTTPS; the realm says which of several it is.
 	slices.SortStableFunc(list, func(a, b servedEndpoint) int { return c.rank(b) - c.rank(a) })
 	for _, e := range list {
@@ -164,10 +164,40 @@ func (c *checkup) discoverEndpoint() {
 		return
 	}
 	what := "the endpoint: no web server that hands requests to dockerauth is found on this machine"
+	remedy := "dockerauth check --url " + c.likelyURL()
 	if len(list) > 0 {
 		what = fmt.Sprintf("the endpoint: %s does not say the name that clients use", list[0].route.place)
+	} else if servers := webServers(c.root); len(servers) == 1 {
+		if command := c.enableOnlySite(servers[0]); command != "" {
+			what, remedy = fmt.Sprintf("the endpoint, which the %s of this machine does not have yet",
+				servers[0].kind), command
+		}
 	}
-	c.notAsked(subject, what, "dockerauth check --url "+c.likelyURL())
+	c.notAsked(subject, what, remedy)
+}
+
+// enableOnlySite is for a web server that has one site, so that it is clear which takes the
+// endpoint.
+func (c *checkup) enableOnlySite(w *webServer) string {
+	for i := range w.sites {
+		if w.sites[i].place != w.sites[0].place {
+			return ""
+		}
+	}
+	if len(w.sites) == 0 {
+		return ""
+	}
+	return c.enable(w, &w.sites[0])
+}
+
+// isOfThisService reports an endpoint that may be that of the configuration which is examined. A
+// machine may have several.
+func (c *checkup) isOfThisService(e servedEndpoint) bool {
+	if e.route.protocol == "cgi" {
+		path, err := config.Find(e.route.target, nil)
+		return c.path == "" || err == nil && (path == c.path || sameFile(path, c.path))
+	}
+	return slices.ContainsFunc(c.backends(), c.hasThisConfig)
 }
 
 func (c *checkup) rank(e servedEndpoint) (rank int) {

@@ -71,6 +71,11 @@ func apacheWith(host string, more ...string) map[string]string {
 	return with(files, more...)
 }
 
+func without(name string, files map[string]string) map[string]string {
+	delete(files, name)
+	return files
+}
+
 // with adds files.
 func with(files map[string]string, more ...string) map[string]string {
 	for i := 0; i < len(more); i += 2 {
@@ -88,8 +93,16 @@ func TestTheEndpointOfThisMachineIsFound(t *testing.T) {
 		says      string
 	}{
 		{"no web server", machine(), "", "", "--url https://auth.example.com/docker/v2/token"},
-		{"an nginx without dockerauth", nginxWith("server { listen 80; location / { root /srv; } }"), "", "",
-			"--url https://auth.example.com/docker/v2/token"},
+		{"an nginx without dockerauth",
+			nginxWith("server {\n listen 80;\n listen [::]:80;\n location / { root /srv; } }"),
+			"", "", "sed -i '2s#\\blisten\\b#include snippets/dockerauth.conf; listen#' "},
+		{"an nginx with several sites and without dockerauth",
+			nginxWith("server { listen 80; }\nserver { listen 81; }"),
+			"", "", "--url https://auth.example.com/docker/v2/token"},
+		{"an Apache that was not told of it", without("etc/apache2/conf-enabled/dockerauth.conf",
+			apacheWith("<VirtualHost *:80>\n</VirtualHost>", "etc/apache2/conf-available/dockerauth.conf",
+				apacheDropIn)),
+			"", "", "a2enconf dockerauth && systemctl reload apache2"},
 		{"nginx's default site", nginxWith("server {\n listen 80 default_server;\n listen [::]:80 default_server;\n" +
 			" server_name _;\n " + snippet + "\n}"),
 			"http://localhost/docker/v2/token", "127.0.0.1:80", "/etc/nginx/snippets/dockerauth.conf:3"},

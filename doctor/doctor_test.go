@@ -354,6 +354,33 @@ func TestCheckFindsNothingWhereNothingIsWrong(t *testing.T) {
 			wanted{levelWarning, "rights.setgid", "setgid-other-config", "takes no --config"}.in(t, findings)
 		})
 	})
+	t.Run("a container: nothing is kept, and root looks", func(t *testing.T) {
+		p := newPatient(t)
+		p.edit(t, "config.yml", "state: \"\"\n", "state: \"\"\nlog: {format: json}\n")
+		if os.Geteuid() != 0 {
+			p.write(t, "pam.d/dockerauth", "auth required pam_userdb.so db=/x\naccount required pam_permit.so\n")
+		}
+		findings, status := p.check(t)
+		healthy(t, findings, status)
+	})
+	t.Run("a service behind a proxy", func(t *testing.T) {
+		needsRoot(t)
+		p := newPatient(t)
+		p.run(t, "chgrp", webUser, p.path("privkey.pem"))
+		p.run(t, "chmod", "0640", p.path("privkey.pem"))
+		p.run(t, "install", "-d", "-o", webUser, "-m", "0750", p.path("log"))
+		p.run(t, "install", "-d", "-o", webUser, "-m", "0700", p.path("state"))
+		p.edit(
+			t,
+			"config.yml",
+			"state: \"\"\n",
+			"state: state\nlog: {file: log/dockerauth.log}\ntrusted_proxies: [127.0.0.1]\n"+
+				"access:\n  - {allow: [pull], to: [anyone], repositories: [\"public/**\"]}\n"+
+				"  - {allow: [\"*\"], to: [users], repositories: [\"{user}/**\"]}\n",
+		)
+		findings, status := p.check(t, "--as", webUser+":shadow")
+		healthy(t, findings, status)
+	})
 	t.Run("a service of its own", func(t *testing.T) {
 		needsRoot(t)
 		p := newPatient(t)

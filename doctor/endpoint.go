@@ -74,9 +74,10 @@ func (p *endpointProbe) run() {
 	if !p.isDockerauth(r) || !p.examineAnonymous() {
 		return
 	}
-	p.examineAudiences()
 	p.examineAddress()
-	p.examineAuthorization()
+	if p.examineAuthorization() {
+		p.examineAudiences()
+	}
 	p.examineForms()
 	p.examineMethods()
 	p.examineAlias()
@@ -120,6 +121,9 @@ func onThisMachine(host string) bool {
 
 // isDockerauth reports that dockerauth answers, and is ready to.
 func (p *endpointProbe) isDockerauth(r response) bool {
+	if r.status == http.StatusNotFound && !r.isJSON() && p.notEnabled() {
+		return false
+	}
 	if p.answersItself(r) || r.status >= 400 && (!r.isJSON() || r.answer.message() == notRunning) && p.findCause() ||
 		!p.isSound("url.get", r) {
 		return false
@@ -216,7 +220,7 @@ func (p *endpointProbe) examineAnonymous() bool {
 		strings.Contains(r.answer.message(), "unknown service"):
 		p.fail(subject, "unknown-service", "it does not know the service "+quoteShort(p.service),
 			"it runs with another config.yml, or has not read this one yet",
-			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+			p.configInForce())
 		return false // the endpoint looks at nothing else then
 	case r.status == http.StatusBadRequest && p.service == "":
 		p.fail(
@@ -236,13 +240,14 @@ func (p *endpointProbe) examineAnonymous() bool {
 }
 
 // examineAudiences asks for the other services in the configuration: a service that knows them has
-// read it. It shows no password, and without an account the log gets no failed login.
+// read it. It shows an invalid token, so that even where anyone may pull no token is given, and no
+// line is logged.
 func (p *endpointProbe) examineAudiences() {
 	if p.config == nil {
 		return
 	}
 	for _, service := range p.config.Audience[1:] {
-		r, err := p.get(url.Values{"service": {service}, "client_id": {checkAccount}}, "")
+		r, err := p.presentTokenFor(url.Values{"service": {service}, "client_id": {checkAccount}}, 16)
 		if err != nil {
 			p.connectionBroke("url.service", err)
 			return
@@ -250,7 +255,7 @@ func (p *endpointProbe) examineAudiences() {
 		if r.status == http.StatusBadRequest {
 			p.fail("url.service", "unknown-service", "it does not know the service "+quoteShort(service),
 				"it runs with another config.yml, or has not read this one yet",
-				"see which one it reads")
+				p.configInForce())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -21,17 +22,17 @@ const (
 
 // examineAuthorization sends an invalid refresh token. Its user name is empty, so PAM is not asked
 // and the throttle does not count. The account in the query makes it clear that credentials were
-// meant, even where rules grant something to anyone.
-func (p *endpointProbe) examineAuthorization() {
+// meant, even where rules grant something to anyone. It reports that the service sees credentials.
+func (p *endpointProbe) examineAuthorization() bool {
 	const subject = "url.authorization"
 	r, err := p.presentToken(longHeader)
 	if err != nil {
-		p.connectionBroke(subject, err)
-		return
+		return p.connectionBroke(subject, err)
 	}
 	switch {
 	case r.answer.message() == answerRefused:
 		p.ok(subject, "credentials arrive, of 4 KB too")
+		return true
 	case r.answer.message() == answerMissing:
 		p.fail(
 			subject,
@@ -43,6 +44,7 @@ func (p *endpointProbe) examineAuthorization() {
 	default:
 		p.presentShortToken(subject, r)
 	}
+	return false
 }
 
 // presentShortToken finds out whether the length was refused.
@@ -72,7 +74,10 @@ func (p *endpointProbe) presentShortToken(subject string, long response) {
 }
 
 func (p *endpointProbe) presentToken(size int) (response, error) {
-	params := p.params()
+	return p.presentTokenFor(p.params(), size)
+}
+
+func (p *endpointProbe) presentTokenFor(params url.Values, size int) (response, error) {
 	params.Set("account", checkAccount)
 	token := base64.StdEncoding.EncodeToString([]byte(":" + strings.Repeat("x", size*3/4)))
 	return p.get(params, "Basic "+token)
@@ -152,7 +157,7 @@ func (p *endpointProbe) examineToken(token string) {
 			fmt.Sprintf("its token is from %s for %s, not from %q for %q", quoteShort(claims.Issuer),
 				quoteShort(claims.Audience), p.config.Issuer, p.service),
 			"it runs with another config.yml",
-			"see which one it reads: the one beside the program comes before /etc/dockerauth/config.yml")
+			p.configInForce())
 	default:
 		p.ok("url.token", "its token is from %q for %q, as configured", claims.Issuer, claims.Audience)
 	}

@@ -304,9 +304,9 @@ var mistakes = []struct {
 	{"dockerauth that is told no query", change(func(r *http.Request) { r.URL.RawQuery = "" }, nil),
 		"error url.get query-lost", "REQUEST_URI"},
 	{"dockerauth that is told no path", change(func(r *http.Request) { r.URL.Path = "/" }, nil),
-		"error url.get path-lost", realmEnd},
+		"error url.get path-lost", "REQUEST_URI"},
 	{"dockerauth that is told another path", change(func(r *http.Request) { r.URL.Path = "/token" }, nil),
-		"error url.get path-lost", realmEnd},
+		"error url.get path-lost", "REQUEST_URI"},
 	{"a service without a usable configuration", where(always, handler.Unavailable), "error url.get unavailable",
 		"the service is unavailable"},
 	{"Authorization is kept back", change(func(r *http.Request) { r.Header.Del("Authorization") }, nil),
@@ -709,10 +709,10 @@ func TestFilesAreLookedForWhereTheyCanBe(t *testing.T) {
 	}
 }
 
-func TestACheckLeavesALineInTheLogOnlyForEachTokenThatItGets(t *testing.T) {
+func TestACheckLeavesAtMostOneLineInTheLog(t *testing.T) {
 	for text, tokens := range map[string]int{
 		plainConfig: 0,
-		plainConfig + "access: [{allow: [pull], to: [anyone]}]\n": 2, // one for each audience
+		plainConfig + "access: [{allow: [pull], to: [anyone]}]\n": 1,
 	} {
 		c := checkupOf(t, text)
 		var log bytes.Buffer

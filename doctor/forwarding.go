@@ -61,45 +61,39 @@ func (p *endpointProbe) readsForms(r response) bool {
 
 // parametersMissing is for a web server that says too little of a request.
 func (p *endpointProbe) parametersMissing() {
-	what := "dockerauth answers, and is not told the request: REQUEST_METHOD does not arrive"
-	p.fail("url.get", "parameters-missing", what, nobodyLogsIn, p.passParameters("REQUEST_METHOD"))
+	p.fail("url.get", "parameters-missing", p.lost("REQUEST_METHOD"),
+		"dockerauth cannot tell what it is asked, and nobody can log in", p.passParameters("REQUEST_METHOD"))
+}
+
+// lost says that a parameter does not reach dockerauth, and where.
+func (p *endpointProbe) lost(name string) string {
+	if p.handover == nil || p.route == nil {
+		return "dockerauth answers, and the web server does not pass " + name + " on to it"
+	}
+	return fmt.Sprintf("%s: dockerauth answers, and %s does not pass %s on to it", p.route.place, p.server.kind, name)
 }
 
 func (p *endpointProbe) queryLost() {
-	p.fail("url.get", "query-lost", "dockerauth answers, and is not told the query: REQUEST_URI does not arrive",
-		"it does not know the service and the scope, and grants nothing", p.passParameters("REQUEST_URI"))
+	p.fail("url.get", "query-lost", p.lost("REQUEST_URI"),
+		"dockerauth does not know the service and the scope, and grants nothing", p.passParameters("REQUEST_URI"))
 }
 
 // pathLost is for requests that arrive for another path.
 func (p *endpointProbe) pathLost() {
-	mount, ok := p.mount()
+	const why = "dockerauth is asked for another path, and nobody can log in"
+	_, ok := p.mount()
 	switch {
 	case !ok:
 		p.fail("url.get", "url-wrong-path",
 			fmt.Sprintf("dockerauth answers, and its endpoint is not at %s", p.base.Path),
 			"clients that are sent there cannot log in", "dockerauth check --url "+p.endpointNearby())
 	case p.handover != nil && p.route != nil && p.route.protocol == "http":
-		p.fail(
-			"url.get",
-			"path-lost",
-			fmt.Sprintf(
-				"%s: %s passes another path on than %s",
-				p.route.place,
-				p.server.kind,
-				p.base.Path,
-			),
-			nobodyLogsIn,
-			fmt.Sprintf("in %s write the address without a path: proxy_pass http://%s; then: %s",
-				p.route.place, p.route.target, p.server.reload()),
-		)
+		p.fail("url.get", "path-lost",
+			fmt.Sprintf("%s: %s passes another path on than %s", p.route.place, p.server.kind, p.base.Path), why,
+			fmt.Sprintf("in %s write the address without a path: proxy_pass http://%s; then: %s", p.route.place,
+				p.route.target, p.server.reload()))
 	default:
-		p.fail(
-			"url.get",
-			"path-lost",
-			fmt.Sprintf("dockerauth answers, and is not told the path %s%s", mount, realmEnd),
-			nobodyLogsIn,
-			p.passParameters("REQUEST_URI"),
-		)
+		p.fail("url.get", "path-lost", p.lost("REQUEST_URI"), why, p.passParameters("REQUEST_URI"))
 	}
 }
 

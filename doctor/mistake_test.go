@@ -41,6 +41,8 @@ const maxLine = 150
 
 var aPath = regexp.MustCompile(`/[\w.-]+(/[\w.-]+)+(:\d+)?`)
 
+var aFingerprint = regexp.MustCompile(`([0-9A-F]{2}:){31}[0-9A-F]{2}`)
+
 // mistake is a row: what is wrong, the finding about it, and that its remedy puts it right.
 type mistake struct {
 	name string
@@ -49,10 +51,9 @@ type mistake struct {
 	want wanted
 	also []string // codes of other complaints that the same mistake causes; a comment says why they stand
 	// apply does what the remedy says, where that is not a command; nil = sh -c runs the remedy.
-	apply   func(t *testing.T, p *patient)
-	types   string // what the operator types when the remedy asks for it
-	root    bool   // the mistake takes root to make or to see
-	pending bool   // the remedy is not tried yet
+	apply func(t *testing.T, p *patient)
+	types string // what the operator types when the remedy asks for it
+	root  bool   // the mistake takes root to make or to see
 }
 
 // try makes the mistake, finds it, applies the remedy, and finds nothing more.
@@ -74,16 +75,14 @@ func (m mistake) try(t *testing.T, p *patient) {
 	}
 	for _, f := range findings {
 		for _, line := range []string{f.What, f.Why} {
-			if n := len(aPath.ReplaceAllString(line, "")); n > maxLine && f.isComplaint() {
-				t.Errorf("a line of %d bytes without paths: %s", n, line)
+			plain := aFingerprint.ReplaceAllString(aPath.ReplaceAllString(line, ""), "")
+			if f.isComplaint() && len(plain) > maxLine {
+				t.Errorf("a line of %d bytes without paths: %s", len(plain), line)
 			}
 		}
 	}
 	if want := map[level]int{levelWarning: 1, levelError: 2}[found.Level]; status < want {
 		t.Errorf("status %d after an %s", status, found.Level)
-	}
-	if m.pending {
-		return
 	}
 	for _, f := range findings {
 		if f.isComplaint() && f != found && !slices.Contains(m.also, f.Code) {
@@ -109,8 +108,12 @@ func (p *patient) applyRemedy(t *testing.T, f finding, typed string) {
 	}
 }
 
-// shell runs a command in the patient's folder, without a terminal.
+// shell runs a command in the patient's folder, without a terminal. The machine's services are left
+// alone.
 func (p *patient) shell(command, typed string) (out []byte, err error) {
+	if err := os.WriteFile(p.path("systemctl"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir = p.dir
 	cmd.Stdin = strings.NewReader(typed + "\n")

@@ -43,7 +43,7 @@ func (w *webServer) readNginxServer(scope nginxScope, prefix, file string) {
 		if len(d.args) == 0 || strings.HasPrefix(d.args[0], "unix:") {
 			continue
 		}
-		s := site{names: names, isDefault: slices.Contains(d.args, "default_server"),
+		s := site{place: listens[0].place, names: names, isDefault: slices.Contains(d.args, "default_server"),
 			tls: slices.Contains(d.args, "ssl"), errorLog: scope.errorLog(prefix)}
 		s.address, s.port = splitAddress(d.args[0], 80)
 		s.route = func(path string) *route { return scope.route(path, filepath.Dir(file)) }

@@ -87,7 +87,7 @@ func checkLogPath(file string) error {
 type permissionCheck struct {
 	attempt
 	judge   func(why string)
-	subject string // of a file to read; judgeUnreadable judges a no
+	subject string // of a file to read, which examineServiceUser judges; "" = judge does
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
@@ -104,12 +104,19 @@ func (c *checkup) examineServiceUser(a *runAs) {
 		return
 	}
 	var closed []unreadable
+	var open []string
 	for i, t := range trials {
-		if t.subject != "" && answers[i] != "" {
+		switch {
+		case t.subject != "" && answers[i] != "":
 			closed = append(closed, unreadable{t.subject, t.Path, answers[i]})
-			continue
+		case t.subject != "":
+			open = append(open, t.Path)
+		default:
+			t.judge(answers[i])
 		}
-		t.judge(answers[i])
+	}
+	if len(open) > 0 {
+		c.ok("rights", "%s can read %s", a.name, strings.Join(open, ", "))
 	}
 	c.judgeUnreadable(a, closed)
 	c.examineSetgid(a)
@@ -127,9 +134,7 @@ func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
 	}
 	for _, file := range files {
 		subject := cmp.Or(subjects[file], "pam")
-		trials = append(trials, permissionCheck{attempt{tryRead, file}, func(string) {
-			c.ok("rights", "%s can read %s", a.name, file)
-		}, subject})
+		trials = append(trials, permissionCheck{attempt{tryRead, file}, nil, subject})
 	}
 	return trials
 }

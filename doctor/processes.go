@@ -169,12 +169,16 @@ func (c *checkup) isServiceUser(uid int, ofUnit string) bool {
 	return name == ofUnit || name == as || known && owner == uid
 }
 
+// hasThisConfig reports a backend of the configuration that is examined, as far as that is known.
+func (c *checkup) hasThisConfig(b backend) bool {
+	return c.path == "" || b.unit && b.config == "" || b.config == c.path || sameFile(b.config, c.path)
+}
+
 // backendOf is the one whose configuration is examined, or the only one.
 func (c *checkup) backendOf(protocol string) (backend, bool) {
 	var fitting []backend
 	for _, b := range c.backends() {
-		if b.protocol == protocol &&
-			(c.path == "" || b.unit && b.config == "" || b.config == c.path || sameFile(b.config, c.path)) {
+		if b.protocol == protocol && c.hasThisConfig(b) {
 			fitting = append(fitting, b)
 		}
 	}

@@ -2,14 +2,18 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,8 +23,91 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// thenRestart ends every remedy that changes what a registry reads.
+// thenRestart ends a remedy in words that changes what a registry reads.
 const thenRestart = ", and restart the registry"
+
+// registryUnits are the names of Debian's and others' units.
+var registryUnits = []string{"docker-registry.service", "docker-distribution.service", "registry.service"}
+
+// restarted ends a command that changes what a registry reads.
+func (c *checkup) restarted(command string) string {
+	for _, name := range registryUnits {
+		if readUnit(c.root, name).file != "" {
+			return command + " && systemctl restart " + strings.TrimSuffix(name, ".service")
+		}
+	}
+	return command + " # then restart the registry"
+}
+
+// setIn writes a value in the registry's configuration, in the line of the old one. It does not
+// repeat that, which may be a secret.
+func (c *checkup) setIn(s registrySetting, value string) string {
+	if strings.ContainsAny(value, ":#{}[],&*!|>'%@` ") && !strings.HasPrefix(value, "http") {
+		value = strconv.Quote(value)
+	}
+	return c.setRaw(s, value)
+}
+
+// setRaw is setIn for a value in YAML.
+func (c *checkup) setRaw(s registrySetting, value string) string {
+	if !c.isAlone(s) {
+		return fmt.Sprintf("write %s: %s at %s:%d%s", s.Key, value, c.registryConfig, s.Line, thenRestart)
+	}
+	escaped := regexp.MustCompile(`[&|\\]`).ReplaceAllString(value, `\$0`)
+	return c.restarted(fmt.Sprintf(`sed -i %s %s`, word(fmt.Sprintf("%ds|%s:.*|%[2]s: %s|", s.Line, s.Key, escaped)),
+		word(c.registryConfig)))
+}
+
+// isAlone reports that the line of a setting has nothing else.
+func (c *checkup) isAlone(s registrySetting) bool {
+	data, err := os.ReadFile(c.registryConfig)
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(string(data), "\n")
+	return s.Line > 0 && s.Line <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[s.Line-1]), s.Key+":")
+}
+
+// likelyRealm is where clients should be sent. was is what the registry has.
+func (c *checkup) likelyRealm(was *url.URL) string {
+	host := "HOST"
+	switch {
+	case c.url != "" && !strings.Contains(c.url, "@"):
+		return c.url
+	case was != nil && was.Host != "":
+		host = was.Host
+	case c.settings != nil && aHostName.MatchString(c.settings.Issuer):
+		host = c.settings.Issuer
+	}
+	return "https://" + host + realmEnd
+}
+
+var aHostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
+
+// ownBundle is a command that makes the bundle a copy of dockerauth's certificate; "" without one.
+func (c *checkup) ownBundle(t *registryToken) string {
+	if c.config.CertificateFile == "" || t.RootCertBundle.Value == "" {
+		return ""
+	}
+	return c.restarted(fmt.Sprintf("cp %s %s", word(c.config.CertificateFile), word(c.registryFile(t.RootCertBundle))))
+}
+
+// ownBundleOf is ownBundle for rootcertbundle, and "" for a JWKS.
+func (c *checkup) ownBundleOf(s registrySetting) string {
+	if c.config == nil || s.Key != "rootcertbundle" {
+		return ""
+	}
+	return c.ownBundle(&registryToken{RootCertBundle: s})
+}
+
+// registryFile is where a file of the registry is looked for: beside its configuration, if its path
+// is relative.
+func (c *checkup) registryFile(s registrySetting) string {
+	if filepath.IsAbs(s.Value) {
+		return s.Value
+	}
+	return filepath.Join(filepath.Dir(c.registryConfig), s.Value)
+}
 
 // maxTrustFile is in bytes: all public CAs together take 220 kB.
 const maxTrustFile = 8 << 20
@@ -50,7 +137,7 @@ func (c *checkup) examineRegistry() {
 	for _, s := range t.Misspelt {
 		c.fail("registry", "registry-unknown-key", fmt.Sprintf("%s: registries do not read %s", where(s.Line), s.Key),
 			"keys are written in lower case and without underlines",
-			"write "+s.Value+thenRestart)
+			c.restarted(fmt.Sprintf("sed -i '%ds/%s/%s/' %s", s.Line, s.Key, s.Value, word(c.registryConfig))))
 	}
 	c.examineRealm(t, where)
 	c.examineRedirect(t, where)
@@ -95,7 +182,7 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 			"registry-key-missing",
 			"there is no auth.token."+s.Key,
 			"the registry does not start without it",
-			"write it, as docs/registry.md shows"+hint,
+			fmt.Sprintf("write %s: %s below auth.token in %s%s", s.Key, c.wantedValue(s.Key), c.registryConfig, hint),
 		)
 	case !s.Text:
 		c.fail(
@@ -103,12 +190,26 @@ func (c *checkup) requireText(subject string, s registrySetting, where func(int)
 			"registry-value-no-text",
 			fmt.Sprintf("%s: %s is %s, which is no text to a registry", where(s.Line), s.Key, s.Value),
 			"it does not start",
-			"put it in quotes",
+			c.setIn(s, c.wantedValue(s.Key)),
 		)
 	default:
 		return true
 	}
 	return false
+}
+
+// wantedValue is what dockerauth has for a key of the registry.
+func (c *checkup) wantedValue(key string) string {
+	switch {
+	case key == "realm":
+		return c.likelyRealm(nil)
+	case c.settings == nil:
+	case key == "issuer":
+		return c.settings.Issuer
+	case key == "service":
+		return c.settings.Audience[0]
+	}
+	return "the value that dockerauth's config.yml has"
 }
 
 // endpoints are the paths of the token endpoint.
@@ -129,28 +230,24 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 	switch {
 	case strings.Contains(realm, "@"):
 		c.fail(subject, "realm-with-password", place+": the realm has a name or a password in it",
-			"registries tell it to everybody",
-			"write https://HOST/docker/v2/token"+thenRestart)
+			"registries tell it to everybody", c.setIn(t.Realm, c.likelyRealm(u)))
 		return
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		c.fail(subject, "realm-invalid", fmt.Sprintf("%s: %q is no URL", place, realm),
-			"clients are sent there for a token",
-			"write https://HOST/docker/v2/token"+thenRestart)
+			"clients are sent there for a token", c.setIn(t.Realm, c.likelyRealm(nil)))
 		return
 	case !isEndpoint(u.Path):
 		c.fail(subject, "realm-wrong-path", fmt.Sprintf("%s: %q does not end in %s", place, realm, endpoints[0]),
-			"that is where dockerauth answers; elsewhere clients get 404",
-			"write https://HOST/docker/v2/token"+thenRestart)
+			"that is where dockerauth answers; elsewhere clients get 404", c.setIn(t.Realm, c.likelyRealm(u)))
 		return
 	case u.RawQuery != "" || u.Fragment != "":
 		c.fail(subject, "realm-with-query", fmt.Sprintf("%s: %q has more than host and path", place, realm),
-			"clients add their own query",
-			"write https://HOST/docker/v2/token"+thenRestart)
+			"clients add their own query", c.setIn(t.Realm, c.likelyRealm(u)))
 		return
 	case u.Scheme == "http" && !onThisMachine(u.Hostname()):
 		c.warn(subject, "plain-http", fmt.Sprintf("%s: %q is not https", place, realm),
 			"passwords cross the network in the clear, and several clients refuse such a realm",
-			"put TLS in front of dockerauth, and write https://"+thenRestart)
+			c.setIn(t.Realm, c.likelyRealm(u))+", and let a web server do TLS there")
 	default:
 		c.ok(subject, "clients are sent to %s", realm)
 	}
@@ -161,7 +258,7 @@ func (c *checkup) examineRealm(t *registryToken, where func(int) string) {
 			"realm-differs",
 			fmt.Sprintf("%s: clients are sent to %q, not to %q, which --url names", place, realm, c.url),
 			strings.TrimPrefix(difference(realm, c.url), ": "),
-			"make them equal, or check the other",
+			c.setIn(t.Realm, c.url),
 		)
 	}
 }
@@ -182,19 +279,18 @@ func (c *checkup) examineRedirect(t *registryToken, where func(int) string) {
 			fmt.Sprintf("%s: autoredirectpath %q does not end in %s or %s", where(t.AutoRedirectPath.Line), path,
 				endpoints[0], endpoints[1]),
 			"that is where dockerauth answers; elsewhere clients get 404",
-			"leave it out"+thenRestart)
+			c.restarted(fmt.Sprintf("sed -i '%dd;%dd' %s", t.AutoRedirect.Line, t.AutoRedirectPath.Line,
+				word(c.registryConfig))))
 		return
 	}
-	sentence := fmt.Sprintf("clients are sent to https://HOST%s, HOST being the registry's own name as they know it "+
-		"(2.8: /auth/token in any case); the realm is not used", path)
+	sentence := fmt.Sprintf("clients are sent to %s at the registry's own name, and the realm is not used", path)
 	if u, err := url.Parse(t.Realm.Value); err == nil && strings.TrimSuffix(u.Path, "/") == path {
 		c.ok(subject, "%s", sentence)
 		return
 	}
 	c.warn(subject, "autoredirect", fmt.Sprintf("%s: autoredirect is true", where(t.AutoRedirect.Line)),
 		sentence,
-		"let the web server at the registry's name pass "+path+
-			" to dockerauth and write that as realm, or leave autoredirect out"+thenRestart)
+		c.restarted(fmt.Sprintf("sed -i '%dd' %s", t.AutoRedirect.Line, word(c.registryConfig))))
 }
 
 // compare compares a text of the registry with dockerauth's, letter by letter, as the registry
@@ -213,7 +309,7 @@ func (c *checkup) compare(subject, key string, theirs registrySetting, ours []st
 		fmt.Sprintf("%s: %s is %q, dockerauth's %s is %q%s", where(theirs.Line), key, theirs.Value, ourKey, near,
 			difference(theirs.Value, near)),
 		"registries compare it letter by letter, and refuse every token",
-		fmt.Sprintf("make them equal: %s there, or %s in dockerauth's config.yml", key, ourKey))
+		c.setIn(theirs, near))
 }
 
 // nearest is the text with the longest common beginning, without http:// and spaces before it.
@@ -262,10 +358,15 @@ func difference(a, b string) string {
 // all.
 func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust registryTrust, whole bool) {
 	whole = true
+	misspelt := slices.ContainsFunc(t.Misspelt, func(s registrySetting) bool { return s.Value == "rootcertbundle" })
+	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 && misspelt {
+		return trust, false // a finding has said so
+	}
 	if t.RootCertBundle.Line == 0 && t.JWKS.Line == 0 {
 		c.fail("registry.rootcertbundle", "bundle-missing", "there is no auth.token.rootcertbundle",
 			"the registry does not start without",
-			"name a file there that is a copy of dockerauth's certificate and of nothing else"+thenRestart)
+			fmt.Sprintf("write rootcertbundle: FILE below auth.token in %s, FILE being a copy of %s", c.registryConfig,
+				cmp.Or(c.certificateFile(), "dockerauth's certificate")))
 		return trust, false
 	}
 	for _, one := range []struct {
@@ -287,7 +388,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 		if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
 			c.fail(subject, "bundle-private-key", fmt.Sprintf("%q holds a private key", one.setting.Value),
 				"a registry has no use for it, and anyone who reads the file can sign tokens, as any account",
-				"take it out, and make a new pair: it may have been read")
+				cmp.Or(c.ownBundleOf(one.setting), "take it out")+", and make a new pair: it may have been read")
 		}
 		if err == nil {
 			err = one.parse(data)
@@ -298,8 +399,7 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 				"bundle-unreadable",
 				fmt.Sprintf("%s: %q: %s", where(one.setting.Line), one.setting.Value, cli.Cause(err)),
 				"the registry does not start without that file",
-				"put dockerauth's certificate there; where the registry runs in a container or on another machine, "+
-					"check a copy of its configuration that names the files as they are called here",
+				c.fileRemedy(one.setting),
 			)
 			whole = false
 		}
@@ -310,16 +410,30 @@ func (c *checkup) readTrust(t *registryToken, where func(int) string) (trust reg
 	return trust, whole
 }
 
+func (c *checkup) certificateFile() string {
+	if c.settings == nil {
+		return ""
+	}
+	return c.settings.CertificateFile
+}
+
+// fileRemedy is for a bundle or JWKS that cannot be read.
+func (c *checkup) fileRemedy(s registrySetting) string {
+	if c.certificateFile() == "" || s.Key != "rootcertbundle" {
+		return fmt.Sprintf("correct %s, or its path at %s:%d", c.registryFile(s), c.registryConfig, s.Line)
+	}
+	return c.restarted(fmt.Sprintf("install -D -m 0644 %s %s", word(c.certificateFile()), word(c.registryFile(s))))
+}
+
 // readRegistryFile looks for a relative path beside the configuration: the registry's own working
 // folder is unknown.
 func (c *checkup) readRegistryFile(subject string, s registrySetting, where func(int) string) ([]byte, error) {
 	path := s.Value
 	if !filepath.IsAbs(path) {
 		c.warn(subject, "bundle-relative", fmt.Sprintf("%s: %q is a relative path", where(s.Line), path),
-			"a registry looks for it in the folder in which it is started; here it is looked for beside its "+
-				"configuration",
-			"write the whole path")
-		path = filepath.Join(filepath.Dir(c.registryConfig), path)
+			"a registry looks for it in the folder in which it is started, which is not known here",
+			c.setIn(s, c.registryFile(s)))
+		path = c.registryFile(s)
 	}
 	data, err := jwtsign.ReadRegular(path, maxTrustFile, func(info fs.FileInfo) error {
 		if !info.Mode().IsRegular() {
@@ -340,12 +454,12 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 			fmt.Sprintf("they are %s, and dockerauth's key signs with %s", strings.Join(trust.Algorithms, ", "),
 				key.Algorithm()),
 			"the registry refuses every token",
-			"add "+key.Algorithm()+thenRestart)
+			c.setRaw(t.SigningAlgorithms[0], "["+key.Algorithm()+"]"))
 	}
 	hasOurs := slices.ContainsFunc(trust.Bundle,
 		func(cert *x509.Certificate) bool { return isSameKey(cert.PublicKey, key.Public()) })
 	for i, cert := range trust.Bundle {
-		c.examineBundled(i+1, cert, hasOurs)
+		c.examineBundled(t, i+1, cert, hasOurs)
 	}
 	for _, k := range trust.JWKS {
 		c.examineListed(k)
@@ -355,7 +469,7 @@ func (c *checkup) examineTrust(t *registryToken, trust registryTrust) {
 
 // examineBundled looks for certificates that are a risk: anyone who holds the key of one in the
 // bundle, or of one that it signed, can sign tokens.
-func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs bool) {
+func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certificate, hasOurs bool) {
 	const subject = "registry.rootcertbundle"
 	key := c.config.Key
 	what := fmt.Sprintf("certificate %d in it, %q, ", number, cert.Subject.String())
@@ -363,7 +477,11 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	if c.now().After(cert.NotAfter) {
 		expired = " and has expired on " + cert.NotAfter.UTC().Format(time.DateOnly)
 	}
-	const remedy = "take it out: the bundle is a copy of dockerauth's certificate and of nothing else" + thenRestart
+	remedy := cmp.Or(
+		c.ownBundle(t),
+		"take it out: the bundle is a copy of dockerauth's certificate and of nothing else"+
+			thenRestart,
+	)
 	switch chain := key.Chain(); {
 	case len(chain) > 0 && bytes.Equal(cert.Raw, chain[0].Raw) && !issuesForOthers(cert):
 		c.ok(subject, "has dockerauth's certificate")
@@ -372,19 +490,19 @@ func (c *checkup) examineBundled(number int, cert *x509.Certificate, hasOurs boo
 	case isSameKey(cert.PublicKey, key.Public()) && !issuesForOthers(cert):
 		c.warn(subject, "bundle-old-certificate", what+"is an older one for dockerauth's key"+expired,
 			"registries refuse tokens that carry it",
-			"put dockerauth's present certificate in its place"+thenRestart)
+			remedy)
 	case isAuthority(cert):
 		c.fail(subject, "bundle-ca", what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
 		c.warn(subject, "bundle-second",
-			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 fingerprint %s%s", what, fingerprint(cert),
+			fmt.Sprintf("%sis a second one, made as dockerauth's is, SHA-256 %s%s", what, fingerprint(cert),
 				expired),
 			"anyone who has its key can sign tokens for the registry too, as any account",
-			"fine while you exchange keys; then take it out"+thenRestart)
+			"fine while you exchange keys; then: "+remedy)
 	default:
 		c.fail(subject, "bundle-foreign", what+"is not dockerauth's"+expired,
 			"anyone who has its key can sign tokens for the registry, as any account",
-			remedy+"; if its key is being exchanged, take it out when that is done")
+			remedy)
 	}
 }
 
@@ -424,6 +542,14 @@ func (c *checkup) examineListed(k jwk) {
 	}
 }
 
+// verdictCode is the code of what a version of the registry would do.
+type verdictCode string
+
+const (
+	notStarting verdictCode = "registry-not-starting"
+	refusing    verdictCode = "registry-refusing"
+)
+
 // predict signs a token and verifies it by the rules of each version. compare has looked at issuer
 // and service.
 func (c *checkup) predict(t *registryToken, trust registryTrust) {
@@ -447,9 +573,10 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		if v == registry28 && versionMark(t) != "" {
 			f.What = "is not meant: it does not know " + versionMark(t)
 		} else if err := trust.starts(v); err != nil {
-			f.Level, f.What, f.Why = levelError, "would not start", err.Error()
+			f.Level, f.Code, f.What, f.Why = levelError, string(notStarting), "would not start", shortened(err)
 		} else if err := trust.accept(v, signer.Issuer, service, token, c.now()); err != nil {
-			f.Level, f.What, f.Why = levelError, "would refuse dockerauth's tokens", err.Error()
+			f.Level, f.Code, f.What, f.Why = levelError, string(refusing), "would refuse dockerauth's tokens",
+				shortened(err)
 		} else {
 			accepted = true
 			f.What = fmt.Sprintf("would take %s, with these files (it reads them when it starts)", what)
@@ -461,13 +588,41 @@ func (c *checkup) predict(t *registryToken, trust registryTrust) {
 		switch {
 		case f.Level == levelOK:
 		case accepted:
-			f.Level, f.Remedy = levelWarning, "nothing to do if the registry is another version ("+c.silence(v)+
-				"); else "+c.acceptance(trust)
+			f.Level, f.Why = levelWarning, f.Why+"; harmless for other versions"
+			f.Remedy = c.acceptance(trust) + thenRestart
+			if v == registry28 {
+				f.Remedy = fmt.Sprintf("write signingalgorithms: [%s] below auth.token in %s if it is 3.x; else %s",
+					c.config.Key.Algorithm(), c.registryConfig, f.Remedy)
+			} else if len(c.config.Key.Chain()) == 0 && t.RootCertBundle.Value != "" {
+				made := filepath.Join(filepath.Dir(c.config.Path), "cert.pem")
+				f.Remedy = c.restarted(fmt.Sprintf("%s && cp %s %s", c.makeCertificate(), word(made),
+					word(c.registryFile(t.RootCertBundle))))
+			}
 		default:
 			f.Remedy = c.acceptance(trust) + thenRestart
+			if bundle := c.ownBundle(t); bundle != "" && c.config.Key.Algorithm() != "EdDSA" {
+				f.Remedy = bundle
+			}
 		}
 	}
+	if !accepted && c.distrusts() {
+		return // a finding has said why
+	}
 	c.addVerdicts(verdicts)
+}
+
+// distrusts reports an error in what the registry trusts.
+func (c *checkup) distrusts() bool {
+	subjects := []string{"registry.rootcertbundle", "registry.jwks", "registry.signingalgorithms"}
+	return slices.ContainsFunc(c.list, func(f finding) bool {
+		return f.Level == levelError && slices.Contains(subjects, f.Subject)
+	})
+}
+
+// shortened leaves out what crypto/x509 supposes.
+func shortened(err error) string {
+	text, _, _ := strings.Cut(err.Error(), " (possibly because")
+	return text
 }
 
 // addVerdicts joins versions with equal findings.
@@ -498,14 +653,6 @@ func versionMark(t *registryToken) string {
 		return "autoredirectpath"
 	}
 	return ""
-}
-
-// silence is how to stop the warning about a version.
-func (c *checkup) silence(v registryVersion) string {
-	if v == registry28 {
-		return "\"signingalgorithms: [" + c.config.Key.Algorithm() + "]\" in its configuration says that it is 3.x"
-	}
-	return "it will not go over to that one as it is"
 }
 
 // acceptance is what makes a registry take dockerauth's tokens.

@@ -88,6 +88,7 @@ func codesInSource(t *testing.T) (codes []string) {
 	codes = append(codes, constantsOfCodes(t, "../config/codes.go", "Code")...)
 	codes = append(codes, constantsOfCodes(t, "../jwtsign/file.go", "Code")...)
 	codes = append(codes, constantsOfCodes(t, "../access/flaw.go", "FlawKind")...)
+	codes = append(codes, constantsOfCodes(t, "registry.go", "verdictCode")...)
 	slices.Sort(codes)
 	return slices.Compact(codes)
 }

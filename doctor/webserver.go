@@ -22,6 +22,7 @@ type webServer struct {
 
 // site is what a web server has for one address, port and list of names.
 type site struct {
+	place            // where nginx's server block can take a directive; line 0 = not known
 	address   string // "" = every one of this machine's
 	port      int
 	tls       bool

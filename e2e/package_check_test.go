@@ -16,6 +16,10 @@ func checkFindsWhatRuns(t *testing.T, m *debian) {
 		m.must("sed", "-i", "s#proxy:unix:/run/#proxy:unix:/var/#", "/etc/apache2/conf-available/dockerauth.conf")
 		m.must("systemctl", "reload", "apache2")
 	})
+	m.repairs(t, "web-not-enabled", func() {
+		m.must("a2disconf", "-q", "dockerauth")
+		m.must("systemctl", "reload", "apache2")
+	}, "--url", packageRealm)
 	m.repairs(t, "web-socket-denied", func() { m.must("chown", "root:root", "/run/dockerauth/dockerauth.sock") })
 	m.must("rm", "-r", "/etc/systemd/system/dockerauth.socket.d")
 	m.must("systemctl", "daemon-reload")
@@ -32,6 +36,10 @@ func checkFindsWhatRuns(t *testing.T, m *debian) {
 		m.must("sed", "-i", "s#unix:/run/#unix:/var/#", "/etc/nginx/snippets/dockerauth.conf")
 		m.must("systemctl", "reload", "nginx")
 	})
+	m.repairs(t, "web-not-enabled", func() {
+		m.must("sed", "-i", "/include/d", "/etc/nginx/sites-available/default")
+		m.must("systemctl", "reload", "nginx")
+	}, "--url", packageRealm)
 	for _, location := range []struct{ code, text string }{
 		{"parameters-missing", "fastcgi_pass unix:/run/dockerauth/dockerauth.sock;"},
 		{"client-address-missing",
@@ -55,10 +63,10 @@ func checkFindsWhatRuns(t *testing.T, m *debian) {
 	m.must("systemctl", "start", "apache2")
 }
 
-// check runs check without flags.
-func (m *debian) check(t *testing.T) findingsReport {
+// check runs check without flags, or with some.
+func (m *debian) check(t *testing.T, flags ...string) findingsReport {
 	t.Helper()
-	r := findingsReport{output: m.do("dockerauth", "check", "--json")}
+	r := findingsReport{output: m.do(append([]string{"dockerauth", "check", "--json"}, flags...)...)}
 	var all struct{ Findings []finding }
 	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil {
 		t.Fatalf("read what check says: %v: %v", err, r.output)
@@ -81,17 +89,17 @@ func (m *debian) findsInOrder(t *testing.T, words ...string) {
 }
 
 // repairs makes a mistake, which check finds as the only one, and runs the remedy as printed.
-func (m *debian) repairs(t *testing.T, code string, mistake func()) {
+func (m *debian) repairs(t *testing.T, code string, mistake func(), flags ...string) {
 	t.Helper()
 	mistake()
-	r := m.check(t)
+	r := m.check(t, flags...)
 	r.expectCodes(t, code)
 	for _, f := range r.findings {
 		if f.Code == code {
 			m.must("sh", "-c", f.Remedy)
 		}
 	}
-	if r = m.check(t); len(r.codes()) > 0 {
+	if r = m.check(t, flags...); len(r.codes()) > 0 {
 		t.Errorf("after the remedy of %s check finds %q\n%s", code, r.codes(), r.stdout)
 	}
 }

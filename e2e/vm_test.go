@@ -100,7 +100,8 @@ func bootDebian(t testing.TB, image debianMachine) *debian {
 	dir := shortDir(t)
 	m := &debian{t: t, root: filepath.Join(dir, "root")}
 	mustRun(t, "mkdir", "-m", "0755", m.root)
-	mustRun(t, "tar", "-C", m.root, "-xpf", archive)
+	// With file capabilities, which programs of SSSD have.
+	mustRun(t, "tar", "-C", m.root, "--xattrs", "--xattrs-include=*", "-xpf", archive)
 	writeFile(t, m.path("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n", 0o644) // done by the installer otherwise
 	name := filepath.Base(dir)
 	nspawn := exec.Command("systemd-nspawn", "--quiet", "--machine", name, "--register=no", "--keep-unit",
