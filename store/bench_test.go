@@ -118,3 +118,28 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkKeptRequest is what a CGI program asks of kept records: a token and two revocations,
+// among 10,000 of each.
+func BenchmarkKeptRequest(b *testing.B) {
+	f := newFolder(b)
+	until := time.Now().Add(time.Hour)
+	for i := 0; i < 20_000; i += 1000 {
+		keys, records := make([]string, 1000), make([]Record, 1000)
+		for n := range keys {
+			keys[n], records[n] = hash(i+n), Record{[]byte(hundred), until}
+		}
+		if err := f.Kept().Update(b.Context(), keys, func([]Record) []Record { return records }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i := 0; b.Loop(); i++ {
+		f := reopen(b, f.path)
+		if _, err := f.Kept().Get(b.Context(), loginKeys(i)...); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

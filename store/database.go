@@ -24,7 +24,7 @@ const (
 	maxPause    = 5 * time.Millisecond
 )
 
-var errBusy = fmt.Errorf("locked by another process for more than %s", lockTimeout)
+var errBusy = fmt.Errorf("locked for more than %s", lockTimeout)
 
 // table is the schema of both databases, as SQLite keeps it. A new n for every update puts the
 // least recently updated records first. Keys are readable, and so can be listed by prefix.
@@ -188,8 +188,12 @@ func (d *database) ready() error {
 	return err
 }
 
-// look returns what is known of the files; nil for one that is not there.
+// look returns what is known of the files; nil for one that is not there. A rollback journal is
+// nobody's of dockerauth: what such a file names, SQLite would remove.
 func (d *database) look() ([]fs.FileInfo, error) {
+	if _, err := os.Lstat(d.journal()); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is %w: %w", d.journal(), ErrDamaged, errForeignFile)
+	}
 	var found []fs.FileInfo
 	for _, path := range d.files() {
 		info, err := checkFile(path)
@@ -207,6 +211,8 @@ func isSame(a, b fs.FileInfo) bool {
 
 // files are the database, its log and the memory that its processes share.
 func (d *database) files() []string { return []string{d.path(), d.path() + "-wal", d.path() + "-shm"} }
+
+func (d *database) journal() string { return d.path() + "-journal" }
 
 func (d *database) open() error {
 	root, lock, err := d.folder.open()
@@ -299,7 +305,7 @@ func (d *database) replace(damage error) error {
 	if !d.isStill(known) {
 		return nil
 	}
-	for _, path := range d.files() {
+	for _, path := range append(d.files(), d.journal()) {
 		name := filepath.Base(path)
 		aside := "damaged-" + name
 		if err := root.RemoveAll(aside); err != nil {
