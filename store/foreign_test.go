@@ -229,7 +229,8 @@ func TestWhatLiesInTheFolderLeadsNowhere(t *testing.T) {
 				}
 				v := newVictim(t, string(content))
 				replaceBy(t, f.counters.path()+suffix, plant, v)
-				if name == "a file of zeros without end" && (suffix == "-wal" || suffix == "-shm") { // a log without a change
+				if name == "a file of zeros without end" &&
+					(suffix == "-wal" || suffix == "-shm") { // a log without a change
 					expect(t, f.Counters(), "k", "planted")
 					put(t, f.Counters(), "k", "y", until)
 					return
