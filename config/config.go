@@ -6,6 +6,7 @@ package config
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"dockerauth/access"
@@ -24,7 +25,7 @@ type Config struct {
 	AccessTokenTTL   time.Duration // whole seconds, like the next one
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	TrustedProxies   Proxies       // of the HTTP front end
-	State            string        // folder, absolute; "" = none. Only DefaultState may be missing
+	State            string        // folder, absolute, or server; "" = none. Only DefaultState may be missing
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section
@@ -71,6 +72,11 @@ type PAM struct {
 	Timeout     time.Duration // of one conversation
 	Concurrency int           // conversations at once, at least 1
 	Cache       time.Duration // how long a login is valid without asking again; 0 = none
+}
+
+// IsStateServer reports whether state is the address of a server, and no folder.
+func IsStateServer(state string) bool {
+	return strings.HasPrefix(state, "redis://") || strings.HasPrefix(state, "rediss://")
 }
 
 // DefaultState is the state folder that is used if it exists.

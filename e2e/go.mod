@@ -1,6 +1,6 @@
 module dockerauth/e2e
 
-go 1.26.0
+go 1.25.0
 
 require (
 	dockerauth v0.0.0
@@ -13,9 +13,9 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/mattn/go-sqlite3 v1.14.53 // indirect
 	github.com/msteinert/pam/v2 v2.1.0 // indirect
-	github.com/redis/go-redis/v9 v9.23.0 // indirect
-	go.uber.org/atomic v1.12.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
+	github.com/redis/go-redis/v9 v9.22.0 // indirect
+	go.uber.org/atomic v1.11.0 // indirect
+	golang.org/x/sys v0.30.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 )
 

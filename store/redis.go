@@ -49,11 +49,6 @@ func OpenRedis(address string) (*Redis, error) {
 	return &Redis{Now: time.Now, client: redis.NewUniversalClient(o)}, nil
 }
 
-// IsRedis reports whether state is an address for OpenRedis, and no folder.
-func IsRedis(state string) bool {
-	return strings.HasPrefix(state, "redis://") || strings.HasPrefix(state, "rediss://")
-}
-
 func redisOptions(address string) (*redis.UniversalOptions, error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	hosts, path := rest, ""
@@ -67,7 +62,8 @@ func redisOptions(address string) (*redis.UniversalOptions, error) {
 	o := &redis.UniversalOptions{
 		Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		DialTimeout:              redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout, PoolTimeout: redisTimeout,
+		DialTimeout:              redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout,
+		PoolTimeout:   redisTimeout,
 		DialerRetries: 1, MaxRetries: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
 	}
 	if user, more, found := strings.Cut(hosts, "@"); found {

@@ -181,17 +181,13 @@ func TestRedisOverTLSWithAClientCertificate(t *testing.T) {
 		"yes",
 	}
 	s.start()
-	address := fmt.Sprintf("rediss://127.0.0.1:%d?ca=%s", port, in("cert.pem"))
-	put(
-		t,
-		openRedis(t, fmt.Sprintf("%s&certificate=%s&key=%s", address, in("cert.pem"), in("key.pem"))).Kept(),
-		"k",
-		"x",
-		time.Now().Add(time.Hour),
-	)
+	address := fmt.Sprintf("rediss://127.0.0.1:%d?", port)
+	ca := "ca=" + in("cert.pem")
+	pair := "certificate=" + in("cert.pem") + "&key=" + in("key.pem")
+	put(t, openRedis(t, address+ca+"&"+pair).Kept(), "k", "x", time.Now().Add(time.Hour))
 	for name, address := range map[string]string{
-		"no certificate of the client": address,
-		"no CA":                        fmt.Sprintf("rediss://127.0.0.1:%d?certificate=%s&key=%s", port, in("cert.pem"), in("key.pem")),
+		"no certificate of the client": address + ca,
+		"no CA":                        address + pair,
 	} {
 		if _, err := openRedis(t, address).Kept().Get(t.Context(), "k"); err == nil {
 			t.Errorf("%s: it works", name)
