@@ -152,11 +152,15 @@ func (d *database) try(do func() error) error {
 		err = do()
 	}
 	if damage := damageOf(err); damage != nil {
-		err = d.replace(damage)
+		var replaced bool
+		if replaced, err = d.replace(damage); replaced && d.folder.Report != nil {
+			d.folder.Report(damage)
+		}
 		if err == nil {
-			if err = d.ready(); err == nil {
-				err = do()
-			}
+			err = d.ready()
+		}
+		if err == nil {
+			err = do()
 		}
 	}
 	if err != nil && !isBusy(err) && !errors.Is(err, ErrTooLong) {
@@ -191,8 +195,12 @@ func (d *database) ready() error {
 // look returns what is known of the files; nil for one that is not there. A rollback journal is
 // nobody's of dockerauth: what such a file names, SQLite would remove.
 func (d *database) look() ([]fs.FileInfo, error) {
-	if _, err := os.Lstat(d.journal()); !errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Lstat(d.journal())
+	switch {
+	case err == nil:
 		return nil, fmt.Errorf("%s is %w: %w", d.journal(), ErrDamaged, errForeignFile)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
 	var found []fs.FileInfo
 	for _, path := range d.files() {
@@ -222,11 +230,14 @@ func (d *database) open() error {
 	defer root.Close()
 	defer lock.Close()
 	if d.limit > 0 {
-		if err := removeShards(root, lock); err != nil {
+		if err := removeShards(root); err != nil {
 			return err
 		}
 	}
 	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
+		if log := d.opened[1]; d.limit == 0 && log != nil && log.Size() > 0 {
+			return fmt.Errorf("%w: the file is gone, and its log is not", ErrDamaged)
+		}
 		if err = d.create(root); err == nil {
 			d.opened, err = d.look()
 		}
@@ -289,36 +300,33 @@ func (d *database) close() error {
 
 // replace moves damaged counters aside, unless another process has done so. Kept records are not
 // given up: what one of them refuses would be let in.
-func (d *database) replace(damage error) error {
+func (d *database) replace(damage error) (replaced bool, err error) {
 	if d.limit == 0 {
-		return fmt.Errorf("%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
+		return false, fmt.Errorf("%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
 			damage)
 	}
 	known := d.opened
 	_ = d.close()
 	root, lock, err := d.folder.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer root.Close()
 	defer lock.Close()
 	if !d.isStill(known) {
-		return nil
+		return false, nil
 	}
 	for _, path := range append(d.files(), d.journal()) {
 		name := filepath.Base(path)
 		aside := "damaged-" + name
 		if err := root.RemoveAll(aside); err != nil {
-			return err
+			return false, err
 		}
 		if err := root.Rename(name, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return false, err
 		}
 	}
-	if d.folder.Report != nil {
-		d.folder.Report(damage)
-	}
-	return nil
+	return true, nil
 }
 
 // isStill reports whether the database that was damaged is still there.

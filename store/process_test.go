@@ -127,7 +127,7 @@ func TestWritersThatAreKilledCostNothing(t *testing.T) {
 		}
 	}
 	f.Close()
-	if files := glob(t, f, "*"); len(files) != 6 {
+	if files := glob(t, f, "*"); len(files) != 7 {
 		t.Errorf("files: %q", files)
 	}
 }
