@@ -188,6 +188,7 @@ func glob(t *testing.T, f *Folder, pattern string) []string {
 func TestAHolderThatIsStoppedCostsOthersAnErrorUntilItDies(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
+	f.kept.updateTimeout = lockTimeout
 	for name, s := range stores(f) {
 		put(t, s, "k", "x", until)
 		cmd, lines := start(t, holderArgument, f.path, name, "k")
