@@ -224,8 +224,8 @@ func isNear(a, b string) bool {
 		i++
 	}
 	a, b = a[i:], b[i:]
-	cut := func(text string, n int) string { return text[min(n, len(text)):] }
-	return cut(a, 1) == b || a == cut(b, 1) || cut(a, 1) == cut(b, 1) ||
+	rest := func(text string) string { return text[min(1, len(text)):] }
+	return rest(a) == b || a == rest(b) || rest(a) == rest(b) ||
 		len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]
 }
 

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -129,7 +128,7 @@ func FuzzFlawedPatternsMatchNothing(f *testing.F) {
 			}
 		}
 		if p.match(strings.Split(name, "/"), "alice", "group") {
-			t.Fatal(fmt.Sprintf("%q matches %q, and is said not to: %s", text, name, why))
+			t.Fatalf("%q matches %q, and is said not to: %s", text, name, why)
 		}
 	})
 }

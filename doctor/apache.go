@@ -142,7 +142,7 @@ func sectionCovers(d directive, path string) bool {
 	if len(d.args) == 0 {
 		return false
 	}
-	pattern := ""
+	var pattern string
 	switch {
 	case d.name == "locationmatch":
 		pattern = d.args[0]

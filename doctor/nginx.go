@@ -24,12 +24,12 @@ func (w *webServer) readNginx(root string) {
 	top := parseNginx(root, file, filepath.Dir(file), 0)
 	for _, http := range named(top, "http") {
 		for _, server := range named(http.block, "server") {
-			w.readNginxServer(nginxScope{top, http.block, server.block}, prefix, file)
+			w.readNginxServer(nginxScope{top, http.block, server.block}, prefix)
 		}
 	}
 }
 
-func (w *webServer) readNginxServer(scope nginxScope, prefix, file string) {
+func (w *webServer) readNginxServer(scope nginxScope, prefix string) {
 	server := scope[2]
 	var names []string
 	for _, d := range named(server, "server_name") {
@@ -46,7 +46,7 @@ func (w *webServer) readNginxServer(scope nginxScope, prefix, file string) {
 		s := site{place: listens[0].place, names: names, isDefault: slices.Contains(d.args, "default_server"),
 			tls: slices.Contains(d.args, "ssl"), errorLog: scope.errorLog(prefix)}
 		s.address, s.port = splitAddress(d.args[0], 80)
-		s.route = func(path string) *route { return scope.route(path, filepath.Dir(file)) }
+		s.route = scope.route
 		// the first server of an address and port is the one for other names
 		s.isDefault = s.isDefault || !slices.ContainsFunc(w.sites, func(o site) bool {
 			return o.port == s.port && o.address == s.address
@@ -84,13 +84,13 @@ func (s nginxScope) errorLog(prefix string) string {
 }
 
 // route finds where requests for a path go.
-func (s nginxScope) route(path, base string) *route {
+func (s nginxScope) route(path string) *route {
 	location, ok := selectLocation(s[len(s)-1], path)
 	if !ok {
 		return nil
 	}
 	inner := append(slices.Clone(s), location.block)
-	if deeper := inner.route(path, base); deeper != nil {
+	if deeper := inner.route(path); deeper != nil {
 		return deeper
 	}
 	r := &route{generic: slices.Equal(location.args, []string{"/"})}
@@ -109,14 +109,14 @@ func (s nginxScope) route(path, base string) *route {
 				r.place, r.target = servers[0].place, nginxTarget(servers[0].args[0])
 			}
 		}
-		r.describeNginx(inner, d, base)
+		r.describeNginx(inner, d)
 		return r
 	}
 	return nil
 }
 
 // describeNginx says what of a request arrives behind the directive that passes it on.
-func (r *route) describeNginx(scope nginxScope, pass directive, base string) {
+func (r *route) describeNginx(scope nginxScope, pass directive) {
 	r.passes = map[string]string{}
 	for _, d := range scope.all("fastcgi_param") {
 		if len(d.args) > 1 {

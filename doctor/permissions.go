@@ -91,7 +91,7 @@ type permissionCheck struct {
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
-	trials := slices.Concat(c.readChecks(a), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
+	trials := slices.Concat(c.readChecks(), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
 	looks := make([]attempt, len(trials))
 	for i, t := range trials {
 		looks[i] = t.attempt
@@ -123,7 +123,7 @@ func (c *checkup) examineServiceUser(a *runAs) {
 }
 
 // readChecks are for the files that the program needs at its start.
-func (c *checkup) readChecks(a *runAs) (trials []permissionCheck) {
+func (c *checkup) readChecks() (trials []permissionCheck) {
 	subjects := map[string]string{c.settings.Path: "config", c.settings.PrivateKeyFile: "private_key",
 		c.settings.CertificateFile: "certificate"}
 	files := c.settings.Files()

@@ -67,6 +67,7 @@ func fromFirstToLast(t *testing.T, image debianMachine, first ...step) {
 		{"what purge says to delete leaves nothing", purgeWithoutATrace},
 		{"the archive is a drop-in for a folder of a web site", dropInArchive},
 		{"the service is set up by hand", serviceByHand},
+		{"dockerauth http behind a proxy", httpBehindAProxy},
 	}...) {
 		if !t.Run(step.name, func(t *testing.T) { m.t = t; step.run(t, m) }) {
 			break
@@ -683,6 +684,10 @@ func dropInArchive(t *testing.T, m *debian) {
 			t.Errorf("%s: %d, want 403", file, status)
 		}
 	}
+
+	mustRun(t, "cp", binary(t), m.path("root/dockerauth")) // root starts no program of another user's
+	m.findsNothing(t, "/root/dockerauth", "check", "--json", "--config", folder+"/config.yml", "--as", "www-data",
+		"--program", folder+"/dockerauth", "--url", "http://localhost/registry-login/docker/v2/token")
 }
 
 // serviceByHand runs the commands in docs/install.md, in a folder with the program and the files
@@ -704,6 +709,44 @@ func serviceByHand(t *testing.T, m *debian) {
 	}
 	if got := strings.TrimSpace(m.must("systemctl", "is-enabled", "dockerauth.socket")); got != "enabled" {
 		t.Errorf("after a boot the socket is %s", got)
+	}
+	m.findsNothing(t, "dockerauth", "check", "--json")
+}
+
+// httpBehindAProxy lets Apache pass requests on to "dockerauth http".
+func httpBehindAProxy(t *testing.T, m *debian) {
+	m.must("systemctl", "disable", "--now", "dockerauth.socket", "dockerauth.service")
+	m.must("rm", "/etc/systemd/system/dockerauth.socket", "/etc/systemd/system/dockerauth.service")
+	m.must("systemctl", "daemon-reload")
+	m.must("a2disconf", "-q", "dockerauth")
+	m.must("sh", "-c", "echo 'trusted_proxies: [127.0.0.1]' >>/etc/dockerauth/config.yml")
+	m.must("systemd-run", "--unit=e2e-http", "-p", "User=dockerauth", "-p", "SupplementaryGroups=shadow",
+		"-p", "NoNewPrivileges=yes", "dockerauth", "http", "--config", "/etc/dockerauth/config.yml",
+		"--listen", "127.0.0.1:5002")
+	writeFile(t, m.path("etc/apache2/conf-enabled/e2e.conf"),
+		"ProxyPass /docker/v2/token http://127.0.0.1:5002/docker/v2/token\n", 0o644)
+	m.must("a2enmod", "-q", "proxy_http")
+	m.must("systemctl", "restart", "apache2")
+	eventually(t, readyWithin, "the service to listen", func() bool {
+		return m.do("curl", "-s", "http://127.0.0.1:5002/").status == 0
+	})
+	m.loginWorks(t)
+	m.findsNothing(t, "dockerauth", "check", "--json", "--as", "dockerauth:shadow", "--url", packageRealm)
+	m.must("systemctl", "stop", "e2e-http")
+}
+
+// findsNothing runs check on an installation with nothing wrong.
+func (m *debian) findsNothing(t *testing.T, args ...string) {
+	t.Helper()
+	var report struct{ Findings []finding }
+	o := m.do(args...)
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+		t.Fatalf("%v: %v", err, o)
+	}
+	for _, f := range report.Findings {
+		if f.Level == "warning" || f.Level == "error" {
+			t.Errorf("a false alarm: %+v", f)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ type fileState struct {
 	device, inode uint64
 	size          int64
 	modified      time.Time
+	changed       syscall.Timespec // its content, owner, mode or name; no program can set it back
 	mode          os.FileMode
 }
 
@@ -23,11 +24,15 @@ func stateOf(path string) fileState {
 		return fileState{}
 	}
 	s := fileState{mode: info.Mode()}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if ok {
+		s.device, s.inode = uint64(sys.Dev), sys.Ino // Dev is narrower on some systems
+	}
 	if !info.IsDir() {
 		s.size, s.modified = info.Size(), info.ModTime()
-	}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.device, s.inode = uint64(sys.Dev), sys.Ino // Dev is narrower on some systems
+		if ok {
+			s.changed = sys.Ctim
+		}
 	}
 	return s
 }

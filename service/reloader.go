@@ -85,17 +85,30 @@ func (r *reloader) watch(ctx context.Context, signals <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
-			err := error(nil)
-			if s == syscall.SIGHUP {
-				err = r.reload()
-			}
-			r.reopenLog()
-			if s == syscall.SIGHUP {
-				r.report(err)
-			}
+			r.signalled(s)
 		case <-ticker.C:
 			r.look()
 		}
+	}
+}
+
+// signalled reloads on SIGHUP. Any signal reopens the log.
+func (r *reloader) signalled(s os.Signal) {
+	if s != syscall.SIGHUP {
+		r.reopenLog()
+		return
+	}
+	err := r.reload()
+	r.forget()
+	r.reopenLog()
+	r.report(err)
+}
+
+// forget drops the remembered logins. An administrator who asks for a reload may have changed what
+// no file of the PAM service shows, such as an account or a file that a module reads.
+func (r *reloader) forget() {
+	if s := r.current.Load(); s != nil && s.pam != nil {
+		s.pam.forget()
 	}
 }
 

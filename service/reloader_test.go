@@ -177,6 +177,20 @@ func TestAReloadForgetsOnlyLoginsThatItConcerns(t *testing.T) {
 			s.write(t, "pam.d/dockerauth", permit+"account required pam_nologin.so\n")
 			s.mustReload(t)
 		}, false},
+		{"the PAM service file, in place, and its size and time are as before", func(t *testing.T, s *adminFixture) {
+			name := filepath.Join(s.dir, "pam.d/included")
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write(t, "pam.d/included", strings.Replace(permit, "pam_permit", "pam_denied", 1))
+			if err := os.Chtimes(name, info.ModTime(), info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+			s.look()
+		}, false},
+		{"a signal to reload", func(_ *testing.T, s *adminFixture) { s.signalled(syscall.SIGHUP) }, false},
+		{"a signal to reopen the log", func(_ *testing.T, s *adminFixture) { s.signalled(syscall.SIGUSR1) }, true},
 		{"health was asked after the PAM service file had changed", func(t *testing.T, s *adminFixture) {
 			s.write(t, "pam.d/dockerauth", permit+"account required pam_nologin.so\n")
 			s.page()

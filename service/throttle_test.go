@@ -171,7 +171,7 @@ func TestAReloadKeepsWhatIsKnownOfTheStateFolder(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(s.dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	folder, err := os.Open(filepath.Join(s.dir, "state"))
+	folder, err := os.Create(filepath.Join(s.dir, "state", "lock"))
 	if err != nil {
 		t.Fatal(err)
 	}

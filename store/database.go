@@ -20,11 +20,13 @@ const (
 	// lockTimeout is a thousand times what an update takes, and shorter than a client's timeout.
 	// The holder of a lock may be stopped, or wait for a disk.
 	lockTimeout = time.Second
+	// keptTimeout is for updates of kept records: each waits for the disk, one after the other.
+	keptTimeout = 10 * time.Second
 	minPause    = 50 * time.Microsecond
 	maxPause    = 5 * time.Millisecond
 )
 
-var errBusy = fmt.Errorf("locked for more than %s", lockTimeout)
+var errBusy = errors.New("locked for too long by another process")
 
 // table is the schema of both databases, as SQLite keeps it. A new n for every update puts the
 // least recently updated records first. Keys are readable, and so can be listed by prefix.
@@ -33,9 +35,10 @@ const table = "CREATE TABLE records (n INTEGER PRIMARY KEY, key BLOB NOT NULL UN
 
 // database is the Store of one kind of records in a folder. A process has one connection to it.
 type database struct {
-	folder *Folder
-	name   string
-	limit  int // bytes; 0 = kept records
+	folder        *Folder
+	name          string
+	limit         int           // bytes; 0 = kept records
+	updateTimeout time.Duration // how long an update waits for others
 
 	slot   chan struct{} // full while one call uses what follows
 	conn   sqlConn       // nil = not open
@@ -50,13 +53,17 @@ type sqlConn interface {
 }
 
 func newDatabase(folder *Folder, name string, limit int) *database {
-	return &database{folder: folder, name: name, limit: limit, slot: make(chan struct{}, 1)}
+	d := &database{folder: folder, name: name, limit: limit, updateTimeout: lockTimeout, slot: make(chan struct{}, 1)}
+	if limit == 0 {
+		d.updateTimeout = keptTimeout
+	}
+	return d
 }
 
 func (d *database) path() string { return filepath.Join(d.folder.path, d.name) }
 
 func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
-	err = d.use(ctx, "read", keys, func() error {
+	err = d.use(ctx, lockTimeout, "read", keys, func() error {
 		old, err := d.find(keys)
 		values = make([][]byte, len(old))
 		for i, r := range old {
@@ -71,7 +78,7 @@ func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, er
 }
 
 func (d *database) Update(ctx context.Context, keys []string, change Change) error {
-	return d.use(ctx, "update", keys, func() error {
+	return d.use(ctx, d.updateTimeout, "update", keys, func() error {
 		return d.transaction(func() error { return d.update(keys, change) })
 	})
 }
@@ -84,7 +91,7 @@ func (d *database) List(ctx context.Context, prefix string, visit func(key strin
 	}
 	for from, more := prefix, true; more; {
 		var found []pair
-		err := d.use(ctx, "list", nil, func() error {
+		err := d.use(ctx, lockTimeout, "list", nil, func() error {
 			found = nil
 			rows := "SELECT key, value, until FROM records WHERE key >= ? AND until > ? ORDER BY key LIMIT ?"
 			return d.query(rows, func(row []driver.Value) {
@@ -113,12 +120,12 @@ func (d *database) Close() error {
 }
 
 // use calls do when the database is open and no other call of this process uses it. While another
-// process holds a lock it tries again, for lockTimeout at most.
-func (d *database) use(ctx context.Context, verb string, keys []string, do func() error) error {
+// process holds a lock it tries again, for timeout at most.
+func (d *database) use(ctx context.Context, timeout time.Duration, verb string, keys []string, do func() error) error {
 	if err := errors.Join(ctx.Err(), checkKeys(keys...)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, errBusy)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errBusy)
 	defer cancel()
 	select {
 	case d.slot <- struct{}{}:
@@ -152,11 +159,15 @@ func (d *database) try(do func() error) error {
 		err = do()
 	}
 	if damage := damageOf(err); damage != nil {
-		err = d.replace(damage)
+		var replaced bool
+		if replaced, err = d.replace(damage); replaced && d.folder.Report != nil {
+			d.folder.Report(damage)
+		}
 		if err == nil {
-			if err = d.ready(); err == nil {
-				err = do()
-			}
+			err = d.ready()
+		}
+		if err == nil {
+			err = do()
 		}
 	}
 	if err != nil && !isBusy(err) && !errors.Is(err, ErrTooLong) {
@@ -191,8 +202,12 @@ func (d *database) ready() error {
 // look returns what is known of the files; nil for one that is not there. A rollback journal is
 // nobody's of dockerauth: what such a file names, SQLite would remove.
 func (d *database) look() ([]fs.FileInfo, error) {
-	if _, err := os.Lstat(d.journal()); !errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Lstat(d.journal())
+	switch {
+	case err == nil:
 		return nil, fmt.Errorf("%s is %w: %w", d.journal(), ErrDamaged, errForeignFile)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
 	var found []fs.FileInfo
 	for _, path := range d.files() {
@@ -222,11 +237,14 @@ func (d *database) open() error {
 	defer root.Close()
 	defer lock.Close()
 	if d.limit > 0 {
-		if err := removeShards(root, lock); err != nil {
+		if err := removeShards(root); err != nil {
 			return err
 		}
 	}
 	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
+		if log := d.opened[1]; d.limit == 0 && log != nil && log.Size() > 0 {
+			return fmt.Errorf("%w: the file is gone, and its log is not", ErrDamaged)
+		}
 		if err = d.create(root); err == nil {
 			d.opened, err = d.look()
 		}
@@ -289,36 +307,35 @@ func (d *database) close() error {
 
 // replace moves damaged counters aside, unless another process has done so. Kept records are not
 // given up: what one of them refuses would be let in.
-func (d *database) replace(damage error) error {
+func (d *database) replace(damage error) (replaced bool, err error) {
 	if d.limit == 0 {
-		return fmt.Errorf("%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
-			damage)
+		return false, fmt.Errorf(
+			"%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
+			damage,
+		)
 	}
 	known := d.opened
 	_ = d.close()
 	root, lock, err := d.folder.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer root.Close()
 	defer lock.Close()
 	if !d.isStill(known) {
-		return nil
+		return false, nil
 	}
 	for _, path := range append(d.files(), d.journal()) {
 		name := filepath.Base(path)
 		aside := "damaged-" + name
 		if err := root.RemoveAll(aside); err != nil {
-			return err
+			return false, err
 		}
 		if err := root.Rename(name, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return false, err
 		}
 	}
-	if d.folder.Report != nil {
-		d.folder.Report(damage)
-	}
-	return nil
+	return true, nil
 }
 
 // isStill reports whether the database that was damaged is still there.

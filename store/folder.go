@@ -82,18 +82,26 @@ func (f *Folder) check() error {
 	return nil
 }
 
-// open returns the folder, locked: others that open, make or replace its files wait until it is
-// closed. The second file lists what is in it.
+// lockName is a file that its owner alone can open, unlike a folder: a process that holds the lock
+// stops the counting.
+const lockName = "lock"
+
+// open returns the folder, locked: others that open, make or replace its files wait until the lock
+// is closed.
 func (f *Folder) open() (*os.Root, *os.File, error) {
 	root, err := os.OpenRoot(f.path + "/") // which does not wait for a FIFO
 	if err != nil {
 		return nil, nil, fmt.Errorf("folder for state: %w", err)
 	}
-	lock, err := root.Open(".")
+	if info, err := root.Lstat(lockName); err == nil && !info.Mode().IsRegular() {
+		_ = root.RemoveAll(lockName) // dockerauth did not make it
+	}
+	lock, err := root.OpenFile(lockName, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 	if err == nil {
 		err = os.NewSyscallError("flock", syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB))
 	}
 	if err != nil {
+		_ = lock.Close()
 		_ = root.Close()
 		return nil, nil, fmt.Errorf("folder for state: lock %s: %w", f.path, err)
 	}
@@ -124,8 +132,13 @@ func checkFile(path string) (fs.FileInfo, error) {
 // removeShards removes the files 00 to ff of versions before SQLite, which held counters: what they
 // count is over after some hours. A process of such a version, still there during an upgrade,
 // counts in new ones.
-func removeShards(root *os.Root, lock *os.File) error {
-	names, err := lock.Readdirnames(-1)
+func removeShards(root *os.Root) error {
+	folder, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	names, err := folder.Readdirnames(-1)
 	if err != nil {
 		return err
 	}

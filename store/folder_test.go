@@ -106,7 +106,7 @@ func TestAnEndBeyondMaxKeepIsPast(t *testing.T) {
 // rows counts what is in a database, also what has expired.
 func rows(t testing.TB, d *database) (n int64) {
 	t.Helper()
-	err := d.use(t.Context(), "count", nil, func() error {
+	err := d.use(t.Context(), lockTimeout, "count", nil, func() error {
 		return d.query("SELECT count(*) FROM records", func(row []driver.Value) { n = row[0].(int64) })
 	})
 	if err != nil {
@@ -164,7 +164,7 @@ func TestOnlyKeptRecordsWaitForTheDisk(t *testing.T) {
 	for d, want := range map[*database]int64{f.counters: 0, f.kept: 2} { // OFF, FULL
 		put(t, d, "k", "x", time.Now().Add(time.Hour))
 		var got int64
-		err := d.use(t.Context(), "look at", nil, func() error {
+		err := d.use(t.Context(), lockTimeout, "look at", nil, func() error {
 			return d.query("PRAGMA synchronous", func(row []driver.Value) { got = row[0].(int64) })
 		})
 		if err != nil || got != want {
@@ -222,7 +222,7 @@ func TestFilesOfEarlierVersionsAreRemoved(t *testing.T) {
 	put(t, f.Counters(), "k", "x", time.Now().Add(time.Hour))
 	var left []string
 	for _, path := range glob(t, f, "*") {
-		if name := filepath.Base(path); !strings.Contains(name, ".db") {
+		if name := filepath.Base(path); !strings.Contains(name, ".db") && name != lockName {
 			left = append(left, name)
 		}
 	}

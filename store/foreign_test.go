@@ -256,6 +256,38 @@ func replaceBy(t *testing.T, path string, plant func(string, victim) error, v vi
 	}
 }
 
+// Kept records may be in a log whose database is gone: nobody may begin again without them.
+func TestALogWithoutItsDatabaseIsAnError(t *testing.T) {
+	f := newFolder(t)
+	put(t, f.Kept(), "k", "x", time.Now().Add(time.Hour))
+	if err := os.Rename(f.kept.path(), f.kept.path()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Kept().Get(t.Context(), "k")
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("error %v", err)
+	}
+	if err := os.Rename(f.kept.path()+".away", f.kept.path()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, f.Kept(), "k", "x")
+}
+
+// The lock is no way to stop or mislead the service either.
+func TestWhatLiesInPlaceOfTheLockIsRemoved(t *testing.T) {
+	for name, plant := range aliens {
+		t.Run(name, func(t *testing.T) {
+			f := newFolder(t)
+			v := newVictim(t, "outside")
+			replaceBy(t, filepath.Join(f.path, lockName), plant, v)
+			for _, s := range stores(f) {
+				put(t, s, "k", "x", time.Now().Add(time.Hour))
+			}
+			v.expectUntouched(t)
+		})
+	}
+}
+
 // A link that takes the file's place after it was looked at is not followed by SQLite.
 func TestALinkInPlaceOfTheLogIsNotFollowed(t *testing.T) {
 	for _, suffix := range []string{"-wal", "-shm"} {

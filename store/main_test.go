@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,7 +46,11 @@ func writeAll(folder, name string, keys []string) error {
 		}
 		f.Report = func(err error) { fmt.Println("reported", err) }
 		fmt.Println("started", key)
-		if err := update(stores(f)[name], key, increment(time.Now().Add(time.Hour))); err != nil {
+		err = errBusy
+		for errors.Is(err, errBusy) { // on a busy machine
+			err = update(stores(f)[name], key, increment(time.Now().Add(time.Hour)))
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Println("done", key)

@@ -127,7 +127,7 @@ func TestWritersThatAreKilledCostNothing(t *testing.T) {
 		}
 	}
 	f.Close()
-	if files := glob(t, f, "*"); len(files) != 6 {
+	if files := glob(t, f, "*"); len(files) != 7 {
 		t.Errorf("files: %q", files)
 	}
 }
@@ -188,6 +188,7 @@ func glob(t *testing.T, f *Folder, pattern string) []string {
 func TestAHolderThatIsStoppedCostsOthersAnErrorUntilItDies(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
+	f.kept.updateTimeout = lockTimeout
 	for name, s := range stores(f) {
 		put(t, s, "k", "x", until)
 		cmd, lines := start(t, holderArgument, f.path, name, "k")

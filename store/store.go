@@ -38,7 +38,7 @@ var ErrTooLong = errors.New("too long for a store")
 var ErrDamaged = errors.New("damaged")
 
 // Store keeps records until they expire. All methods may be called at once by anybody. None takes
-// much longer than a second.
+// much longer than a second, but an update of kept records, which no login waits for: ten.
 type Store interface {
 	// Get returns the values of keys, in their order; nil for one that has none or has expired.
 	Get(ctx context.Context, keys ...string) ([][]byte, error)
