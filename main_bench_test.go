@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -18,10 +20,14 @@ func BenchmarkCGIRequest(b *testing.B) {
 		}
 		return rules.String()
 	}
-	for name, config := range map[string]string{"0 rules": goodConfig, "20 rules": rulesFor(20),
+	for name, config := range map[string]string{"0 rules": goodConfig,
+		"state": goodConfig + "state: state\n", "20 rules": rulesFor(20),
 		"200 rules": rulesFor(200), "10000 rules": rulesFor(10000)} {
 		b.Run(name, func(b *testing.B) {
 			program, _ := install(b, config)
+			if err := os.Mkdir(filepath.Join(filepath.Dir(program), "state"), 0o700); err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
 				cmd := exec.Command(program)
 				cmd.Env = cgiEnv(login)

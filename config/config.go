@@ -6,6 +6,7 @@ package config
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"dockerauth/access"
@@ -24,7 +25,7 @@ type Config struct {
 	AccessTokenTTL   time.Duration // whole seconds, like the next one
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	TrustedProxies   Proxies       // of the HTTP front end
-	State            string        // folder, absolute; "" = none. Only DefaultState may be missing
+	State            string        // folder, absolute, or server; "" = none. Only DefaultState may be missing
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section
@@ -40,9 +41,13 @@ func (c *Config) Files() []string {
 
 // source says where the keys are.
 type source struct {
-	file  string         // the path given to Load
-	lines map[string]int // of each key in the file
+	file    string         // the path given to Load
+	lines   map[string]int // of each key in the file
+	version string
 }
+
+// Version tells the text of config.yml from another. It is the same on every machine.
+func (c *Config) Version() string { return c.source.version }
 
 // ErrorAt adds the place of a key, such as "log.file", to an error found when its value is used. Of
 // several keys it takes the first that is in the file, else the first.
@@ -67,6 +72,11 @@ type PAM struct {
 	Timeout     time.Duration // of one conversation
 	Concurrency int           // conversations at once, at least 1
 	Cache       time.Duration // how long a login is valid without asking again; 0 = none
+}
+
+// IsStateServer reports whether state is the address of a server, and no folder.
+func IsStateServer(state string) bool {
+	return strings.HasPrefix(state, "redis://") || strings.HasPrefix(state, "rediss://")
 }
 
 // DefaultState is the state folder that is used if it exists.

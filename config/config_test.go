@@ -441,3 +441,25 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// Records that machines share name the version.
+func TestTheVersionIsThatOfTheText(t *testing.T) {
+	version := func(text string) string {
+		path := filepath.Join(t.TempDir(), "config.yml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadTolerant(path)
+		if c == nil {
+			t.Fatal(err)
+		}
+		return c.Version()
+	}
+	const text = "private_key: k\nissuer: i\naudience: a\n"
+	if one, other := version(text), version(text); one != other || one == "" {
+		t.Errorf("equal texts have the versions %q and %q", one, other)
+	}
+	if one, other := version(text), version(text+"blacklisted_users: [bob]\n"); one == other {
+		t.Errorf("different texts have the version %q", one)
+	}
+}

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -36,7 +38,7 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	c := s.config
 	c.Path = absolute
-	c.source = source{path, s.lines}
+	c.source = source{path, s.lines, fmt.Sprintf("%x", sha256.Sum256(data))}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
 	}

@@ -83,7 +83,7 @@ func (r *reader) top(key string, v node) {
 	case "trusted_proxies":
 		c.TrustedProxies = r.proxies(key, v)
 	case "state":
-		c.State = r.pathOrNone(key, v)
+		c.State = r.state(key, v)
 	case "pam":
 		r.section(key, v, pamKeys, r.pam)
 	case "log":

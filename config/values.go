@@ -195,6 +195,15 @@ func (r *reader) path(key string, v node) string {
 	return filepath.Join(r.dir, s)
 }
 
+// state reads a path or, as it is, the address of a server; "" is allowed.
+func (r *reader) state(key string, v node) string {
+	if v.kind == kindText && IsStateServer(v.text) {
+		s, _ := r.text(key, v, maxPath)
+		return s
+	}
+	return r.pathOrNone(key, v)
+}
+
 // pathOrNone reads a path; "" is allowed.
 func (r *reader) pathOrNone(key string, v node) string {
 	if v.kind == kindText && v.text == "" {

@@ -48,7 +48,7 @@ func (c *checkup) examineRights() {
 // examinePaths looks at paths that no user can use, root included.
 func (c *checkup) examinePaths() {
 	name := likelyUser()
-	if folder := c.settings.State; folder != "" && !stateIsOptional(folder) {
+	if folder := c.settings.State; folder != "" && !stateIsOptional(folder) && !config.IsStateServer(folder) {
 		info, err := os.Stat(folder)
 		if err == nil && !info.IsDir() {
 			err = syscall.ENOTDIR
@@ -247,6 +247,9 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			switch {
 			case why == "":
 				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
+			case config.IsStateServer(folder):
+				c.warn("rights.state", "state-unusable", what, "each process counts wrong passwords for itself",
+					"start the server, or write its address, password_file and ca as state in "+c.settings.Path)
 			case !stateIsOptional(folder):
 				c.fail("rights.state", "state-unusable", what, "the service answers 503", remedy)
 			case why == syscall.ENOENT.Error() && a.isServiceUser:

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dockerauth/cli"
+	"dockerauth/config"
 	"dockerauth/pamauth"
 	"dockerauth/service"
 )
@@ -112,7 +113,7 @@ func (l attempt) try() error {
 		}
 		return err
 	case tryState:
-		if err := service.CheckState(l.Path); err != nil {
+		if err := service.CheckState(l.Path); err != nil || config.IsStateServer(l.Path) {
 			return err
 		}
 		return syscall.Access(l.Path, 2)

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// smallDisk is the size of a disk that fills up, in bytes. The state's 256 files take a page each,
-// and another while they are written.
+// smallDisk is the size of a disk that fills up, in bytes.
 const smallDisk = 4 << 20
 
 func diskTests() []faultTest {
@@ -54,11 +53,15 @@ func (s *faultEnv) disk(folder string) string {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	options := fmt.Sprintf("size=%d,mode=700,uid=%d,gid=%[2]d", smallDisk, s.web.uid)
-	if msg, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+	if msg, err := s.mount(dir, "rw").CombinedOutput(); err != nil {
 		missing(s.t, "a disk that fills up: %v: %s", err, msg)
 	}
 	return dir
+}
+
+func (s *faultEnv) mount(dir, mode string) *exec.Cmd {
+	options := fmt.Sprintf("%s,size=%d,mode=700,uid=%d,gid=%[3]d", mode, smallDisk, s.web.uid)
+	return exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir)
 }
 
 // fill writes until there is no space left, and returns the file to remove.
@@ -180,9 +183,10 @@ var (
 		return func() { _ = os.Remove(filler) }
 	}}
 	readOnly = diskFault{"read-only", func(s *faultEnv, dir string) func() {
-		// A process of the service may be writing at this moment.
-		eventually(s.t, answerWithin, "the disk to be read-only",
-			func() bool { return exec.Command("mount", "-o", "remount,ro", dir).Run() == nil })
+		mustRun(s.t, "umount", "-l", dir) // one with open files cannot be made read-only
+		if msg, err := s.mount(dir, "ro").CombinedOutput(); err != nil {
+			s.t.Fatalf("mount read-only: %v: %s", err, msg)
+		}
 		return func() { mustRun(s.t, "mount", "-o", "remount,rw", dir) }
 	}}
 	gone = diskFault{"gone", func(s *faultEnv, dir string) func() {

@@ -61,7 +61,7 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	c := newConversations(func(*config.Config) pamauth.Authenticator { return s.pam }, f)
 	s.reloader = &reloader{metrics: f, stderr: stderr}
 	live := slog.New(reloadHandler{reloader: s.reloader})
-	o := runtimeOptions{stderr: stderr, mustLog: true, openStore: memoryStore(live), checks: &throttle.Checks{},
+	o := runtimeOptions{stderr: stderr, mustLog: true, state: newState(live), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
 	s.load = func(previous *service) (*service, error) { return load(s.config, o, previous) }
 	return s

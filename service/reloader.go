@@ -29,6 +29,7 @@ type reloader struct {
 	stderr   *logWriter
 	onReload func(*service) // called with each service that takes over; nil = nothing to do
 
+	state   *state     // nil in a test that needs none
 	metrics *metricSet // nil in a CGI program, which has nothing to count
 
 	current    atomic.Pointer[service]   // nil until a configuration was good

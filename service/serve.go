@@ -39,12 +39,14 @@ func CGI(streams cli.Streams) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(cgiMemory)
 	log := plainLogger(stderr)
-	o := runtimeOptions{stderr: stderr, openStore: folderStore, checks: &throttle.Checks{},
+	o := runtimeOptions{stderr: stderr, state: &state{}, checks: &throttle.Checks{},
 		converse: func(cfg *config.Config, _ *stackState, _ *service) pamauth.Authenticator {
 			return OneConversation(cfg, stderr)
 		}}
+	defer o.state.close() // after the answer
 	r := &reloader{stderr: stderr,
 		load: func(previous *service) (*service, error) { return loadFrom("", o, previous) }}
+	o.state.live = slog.New(reloadHandler{reloader: r})
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
@@ -171,7 +173,8 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 	}, m)
 	r := &reloader{stderr: stderr, metrics: m, onReload: func(s *service) { go s.warn() }}
 	o := runtimeOptions{stderr: stderr, mustLog: mustLog, checks: &throttle.Checks{}, observe: m.requestEnded,
-		openStore: memoryStore(slog.New(reloadHandler{reloader: r})), converse: c.of}
+		state: newState(slog.New(reloadHandler{reloader: r})), converse: c.of}
+	r.state = o.state
 	r.load = func(previous *service) (*service, error) {
 		s, err := loadFrom(path, o, previous)
 		if err == nil {
@@ -196,6 +199,7 @@ func limitMemory() {
 // admin may be nil.
 func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.Listener) int {
 	limitMemory()
+	defer r.state.close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// A log whose reader has gone is an error of the write, and no reason to end.

@@ -70,10 +70,10 @@ type service struct {
 type runtimeOptions struct {
 	stderr *logWriter
 	// converse returns what asks PAM. previous is the service that is replaced; nil = none.
-	converse  func(cfg *config.Config, stack *stackState, previous *service) pamauth.Authenticator
-	openStore storeOpener
-	checks    *throttle.Checks                         // of the process
-	observe   func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
+	converse func(cfg *config.Config, stack *stackState, previous *service) pamauth.Authenticator
+	state    *state
+	checks   *throttle.Checks                         // of the process
+	observe  func(outcome string, took time.Duration) // called for each token request; nil = nothing to do
 	// mustLog makes a log file that cannot be opened an error, for a start with a person watching.
 	// Without it the log goes to stderr, a web server's error log.
 	mustLog bool

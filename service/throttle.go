@@ -5,24 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
-	"os"
 	"strings"
 	"time"
 
-	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
-	"dockerauth/jwtsign"
-	"dockerauth/store"
 	"dockerauth/throttle"
 )
-
-// memoryForRecords bounds the records of logins that a process keeps, in bytes: a third of
-// serverMemory. When live data fills that limit, the collector runs all the time.
-const memoryForRecords = serverMemory / 3
 
 // failureDelay is longer than a wrong password takes in all but the slowest directories, and no
 // longer than a person minds.
@@ -133,88 +124,9 @@ func rememberedError(r *throttle.Repeated) error {
 	return fmt.Errorf("%s (remembered, asked again in %d s)", first, int(math.Ceil(r.After.Seconds())))
 }
 
-// storeOpener opens the store for failed logins.
-type storeOpener func(*config.Config, *slog.Logger) (store.Store, error)
-
-// folderStore is for a CGI program, which remembers nothing. Without a folder nothing is counted,
-// and the store is nil.
-func folderStore(cfg *config.Config, log *slog.Logger) (store.Store, error) {
-	folder, err := openState(cfg, log)
-	if folder == nil {
-		return nil, err
-	}
-	return folder, nil
-}
-
-// memoryStore is for a process that stays. Its memory outlives a changed configuration; the folder,
-// if there is one, comes first. One folder outlives a reload too, with what is known of its faults,
-// which live, the log of the moment, is told.
-func memoryStore(live *slog.Logger) storeOpener {
-	memory := store.NewMemory(memoryForRecords)
-	var both *store.Fallback
-	var path string // of the folder in both
-	return func(cfg *config.Config, log *slog.Logger) (store.Store, error) {
-		folder, err := openState(cfg, log)
-		switch {
-		case folder == nil:
-			return memory, err
-		case both == nil || cfg.State != path:
-			folder.Report = reportDamage(live)
-			both, path = store.NewFallback(folder, memory), cfg.State
-			both.Report = func(err error) { reportState(live, err) }
-		}
-		return both, nil
-	}
-}
-
-func reportDamage(log *slog.Logger) func(error) {
-	return func(err error) {
-		log.Error("state is damaged, what was counted in it is lost", "reason", err.Error())
-	}
-}
-
-// openState returns nil where there is no folder. A default folder that is not usable may not be
-// meant for this program's user: that is logged. One that the configuration names is meant, so its
-// fault is an error.
-func openState(cfg *config.Config, log *slog.Logger) (*store.Folder, error) {
-	if cfg.State == "" {
-		return nil, nil
-	}
-	folder, err := store.OpenFolder(cfg.State)
-	switch {
-	case err == nil:
-		folder.Report = reportDamage(log)
-		return folder, nil
-	case cfg.State != config.DefaultState:
-		cause, hint := cli.SplitHint(err)
-		if hint == "" {
-			hint = fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(),
-				jwtsign.ShellWord(cfg.State))
-		}
-		return nil, cfg.ErrorAt(errors.New(cause), hint, "state")
-	case !errors.Is(err, fs.ErrNotExist):
-		log.Warn("state folder is not used", "reason", err.Error())
-	}
-	return nil, nil
-}
-
-// CheckState says why a folder cannot hold state.
-func CheckState(path string) error {
-	_, err := store.OpenFolder(path)
-	return err
-}
-
-func reportState(log *slog.Logger, err error) {
-	if err == nil {
-		log.Info("state folder is usable again")
-		return
-	}
-	log.Error("state folder is not usable, refused passwords are counted in memory", "reason", err.Error())
-}
-
 // newThrottle is nil where there is no store to count in.
 func newThrottle(cfg *config.Config, log *slog.Logger, o runtimeOptions) (handler.Throttle, error) {
-	records, err := o.openStore(cfg, log)
+	records, err := o.state.counters(cfg, log)
 	if records == nil || err != nil {
 		return nil, err
 	}
@@ -223,10 +135,8 @@ func newThrottle(cfg *config.Config, log *slog.Logger, o runtimeOptions) (handle
 		return nil, err
 	}
 	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
-	file := stateOf(cfg.Path)
-	version := fmt.Sprint(file.device, file.inode, file.size, file.modified.UnixNano()) // the same in every process
 	return throttleAdapter{&throttle.Throttle{
-		Store: records, Secret: secret, ConfigVersion: version, Delay: failureDelay, Timeout: cfg.PAM.Timeout,
+		Store: records, Secret: secret, ConfigVersion: cfg.Version(), Delay: failureDelay, Timeout: cfg.PAM.Timeout,
 		Report: report, Checks: o.checks,
 	}}, nil
 }

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,8 +65,15 @@ func TestTheLogOfARememberedRefusalHasItsReason(t *testing.T) {
 					first.mustReload(t)
 					second := first
 					if processes == 2 {
-						second = newAdminFixture(t)
-						second.config, second.pam = first.config, first.pam
+						second = newAdminFixture(t) // as on another machine
+						for _, name := range []string{"config.yml", "privkey.pem", "cert.pem"} {
+							text, err := os.ReadFile(filepath.Join(first.dir, name))
+							if err != nil {
+								t.Fatal(err)
+							}
+							second.write(t, name, string(text))
+						}
+						second.pam = first.pam
 						second.mustReload(t)
 					}
 					first.login(tt.user, password, "192.0.2.1")
@@ -100,13 +111,14 @@ func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
 // Live data that fills the soft limit of the memory makes the collector run all the time.
 func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
-	records, err := memoryStore(nil)(&config.Config{}, nil)
+	records, err := newState(nil).counters(&config.Config{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	record, until := make([]byte, 250), time.Now().Add(time.Hour)
 	for i := range 150_000 { // logins of an attacker
-		err := records.Update(fmt.Sprint(i), func([]byte) ([]byte, time.Time) { return record, until })
+		err := records.Update(t.Context(), []string{fmt.Sprint(i)},
+			func([]store.Record) []store.Record { return []store.Record{{Value: record, Until: until}} })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,10 +168,15 @@ func TestALockOfClientsWithoutAnAddressSaysSo(t *testing.T) {
 // The pause after a failure is not over because of a reload, and the failure is not said again.
 func TestAReloadKeepsWhatIsKnownOfTheStateFolder(t *testing.T) {
 	s := newAdminFixture(t)
-	for n := range 256 { // in place of each file, something that cannot be removed
-		s.write(t, fmt.Sprintf("state/%02x/x", n), "")
+	if err := os.Mkdir(filepath.Join(s.dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Join(s.dir, "state"), 0o700); err != nil {
+	folder, err := os.Create(filepath.Join(s.dir, "state", "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil { // as a process that is stuck
 		t.Fatal(err)
 	}
 	for n := range 3 {
@@ -176,6 +193,88 @@ func TestAReloadKeepsWhatIsKnownOfTheStateFolder(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(s.dir, name))
 		if err != nil || strings.Contains(string(text), "state folder") || !strings.Contains(string(text), "granted") {
 			t.Errorf("%s: %v, %s", name, err, text)
+		}
+	}
+}
+
+// Two machines with a server between them count five wrong passwords together; without it they
+// count on, each for itself, and the log says so once.
+func TestMachinesWithAStateServerCountTogether(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	server := exec.Command("redis-server", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "",
+		"--unixsocket", socket)
+	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	}
+	defer stop()
+	for range 200 {
+		if _, err = os.Lstat(socket); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	var machines []*adminFixture
+	for range 2 {
+		s := newAdminFixture(t)
+		if len(machines) > 0 {
+			for _, name := range []string{"privkey.pem", "cert.pem"} {
+				text, err := os.ReadFile(filepath.Join(machines[0].dir, name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.write(t, name, string(text))
+			}
+		}
+		s.write(t, "config.yml", fmt.Sprintf("%sstate: redis://127.0.0.1:%d\n", fixtureConfig, port))
+		s.pam = authenticatorFunc(func(context.Context, pamauth.Login) (pamauth.Account, error) {
+			return pamauth.Account{}, fmt.Errorf("%w: authenticate: PAM_AUTH_ERR (7)", pamauth.ErrRefused)
+		})
+		s.mustReload(t)
+		machines = append(machines, s)
+	}
+	guess := func(user string) {
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() { machines[i%2].login(user, fmt.Sprint("guess", i), "192.0.2.1") })
+		}
+		all.Wait()
+	}
+	locked := func(user string) (n int) {
+		for _, s := range machines {
+			for line := range strings.Lines(s.log.String()) {
+				if strings.Contains(line, "user="+user) && strings.Contains(line, "outcome=throttled") {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	guess("alice")
+	if n := locked("alice"); n != 1 {
+		t.Errorf("of six guesses at two machines %d met a lock, want 1: %s", n, machines[0].log)
+	}
+	stop()
+	guess("bob")
+	if n := locked("bob"); n != 0 {
+		t.Errorf("without the server %d of three guesses at each machine met a lock", n)
+	}
+	for _, s := range machines {
+		if n := strings.Count(s.log.String(), "state server is not usable"); n != 1 {
+			t.Errorf("the log says it %d times: %s", n, s.log)
 		}
 	}
 }

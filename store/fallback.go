@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -40,36 +41,47 @@ func NewFallback(first, second Store) *Fallback {
 	return &Fallback{Now: time.Now, first: first, second: second}
 }
 
-func (f *Fallback) Get(key string) ([]byte, error) {
-	use, trial := f.mayUseFirst()
-	if !use {
-		return f.second.Get(key)
-	}
-	record, err := f.first.Get(key)
-	if f.isFailure(err, trial) {
-		return f.second.Get(key)
-	}
-	return record, err
+func (f *Fallback) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
+	err = f.use(func(s Store) error {
+		values, err = s.Get(ctx, keys...)
+		return err
+	})
+	return values, err
 }
 
-func (f *Fallback) Update(key string, change Change) error {
+func (f *Fallback) Update(ctx context.Context, keys []string, change Change) error {
+	var changed []Record // in the first store
+	err := f.use(func(s Store) error {
+		changed = nil
+		return s.Update(ctx, keys, func(old []Record) []Record {
+			records := change(old)
+			if s == f.first {
+				changed = records
+			}
+			return records
+		})
+	})
+	if err == nil && changed != nil {
+		return f.second.Update(ctx, keys, func([]Record) []Record { return changed })
+	}
+	return err
+}
+
+func (f *Fallback) List(ctx context.Context, prefix string, visit func(key string, r Record) bool) error {
+	return f.use(func(s Store) error { return s.List(ctx, prefix, visit) })
+}
+
+// use calls do with the first store or, if that fails, with the second.
+func (f *Fallback) use(do func(Store) error) error {
 	use, trial := f.mayUseFirst()
 	if !use {
-		return f.second.Update(key, change)
+		return do(f.second)
 	}
-	var record []byte
-	var until time.Time
-	err := f.first.Update(key, func(old []byte) ([]byte, time.Time) {
-		record, until = change(old)
-		return record, until
-	})
+	err := do(f.first)
 	if f.isFailure(err, trial) {
-		return f.second.Update(key, change)
+		return do(f.second)
 	}
-	if err != nil {
-		return err
-	}
-	return f.second.Update(key, func([]byte) ([]byte, time.Time) { return record, until })
+	return err
 }
 
 // mayUseFirst reports whether the first store is to be used. After a pause one call tries it, and
@@ -90,7 +102,7 @@ func (f *Fallback) mayUseFirst() (use, trial bool) {
 
 // isFailure records how the first store did.
 func (f *Fallback) isFailure(err error, trial bool) bool {
-	if err != nil && errors.Is(err, ErrTooLong) {
+	if errors.Is(err, ErrTooLong) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	if f.note(err != nil, trial) && f.Report != nil {

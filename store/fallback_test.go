@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,20 +19,30 @@ type breakable struct {
 	calls atomic.Int64
 }
 
-func (b *breakable) Get(key string) ([]byte, error) {
+func (b *breakable) Get(ctx context.Context, keys ...string) ([][]byte, error) {
 	b.calls.Add(1)
 	if b.err != nil {
 		return nil, b.err
 	}
-	return b.Store.Get(key)
+	return b.Store.Get(ctx, keys...)
 }
 
-func (b *breakable) Update(key string, change Change) error {
+// Update fails when change has been called, like one whose commit fails.
+func (b *breakable) Update(ctx context.Context, keys []string, change Change) error {
+	b.calls.Add(1)
+	if b.err != nil {
+		change(make([]Record, len(keys)))
+		return b.err
+	}
+	return b.Store.Update(ctx, keys, change)
+}
+
+func (b *breakable) List(ctx context.Context, prefix string, visit func(string, Record) bool) error {
 	b.calls.Add(1)
 	if b.err != nil {
 		return b.err
 	}
-	return b.Store.Update(key, change)
+	return b.Store.List(ctx, prefix, visit)
 }
 
 type pair struct {
@@ -128,12 +139,12 @@ type held struct {
 	release chan error
 }
 
-func (h *held) Get(string) ([]byte, error) {
+func (h *held) Get(_ context.Context, keys ...string) ([][]byte, error) {
 	h.calls.Add(1)
-	return nil, <-h.release
+	return make([][]byte, len(keys)), <-h.release
 }
 
-func (h *held) Update(string, Change) error {
+func (h *held) Update(context.Context, []string, Change) error {
 	h.calls.Add(1)
 	return <-h.release
 }
@@ -146,15 +157,30 @@ func TestOneCallTriesAStoreThatHasFailedAndTheOthersDoNotWait(t *testing.T) {
 		ends  error
 		later int64 // calls that the first store gets of ten afterwards
 	}{
-		{"a read finds that it works again", func(s Store) error { _, err := s.Get("k"); return err }, nil, 10},
 		{
-			"an update finds that it works again",
-			func(s Store) error { return s.Update("k", increment(time.Now())) },
+			"a read finds that it works again",
+			func(s Store) error { _, err := s.Get(context.Background(), "k"); return err },
 			nil,
 			10,
 		},
-		{"it still fails", func(s Store) error { _, err := s.Get("k"); return err }, errors.New("stuck"), 0},
-		{"a caller's mistake says nothing", func(s Store) error { _, _ = s.Get("k"); return nil }, ErrTooLong, 0},
+		{
+			"an update finds that it works again",
+			func(s Store) error { return update(s, "k", increment(time.Now())) },
+			nil,
+			10,
+		},
+		{
+			"it still fails",
+			func(s Store) error { _, err := s.Get(context.Background(), "k"); return err },
+			errors.New("stuck"),
+			0,
+		},
+		{
+			"a caller's mistake says nothing",
+			func(s Store) error { _, _ = s.Get(context.Background(), "k"); return nil },
+			ErrTooLong,
+			0,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -179,7 +205,7 @@ func TestOneCallTriesAStoreThatHasFailedAndTheOthersDoNotWait(t *testing.T) {
 				}
 				for range 10 {
 					first.release <- nil
-					_ = f.Update("k", increment(time.Now()))
+					_ = update(f, "k", increment(time.Now()))
 				}
 				if n := first.calls.Load() - 2; n != tt.later {
 					t.Errorf("the first store was then asked %d times, want %d", n, tt.later)
@@ -195,14 +221,14 @@ func TestAnOldSuccessDoesNotEndThePause(t *testing.T) {
 		first := &held{release: make(chan error)}
 		f := NewFallback(first, NewMemory(1<<20))
 		for range 2 {
-			go func() { _, _ = f.Get("k") }()
+			go func() { _, _ = f.Get(context.Background(), "k") }()
 		}
 		synctest.Wait()
 		first.release <- errors.New("stuck")
 		synctest.Wait()
 		first.release <- nil
 		synctest.Wait()
-		_, _ = f.Get("k")
+		_, _ = f.Get(context.Background(), "k")
 		if n := first.calls.Load(); n != 2 {
 			t.Errorf("it was asked %d times", n)
 		}
@@ -212,14 +238,14 @@ func TestAnOldSuccessDoesNotEndThePause(t *testing.T) {
 func TestTheSecondStoreKnowsWhatThisProcessWroteIntoTheFirst(t *testing.T) {
 	p := newPair()
 	for range 3 {
-		if err := p.Update("k", increment(p.in(time.Hour))); err != nil {
+		if err := update(p, "k", increment(p.in(time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	put(t, p.Fallback, "deleted", "x", p.in(time.Hour))
 	remove(t, p.Fallback, "deleted")
 	p.first.err = errors.New("disk full")
-	if err := p.Update("k", increment(p.in(time.Hour))); err != nil {
+	if err := update(p, "k", increment(p.in(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, p.Fallback, "k", "4")
@@ -240,7 +266,12 @@ func TestWhatStoodInTheFirstStoreCountsWhenItRecovers(t *testing.T) {
 
 func TestACallersMistakeIsNoFailureOfTheStore(t *testing.T) {
 	p := newPair()
-	if _, err := p.Get(strings.Repeat("k", maxKey+1)); !errors.Is(err, ErrTooLong) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Get(ctx, "k"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := p.Get(t.Context(), strings.Repeat("k", maxKey+1)); !errors.Is(err, ErrTooLong) {
 		t.Error(err)
 	}
 	p.expectReports(t)

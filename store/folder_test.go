@@ -1,11 +1,14 @@
 package store
 
 import (
-	"bytes"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,95 +29,61 @@ func reopen(t testing.TB, dir string) *Folder {
 		t.Fatal(err)
 	}
 	f.Report = func(err error) { t.Errorf("reported: %v", err) }
+	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+// stores are both of a folder.
+func stores(f *Folder) map[string]Store {
+	return map[string]Store{"counters": f.Counters(), "kept": f.Kept()}
 }
 
 func TestFolderIsAStore(t *testing.T) {
 	c := newClock()
 	f := newFolder(t)
 	f.Now = c.Now
-	testStore(t, f, c)
+	for name, s := range stores(f) {
+		t.Run(name, func(t *testing.T) { testStore(t, s, c) })
+	}
 }
 
 func TestAnotherProcessFindsTheRecords(t *testing.T) {
 	f := newFolder(t)
-	put(t, f, "k", "x", time.Now().Add(time.Hour))
-	expect(t, reopen(t, f.path), "k", "x")
-}
-
-// shardOf returns the file of a key.
-func shardOf(f *Folder, key string) string {
-	return filepath.Join(f.path, shardName(hashKey(key)[0]))
-}
-
-// keysOfOneShard returns keys that share a file.
-func keysOfOneShard(n int) (keys []string) {
-	for i := 0; len(keys) < n; i++ {
-		if key := fmt.Sprint(i); hashKey(key)[0] == 7 {
-			keys = append(keys, key)
-		}
+	for _, s := range stores(f) {
+		put(t, s, "k", "x", time.Now().Add(time.Hour))
 	}
-	return keys
+	for _, s := range stores(reopen(t, f.path)) {
+		expect(t, s, "k", "x")
+	}
 }
 
-func TestAFullShardForgetsTheLeastRecentlyUpdated(t *testing.T) {
+func TestAFolderWorksAfterItWasEmptiedOrReplaced(t *testing.T) {
 	f := newFolder(t)
-	keys := keysOfOneShard(maxEntries + 1)
 	until := time.Now().Add(time.Hour)
-	for _, key := range keys[:maxEntries] {
-		put(t, f, key, key, until)
-	}
-	put(t, f, keys[0], "updated", until)
-	put(t, f, keys[maxEntries], "new", until)
-	expect(t, f, keys[0], "updated")
-	expect(t, f, keys[1], "none")
-	expect(t, f, keys[2], keys[2])
-	expect(t, f, keys[maxEntries], "new")
-}
-
-func TestWhatIsOverLeavesTheFolder(t *testing.T) {
-	c := newClock()
-	f := newFolder(t)
-	f.Now = c.Now
-	keys := keysOfOneShard(3)
-	put(t, f, keys[0], "x", c.in(time.Minute))
-	put(t, f, keys[1], "x", c.in(time.Minute))
-	c.advance(time.Hour)
-	put(t, f, keys[2], "x", c.in(time.Minute))
-	if n := entriesIn(t, f, keys[0]); n != 1 {
-		t.Errorf("%d records", n)
-	}
-	remove(t, f, keys[2])
-	if n := entriesIn(t, f, keys[0]); n != 0 {
-		t.Errorf("%d records", n)
-	}
-}
-
-func entriesIn(t testing.TB, f *Folder, key string) int {
-	t.Helper()
-	root, err := f.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	s, err := load(root, hashKey(key)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(s)
-}
-
-func TestForgettingNothingWritesNothing(t *testing.T) {
-	f := newFolder(t)
-	keys := keysOfOneShard(2)
-	put(t, f, keys[0], "x", time.Now().Add(time.Hour))
-	before, err := os.ReadFile(shardOf(f, keys[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	remove(t, f, keys[1])
-	if after, err := os.ReadFile(shardOf(f, keys[0])); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the file was written: %v", err)
+	for name, s := range stores(f) {
+		t.Run(name, func(t *testing.T) {
+			put(t, s, "k", "x", until)
+			if err := os.RemoveAll(f.path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Get(t.Context(), "k"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("without a folder: %v", err)
+			}
+			if err := os.Mkdir(f.path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, s, "k", "none")
+			put(t, s, "k", "y", until)
+			expect(t, s, "k", "y")
+			for _, file := range glob(t, f, "*") {
+				if err := os.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expect(t, s, "k", "none")
+			put(t, s, "k", "z", until)
+			expect(t, stores(reopen(t, f.path))[name], "k", "z")
+		})
 	}
 }
 
@@ -123,35 +92,220 @@ func TestAnEndBeyondMaxKeepIsPast(t *testing.T) {
 	c := newClock()
 	f := newFolder(t)
 	f.Now = c.Now
-	c.advance(2 * MaxKeep)
-	put(t, f, "k", "x", c.in(time.Hour))
-	expect(t, f, "k", "x")
-	c.advance(-2 * MaxKeep)
-	expect(t, f, "k", "none")
-	put(t, f, "k", "y", c.in(time.Hour))
-	expect(t, f, "k", "y")
+	for _, s := range stores(f) {
+		c.advance(2 * MaxKeep)
+		put(t, s, "k", "x", c.in(time.Hour))
+		expect(t, s, "k", "x")
+		c.advance(-2 * MaxKeep)
+		expect(t, s, "k", "none")
+		put(t, s, "k", "y", c.in(time.Hour))
+		expect(t, s, "k", "y")
+	}
 }
 
-func TestAFolderWorksAfterItWasEmptiedOrReplaced(t *testing.T) {
+// rows counts what is in a database, also what has expired.
+func rows(t testing.TB, d *database) (n int64) {
+	t.Helper()
+	err := d.use(t.Context(), lockTimeout, "count", nil, func() error {
+		return d.query("SELECT count(*) FROM records", func(row []driver.Value) { n = row[0].(int64) })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestFullCountersForgetTheLeastRecentlyUpdatedAndKeptRecordsNothing(t *testing.T) {
+	const many = 3000
 	f := newFolder(t)
-	until := time.Now().Add(time.Hour)
-	put(t, f, "k", "x", until)
-	if err := os.RemoveAll(f.path); err != nil {
+	f.counters.limit = 256 << 10
+	for name, s := range stores(f) {
+		for i := range many {
+			put(t, s, fmt.Sprint(i), hundred, time.Now().Add(time.Hour))
+			put(t, s, "0", fmt.Sprint(i), time.Now().Add(time.Hour))
+		}
+		expect(t, s, "0", fmt.Sprint(many-1))
+		expect(t, s, fmt.Sprint(many-100), hundred)
+		if got, want := get(t, s, "1"), map[string]string{"counters": "none", "kept": hundred}[name]; got != want {
+			t.Errorf("%s: the oldest is %.10s", name, got)
+		}
+	}
+	if n := rows(t, f.kept); n != many {
+		t.Errorf("%d of %d records are kept", n, many)
+	}
+	info, err := os.Stat(f.counters.path())
+	if err != nil || info.Size() > 2*int64(f.counters.limit) {
+		t.Errorf("the counters have %d bytes, %v", info.Size(), err)
+	}
+}
+
+func TestWhatIsOverLeavesTheFolder(t *testing.T) {
+	const many = 1000
+	c := newClock()
+	f := newFolder(t)
+	f.Now = c.Now
+	for name, s := range stores(f) {
+		for i := range many {
+			put(t, s, fmt.Sprint(i), "x", c.in(time.Minute))
+		}
+		c.advance(time.Hour)
+		for i := range 4 * many {
+			put(t, s, "other", fmt.Sprint(i), c.in(time.Minute))
+		}
+		if n := rows(t, stores(f)[name].(*database)); n > many/10 {
+			t.Errorf("%s: %d records", name, n)
+		}
+	}
+}
+
+// A commit of kept records waits for the disk; one of counters does not.
+func TestOnlyKeptRecordsWaitForTheDisk(t *testing.T) {
+	f := newFolder(t)
+	for d, want := range map[*database]int64{f.counters: 0, f.kept: 2} { // OFF, FULL
+		put(t, d, "k", "x", time.Now().Add(time.Hour))
+		var got int64
+		err := d.use(t.Context(), lockTimeout, "look at", nil, func() error {
+			return d.query("PRAGMA synchronous", func(row []driver.Value) { got = row[0].(int64) })
+		})
+		if err != nil || got != want {
+			t.Errorf("%s: synchronous is %d, want %d: %v", d.name, got, want, err)
+		}
+	}
+}
+
+func TestAnUpdateThatChangesNothingWritesNothing(t *testing.T) {
+	f := newFolder(t)
+	for _, s := range stores(f) {
+		put(t, s, "k", "x", time.Now().Add(time.Hour))
+		before := sizes(t, f)
+		remove(t, s, "absent")
+		if err := update(s, "k", func(old []Record) []Record { return old }); err != nil {
+			t.Fatal(err)
+		}
+		if after := sizes(t, f); !slices.Equal(before, after) {
+			t.Errorf("sizes %d, then %d", before, after)
+		}
+	}
+}
+
+func sizes(t *testing.T, f *Folder) (list []int64) {
+	t.Helper()
+	for _, path := range glob(t, f, "*") {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, info.Size())
+	}
+	return list
+}
+
+// An upgrade removes the files in which earlier versions counted, and nothing that only looks
+// alike.
+func TestFilesOfEarlierVersionsAreRemoved(t *testing.T) {
+	f := newFolder(t)
+	in := func(name string) string { return filepath.Join(f.path, name) }
+	for _, name := range []string{"00", "7f", "ff", "FF", "0", "000", "00.txt", "gg"} {
+		if err := os.WriteFile(in(name), []byte("daState\x01"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outside := newVictim(t, "outside")
+	err := errors.Join(os.Mkdir(in("0a"), 0o700), os.Symlink(outside.path, in("0b")), syscall.Mkfifo(in("0c"), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Get("k"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("without a folder: %v", err)
+	put(t, f.Kept(), "k", "x", time.Now().Add(time.Hour))
+	if !exists(in("00")) {
+		t.Error("they are removed although no counters were opened")
 	}
-	if err := os.Mkdir(f.path, 0o700); err != nil {
+	put(t, f.Counters(), "k", "x", time.Now().Add(time.Hour))
+	var left []string
+	for _, path := range glob(t, f, "*") {
+		if name := filepath.Base(path); !strings.Contains(name, ".db") && name != lockName {
+			left = append(left, name)
+		}
+	}
+	if want := []string{"0", "00.txt", "000", "0a", "0b", "0c", "FF", "gg"}; !slices.Equal(left, want) {
+		t.Errorf("left is %q, want %q", left, want)
+	}
+	outside.expectUntouched(t)
+
+	// A process of the earlier version counts on; its file goes when the next process opens
+	// counters.
+	if err := os.WriteFile(in("00"), []byte("daState\x01"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, f, "k", "none")
-	put(t, f, "k", "y", until)
-	expect(t, f, "k", "y")
-	if err := os.Remove(shardOf(f, "k")); err != nil {
+	expect(t, f.Counters(), "k", "x")
+	expect(t, reopen(t, f.path).Counters(), "k", "x")
+	if exists(in("00")) {
+		t.Error("a file of an earlier version is left")
+	}
+}
+
+// All stores do the same for any calls.
+func FuzzStoresAgree(f *testing.F) {
+	seeds := [][]byte{
+		{},
+		[]byte("Ua1Ub2Ga Gb La"),
+		[]byte("U\x00\xffU\xff\xffL\xff L\xff\xffD\xffT\x05G\x00"),
+		[]byte("Ua\x01Ua\x02Ua\x00T\xffGaLaDaGa"),
+	}
+	for _, seed := range seeds {
+		f.Add(seed)
+	}
+	folder := newFolder(f)
+	f.Fuzz(func(t *testing.T, calls []byte) {
+		c := newClock()
+		memory := NewMemory(0)
+		memory.Now, folder.Now = c.Now, c.Now
+		all := []Store{memory, folder.Counters(), folder.Kept()}
+		for _, s := range all[1:] {
+			err := s.List(t.Context(), "", func(key string, _ Record) bool { remove(t, s, key); return true })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for ; len(calls) > 2; calls = calls[3:] {
+			key, argument := string(calls[1:2]), calls[2]
+			if calls[0] == 'T' {
+				c.advance(time.Duration(argument) * time.Second)
+				continue
+			}
+			var want string
+			for i, s := range all {
+				got := play(t, s, c, calls[0], key, argument)
+				if i == 0 {
+					want = got
+				} else if got != want {
+					t.Fatalf("%c %q %d: %q, the memory has %q", calls[0], key, argument, got, want)
+				}
+			}
+		}
+	})
+}
+
+// play makes a call and returns what it gives.
+func play(t *testing.T, s Store, c *clock, call byte, key string, argument byte) (got string) {
+	t.Helper()
+	var err error
+	switch call {
+	case 'D':
+		remove(t, s, key)
+	case 'L':
+		err = s.List(t.Context(), key, func(key string, r Record) bool {
+			got += fmt.Sprintf("%q %q %s;", key, r.Value, r.Until.UTC())
+			return len(got) < int(argument)
+		})
+	default:
+		end := c.in(time.Duration(argument) * time.Second / 2)
+		err = s.Update(t.Context(), []string{key, key + key}, func(old []Record) []Record {
+			got = fmt.Sprintf("%q", []string{text(old[0].Value), text(old[1].Value)})
+			return []Record{{fmt.Appendf(nil, "%.50s%d", old[1].Value, argument), end}, {old[0].Value, end}}
+		})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, f, "k", "none")
-	put(t, f, "k", "z", until)
-	expect(t, f, "k", "z")
+	return got + get(t, s, key) + get(t, s, key+key)
 }

@@ -79,89 +79,170 @@ var aliens = map[string]func(path string, v victim) error{
 	},
 }
 
-// damages are what may have become of the content of a shard.
-var damages = map[string]func(content []byte) []byte{
-	"half a file":       func(c []byte) []byte { return c[:len(c)/2] },
-	"one byte too many": func(c []byte) []byte { return make([]byte, 2*slotSize+1) },
-	"another shard's":   func(c []byte) []byte { return shard{{id: id{^c[headerLen]}, record: c}}.encode(0) },
-	"more than fit":     func(c []byte) []byte { return tooMany(c[headerLen]).encode(0) },
-	"a record too large": func(c []byte) []byte {
-		return shard{{id: id{c[headerLen]}, record: make([]byte, MaxRecord+1)}}.encode(0)
+// damages are what may have become of the content of a database.
+var damages = map[string]func(t *testing.T, path string){
+	"half a file":    rewrite(func(c []byte) []byte { return c[:len(c)/2] }),
+	"no content":     rewrite(func([]byte) []byte { return nil }),
+	"a header alone": rewrite(func(c []byte) []byte { return c[:100] }),
+	"zeros":          rewrite(func(c []byte) []byte { clear(c); return c }),
+	"something else": rewrite(func([]byte) []byte { return []byte(hundred) }),
+	"one bit turned": rewrite(func(c []byte) []byte { c[5] ^= 1; return c }),
+	"pages of zeros": rewrite(func(c []byte) []byte { clear(c[4096:]); return c }),
+	"pages of noise": rewrite(func(c []byte) []byte {
+		for i := 4096; i < len(c); i++ {
+			c[i] = byte(i * i)
+		}
+		return c
+	}),
+	"zeros without end": func(t *testing.T, path string) {
+		rewrite(func([]byte) []byte { return nil })(t, path)
+		if err := os.Truncate(path, 1<<40); err != nil { // takes no space
+			t.Fatal(err)
+		}
 	},
-	"in the wrong slot": func(c []byte) []byte { return shard{{id: id{c[headerLen]}}}.encode(1) },
-	"a header alone":    func(c []byte) []byte { return c[:headerLen] },
-	"one byte less":     func(c []byte) []byte { return c[:len(c)-1] },
-	"one bit turned":    func(c []byte) []byte { c[len(c)-1] ^= 1; return c },
-	"zeros":             func(c []byte) []byte { return make([]byte, len(c)) },
-	"another version":   func(c []byte) []byte { c[len(magic)-1]++; return c },
+	"another table":  sql("ALTER TABLE records ADD COLUMN more"),
+	"one table more": sql("CREATE TABLE more (n)"),
+	"a trigger":      sql("CREATE TRIGGER more AFTER INSERT ON records BEGIN DELETE FROM records; END"),
+	"a view in its place": sql("DROP TABLE records; CREATE VIEW records AS SELECT 1 AS n, x'6b' AS key, " +
+		"'planted' AS value, 9999999999999 AS until"),
 }
 
-func tooMany(number byte) shard {
-	s := make(shard, maxEntries+1)
-	for i := range s {
-		s[i].id[0] = number
+func rewrite(change func([]byte) []byte) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, change(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return s
 }
 
-func TestADamagedShardIsEmptyIsReportedOnceAndIsReplaced(t *testing.T) {
+func sql(statement string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		conn, err := connect(path, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.ExecContext(t.Context(), statement, nil)
+		if err := errors.Join(err, conn.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDamagedCountersAreMovedAsideReportedAndReplaced(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			f := newFolder(t)
-			put(t, f, "k", "x", time.Now().Add(time.Hour))
-			file := shardOf(f, "k")
-			content, err := os.ReadFile(file)
+			put(t, f.Counters(), "k", "x", time.Now().Add(time.Hour))
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, f.counters.path())
+			before, err := os.Lstat(f.counters.path())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(file, damage(content), 0o600); err != nil {
-				t.Fatal(err)
+			expectHealing(t, f, f.counters.path())
+			aside := filepath.Join(f.path, "damaged-counters.db")
+			if after, err := os.Lstat(aside); err != nil || !os.SameFile(before, after) {
+				t.Errorf("what was damaged is not %s: %v", aside, err)
 			}
-			expectHealing(t, f, file)
 		})
 	}
 }
 
+// What a damaged file of kept records refused must not be let in because it is gone.
+func TestDamagedKeptRecordsAreAnErrorAndStay(t *testing.T) {
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			f := newFolder(t)
+			put(t, f.Kept(), "k", "x", time.Now().Add(time.Hour))
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, f.kept.path())
+			before, err := os.Lstat(f.kept.path())
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectRefusal(t, f, f.kept.path())
+			if after, err := os.Lstat(f.kept.path()); err != nil || !os.SameFile(before, after) {
+				t.Errorf("the file was replaced: %v", err)
+			}
+		})
+	}
+}
+
+// expectHealing wants counters that are lost, reported once, and then work.
 func expectHealing(t *testing.T, f *Folder, file string) {
 	t.Helper()
 	var reports []error
 	f.Report = func(err error) { reports = append(reports, err) }
-	expect(t, f, "k", "none")
-	expect(t, f, "k", "none")
-	if len(reports) != 1 || !errors.Is(reports[0], ErrDamaged) || !strings.Contains(reports[0].Error(), file) {
+	expect(t, f.Counters(), "k", "none")
+	expect(t, f.Counters(), "k", "none")
+	if len(reports) != 1 || !errors.Is(reports[0], ErrDamaged) {
 		t.Errorf("reports %v", reports)
 	}
-	put(t, f, "k", "y", time.Now().Add(time.Hour))
+	put(t, f.Counters(), "k", "y", time.Now().Add(time.Hour))
 	if len(reports) != 1 {
 		t.Errorf("reports %v", reports)
 	}
-	expect(t, reopen(t, f.path), "k", "y")
+	expect(t, reopen(t, f.path).Counters(), "k", "y")
 	if info, err := os.Lstat(file); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the file has mode %v, %v", info.Mode(), err)
 	}
 }
 
-// What is planted could be a shard with a valid record: so what is followed shows.
+// expectRefusal wants every call to fail with the name of a file and what to do.
+func expectRefusal(t *testing.T, f *Folder, file string) {
+	t.Helper()
+	_, getErr := f.Kept().Get(t.Context(), "k")
+	updateErr := update(f.Kept(), "k", increment(time.Now().Add(time.Hour)))
+	listErr := f.Kept().List(t.Context(), "", func(string, Record) bool { return true })
+	for _, err := range []error{getErr, updateErr, listErr} {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) ||
+			!strings.Contains(err.Error(), "\n  restore it from a backup") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// What is planted could be a database with a valid record: so what is followed shows.
 func TestWhatLiesInTheFolderLeadsNowhere(t *testing.T) {
 	for name, plant := range aliens {
-		t.Run(name, func(t *testing.T) {
-			f := newFolder(t)
-			until := time.Now().Add(time.Hour)
-			put(t, f, "k", "planted", until)
-			file := shardOf(f, "k")
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			v := newVictim(t, string(content))
-			replaceBy(t, file, plant, v)
-			if name == "a folder with something" {
-				expectNamed(t, f, file)
-			} else {
-				expectHealing(t, f, file)
-			}
-			v.expectUntouched(t)
-		})
+		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+			t.Run(name+" as "+suffix, func(t *testing.T) {
+				f := newFolder(t)
+				until := time.Now().Add(time.Hour)
+				for _, s := range stores(f) {
+					put(t, s, "k", "planted", until)
+				}
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				content, err := os.ReadFile(f.counters.path())
+				if err != nil {
+					t.Fatal(err)
+				}
+				v := newVictim(t, string(content))
+				replaceBy(t, f.counters.path()+suffix, plant, v)
+				if name == "a file of zeros without end" &&
+					(suffix == "-wal" || suffix == "-shm") { // a log without a change
+					expect(t, f.Counters(), "k", "planted")
+					put(t, f.Counters(), "k", "y", until)
+					return
+				}
+				expectHealing(t, f, f.counters.path())
+				v.expectUntouched(t)
+
+				replaceBy(t, f.kept.path()+suffix, plant, v)
+				expectRefusal(t, f, f.kept.path()+suffix)
+				v.expectUntouched(t)
+			})
+		}
 	}
 }
 
@@ -175,13 +256,57 @@ func replaceBy(t *testing.T, path string, plant func(string, victim) error, v vi
 	}
 }
 
-// expectNamed wants an update to fail with the name of a file.
-func expectNamed(t *testing.T, f *Folder, file string) {
-	t.Helper()
-	f.Report = nil
-	err := f.Update("k", increment(time.Now().Add(time.Hour)))
-	if err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("error %v, want %s in it", err, file)
+// Kept records may be in a log whose database is gone: nobody may begin again without them.
+func TestALogWithoutItsDatabaseIsAnError(t *testing.T) {
+	f := newFolder(t)
+	put(t, f.Kept(), "k", "x", time.Now().Add(time.Hour))
+	if err := os.Rename(f.kept.path(), f.kept.path()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Kept().Get(t.Context(), "k")
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("error %v", err)
+	}
+	if err := os.Rename(f.kept.path()+".away", f.kept.path()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, f.Kept(), "k", "x")
+}
+
+// The lock is no way to stop or mislead the service either.
+func TestWhatLiesInPlaceOfTheLockIsRemoved(t *testing.T) {
+	for name, plant := range aliens {
+		t.Run(name, func(t *testing.T) {
+			f := newFolder(t)
+			v := newVictim(t, "outside")
+			replaceBy(t, filepath.Join(f.path, lockName), plant, v)
+			for _, s := range stores(f) {
+				put(t, s, "k", "x", time.Now().Add(time.Hour))
+			}
+			v.expectUntouched(t)
+		})
+	}
+}
+
+// A link that takes the file's place after it was looked at is not followed by SQLite.
+func TestALinkInPlaceOfTheLogIsNotFollowed(t *testing.T) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		f := newFolder(t)
+		put(t, f.Counters(), "k", "x", time.Now().Add(time.Hour))
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		v := newVictim(t, "outside")
+		replaceBy(t, f.counters.path()+suffix, aliens["a symbolic link to a file outside"], v)
+		conn, err := connect(f.counters.path(), false)
+		if err == nil {
+			_, err = conn.ExecContext(t.Context(), "DELETE FROM records", nil)
+			_ = conn.Close()
+		}
+		if err == nil {
+			t.Errorf("%s is used", suffix)
+		}
+		v.expectUntouched(t)
 	}
 }
 
@@ -190,12 +315,20 @@ func TestAFileOfAnotherAccountIsNotBelieved(t *testing.T) {
 		t.Skip("only root can give a file away")
 	}
 	f := newFolder(t)
-	put(t, f, "k", "x", time.Now().Add(time.Hour))
-	file := shardOf(f, "k")
-	if err := os.Chown(file, nobody, nobody); err != nil {
-		t.Fatal(err)
+	for name, d := range map[string]*database{"counters": f.counters, "kept": f.kept} {
+		put(t, d, "k", "x", time.Now().Add(time.Hour))
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(d.path(), nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		if name == "kept" {
+			expectRefusal(t, f, d.path())
+		} else {
+			expectHealing(t, f, d.path())
+		}
 	}
-	expectHealing(t, f, file)
 }
 
 func TestOpenFolder(t *testing.T) {
@@ -256,14 +389,18 @@ func TestOpenFolder(t *testing.T) {
 // Rights are looked at for every record: a folder that was opened to others meanwhile is not used.
 func TestAFolderThatIsOpenedToOthersIsNotUsedAnyMore(t *testing.T) {
 	f := newFolder(t)
-	put(t, f, "k", "x", time.Now().Add(time.Hour))
+	for _, s := range stores(f) {
+		put(t, s, "k", "x", time.Now().Add(time.Hour))
+	}
 	if err := os.Chmod(f.path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Get("k"); err == nil {
-		t.Error("it is read")
-	}
-	if err := f.Update("k", increment(time.Now())); err == nil {
-		t.Error("it is written")
+	for name, s := range stores(f) {
+		if _, err := s.Get(t.Context(), "k"); err == nil {
+			t.Errorf("%s are read", name)
+		}
+		if err := update(s, "k", increment(time.Now())); err == nil {
+			t.Errorf("%s are written", name)
+		}
 	}
 }

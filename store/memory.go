@@ -2,6 +2,10 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -10,8 +14,8 @@ import (
 // has looked at all before half as many new ones have come.
 const sweepSteps = 2
 
-// recordBytes is what a record takes beside its bytes: itself, its place in the map, what the
-// allocator rounds up.
+// recordBytes is what a record takes beside the bytes of its key and value: itself, its place in
+// the map, what the allocator rounds up.
 const recordBytes = 140
 
 // Memory is a Store of this process alone.
@@ -19,9 +23,9 @@ type Memory struct {
 	Now func() time.Time
 
 	mu      sync.Mutex
-	limit   int // bytes
+	limit   int // bytes; 0 = none
 	size    int
-	byID    map[id]*memoryRecord
+	byKey   map[string]*memoryRecord
 	byAge   memoryRecord  // its next is the least recently updated one, its previous the most recently
 	toSweep *memoryRecord // the next to be looked at; &byAge = from the start
 }
@@ -30,78 +34,116 @@ type Memory struct {
 // a list of package container.
 type memoryRecord struct {
 	next, previous *memoryRecord
-	id             id
-	end            int64 // nanoseconds since 1970
-	record         []byte
+	key            string
+	end            int64 // milliseconds since 1970
+	value          []byte
 }
 
-// NewMemory returns a store that takes this many bytes at most, or one record.
+// NewMemory returns a store for counters that takes this many bytes at most, or one record. With 0
+// it is a store for kept records.
 func NewMemory(bytes int) *Memory {
-	m := &Memory{Now: time.Now, limit: bytes, byID: map[id]*memoryRecord{}}
+	m := &Memory{Now: time.Now, limit: bytes, byKey: map[string]*memoryRecord{}}
 	m.byAge.next, m.byAge.previous, m.toSweep = &m.byAge, &m.byAge, &m.byAge
 	return m
 }
 
-func (m *Memory) Get(key string) ([]byte, error) {
-	if err := checkKey(key); err != nil {
+func (m *Memory) Get(ctx context.Context, keys ...string) ([][]byte, error) {
+	if err := errors.Join(ctx.Err(), checkKeys(keys...)); err != nil {
 		return nil, err
 	}
-	id := hashKey(key)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return bytes.Clone(m.find(id, m.Now())), nil
-}
-
-func (m *Memory) Update(key string, change Change) error {
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	id := hashKey(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.Now()
-	changed, err := apply(change, m.find(id, now), now)
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		values[i] = bytes.Clone(m.find(key, now).Value)
+	}
+	return values, nil
+}
+
+func (m *Memory) Update(ctx context.Context, keys []string, change Change) error {
+	if err := errors.Join(ctx.Err(), checkKeys(keys...)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.Now()
+	old := make([]Record, len(keys))
+	for i, key := range keys {
+		old[i] = m.find(key, now)
+	}
+	records, differ, err := apply(change, old, now)
 	if err != nil {
 		return err
 	}
-	m.dropSome(now)
-	m.put(id, changed, now)
-	return nil
-}
-
-func (m *Memory) find(id id, now time.Time) []byte {
-	if found := m.byID[id]; found != nil && !found.expired(now) {
-		return found.record
+	for i, key := range keys {
+		m.dropSome(now)
+		if differ[i] {
+			m.put(key, records[i])
+		}
 	}
 	return nil
 }
 
-func (r *memoryRecord) expired(now time.Time) bool {
-	return entry{r.record, time.Unix(0, r.end)}.expired(now)
+// List looks at every key. No login waits for it.
+func (m *Memory) List(ctx context.Context, prefix string, visit func(key string, r Record) bool) error {
+	for _, key := range m.keys(prefix) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		r := m.find(key, m.Now())
+		r.Value = bytes.Clone(r.Value)
+		m.mu.Unlock()
+		if r.Value != nil && !visit(key, r) {
+			return nil
+		}
+	}
+	return nil
 }
 
-func (r *memoryRecord) size() int { return recordBytes + len(r.record) }
+func (m *Memory) keys(prefix string) (keys []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.byKey {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
 
-// put makes the record the most recent, or deletes its key if it has expired.
-func (m *Memory) put(id id, changed entry, now time.Time) {
-	if old := m.byID[id]; old != nil {
+func (m *Memory) find(key string, now time.Time) Record {
+	if found := m.byKey[key]; found != nil && !found.record().expired(now) {
+		return found.record()
+	}
+	return Record{}
+}
+
+func (r *memoryRecord) record() Record { return Record{r.value, time.UnixMilli(r.end)} }
+
+func (r *memoryRecord) size() int { return recordBytes + len(r.key) + len(r.value) }
+
+// put makes the record the most recent, or deletes its key.
+func (m *Memory) put(key string, changed Record) {
+	if old := m.byKey[key]; old != nil {
 		m.remove(old)
 	}
-	if changed.expired(now) {
+	if changed.Value == nil {
 		return
 	}
-	r := &memoryRecord{id: id, end: changed.until.UnixNano(), record: changed.record}
+	r := &memoryRecord{key: strings.Clone(key), end: changed.Until.UnixMilli(), value: bytes.Clone(changed.Value)}
 	m.makeSpace(r.size())
 	r.next, r.previous = &m.byAge, m.byAge.previous
 	r.previous.next, m.byAge.previous = r, r
-	m.byID[id] = r
+	m.byKey[r.key] = r
 	m.size += r.size()
 }
 
-// makeSpace drops the least recently updated records. Only records that may be lost, such as
-// counters, belong in a store with a bound.
+// makeSpace drops the least recently updated records.
 func (m *Memory) makeSpace(size int) {
-	for m.size+size > m.limit && m.byAge.next != &m.byAge {
+	for m.limit > 0 && m.size+size > m.limit && m.byAge.next != &m.byAge {
 		m.remove(m.byAge.next)
 	}
 }
@@ -116,7 +158,7 @@ func (m *Memory) dropSome(now time.Time) {
 			return
 		}
 		m.toSweep = r.next
-		if r.expired(now) {
+		if r.record().expired(now) {
 			m.remove(r)
 		}
 	}
@@ -127,6 +169,6 @@ func (m *Memory) remove(r *memoryRecord) {
 		m.toSweep = r.next
 	}
 	r.previous.next, r.next.previous = r.next, r.previous
-	delete(m.byID, r.id)
+	delete(m.byKey, r.key)
 	m.size -= r.size()
 }

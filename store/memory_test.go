@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,30 +21,48 @@ func (c *clock) Now() time.Time               { return c.now }
 func (c *clock) advance(d time.Duration)      { c.now = c.now.Add(d) }
 func (c *clock) in(d time.Duration) time.Time { return c.now.Add(d) }
 
-func put(t testing.TB, s Store, key, record string, until time.Time) {
+// one is a change of one record.
+func one(change func(old []byte) ([]byte, time.Time)) Change {
+	return func(old []Record) []Record {
+		value, until := change(old[0].Value)
+		return []Record{{value, until}}
+	}
+}
+
+func update(s Store, key string, change Change) error {
+	return s.Update(context.Background(), []string{key}, change)
+}
+
+func put(t testing.TB, s Store, key, value string, until time.Time) {
 	t.Helper()
-	if err := s.Update(key, func([]byte) ([]byte, time.Time) { return []byte(record), until }); err != nil {
+	err := update(s, key, func([]Record) []Record { return []Record{{[]byte(value), until}} })
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 func remove(t testing.TB, s Store, key string) {
 	t.Helper()
-	if err := s.Update(key, func([]byte) ([]byte, time.Time) { return nil, time.Time{} }); err != nil {
+	if err := update(s, key, func([]Record) []Record { return []Record{{}} }); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func get(t testing.TB, s Store, key string) string {
 	t.Helper()
-	record, err := s.Get(key)
+	values, err := s.Get(context.Background(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if record == nil {
+	return text(values[0])
+}
+
+// text is "none" for no value.
+func text(value []byte) string {
+	if value == nil {
 		return "none"
 	}
-	return string(record)
+	return string(value)
 }
 
 func expect(t testing.TB, s Store, key, want string) {
@@ -71,45 +91,112 @@ func testStore(t *testing.T, s Store, c *clock) {
 		c.advance(time.Second)
 		expect(t, s, "kept", "none")
 	})
-	t.Run("a change gets the old record as its own", func(t *testing.T) {
+	t.Run("a change gets the old record with its end", func(t *testing.T) {
 		put(t, s, "old", "old", c.in(time.Minute))
-		err := s.Update("old", func(old []byte) ([]byte, time.Time) {
-			if string(old) != "old" {
-				t.Errorf("it got %q", old)
+		err := update(s, "old", func(old []Record) []Record {
+			if string(old[0].Value) != "old" || !old[0].Until.Equal(c.in(time.Minute)) {
+				t.Errorf("it got %q until %s", old[0].Value, old[0].Until)
 			}
-			old[0] = 'x'
-			return old, c.in(time.Minute)
+			return old
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect(t, s, "old", "xld")
+		expect(t, s, "old", "old")
 	})
 	t.Run("what a change returned stays the caller's", func(t *testing.T) {
 		mine := []byte("mine")
-		if err := s.Update("mine", func([]byte) ([]byte, time.Time) { return mine, c.in(time.Minute) }); err != nil {
+		err := update(s, "mine", func([]Record) []Record { return []Record{{mine, c.in(time.Minute)}} })
+		if err != nil {
 			t.Fatal(err)
 		}
 		mine[0] = 'x'
-		got, err := s.Get("mine")
-		if err != nil || string(got) != "mine" {
+		got, err := s.Get(t.Context(), "mine")
+		if err != nil || string(got[0]) != "mine" {
 			t.Fatalf("got %q, %v", got, err)
 		}
-		got[0] = 'x'
+		got[0][0] = 'x'
 		expect(t, s, "mine", "mine")
 	})
 	t.Run("a change gets nil for a record that is over", func(t *testing.T) {
 		put(t, s, "over", "over", c.in(time.Minute))
 		c.advance(time.Hour)
-		err := s.Update("over", func(old []byte) ([]byte, time.Time) {
-			if old != nil {
+		err := update(s, "over", func(old []Record) []Record {
+			if old[0].Value != nil || !old[0].Until.IsZero() {
 				t.Errorf("it got %q", old)
 			}
-			return nil, time.Time{}
+			return old
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+	})
+	t.Run("several records are read and changed together", func(t *testing.T) {
+		put(t, s, "several 2", "two", c.in(time.Minute))
+		keys := []string{"several 3", "several 2", "several 1"}
+		err := s.Update(t.Context(), keys, func(old []Record) []Record {
+			if old[0].Value != nil || string(old[1].Value) != "two" || old[2].Value != nil {
+				t.Errorf("it got %q", old)
+			}
+			return []Record{{[]byte("three"), c.in(time.Minute)}, {}, {[]byte("one"), c.in(time.Minute)}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Get(t.Context(), "several 1", "several 2", "several 3")
+		if err != nil || text(got[0]) != "one" || text(got[1]) != "none" || text(got[2]) != "three" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if got, err := s.Get(t.Context()); err != nil || len(got) != 0 {
+			t.Errorf("no keys: %q, %v", got, err)
+		}
+	})
+	t.Run("records are listed by the beginning of their keys", func(t *testing.T) {
+		var want []string
+		for i := range 450 { // more than are read at once
+			want = append(want, fmt.Sprintf("list/%03d", i))
+			put(t, s, want[i], fmt.Sprint(i), c.in(time.Minute))
+		}
+		put(t, s, "list/over", "x", c.in(time.Second))
+		put(t, s, "list.", "x", c.in(time.Minute))
+		put(t, s, "list0", "x", c.in(time.Minute))
+		c.advance(time.Second)
+		var got []string
+		err := s.List(t.Context(), "list/", func(key string, r Record) bool {
+			if string(r.Value) != fmt.Sprint(len(got)) || r.Until.Before(c.Now()) {
+				t.Errorf("%s: %q until %s", key, r.Value, r.Until)
+			}
+			remove(t, s, key) // a visit may use the store
+			got = append(got, key)
+			return len(got) < 440
+		})
+		if err != nil || !slices.Equal(got, want[:440]) {
+			t.Errorf("%d records: %v, %v", len(got), got, err)
+		}
+		got = nil
+		err = s.List(t.Context(), "list/", func(key string, _ Record) bool {
+			got = append(got, key)
+			return true
+		})
+		if err != nil || !slices.Equal(got, want[440:]) {
+			t.Errorf("then: %v, %v", got, err)
+		}
+	})
+	t.Run("a context that has ended ends a call", func(t *testing.T) {
+		put(t, s, "context", "x", c.in(time.Minute))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.Get(ctx, "context"); !errors.Is(err, context.Canceled) {
+			t.Errorf("Get: %v", err)
+		}
+		if err := s.Update(ctx, []string{"context"}, increment(c.in(time.Minute))); !errors.Is(err, context.Canceled) {
+			t.Errorf("Update: %v", err)
+		}
+		err := s.List(ctx, "context", func(string, Record) bool { return true })
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("List: %v", err)
+		}
+		expect(t, s, "context", "x")
 	})
 	t.Run("nil deletes, and so does an end that is past", func(t *testing.T) {
 		put(t, s, "deleted", "x", c.in(time.Minute))
@@ -132,25 +219,28 @@ func testStore(t *testing.T, s Store, c *clock) {
 	})
 	t.Run("what is too long is refused and changes nothing", func(t *testing.T) {
 		long, end := strings.Repeat("k", maxKey), c.in(time.Minute)
-		put(t, s, long, strings.Repeat("r", MaxRecord), end)
-		if _, err := s.Get(long + "k"); !errors.Is(err, ErrTooLong) {
+		value := strings.Repeat("r", MaxValue)
+		put(t, s, long, value, end)
+		if _, err := s.Get(t.Context(), "k", long+"k"); !errors.Is(err, ErrTooLong) {
 			t.Errorf("a key: %v", err)
 		}
-		if err := s.Update(long+"k", func([]byte) ([]byte, time.Time) { return nil, end }); !errors.Is(err,
-			ErrTooLong) {
+		if err := update(s, long+"k", increment(end)); !errors.Is(err, ErrTooLong) {
 			t.Errorf("a key: %v", err)
 		}
-		if err := s.Update(long,
-			func([]byte) ([]byte, time.Time) { return make([]byte, MaxRecord+1), end }); !errors.Is(err, ErrTooLong) {
-			t.Errorf("a record: %v", err)
+		err := s.Update(t.Context(), []string{"short", long}, func([]Record) []Record {
+			return []Record{{[]byte("x"), end}, {make([]byte, MaxValue+1), end}}
+		})
+		if !errors.Is(err, ErrTooLong) {
+			t.Errorf("a value: %v", err)
 		}
-		expect(t, s, long, strings.Repeat("r", MaxRecord))
+		expect(t, s, long, value)
+		expect(t, s, "short", "none")
 	})
 	t.Run("a change that panics changes nothing", func(t *testing.T) {
 		put(t, s, "panic", "x", c.in(time.Minute))
 		func() {
 			defer func() { _ = recover() }()
-			_ = s.Update("panic", func([]byte) ([]byte, time.Time) { panic("change") })
+			_ = update(s, "panic", func([]Record) []Record { panic("change") })
 		}()
 		expect(t, s, "panic", "x")
 		put(t, s, "panic", "y", c.in(time.Minute))
@@ -162,7 +252,7 @@ func testStore(t *testing.T, s Store, c *clock) {
 		for range writers {
 			wg.Go(func() {
 				for range times {
-					if err := s.Update("sum", increment(c.in(time.Minute))); err != nil {
+					if err := update(s, "sum", increment(c.in(time.Minute))); err != nil {
 						t.Error(err)
 					}
 				}
@@ -175,19 +265,19 @@ func testStore(t *testing.T, s Store, c *clock) {
 
 // increment counts in decimal.
 func increment(until time.Time) Change {
-	return func(old []byte) ([]byte, time.Time) {
+	return one(func(old []byte) ([]byte, time.Time) {
 		var n int
 		_, _ = fmt.Sscan(string(old), &n)
 		return fmt.Append(nil, n+1), until
-	}
+	})
 }
 
 func TestAFullMemoryForgetsTheLeastRecentlyUpdated(t *testing.T) {
 	c := newClock()
-	m := NewMemory(3 * (recordBytes + 1))
+	m := NewMemory(3 * (recordBytes + 2))
 	m.Now = c.Now
-	for _, key := range []string{"a", "b", "c", "a", "d"} {
-		put(t, m, key, key, c.in(time.Minute))
+	for i, key := range []string{"a", "b", "c", "a", "d"} {
+		put(t, m, key, key, c.in(time.Minute+time.Duration(i)*time.Second))
 	}
 	for key, want := range map[string]string{"a": "a", "b": "none", "c": "c", "d": "d"} {
 		expect(t, m, key, want)
@@ -196,9 +286,9 @@ func TestAFullMemoryForgetsTheLeastRecentlyUpdated(t *testing.T) {
 
 func TestMemoryDropsWhatIsOverBeforeAnythingElse(t *testing.T) {
 	c := newClock()
-	m := NewMemory(4 * (recordBytes + 1))
+	m := NewMemory(4 * (recordBytes + 2))
 	m.Now = c.Now
-	put(t, m, "oldest", "x", c.in(time.Hour))
+	put(t, m, "o", "x", c.in(time.Hour))
 	for _, key := range []string{"a", "b", "c"} {
 		put(t, m, key, key, c.in(time.Minute))
 	}
@@ -206,7 +296,7 @@ func TestMemoryDropsWhatIsOverBeforeAnythingElse(t *testing.T) {
 	for _, key := range []string{"d", "e", "f"} {
 		put(t, m, key, key, c.in(time.Minute))
 	}
-	for _, key := range []string{"oldest", "d", "e", "f"} {
+	for _, key := range []string{"o", "d", "e", "f"} {
 		if get(t, m, key) == "none" {
 			t.Errorf("%q is lost", key)
 		}
@@ -225,8 +315,19 @@ func TestMemoryKeepsNothingThatIsOverForLong(t *testing.T) {
 	for range many/sweepSteps + 1 {
 		put(t, m, "other", "x", c.in(time.Minute))
 	}
-	if len(m.byID) != 1 || m.byAge.next != m.byAge.previous || m.size != recordBytes+1 {
-		t.Errorf("it still holds %d records, and counts %d bytes", len(m.byID), m.size)
+	if len(m.byKey) != 1 || m.byAge.next != m.byAge.previous || m.size != recordBytes+len("otherx") {
+		t.Errorf("it still holds %d records, and counts %d bytes", len(m.byKey), m.size)
+	}
+}
+
+// Kept records are not dropped, however many there are.
+func TestAMemoryWithoutABoundDropsNothing(t *testing.T) {
+	m := NewMemory(0)
+	for i := range 10_000 {
+		put(t, m, fmt.Sprint(i), "x", time.Now().Add(time.Hour))
+	}
+	if len(m.byKey) != 10_000 {
+		t.Errorf("%d records", len(m.byKey))
 	}
 }
 
@@ -241,15 +342,15 @@ func heapSize() int {
 func fillMemory(t testing.TB, m *Memory, length int) (kept int) {
 	t.Helper()
 	record, until := strings.Repeat("r", length), time.Now().Add(time.Hour)
-	for i := range m.limit * 5 / 4 / (recordBytes + length) {
-		put(t, m, fmt.Sprint(i), record, until)
+	for i := range m.limit * 5 / 4 / (recordBytes + 16 + length) {
+		put(t, m, fmt.Sprintf("%016d", i), record, until)
 	}
-	return len(m.byID)
+	return len(m.byKey)
 }
 
 func TestAFullMemoryTakesNoMoreThanItsBytes(t *testing.T) {
 	const limit = 8 << 20
-	for _, length := range []int{0, 1, 100, 250, MaxRecord} {
+	for _, length := range []int{0, 1, 100, 250, MaxValue} {
 		before := heapSize()
 		m := NewMemory(limit)
 		kept := fillMemory(t, m, length)
@@ -265,7 +366,7 @@ func TestAFullMemoryTakesNoMoreThanItsBytes(t *testing.T) {
 // A record that grows counts as what it takes now.
 func TestAMemoryCountsWhatItsRecordsTake(t *testing.T) {
 	c := newClock()
-	m := NewMemory(4 * (recordBytes + 100))
+	m := NewMemory(4 * (recordBytes + 101))
 	m.Now = c.Now
 	for range 3 {
 		for _, length := range []int{1, 100, 1000, 0} {
@@ -273,11 +374,11 @@ func TestAMemoryCountsWhatItsRecordsTake(t *testing.T) {
 				put(t, m, key, strings.Repeat("r", length), c.in(time.Minute))
 			}
 			size := 0
-			for _, r := range m.byID {
+			for _, r := range m.byKey {
 				size += r.size()
 			}
-			if m.size != size || size > m.limit && len(m.byID) > 1 {
-				t.Errorf("%d records take %d bytes of %d, and it counts %d", len(m.byID), size, m.limit, m.size)
+			if m.size != size || size > m.limit && len(m.byKey) > 1 {
+				t.Errorf("%d records take %d bytes of %d, and it counts %d", len(m.byKey), size, m.limit, m.size)
 			}
 		}
 	}

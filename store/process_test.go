@@ -29,6 +29,8 @@ func (c *counts) add(line string) {
 	if c.counts == nil {
 		c.counts = map[string]int{}
 	}
+	word, _, _ := strings.Cut(line, " ")
+	c.counts[word]++
 	c.counts[line]++
 }
 
@@ -53,8 +55,8 @@ func start(t *testing.T, args ...string) (cmd *exec.Cmd, lines *bufio.Scanner) {
 
 func number(t *testing.T, s Store, key string) (n int) {
 	t.Helper()
-	if record := get(t, s, key); record != "none" {
-		if _, err := fmt.Sscan(record, &n); err != nil {
+	if value := get(t, s, key); value != "none" {
+		if _, err := fmt.Sscan(value, &n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,95 +65,90 @@ func number(t *testing.T, s Store, key string) (n int) {
 
 var sharedKeys = []string{"alice", "bob", "carol"}
 
-// repeat returns the shared keys so often.
-func repeat(times int) (keys []string) {
-	for range times {
-		keys = append(keys, sharedKeys...)
+// write runs processes that each count every shared key up so often, and returns what they said.
+func write(t *testing.T, f *Folder, name string, processes, times int) *counts {
+	t.Helper()
+	said := &counts{}
+	var all sync.WaitGroup
+	for range processes {
+		cmd, lines := start(t, append([]string{writerArgument, f.path, name}, slices.Repeat(sharedKeys, times)...)...)
+		all.Go(func() {
+			for lines.Scan() {
+				said.add(lines.Text())
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	return keys
+	all.Wait()
+	return said
 }
 
 func TestTenProcessesCountExactly(t *testing.T) {
 	const processes, times = 10, 30
 	f := newFolder(t)
-	var all []*exec.Cmd
-	for range processes {
-		cmd, _ := start(t, append([]string{writerArgument, f.path}, repeat(times)...)...)
-		all = append(all, cmd)
-	}
-	for _, cmd := range all {
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, key := range sharedKeys {
-		if got := number(t, f, key); got != processes*times {
-			t.Errorf("%s: %d, want %d", key, got, processes*times)
+	for name, s := range stores(f) {
+		write(t, f, name, processes, times)
+		for _, key := range sharedKeys {
+			if got := number(t, s, key); got != processes*times {
+				t.Errorf("%s: %s: %d, want %d", name, key, got, processes*times)
+			}
 		}
 	}
 }
 
-// A writer that dies has done its last update or not; it takes nothing with it and leaves nothing
-// behind that the next does not clear away.
+// A writer that dies has done its last update or not. What it said to be done is there.
 func TestWritersThatAreKilledCostNothing(t *testing.T) {
 	const writers, lives = 5, 8
 	f := newFolder(t)
-	var said counts
-	var wg sync.WaitGroup
-	for range writers {
-		wg.Go(func() {
-			for range lives {
-				liveAndDie(t, f.path, &said)
-			}
-		})
-	}
-	wg.Wait()
-	for _, key := range sharedKeys {
-		got, done, started := number(t, f, key), said.counts["done "+key], said.counts["started "+key]
-		if got < done || got > started || done == 0 {
-			t.Errorf("%s: %d, want at least the %d done and at most the %d started", key, got, done, started)
+	for name, s := range stores(f) {
+		var said counts
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				for range lives {
+					liveAndDie(t, f.path, name, &said)
+				}
+			})
 		}
-		put(t, f, key, "after", time.Now().Add(time.Hour))
-		expect(t, f, key, "after")
+		wg.Wait()
+		for _, key := range sharedKeys {
+			got, done, started := number(t, s, key), said.counts["done "+key], said.counts["started "+key]
+			if got < done || got > started || done == 0 {
+				t.Errorf("%s: %s: %d, want at least the %d done and at most the %d started", name, key, got, done,
+					started)
+			}
+			put(t, s, key, "after", time.Now().Add(time.Hour))
+			expect(t, s, key, "after")
+		}
+		if said.counts["reported"] > 0 {
+			t.Errorf("%s: damage was reported", name)
+		}
 	}
-	if files := glob(t, f, "*"); len(files) > len(sharedKeys) {
+	f.Close()
+	if files := glob(t, f, "*"); len(files) != 7 {
 		t.Errorf("files: %q", files)
 	}
 }
 
-// Readers take no lock: what they see is whole all the same, also in a file of many pages, and
-// never older than what they saw before. The first writes only append to what stands in the slot,
-// so that a reader who is late finds the header's sum right.
+// What readers see is never older than what they saw before.
 func TestAReaderSeesOneStateOrTheNext(t *testing.T) {
 	f := newFolder(t)
-	keys := keysOfOneShard(100)
-	for _, key := range keys[1:] {
-		put(t, f, key, strings.Repeat("r", MaxRecord), time.Now().Add(time.Hour))
-	}
-	put(t, f, keys[0], "1", time.Now().Add(time.Hour))
-	const writers, times = 2, 300
-	var all []*exec.Cmd
-	for range writers {
-		cmd, _ := start(t, append([]string{writerArgument, f.path}, slices.Repeat(keys[:1], times)...)...)
-		all = append(all, cmd)
-	}
+	const processes, times = 2, 100
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for _, cmd := range all {
-			if err := cmd.Wait(); err != nil {
-				t.Error(err)
-			}
-		}
+		write(t, f, "counters", processes, times)
 	}()
-	for last, over := 1, false; !over; {
+	for last, over := 0, false; !over; {
 		select {
 		case <-ended:
 			over = true
 		default:
 		}
-		n := number(t, f, keys[0])
-		if n < last || over && n != 1+writers*times {
+		n := number(t, f.Counters(), sharedKeys[0])
+		if n < last || over && n != processes*times {
 			t.Errorf("%d after %d", n, last)
 			break
 		}
@@ -161,8 +158,8 @@ func TestAReaderSeesOneStateOrTheNext(t *testing.T) {
 }
 
 // liveAndDie kills a writer when it has said some things.
-func liveAndDie(t *testing.T, folder string, said *counts) {
-	cmd, lines := start(t, append([]string{writerArgument, folder}, repeat(1000)...)...)
+func liveAndDie(t *testing.T, folder, name string, said *counts) {
+	cmd, lines := start(t, append([]string{writerArgument, folder, name}, slices.Repeat(sharedKeys, 1000)...)...)
 	for n := 1 + rand.N(40); n > 0 && lines.Scan(); n-- {
 		said.add(lines.Text())
 	}
@@ -187,32 +184,46 @@ func glob(t *testing.T, f *Folder, pattern string) []string {
 	return files
 }
 
+// All calls of a process wait for the same second, not one after the other.
 func TestAHolderThatIsStoppedCostsOthersAnErrorUntilItDies(t *testing.T) {
 	f := newFolder(t)
 	until := time.Now().Add(time.Hour)
-	put(t, f, "k", "x", until)
-	cmd, lines := start(t, holderArgument, f.path, "k")
-	defer func() {
-		_ = cmd.Process.Kill()
+	f.kept.updateTimeout = lockTimeout
+	for name, s := range stores(f) {
+		put(t, s, "k", "x", until)
+		cmd, lines := start(t, holderArgument, f.path, name, "k")
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+		if !lines.Scan() {
+			t.Fatal("it does not hold")
+		}
+		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if err := update(s, "k", increment(until)); !errors.Is(err, errBusy) ||
+					!strings.Contains(err.Error(), f.path) {
+					t.Errorf("%s: while it holds: %v", name, err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(began); took > 2*lockTimeout {
+			t.Errorf("%s: that took %s", name, took)
+		}
+		expect(t, s, "k", "x")
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
 		_ = cmd.Wait()
-	}()
-	if !lines.Scan() {
-		t.Fatal("it does not hold")
+		put(t, s, "k", "y", until)
+		expect(t, s, "k", "y")
 	}
-	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	err := f.Update("k", increment(until))
-	if !errors.Is(err, errBusy) || !strings.Contains(err.Error(), f.path) {
-		t.Errorf("while it holds: %v", err)
-	}
-	expect(t, f, "k", "x")
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	put(t, f, "k", "y", until)
-	expect(t, f, "k", "y")
 }
 
 // A limit for the size of files stands for a full disk: here as there a write ends in the middle.
@@ -222,21 +233,23 @@ func TestAWriteThatFailsInTheMiddleChangesNothing(t *testing.T) {
 		return
 	}
 	signal.Ignore(syscall.SIGXFSZ) // which a full disk does not send
-	f := reopen(t, folder)
-	until := time.Now().Add(time.Hour)
-	put(t, f, "k", "x", until)
-	put(t, f, "k", "y", until) // into the second slot; the next goes into the first
-	for _, inTheMiddle := range []uint64{0, 8, 64, 90} {
-		before := limitFiles(t, inTheMiddle)
-		err := f.Update("k", func([]byte) ([]byte, time.Time) { return []byte(hundred), until })
-		limitFiles(t, before)
-		if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), shardOf(f, "k")) {
-			t.Errorf("error %v", err)
+	for _, name := range []string{"counters", "kept"} {
+		f := reopen(t, folder)
+		s, until := stores(f)[name], time.Now().Add(time.Hour)
+		put(t, s, "k", "x", until)
+		put(t, s, "k", "y", until)
+		for _, inTheMiddle := range []uint64{0, 8, 64, 4096, 9000} {
+			before := limitFiles(t, inTheMiddle)
+			err := update(s, "k", func([]Record) []Record { return []Record{{make([]byte, MaxValue), until}} })
+			limitFiles(t, before)
+			if err == nil || !strings.Contains(err.Error(), f.path) {
+				t.Errorf("error %v", err)
+			}
+			expect(t, s, "k", "y")
 		}
-		expect(t, f, "k", "y")
+		put(t, s, "k", hundred, until)
+		expect(t, s, "k", hundred)
 	}
-	put(t, f, "k", hundred, until)
-	expect(t, f, "k", hundred)
 }
 
 // limitFiles returns the limit that was.
@@ -254,7 +267,7 @@ func limitFiles(t *testing.T, size uint64) uint64 {
 	return before
 }
 
-func TestAFolderThatCannotBeWrittenIsAnErrorAndStillRead(t *testing.T) {
+func TestAFolderThatCannotBeWrittenIsAnErrorUntilItCan(t *testing.T) {
 	folder := inChild(t)
 	if folder == "" {
 		return
@@ -262,18 +275,33 @@ func TestAFolderThatCannotBeWrittenIsAnErrorAndStillRead(t *testing.T) {
 	dropRoot(t, folder)
 	f := reopen(t, folder)
 	until := time.Now().Add(time.Hour)
-	put(t, f, "k", "x", until)
-	if err := errors.Join(os.Chmod(f.path, 0o500), os.Chmod(shardOf(f, "k"), 0o400)); err != nil {
+	for _, s := range stores(f) {
+		put(t, s, "k", "x", until)
+	}
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"k", "new"} {
-		err := f.Update(key, increment(until))
-		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), shardOf(f, key)) {
-			t.Errorf("%s: %v", key, err)
+	mode := func(folder, file os.FileMode) {
+		err := os.Chmod(f.path, folder)
+		for _, path := range glob(t, f, "*") {
+			err = errors.Join(err, os.Chmod(path, file))
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	expect(t, f, "k", "x")
-	expect(t, f, "new", "none")
+	mode(0o500, 0o400)
+	for name, s := range stores(f) {
+		err := update(s, "k", increment(until))
+		if err == nil || !strings.Contains(err.Error(), f.path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	mode(0o700, 0o600)
+	for _, s := range stores(f) {
+		expect(t, s, "k", "x")
+		put(t, s, "k", "y", until)
+	}
 }
 
 const nobody = 65534
@@ -300,5 +328,52 @@ func dropRoot(t *testing.T, folder string) {
 	}
 	if err := syscall.Setuid(nobody); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Processes that find the same damage at once replace it once, and count on together.
+func TestProcessesThatFindDamageAtOnceReplaceItOnce(t *testing.T) {
+	const processes, times = 10, 5
+	f := newFolder(t)
+	for range 3 {
+		put(t, f.Counters(), "k", "x", time.Now().Add(time.Hour))
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f.counters.path(), []byte("garbage"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said := write(t, f, "counters", processes, times)
+		if said.counts["reported"] != 1 {
+			t.Errorf("%d processes replaced it", said.counts["reported"])
+		}
+		for _, key := range sharedKeys {
+			if got := number(t, f.Counters(), key); got != processes*times {
+				t.Errorf("%s: %d, want %d", key, got, processes*times)
+			}
+		}
+	}
+}
+
+// The log of changes is cut back while many processes read and write without a pause.
+func TestTheLogOfChangesStaysSmall(t *testing.T) {
+	const most = 4 << 20
+	f := newFolder(t)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		write(t, f, "counters", 3, 100)
+	}()
+	value := strings.Repeat("r", MaxValue)
+	for i, over := 0, false; !over; i++ {
+		select {
+		case <-ended:
+			over = true
+		default:
+		}
+		put(t, f.Counters(), fmt.Sprint(i%100), value[:MaxValue-i%2], time.Now().Add(time.Hour))
+		if info, err := os.Stat(f.counters.path() + "-wal"); err == nil && info.Size() > most {
+			t.Fatalf("after %d updates it has %d bytes", i, info.Size())
+		}
 	}
 }

@@ -204,7 +204,11 @@ func TestTheAnswerInTheStoreIsSealed(t *testing.T) {
 		}
 		p := b.processes[0]
 		k := keysOf(p.Secret, p.ConfigVersion, "alice", right, office)
-		sealed, _ := b.store.Get(k.answerKey)
+		values, err := b.store.Get(t.Context(), k.answerKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := values[0]
 		for _, l := range [][3]string{{"alice", "wrong", office}, {"bob", right, office}, {"alice", right, home}} {
 			if unseal(keysOf(p.Secret, p.ConfigVersion, l[0], l[1], l[2]).sealKey, sealed) != nil {
 				t.Errorf("%v opens it", l)
@@ -226,7 +230,7 @@ func TestAnAnswerThatIsTooLongForTheStoreMakesOthersAskPAM(t *testing.T) {
 		got := make(chan string)
 		go func() { got <- b.login(t.Context(), 1, "alice", right, office) }()
 		synctest.Wait()
-		first.Succeed([]byte(strings.Repeat("group ", store.MaxRecord)))
+		first.Succeed([]byte(strings.Repeat("group ", store.MaxValue)))
 		if got := <-got; got != granted {
 			t.Errorf("the other is %s", got)
 		}
@@ -493,7 +497,7 @@ func TestARightPasswordFromManyMachinesWaitsForOneCheckOnly(t *testing.T) {
 func TestAnAccountInManyGroupsIsLetInOnAllConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBurst(t, 24)
-		b.account = `{"Groups":"` + strings.Repeat("developers ", store.MaxRecord/10) + `"}`
+		b.account = `{"Groups":"` + strings.Repeat("developers ", store.MaxValue/10) + `"}`
 		var all sync.WaitGroup
 		for i := range 24 {
 			all.Go(func() { b.login(t.Context(), i, "alice", right, office) })

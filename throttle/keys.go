@@ -14,8 +14,7 @@ import (
 // reveals neither users nor addresses, and without the secret no guess can be tested on it.
 type keys struct {
 	users     []recordKey // the user in the network of the address, if any, and at the address
-	networks  []recordKey // the address and its network; none = the address is unknown
-	service   string
+	wider     []recordKey // the address, if it is known, its network, if any, and the whole service
 	name      nameTag
 	tag       passwordTag
 	answerKey string // key of a success, for other processes
@@ -39,9 +38,9 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 	h := hasher(secret)
 	address, network := addressOf(remote), networkOf(remote)
 	name := canonicalUser(user)
-	k := keys{service: h.hash("service"), users: []recordKey{{h.hash("user", name, address), userAddrLimit}}}
+	k := keys{users: []recordKey{{h.hash("user", name, address), userAddrLimit}}}
 	if address != "" {
-		k.networks = append(k.networks, recordKey{h.hash("address", address), addressLimit})
+		k.wider = append(k.wider, recordKey{h.hash("address", address), addressLimit})
 	}
 	within := address
 	if network != "" {
@@ -50,8 +49,9 @@ func keysOf(secret []byte, configVersion, user, password, remote string) keys {
 			name = foldName(user)
 		}
 		k.users = slices.Insert(k.users, 0, recordKey{h.hash("user in network", name, network), userNetworkLimit})
-		k.networks = append(k.networks, recordKey{h.hash("network", network), networkLimit})
+		k.wider = append(k.wider, recordKey{h.hash("network", network), networkLimit})
 	}
+	k.wider = append(k.wider, recordKey{h.hash("service"), noLimit})
 	copy(k.name[:], h.hash("name", user))
 	// With the name as sent: a password that failed for "Alice" may be right for "alice".
 	copy(k.tag[:], h.hash("password", configVersion, user, within, password))

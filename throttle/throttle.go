@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"dockerauth/store"
@@ -49,13 +50,15 @@ type Throttle struct {
 // would reveal when PAM answered.
 type Attempt struct {
 	throttle *Throttle
+	ctx      context.Context // without an end: what has begun is counted although the client has gone
+	failed   bool            // the store: it is not waited for again
 	keys     keys
 	flight   *flight
 	answer   []byte
 	owner    uint64
 	began    time.Time
 	lease    time.Time // when this attempt counts as dead
-	counted  int       // how many records of keys.users have the attempt
+	counted  int       // how many records of keys.users have the attempt: all or none
 	asked    bool      // PAM may have been asked
 	isRight  bool      // the password has just been right, for an equal login that this one waited for
 }
@@ -65,8 +68,8 @@ type Attempt struct {
 // password, Begin waits and returns the answer of that attempt. The error is a *Repeated,
 // ErrUnanswered, a *Locked or that of the context; then the password must not be checked.
 func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*Attempt, error) {
-	a := &Attempt{throttle: t, keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote), began: t.now(),
-		owner: rand.Uint64() | 1}
+	a := &Attempt{throttle: t, ctx: context.WithoutCancel(ctx), began: t.now(), owner: rand.Uint64() | 1,
+		keys: keysOf(t.Secret, t.ConfigVersion, user, password, remote)}
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout+waitMargin, ErrUnanswered)
 	defer cancel()
 	for {
@@ -75,7 +78,7 @@ func (t *Throttle) Begin(ctx context.Context, user, password, remote string) (*A
 			a.flight = f
 			return a.lead(ctx)
 		}
-		if err := a.mayWait(); err != nil {
+		if _, err := a.mayWait(); err != nil {
 			return nil, err
 		}
 		select {
@@ -107,12 +110,15 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 			a.flight = nil
 		}
 	}()
+	var w wider
 	err := error(nil)
 	if len(a.keys.users) > 1 {
-		err = a.mayWait()
+		w, err = a.mayWait()
+	} else {
+		w = a.readWider()
 	}
 	if err == nil {
-		err = a.claim()
+		err = a.claim(w)
 	}
 	for pause := firstPoll; errors.Is(err, errWait); pause = min(2*pause, lastPoll) {
 		select {
@@ -143,25 +149,23 @@ func (a *Attempt) lead(ctx context.Context) (*Attempt, error) {
 // mayWait refuses a login that has no try at its own address, before it learns from a wait, or from
 // a failure at another address of the network, that the password is one that somebody else has
 // sent.
-func (a *Attempt) mayWait() error {
-	t, now := a.throttle, a.throttle.now()
+func (a *Attempt) mayWait() (wider, error) {
 	own := a.keys.users[len(a.keys.users)-1]
-	w, widerErr := t.readWider(a.keys, now)
-	r, err := t.get(own.key, now)
-	if err = errors.Join(widerErr, err); err != nil {
-		t.report(err)
-		return nil //nolint:nilerr // logins must work without the store
+	now := a.throttle.now()
+	w, records, err := a.read([]recordKey{own}, now)
+	if err != nil {
+		return w, nil //nolint:nilerr // logins must work without the store
 	}
 	var refusal error
-	if r.find(a.keys.tag) == nil {
+	if r := &records[0]; r.find(a.keys.tag) == nil {
 		refusal = r.refuse(a.keys.tag, now, w.lockedUntil, own.limit.during(w.alert))
 	} else if r.isOverrun(now) {
 		refusal = r.full(now)
 	}
 	if refusal != nil {
-		a.updateRecord(own.key, now, func(r *record) { r.overrun = now })
+		_ = a.update([]recordKey{own}, now, func(records []record) { records[0].overrun = now })
 	}
-	return refusal
+	return w, refusal
 }
 
 // Answers of other processes are polled at growing intervals.
@@ -171,66 +175,67 @@ const (
 )
 
 // claim registers this attempt in the store as the one that checks the password.
-func (a *Attempt) claim() error {
+func (a *Attempt) claim(w wider) error {
 	t, now := a.throttle, a.throttle.now()
-	w, err := t.readWider(a.keys, now)
-	if err != nil {
-		t.report(err)
-	}
 	a.lease = now.Add(t.Timeout + leaseMargin)
-	c := claimRequest{tag: a.keys.tag, owner: a.owner, now: now, lease: a.lease, delay: t.Delay}
-	for i, u := range a.keys.users {
-		c.address = a.addressLock(i, w)
-		var refusal error
-		dead := 0
-		err := t.Store.Update(u.key, func(old []byte) ([]byte, time.Time) {
-			r := decode(old)
-			r.advance(now)
-			limit := u.limit.during(w.alert)
-			dead = r.expireLeases(now, limit)
-			refusal = r.claim(c, limit)
-			return r.encode(), r.expires(now)
-		})
-		if err != nil {
-			t.report(err)
-			return nil // logins must work with a full disk
-		}
-		if i == len(a.keys.users)-1 { // those of the network's record may be of other addresses
-			for range dead {
-				a.countWider(now, w.alert)
+	users := a.keys.users
+	var refusal error
+	dead := 0
+	err := a.update(users, now, func(records []record) {
+		for i := range records {
+			r, limit := &records[i], users[i].limit.during(w.alert)
+			dead = r.expireLeases(now, limit) // those of the network's record may be of other addresses
+			refusal = r.claim(claimRequest{tag: a.keys.tag, owner: a.owner, now: now, lease: a.lease, delay: t.Delay,
+				address: a.addressLock(i, w)}, limit)
+			if refusal != nil {
+				if i < len(records)-1 {
+					dead = 0
+				}
+				a.cancel(records[:i], now)
+				return
 			}
 		}
-		if refusal != nil {
-			a.release()
-			return refusal
-		}
-		a.counted++
+	})
+	if err != nil {
+		return nil //nolint:nilerr // logins must work with a full disk
 	}
-	return nil
+	if dead > 0 {
+		_ = a.update(a.keys.wider, now, func(records []record) {
+			for range dead {
+				a.countWider(records, now, w.alert)
+			}
+		})
+	}
+	if refusal == nil {
+		a.counted = len(users)
+	}
+	return refusal
 }
 
 // poll looks for the answer of the attempt that this one waits for.
 func (a *Attempt) poll() error {
 	t, now := a.throttle, a.throttle.now()
-	r, err := t.get(a.keys.users[0].key, now)
+	values, err := t.Store.Get(a.ctx, a.keys.users[0].key, a.keys.answerKey)
 	if err != nil {
-		return a.claim()
+		a.fail(err)
+		return nil
 	}
+	r, sealed := decode(values[0]), values[1]
+	r.advance(now)
 	p := r.find(a.keys.tag)
 	switch {
 	case p == nil:
-		return a.claim()
+		return a.claim(a.readWider())
 	case p.ended.Before(a.began.Truncate(time.Millisecond)) || p.outcome == unknown:
 		if p.owner != 0 && p.lease.After(now) && p.awaited {
 			return errWait
 		}
-		return a.claim() // marks the answer as awaited if another attempt has claimed first
+		return a.claim(a.readWider()) // marks the answer as awaited if another attempt has claimed first
 	case p.outcome == failed:
 		return p.repeated(now)
 	case p.outcome == unanswered:
 		return ErrUnanswered
 	}
-	sealed, _ := t.Store.Get(a.keys.answerKey)
 	if sealed == nil && now.Sub(p.ended).Abs() < lastPoll {
 		return errWait // not yet written
 	}
@@ -247,32 +252,27 @@ func (a *Attempt) Answer() []byte { return a.answer }
 // Recheck reports whether the password may still be checked after the login has waited. The error
 // is a *Locked. After nil, PAM counts as asked.
 func (a *Attempt) Recheck() error {
-	t, now := a.throttle, a.throttle.now()
-	w, err := t.readWider(a.keys, now)
-	if err == nil && a.counted > 0 {
-		err = a.recheckUsers(now, w)
-	}
-	if errors.As(err, new(*Locked)) {
+	if err := a.recheck(a.throttle.now()); err != nil {
 		return err
-	}
-	if err != nil {
-		t.report(err)
 	}
 	a.asked = true
 	return nil
 }
 
-func (a *Attempt) recheckUsers(now time.Time, w wider) error {
-	for i, u := range a.keys.users[:a.counted] {
-		r, err := a.throttle.get(u.key, now)
-		if err != nil {
-			return err
-		}
+func (a *Attempt) recheck(now time.Time) error {
+	if a.counted == 0 {
+		return nil
+	}
+	w, records, err := a.read(a.keys.users, now)
+	if err != nil {
+		return nil //nolint:nilerr // logins must work without the store
+	}
+	for i := range records {
+		r := &records[i]
 		if err := r.locked(now, a.addressLock(i, w)); err != nil {
 			return err
 		}
-		p := r.find(a.keys.tag)
-		if !a.lease.After(now) || p != nil && p.owner != a.owner {
+		if p := r.find(a.keys.tag); !a.lease.After(now) || p != nil && p.owner != a.owner {
 			return &Locked{minRetryAfter,
 				"this attempt took so long that it counts as dead: the user at this address is locked"}
 		}
@@ -295,29 +295,36 @@ type wider struct {
 	lockedUntil time.Time // of the address or its network
 }
 
-func (t *Throttle) readWider(k keys, now time.Time) (w wider, err error) {
-	whole, err := t.get(k.service, now)
-	if err != nil {
-		return w, err
+// readWider returns zero if the store fails.
+func (a *Attempt) readWider() wider {
+	w, _, _ := a.read(nil, a.throttle.now())
+	return w
+}
+
+// read returns what is known beyond the user, and records of the user, in one round trip.
+func (a *Attempt) read(users []recordKey, now time.Time) (w wider, records []record, err error) {
+	if a.failed {
+		return w, nil, errFailed
 	}
-	w.alert = whole.failures() >= alertFailures
-	for _, n := range k.networks {
-		r, err := t.get(n.key, now)
-		if err != nil {
-			return w, err
-		}
-		if r.lockedUntil.After(w.lockedUntil) {
+	values, err := a.throttle.Store.Get(a.ctx, names(append(slices.Clip(users), a.keys.wider...))...)
+	if err != nil {
+		a.fail(err)
+		return w, nil, err
+	}
+	records = make([]record, len(values))
+	for i, value := range values {
+		records[i] = decode(value)
+		records[i].advance(now)
+	}
+	for i := range a.keys.wider {
+		r := &records[len(users)+i]
+		if i == len(a.keys.wider)-1 {
+			w.alert = r.failures() >= alertFailures
+		} else if r.lockedUntil.After(w.lockedUntil) {
 			w.lockedUntil = r.lockedUntil
 		}
 	}
-	return w, nil
-}
-
-func (t *Throttle) get(key string, now time.Time) (record, error) {
-	old, err := t.Store.Get(key)
-	r := decode(old)
-	r.advance(now)
-	return r, err
+	return w, records[:len(users)], nil
 }
 
 // Succeed clears the failures of the user. Equal logins that wait get the answer, which must not be
@@ -325,8 +332,11 @@ func (t *Throttle) get(key string, now time.Time) (record, error) {
 func (a *Attempt) Succeed(answer []byte) {
 	defer a.flight.land(succeeded, answer)
 	awaited := false
-	a.update(func(r *record, _ limit, now time.Time) {
-		awaited = r.succeed(a.keys.tag, a.keys.name, a.asked, now) || awaited
+	a.end(func(records []record, now time.Time) {
+		awaited = false
+		for i := range records {
+			awaited = records[i].succeed(a.keys.tag, a.keys.name, a.asked, now) || awaited
+		}
 	})
 	if awaited {
 		a.keep(answer)
@@ -336,10 +346,11 @@ func (a *Attempt) Succeed(answer []byte) {
 // keep stores the answer for other processes. Without it they ask PAM themselves.
 func (a *Attempt) keep(answer []byte) {
 	until := a.throttle.now().Add(answerWindow)
-	err := a.throttle.Store.Update(a.keys.answerKey,
-		func([]byte) ([]byte, time.Time) { return seal(a.keys.sealKey, answer), until })
+	err := a.throttle.Store.Update(a.ctx, []string{a.keys.answerKey}, func([]store.Record) []store.Record {
+		return []store.Record{{Value: seal(a.keys.sealKey, answer), Until: until}}
+	})
 	if err != nil && !errors.Is(err, store.ErrTooLong) {
-		a.throttle.report(err)
+		a.fail(err)
 	}
 }
 
@@ -349,33 +360,39 @@ func (a *Attempt) Fail(reason Reason) {
 	if a.flight != nil {
 		a.flight.reason, a.flight.again = reason, a.began.Add(repeatWindow)
 	}
-	w, err := a.throttle.readWider(a.keys, a.throttle.now())
-	if err != nil {
-		a.throttle.report(err)
+	users := a.keys.users[:a.counted]
+	if a.isRight { // a password that is right elsewhere is counted, and not remembered as wrong
+		users = a.keys.users
 	}
-	isNew := a.isRight // a password that is right elsewhere is counted, and not remembered as wrong
-	if a.isRight {
-		a.counted = len(a.keys.users)
+	a.counted = 0
+	if len(users) == 0 {
+		return
 	}
-	a.update(func(r *record, l limit, now time.Time) {
-		if !a.isRight {
-			isNew = r.fail(a.keys.tag, a.keys.name, min(reason, MaxReason), a.began, now)
+	now := a.throttle.now()
+	_ = a.update(append(slices.Clip(users), a.keys.wider...), now, func(records []record) {
+		wider := records[len(users):]
+		alert := wider[len(wider)-1].failures() >= alertFailures
+		isNew := a.isRight
+		for i := len(users) - 1; i >= 0; i-- {
+			r := &records[i]
+			if !a.isRight {
+				isNew = r.fail(a.keys.tag, a.keys.name, min(reason, MaxReason), a.began, now)
+			}
+			if isNew {
+				r.count(now, r.lastLogin(a.began), users[i].limit.during(alert))
+			}
 		}
 		if isNew {
-			r.count(now, r.lastLogin(a.began), l.during(w.alert))
+			a.countWider(wider, now, alert)
 		}
 	})
-	if isNew {
-		a.countWider(a.throttle.now(), w.alert)
-	}
 }
 
 // countWider counts a failure against the address, its network and the service.
-func (a *Attempt) countWider(now time.Time, alert bool) {
-	for _, n := range a.keys.networks {
-		a.updateRecord(n.key, now, func(r *record) { r.count(now, a.began, n.limit.during(alert)) })
+func (a *Attempt) countWider(records []record, now time.Time, alert bool) {
+	for i, k := range a.keys.wider {
+		records[i].count(now, a.began, k.limit.during(alert))
 	}
-	a.updateRecord(a.keys.service, now, func(r *record) { r.count(now, a.began, noLimit) })
 }
 
 // Cancel withdraws the attempt. It counts as unanswered if Recheck has allowed it.
@@ -385,11 +402,13 @@ func (a *Attempt) Cancel() {
 		outcome = unanswered
 	}
 	defer a.flight.land(outcome, nil)
-	a.release()
+	a.end(a.cancel)
 }
 
-func (a *Attempt) release() {
-	a.update(func(r *record, _ limit, now time.Time) { r.cancel(a.keys.tag, a.keys.name, a.owner, a.asked, now) })
+func (a *Attempt) cancel(records []record, now time.Time) {
+	for i := range records {
+		records[i].cancel(a.keys.tag, a.keys.name, a.owner, a.asked, now)
+	}
 }
 
 // Unanswered ends an attempt for which PAM was asked and gave no answer.
@@ -398,26 +417,53 @@ func (a *Attempt) Unanswered() {
 	a.Cancel()
 }
 
-// update changes the records of the user that have the attempt. The first one is last, because the
-// next attempt with this password waits for it.
-func (a *Attempt) update(change func(*record, limit, time.Time)) {
-	now := a.throttle.now()
-	for i := a.counted - 1; i >= 0; i-- {
-		u := a.keys.users[i]
-		a.updateRecord(u.key, now, func(r *record) { change(r, u.limit, now) })
-	}
+// end changes the records of the user that have the attempt.
+func (a *Attempt) end(change func(records []record, now time.Time)) {
+	users, now := a.keys.users[:a.counted], a.throttle.now()
 	a.counted = 0
+	if len(users) > 0 {
+		_ = a.update(users, now, func(records []record) { change(records, now) })
+	}
 }
 
-func (a *Attempt) updateRecord(key string, now time.Time, change func(*record)) {
-	err := a.throttle.Store.Update(key, func(old []byte) ([]byte, time.Time) {
-		r := decode(old)
-		r.advance(now)
-		change(&r)
-		return r.encode(), r.expires(now)
+// update changes records in one round trip. An error has been reported.
+func (a *Attempt) update(keys []recordKey, now time.Time, change func([]record)) error {
+	if a.failed {
+		return errFailed
+	}
+	err := a.throttle.Store.Update(a.ctx, names(keys), func(old []store.Record) []store.Record {
+		records := make([]record, len(old))
+		for i := range old {
+			records[i] = decode(old[i].Value)
+			records[i].advance(now)
+		}
+		change(records)
+		for i := range records {
+			old[i] = store.Record{Value: records[i].encode(), Until: records[i].expires(now)}
+		}
+		return old
 	})
 	if err != nil {
-		a.throttle.report(err)
+		a.fail(err)
+	}
+	return err
+}
+
+func names(keys []recordKey) []string {
+	list := make([]string, len(keys))
+	for i, k := range keys {
+		list[i] = k.key
+	}
+	return list
+}
+
+var errFailed = errors.New("the store has failed for this attempt")
+
+// fail reports that the store fails. The attempt uses it no more: a login waits for it once.
+func (a *Attempt) fail(err error) {
+	a.failed = true
+	if report := a.throttle.Report; report != nil {
+		report(fmt.Errorf("store of the throttle: %w", err))
 	}
 }
 
@@ -426,10 +472,4 @@ func (t *Throttle) now() time.Time {
 		return time.Now()
 	}
 	return t.Now()
-}
-
-func (t *Throttle) report(err error) {
-	if t.Report != nil {
-		t.Report(fmt.Errorf("store of the throttle: %w", err))
-	}
 }

@@ -1,9 +1,11 @@
 package throttle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -533,12 +535,12 @@ func TestTheClockMayJump(t *testing.T) {
 }
 
 // fullStore is a store with a full disk.
-type fullStore struct{}
+type fullStore struct{ store.Store }
 
 var errFull = errors.New("no space left on device")
 
-func (fullStore) Get(string) ([]byte, error) { return nil, errFull }
-func (fullStore) Update(string, store.Change) error {
+func (fullStore) Get(context.Context, ...string) ([][]byte, error) { return nil, errFull }
+func (fullStore) Update(context.Context, []string, store.Change) error {
 	return errFull
 }
 
@@ -553,18 +555,56 @@ func TestAFailingStoreLocksNobodyOutAndIsReported(t *testing.T) {
 	}
 }
 
-// recordingStore records all writes.
+// recordingStore records all writes, and counts round trips.
 type recordingStore struct {
 	store.Store
 	written strings.Builder
+	calls   atomic.Int64
 }
 
-func (s *recordingStore) Update(key string, change store.Change) error {
-	return s.Store.Update(key, func(old []byte) ([]byte, time.Time) {
-		record, until := change(old)
-		s.written.WriteString(key + string(record))
-		return record, until
+func (s *recordingStore) Get(ctx context.Context, keys ...string) ([][]byte, error) {
+	s.calls.Add(1)
+	return s.Store.Get(ctx, keys...)
+}
+
+func (s *recordingStore) Update(ctx context.Context, keys []string, change store.Change) error {
+	s.calls.Add(1)
+	return s.Store.Update(ctx, keys, func(old []store.Record) []store.Record {
+		records := change(old)
+		for i, r := range records {
+			s.written.WriteString(keys[i] + string(r.Value))
+		}
+		return records
 	})
+}
+
+// A store on another machine costs every login a few round trips, and one that is away a single
+// wait.
+func TestALoginTakesFewRoundTrips(t *testing.T) {
+	for _, c := range []struct {
+		name, password, remote string
+		want                   int64
+	}{
+		{"a wrong password", "wrong", office, 4},
+		{"a wrong password from IPv6", "wrong", oneOfA48(1), 4},
+		{"the right password", right, office, 4},
+		{"the right password from IPv6", right, oneOfA48(1), 4},
+	} {
+		f := newFixture(t)
+		s := &recordingStore{Store: f.Store}
+		f.Store = s
+		f.try("alice", c.password, c.remote)
+		if s.calls.Load() != c.want {
+			t.Errorf("%s takes %d round trips, want %d", c.name, s.calls.Load(), c.want)
+		}
+		f = newFixture(t)
+		s = &recordingStore{Store: fullStore{}}
+		f.Store, f.Report = s, nil
+		f.try("alice", c.password, c.remote)
+		if s.calls.Load() != 1 {
+			t.Errorf("%s waits %d times for a store that is away", c.name, s.calls.Load())
+		}
+	}
 }
 
 func TestNothingReadableIsWritten(t *testing.T) {

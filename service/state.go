@@ -1,0 +1,146 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"dockerauth/cli"
+	"dockerauth/config"
+	"dockerauth/jwtsign"
+	"dockerauth/store"
+)
+
+// memoryForRecords bounds the records of logins that a process keeps, in bytes: a third of
+// serverMemory. When live data fills that limit, the collector runs all the time.
+const memoryForRecords = serverMemory / 3
+
+// state is what a process remembers: in memory, in a folder or at a server, or both. It outlives a
+// changed configuration, with what is known of the faults of folder or server.
+type state struct {
+	live   *slog.Logger    // the log of the moment
+	memory *store.Memory   // nil in a CGI program, which lives for one request
+	shared sharedStores    // nil = none
+	both   *store.Fallback // of shared and memory
+	path   string          // or address, of shared
+}
+
+// sharedStores are a folder or a server.
+type sharedStores interface {
+	Counters() store.Store
+	Kept() store.Store
+	Close() error
+}
+
+// newState is that of a process that stays.
+func newState(live *slog.Logger) *state {
+	return &state{live: live, memory: store.NewMemory(memoryForRecords)}
+}
+
+// counters is the store for failed logins: the shared one if there is one, and the memory while it
+// fails. In a CGI program without a shared one nothing is counted, and the store is nil.
+func (s *state) counters(cfg *config.Config, log *slog.Logger) (store.Store, error) {
+	err := s.open(cfg, log)
+	switch {
+	case err != nil || s.shared == nil && s.memory == nil:
+		return nil, err
+	case s.shared == nil:
+		return s.memory, nil
+	case s.memory == nil:
+		return s.shared.Counters(), nil
+	}
+	return s.both, nil
+}
+
+// open opens what the configuration names; what is open stays so. A default folder that is not
+// usable may not be meant for this program's user: that is logged. What the configuration names is
+// meant, so its fault is an error. A server is not asked yet.
+func (s *state) open(cfg *config.Config, log *slog.Logger) error {
+	var shared sharedStores
+	if cfg.State != "" {
+		opened, err := s.openShared(cfg.State)
+		switch {
+		case err == nil:
+			shared = opened
+		case cfg.State != config.DefaultState:
+			cause, hint := cli.SplitHint(err)
+			if hint == "" {
+				hint = stateHint(cfg.State)
+			}
+			return cfg.ErrorAt(errors.New(cause), hint, "state")
+		case !errors.Is(err, fs.ErrNotExist):
+			log.Warn("state folder is not used", "reason", err.Error())
+		}
+	}
+	if shared != nil && s.shared != nil && s.path == cfg.State {
+		return shared.Close() // unused; what a password or certificate file has now, a restart reads
+	}
+	s.close()
+	s.shared, s.path = shared, cfg.State
+	if shared != nil && s.memory != nil {
+		s.both = store.NewFallback(shared.Counters(), s.memory)
+		s.both.Report = s.report
+	}
+	return nil
+}
+
+func (s *state) openShared(state string) (sharedStores, error) {
+	if config.IsStateServer(state) {
+		server, err := store.OpenRedis(state)
+		if err != nil {
+			return nil, err
+		}
+		return server, nil
+	}
+	folder, err := store.OpenFolder(state)
+	if err != nil {
+		return nil, err
+	}
+	folder.Report = func(err error) {
+		s.live.Error("state is damaged, what was counted in it is lost", "reason", err.Error())
+	}
+	return folder, nil
+}
+
+func stateHint(state string) string {
+	if config.IsStateServer(state) {
+		return "write redis://HOST:PORT?password_file=PATH, or rediss:// with ca=PATH for TLS"
+	}
+	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
+}
+
+// close closes what is shared. A request that still uses a folder opens it again.
+func (s *state) close() {
+	if s.shared != nil {
+		_ = s.shared.Close() // of what was written, nothing waits for it
+	}
+}
+
+func (s *state) report(err error) {
+	if err == nil {
+		s.live.Info(s.what() + " is usable again")
+		return
+	}
+	s.live.Error(s.what()+" is not usable, refused passwords are counted in memory", "reason", err.Error())
+}
+
+func (s *state) what() string {
+	if config.IsStateServer(s.path) {
+		return "state server"
+	}
+	return "state folder"
+}
+
+// CheckState says why a folder cannot hold state, or why a server does not answer.
+func CheckState(name string) error {
+	shared, err := new(state).openShared(name)
+	if err != nil || !config.IsStateServer(name) {
+		return err
+	}
+	defer shared.Close()
+	_, err = shared.Counters().Get(context.Background(), "check")
+	return err
+}

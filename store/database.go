@@ -1,0 +1,495 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// lockTimeout is a thousand times what an update takes, and shorter than a client's timeout.
+	// The holder of a lock may be stopped, or wait for a disk.
+	lockTimeout = time.Second
+	// keptTimeout is for updates of kept records: each waits for the disk, one after the other.
+	keptTimeout = 10 * time.Second
+	minPause    = 50 * time.Microsecond
+	maxPause    = 5 * time.Millisecond
+)
+
+var errBusy = errors.New("locked for too long by another process")
+
+// table is the schema of both databases, as SQLite keeps it. A new n for every update puts the
+// least recently updated records first. Keys are readable, and so can be listed by prefix.
+const table = "CREATE TABLE records (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, " +
+	"until INTEGER NOT NULL)"
+
+// database is the Store of one kind of records in a folder. A process has one connection to it.
+type database struct {
+	folder        *Folder
+	name          string
+	limit         int           // bytes; 0 = kept records
+	updateTimeout time.Duration // how long an update waits for others
+
+	slot   chan struct{} // full while one call uses what follows
+	conn   sqlConn       // nil = not open
+	opened []fs.FileInfo // of the files when conn was opened; nil = not there
+}
+
+// sqlConn is a connection of database/sql/driver. A pool of them would only be started to have one.
+type sqlConn interface {
+	driver.Conn
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+func newDatabase(folder *Folder, name string, limit int) *database {
+	d := &database{folder: folder, name: name, limit: limit, updateTimeout: lockTimeout, slot: make(chan struct{}, 1)}
+	if limit == 0 {
+		d.updateTimeout = keptTimeout
+	}
+	return d
+}
+
+func (d *database) path() string { return filepath.Join(d.folder.path, d.name) }
+
+func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
+	err = d.use(ctx, lockTimeout, "read", keys, func() error {
+		old, err := d.find(keys)
+		values = make([][]byte, len(old))
+		for i, r := range old {
+			values[i] = r.Value
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+func (d *database) Update(ctx context.Context, keys []string, change Change) error {
+	return d.use(ctx, d.updateTimeout, "update", keys, func() error {
+		return d.transaction(func() error { return d.update(keys, change) })
+	})
+}
+
+func (d *database) List(ctx context.Context, prefix string, visit func(key string, r Record) bool) error {
+	const page = 200
+	type pair struct {
+		key string
+		Record
+	}
+	for from, more := prefix, true; more; {
+		var found []pair
+		err := d.use(ctx, lockTimeout, "list", nil, func() error {
+			found = nil
+			rows := "SELECT key, value, until FROM records WHERE key >= ? AND until > ? ORDER BY key LIMIT ?"
+			return d.query(rows, func(row []driver.Value) {
+				found = append(found, pair{string(bytesOf(row[0])), recordOf(row[1:])})
+			}, []byte(from), d.folder.Now().UnixMilli(), int64(page))
+		})
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			if !strings.HasPrefix(f.key, prefix) || !f.expired(d.folder.Now()) && !visit(f.key, f.Record) {
+				return nil
+			}
+			from = f.key + "\x00"
+		}
+		more = len(found) == page
+	}
+	return nil
+}
+
+// Close closes the connection; the next call opens another.
+func (d *database) Close() error {
+	d.slot <- struct{}{}
+	defer func() { <-d.slot }()
+	return d.close()
+}
+
+// use calls do when the database is open and no other call of this process uses it. While another
+// process holds a lock it tries again, for timeout at most.
+func (d *database) use(ctx context.Context, timeout time.Duration, verb string, keys []string, do func() error) error {
+	if err := errors.Join(ctx.Err(), checkKeys(keys...)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errBusy)
+	defer cancel()
+	select {
+	case d.slot <- struct{}{}:
+		defer func() { <-d.slot }()
+	case <-ctx.Done():
+		return d.wrap(verb, context.Cause(ctx))
+	}
+	err := d.try(do)
+	for pause := minPause; isBusy(err); pause = min(2*pause, maxPause) {
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+			err = d.try(do)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	return d.wrap(verb, err)
+}
+
+func (d *database) wrap(verb string, err error) error {
+	if err == nil || errors.Is(err, ErrTooLong) {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", verb, d.path(), err)
+}
+
+// try calls do once, and a second time if counters were damaged.
+func (d *database) try(do func() error) error {
+	err := d.ready()
+	if err == nil {
+		err = do()
+	}
+	if damage := damageOf(err); damage != nil {
+		var replaced bool
+		if replaced, err = d.replace(damage); replaced && d.folder.Report != nil {
+			d.folder.Report(damage)
+		}
+		if err == nil {
+			err = d.ready()
+		}
+		if err == nil {
+			err = do()
+		}
+	}
+	if err != nil && !isBusy(err) && !errors.Is(err, ErrTooLong) {
+		_ = d.close() // what is wrong with it may be over for a new connection
+	}
+	return err
+}
+
+// ready opens the database unless it is open. Rights are looked at every time: a folder that was
+// opened to others meanwhile is not used.
+func (d *database) ready() error {
+	if err := d.folder.check(); err != nil {
+		return err
+	}
+	now, err := d.look()
+	if err != nil {
+		return err
+	}
+	if d.conn != nil && slices.EqualFunc(now, d.opened, isSame) {
+		return nil
+	}
+	_ = d.close()
+	if err = d.open(); err == nil {
+		d.opened, err = d.look()
+	}
+	if err != nil {
+		_ = d.close()
+	}
+	return err
+}
+
+// look returns what is known of the files; nil for one that is not there. A rollback journal is
+// nobody's of dockerauth: what such a file names, SQLite would remove.
+func (d *database) look() ([]fs.FileInfo, error) {
+	_, err := os.Lstat(d.journal())
+	switch {
+	case err == nil:
+		return nil, fmt.Errorf("%s is %w: %w", d.journal(), ErrDamaged, errForeignFile)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	var found []fs.FileInfo
+	for _, path := range d.files() {
+		info, err := checkFile(path)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, info)
+	}
+	return found, nil
+}
+
+func isSame(a, b fs.FileInfo) bool {
+	return a == nil && b == nil || a != nil && b != nil && os.SameFile(a, b)
+}
+
+// files are the database, its log and the memory that its processes share.
+func (d *database) files() []string { return []string{d.path(), d.path() + "-wal", d.path() + "-shm"} }
+
+func (d *database) journal() string { return d.path() + "-journal" }
+
+func (d *database) open() error {
+	root, lock, err := d.folder.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	defer lock.Close()
+	if d.limit > 0 {
+		if err := removeShards(root); err != nil {
+			return err
+		}
+	}
+	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
+		if log := d.opened[1]; d.limit == 0 && log != nil && log.Size() > 0 {
+			return fmt.Errorf("%w: the file is gone, and its log is not", ErrDamaged)
+		}
+		if err = d.create(root); err == nil {
+			d.opened, err = d.look()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if d.conn, err = connect(d.path(), d.limit == 0); err != nil {
+		return err
+	}
+	if err := keepLog(d.conn); err != nil {
+		return err
+	}
+	var schema []string
+	err = d.query("SELECT coalesce(sql, name) FROM sqlite_schema", func(row []driver.Value) {
+		schema = append(schema, string(bytesOf(row[0])))
+	})
+	if err == nil && !slices.Equal(schema, []string{table, "sqlite_autoindex_records_1"}) {
+		err = errSchema
+	}
+	return err
+}
+
+var errSchema = fmt.Errorf("%w: it is no database of this version of dockerauth", ErrDamaged)
+
+// create makes a database under another name: one that is empty or half made is damaged.
+func (d *database) create(root *os.Root) error {
+	temporary := d.name + ".new"
+	for _, name := range []string{temporary, temporary + "-journal", temporary + "-wal", temporary + "-shm",
+		d.name + "-wal", d.name + "-shm"} {
+		if err := root.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	// SQLite gives its other files the mode of this one.
+	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if d.conn, err = connect(filepath.Join(d.folder.path, temporary), d.limit == 0); err != nil {
+		return err
+	}
+	if err := errors.Join(d.exec(table+"; PRAGMA journal_mode = WAL"), d.close()); err != nil {
+		return err
+	}
+	return root.Rename(temporary, d.name)
+}
+
+func (d *database) close() error {
+	if d.conn == nil {
+		return nil
+	}
+	conn := d.conn
+	d.conn = nil
+	return conn.Close()
+}
+
+// replace moves damaged counters aside, unless another process has done so. Kept records are not
+// given up: what one of them refuses would be let in.
+func (d *database) replace(damage error) (replaced bool, err error) {
+	if d.limit == 0 {
+		return false, fmt.Errorf(
+			"%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
+			damage,
+		)
+	}
+	known := d.opened
+	_ = d.close()
+	root, lock, err := d.folder.open()
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	defer lock.Close()
+	if !d.isStill(known) {
+		return false, nil
+	}
+	for _, path := range append(d.files(), d.journal()) {
+		name := filepath.Base(path)
+		aside := "damaged-" + name
+		if err := root.RemoveAll(aside); err != nil {
+			return false, err
+		}
+		if err := root.Rename(name, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// isStill reports whether the database that was damaged is still there.
+func (d *database) isStill(known []fs.FileInfo) bool {
+	now, err := d.look()
+	return err != nil || len(known) > 0 && now[0] != nil && isSame(known[0], now[0])
+}
+
+// transaction calls do, and nothing of it happens if that fails.
+func (d *database) transaction(do func() error) (err error) {
+	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	done := false
+	defer func() { // also after a panic
+		if !done {
+			_ = d.exec("ROLLBACK")
+		}
+	}()
+	if err := do(); err != nil {
+		return err
+	}
+	err = d.exec("COMMIT")
+	done = err == nil
+	return err
+}
+
+func (d *database) update(keys []string, change Change) error {
+	now := d.folder.Now()
+	old, err := d.find(keys)
+	if err != nil {
+		return err
+	}
+	records, differ, err := apply(change, old, now)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		switch r := records[i]; {
+		case !differ[i]:
+		case r.Value == nil:
+			err = d.exec("DELETE FROM records WHERE key = ?", []byte(key))
+		default:
+			err = d.put(key, r, now)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find returns the records of keys.
+func (d *database) find(keys []string) ([]Record, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	now, records := d.folder.Now(), make([]Record, len(keys))
+	args := make([]driver.Value, len(keys))
+	for i, key := range keys {
+		args[i] = []byte(key)
+	}
+	rows := "SELECT key, value, until FROM records WHERE key IN (?" + strings.Repeat(", ?", len(keys)-1) + ")"
+	return records, d.query(rows, func(row []driver.Value) {
+		i := slices.Index(keys, string(bytesOf(row[0])))
+		if r := recordOf(row[1:]); i >= 0 && !r.expired(now) {
+			records[i] = r
+		}
+	}, args...)
+}
+
+// tidyEvery is how many updates go by until one of them drops what is too old or too much.
+const tidyEvery = 16
+
+// put makes the record the most recent.
+func (d *database) put(key string, r Record, now time.Time) error {
+	var n int64
+	err := d.query("REPLACE INTO records (key, value, until) VALUES (?, ?, ?) RETURNING n",
+		func(row []driver.Value) { n, _ = row[0].(int64) }, []byte(key), r.Value, r.Until.UnixMilli())
+	if err != nil || n%tidyEvery != 0 {
+		return err
+	}
+	return d.tidy(n, now)
+}
+
+// tidy drops expired records among some, from a random one on, so that it has looked at all before
+// long; and the least recently updated counters while they take too much.
+func (d *database) tidy(last int64, now time.Time) (err error) {
+	err = d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records WHERE n >= ? LIMIT ?) "+
+		"AND (until <= ? OR until > ?)",
+		rand.Int64N(max(1, last)), int64(4*tidyEvery), now.UnixMilli(), now.Add(MaxKeep).UnixMilli())
+	if err != nil || d.limit == 0 {
+		return err
+	}
+	used, err := d.used()
+	if err != nil || used <= int64(d.limit/pageSize) {
+		return err
+	}
+	return d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records ORDER BY n LIMIT ?)", int64(4*tidyEvery))
+}
+
+// used returns the pages that hold records.
+func (d *database) used() (pages int64, err error) {
+	for pragma, sign := range map[string]int64{"page_count": 1, "freelist_count": -1} {
+		err = errors.Join(err, d.query("PRAGMA "+pragma, func(row []driver.Value) {
+			n, _ := row[0].(int64)
+			pages += sign * n
+		}))
+	}
+	return pages, err
+}
+
+func (d *database) exec(statement string, args ...driver.Value) error {
+	_, err := d.conn.ExecContext(context.Background(), statement, named(args))
+	return err
+}
+
+// query calls visit for each row. What is in it is overwritten by the next.
+func (d *database) query(statement string, visit func([]driver.Value), args ...driver.Value) error {
+	rows, err := d.conn.QueryContext(context.Background(), statement, named(args))
+	if err != nil {
+		return err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	for err = rows.Next(row); err == nil; err = rows.Next(row) {
+		visit(row)
+	}
+	if !errors.Is(err, io.EOF) {
+		_ = rows.Close()
+		return err
+	}
+	return rows.Close()
+}
+
+func named(args []driver.Value) []driver.NamedValue {
+	list := make([]driver.NamedValue, len(args))
+	for i, arg := range args {
+		list[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
+	}
+	return list
+}
+
+// recordOf reads value and until. What has another type in a file of somebody else's is no record.
+func recordOf(row []driver.Value) Record {
+	until, _ := row[1].(int64)
+	return Record{bytes.Clone(bytesOf(row[0])), time.UnixMilli(until)}
+}
+
+func bytesOf(v driver.Value) []byte {
+	switch v := v.(type) {
+	case []byte:
+		return v
+	case string:
+		return []byte(v)
+	}
+	return nil
+}
