@@ -12,25 +12,26 @@ import (
 // arrows lists the packages of this module and which others each may import (docs/design.md).
 var arrows = map[string][]string{
 	"dockerauth": {"command", "harden"},
-	"command":    {"service", "doctor", "setup", "cli"},
+	"command":    {"service", "doctor", "setup", "cli", "credentials"},
 	"service": {
 		"cli", "gateway", "handler", "pamauth", "throttle", "store", "config", "metrics", "harden",
-		"access", "jwtsign", // whose types it translates
+		"access", "credentials", "jwtsign", // whose types it translates
 	},
-	"doctor":    {"cli", "service", "config", "pamauth", "jwtsign", "access"},
-	"setup":     {"cli", "config", "jwtsign", "packaging"},
-	"handler":   {"access"},
-	"throttle":  {"store"},
-	"config":    {"access", "jwtsign"},
-	"access":    nil,
-	"cli":       nil,
-	"gateway":   nil,
-	"harden":    nil,
-	"jwtsign":   nil,
-	"metrics":   nil,
-	"packaging": nil,
-	"pamauth":   nil,
-	"store":     nil,
+	"doctor":      {"cli", "service", "config", "pamauth", "jwtsign", "access"},
+	"setup":       {"cli", "config", "jwtsign", "packaging"},
+	"handler":     {"access"},
+	"throttle":    {"store"},
+	"credentials": {"store"},
+	"config":      {"access", "jwtsign"},
+	"access":      nil,
+	"cli":         nil,
+	"gateway":     nil,
+	"harden":      nil,
+	"jwtsign":     nil,
+	"metrics":     nil,
+	"packaging":   nil,
+	"pamauth":     nil,
+	"store":       nil,
 }
 
 // testArrows are additional imports for tests, which combine real parts.

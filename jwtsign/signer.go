@@ -58,6 +58,16 @@ func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access
 	return token, id, nil
 }
 
+// RefreshClaims are what a refresh token says.
+type RefreshClaims struct {
+	Subject string
+	ID      string    // made by RefreshToken
+	Issued  time.Time // likewise: whole seconds, not dated back, for no registry reads it
+	Store   string    // identifies the store that knows of revocations; "" = none
+	UID     int       // of the account; -1 = none
+	Shadow  string    // what is known of the account's password, as text of the caller's
+}
+
 // RefreshToken makes a token that only VerifyRefresh of a Signer with the same key and issuer
 // accepts.
 func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id string, err error) {

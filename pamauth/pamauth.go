@@ -42,6 +42,9 @@ type Login struct {
 	AccountOnly bool
 	// Groups asks for the account's Unix groups as well.
 	Groups bool
+	// StateKey asks for the account's entry in /etc/shadow, and is the key of its digest; nil = not
+	// asked for.
+	StateKey StateKey
 	// Recheck is called by Limit when the login's turn has come, since much may have happened while
 	// it waited. Its error is returned as it is, and PAM is not asked. nil = no check. Logins that
 	// differ only in Recheck share the answer of the first.
