@@ -35,7 +35,12 @@ func BecomeOwnerOf(path string) error {
 	case owner == own:
 		return nil
 	case own != 0:
-		return fmt.Errorf("use %s: it belongs to uid %d, and this process is uid %d\n  run it with sudo", path, owner, own)
+		return fmt.Errorf(
+			"use %s: it belongs to uid %d, and this process is uid %d\n  run it with sudo",
+			path,
+			owner,
+			own,
+		)
 	default:
 		if err := become(owner, groupOf(owner, int(stat.Gid))); err != nil {
 			return fmt.Errorf("become owner of %s: %w", path, err)
