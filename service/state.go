@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"dockerauth/cli"
 	"dockerauth/config"
@@ -75,10 +76,10 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 			log.Warn("state folder is not used", "reason", err.Error())
 		}
 	}
-	if shared != nil && s.shared != nil && s.path == cfg.State {
-		return shared.Close() // unused; what a password or certificate file has now, a restart reads
+	if shared != nil && s.shared != nil && s.path == cfg.State && hasSameFiles(shared, s.shared) {
+		return shared.Close() // unused
 	}
-	s.close()
+	s.retire()
 	s.shared, s.path = shared, cfg.State
 	if shared != nil && s.memory != nil {
 		s.both = store.NewFallback(shared.Counters(), s.memory)
@@ -110,6 +111,26 @@ func stateHint(state string) string {
 		return "write redis://HOST:PORT?password_file=PATH, or rediss:// with ca=PATH for TLS"
 	}
 	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
+}
+
+// hasSameFiles reports whether two clients of a server have read the same password and certificates.
+func hasSameFiles(a, b sharedStores) bool {
+	server, is := a.(*store.Redis)
+	old, was := b.(*store.Redis)
+	return !is || !was || server.HasFilesOf(old)
+}
+
+// drainTime is longer than any request takes.
+const drainTime = 5 * time.Minute
+
+// retire closes what was shared. Requests that have begun go on with a server.
+func (s *state) retire() {
+	server, ok := s.shared.(*store.Redis)
+	if !ok {
+		s.close()
+		return
+	}
+	time.AfterFunc(drainTime, func() { _ = server.Close() }) // idle connections, no one waits for them
 }
 
 // close closes what is shared. A request that still uses a folder opens it again.
