@@ -294,7 +294,15 @@ func (d *database) create(root *os.Root) error {
 	if err := errors.Join(d.exec(table+"; PRAGMA journal_mode = WAL"), d.close()); err != nil {
 		return err
 	}
-	return root.Rename(temporary, d.name)
+	if err := root.Rename(temporary, d.name); err != nil || d.limit > 0 {
+		return err
+	}
+	// Without its new name on the disk, what is synced in the file is lost with the power.
+	folder, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 func (d *database) close() error {

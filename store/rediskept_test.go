@@ -47,7 +47,8 @@ func TestAFullServerEvictsCountersAlone(t *testing.T) {
 				t.Fatalf("nothing was evicted, %v", err)
 			}
 			n := 0
-			if err := r.Kept().List(t.Context(), "", func(string, Record) bool { n++; return true }); err != nil || n != many {
+			if err := r.Kept().List(t.Context(), "", func(string, Record) bool { n++; return true }); err != nil ||
+				n != many {
 				t.Errorf("%d of %d records are kept, %v", n, many, err)
 			}
 		})
@@ -62,7 +63,8 @@ func TestAServerThatEvictsAnyKeyIsRefusedForKeptRecordsAlone(t *testing.T) {
 		r.Kept().List(t.Context(), "", nil),
 		func() error { _, err := r.Kept().Get(t.Context(), "k"); return err }(),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "maxmemory-policy is allkeys-lru\n  set maxmemory-policy volatile-ttl") {
+		if err == nil ||
+			!strings.Contains(err.Error(), "maxmemory-policy is allkeys-lru\n  set maxmemory-policy volatile-ttl") {
 			t.Errorf("kept records: %v", err)
 		}
 	}
@@ -299,7 +301,8 @@ func TestAServerThatRepeatsCommandsShowsNoPassword(t *testing.T) {
 			r := openRedis(t, "redis://me@"+l.Addr().String()+"/1"+settings)
 			for range 5 {
 				_, err := r.Kept().Get(t.Context(), "k")
-				if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "unknown command") {
+				if err == nil || strings.Contains(err.Error(), "canary") ||
+					!strings.Contains(err.Error(), "unknown command") {
 					t.Errorf("%v", err)
 				}
 			}
