@@ -33,6 +33,7 @@ type state struct {
 type sharedStores interface {
 	Counters() store.Store
 	Kept() store.Store
+	CheckKept(ctx context.Context) error
 	Close() error
 }
 
@@ -113,7 +114,7 @@ func stateHint(state string) string {
 	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
 }
 
-// hasSameFiles reports whether two clients of a server have read the same password and certificates.
+// hasSameFiles reports whether two clients of a server have the same password and certificates.
 func hasSameFiles(a, b sharedStores) bool {
 	server, is := a.(*store.Redis)
 	old, was := b.(*store.Redis)
@@ -130,7 +131,7 @@ func (s *state) retire() {
 		s.close()
 		return
 	}
-	time.AfterFunc(drainTime, func() { _ = server.Close() }) // idle connections, no one waits for them
+	time.AfterFunc(drainTime, func() { _ = server.Close() }) // idle connections
 }
 
 // close closes what is shared. A request that still uses a folder opens it again.
@@ -165,3 +166,27 @@ func CheckState(name string) error {
 	_, err = shared.Counters().Get(context.Background(), "check")
 	return err
 }
+
+// CheckKept says why a folder or server cannot keep tokens and revocations, or has damaged ones.
+func CheckKept(name string) error {
+	shared, err := new(state).openShared(name)
+	if err != nil {
+		return err
+	}
+	defer shared.Close()
+	return shared.CheckKept(context.Background())
+}
+
+// CheckDurable says what a server loses that is killed; "" = nothing. The error is that of a server
+// that cannot be asked.
+func CheckDurable(address string) (loses string, err error) {
+	server, err := store.OpenRedis(address)
+	if err != nil {
+		return "", err
+	}
+	defer server.Close()
+	return server.CheckDurable(context.Background())
+}
+
+// StateFiles returns the files that the address of a server names.
+func StateFiles(address string) []string { return store.RedisFiles(address) }

@@ -113,9 +113,9 @@ func TestAPowerCutLosesNoKeptRecord(t *testing.T) {
 	for i := range 12 {
 		keys = append(keys, fmt.Sprint("k", i%7))
 	}
-	cmd := exec.Command("strace", append([]string{"-f", "-y", "-xx", "-s", "70000", "-o", trace,
-		"-e", "trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat", "--",
-		os.Args[0], writerArgument, f.path, "kept"}, keys...)...)
+	args := []string{"-f", "-y", "-xx", "-s", "70000", "-o", trace, "-e", "trace=pwrite64,write,ftruncate,fsync," +
+		"fdatasync,rename,renameat,renameat2,unlink,unlinkat", "--", os.Args[0], writerArgument, f.path, "kept"}
+	cmd := exec.Command("strace", append(args, keys...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("strace does not work here: %v: %s", err, out)
 	}
@@ -137,7 +137,9 @@ func TestAPowerCutLosesNoKeptRecord(t *testing.T) {
 		done++
 		for _, chosen := range []func() bool{
 			func() bool { return false }, func() bool { return true },
-			func() bool { return rand.N(2) == 0 }, func() bool { return rand.N(5) == 0 }, func() bool { return rand.N(5) > 0 },
+			func() bool { return rand.N(2) == 0 },
+			func() bool { return rand.N(5) == 0 },
+			func() bool { return rand.N(5) > 0 },
 		} {
 			after := reopen(t, d.cut(t, chosen))
 			for key, want := range counts {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -63,7 +64,7 @@ const (
 	errContended   = answerError("others change the same records all the time")
 	errReplica     = answerError("it is a replica\n  name the master in state, or the Sentinels with master=NAME")
 	errUnconfirmed = answerError("the master has it, and no replica has confirmed it\n  repeat it")
-	errNoPolicy    = answerError("it does not say its maxmemory_policy")
+	errNoPolicy    = answerError("it does not say its maxmemory_policy\n  use Valkey, or Redis 6.2 or later")
 )
 
 var errNoAnswer = errors.New("no answer within a second")
@@ -503,8 +504,12 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 		}
 		err = s.noteAway(err, bounded)
 	}
+	text := s.withoutSecrets(err.Error())
+	if redis.IsPermissionError(err) {
+		text += "\n  ACL SETUSER " + cmp.Or(s.address.options.Username, "default") + " " + RedisRights
+	}
 	// Not %w: a network's timeout would pass for the caller's.
-	return fmt.Errorf("%s records at the state server: %s", verb, s.withoutSecrets(err.Error()))
+	return fmt.Errorf("%s records at the state server: %s", verb, text)
 }
 
 // stillAway returns why the server is not asked again yet.
