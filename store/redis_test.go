@@ -24,13 +24,13 @@ import (
 
 // redisServer is a real one.
 type redisServer struct {
-	t    *testing.T
+	t    testing.TB
 	port int
 	args []string
 	cmd  *exec.Cmd
 }
 
-func newRedisServer(t *testing.T, args ...string) *redisServer {
+func newRedisServer(t testing.TB, args ...string) *redisServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed")
@@ -82,7 +82,7 @@ func (s *redisServer) do(args ...any) {
 	}
 }
 
-func openRedis(t *testing.T, address string) *Redis {
+func openRedis(t testing.TB, address string) *Redis {
 	t.Helper()
 	r, err := OpenRedis(address)
 	if err != nil {

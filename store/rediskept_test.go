@@ -372,7 +372,7 @@ func TestKeptRecordsLeaveTheServerLongAfterTheirEnd(t *testing.T) {
 	}
 }
 
-// The commands of docs/configuration.md are enough, on keys of dockerauth alone.
+// RedisRights are enough, and reach keys of dockerauth alone.
 func TestTheUserOfTheServerNeedsFewRights(t *testing.T) {
 	s := newRedisServer(t)
 	file := filepath.Join(t.TempDir(), "password")
