@@ -138,7 +138,16 @@ func TestTheKeyOfTheStateIsTheTokensOwn(t *testing.T) {
 
 // A text is the very one of a token, or is refused with an error that does not show it.
 func FuzzSecret(f *testing.F) {
-	seeds := []string{known, NewSecret().Reveal(), "", "dka_", known[:46], known + "0", "DKA_" + known[4:], "dka_\x00\xff"}
+	seeds := []string{
+		known,
+		NewSecret().Reveal(),
+		"",
+		"dka_",
+		known[:46],
+		known + "0",
+		"DKA_" + known[4:],
+		"dka_\x00\xff",
+	}
 	if len(seeds) == 0 {
 		f.Fatal("no seeds")
 	}
@@ -148,7 +157,8 @@ func FuzzSecret(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseSecret(text)
 		if err != nil {
-			if !errors.Is(err, ErrRefused) || s.Reveal() != "" || len(text) > 12 && strings.Contains(err.Error(), text) {
+			if !errors.Is(err, ErrRefused) || s.Reveal() != "" ||
+				len(text) > 12 && strings.Contains(err.Error(), text) {
 				t.Fatalf("%q: %v", text, err)
 			}
 			return
