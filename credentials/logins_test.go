@@ -138,7 +138,8 @@ func TestDamagedLoginsAreForgotten(t *testing.T) {
 	r, _ := inMemory()
 	refresh := newRefresh(t, r, "alice")
 	key := loginPrefix + "alice/" + refresh.ID
-	for _, value := range []string{"", "x", `{"v":2,"r":{}}`, `{"v":1,"r":{"user":"bob","first":1,"last":1,"expires":9999999999}}`,
+	for _, value := range []string{"", "x", `{"v":2,"r":{}}`,
+		`{"v":1,"r":{"user":"bob","first":1,"last":1,"expires":9999999999}}`,
 		fmt.Sprintf(`{"v":1,"r":{"user":"alice","first":1,"last":1,"expires":%d}}`, int64(1)<<62)} {
 		if err := put(t, r.Counters, key, []byte(value)); err != nil {
 			t.Fatal(err)

@@ -489,7 +489,8 @@ func TestAReplacedTokenEndsAfterTheOverlap(t *testing.T) {
 }
 
 func TestTheOverlapIsNoExtension(t *testing.T) {
-	for name, overlap := range map[string]time.Duration{"none": 0, "less than none": -time.Hour, "longer than it lives": 365 * day} {
+	overlaps := map[string]time.Duration{"none": 0, "less than none": -time.Hour, "longer than it lives": 365 * day}
+	for name, overlap := range overlaps {
 		t.Run(name, func(t *testing.T) {
 			r, c := inMemory()
 			s, before := issue(t, r, alices())
