@@ -102,7 +102,8 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 		c.warn("rights.state", "state-forgets", "the state server loses "+loses+" when it is killed",
 			"what was revoked can be used again, and a new token cannot",
 			inTurn(command("redis-cli", "CONFIG", "SET", "appendonly", "yes"),
-				command("redis-cli", "CONFIG", "SET", "appendfsync", "always"), command("redis-cli", "CONFIG", "REWRITE")))
+				command("redis-cli", "CONFIG", "SET", "appendfsync", "always"),
+				command("redis-cli", "CONFIG", "REWRITE")))
 	}), ""})
 }
 
