@@ -481,7 +481,8 @@ func (r *Redis) atMaster(ctx context.Context, fill func(redis.Pipeliner)) error 
 			})
 		}
 		cluster, isCluster := r.client.(*redis.ClusterClient)
-		if _, moved := redis.IsMovedError(err); !moved || !isCluster {
+		_, moved := redis.IsMovedError(err)
+		if _, moving := redis.IsAskError(err); !isCluster || !moved && !moving {
 			return err
 		}
 		cluster.ReloadState(ctx)
