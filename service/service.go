@@ -100,6 +100,9 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
+	if err := o.state.open(cfg, log); err != nil {
+		return nil, err
+	}
 	guard, err := newThrottle(cfg, log, o)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/credentials"
 	"dockerauth/jwtsign"
 	"dockerauth/store"
 )
@@ -42,17 +43,24 @@ func newState(live *slog.Logger) *state {
 
 // counters is the store for failed logins: the shared one if there is one, and the memory while it
 // fails. In a CGI program without a shared one nothing is counted, and the store is nil.
-func (s *state) counters(cfg *config.Config, log *slog.Logger) (store.Store, error) {
-	err := s.open(cfg, log)
+func (s *state) counters() store.Store {
 	switch {
-	case err != nil || s.shared == nil && s.memory == nil:
-		return nil, err
+	case s.shared == nil && s.memory == nil:
+		return nil
 	case s.shared == nil:
-		return s.memory, nil
+		return s.memory
 	case s.memory == nil:
-		return s.shared.Counters(), nil
+		return s.shared.Counters()
 	}
-	return s.both, nil
+	return s.both
+}
+
+// records are the credentials that can be taken back; nil without a folder or a server.
+func (s *state) records() *credentials.Records {
+	if s.shared == nil {
+		return nil
+	}
+	return &credentials.Records{Kept: s.shared.Kept(), Counters: s.counters()}
 }
 
 // open opens what the configuration names; what is open stays so. A default folder that is not
@@ -143,4 +151,19 @@ func CheckState(name string) error {
 	defer shared.Close()
 	_, err = shared.Counters().Get(context.Background(), "check")
 	return err
+}
+
+// OpenCredentials opens the credentials that a configuration has a folder or a server for, for a
+// command. A folder belongs to this process's user, or it is an error. close is to be called.
+func OpenCredentials(cfg *config.Config) (records *credentials.Records, close func() error, err error) {
+	s := &state{live: slog.New(slog.DiscardHandler)}
+	if err := s.open(cfg, s.live); err != nil {
+		return nil, nil, err
+	}
+	if s.shared == nil {
+		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
+			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as state: "+
+			"redis://HOST:PORT", "state")
+	}
+	return s.records(), s.shared.Close, nil
 }
