@@ -38,14 +38,12 @@ const (
 // process, since its standard input does.
 func UnknownNames(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
-	for line, list := range map[int][]string{
-		exceptLine: cfg.Passwords.Except, blacklistLine: cfg.BlacklistedUsers, // a typo there lets somebody in
-	} {
+	for line, list := range [][]string{cfg.BlacklistedUsers, cfg.Passwords.Except} { // a typo there lets somebody in
 		for _, entry := range list {
 			if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
-				groups[group] = line
+				groups[group] = -line
 			} else {
-				accounts[entry] = line
+				accounts[entry] = -line
 			}
 		}
 	}
