@@ -76,8 +76,11 @@ type Login struct {
 	Expires time.Time
 }
 
-// Use notes a use of a kept token, once a day. It may be called after the answer.
-func (r *Records) Use(ctx context.Context, t Token, remote string) error { panic("TODO") }
+// Use notes a use of a kept token, as Check returned it, once a day, and reports whether it is the
+// first of the day. It may be called after the answer.
+func (r *Records) Use(ctx context.Context, t Token, remote string) (first bool, err error) {
+	panic("TODO")
+}
 
 // NoteLogin notes the issue or use of a refresh token, once a day. It may be called after the answer, and what it
 // notes may be forgotten.

@@ -37,7 +37,7 @@ func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, WantsGroups(cfg)},
 			Throttle:      throttle,
-			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
+			Signer:        signer{&jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer}},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
 			Policy:        cfg.Access,
@@ -47,6 +47,19 @@ func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle
 		},
 		Log: log,
 	}
+}
+
+// signer gives the endpoint the part of refresh tokens that it knows.
+type signer struct{ *jwtsign.Signer }
+
+func (s signer) RefreshToken(subject string, ttl time.Duration) (token, id string, err error) {
+	token, claims, err := s.Signer.RefreshToken(jwtsign.RefreshClaims{Subject: subject, UID: -1}, ttl)
+	return token, claims.ID, err
+}
+
+func (s signer) VerifyRefresh(token string) (subject, id string, err error) {
+	claims, _, err := s.Signer.VerifyRefresh(token)
+	return claims.Subject, claims.ID, err
 }
 
 // WantsGroups reports whether rules or the blacklist depend on groups: to look them up asks the
