@@ -37,7 +37,7 @@ func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle
 		Endpoint: &handler.Endpoint{
 			Authenticator: authenticator{conversation, WantsGroups(cfg)},
 			Throttle:      throttle,
-			Signer:        signer{&jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer}},
+			Signer:        signer{&jwtsign.Signer{Key: cfg.Key, Previous: cfg.PreviousKeys, Issuer: cfg.Issuer}},
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
 			Policy:        cfg.Access,
