@@ -46,6 +46,7 @@ type source struct {
 	file    string         // the path given to Load
 	lines   map[string]int // of each key in the file
 	version string
+	retired time.Time // since when previous_keys do not sign; zero = not known
 }
 
 // Version tells the text of config.yml from another. It is the same on every machine.

@@ -38,7 +38,10 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	c := s.config
 	c.Path = absolute
-	c.source = source{path, s.lines, fmt.Sprintf("%x", sha256.Sum256(data))}
+	c.source = source{file: path, lines: s.lines, version: fmt.Sprintf("%x", sha256.Sum256(data))}
+	if len(c.PreviousKeyFiles) > 0 {
+		c.source.retired = retiredSince(data)
+	}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
 	}
