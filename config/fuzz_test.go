@@ -54,7 +54,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		checkBounds(t, s)
 		again, errs := parse("f", "/d", []byte(writeOut(s)))
-		again.lines, s.lines = nil, nil
+		again.lines, s.lines, again.previous, s.previous = nil, nil, nil, nil
 		s.config.Access = nil // writeOut leaves the rules out
 		if len(errs) > 0 || !reflect.DeepEqual(again, s) {
 			t.Fatalf("read\n%+v\nread back\n%+v\n%v", s, again, errs)
@@ -78,7 +78,7 @@ func checkBounds(t *testing.T, s settings) {
 			t.Fatalf("name %q", n)
 		}
 	}
-	paths := []string{s.config.PrivateKeyFile}
+	paths := append([]string{s.config.PrivateKeyFile}, c.PreviousKeyFiles...)
 	for _, p := range []string{s.config.CertificateFile, c.PAM.Confdir, c.Log.File, c.State} {
 		if p != "" {
 			paths = append(paths, p)
@@ -115,6 +115,9 @@ func writeOut(s settings) string {
 	put("private_key", s.config.PrivateKeyFile)
 	if s.config.CertificateFile != "" {
 		put("certificate", s.config.CertificateFile)
+	}
+	if c.PreviousKeyFiles != nil {
+		put("previous_keys", c.PreviousKeyFiles)
 	}
 	if s.keyID != "" {
 		put("key_id", s.keyID)

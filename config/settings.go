@@ -76,6 +76,8 @@ func (r *reader) top(key string, v node) {
 		c.CertificateFile = r.path(key, v)
 	case "key_id":
 		r.keyID = jwtsign.KeyID(r.choice(key, v, string(jwtsign.KeyIDLibtrust), string(jwtsign.KeyIDThumbprint)))
+	case "previous_keys":
+		c.PreviousKeyFiles = r.previousKeys(key, v)
 	case "issuer":
 		c.Issuer = r.name(key, v)
 	case "audience":

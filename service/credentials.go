@@ -31,7 +31,7 @@ func newKeeper(cfg *config.Config, kept *keptRecords, later *afterwards, log *sl
 }
 
 func newSigner(cfg *config.Config) *jwtsign.Signer {
-	return &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer}
+	return &jwtsign.Signer{Key: cfg.Key, Previous: cfg.PreviousKeys, Issuer: cfg.Issuer}
 }
 
 // errNowhereKept is the reason where the configuration has no store.
