@@ -54,8 +54,8 @@ type Credentials interface {
 	NewRefresh(ctx context.Context, account Account) (token Secret, c Credential, err error)
 }
 
-// checkKept accepts a kept token if its account is still in order. A refusal is delayed like that of
-// a password.
+// checkKept accepts a kept token if its account is still in order. A refusal is delayed like that
+// of a password.
 func (e *Endpoint) checkKept(ctx context.Context, req Request) (Account, Credential, error) {
 	began := time.Now()
 	account, credential, err := e.checkKeptCounted(ctx, req)

@@ -26,7 +26,12 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 		response.Granted = access.Restrict(response.Granted, credential.Limits)
 	}
 	response.Subject = subject(account, credential)
-	response.Token, response.TokenID, err = e.Signer.AccessToken(response.Subject, audience, e.AccessTTL, response.Granted)
+	response.Token, response.TokenID, err = e.Signer.AccessToken(
+		response.Subject,
+		audience,
+		e.AccessTTL,
+		response.Granted,
+	)
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
 	}

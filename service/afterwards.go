@@ -14,8 +14,8 @@ const (
 	tasksGrace = 2 * time.Second
 )
 
-// afterwards does what no answer waits for, one task after the other. A process that stays does so in
-// the background, a CGI program before it ends.
+// afterwards does what no answer waits for, one task after the other. A process that stays does so
+// in the background, a CGI program before it ends.
 type afterwards struct {
 	background bool
 

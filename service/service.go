@@ -29,8 +29,8 @@ const (
 )
 
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
-// and limits of its front end before it. throttle may be nil. It knows no kept tokens, and no refresh
-// tokens that a store knows.
+// and limits of its front end before it. throttle may be nil. It knows no kept tokens, and no
+// refresh tokens that a store knows.
 func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle handler.Throttle,
 	log *slog.Logger) *handler.Handler {
 	return &handler.Handler{

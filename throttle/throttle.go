@@ -392,8 +392,8 @@ func (a *Attempt) Fail(reason Reason) {
 	})
 }
 
-// CountAddress counts a refusal that is about no password and so about no user: against the address of
-// the client, its network and the service. The error is a *Locked if too many were there before.
+// CountAddress counts a refusal that is about no password and so about no user: against the address
+// of the client, its network and the service. The error is a *Locked if too many were there before.
 func (t *Throttle) CountAddress(ctx context.Context, remote string) error {
 	now := t.now()
 	a := &Attempt{throttle: t, ctx: context.WithoutCancel(ctx), began: now, keys: keysOf(t.Secret, "", "", "", remote)}
