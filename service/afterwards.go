@@ -19,12 +19,11 @@ const (
 type afterwards struct {
 	background bool
 
-	mu      sync.Mutex
-	tasks   []func()
-	running sync.WaitGroup // not zero = a goroutine does the tasks
-	active  bool
-	day     int                 // since 1970, of noted
-	noted   map[string]struct{} // IDs
+	mu    sync.Mutex
+	tasks []func()
+	idle  chan struct{}       // closed when the goroutine that does the tasks ends; nil = there is none
+	day   int                 // since 1970, of noted
+	noted map[string]struct{} // IDs
 }
 
 // add returns at once. When too much waits, the task is dropped.
@@ -35,9 +34,9 @@ func (a *afterwards) add(task func()) {
 		return
 	}
 	a.tasks = append(a.tasks, task)
-	if a.background && !a.active {
-		a.active = true
-		a.running.Go(a.run)
+	if a.background && a.idle == nil {
+		a.idle = make(chan struct{})
+		go a.run()
 	}
 }
 
@@ -70,7 +69,10 @@ func (a *afterwards) run() {
 	for {
 		a.mu.Lock()
 		if len(a.tasks) == 0 {
-			a.tasks, a.active = nil, false
+			if a.tasks = nil; a.idle != nil {
+				close(a.idle)
+				a.idle = nil
+			}
 			a.mu.Unlock()
 			return
 		}
@@ -90,16 +92,19 @@ func (a *afterwards) isEmpty() bool {
 
 // finish does what is left, or waits for it, within a time.
 func (a *afterwards) finish() {
-	done := make(chan struct{})
-	go func() {
-		if !a.background {
-			a.run()
-		}
-		a.running.Wait()
-		close(done)
-	}()
+	a.mu.Lock()
+	idle := a.idle
+	if idle == nil && len(a.tasks) > 0 {
+		idle = make(chan struct{})
+		a.idle = idle
+		go a.run()
+	}
+	a.mu.Unlock()
+	if idle == nil {
+		return
+	}
 	select {
-	case <-done:
+	case <-idle:
 	case <-time.After(tasksGrace):
 	}
 }
