@@ -35,6 +35,9 @@ const (
 	// maxName bounds values that go into a token, and so into a header of at most 8 KiB.
 	maxName = 255
 	maxPath = 4095 // Linux, PATH_MAX less its NUL
+
+	// Each key of previous_keys may cost a refused refresh token one more verification.
+	maxPreviousKeys = 4
 )
 
 // settings is a parsed config.yml. The files that it names have not been read.
@@ -42,6 +45,7 @@ type settings struct {
 	config     Config
 	keyID      jwtsign.KeyID
 	lines      map[string]int // of each key in the file
+	previous   []int          // the line of each of previous_keys
 	configFile string         // absolute
 }
 
@@ -193,6 +197,25 @@ func (r *reader) path(key string, v node) string {
 		return s
 	}
 	return filepath.Join(r.dir, s)
+}
+
+// previousKeys reads paths, and remembers the line of each.
+func (r *reader) previousKeys(key string, v node) (paths []string) {
+	if v.kind != kindList {
+		r.failType(v, key, "a list", `write it in brackets: ["privkey-old.pem"]; none is []`)
+		return nil
+	}
+	if len(v.items) > maxPreviousKeys {
+		r.fail(v.line, key, fmt.Sprintf("lists %d keys, the most is %d", len(v.items), maxPreviousKeys),
+			"take out those that have not signed for longer than refresh_token_ttl")
+		return nil
+	}
+	for _, item := range v.items {
+		if path := r.path(key, item); path != "" {
+			paths, r.previous = append(paths, path), append(r.previous, item.line)
+		}
+	}
+	return paths
 }
 
 // state reads a path or, as it is, the address of a server; "" is allowed.

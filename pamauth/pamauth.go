@@ -60,6 +60,11 @@ type Account struct {
 	// Groups are the primary and the supplementary ones, if the Login asked for them. An account
 	// that Unix does not know has none.
 	Groups []Group
+	// UID is -1 for an account that Unix does not know.
+	UID int
+	// Shadow is the account's entry in /etc/shadow as it was when the conversation began, if the
+	// Login asked for it.
+	Shadow Shadow
 }
 
 // clone copies the groups, which callers may change.

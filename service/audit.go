@@ -7,14 +7,15 @@ import (
 	"sync/atomic"
 
 	"dockerauth/config"
+	"dockerauth/handler"
 )
 
 // The audit events: the field event of a log line about a credential.
 const (
-	EventIssued  = "token-issued"
+	EventIssued  = handler.EventIssued
 	EventRotated = "token-rotated"
 	EventRevoked = "token-revoked"
-	EventUsed    = "token-used"
+	EventUsed    = handler.EventUsed
 	EventExpires = "token-expires" // soon: once a day, with the first use
 	EventKey     = "key-rotated"
 )
