@@ -220,8 +220,8 @@ func CheckIDs(ids ...string) error {
 		if len(id) > refreshIDLen { // it may be a secret
 			what = fmt.Sprintf("a text of %d bytes", len(id))
 		}
-		return fmt.Errorf("%s is not an ID\n  dockerauth token list shows those of %d characters, and dockerauth logins "+
-			"those of %d", what, tokenIDLen, refreshIDLen)
+		return fmt.Errorf("%s is not an ID\n  dockerauth token list shows those of %d characters, and dockerauth "+
+			"logins those of %d", what, tokenIDLen, refreshIDLen)
 	}
 	return nil
 }

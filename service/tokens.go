@@ -34,8 +34,8 @@ type IssuedToken struct {
 	Logins []string // command lines that log in with it
 }
 
-// Issue makes a token, keeps its record, and gives it to deliver. One that was not delivered is taken
-// back.
+// Issue makes a token, keeps its record, and gives it to deliver. One that was not delivered is
+// taken back.
 func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedToken) error) error {
 	token, ttl, err := r.parse()
 	if err != nil {
@@ -303,7 +303,8 @@ func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (d
 	}
 	for _, r := range done {
 		if r.Kind == credentials.Refresh {
-			k.log("token revoked", EventRevoked, append([]any{"credential", r.ID, "kind", r.Kind}, because(reason)...)...)
+			fields := []any{"credential", r.ID, "kind", r.Kind}
+			k.log("token revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
 	}
 	if len(unknown) > 0 {
@@ -330,8 +331,8 @@ func (t Tokens) RevokeUser(ctx context.Context, reason, user string, kinds ...cr
 		logins = len(known)
 		if slices.Contains(kinds, credentials.Refresh) && (err == nil || logins > 0) {
 			done = append(done, Revocation{Kind: credentials.Refresh, Login: user})
-			k.log("tokens revoked", EventRevoked, append([]any{"kind", credentials.Refresh, "login", user, "logins", logins},
-				because(reason)...)...)
+			fields := []any{"kind", credentials.Refresh, "login", user, "logins", logins}
+			k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
 		return err
 	})
