@@ -103,7 +103,7 @@ func TestRootsCommandsWorkInTheFolderAsItsOwner(t *testing.T) {
 	}
 	log := readFile(t, filepath.Join(dir, "log", "file"))
 	for _, line := range []string{
-		`msg="token issued" event=token-issued credential=` + id + ` kind=personal login=root ` +
+		`msg="token issued" event=token-issued credential=` + id + ` kind=personal subject=root ` +
 			`scope=repository:a/\*\*:pull expires=\S+Z by=admin\n`,
 		`msg="token rotated" event=token-rotated credential=` + next[4:14] + ` kind=personal .* replaces=` + id +
 			` overlap=1d by=root\n`,

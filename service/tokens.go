@@ -331,7 +331,7 @@ func (t Tokens) RevokeUser(ctx context.Context, reason, user string, kinds ...cr
 		logins = len(known)
 		if slices.Contains(kinds, credentials.Refresh) && (err == nil || logins > 0) {
 			done = append(done, Revocation{Kind: credentials.Refresh, Login: user})
-			fields := []any{"kind", credentials.Refresh, "login", user, "logins", logins}
+			fields := []any{"kind", credentials.Refresh, "subject", user, "logins", logins}
 			k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
 		return err
