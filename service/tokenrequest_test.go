@@ -50,6 +50,13 @@ func TestARequestForATokenIsReadOrRefusedWithAHint(t *testing.T) {
 		{"a scope with a placeholder", func(r *TokenRequest) { r.Scopes = []string{"repository:{user}/**:pull"} },
 			"placeholders are for rules: write the name itself\n  write "},
 		{"too many scopes", func(r *TokenRequest) { r.Scopes = slices.Repeat(r.Scopes, maxLimits+1) }, "more than 32 "},
+		{"a scope that is too long", func(r *TokenRequest) { r.Scopes[0] += strings.Repeat(",pull", 100) },
+			"a scope is longer than 512 bytes, "},
+		{"scopes that are too long together",
+			func(r *TokenRequest) {
+				r.Scopes = slices.Repeat([]string{"repository:" + strings.Repeat("a", 400) + ":pull"}, 10)
+			},
+			"or all together than 4096\n  use patterns"},
 		{"too many addresses", func(r *TokenRequest) { r.From = slices.Repeat([]string{"::1"}, maxLimits+1) },
 			"more than 32 "},
 		{"everyone", func(r *TokenRequest) { r.From = []string{"0.0.0.0/0"} },
