@@ -78,8 +78,10 @@ func TestTheJSONOfATokenHasNeitherHashNorState(t *testing.T) {
 	got, err := json.Marshal(newTokenJSON(token))
 	const want = `{"id":"0123456789","kind":"robot","user":"alice","robot":"jenkins","login":"alice+jenkins",` +
 		`"scopes":["repository:ci/**:pull"],"from":["10.0.0.0/8"],"note":"n","keep":true,` +
-		`"created":"2026-11-28T00:02:03Z","expires":"2026-11-28T00:02:03Z","replaced_by":"9876543210",` +
-		`"revoked":{"at":"2026-11-28T00:02:03Z","reason":"r"},"last_use":"2026-11-28T00:02:03Z","last_from":"10.1.2.3"}`
+		`"created":"2026-11-28T00:02:03Z","expires":"2026-11-28T00:02:03Z",` +
+		`"replaced_by":"9876543210",` +
+		`"revoked":{"at":"2026-11-28T00:02:03Z","reason":"r"},` +
+		`"last_use":"2026-11-28T00:02:03Z","last_from":"10.1.2.3"}`
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
