@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,75 @@ func TestTheKeyIsRotatedUnderLoad(t *testing.T) {
 			}
 			t.Logf("%d pulls, %d refreshes among them", r.done.Load(), r.refreshed.Load())
 		})
+	}
+}
+
+// A step that is killed at any moment leaves a configuration that can be used, and can be repeated.
+func TestAKilledRotationCanBeRepeated(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "config.yml")
+	mustRun(t, binary(t), "init", "--dir", dir, "--pam-dir", filepath.Join(dir, "pam.d"), "--issuer", "auth.example",
+		"--audience", audience)
+	key := func(step ...string) *exec.Cmd {
+		return exec.Command(binary(t), append([]string{"key", "rotate", "--config", config}, step...)...)
+	}
+	killed := 0
+	for _, step := range [][]string{nil, {"--switch"}, {"--retire", "--force"}} {
+		before := map[string]string{}
+		for _, file := range append(glob(t, dir+"/*.pem"), config) {
+			before[file] = readFile(t, file)
+		}
+		took := time.Now()
+		run(t, "", key(step...)).must(t)
+		whole := time.Since(took)
+		after := readFile(t, config)
+		for range 40 {
+			for _, file := range glob(t, dir+"/*.pem") { // also those that this step makes
+				if _, isOld := before[file]; !isOld {
+					must(t, os.Remove(file))
+				}
+			}
+			for file, text := range before {
+				must(t, os.WriteFile(file, []byte(text), 0o600)) // owner and mode stay
+			}
+			cmd := key(step...)
+			must(t, cmd.Start())
+			time.Sleep(rand.N(whole)) // the moment of the kill
+			must(t, cmd.Process.Kill())
+			if cmd.Wait() != nil {
+				killed++
+			}
+			if o := run(t, "", exec.Command(binary(t), "jwks", "--config", config)); o.status != 0 {
+				t.Fatalf("after a kill during %q: %v\n%s", step, o, readFile(t, config))
+			}
+			run(t, "", key(step...)).must(t)
+			for file, text := range before {
+				if strings.Contains(file, "privkey") && readFile(t, file) != text {
+					t.Fatalf("%s was changed", file)
+				}
+			}
+		}
+		if step == nil {
+			continue // a killed run may have taken a name
+		}
+		line := regexp.MustCompile(`since \S+`)
+		if got := readFile(t, config); line.ReplaceAllString(got, "") != line.ReplaceAllString(after, "") {
+			t.Errorf("after kills during %q\n%s\nwithout\n%s", step, got, after)
+		}
+	}
+	if killed < 30 {
+		t.Errorf("%d runs of 120 were killed", killed)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -59,7 +59,7 @@ type rotation struct {
 	found  fs.FileInfo // of config.yml
 	next   string      // the key that is to sign next; "" = none
 	files  newFiles
-	bundle []byte // for standard output
+	bundle plannedFile // path "" = standard output
 
 	table [][3]string // what became of which file
 	rest  strings.Builder
@@ -85,7 +85,7 @@ func (r *rotation) do(streams cli.Streams) int {
 	}
 	out := streams.Out
 	if r.Bundle == toStdout {
-		if _, err := out.Write(r.bundle); err != nil {
+		if _, err := out.Write(r.bundle.content); err != nil {
 			return cli.Fail(streams.Err, fmt.Errorf("print bundle: %w\n  run this again", err))
 		}
 		out = streams.Err
@@ -121,7 +121,9 @@ func (r *rotation) check() error {
 	return nil
 }
 
-// run looks at everything before it writes anything. config.yml is written last.
+// run looks at everything before it changes anything that is there. A certificate is never in the
+// bundle while config.yml does not name its key: whatever happens in between, the step can be
+// repeated.
 func (r *rotation) run() error {
 	unlock, err := r.open()
 	if err != nil {
@@ -137,6 +139,9 @@ func (r *rotation) run() error {
 	default:
 		err = r.prepare()
 	}
+	if err == nil && r.Step == Retire {
+		err = r.putBundle()
+	}
 	if err == nil && r.text != was {
 		err = replace(r.cfg.Path, r.found, []byte(r.text), r.usable)
 	}
@@ -145,6 +150,13 @@ func (r *rotation) run() error {
 		return err
 	}
 	r.files.keep()
+	if r.files = (newFiles{}); r.Step == Prepare {
+		if err := r.putBundle(); err != nil {
+			r.files.undo()
+			return err
+		}
+		r.files.keep()
+	}
 	if r.text != was && r.Done != nil {
 		if cfg, err := config.Load(r.cfg.Path); err == nil {
 			r.Done(cfg)
@@ -270,7 +282,7 @@ func (r *rotation) prepare() error {
 		r.say("kept", r.certificateOf(r.next), "its certificate")
 	}
 	if r.cfg.CertificateFile != "" || r.Bundle != "" {
-		if err := r.writeBundle(r.next); err != nil {
+		if err := r.planBundle(); err != nil {
 			return err
 		}
 	}
@@ -402,7 +414,7 @@ func (r *rotation) retire() error {
 			"that their users log in again: %s", old[0], end.UTC().Format(minute), r.command("--retire", "--force"))
 	}
 	if r.cfg.CertificateFile != "" || r.Bundle != "" {
-		if err := r.writeBundle(r.next); err != nil {
+		if err := r.planBundle(); err != nil {
 			return err
 		}
 	}
