@@ -126,7 +126,8 @@ func TestAMistakeHasARemedy(t *testing.T) {
 		{"completion"}, {"completion", "tcsh"}, {"completion", "bash", "zsh"}, {"init", "now"},
 		{"check", "--program", "x"},
 		{"explain", "alice"}, {"http"}, {"fastcgi"}, {"http", "--admin"}, {"check", "--json=maybe"},
-		{"init", "--audience"},
+		{"init", "--audience"}, {"key"}, {"key", "turn"}, {"key", "rotate", "now"}, {"jwks", "now"},
+		{"key", "rotate", "--switch", "--retire"},
 	} {
 		var out, errs bytes.Buffer
 		status := Run(args, cli.Streams{In: os.Stdin, Out: &out, Err: &errs})
