@@ -28,6 +28,7 @@ type Config struct {
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	TrustedProxies   Proxies       // of the HTTP front end
 	State            string        // folder, absolute, or server; "" = none. Only DefaultState may be missing
+	Passwords        access.Passwords
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"dockerauth/access"
 	"dockerauth/jwtsign"
 )
 
@@ -125,6 +126,7 @@ refresh_token_ttl: 2w
 pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3, cache: 0}
 trusted_proxies: [127.0.0.1, "2001:db8::/32", unix, "::ffff:10.0.0.0/104"]
 state: var/state
+passwords: {allow: tokens-only, except: ["@staff", bob]}
 log:
   file: logs/auth.log
   format: json
@@ -156,6 +158,7 @@ log:
 		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {},
 			netip.MustParsePrefix("10.0.0.0/8")},
 		State:          filepath.Join(dir, "var/state"),
+		Passwords:      access.Passwords{TokensOnly: true, Except: access.Blacklist{"@staff", "bob"}},
 		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
 		PrivateKeyFile: filepath.Join(dir, keyName), CertificateFile: filepath.Join(dir, certName),
 	}
@@ -254,6 +257,9 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	for _, c := range []*Config{shipped, set} {
 		// they differ in the folder and in the certificate, which has no default
 		c.Key, c.Path, c.PrivateKeyFile, c.CertificateFile, c.source = nil, "", "", "", source{}
+	}
+	if len(set.Passwords.Except) == 0 { // written as [], not left out
+		set.Passwords.Except = nil
 	}
 	if !reflect.DeepEqual(shipped, set) {
 		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set,

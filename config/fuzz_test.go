@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func FuzzConfig(f *testing.F) {
 
 func checkBounds(t *testing.T, s settings) {
 	c := s.config
-	names := append([]string{c.Issuer, c.PAM.Service}, append(c.Audience, c.BlacklistedUsers...)...)
+	names := slices.Concat([]string{c.Issuer, c.PAM.Service}, c.Audience, c.BlacklistedUsers, c.Passwords.Except)
 	seen := map[string]bool{}
 	for _, a := range c.Audience {
 		if seen[a] || a == "dockerauth:refresh" {
@@ -141,6 +142,11 @@ func writeOut(s settings) string {
 		proxies = append(proxies, text)
 	}
 	put("trusted_proxies", proxies)
+	b.WriteString("passwords:\n")
+	put("  allow", map[bool]string{false: dockerLogin, true: tokensOnly}[c.Passwords.TokensOnly])
+	if c.Passwords.Except != nil {
+		put("  except", c.Passwords.Except)
+	}
 	b.WriteString("pam:\n")
 	put("  service", c.PAM.Service)
 	put("  confdir", c.PAM.Confdir)

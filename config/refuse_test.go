@@ -11,7 +11,7 @@ const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
 	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, previous_keys, " +
-		"access_token_ttl, refresh_token_ttl, trusted_proxies, state, pam, log, access"
+		"access_token_ttl, refresh_token_ttl, trusted_proxies, state, passwords, pam, log, access"
 	form = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
 )
 
@@ -185,6 +185,10 @@ func TestRefused(t *testing.T) {
 		// choices
 		{"an unknown rule for key ids", head + "key_id: sha1\n",
 			"f:4: key_id: \"sha1\" is unknown\n  write one of: libtrust, thumbprint"},
+		{"an unknown word for passwords", head + "passwords: {allow: all}\n",
+			"f:4: passwords.allow: \"all\" is unknown\n  write one of: docker-login, tokens-only"},
+		{"one account without a list", head + "passwords: {except: bob}\n",
+			"f:4: passwords.except: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
 		{"an unknown log format", head + "log: {format: xml}\n",
 			"f:4: log.format: \"xml\" is unknown\n  write one of: text, json"},
 		{"a log level in capitals", head + "log: {level: INFO}\n",

@@ -15,6 +15,12 @@ import (
 	"dockerauth/jwtsign"
 )
 
+// The words of passwords.allow.
+const (
+	dockerLogin = "docker-login"
+	tokensOnly  = "tokens-only"
+)
+
 func defaults() settings {
 	return settings{
 		config: Config{
@@ -86,12 +92,24 @@ func (r *reader) top(key string, v node) {
 		c.TrustedProxies = r.proxies(key, v)
 	case "state":
 		c.State = r.state(key, v)
+	case "passwords":
+		r.section(key, v, passwordsKeys, r.passwords)
 	case "pam":
 		r.section(key, v, pamKeys, r.pam)
 	case "log":
 		r.section(key, v, logKeys, r.log)
 	case "access":
 		c.Access = r.access(key, v)
+	}
+}
+
+func (r *reader) passwords(key string, v node) {
+	p := &r.config.Passwords
+	switch key {
+	case "passwords.allow":
+		p.TokensOnly = r.choice(key, v, dockerLogin, tokensOnly) == tokensOnly
+	case "passwords.except":
+		p.Except = r.names(key, v)
 	}
 }
 

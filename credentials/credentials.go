@@ -62,3 +62,9 @@ func (t Token) Login() string {
 	}
 	return t.User + "+" + t.Robot
 }
+
+// ExpiresSoon reports whether it is time to warn of the end of a token.
+func (t Token) ExpiresSoon(now time.Time) bool {
+	const soon = 14 * 24 * time.Hour
+	return t.Expires.Sub(now) < soon
+}

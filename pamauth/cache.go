@@ -23,6 +23,9 @@ const entryBytes, groupBytes = 256, 24
 // once. A one-time code is valid for d. Modules that record logins record the first. Refusals and
 // errors are not cached.
 //
+// A cached answer has the Shadow of when PAM was asked. A token made from it after a change ends at
+// its first use. So the check of an account for a token, AccountOnly with a StateKey, always asks.
+//
 // It comes before all other wrappers, so that a known answer needs no slot.
 //
 // observer is told of each answer from the cache; nil = no observer.
@@ -56,14 +59,14 @@ type entry struct {
 }
 
 func (c *cache) Authenticate(ctx context.Context, l Login) (Account, error) {
-	key, asked := c.secret.digest(l), c.now()
+	key, asked, isToken := c.secret.digest(l), c.now(), l.AccountOnly && l.StateKey != nil
 	if account, ok := c.find(key, asked); ok {
 		c.observer.CacheHit()
 		return account, nil
 	}
 	account, err := c.next.Authenticate(ctx, l)
 	switch {
-	case err == nil:
+	case err == nil && !isToken:
 		c.add(key, entry{asked, l.User, account.clone()})
 	case errors.Is(err, ErrRefused):
 		c.remove(key, l)

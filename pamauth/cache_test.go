@@ -61,6 +61,25 @@ func TestOtherLoginsAreNotCached(t *testing.T) {
 	}
 }
 
+// A token ends with a change of the account, so an old answer is none.
+func TestTheCheckOfAnAccountForATokenIsNotCached(t *testing.T) {
+	check := others["an account check with a state"]
+	b := &fakePAM{}
+	c := Cache(time.Hour, b, nil)
+	for n := range 3 {
+		if _, err := c.Authenticate(t.Context(), check); err != nil || b.asked != n+1 {
+			t.Errorf("PAM was asked %d times in %d checks, %v", b.asked, n+1, err)
+		}
+	}
+	// It still removes the account's answers.
+	_, _ = c.Authenticate(t.Context(), alice)
+	b.err = ErrRefused
+	_, _ = c.Authenticate(t.Context(), check)
+	if _, err := c.Authenticate(t.Context(), alice); !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The account may be locked while PAM runs.
 func TestAnswersExpireCountingFromTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,13 +22,27 @@ var others = map[string]Login{
 	"no address":       {User: "alice", Password: "wonderland"},
 	"with groups":      {User: "alice", Password: "wonderland", Remote: "192.0.2.1", Groups: true},
 	"an account check": {User: "alice", Password: "wonderland", Remote: "192.0.2.1", AccountOnly: true},
-	"shifted":          {User: "alicew", Password: "onderland", Remote: "192.0.2.1"},
-	"shifted back":     {User: "alice", Password: "wonderland1", Remote: "92.0.2.1"},
+	"with a state": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdef")},
+	"with a state under another key": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdeF")},
+	"an account check with a state": {User: "alice", AccountOnly: true, Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdef")},
+	"an account check with a state under another key": {User: "alice", AccountOnly: true, Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdeF")},
+	"shifted into the key": {User: "alice", Password: "wonderland", Remote: "192.0.2.", StateKey: StateKey("1")},
+	"shifted":              {User: "alicew", Password: "onderland", Remote: "192.0.2.1"},
+	"shifted back":         {User: "alice", Password: "wonderland1", Remote: "92.0.2.1"},
 }
 
 func TestOnlyEqualLoginsHaveEqualDigests(t *testing.T) {
 	s := newSecret()
 	for name, l := range others {
+		for otherName, other := range others {
+			if name != otherName && s.digest(l) == s.digest(other) {
+				t.Errorf("%s, and %s", name, otherName)
+			}
+		}
 		if s.digest(l) == s.digest(alice) {
 			t.Error(name)
 		}

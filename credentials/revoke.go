@@ -1,0 +1,275 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"dockerauth/store"
+)
+
+// Revoke takes tokens back, kept ones and refresh tokens. IDs that are of no kept token are taken
+// for those of refresh tokens: they are found in the log, and the store need not know them. It
+// returns when the store has them all safe. An ID that has the wrong shape is an error before any
+// is taken back. One of a kept token that the store does not have is an ErrNotFound after all
+// others are. A token that is already revoked stays so, for the first reason.
+func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) error {
+	err := checkText("reason", reason)
+	targets := map[string]time.Time{}
+	for _, id := range ids {
+		err = errors.Join(err, checkID(id, true))
+		if isTokenID(id) {
+			targets[tokenPrefix+id] = time.Time{}
+		} else {
+			targets[revokedPrefix+id] = r.now().Add(store.MaxKeep)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("revoke nothing: %w", err)
+	}
+	done, err := r.revoke(ctx, Revocation{r.now(), reason}, targets)
+	for _, id := range done.missing {
+		err = errors.Join(err, fmt.Errorf("token %s: %w", id, ErrNotFound))
+	}
+	return err
+}
+
+// revocations are what revoke has done.
+type revocations struct {
+	tokens  []Token         // marked now
+	logins  map[string]bool // revoked now, by ID
+	missing []string        // IDs of kept tokens that are not there
+}
+
+// revoke marks the records of kept tokens and makes those of revoked refresh tokens, by key with
+// their end.
+func (r *Records) revoke(ctx context.Context, rev Revocation, targets map[string]time.Time) (revocations, error) {
+	all := revocations{logins: map[string]bool{}}
+	var failed error
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(targets)), batch) {
+		var some revocations
+		var unread error
+		err := r.Kept.Update(ctx, keys, func(old []store.Record) []store.Record {
+			some, unread = revocations{logins: map[string]bool{}}, nil // it may be called again
+			for i, key := range keys {
+				if id, isToken := strings.CutPrefix(key, tokenPrefix); isToken {
+					unread = errors.Join(unread, some.mark(&old[i], id, rev))
+				} else if old[i].Value == nil {
+					value := encode(revocationRecord{rev.At.Unix(), rev.Reason})
+					old[i] = store.Record{Value: value, Until: targets[key]}
+					some.logins[strings.TrimPrefix(key, revokedPrefix)] = true
+				}
+			}
+			return old
+		})
+		if err != nil {
+			return all, errors.Join(failed, fmt.Errorf("revoke %d tokens: %w", len(keys), err))
+		}
+		all.tokens, all.missing = append(all.tokens, some.tokens...), append(all.missing, some.missing...)
+		maps.Copy(all.logins, some.logins)
+		failed = errors.Join(failed, unread)
+	}
+	return all, failed
+}
+
+// mark revokes the token of a record. One that is revoked stays as it is.
+func (rs *revocations) mark(record *store.Record, id string, rev Revocation) error {
+	if record.Value == nil {
+		rs.missing = append(rs.missing, id)
+		return nil
+	}
+	t, hash, err := decodeToken(id, record.Value)
+	if err != nil {
+		return fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	if t.Revoked == nil {
+		t.Revoked = &Revocation{wholeSeconds(rev.At), rev.Reason}
+		rs.tokens, record.Value = append(rs.tokens, t), t.encode(hash)
+	}
+	return nil
+}
+
+// RevokeUser takes back all credentials that an account has of some kinds; none = all. It takes up
+// to a second: tokens have whole seconds, and one that is issued after it returns is accepted.
+// Revoked are the kept tokens, and the known logins, that were not so before. With an error they
+// are those that were taken back nonetheless.
+func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...Kind) (revoked []Token, logins []Login,
+	err error) {
+	err = errors.Join(checkUser(user), checkText("reason", reason))
+	for _, kind := range kinds {
+		if kind != Personal && kind != Robot && kind != Refresh {
+			err = errors.Join(err, fmt.Errorf("kind %q is none of %s, %s and %s", kind, Refresh, Personal, Robot))
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("revoke nothing: %w", err)
+	}
+	if len(kinds) == 0 {
+		kinds = []Kind{Refresh, Personal, Robot}
+	}
+	now := r.now()
+	rev := Revocation{now, reason}
+	next := wholeSeconds(now).Add(time.Second)
+	if slices.Contains(kinds, Refresh) {
+		if err := r.revokeBefore(ctx, user, next, rev); err != nil {
+			return nil, nil, err
+		}
+	}
+	revoked, err = r.revokeTokens(ctx, user, rev, kinds)
+	if slices.Contains(kinds, Refresh) {
+		err = errors.Join(err, r.wait(ctx, next.Sub(r.now()))) // logins meanwhile are listed too
+		more, listErr := r.revokeLogins(ctx, user, rev)
+		logins, err = more, errors.Join(err, listErr)
+	}
+	return revoked, logins, err
+}
+
+// maxAhead is how far the clocks of two machines may differ. A time that is farther ahead was
+// written with a wrong clock.
+const maxAhead = time.Hour
+
+// revokeBefore refuses refresh tokens that were issued before a time.
+func (r *Records) revokeBefore(ctx context.Context, user string, t time.Time, rev Revocation) error {
+	err := r.Kept.Update(ctx, []string{beforeKey(user)}, func(old []store.Record) []store.Record {
+		last := t
+		if before, err := decodeBefore(old[0].Value); err == nil && before.After(t) && before.Sub(t) <= maxAhead {
+			last = before
+		}
+		value := encode(beforeRecord{last.Unix(), revocationRecord{rev.At.Unix(), rev.Reason}})
+		return []store.Record{{Value: value, Until: r.now().Add(store.MaxKeep)}}
+	})
+	if err != nil {
+		return fmt.Errorf("revoke refresh tokens of %q: %w", user, err)
+	}
+	return nil
+}
+
+// decodeBefore returns the zero time for no record.
+func decodeBefore(value []byte) (time.Time, error) {
+	if value == nil {
+		return time.Time{}, nil
+	}
+	b, err := decode[beforeRecord](value)
+	if err == nil && b.Before <= 0 {
+		err = errors.New("damaged record")
+	}
+	return time.Unix(b.Before, 0), err
+}
+
+// revokeTokens takes back the kept tokens of an account. One that is rotated meanwhile may have a
+// successor that the list has missed.
+func (r *Records) revokeTokens(ctx context.Context, user string, rev Revocation, kinds []Kind) (revoked []Token,
+	err error) {
+	if !slices.Contains(kinds, Personal) && !slices.Contains(kinds, Robot) {
+		return nil, nil
+	}
+	targets := map[string]time.Time{}
+	failed := r.List(ctx, func(t Token) bool {
+		if t.Revoked == nil && fold(t.User) == fold(user) && slices.Contains(kinds, t.Kind) {
+			targets[tokenPrefix+t.ID] = time.Time{}
+		}
+		return true
+	})
+	for len(targets) > 0 {
+		done, err := r.revoke(ctx, rev, targets)
+		revoked, failed = append(revoked, done.tokens...), errors.Join(failed, err)
+		successors := map[string]time.Time{}
+		for _, t := range done.tokens {
+			key := tokenPrefix + t.Replaced
+			if _, listed := targets[key]; t.Replaced != "" && !listed {
+				successors[key] = time.Time{}
+			}
+		}
+		targets = successors
+	}
+	return revoked, failed
+}
+
+// revokeLogins takes back the logins that the store knows, one by one: the clock of the machine
+// that issued them may be ahead.
+func (r *Records) revokeLogins(ctx context.Context, user string, rev Revocation) (logins []Login, err error) {
+	targets := map[string]time.Time{}
+	err = r.listLogins(ctx, user, func(some []Login) (bool, error) {
+		for _, l := range some {
+			logins, targets[revokedPrefix+l.ID] = append(logins, l), l.Expires.Add(afterEnd)
+		}
+		return true, nil
+	})
+	if err != nil {
+		err = fmt.Errorf("list logins of %q: %w", user, err)
+	}
+	done, failed := r.revoke(ctx, rev, targets)
+	wasRevoked := func(l Login) bool { return !done.logins[l.ID] }
+	return slices.DeleteFunc(logins, wasRevoked), errors.Join(err, failed)
+}
+
+func (r *Records) wait(ctx context.Context, d time.Duration) error {
+	if r.sleep != nil {
+		return r.sleep(ctx, d)
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// RefreshToken is what a refresh token says of itself.
+type RefreshToken struct {
+	ID     string
+	User   string
+	Issued time.Time // whole seconds
+	Store  string    // Records.ID when it was issued; "" = there was no store
+}
+
+// CheckRefresh reports whether a refresh token has been taken back, in one round trip. Errors are
+// ErrRefused or ErrUnknown.
+func (r *Records) CheckRefresh(ctx context.Context, t RefreshToken) error {
+	if !isRefreshID(t.ID) || checkUser(t.User) != nil {
+		return refused("no refresh token has such an ID or user")
+	}
+	if t.Store == "" {
+		return refused("it was issued when no store of revocations could be reached")
+	}
+	values, err := r.Kept.Get(ctx, idKey, revokedPrefix+t.ID, beforeKey(t.User))
+	if err != nil {
+		return unknown(err)
+	}
+	if err := t.notRevoked(values[1], values[2]); err != nil {
+		return err
+	}
+	id, err := decodeID(values[0])
+	switch {
+	case err != nil:
+		return unknown(err)
+	case id != t.Store:
+		return refused("it was issued with another store, whose revocations this one does not have")
+	}
+	return nil
+}
+
+// notRevoked reads the records about the token itself and about all of its user.
+func (t *RefreshToken) notRevoked(revoked, before []byte) error {
+	if revoked != nil {
+		rev, err := decode[revocationRecord](revoked)
+		if err != nil {
+			return unknown(fmt.Errorf("revocation of refresh token %s: %w", t.ID, err))
+		}
+		return refused("refresh token %s was revoked at %s: %s", t.ID, time.Unix(rev.At, 0).UTC().Format(time.RFC3339),
+			rev.Reason)
+	}
+	first, err := decodeBefore(before)
+	if err != nil {
+		return unknown(fmt.Errorf("revocation of all refresh tokens of %q: %w", t.User, err))
+	}
+	if t.Issued.Before(first) {
+		return refused("refresh tokens of %q that were issued before %s are revoked", t.User,
+			first.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
