@@ -142,17 +142,14 @@ func (t Tokens) checkRights(cfg *config.Config, account pamauth.Account, token c
 		fmt.Fprintf(t.Stderr, "warning: %s is locked, as by usermod -L; the token works all the same\n", account.Name)
 	}
 	who := access.Client{Name: account.Name, Groups: groups}
-	if len(token.From) > 0 {
-		who.Remote = token.From[0].Addr()
-	}
 	for _, scope := range token.Scopes {
 		t.warnOfRules(cfg, who, scope)
 	}
 	return nil
 }
 
-// warnOfRules warns of actions on one repository that no rule grants now. Whether a pattern can be
-// granted is not looked at.
+// warnOfRules warns of actions on one repository that no rule grants now, from any address. Whether
+// a pattern can be granted is not looked at.
 func (t Tokens) warnOfRules(cfg *config.Config, who access.Client, limit string) {
 	if strings.Contains(limit, "*") {
 		return
@@ -165,7 +162,7 @@ func (t Tokens) warnOfRules(cfg *config.Config, who access.Client, limit string)
 	last := map[string]access.Decision{}
 	for _, who.Service = range cfg.Audience {
 		for _, d := range cfg.Access.Explain(who, scopes[0]) {
-			if last[d.Action] = d; !d.Granted {
+			if last[d.Action] = d; !d.Granted && !d.Elsewhere {
 				refused[d.Action]++
 			}
 		}

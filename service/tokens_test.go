@@ -289,6 +289,11 @@ func TestRulesAndBlacklistAreLookedAtBeforeATokenIsMade(t *testing.T) {
 		{"a pattern", "access: [{allow: [pull], repositories: [a], to: [users]}]\n", "repository:**:pull", ""},
 		{"another action", "access: [{allow: [pull], repositories: [a], to: [users]}]\n", "repository:a:pull,push",
 			"warning: " + account + " may not push repository:a now: it allows pull\n  see dockerauth explain "},
+		{"a rule for addresses", "access: [{allow: [pull], repositories: [a], to: [users], from: [192.0.2.1]}]\n",
+			"repository:a:pull", ""},
+		{"a rule for addresses and another account",
+			"access: [{allow: [pull], repositories: [a], to: [bob], from: [192.0.2.1]}]\n", "repository:a:pull",
+			"may not pull repository:a now: it is for bob; it is for clients from 192.0.2.1\n"},
 		{"no rule at all", "access: []\n", "repository:a:pull", "the access section has no rules\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
