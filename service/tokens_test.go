@@ -16,6 +16,7 @@ import (
 
 	"dockerauth/config"
 	"dockerauth/credentials"
+	"dockerauth/pamauth"
 )
 
 // tokenFixture is a configuration with a folder for tokens and a log, both of this process.
@@ -30,11 +31,21 @@ func newTokenFixture(t *testing.T, more string) tokenFixture {
 	s := newAdminFixture(t)
 	f := tokenFixture{dir: s.dir, stderr: &bytes.Buffer{}}
 	f.Config = s.write(t, "tokens.yml", fixtureConfig+"state: state\nlog: {file: tokens.log}\n"+more)
-	f.Stderr = f.stderr
+	f.Stderr, f.pam = f.stderr, accountPhase{}
 	if err := os.Mkdir(filepath.Join(f.dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// accountPhase is a PAM that refuses some accounts. It is asked for no password.
+type accountPhase struct{ refuses []string }
+
+func (p accountPhase) Authenticate(_ context.Context, login pamauth.Login) (pamauth.Account, error) {
+	if !login.AccountOnly || login.Password != "" || slices.Contains(p.refuses, login.User) {
+		return pamauth.Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED (13)\n  see chage", pamauth.ErrRefused)
+	}
+	return pamauth.Account{Name: login.User, UID: -1}, nil
 }
 
 // me is an account that exists.
@@ -313,5 +324,26 @@ func TestRulesAndBlacklistAreLookedAtBeforeATokenIsMade(t *testing.T) {
 	}
 	if all, err := f.List(t.Context(), ""); err != nil || len(all) > 0 {
 		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+func TestPAMIsAskedAboutTheAccountOfANewToken(t *testing.T) {
+	f := newTokenFixture(t, "")
+	f.pam = accountPhase{refuses: []string{me(t), "no-such-account"}}
+	r := TokenRequest{User: me(t), Keep: true, Scopes: []string{"repository:a:pull"}, Expires: "1h"}
+	f.issue(t, r)
+	want := "warning: PAM refuses " + me(t) + " now, and the token with it: account: " +
+		"PAM_ACCT_EXPIRED (13)\n"
+	if got := f.stderr.String(); got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+	r.User = "pams-own-account"
+	if got := f.issue(t, r).Token; got.User != r.User || got.State.UID != -1 {
+		t.Errorf("an account that PAM alone knows: %+v", got)
+	}
+	r.User = "no-such-account"
+	err := f.Issue(t.Context(), r, func(IssuedToken) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), `no account "no-such-account"`) {
+		t.Errorf("an account that nobody knows: %v", err)
 	}
 }
