@@ -73,8 +73,9 @@ func TestTheJSONOfATokenHasNeitherHashNorState(t *testing.T) {
 	at := time.Date(2026, 11, 28, 1, 2, 3, 0, zone)
 	token := credentials.Token{ID: "0123456789", Kind: credentials.Robot, User: "alice", Robot: "jenkins",
 		Scopes: []string{"repository:ci/**:pull"}, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		Note: "n", Keep: true, State: credentials.State{UID: 4711, Shadow: "digest", Locked: true}, Created: at, Expires: at,
-		Replaced: "9876543210", Revoked: &credentials.Revocation{At: at, Reason: "r"}, LastUse: at, LastFrom: "10.1.2.3"}
+		Note: "n", Keep: true, State: credentials.State{UID: 4711, Shadow: "digest", Locked: true}, Created: at,
+		Expires: at, Replaced: "9876543210", Revoked: &credentials.Revocation{At: at, Reason: "r"}, LastUse: at,
+		LastFrom: "10.1.2.3"}
 	got, err := json.Marshal(newTokenJSON(token))
 	const want = `{"id":"0123456789","kind":"robot","user":"alice","robot":"jenkins","login":"alice+jenkins",` +
 		`"scopes":["repository:ci/**:pull"],"from":["10.0.0.0/8"],"note":"n","keep":true,` +
