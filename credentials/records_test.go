@@ -332,9 +332,10 @@ func TestTheLargestTokenCanBeRevoked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reason := strings.Repeat(`"`, 256)
-		if err := r.Revoke(t.Context(), reason, s.ID, next.ID); err != nil {
-			t.Fatal(err)
+		for id, reason := range map[string]string{s.ID: `"`, next.ID: "<"} { // which JSON writes as two or six bytes
+			if err := r.Revoke(t.Context(), strings.Repeat(reason, 256), id); err != nil {
+				t.Error(err)
+			}
 		}
 		wants(t, r, s, large.Login(), "", "was revoked at")
 	})
