@@ -39,7 +39,7 @@ type Rotation struct {
 	KeyType string // "" = that of the key that signs
 	Force   bool   // retire before the refresh tokens have expired
 
-	// Done is called when a step has changed config.yml.
+	// Done is called when a step has changed config.yml, with the new one.
 	Done func(cfg *config.Config)
 }
 
