@@ -96,6 +96,70 @@ func TestTheKeyIsRotatedUnderLoad(t *testing.T) {
 	}
 }
 
+// Processes of one service notice a step one after another: under mod_fcgid there are several, and
+// every CGI program reads the files anew. A refresh token of one is good at the others.
+func TestTheKeyIsRotatedBehindAFrontEnd(t *testing.T) {
+	for _, th := range []frontend{httpFrontend, nginxFastCGI, apacheCGI, apacheFcgid} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			s := openFrontend(t, th, envOptions{})
+			r := &rotation{t: t, dirs: []string{s.dir}, stop: make(chan struct{}),
+				cluster: &cluster{t: t, client: newClient(s)}}
+			rotate := func(step ...string) {
+				t.Helper()
+				args := append([]string{"key", "rotate", "--config", s.configFile}, step...)
+				run(t, "", s.asWeb(exec.Command(s.program, args...))).must(t)
+			}
+			r.keys = []crypto.PublicKey{publicKey(t, s.keyFile)}
+			r.startClients()
+			r.more(20)
+			rotate("--key-type", "p256")
+			r.mu.Lock()
+			r.keys = append(r.keys, publicKey(t, glob(t, s.dir+"/privkey-*.pem")[0]))
+			r.mu.Unlock()
+			r.more(20)
+			oldRefresh, _ := r.logIn(s.address)
+			rotate("--switch")
+			signsNew := func() bool {
+				_, token := r.logIn(s.address)
+				_, err := verify(token, r.keys[1])
+				return err == nil
+			}
+			eventually(t, readyWithin, "a process to sign with the new key", signsNew)
+			r.more(20)
+			// A process looks at its files once a second.
+			eventually(t, readyWithin, "all processes to sign with the new key", func() bool {
+				for range 20 {
+					if !signsNew() {
+						return false
+					}
+				}
+				return true
+			})
+			if status, body := r.refresh(s.address, oldRefresh); status != http.StatusOK {
+				t.Errorf("a refresh token of the old key: %d %s", status, body)
+			}
+			r.forget()
+			rotate("--retire", "--force")
+			r.more(20)
+			r.end()
+			eventually(t, readyWithin, "the old key to be forgotten", func() bool {
+				status, _ := r.refresh(s.address, oldRefresh)
+				return status == http.StatusUnauthorized
+			})
+			events := 0
+			for _, line := range s.logLines() {
+				if line["event"] == "key-rotated" {
+					events++
+				}
+			}
+			if events != 3 {
+				t.Errorf("the log has %d events of the three steps", events)
+			}
+		})
+	}
+}
+
 // A step that is killed at any moment leaves a configuration that can be used, and can be repeated.
 func TestAKilledRotationCanBeRepeated(t *testing.T) {
 	t.Parallel()
@@ -109,12 +173,13 @@ func TestAKilledRotationCanBeRepeated(t *testing.T) {
 	key := func(step ...string) *exec.Cmd {
 		return exec.Command(binary(t), append([]string{"key", "rotate", "--config", config}, step...)...)
 	}
-	killed := 0
+	killed, longAgo := 0, time.Now().Add(-time.Hour)
 	for _, step := range [][]string{nil, {"--switch"}, {"--retire", "--force"}} {
 		before := map[string]string{}
 		for _, file := range append(glob(t, dir+"/*.pem"), config) {
 			before[file] = readFile(t, file)
 		}
+		must(t, os.Chtimes(config, longAgo, longAgo))
 		took := time.Now()
 		run(t, "", key(step...)).must(t)
 		whole := time.Since(took)
@@ -128,6 +193,7 @@ func TestAKilledRotationCanBeRepeated(t *testing.T) {
 			for file, text := range before {
 				must(t, os.WriteFile(file, []byte(text), 0o600)) // owner and mode stay
 			}
+			must(t, os.Chtimes(config, longAgo, longAgo)) // the switch waits after a change
 			cmd := key(step...)
 			must(t, cmd.Start())
 			time.Sleep(rand.N(whole)) // the moment of the kill
@@ -178,7 +244,8 @@ type rotation struct {
 	stop            chan struct{}
 	clients         sync.WaitGroup
 	mu              sync.Mutex
-	tokens          []string // refresh tokens
+	tokens          []string           // refresh tokens
+	keys            []crypto.PublicKey // without a registry: one of them must have signed
 	lost            problems
 }
 
@@ -295,16 +362,22 @@ func (r *rotation) tellRegistry() {
 // signingKey is the public half of the key that private_key of a machine names.
 func (r *rotation) signingKey(dir string) crypto.PublicKey {
 	r.t.Helper()
-	_, path, _ := strings.Cut(readFile(r.t, filepath.Join(dir, "config.yml")), "\nprivate_key: ")
-	path, _, _ = strings.Cut(path, "\n")
-	path, _, _ = strings.Cut(path, " #")
-	block, _ := pem.Decode([]byte(readFile(r.t, filepath.Join(dir, strings.Trim(path, `"`)))))
+	found := regexp.MustCompile(`(?m)^private_key: "?([^" \n]+)`).FindStringSubmatch(readFile(r.t, dir+"/config.yml"))
+	if found == nil {
+		r.t.Fatal("config.yml names no key")
+	}
+	return publicKey(r.t, filepath.Join(dir, found[1]))
+}
+
+func publicKey(t testing.TB, path string) crypto.PublicKey {
+	t.Helper()
+	block, _ := pem.Decode([]byte(readFile(t, path)))
 	if block == nil {
-		r.t.Fatalf("%s has no PEM", path)
+		t.Fatalf("%s has no PEM", path)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return key.(crypto.Signer).Public()
 }
@@ -430,7 +503,7 @@ func (r *rotation) startClients() {
 	}
 }
 
-// pull fetches a token at the balancer, and with it manifest and layer.
+// pull fetches a token, and with it manifest and layer, where there is a registry.
 func (r *rotation) pull(refreshing bool) error {
 	request := withPassword
 	if token := r.anyToken(); refreshing && token != "" {
@@ -446,12 +519,27 @@ func (r *rotation) pull(refreshing bool) error {
 		r.tokens = append(r.tokens, *got.RefreshToken)
 		r.mu.Unlock()
 	}
+	if r.registry == nil {
+		return r.verify(got.Token)
+	}
 	for _, path := range []string{"manifests/v1", fmt.Sprintf("blobs/sha256:%x", sha256.Sum256([]byte(pulledLayer)))} {
 		if err := r.read("/v2/team/app/"+path, got.Token); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *rotation) verify(token string) (err error) {
+	r.mu.Lock()
+	keys := r.keys
+	r.mu.Unlock()
+	for _, key := range keys {
+		if _, err = verify(token, key); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // read asks again while the registry gives no answer.

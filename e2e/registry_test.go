@@ -82,8 +82,8 @@ func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwk
 	key := trust{bundle: s.certFile}
 	if jwks {
 		printed := run(t, "", exec.Command(binary(t), "jwks", "--config", s.configFile))
-		if warned := strings.Contains(printed.stderr, "a registry that has jwks alone refuses them"); printed.status != 0 ||
-			warned != o.certificate {
+		warned := strings.Contains(printed.stderr, "a registry that has jwks alone refuses them")
+		if printed.status != 0 || warned != o.certificate {
 			t.Errorf("jwks: %v", printed)
 		}
 		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), printed.stdout, 0o644)}

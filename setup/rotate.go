@@ -39,7 +39,7 @@ type Rotation struct {
 	KeyType string // "" = that of the key that signs
 	Force   bool   // retire before the refresh tokens have expired
 
-	// Done is called when a step has changed config.yml.
+	// Done is called when a step has changed config.yml, with the new one.
 	Done func(cfg *config.Config)
 }
 
@@ -50,16 +50,21 @@ const (
 	minute        = "2006-01-02 15:04 UTC"
 )
 
+// noticedWithin is longer than processes that stay take to use a changed configuration: they look
+// every second, and wait until it has not changed for another.
+const noticedWithin = 3 * time.Second
+
 // rotation is one run of key rotate.
 type rotation struct {
 	Rotation
-	now    func() time.Time
-	cfg    *config.Config
-	text   string      // of config.yml, as it is to be
-	found  fs.FileInfo // of config.yml
-	next   string      // the key that is to sign next; "" = none
-	files  newFiles
-	bundle plannedFile // path "" = standard output
+	now     func() time.Time
+	noticed time.Duration // until all processes have a changed config.yml
+	cfg     *config.Config
+	text    string      // of config.yml, as it is to be
+	found   fs.FileInfo // of config.yml
+	next    string      // the key that is to sign next; "" = none
+	files   newFiles
+	bundle  plannedFile // path "" = standard output
 
 	table [][3]string // what became of which file
 	rest  strings.Builder
@@ -68,7 +73,7 @@ type rotation struct {
 // RotateKey does a step of the exchange of the signing key and prints the next one.
 func RotateKey(o Rotation, streams cli.Streams) int {
 	_ = syscall.Setegid(os.Getgid()) // new files must not get the group of a set-group-id program
-	return (&rotation{Rotation: o, now: time.Now}).do(streams)
+	return (&rotation{Rotation: o, now: time.Now, noticed: noticedWithin}).do(streams)
 }
 
 func (r *rotation) do(streams cli.Streams) int {
@@ -379,6 +384,8 @@ func (r *rotation) switchKeys() error {
 		r.reportSwitched(r.retiredSince(), r.cfg.PrivateKeyFile)
 		return nil
 	}
+	// A process that does not know the new key yet would refuse what another signs with it.
+	time.Sleep(min(r.noticed, r.noticed-time.Since(r.found.ModTime()))) // the clock may have been set back
 	now := r.now()
 	others := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
 	lines := [][2]string{{"private_key", r.name(r.next)}}
