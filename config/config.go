@@ -19,6 +19,8 @@ type Config struct {
 	PrivateKeyFile   string       // absolute
 	CertificateFile  string       // absolute; "" = none
 	Key              *jwtsign.Key // never nil after Load
+	PreviousKeyFiles []string     // absolute
+	PreviousKeys     []*jwtsign.Key
 	Issuer           string
 	Audience         []string // the registries' service names; at least one, all different
 	BlacklistedUsers []string
@@ -26,6 +28,7 @@ type Config struct {
 	RefreshTokenTTL  time.Duration // at least AccessTokenTTL
 	TrustedProxies   Proxies       // of the HTTP front end
 	State            string        // folder, absolute, or server; "" = none. Only DefaultState may be missing
+	Passwords        access.Passwords
 	PAM              PAM
 	Log              Log
 	Access           *access.Policy // nil = no such section
@@ -33,9 +36,9 @@ type Config struct {
 	source source
 }
 
-// Files are config.yml, the key and the certificate, as far as they are named.
+// Files are config.yml, the keys and the certificate, as far as they are named.
 func (c *Config) Files() []string {
-	return slices.DeleteFunc([]string{c.Path, c.PrivateKeyFile, c.CertificateFile},
+	return slices.DeleteFunc(append([]string{c.Path, c.PrivateKeyFile, c.CertificateFile}, c.PreviousKeyFiles...),
 		func(path string) bool { return path == "" })
 }
 
@@ -44,6 +47,7 @@ type source struct {
 	file    string         // the path given to Load
 	lines   map[string]int // of each key in the file
 	version string
+	retired time.Time // since when previous_keys do not sign; zero = not known
 }
 
 // Version tells the text of config.yml from another. It is the same on every machine.

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"dockerauth/access"
 	"dockerauth/jwtsign"
 )
 
@@ -109,9 +110,14 @@ func TestThePHPServicesOwnConfigurationLoads(t *testing.T) {
 }
 
 func TestEveryKey(t *testing.T) {
+	elsewhere := filepath.Join(t.TempDir(), "two.pem")
+	old, _ := newKey(t)
+	older, _ := newKey(t)
+	put(t, elsewhere, older, 0o640)
 	dir, path := folder(t, `private_key: `+keyName+`
 certificate: `+certName+`
 key_id: thumbprint
+previous_keys: [old/one.pem, `+elsewhere+`]
 issuer: My Auth
 audience: [one, Docker registry]
 blacklisted_users: [root, 'web master']
@@ -120,11 +126,13 @@ refresh_token_ttl: 2w
 pam: {service: docker-auth_2.test, confdir: pam, timeout: 14s, concurrency: 3, cache: 0}
 trusted_proxies: [127.0.0.1, "2001:db8::/32", unix, "::ffff:10.0.0.0/104"]
 state: var/state
+passwords: {allow: tokens-only, except: ["@staff", bob]}
 log:
   file: logs/auth.log
   format: json
   level: warn
 `)
+	put(t, filepath.Join(dir, "old", "one.pem"), old, 0o600)
 	c, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -132,9 +140,17 @@ log:
 	if len(c.Key.Chain()) != 1 || c.Key.KeyID() != "" {
 		t.Error("the key does not carry its certificate")
 	}
-	c.Key, c.source = nil, source{}
+	if len(c.PreviousKeys) != 2 || c.PreviousKeys[0].Equal(c.PreviousKeys[1]) || c.PreviousKeys[0].Equal(c.Key) {
+		t.Errorf("previous keys %v", c.PreviousKeys)
+	}
+	if want := []string{path, filepath.Join(dir, keyName), filepath.Join(dir, certName),
+		filepath.Join(dir, "old", "one.pem"), elsewhere}; !slices.Equal(c.Files(), want) {
+		t.Errorf("files %q, want %q", c.Files(), want)
+	}
+	c.Key, c.PreviousKeys, c.source = nil, nil, source{}
 	want := &Config{
-		Path: path, Issuer: "My Auth", Audience: []string{"one", "Docker registry"},
+		Path: path, PreviousKeyFiles: []string{filepath.Join(dir, "old", "one.pem"), elsewhere},
+		Issuer: "My Auth", Audience: []string{"one", "Docker registry"},
 		BlacklistedUsers: []string{"root", "web master"},
 		AccessTokenTTL:   90 * time.Minute, RefreshTokenTTL: 14 * 24 * time.Hour,
 		PAM: PAM{Service: "docker-auth_2.test", Confdir: filepath.Join(dir, "pam"),
@@ -142,6 +158,7 @@ log:
 		TrustedProxies: Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32"), {},
 			netip.MustParsePrefix("10.0.0.0/8")},
 		State:          filepath.Join(dir, "var/state"),
+		Passwords:      access.Passwords{TokensOnly: true, Except: access.Blacklist{"@staff", "bob"}},
 		Log:            Log{File: filepath.Join(dir, "logs/auth.log"), Format: "json", Level: slog.LevelWarn},
 		PrivateKeyFile: filepath.Join(dir, keyName), CertificateFile: filepath.Join(dir, certName),
 	}
@@ -241,6 +258,9 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 		// they differ in the folder and in the certificate, which has no default
 		c.Key, c.Path, c.PrivateKeyFile, c.CertificateFile, c.source = nil, "", "", "", source{}
 	}
+	if len(set.Passwords.Except) == 0 { // written as [], not left out
+		set.Passwords.Except = nil
+	}
 	if !reflect.DeepEqual(shipped, set) {
 		t.Errorf("the defaults written in config.yml.dist differ from the real ones\nwritten %+v\n   real %+v", set,
 			shipped)
@@ -274,7 +294,7 @@ func TestTheExampleHasEveryKeyWithItsDefault(t *testing.T) {
 
 // Every field of Config has a key of config.yml, and every key a field.
 func TestEveryFieldHasAKey(t *testing.T) {
-	const derived = 3 // Path, source and Key: the last from private_key, certificate and key_id
+	const derived = 4 // Path, source, Key (from private_key, certificate and key_id) and PreviousKeys
 	count := func(v any) int { return reflect.TypeOf(v).NumField() }
 	if got, want := count(Config{})-derived, len(topKeys)-1; got != want {
 		t.Errorf("Config has %d fields for %d keys", got, want)
@@ -365,6 +385,34 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 				`DIR/config.yml:6: logs: unknown key, perhaps log is meant` + "\n" +
 				`  sed -i '6s/\blogs\b/log/' DIR/config.yml`,
 		},
+		{
+			"previous keys that are missing, open to everyone, a certificate, and the signing key",
+			phpConfig + "previous_keys:\n- gone.pem\n- open.pem\n- " + certName + "\n- same.pem\n",
+			func(t *testing.T, dir string) {
+				put(t, filepath.Join(dir, "open.pem"), key, 0o604)
+				put(t, filepath.Join(dir, certName), cert, 0o600)
+				own, err := os.ReadFile(filepath.Join(dir, keyName))
+				if err != nil {
+					t.Fatal(err)
+				}
+				put(t, filepath.Join(dir, "same.pem"), own, 0o600)
+			},
+			`DIR/config.yml:6: previous_keys: "DIR/gone.pem": no such file or directory` + "\n  " + backHint + "\n" +
+				`DIR/config.yml:7: previous_keys: "DIR/open.pem": mode 0604 gives every user access to the key` + "\n" +
+				`  chmod o=,g-w DIR/open.pem` + "\n" +
+				`DIR/config.yml:8: previous_keys: "DIR/path/to/certificate.pem": holds a certificate, ` +
+				"not a private key\n  " + backHint + "\n" +
+				`DIR/config.yml:9: previous_keys: "DIR/same.pem" is the key of private_key` + "\n" +
+				`  take it out of previous_keys`,
+		},
+		{
+			"a previous key that is there twice, under two names", phpConfig + "previous_keys: [one.pem, two.pem]\n",
+			func(t *testing.T, dir string) {
+				put(t, filepath.Join(dir, "one.pem"), key, 0o600)
+				put(t, filepath.Join(dir, "two.pem"), key, 0o600)
+			},
+			`DIR/config.yml:5: previous_keys: "DIR/two.pem" is listed twice` + "\n  keep one of them",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir, path := folder(t, c.text)
@@ -376,6 +424,9 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 		})
 	}
 }
+
+const backHint = "put the key in its place, or take it out of previous_keys: who has its refresh tokens " +
+	"logs in again"
 
 func remove(t *testing.T, path string) {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func FuzzConfig(f *testing.F) {
 		}
 		checkBounds(t, s)
 		again, errs := parse("f", "/d", []byte(writeOut(s)))
-		again.lines, s.lines = nil, nil
+		again.lines, s.lines, again.previous, s.previous = nil, nil, nil, nil
 		s.config.Access = nil // writeOut leaves the rules out
 		if len(errs) > 0 || !reflect.DeepEqual(again, s) {
 			t.Fatalf("read\n%+v\nread back\n%+v\n%v", s, again, errs)
@@ -63,7 +64,7 @@ func FuzzConfig(f *testing.F) {
 
 func checkBounds(t *testing.T, s settings) {
 	c := s.config
-	names := append([]string{c.Issuer, c.PAM.Service}, append(c.Audience, c.BlacklistedUsers...)...)
+	names := slices.Concat([]string{c.Issuer, c.PAM.Service}, c.Audience, c.BlacklistedUsers, c.Passwords.Except)
 	seen := map[string]bool{}
 	for _, a := range c.Audience {
 		if seen[a] || a == "dockerauth:refresh" {
@@ -77,7 +78,7 @@ func checkBounds(t *testing.T, s settings) {
 			t.Fatalf("name %q", n)
 		}
 	}
-	paths := []string{s.config.PrivateKeyFile}
+	paths := append([]string{s.config.PrivateKeyFile}, c.PreviousKeyFiles...)
 	for _, p := range []string{s.config.CertificateFile, c.PAM.Confdir, c.Log.File, c.State} {
 		if p != "" {
 			paths = append(paths, p)
@@ -115,6 +116,9 @@ func writeOut(s settings) string {
 	if s.config.CertificateFile != "" {
 		put("certificate", s.config.CertificateFile)
 	}
+	if c.PreviousKeyFiles != nil {
+		put("previous_keys", c.PreviousKeyFiles)
+	}
 	if s.keyID != "" {
 		put("key_id", s.keyID)
 	}
@@ -123,8 +127,8 @@ func writeOut(s settings) string {
 	if c.BlacklistedUsers != nil {
 		put("blacklisted_users", c.BlacklistedUsers)
 	}
-	put("access_token_ttl", formatDuration(c.AccessTokenTTL))
-	put("refresh_token_ttl", formatDuration(c.RefreshTokenTTL))
+	put("access_token_ttl", FormatDuration(c.AccessTokenTTL))
+	put("refresh_token_ttl", FormatDuration(c.RefreshTokenTTL))
 	put("state", c.State)
 	proxies := []string{}
 	for _, p := range c.TrustedProxies {
@@ -138,12 +142,17 @@ func writeOut(s settings) string {
 		proxies = append(proxies, text)
 	}
 	put("trusted_proxies", proxies)
+	b.WriteString("passwords:\n")
+	put("  allow", map[bool]string{false: dockerLogin, true: tokensOnly}[c.Passwords.TokensOnly])
+	if c.Passwords.Except != nil {
+		put("  except", c.Passwords.Except)
+	}
 	b.WriteString("pam:\n")
 	put("  service", c.PAM.Service)
 	put("  confdir", c.PAM.Confdir)
-	put("  timeout", formatDuration(c.PAM.Timeout))
+	put("  timeout", FormatDuration(c.PAM.Timeout))
 	put("  concurrency", c.PAM.Concurrency)
-	put("  cache", formatDuration(c.PAM.Cache))
+	put("  cache", FormatDuration(c.PAM.Cache))
 	b.WriteString("log:\n")
 	put("  file", c.Log.File)
 	put("  format", c.Log.Format)

@@ -3,9 +3,11 @@ package config
 // The keys, by section, in the order of config.yml.dist.
 var (
 	topKeys = []string{"private_key", "issuer", "audience", "blacklisted_users", "certificate", "key_id",
-		"access_token_ttl", "refresh_token_ttl", "trusted_proxies", "state", "pam", "log", "access"}
-	pamKeys = []string{"service", "confdir", "timeout", "concurrency", "cache"}
-	logKeys = []string{"file", "format", "level"}
+		"previous_keys", "access_token_ttl", "refresh_token_ttl", "trusted_proxies", "state", "passwords", "pam", "log",
+		"access"}
+	passwordsKeys = []string{"allow", "except"}
+	pamKeys       = []string{"service", "confdir", "timeout", "concurrency", "cache"}
+	logKeys       = []string{"file", "format", "level"}
 )
 
 // ruleKeys are the keys of one rule in the section access.

@@ -38,10 +38,14 @@ func LoadTolerant(path string) (*Config, error) {
 	}
 	c := s.config
 	c.Path = absolute
-	c.source = source{path, s.lines, fmt.Sprintf("%x", sha256.Sum256(data))}
+	c.source = source{file: path, lines: s.lines, version: fmt.Sprintf("%x", sha256.Sum256(data))}
+	if len(c.PreviousKeyFiles) > 0 {
+		c.source.retired = retiredSince(data)
+	}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)
 	}
+	c.PreviousKeys, errs = s.loadPreviousKeys(path, c.Key, errs)
 	switch {
 	case len(errs) == 0:
 		return &c, nil
@@ -62,8 +66,35 @@ func (s *settings) loadKey(path string, errs Errors) (*jwtsign.Key, Errors) {
 		return nil, append(errs, Error{Code: jwtsign.CodeUnknown, File: path, Line: s.lines["private_key"],
 			Key: "private_key", Cause: err.Error()})
 	}
-	return nil,
-		append(errs,
-			Error{Code: fe.Code, File: path, Line: s.lines[fe.Setting], Key: fe.Setting,
-				Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: s.keyHint(fe)})
+	return nil, append(errs, keyError(path, s.lines[fe.Setting], fe, s.keyHint(fe)))
+}
+
+func keyError(path string, line int, fe *jwtsign.FileError, hint string) Error {
+	return Error{Code: fe.Code, File: path, Line: line, Key: fe.Setting,
+		Cause: quote(fe.Path) + ": " + fe.Err.Error(), Hint: hint}
+}
+
+// loadPreviousKeys refuses a key that is there twice: the one that signs must not be taken out with
+// an old one. signing may be nil.
+func (s *settings) loadPreviousKeys(path string, signing *jwtsign.Key, errs Errors) ([]*jwtsign.Key, Errors) {
+	const setting = "previous_keys"
+	var keys []*jwtsign.Key
+	for i, file := range s.config.PreviousKeyFiles {
+		line := s.previous[i]
+		key, err := jwtsign.LoadPreviousKey(file)
+		var fe *jwtsign.FileError
+		switch {
+		case errors.As(err, &fe):
+			errs = append(errs, keyError(path, line, fe, fe.Hint))
+			continue
+		case signing != nil && key.Equal(signing):
+			errs = append(errs, Error{Code: CodeValue, File: path, Line: line, Key: setting,
+				Cause: quote(file) + " is the key of private_key", Hint: "take it out of previous_keys"})
+		case slices.ContainsFunc(keys, key.Equal):
+			errs = append(errs, Error{Code: CodeValue, File: path, Line: line, Key: setting,
+				Cause: quote(file) + " is listed twice", Hint: "keep one of them"})
+		}
+		keys = append(keys, key)
+	}
+	return keys, errs
 }

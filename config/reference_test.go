@@ -25,8 +25,9 @@ func TestTheDocumentsDescribeTheKeysThatAreRead(t *testing.T) {
 		"dockerauth-config(5)":  manKeys(manSection(t, ".Sh DESCRIPTION", ".Ss Rules")),
 		"config.yml.dist":       distKeys(readDocument(t, "../config.yml.dist")),
 	}
-	want := slices.Concat(topKeys, prefixed("pam.", pamKeys), prefixed("log.", logKeys))
-	want = slices.DeleteFunc(want, func(key string) bool { return key == "pam" || key == "log" })
+	want := slices.Concat(topKeys, prefixed("passwords.", passwordsKeys), prefixed("pam.", pamKeys),
+		prefixed("log.", logKeys))
+	want = slices.DeleteFunc(want, func(key string) bool { return key == "passwords" || key == "pam" || key == "log" })
 	slices.Sort(want)
 	for name, keys := range described {
 		if got := slices.Sorted(maps.Keys(keys)); !slices.Equal(got, want) {

@@ -10,8 +10,8 @@ import (
 const head = "private_key: k.pem\nissuer: i\naudience: a\n"
 
 const (
-	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, access_token_ttl, " +
-		"refresh_token_ttl, trusted_proxies, state, pam, log, access"
+	fullTop = "private_key, issuer, audience, blacklisted_users, certificate, key_id, previous_keys, " +
+		"access_token_ttl, refresh_token_ttl, trusted_proxies, state, passwords, pam, log, access"
 	form = "write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m"
 )
 
@@ -154,6 +154,17 @@ func TestRefused(t *testing.T) {
 		{"a blacklist without a value", head + "blacklisted_users:\n",
 			"f:4: blacklisted_users: is nothing, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
 
+		// previous keys
+		{"a previous key without brackets", head + "previous_keys: old.pem\n",
+			"f:4: previous_keys: is a text, not a list\n  write it in brackets: [\"privkey-old.pem\"]; none is []"},
+		{"too many previous keys", head + "previous_keys: [a, b, c, d, e]\n",
+			"f:4: previous_keys: lists 5 keys, the most is 4\n  take out those that have not signed for longer than " +
+				"refresh_token_ttl"},
+		{"a previous key in place of its path", head + "previous_keys:\n- |\n  " + fmt.Sprintf(pem, "  "),
+			"f:5: previous_keys: holds a key or certificate, not the path of one\n  " + pathHint},
+		{"a previous key without a name", head + "previous_keys:\n- a\n- ''\n",
+			"f:6: previous_keys: is empty\n  write a value, or delete the line"},
+
 		// lifetimes
 		{"a lifetime without a unit", head + "access_token_ttl: 900\n",
 			"f:4: access_token_ttl: has no unit\n  write s, m, h, d or w behind the number: 90s, 15m, 90d"},
@@ -174,6 +185,10 @@ func TestRefused(t *testing.T) {
 		// choices
 		{"an unknown rule for key ids", head + "key_id: sha1\n",
 			"f:4: key_id: \"sha1\" is unknown\n  write one of: libtrust, thumbprint"},
+		{"an unknown word for passwords", head + "passwords: {allow: all}\n",
+			"f:4: passwords.allow: \"all\" is unknown\n  write one of: docker-login, tokens-only"},
+		{"one account without a list", head + "passwords: {except: bob}\n",
+			"f:4: passwords.except: is a text, not a list\n  write it in brackets: [\"one\", \"two\"]; none is []"},
 		{"an unknown log format", head + "log: {format: xml}\n",
 			"f:4: log.format: \"xml\" is unknown\n  write one of: text, json"},
 		{"a log level in capitals", head + "log: {level: INFO}\n",

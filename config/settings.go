@@ -15,6 +15,12 @@ import (
 	"dockerauth/jwtsign"
 )
 
+// The words of passwords.allow.
+const (
+	dockerLogin = "docker-login"
+	tokensOnly  = "tokens-only"
+)
+
 func defaults() settings {
 	return settings{
 		config: Config{
@@ -70,6 +76,8 @@ func (r *reader) top(key string, v node) {
 		c.CertificateFile = r.path(key, v)
 	case "key_id":
 		r.keyID = jwtsign.KeyID(r.choice(key, v, string(jwtsign.KeyIDLibtrust), string(jwtsign.KeyIDThumbprint)))
+	case "previous_keys":
+		c.PreviousKeyFiles = r.previousKeys(key, v)
 	case "issuer":
 		c.Issuer = r.name(key, v)
 	case "audience":
@@ -84,12 +92,24 @@ func (r *reader) top(key string, v node) {
 		c.TrustedProxies = r.proxies(key, v)
 	case "state":
 		c.State = r.state(key, v)
+	case "passwords":
+		r.section(key, v, passwordsKeys, r.passwords)
 	case "pam":
 		r.section(key, v, pamKeys, r.pam)
 	case "log":
 		r.section(key, v, logKeys, r.log)
 	case "access":
 		c.Access = r.access(key, v)
+	}
+}
+
+func (r *reader) passwords(key string, v node) {
+	p := &r.config.Passwords
+	switch key {
+	case "passwords.allow":
+		p.TokensOnly = r.choice(key, v, dockerLogin, tokensOnly) == tokensOnly
+	case "passwords.except":
+		p.Except = r.names(key, v)
 	}
 }
 
@@ -189,7 +209,7 @@ func (r *reader) lifetimes() {
 		return // a lifetime of 0 is an error already reported
 	}
 	r.fail(r.lines["refresh_token_ttl"], "refresh_token_ttl",
-		fmt.Sprintf("%s is less than access_token_ttl, %s", formatDuration(refresh), formatDuration(access)),
+		fmt.Sprintf("%s is less than access_token_ttl, %s", FormatDuration(refresh), FormatDuration(access)),
 		"make refresh_token_ttl at least as long as access_token_ttl")
 }
 

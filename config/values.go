@@ -35,6 +35,9 @@ const (
 	// maxName bounds values that go into a token, and so into a header of at most 8 KiB.
 	maxName = 255
 	maxPath = 4095 // Linux, PATH_MAX less its NUL
+
+	// Each key of previous_keys may cost a refused refresh token one more verification.
+	maxPreviousKeys = 4
 )
 
 // settings is a parsed config.yml. The files that it names have not been read.
@@ -42,6 +45,7 @@ type settings struct {
 	config     Config
 	keyID      jwtsign.KeyID
 	lines      map[string]int // of each key in the file
+	previous   []int          // the line of each of previous_keys
 	configFile string         // absolute
 }
 
@@ -195,6 +199,25 @@ func (r *reader) path(key string, v node) string {
 	return filepath.Join(r.dir, s)
 }
 
+// previousKeys reads paths, and remembers the line of each.
+func (r *reader) previousKeys(key string, v node) (paths []string) {
+	if v.kind != kindList {
+		r.failType(v, key, "a list", `write it in brackets: ["privkey-old.pem"]; none is []`)
+		return nil
+	}
+	if len(v.items) > maxPreviousKeys {
+		r.fail(v.line, key, fmt.Sprintf("lists %d keys, the most is %d", len(v.items), maxPreviousKeys),
+			"take out those that have not signed for longer than refresh_token_ttl")
+		return nil
+	}
+	for _, item := range v.items {
+		if path := r.path(key, item); path != "" {
+			paths, r.previous = append(paths, path), append(r.previous, item.line)
+		}
+	}
+	return paths
+}
+
 // state reads a path or, as it is, the address of a server; "" is allowed.
 func (r *reader) state(key string, v node) string {
 	if v.kind == kindText && IsStateServer(v.text) {
@@ -286,18 +309,18 @@ func (r *reader) duration(key string, v node, least, most time.Duration, why str
 	if !ok {
 		return 0
 	}
-	d, err := parseDuration(s)
+	d, err := ParseDuration(s)
 	switch {
 	case err != nil:
 		r.fail(v.line, key, fmt.Sprintf("%s: %v", quote(s), err),
 			"write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m")
 		return 0
 	case d < least:
-		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), formatDuration(least)),
-			fmt.Sprintf("write %s or more", formatDuration(least)))
+		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), FormatDuration(least)),
+			fmt.Sprintf("write %s or more", FormatDuration(least)))
 		return 0
 	case d > most:
-		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), formatDuration(most)), why)
+		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), FormatDuration(most)), why)
 		return 0
 	}
 	return d

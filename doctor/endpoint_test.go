@@ -79,6 +79,11 @@ func (u untouched) Begin(context.Context, string, handler.Secret, string) (handl
 	return nil, handler.ErrRefused
 }
 
+func (u untouched) CountAddress(context.Context, string) error {
+	u.t.Error("the throttle was told of a token")
+	return nil
+}
+
 func endpoint(t *testing.T, cfg *config.Config) http.Handler {
 	t.Helper()
 	return service.NewHandler(cfg, untouched{t}, untouched{t}, slog.New(slog.DiscardHandler))

@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -18,17 +17,18 @@ const (
 
 // authenticate treats a client as anonymous only if it neither sent nor has credentials: a failed
 // login must not look like a success.
-func (e *Endpoint) authenticate(ctx context.Context, req Request) (Account, error) {
-	if req.Grant == GrantNone {
-		if req.hasCredentials() || !e.Policy.AllowsAnyone() {
-			return Account{}, errNoCredentials
-		}
-		return Account{}, nil
+func (e *Endpoint) authenticate(ctx context.Context, req Request) (account Account, c Credential, err error) {
+	switch {
+	case req.Password.isKept() || req.RefreshToken.isKept():
+		return e.checkKept(ctx, req)
+	case req.Grant == GrantRefresh:
+		return e.checkRefresh(ctx, req)
+	case req.Grant == GrantPassword:
+		account, err = e.checkPassword(ctx, req)
+	case req.hasCredentials() || !e.Policy.AllowsAnyone():
+		err = errNoCredentials
 	}
-	if req.Grant == GrantPassword {
-		return e.checkPassword(ctx, req)
-	}
-	return e.decide(ctx, req, nil)
+	return account, Credential{}, err
 }
 
 // checkPassword delays a refusal, so that its time does not reveal its cause.
@@ -66,52 +66,45 @@ func (e *Endpoint) checkThrottled(ctx context.Context, req Request) (Account, er
 	return account, err
 }
 
-// decide checks the credentials and the blacklist.
+// decide checks the password and the lists of accounts.
 func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error) (Account, error) {
-	account, err := e.checkCredentials(ctx, req, recheck)
-	if err != nil {
-		return Account{}, err
-	}
-	if !validUser(account.Name) {
-		return Account{}, refuse("PAM returned an invalid account name")
-	}
-	// Checked again: a PAM module may have changed the name.
-	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
-		return Account{}, refuse("%q is blacklisted, by the entry %q", account.Name, entry)
-	}
-	return account, nil
-}
-
-func (e *Endpoint) checkCredentials(ctx context.Context, req Request, recheck func() error) (Account, error) {
-	if req.Grant == GrantRefresh {
-		return e.checkRefreshToken(ctx, req)
-	}
 	if err := e.checkUser(req.User); err != nil {
 		return Account{}, err
 	}
 	if !validPassword(req.Password.Reveal()) {
 		return Account{}, refuse("the password is empty, too long or contains a NUL")
 	}
-	return e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
-}
-
-// checkRefreshToken accepts a refresh token if its account is still in order.
-func (e *Endpoint) checkRefreshToken(ctx context.Context, req Request) (Account, error) {
-	subject, id, err := e.Signer.VerifyRefresh(req.RefreshToken.Reveal())
-	if err != nil {
-		return Account{}, refuse("refresh token: %v", err)
+	if !e.Passwords.MayAllow(req.User) {
+		return Account{}, refuseTokensOnly(req.User)
 	}
-	if err := e.checkUser(subject); err != nil {
-		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
-	}
-	account, err := e.Authenticator.CheckAccount(ctx, subject, req.Remote)
+	account, err := e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
 	if err != nil {
-		return Account{}, fmt.Errorf("refresh token %s of %q: %w", id, subject, err)
+		return Account{}, err
+	}
+	if err := e.checkAccount(account); err != nil {
+		return Account{}, err
+	}
+	if !e.Passwords.Allow(account.Name, account.Groups) {
+		return Account{}, refuseTokensOnly(account.Name)
 	}
 	return account, nil
 }
 
+// checkAccount checks the name again: a PAM module may have changed it.
+func (e *Endpoint) checkAccount(account Account) error {
+	if !validUser(account.Name) {
+		return refuse("PAM returned an invalid account name")
+	}
+	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
+		return refuse("%q is blacklisted, by the entry %q", account.Name, entry)
+	}
+	return nil
+}
+
 func (e *Endpoint) checkUser(user string) error {
+	if Secret(user).isKept() {
+		return refuse("a personal or robot token was sent as the user name")
+	}
 	if !validUser(user) {
 		return refuse("the user name is empty, too long or contains an invalid character")
 	}

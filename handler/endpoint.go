@@ -13,29 +13,27 @@ type Authenticator interface {
 	// Authenticate checks the password and the account. It returns an error of login.Recheck
 	// unchanged.
 	Authenticate(ctx context.Context, login Login) (Account, error)
-	// CheckAccount checks only the account.
-	CheckAccount(ctx context.Context, user, remote string) (Account, error)
+	// CheckAccount checks only the account. stateKey is the key for its State.
+	CheckAccount(ctx context.Context, user, remote string, stateKey Secret) (Account, error)
 }
 
-// Signer signs tokens and verifies refresh tokens.
+// Signer signs tokens.
 type Signer interface {
 	// AccessToken returns a compact JWT and its id. entries becomes the "access" claim.
 	AccessToken(subject, audience string, ttl time.Duration, entries any) (token, id string, err error)
-	// RefreshToken returns a compact JWT that no registry accepts, and its id.
-	RefreshToken(subject string, ttl time.Duration) (token, id string, err error)
-	// VerifyRefresh returns the subject and the id of a valid refresh token.
-	VerifyRefresh(token string) (subject, id string, err error)
 }
 
-// Endpoint answers token requests. All fields but Throttle, Blacklist and Policy must be set.
+// Endpoint answers token requests. All fields but Throttle, Blacklist, Passwords and Policy must
+// be set.
 type Endpoint struct {
 	Authenticator Authenticator
 	Throttle      Throttle // nil = none
+	Credentials   Credentials
 	Signer        Signer
 	Audiences     []string         // services that tokens are issued for
 	Blacklist     access.Blacklist // checked with the name the client sent and the one PAM returned
-	Policy        *access.Policy   // nil = every account gets what it asks for
+	Passwords     access.Passwords
+	Policy        *access.Policy // nil = every account gets what it asks for
 	AccessTTL     time.Duration
-	RefreshTTL    time.Duration
 	FailureDelay  time.Duration // a refusal is answered after a whole number of these; 0 = at once
 }

@@ -110,4 +110,7 @@ func (h *Handler) finish(r *http.Request, req Request, resp Response, err error,
 		h.Observe(result, took)
 	}
 	logRequest(h.Log, r, result, req, resp, err, took)
+	if note := resp.Credential.Note; err == nil && note != nil {
+		note(req.ClientID, req.Remote)
+	}
 }

@@ -35,6 +35,9 @@ type fakePAM struct {
 func (p *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
 	user := l.User
 	p.asked = append(p.asked, "password "+user+" "+l.Remote)
+	if l.Password.isKept() || Secret(l.User).isKept() {
+		panic("a kept token reaches PAM")
+	}
 	if l.Recheck != nil {
 		if err := l.Recheck(); err != nil {
 			return Account{}, err
@@ -65,8 +68,11 @@ func (p *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
 
 var groups = map[string][]access.Group{"dev": {{Name: "developers", ID: 1000}}, "guest": {{Name: "guests", ID: 1001}}}
 
-func (p *fakePAM) CheckAccount(_ context.Context, user, remote string) (Account, error) {
+func (p *fakePAM) CheckAccount(_ context.Context, user, remote string, stateKey Secret) (Account, error) {
 	p.asked = append(p.asked, "account "+user+" "+remote)
+	if stateKey == "" {
+		return Account{}, errors.New("no key for the state")
+	}
 	if user == "expired" {
 		return Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED", ErrRefused)
 	}
@@ -84,37 +90,85 @@ func (s fakeSigner) AccessToken(subject, audience string, _ time.Duration, entri
 	return fmt.Sprintf("access(%s|%s|%s)%s", subject, audience, text, strings.Repeat("x", s.padding)), "id-1", err
 }
 
-func (fakeSigner) RefreshToken(subject string, _ time.Duration) (string, string, error) {
-	return "refresh(" + subject + ")", "id-2", nil
+// fakeCredentials stands in for credentials, which is tested there and in service.
+type fakeCredentials struct {
+	asked    []string // the store was
+	noted    []string
+	storeErr error
+	stateErr error
+	limits   []string
 }
 
-func (fakeSigner) VerifyRefresh(token string) (string, string, error) {
-	subject, ok := strings.CutPrefix(token, genuine+"-of-")
-	if !ok {
-		return "", "", errors.New("signature is not by this service")
+// keptOf is the kept token that belongs to a login, which may be a robot's.
+func keptOf(login string) string {
+	return KeptPrefix + "Genuine" + strings.ReplaceAll(login, "+", "Plus")
+}
+
+func (c *fakeCredentials) ParseKept(token Secret) error {
+	if !strings.HasPrefix(token.Reveal(), keptOf("")) {
+		return refuse("the checksum of the token is wrong")
 	}
-	return subject, "id-3", nil
+	return nil
+}
+
+func (c *fakeCredentials) Kept(_ context.Context, token Secret, login, remote string) (Credential, error) {
+	c.asked = append(c.asked, "kept "+login+" "+remote)
+	credential := c.credential("id-4", Personal, login)
+	if user, robot, ok := strings.Cut(login, "+"); ok {
+		credential.Kind, credential.User, credential.Robot = Robot, user, robot
+	}
+	for _, text := range c.limits {
+		limit, err := access.ParseLimit(text)
+		if err != nil {
+			panic(err)
+		}
+		credential.Limits = append(credential.Limits, limit)
+	}
+	if token.Reveal() != keptOf(login) {
+		return Credential{ID: "id-4"}, refuse("the token is of another login")
+	}
+	return credential, c.storeErr
+}
+
+func (c *fakeCredentials) Refresh(_ context.Context, token Secret) (Credential, error) {
+	subject, ok := strings.CutPrefix(token.Reveal(), genuine+"-of-")
+	if !ok {
+		return Credential{}, refuse("signature is not by this service")
+	}
+	c.asked = append(c.asked, "refresh "+subject)
+	return c.credential("id-3", Refresh, subject), c.storeErr
+}
+
+func (c *fakeCredentials) NewRefresh(_ context.Context, account Account) (Secret, Credential, error) {
+	return Secret("refresh(" + account.Name + ")"), c.credential("id-2", Refresh, account.Name), c.storeErr
+}
+
+func (c *fakeCredentials) credential(id string, kind Kind, user string) Credential {
+	return Credential{ID: id, Kind: kind, User: user, StateKey: "key", Check: func(*State) error { return c.stateErr },
+		Note: func(client, remote string) { c.noted = append(c.noted, id+" "+client+" "+remote) }}
 }
 
 type fixture struct {
-	handler *Handler
-	pam     *fakePAM
-	log     *bytes.Buffer
+	handler     *Handler
+	pam         *fakePAM
+	credentials *fakeCredentials
+	log         *bytes.Buffer
 }
 
 func newFixture() fixture {
-	p, buf := &fakePAM{}, &bytes.Buffer{}
+	p, c, buf := &fakePAM{}, &fakeCredentials{limits: []string{"repository:**:*"}}, &bytes.Buffer{}
 	return fixture{
-		pam: p,
-		log: buf,
+		pam:         p,
+		credentials: c,
+		log:         buf,
 		handler: &Handler{
 			Endpoint: &Endpoint{
 				Authenticator: p,
 				Signer:        fakeSigner{},
+				Credentials:   c,
 				Audiences:     []string{"registry.example.com"},
 				Blacklist:     []string{"mallory"},
 				AccessTTL:     15 * time.Minute,
-				RefreshTTL:    90 * 24 * time.Hour,
 			},
 			Log: slog.New(slog.NewTextHandler(buf, nil)),
 			Now: func() time.Time { t, _ := time.Parse(time.RFC3339, fixedTime); return t },
@@ -750,7 +804,7 @@ func checkHeaders(t *testing.T, w *httptest.ResponseRecorder) {
 
 func checkSecrets(t *testing.T, text string) {
 	t.Helper()
-	for _, secret := range []string{wonderland, genuine, "access(", "refresh(",
+	for _, secret := range []string{wonderland, genuine, keptOf("")[len(KeptPrefix):], "access(", "refresh(",
 		base64.StdEncoding.EncodeToString([]byte("alice:"))[:6]} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q shows: %s", secret, text)
@@ -833,6 +887,8 @@ func FuzzForm(f *testing.F) {
 	seeds := []string{
 		"grant_type=password&username=a&password=b", "refresh_token=x",
 		"grant_type=refresh_token&refresh_token=x&scope=a:b:c&scope=d:e:f",
+		"grant_type=password&username=a&password=dka_x", "refresh_token=dka_x",
+		"grant_type=password&username=dka_x&password=b",
 		"grant_type=password&grant_type=x", "a=%zz", "grant_type=password;username=a", "&&&", "password=%00",
 	}
 	if len(seeds) == 0 {

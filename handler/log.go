@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"dockerauth/access"
 )
@@ -75,6 +76,9 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	add("account", req.Account)
 	add("remote", req.Remote)
 	add("token", resp.TokenID)
+	add("credential", resp.Credential.ID)
+	add("kind", string(resp.Credential.Kind))
+	add("event", resp.Event)
 	attrs = append(attrs, slog.Duration("duration", took.Round(time.Millisecond/10)))
 	log.LogAttrs(r.Context(), level, "token request", attrs...)
 }
@@ -88,8 +92,16 @@ func reason(req Request, err error) string {
 	return err.Error()
 }
 
-// clip shortens a text and makes it valid UTF-8. The log handler quotes it.
+func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// clip shortens a text and makes it valid UTF-8. The log handler quotes it. Stars replace a kept
+// token that was sent as something else than a password.
 func clip(text string, limit int) string {
+	parts := strings.Split(text, KeptPrefix)
+	for i := range parts[1:] {
+		parts[i+1] = stars + strings.TrimLeftFunc(parts[i+1], isWordRune)
+	}
+	text = strings.Join(parts, KeptPrefix)
 	if len(text) > limit {
 		text = text[:limit] + "…"
 	}

@@ -50,13 +50,30 @@ type Response struct {
 	Token        string
 	TokenID      string
 	RefreshToken string // "" = none wanted
-	Subject      string // the account's name in the system; "" = the anonymous client
+	Subject      string // the account's name in the system, and its robot's; "" = the anonymous client
 	Service      string
 	Granted      []access.Scope
+	Credential   Credential // that was used, also beside an error, or issued
+	Event        string     // of the credential, for the log
 }
+
+// The events of credentials.
+const (
+	EventIssued = "token-issued"
+	EventUsed   = "token-used"
+)
 
 // Account is an account that an Authenticator accepted.
 type Account struct {
 	Name   string         // the system's, maybe in other case; "" = the anonymous client
-	Groups []access.Group // primary and supplementary, if rules or the blacklist name any
+	Groups []access.Group // primary and supplementary, if rules or lists of accounts name any
+	State  *State         // nil = not known
+}
+
+// State is what tells an account from another of the same name, and from itself with another
+// password.
+type State struct {
+	UID    int    // -1 = Unix does not know the account
+	Shadow string // keyed digest of the entry in /etc/shadow, or a word for why there is none
+	Locked bool
 }

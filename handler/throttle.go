@@ -9,6 +9,8 @@ type Throttle interface {
 	// waits for the answer of that one. Its error wraps ErrRefused, ErrBusy or ErrUnavailable, or
 	// is a *Throttled; then the password is not checked.
 	Begin(ctx context.Context, user string, password Secret, remote string) (Attempt, error)
+	// CountAddress counts a refused kept token. Its error is a *Throttled.
+	CountAddress(ctx context.Context, remote string) error
 }
 
 // Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,

@@ -18,12 +18,18 @@ type fakeThrottle struct {
 	calls      []string
 	beginErr   error
 	recheckErr error
+	countErr   error
 	answer     *Account // of an equal login in flight
 }
 
 func (t *fakeThrottle) Begin(_ context.Context, user string, _ Secret, remote string) (Attempt, error) {
 	t.calls = append(t.calls, "begin "+user+" "+remote)
 	return t, t.beginErr
+}
+
+func (t *fakeThrottle) CountAddress(_ context.Context, remote string) error {
+	t.calls = append(t.calls, "count "+remote)
+	return t.countErr
 }
 
 func (t *fakeThrottle) Answer() (Account, bool) {

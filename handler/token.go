@@ -16,27 +16,32 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	account, err := e.authenticate(ctx, req)
+	account, credential, err := e.authenticate(ctx, req)
+	response := Response{Service: audience, Credential: credential}
 	if err != nil {
-		return Response{}, err
+		return response, err
 	}
-	granted := e.Policy.Grant(clientOf(account, req.Remote, audience), req.Scopes)
-	token, id, err := e.Signer.AccessToken(account.Name, audience, e.AccessTTL, granted)
+	response.Granted = e.Policy.Grant(clientOf(account, req.Remote, audience), req.Scopes)
+	if credential.isKept() {
+		response.Granted = access.Restrict(response.Granted, credential.Limits)
+	}
+	response.Subject = subject(account, credential)
+	response.Token, response.TokenID, err = e.Signer.AccessToken(
+		response.Subject,
+		audience,
+		e.AccessTTL,
+		response.Granted,
+	)
 	if err != nil {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
 	}
-	if len(token) > MaxTokenSize {
-		return Response{},
+	if len(response.Token) > MaxTokenSize {
+		return Response{Credential: credential},
 			&badRequest{oauth: oauthInvalidScope,
 				text: fmt.Sprintf("the token for these scopes would be longer than the %d bytes that fit in a "+
 					"header: ask for fewer at once", MaxTokenSize)}
 	}
-	refresh, err := e.refreshToken(req, account)
-	if err != nil {
-		return Response{}, err
-	}
-	return Response{Token: token, TokenID: id, RefreshToken: refresh, Subject: account.Name, Service: audience,
-		Granted: granted}, nil
+	return e.withRefresh(ctx, req, account, response)
 }
 
 // audience returns the service that the token is for.
@@ -59,18 +64,22 @@ func clientOf(account Account, remote, audience string) access.Client {
 	return c
 }
 
-// refreshToken repeats the refresh token of the request, or makes one for a password login that
-// asks for it.
-func (e *Endpoint) refreshToken(req Request, account Account) (string, error) {
-	if !req.Offline {
-		return "", nil
+// withRefresh adds the refresh token of the request, or one made for a password that asks for it.
+func (e *Endpoint) withRefresh(ctx context.Context, req Request, account Account, r Response) (Response, error) {
+	if r.Credential.ID != "" {
+		r.Event = EventUsed
+	}
+	if !req.Offline || r.Credential.isKept() {
+		return r, nil
 	}
 	if req.Grant == GrantRefresh {
-		return req.RefreshToken.Reveal(), nil
+		r.RefreshToken = req.RefreshToken.Reveal()
+		return r, nil
 	}
-	token, _, err := e.Signer.RefreshToken(account.Name, e.RefreshTTL)
+	token, credential, err := e.Credentials.NewRefresh(ctx, account)
 	if err != nil {
-		return "", fmt.Errorf("%w: sign refresh token: %v", ErrUnavailable, err)
+		return Response{}, fmt.Errorf("make refresh token: %w", err)
 	}
-	return token, nil
+	r.RefreshToken, r.Credential, r.Event = token.Reveal(), credential, EventIssued
+	return r, nil
 }

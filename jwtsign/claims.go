@@ -19,6 +19,22 @@ type claims struct {
 	Issued    int64           `json:"iat"`
 	ID        string          `json:"jti"`
 	Access    json.RawMessage `json:"access,omitempty"` // absent from refresh tokens
+	UID       *int            `json:"uid,omitempty"`    // this and those below: absent from access tokens
+	Shadow    *string         `json:"shadow,omitempty"`
+	Store     string          `json:"store,omitempty"`
+}
+
+// refresh are the claims of a refresh token, which has them all.
+func (c *claims) refresh() RefreshClaims {
+	return RefreshClaims{
+		Subject: c.Subject,
+		ID:      c.ID,
+		Issued:  time.Unix(c.Issued, 0),
+		Expires: time.Unix(c.Expires, 0),
+		Store:   c.Store,
+		UID:     *c.UID,
+		Shadow:  *c.Shadow,
+	}
 }
 
 // date returns nil for 0, which stands for an absent date.

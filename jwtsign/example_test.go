@@ -39,14 +39,14 @@ func signAndVerify(path string) error {
 		return err
 	}
 	signer := jwtsign.Signer{Key: key, Issuer: "auth.example.com"}
-	token, _, err := signer.RefreshToken("alice", time.Hour)
+	token, _, err := signer.RefreshToken(jwtsign.RefreshClaims{Subject: "alice", UID: 1000, Shadow: "none"}, time.Hour)
 	if err != nil {
 		return err
 	}
-	subject, _, err := signer.VerifyRefresh(token)
+	claims, _, err := signer.VerifyRefresh(token)
 	if err != nil {
 		return err
 	}
-	fmt.Println("refresh token of", subject)
+	fmt.Println("refresh token of", claims.Subject)
 	return nil
 }

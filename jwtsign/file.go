@@ -53,7 +53,7 @@ const (
 type FileError struct {
 	Code    Code
 	Path    string // the file
-	Setting string // the key of config.yml at fault: "private_key", "certificate" or "key_id"
+	Setting string // the key of config.yml at fault: "private_key", "previous_keys" and so on
 	Err     error  // the cause, one line
 	Hint    string // what to do, one line; "" if the cause says it
 }

@@ -41,6 +41,12 @@ func (k *Key) Algorithm() string { return k.method.Alg() }
 // Public is the key that verifies what this one signed.
 func (k *Key) Public() crypto.PublicKey { return k.private.Public() }
 
+// Equal reports whether two keys are the same.
+func (k *Key) Equal(other *Key) bool {
+	public, ok := k.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(other.Public())
+}
+
 // KeyID is the kid of the tokens of this key, "" if they carry a certificate.
 func (k *Key) KeyID() string { return k.kid }
 

@@ -28,10 +28,11 @@ const maxRefreshToken = 4 << 10
 
 // Signer makes tokens. It is safe for concurrent use if its fields do not change.
 type Signer struct {
-	Key    *Key
-	Issuer string           // iss of every token; compared exactly by registries
-	Now    func() time.Time // nil: time.Now
-	NewID  func() string    // nil: at least 128 random bits
+	Key      *Key
+	Previous []*Key           // verify refresh tokens as Key does, and sign nothing
+	Issuer   string           // iss of every token; compared exactly by registries
+	Now      func() time.Time // nil: time.Now
+	NewID    func() string    // nil: at least 128 random bits
 }
 
 // AccessToken makes a token for the registry whose service is audience. access is marshalled to
@@ -51,73 +52,81 @@ func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access
 	if bytes.Equal(list, []byte("null")) {
 		list = []byte("[]")
 	}
-	token, id, err = s.sign(s.Key.signedHeader(), subject, audience, ttl, list)
-	if err != nil {
+	c := s.claims(subject, audience, ttl)
+	c.Issued -= int64(backdate / time.Second)
+	c.NotBefore, c.Access = c.Issued, list
+	if token, err = s.sign(s.Key.signedHeader(), c, ttl); err != nil {
 		return "", "", fmt.Errorf("sign access token: %w", err)
 	}
-	return token, id, nil
+	return token, c.ID, nil
 }
 
-// RefreshClaims are what a refresh token says.
+// RefreshClaims are what a refresh token says. RefreshToken makes those that it does not take from
+// its caller.
 type RefreshClaims struct {
 	Subject string
 	ID      string    // made by RefreshToken
 	Issued  time.Time // likewise: whole seconds, not dated back, for no registry reads it
+	Expires time.Time // likewise
 	Store   string    // identifies the store that knows of revocations; "" = none
 	UID     int       // of the account; -1 = none
 	Shadow  string    // what is known of the account's password, as text of the caller's
 }
 
-// RefreshToken makes a token that only VerifyRefresh of a Signer with the same key and issuer
-// accepts.
-func (s *Signer) RefreshToken(subject string, ttl time.Duration) (token, id string, err error) {
-	if subject == "" {
-		return "", "", errors.New("sign refresh token: no subject")
+// RefreshToken makes a token that only VerifyRefresh of a Signer with this key and issuer accepts.
+// It returns its claims with those that it made. ttl is in whole seconds from now.
+func (s *Signer) RefreshToken(c RefreshClaims, ttl time.Duration) (string, RefreshClaims, error) {
+	if c.Subject == "" {
+		return "", RefreshClaims{}, errors.New("sign refresh token: no subject")
 	}
-	token, id, err = s.sign(s.Key.refreshHeader(), subject, RefreshAudience, ttl, nil)
+	signed := s.claims(c.Subject, RefreshAudience, ttl)
+	signed.UID, signed.Shadow, signed.Store = &c.UID, &c.Shadow, c.Store
+	token, err := s.sign(s.Key.refreshHeader(), signed, ttl)
 	if err != nil {
-		return "", "", fmt.Errorf("sign refresh token: %w", err)
+		return "", RefreshClaims{}, fmt.Errorf("sign refresh token: %w", err)
 	}
 	if len(token) > maxRefreshToken {
-		return "", "", fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token),
+		return "", RefreshClaims{}, fmt.Errorf("sign refresh token: it would have %d bytes, the most is %d", len(token),
 			maxRefreshToken)
 	}
-	return token, id, nil
+	return token, signed.refresh(), nil
 }
 
-func (s *Signer) sign(header map[string]any, subject, audience string, ttl time.Duration,
-	access json.RawMessage) (token, id string, err error) {
-	if err := s.check(subject, audience, ttl); err != nil {
-		return "", "", err
-	}
+// claims are those that both kinds of token have, from now on.
+func (s *Signer) claims(subject, audience string, ttl time.Duration) *claims {
 	now := s.now()
-	c := &claims{
+	return &claims{
 		Issuer:   s.Issuer,
 		Subject:  subject,
 		Audience: audience,
 		Expires:  now.Add(ttl).Unix(),
-		Issued:   now.Add(-backdate).Unix(),
+		Issued:   now.Unix(),
 		ID:       s.newID(),
-		Access:   access,
 	}
-	if access != nil {
-		c.NotBefore = c.Issued
+}
+
+func (s *Signer) sign(header map[string]any, c *claims, ttl time.Duration) (string, error) {
+	if err := c.check(ttl); err != nil {
+		return "", err
 	}
 	t := jwt.Token{Header: header, Claims: c, Method: s.Key.method}
-	token, err = t.SignedString(s.Key.private)
-	return token, c.ID, err
+	return t.SignedString(s.Key.private)
 }
 
 // check refuses values that would be signed differently. encoding/json writes U+FFFD for invalid
 // UTF-8, so two names could become one.
-func (s *Signer) check(subject, audience string, ttl time.Duration) error {
-	if s.Issuer == "" {
+func (c *claims) check(ttl time.Duration) error {
+	if c.Issuer == "" {
 		return errors.New("no issuer")
 	}
 	if ttl < time.Second {
 		return fmt.Errorf("lifetime %v is under a second", ttl)
 	}
-	for _, v := range []string{s.Issuer, subject, audience} {
+	texts := []string{c.Issuer, c.Subject, c.Audience, c.Store}
+	if c.Shadow != nil {
+		texts = append(texts, *c.Shadow)
+	}
+	for _, v := range texts {
 		if !utf8.ValidString(v) {
 			return fmt.Errorf("%q is not UTF-8", v)
 		}

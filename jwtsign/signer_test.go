@@ -31,6 +31,16 @@ func fixed(k *Key) *Signer {
 	return &Signer{Key: k, Issuer: issuer, Now: func() time.Time { return noon }, NewID: func() string { return "id1" }}
 }
 
+// alice are the claims of refresh tokens in tests.
+var alice = RefreshClaims{Subject: "alice", UID: 1000, Shadow: "digest", Store: "store1"}
+
+// claimed is alice with what fixed adds.
+func claimed(ttl time.Duration) RefreshClaims {
+	c := alice
+	c.ID, c.Issued, c.Expires = "id1", time.Unix(noon.Unix(), 0), time.Unix(noon.Unix(), 0).Add(ttl)
+	return c
+}
+
 type namedKey struct {
 	name string
 	key  crypto.Signer
@@ -139,9 +149,10 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := load(t, c.key, "")
 			s := fixed(k)
-			token, id, err := s.RefreshToken("alice", 90*24*time.Hour)
-			if err != nil || id != "id1" {
-				t.Fatalf("id %q, %v", id, err)
+			want := claimed(90 * 24 * time.Hour)
+			token, signed, err := s.RefreshToken(alice, 90*24*time.Hour)
+			if err != nil || signed != want {
+				t.Fatalf("got %+v, %v, want %+v", signed, err, want)
 			}
 			header, claims, sig, err := split(token)
 			if err != nil {
@@ -150,17 +161,17 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 			if want := fmt.Sprintf(`{"alg":"%s","typ":"refresh+jwt"}`, c.alg); string(header) != want {
 				t.Errorf("header\n got %s\nwant %s", header, want)
 			}
-			want := fmt.Sprintf(
-				`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
-				noon.Unix()+90*86400, noon.Unix()-30)
-			if string(claims) != want {
-				t.Errorf("claims\n got %s\nwant %s", claims, want)
+			text := fmt.Sprintf(
+				`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1",`+
+					`"uid":1000,"shadow":"digest","store":"store1"}`, noon.Unix()+90*86400, noon.Unix())
+			if string(claims) != text {
+				t.Errorf("claims\n got %s\nwant %s", claims, text)
 			}
 			if !verifySignature(c.key.Public(), c.alg, token[:strings.LastIndexByte(token, '.')], sig) {
 				t.Error("signature")
 			}
-			if sub, id, err := s.VerifyRefresh(token); sub != "alice" || id != "id1" || err != nil {
-				t.Errorf("verified as %q, %q, %v", sub, id, err)
+			if got, by, err := s.VerifyRefresh(token); got != want || by != k || err != nil {
+				t.Errorf("verified as %+v, %v", got, err)
 			}
 			r := registry{issuer: issuer, service: service, now: noon,
 				byKID: map[string]crypto.PublicKey{k.KeyID(): c.key.Public()}}
@@ -171,11 +182,40 @@ func TestRefreshTokenByteForByte(t *testing.T) {
 	}
 }
 
+// An account without uid, an empty password state and no store are values of their own.
+func TestRefreshClaimsSurvive(t *testing.T) {
+	s := fixed(load(t, newEd25519(), ""))
+	for _, c := range []struct {
+		claims RefreshClaims
+		text   string
+	}{
+		{RefreshClaims{Subject: "alice", UID: -1, Shadow: "none"}, `"uid":-1,"shadow":"none"}`},
+		{RefreshClaims{Subject: "alice"}, `"uid":0,"shadow":""}`},
+		{RefreshClaims{Subject: "alice", UID: math.MaxUint32, Shadow: `"<é`, Store: "s"},
+			`"uid":4294967295,"shadow":"\"\u003cé","store":"s"}`},
+	} {
+		token, signed, err := s.RefreshToken(c.claims, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, claims, _, _ := split(token); !strings.HasSuffix(string(claims), c.text) {
+			t.Errorf("claims %s, want … %s", claims, c.text)
+		}
+		if got, _, err := s.VerifyRefresh(token); got != signed || err != nil {
+			t.Errorf("verified as %+v, %v, want %+v", got, err, signed)
+		}
+		signed.ID, signed.Issued, signed.Expires = "", time.Time{}, time.Time{}
+		if signed != c.claims {
+			t.Errorf("signed as %+v, want %+v", signed, c.claims)
+		}
+	}
+}
+
 // Refresh tokens do not contain the certificate: with x5c a registry could verify them.
 func TestRefreshTokenCarriesNoCertificate(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(loadWith(t, key, certify("self", key, nil, nil).pem))
-	token, _, err := s.RefreshToken("alice", time.Hour)
+	token, _, err := s.RefreshToken(alice, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,10 +231,14 @@ func TestSignerRefuses(t *testing.T) {
 		return err
 	}
 	refresh := func(s *Signer, subject string, ttl time.Duration) error {
-		_, _, err := s.RefreshToken(subject, ttl)
+		_, _, err := s.RefreshToken(RefreshClaims{Subject: subject, Shadow: "none"}, ttl)
 		return err
 	}
 	s, anonymous := fixed(k), fixed(k)
+	odd := func(c RefreshClaims) error {
+		_, _, err := s.RefreshToken(c, time.Hour)
+		return err
+	}
 	anonymous.Issuer = ""
 	for _, c := range []struct {
 		name string
@@ -209,6 +253,10 @@ func TestSignerRefuses(t *testing.T) {
 		{"a refresh token without a subject", refresh(s, "", time.Minute), "sign refresh token: no subject"},
 		{"a subject that JSON cannot hold", access(s, "al\xffice", service, time.Minute, nil),
 			`"al\xffice" is not UTF-8`},
+		{"a password state that JSON cannot hold", odd(RefreshClaims{Subject: "alice", Shadow: "\xff"}),
+			`"\xff" is not UTF-8`},
+		{"a store that JSON cannot hold", odd(RefreshClaims{Subject: "alice", Store: "\xff"}),
+			`"\xff" is not UTF-8`},
 		{"no lifetime", access(s, "alice", service, 0, nil), "lifetime 0s is under a second"},
 		{"a lifetime in the past", refresh(s, "alice", -time.Hour), "lifetime -1h0m0s is under a second"},
 		{"access that JSON cannot hold", access(s, "alice", service, time.Minute, math.NaN()),
@@ -245,15 +293,15 @@ func TestAudienceIsAStringWithAnySettingOfTheLibrary(t *testing.T) {
 func TestDefaultClockAndID(t *testing.T) {
 	s := &Signer{Key: load(t, newEC(elliptic.P256(), false), ""), Issuer: issuer}
 	before := time.Now().Unix()
-	token, id, err := s.RefreshToken("alice", time.Hour)
+	token, signed, err := s.RefreshToken(alice, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(id) < 26 { // 26 letters of base32 are 130 bits
-		t.Errorf("id %q is short", id)
+	if len(signed.ID) < 26 { // 26 letters of base32 are 130 bits
+		t.Errorf("id %q is short", signed.ID)
 	}
-	if sub, got, err := s.VerifyRefresh(token); sub != "alice" || got != id || err != nil {
-		t.Errorf("verified as %q, %q, %v", sub, got, err)
+	if got, _, err := s.VerifyRefresh(token); got != signed || err != nil {
+		t.Errorf("verified as %+v, %v, want %+v", got, err, signed)
 	}
 	_, claims, _, _ := split(token)
 	if !strings.Contains(string(claims), fmt.Sprintf(`"exp":%d,`, before+3600)) &&
@@ -269,18 +317,18 @@ func TestOneSignerServesManyAtOnce(t *testing.T) {
 		ids := make([]string, 16)
 		for i := range ids {
 			wg.Go(func() {
-				token, id, err := s.RefreshToken("alice", time.Hour)
+				token, signed, err := s.RefreshToken(alice, time.Hour)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if _, got, err := s.VerifyRefresh(token); got != id || err != nil {
-					t.Errorf("id %q, %v, want %q", got, err, id)
+				if got, _, err := s.VerifyRefresh(token); got != signed || err != nil {
+					t.Errorf("got %+v, %v, want %+v", got, err, signed)
 				}
 				if _, _, err := s.AccessToken("alice", service, time.Hour, []grant{}); err != nil {
 					t.Error(err)
 				}
-				ids[i] = id
+				ids[i] = signed.ID
 			})
 		}
 		wg.Wait()

@@ -9,62 +9,69 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// VerifyRefresh accepts only a refresh token that a Signer with this key and issuer made and that
-// has not expired. Every error means no. Its text is for the operator and repeats nothing of the
-// token.
+// VerifyRefresh accepts only a refresh token that a Signer with this issuer and one of these keys
+// made and that has not expired. It returns the key that signed it. Every error means no. Its text
+// is for the operator and repeats nothing of the token.
 //
 // The time of issue is not checked: a token from the future was made before the clock was set back.
-func (s *Signer) VerifyRefresh(token string) (subject, id string, err error) {
-	subject, id, err = s.verifyRefresh(token)
+func (s *Signer) VerifyRefresh(token string) (RefreshClaims, *Key, error) {
+	c, key, err := s.verifyRefresh(token)
 	if err != nil {
-		return "", "", fmt.Errorf("verify refresh token: %w", err)
+		return RefreshClaims{}, nil, fmt.Errorf("verify refresh token: %w", err)
 	}
-	return subject, id, nil
+	return c.refresh(), key, nil
 }
 
-func (s *Signer) verifyRefresh(token string) (subject, id string, err error) {
+func (s *Signer) verifyRefresh(token string) (*claims, *Key, error) {
 	if s.Issuer == "" {
-		return "", "", errors.New("no issuer") // the parser would accept any issuer
+		return nil, nil, errors.New("no issuer") // the parser would accept any issuer
 	}
 	if len(token) > maxRefreshToken {
-		return "", "", fmt.Errorf("it has %d bytes, the most is %d", len(token), maxRefreshToken)
+		return nil, nil, fmt.Errorf("it has %d bytes, the most is %d", len(token), maxRefreshToken)
 	}
-	if err := s.checkRefreshHeader(token); err != nil {
-		return "", "", err
+	err := fmt.Errorf("its header is not that of a refresh token signed with this service's %s key", s.Key.Algorithm())
+	for _, key := range append([]*Key{s.Key}, s.Previous...) {
+		if !key.fitsRefresh(token) {
+			continue
+		}
+		var c *claims
+		if c, err = s.verifyWith(key, token); !errors.Is(err, errSignature) {
+			return c, key, err
+		}
 	}
-	var c claims
-	key := func(*jwt.Token) (any, error) { return s.Key.Public(), nil }
-	parsed, err := s.refreshParser().ParseWithClaims(token, &c, key)
+	return nil, nil, err
+}
+
+func (s *Signer) verifyWith(key *Key, token string) (*claims, error) {
+	c := new(claims)
+	public := func(*jwt.Token) (any, error) { return key.Public(), nil }
+	parsed, err := s.refreshParser(key).ParseWithClaims(token, c, public)
 	if err != nil {
-		return "", "", plainError(err)
+		return nil, plainError(err)
 	}
 	if c.Subject == "" || c.ID == "" {
-		return "", "", errors.New("it lacks sub or jti")
+		return nil, errors.New("it lacks sub or jti")
 	}
-	if !canonical(parsed, &c) {
-		return "", "", errors.New("it is not in the exact form of this service")
+	if c.UID == nil || c.Shadow == nil {
+		return nil, errors.New("it lacks uid or shadow: an earlier version issued it")
 	}
-	return c.Subject, c.ID, nil
+	if !canonical(parsed, c) {
+		return nil, errors.New("it is not in the exact form of this service")
+	}
+	return c, nil
 }
 
-// checkRefreshHeader compares the whole header with the only one this service writes, before
+// fitsRefresh compares the whole header with the only one this service writes with the key, before
 // anything is decoded. This covers alg, typ, crit and every other field.
-func (s *Signer) checkRefreshHeader(token string) error {
+func (k *Key) fitsRefresh(token string) bool {
 	got, _, _ := strings.Cut(token, ".")
-	h, err := json.Marshal(s.Key.refreshHeader())
-	if err != nil {
-		return err
-	}
-	if got != encode(h) {
-		return fmt.Errorf("its header is not that of a refresh token signed with this service's %s key",
-			s.Key.Algorithm())
-	}
-	return nil
+	h, err := json.Marshal(k.refreshHeader())
+	return err == nil && got == encode(h)
 }
 
-func (s *Signer) refreshParser() *jwt.Parser {
+func (s *Signer) refreshParser(key *Key) *jwt.Parser {
 	return jwt.NewParser(
-		jwt.WithValidMethods([]string{s.Key.Algorithm()}),
+		jwt.WithValidMethods([]string{key.Algorithm()}),
 		jwt.WithStrictDecoding(),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuer(s.Issuer),
@@ -73,10 +80,12 @@ func (s *Signer) refreshParser() *jwt.Parser {
 	)
 }
 
+var errSignature = errors.New("its signature is not by this service's key")
+
 // plainError replaces the errors of the parser, which quote the token, by fixed texts.
 func plainError(err error) error {
 	for _, known := range []struct{ is, text error }{
-		{jwt.ErrTokenSignatureInvalid, errors.New("its signature is not by this service's key")},
+		{jwt.ErrTokenSignatureInvalid, errSignature},
 		{jwt.ErrTokenInvalidIssuer, errors.New("it is from another issuer")},
 		{jwt.ErrTokenInvalidAudience, errors.New("its audience is not that of refresh tokens")},
 		{jwt.ErrTokenRequiredClaimMissing, errors.New("it lacks a claim")},

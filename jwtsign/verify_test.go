@@ -21,8 +21,9 @@ import (
 // body is the claims of a refresh token in the form of this service, with edits.
 func body(edits ...string) string {
 	s := fmt.Sprintf(
-		`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1"}`,
-		noon.Unix()+3600, noon.Unix()-30)
+		`{"iss":"myAuthService.com","sub":"alice","aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":"id1",`+
+			`"uid":1000,"shadow":"digest","store":"store1"}`,
+		noon.Unix()+3600, noon.Unix())
 	for i := 0; i < len(edits); i += 2 {
 		if !strings.Contains(s, edits[i]) {
 			panic("no " + edits[i] + " in " + s)
@@ -56,18 +57,19 @@ func refuseAll(t *testing.T, c namedKey) {
 	}
 	head := refreshHead(c.alg)
 	good := forge(c.key, head, body())
-	if sub, id, err := s.VerifyRefresh(good); sub != "alice" || id != "id1" || err != nil {
-		t.Fatalf("the forged good token is refused: %q, %q, %v", sub, id, err)
+	if got, by, err := s.VerifyRefresh(good); got != claimed(time.Hour) || by != k || err != nil {
+		t.Fatalf("the forged good token is refused: %+v, %v", got, err)
 	}
 	parts := strings.Split(good, ".")
 	accessToken, _, _ := s.AccessToken("alice", service, time.Hour, nil)
 	elsewhere := fixed(k)
 	elsewhere.Issuer = "other.example"
-	foreign, _, _ := elsewhere.RefreshToken("alice", time.Hour)
+	foreign, _, _ := elsewhere.RefreshToken(alice, time.Hour)
 	der := must(x509.MarshalPKIXPublicKey(c.key.Public()))
 	at := func(claim string, offset int64) string { return fmt.Sprintf(`"%s":%d`, claim, noon.Unix()+offset) }
 	const wrongHead, unspelled = "its header is not that of a refresh token",
 		"it is not in the exact form of this service"
+	const earlier = "it lacks uid or shadow: an earlier version issued it"
 
 	for _, r := range []struct{ name, token, want string }{
 		{"nothing", "", wrongHead},
@@ -128,7 +130,26 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"a subject that is a list", forge(c.key, head, body(`"alice"`, `["alice"]`)), "it is no token"},
 		{"a subject that is not UTF-8", forge(c.key, head, body("alice", "al\xffice")), unspelled},
 		{"an empty id", forge(c.key, head, body(`"id1"`, `""`)), "it lacks sub or jti"},
-		{"no id", forge(c.key, head, body(`,"jti":"id1"`, "")), "it lacks sub or jti"},
+		{"no id", forge(c.key, head, body(`"jti":"id1",`, "")), "it lacks sub or jti"},
+
+		{"a token of an earlier version: neither uid nor shadow",
+			forge(c.key, head, body(`,"uid":1000,"shadow":"digest","store":"store1"`, "")), earlier},
+		{"no uid", forge(c.key, head, body(`"uid":1000,`, "")), earlier},
+		{"a uid that is null", forge(c.key, head, body("1000", "null")), earlier},
+		{"a uid that is text", forge(c.key, head, body("1000", `"1000"`)), "it is no token"},
+		{"a uid with an exponent", forge(c.key, head, body("1000", "1e3")), "it is no token"},
+		{"a uid with a fraction", forge(c.key, head, body("1000", "1000.0")), "it is no token"},
+		{"a uid of minus zero", forge(c.key, head, body("1000", "-0")), unspelled},
+		{"a uid twice", forge(c.key, head, body(`"uid":1000`, `"uid":0,"uid":1000`)), unspelled},
+		{"a uid in capitals", forge(c.key, head, body(`"uid"`, `"UID"`)), unspelled},
+		{"no shadow", forge(c.key, head, body(`"shadow":"digest",`, "")), earlier},
+		{"a shadow that is null", forge(c.key, head, body(`"digest"`, "null")), earlier},
+		{"a shadow that is a number", forge(c.key, head, body(`"digest"`, "7")), "it is no token"},
+		{"a shadow twice", forge(c.key, head, body(`"shadow"`, `"shadow":"none","shadow"`)), unspelled},
+		{"an empty store", forge(c.key, head, body(`"store1"`, `""`)), unspelled},
+		{"a store that is null", forge(c.key, head, body(`"store1"`, "null")), unspelled},
+		{"the store before the shadow",
+			forge(c.key, head, body(`,"store":"store1"`, "", `"shadow"`, `"store":"store1","shadow"`)), unspelled},
 
 		{"expired a second ago", forge(c.key, head, body(at("exp", 3600), at("exp", -1))), "it has expired"},
 		{"expiring now: exp is the first second it is refused", forge(c.key, head, body(at("exp", 3600), at("exp", 0))),
@@ -139,9 +160,9 @@ func refuseAll(t *testing.T, c namedKey) {
 		{"exp with a fraction", forge(c.key, head, body(at("exp", 3600), at("exp", 3600)+".5")), "it is no token"},
 		{"exp beyond 64 bits", forge(c.key, head, body(at("exp", 3600), `"exp":99999999999999999999`)),
 			"it is no token"},
-		{"an nbf", forge(c.key, head, body(at("iat", -30), at("nbf", -30)+","+at("iat", -30))), unspelled},
-		{"an nbf of 0", forge(c.key, head, body(at("iat", -30), `"nbf":0,`+at("iat", -30))), unspelled},
-		{"no iat", forge(c.key, head, body(at("iat", -30)+",", "")), unspelled},
+		{"an nbf", forge(c.key, head, body(at("iat", 0), at("nbf", 0)+","+at("iat", 0))), unspelled},
+		{"an nbf of 0", forge(c.key, head, body(at("iat", 0), `"nbf":0,`+at("iat", 0))), unspelled},
+		{"no iat", forge(c.key, head, body(at("iat", 0)+",", "")), unspelled},
 
 		{"sub twice", forge(c.key, head, body(`"sub":"alice"`, `"sub":"root","sub":"alice"`)), unspelled},
 		{"sub in capitals", forge(c.key, head, body(`"sub"`, `"SUB"`)), unspelled},
@@ -166,9 +187,9 @@ func refuseAll(t *testing.T, c namedKey) {
 			if r.token == good {
 				t.Skip("this signature has no such spelling")
 			}
-			sub, id, err := s.VerifyRefresh(r.token)
-			if err == nil || sub != "" || id != "" {
-				t.Fatalf("taken: %q, %q, %v", sub, id, err)
+			got, by, err := s.VerifyRefresh(r.token)
+			if err == nil || got != (RefreshClaims{}) || by != nil {
+				t.Fatalf("taken: %+v, %v", got, err)
 			}
 			if !strings.HasPrefix(err.Error(), "verify refresh token: "+r.want) {
 				t.Errorf("got %v, want %s", err, r.want)
@@ -213,7 +234,7 @@ func TestVerifyRefreshNeedsAnIssuer(t *testing.T) {
 
 func TestVerifyRefreshOverTime(t *testing.T) {
 	s := fixed(load(t, newEd25519(), ""))
-	token, _, err := s.RefreshToken("alice", time.Hour)
+	token, _, err := s.RefreshToken(alice, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,12 +256,56 @@ func TestVerifyRefreshOverTime(t *testing.T) {
 	}
 }
 
+// A token that a previous key signed verifies with that key, whose Derive its reader needs. What is
+// refused with the current key is refused with a previous one.
+func TestVerifyRefreshTriesPreviousKeys(t *testing.T) {
+	ec, otherEC, ed := newEC(elliptic.P256(), false), newEC(elliptic.P256(), false), newEd25519()
+	current, previous, oldest := load(t, ec, ""), load(t, otherEC, ""), load(t, ed, "")
+	s := fixed(current)
+	s.Previous = []*Key{oldest, previous}
+	for _, c := range []struct {
+		name  string
+		token string
+		by    *Key
+	}{
+		{"by the current key", forge(ec, refreshHead("ES256"), body()), current},
+		{"by a previous key of the same kind", forge(otherEC, refreshHead("ES256"), body()), previous},
+		{"by a previous key of another kind", forge(ed, refreshHead("EdDSA"), body()), oldest},
+		{"by a key that is not configured", forge(newEC(elliptic.P256(), false), refreshHead("ES256"), body()), nil},
+		{"by a previous key under the header of another kind", forge(ed, refreshHead("ES256"), body()), nil},
+		{"by a previous key, expired", forge(otherEC, refreshHead("ES256"),
+			body(fmt.Sprint(noon.Unix()+3600), fmt.Sprint(noon.Unix()-1))), nil},
+		{"by a previous key, of another issuer", forge(otherEC, refreshHead("ES256"),
+			body("myAuthService.com", "evil.example")), nil},
+		{"by a previous key, in another form", forge(otherEC, refreshHead("ES256"), body(",", ", ")), nil},
+		{"by a previous key, without uid", forge(ed, refreshHead("EdDSA"), body(`"uid":1000,`, "")), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := RefreshClaims{}
+			if c.by != nil {
+				want = claimed(time.Hour)
+			}
+			got, by, err := s.VerifyRefresh(c.token)
+			if got != want || by != c.by || (err == nil) != (c.by != nil) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+	token, _, err := s.RefreshToken(alice, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := fixed(current).VerifyRefresh(token); err != nil {
+		t.Errorf("a previous key signed: %v", err)
+	}
+}
+
 // For an ECDSA signature (r, s) anyone can compute the equal (r, n-s). It makes another token with
 // the same claims, so only the id identifies a token, not its bytes.
 func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	key := newEC(elliptic.P256(), false)
 	s := fixed(load(t, key, ""))
-	token, id, err := s.RefreshToken("alice", time.Hour)
+	token, signed, err := s.RefreshToken(alice, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,17 +313,18 @@ func TestTwinSignatureIsTheSameToken(t *testing.T) {
 	twin := new(big.Int).Sub(key.Params().N, new(big.Int).SetBytes(sig[32:]))
 	token = token[:strings.LastIndexByte(token, '.')+1] +
 		encodeSegment(append(sig[:32:32], twin.FillBytes(make([]byte, 32))...))
-	if _, got, err := s.VerifyRefresh(token); err != nil || got != id {
-		t.Errorf("id %q, %v, want %q", got, err, id)
+	if got, _, err := s.VerifyRefresh(token); err != nil || got != signed {
+		t.Errorf("got %+v, %v, want %+v", got, err, signed)
 	}
 }
 
 // A token verifies only if RefreshToken writes it for its claims, for this issuer and within its
 // dates. This holds for any header and claims, also if the key of the service signed them.
 func FuzzVerifyRefresh(f *testing.F) {
-	key := newEd25519() // signatures do not depend on chance
+	key, previous := newEd25519(), newEd25519() // signatures do not depend on chance
 	s := fixed(load(f, key, ""))
-	genuine, _, err := s.RefreshToken("alice", time.Hour)
+	s.Previous = []*Key{load(f, previous, "")}
+	genuine, _, err := s.RefreshToken(alice, time.Hour)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -267,6 +333,11 @@ func FuzzVerifyRefresh(f *testing.F) {
 		string(claims), body(), body("alice", "bob"), body("alice", `<\u003e&`), body(`"alice"`, `null`),
 		body(",", ", "), body("alice", "é\u2028"),
 		body(`"iat"`, `"IAT"`), body(`"jti":"id1"`, `"jti":"id1","access":null`), body(`"sub"`, `"sub":"x","sub"`),
+		body(
+			"1000",
+			"-1",
+		), body("1000", "1e3"), body(`"uid":1000,`, ""), body(`"digest"`, `""`), body(`,"store":"store1"`, ""),
+		body(`"store1"`, `""`), body(`,"uid":1000,"shadow":"digest","store":"store1"`, ""),
 		`{}`, `null`, `[]`, "",
 	}
 	heads := []string{string(header), refreshHead("none"), refreshHead("HS256"), `{"typ":"refresh+jwt","alg":"EdDSA"}`,
@@ -288,16 +359,23 @@ func FuzzVerifyRefresh(f *testing.F) {
 	}
 	f.Add("", "", genuine)
 	f.Fuzz(func(t *testing.T, header, claims, token string) {
-		for _, token := range []string{token, forge(key, header, claims)} {
-			sub, id, err := s.VerifyRefresh(token)
+		for i, token := range []string{token, forge(key, header, claims), forge(previous, header, claims)} {
+			got, by, err := s.VerifyRefresh(token)
 			if err != nil {
 				continue
 			}
-			if want := respell(t, token); token != forge(key, refreshHead("EdDSA"), want) {
+			signed := key
+			if by == s.Previous[0] {
+				signed = previous
+			}
+			if i > 0 && (by == s.Key) != (i == 1) {
+				t.Fatal("taken, but not for the key that signed it")
+			}
+			if want := respell(t, token); token != forge(signed, refreshHead("EdDSA"), want) {
 				t.Fatalf("taken, but this service would have written %s", want)
 			}
-			if sub == "" || id == "" {
-				t.Fatalf("taken with subject %q and id %q", sub, id)
+			if got.Subject == "" || got.ID == "" {
+				t.Fatalf("taken with subject %q and id %q", got.Subject, got.ID)
 			}
 		}
 	})
@@ -327,6 +405,10 @@ func respell(t *testing.T, token string) string {
 	if now := noon.Unix(); exp <= now {
 		t.Fatalf("taken at %d with exp %d", now, exp)
 	}
-	return fmt.Sprintf(`{"iss":"myAuthService.com","sub":%s,"aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":%s}`,
-		text("sub"), exp, iat, text("jti"))
+	store := ""
+	if _, ok := c["store"]; ok {
+		store = `,"store":` + text("store")
+	}
+	return fmt.Sprintf(`{"iss":"myAuthService.com","sub":%s,"aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":%s,`+
+		`"uid":%d,"shadow":%s%s}`, text("sub"), exp, iat, text("jti"), number("uid"), text("shadow"), store)
 }

@@ -6,23 +6,31 @@ import (
 
 	"dockerauth/access"
 	"dockerauth/handler"
+	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 )
 
 // authenticator translates between handler and pamauth.
 type authenticator struct {
 	pam    pamauth.Authenticator
-	groups bool // rules or the blacklist name groups
+	groups bool         // rules or lists of accounts name groups
+	key    *jwtsign.Key // that signs refresh tokens
 }
 
 func (a authenticator) Authenticate(ctx context.Context, l handler.Login) (handler.Account, error) {
+	stateKey, err := stateKey(a.key)
+	if err != nil {
+		return handler.Account{}, handler.Failure(handler.ErrUnavailable, err)
+	}
 	return a.hold(ctx,
 		pamauth.Login{User: l.User, Password: pamauth.Password(l.Password.Reveal()), Remote: l.Remote,
-			Recheck: l.Recheck})
+			Recheck: l.Recheck, StateKey: pamauth.StateKey(stateKey.Reveal())})
 }
 
-func (a authenticator) CheckAccount(ctx context.Context, user, remote string) (handler.Account, error) {
-	return a.hold(ctx, pamauth.Login{User: user, Remote: remote, AccountOnly: true})
+func (a authenticator) CheckAccount(ctx context.Context, user, remote string, stateKey handler.Secret) (
+	handler.Account, error) {
+	return a.hold(ctx, pamauth.Login{User: user, Remote: remote, AccountOnly: true,
+		StateKey: pamauth.StateKey(stateKey.Reveal())})
 }
 
 func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.Account, error) {
@@ -30,7 +38,8 @@ func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.A
 	account, err := a.pam.Authenticate(ctx, login)
 	switch {
 	case err == nil:
-		return handler.Account{Name: account.Name, Groups: Groups(account.Groups)}, nil
+		state := handler.State(accountState(account))
+		return handler.Account{Name: account.Name, Groups: Groups(account.Groups), State: &state}, nil
 	case errors.As(err, new(*handler.Throttled)):
 		return handler.Account{}, err
 	case errors.Is(err, pamauth.ErrRefused):

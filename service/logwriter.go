@@ -258,6 +258,14 @@ func (w *logWriter) reopen() error {
 	return nil
 }
 
+// close closes a log file, when no request uses it.
+func (w *logWriter) close() error {
+	if file, ok := w.file.Writer.(io.Closer); ok {
+		return file.Close()
+	}
+	return nil
+}
+
 func (w *logWriter) isUnreopened() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

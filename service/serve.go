@@ -50,11 +50,31 @@ func CGI(streams cli.Streams) int {
 	if err := r.reload(); err != nil {
 		log.Error("configuration is not usable", "reason", err.Error())
 	}
-	if err := gateway.CGI(context.Background(), r, env, streams.In, streams.Out, options(r)); err != nil {
+	err := gateway.CGI(context.Background(), r, env, streams.In, streams.Out, options(r))
+	if !o.state.later.isEmpty() {
+		endOutput(streams.Out)
+		o.state.later.finish()
+	}
+	if err != nil {
 		log.Error("serve CGI request failed", "reason", err.Error())
 		return cli.ExitError
 	}
 	return cli.ExitDone
+}
+
+// endOutput lets a web server see the end of the answer before the program's. The descriptor stays
+// taken: a file that is opened later must not get what is meant for it.
+func endOutput(out io.Writer) {
+	file, ok := out.(*os.File)
+	if !ok {
+		return
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return // the web server waits for the program's end
+	}
+	defer null.Close()
+	_ = syscall.Dup3(int(null.Fd()), int(file.Fd()), 0)
 }
 
 // loadFrom loads the configuration at path; "" = where FindConfig finds it.
@@ -227,6 +247,7 @@ func serve(r *reloader, listeners []net.Listener, frontEnd serveFunc, admin net.
 		}
 	}
 	adminDone.Wait()
+	r.state.later.finish()
 	if code == cli.ExitDone {
 		r.log().Info("stopped")
 	}

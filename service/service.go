@@ -16,7 +16,6 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
-	"dockerauth/jwtsign"
 	"dockerauth/pamauth"
 	"dockerauth/throttle"
 )
@@ -30,29 +29,32 @@ const (
 )
 
 // NewHandler makes the token endpoint of one configuration. conversation asks PAM, with the cache
-// and limits of its front end before it. throttle may be nil.
+// and limits of its front end before it. throttle may be nil. It knows no kept tokens, and no
+// refresh tokens that a store knows.
 func NewHandler(cfg *config.Config, conversation pamauth.Authenticator, throttle handler.Throttle,
 	log *slog.Logger) *handler.Handler {
 	return &handler.Handler{
 		Endpoint: &handler.Endpoint{
-			Authenticator: authenticator{conversation, WantsGroups(cfg)},
+			Authenticator: authenticator{conversation, WantsGroups(cfg), cfg.Key},
 			Throttle:      throttle,
-			Signer:        &jwtsign.Signer{Key: cfg.Key, Issuer: cfg.Issuer},
+			Credentials:   newKeeper(cfg, nil, nil, log),
+			Signer:        newSigner(cfg),
 			Audiences:     cfg.Audience,
 			Blacklist:     cfg.BlacklistedUsers,
+			Passwords:     cfg.Passwords,
 			Policy:        cfg.Access,
 			AccessTTL:     cfg.AccessTokenTTL,
-			RefreshTTL:    cfg.RefreshTokenTTL,
 			FailureDelay:  failureDelay,
 		},
 		Log: log,
 	}
 }
 
-// WantsGroups reports whether rules or the blacklist depend on groups: to look them up asks the
+// WantsGroups reports whether rules or lists of accounts depend on groups: to look them up asks the
 // directory.
 func WantsGroups(cfg *config.Config) bool {
-	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups()
+	return cfg.Access.NamesGroups() || access.Blacklist(cfg.BlacklistedUsers).NamesGroups() ||
+		cfg.Passwords.Except.NamesGroups()
 }
 
 // service is one configuration, ready to answer.
@@ -100,12 +102,16 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	if err != nil {
 		log.Error("log file is not usable, the log is here", "reason", err.Error())
 	}
+	if err := o.state.open(cfg, log); err != nil {
+		return nil, err
+	}
 	guard, err := newThrottle(cfg, log, o)
 	if err != nil {
 		return nil, err
 	}
 	conversation := o.converse(cfg, stack, previous)
 	h := NewHandler(cfg, conversation, guard, log)
+	h.Endpoint.Credentials = newKeeper(cfg, o.state.kept, &o.state.later, log)
 	h.Observe = o.observe
 	s := &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}
 	s.pam, _ = conversation.(*pamFront)

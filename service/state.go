@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"dockerauth/cli"
 	"dockerauth/config"
+	"dockerauth/credentials"
 	"dockerauth/jwtsign"
 	"dockerauth/store"
 )
@@ -27,6 +29,9 @@ type state struct {
 	shared sharedStores    // nil = none
 	both   *store.Fallback // of shared and memory
 	path   string          // or address, of shared
+	kept   *keptRecords    // of shared
+	failed atomic.Bool     // in a CGI program: shared has failed
+	later  afterwards
 }
 
 // sharedStores are a folder or a server.
@@ -39,22 +44,66 @@ type sharedStores interface {
 
 // newState is that of a process that stays.
 func newState(live *slog.Logger) *state {
-	return &state{live: live, memory: store.NewMemory(memoryForRecords)}
+	return &state{live: live, memory: store.NewMemory(memoryForRecords), later: afterwards{background: true}}
 }
 
 // counters is the store for failed logins: the shared one if there is one, and the memory while it
 // fails. In a CGI program without a shared one nothing is counted, and the store is nil.
-func (s *state) counters(cfg *config.Config, log *slog.Logger) (store.Store, error) {
-	err := s.open(cfg, log)
+func (s *state) counters() store.Store {
 	switch {
-	case err != nil || s.shared == nil && s.memory == nil:
-		return nil, err
+	case s.shared == nil && s.memory == nil:
+		return nil
 	case s.shared == nil:
-		return s.memory, nil
+		return s.memory
 	case s.memory == nil:
-		return s.shared.Counters(), nil
+		return s.shared.Counters()
 	}
-	return s.both, nil
+	return s.both
+}
+
+// keptRecords are the credentials in a folder or a server. A nil pointer is none.
+type keptRecords struct {
+	credentials.Records
+	isAway    func() bool            // the store failed just now: a login should not wait for it again
+	last      atomic.Pointer[string] // id, as it was read last
+	idTimeout time.Duration          // of a login
+}
+
+// A login waits a second at most for a server, counters included. A slow disk is waited for longer:
+// a refresh token without the id of the store is refused later.
+const (
+	idTimeoutOfServer = 400 * time.Millisecond
+	idTimeoutOfFolder = time.Second
+	idTimeoutAtStart  = 10 * time.Second
+)
+
+// prepare makes the id of a new store, so that the first login need not.
+func (k *keptRecords) prepare() {
+	ctx, cancel := context.WithTimeout(context.Background(), idTimeoutAtStart)
+	defer cancel()
+	if id, err := k.ID(ctx); err == nil {
+		k.last.Store(&id)
+	}
+}
+
+// storeID is the id of the store, or the last one that is known while the store is away. The error
+// is that of a store that has just turned out to be.
+func (k *keptRecords) storeID(ctx context.Context) (id string, err error) {
+	if k == nil {
+		return "", nil
+	}
+	if !k.isAway() {
+		ctx, cancel := context.WithTimeout(ctx, k.idTimeout)
+		defer cancel()
+		if id, err = k.ID(ctx); err == nil {
+			k.last.Store(&id)
+			return id, nil
+		}
+	}
+	if last := k.last.Load(); last != nil {
+		return *last, err
+	}
+	return "", err
 }
 
 // open opens what the configuration names; what is open stays so. A default folder that is not
@@ -81,10 +130,24 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 		return shared.Close() // unused
 	}
 	s.retire()
-	s.shared, s.path = shared, cfg.State
-	if shared != nil && s.memory != nil {
+	s.shared, s.path, s.both, s.kept = shared, cfg.State, nil, nil
+	if shared == nil {
+		return nil
+	}
+	isAway := s.failed.Load
+	if s.memory != nil {
 		s.both = store.NewFallback(shared.Counters(), s.memory)
-		s.both.Report = s.report
+		s.both.Report, isAway = s.report, s.both.IsAway
+	}
+	s.kept = &keptRecords{
+		Records: credentials.Records{Kept: shared.Kept(), Counters: s.counters()}, isAway: isAway,
+		idTimeout: idTimeoutOfFolder,
+	}
+	if config.IsStateServer(s.path) {
+		s.kept.idTimeout = idTimeoutOfServer
+	}
+	if s.later.background {
+		s.later.add(s.kept.prepare)
 	}
 	return nil
 }
@@ -165,6 +228,21 @@ func CheckState(name string) error {
 	defer shared.Close()
 	_, err = shared.Counters().Get(context.Background(), "check")
 	return err
+}
+
+// OpenCredentials opens the credentials that a configuration has a folder or a server for, for a
+// command. A folder belongs to this process's user, or it is an error. close is to be called.
+func OpenCredentials(cfg *config.Config) (records *credentials.Records, close func() error, err error) {
+	s := &state{live: slog.New(slog.DiscardHandler)}
+	if err := s.open(cfg, s.live); err != nil {
+		return nil, nil, err
+	}
+	if s.shared == nil {
+		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
+			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as "+
+			"state: redis://HOST:PORT", "state")
+	}
+	return &s.kept.Records, s.shared.Close, nil
 }
 
 // CheckKept says why a folder or server cannot keep tokens and revocations, or has damaged ones.

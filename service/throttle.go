@@ -31,15 +31,23 @@ func (t throttleAdapter) Begin(ctx context.Context, user string, password handle
 	return attempt{a, remote}, nil
 }
 
+func (t throttleAdapter) CountAddress(ctx context.Context, remote string) error {
+	if err := t.Throttle.CountAddress(ctx, remote); err != nil {
+		return throttleError(err, remote)
+	}
+	return nil
+}
+
 // attempt is throttle's attempt in handler's words.
 type attempt struct {
 	*throttle.Attempt
 	remote string
 }
 
+// Answer takes none of an earlier version's, which lacks State.
 func (a attempt) Answer() (account handler.Account, ok bool) {
 	b := a.Attempt.Answer()
-	return account, b != nil && json.Unmarshal(b, &account) == nil
+	return account, b != nil && json.Unmarshal(b, &account) == nil && account.State != nil
 }
 
 func (a attempt) Succeed(account handler.Account) {
@@ -104,6 +112,8 @@ var rememberedReasons = []string{
 	"a module asked for more than the one password",
 	"the user name is empty, too long or contains an invalid character",
 	"the password is empty, too long or contains a NUL",
+	"may use personal and robot tokens only",
+	"a personal or robot token was sent as the user name",
 }
 
 func reasonOf(err error) throttle.Reason {
@@ -126,15 +136,18 @@ func rememberedError(r *throttle.Repeated) error {
 
 // newThrottle is nil where there is no store to count in.
 func newThrottle(cfg *config.Config, log *slog.Logger, o runtimeOptions) (handler.Throttle, error) {
-	records, err := o.state.counters(cfg, log)
-	if records == nil || err != nil {
-		return nil, err
+	records := o.state.counters()
+	if records == nil {
+		return nil, nil
 	}
 	secret, err := cfg.Key.Derive("throttle")
 	if err != nil {
 		return nil, err
 	}
-	report := func(err error) { log.Error("refused passwords are not counted", "reason", err.Error()) }
+	report := func(err error) {
+		o.state.failed.Store(true)
+		log.Error("refused passwords are not counted", "reason", err.Error())
+	}
 	return throttleAdapter{&throttle.Throttle{
 		Store: records, Secret: secret, ConfigVersion: cfg.Version(), Delay: failureDelay, Timeout: cfg.PAM.Timeout,
 		Report: report, Checks: o.checks,

@@ -19,7 +19,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
 	"dockerauth/store"
@@ -111,10 +110,7 @@ func TestEveryReasonHasANumberThatIsStored(t *testing.T) {
 // Live data that fills the soft limit of the memory makes the collector run all the time.
 func TestAStoreThatIsFullLeavesTheCollectorAlone(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(serverMemory))
-	records, err := newState(nil).counters(&config.Config{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	records := newState(nil).counters()
 	record, until := make([]byte, 250), time.Now().Add(time.Hour)
 	for i := range 150_000 { // logins of an attacker
 		err := records.Update(t.Context(), []string{fmt.Sprint(i)},

@@ -26,8 +26,11 @@ const (
 	maxNames     = 1000
 )
 
-// blacklistLine stands for the line of a name in the blacklist.
-const blacklistLine = 0
+// What stands for the line of a name in a list without one.
+const (
+	blacklistLine = -iota
+	exceptLine
+)
 
 // UnknownNames warns of accounts and groups that rules name and this machine does not know, with a
 // hint where it is known what is meant. Such a name is no error: it may come to exist. A child asks
@@ -35,11 +38,13 @@ const blacklistLine = 0
 // process, since its standard input does.
 func UnknownNames(cfg *config.Config) []string {
 	accounts, groups := cfg.Access.Principals()
-	for _, entry := range cfg.BlacklistedUsers { // a typo there lets somebody in
-		if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
-			groups[group] = blacklistLine
-		} else {
-			accounts[entry] = blacklistLine
+	for line, list := range [][]string{cfg.BlacklistedUsers, cfg.Passwords.Except} { // a typo there lets somebody in
+		for _, entry := range list {
+			if group, isGroup := strings.CutPrefix(entry, "@"); isGroup {
+				groups[group] = -line
+			} else {
+				accounts[entry] = -line
+			}
 		}
 	}
 	lines := map[string]int{}
@@ -67,8 +72,11 @@ func UnknownNames(cfg *config.Config) []string {
 		name, isOther := strings.CutPrefix(strings.TrimSuffix(name, "\n"), otherKind)
 		kind, bare, _ := strings.Cut(name, " ")
 		where := fmt.Sprintf("%s:%d: access.to", cfg.Path, lines[name])
-		if lines[name] == blacklistLine {
+		switch lines[name] {
+		case blacklistLine:
 			where = cfg.Path + ": blacklisted_users"
+		case exceptLine:
+			where = cfg.Path + ": passwords.except"
 		}
 		warning := fmt.Sprintf("%s: there is no %s %q on this machine", where, kind, bare)
 		switch {

@@ -41,6 +41,13 @@ func NewFallback(first, second Store) *Fallback {
 	return &Fallback{Now: time.Now, first: first, second: second}
 }
 
+// IsAway reports that the first store is not used at this moment, because it failed.
+func (f *Fallback) IsAway() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.retryAt.IsZero()
+}
+
 func (f *Fallback) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
 	err = f.use(func(s Store) error {
 		values, err = s.Get(ctx, keys...)

@@ -316,15 +316,19 @@ func (a *Attempt) read(users []recordKey, now time.Time) (w wider, records []rec
 		records[i] = decode(value)
 		records[i].advance(now)
 	}
-	for i := range a.keys.wider {
-		r := &records[len(users)+i]
-		if i == len(a.keys.wider)-1 {
-			w.alert = r.failures() >= alertFailures
-		} else if r.lockedUntil.After(w.lockedUntil) {
+	return widerOf(records[len(users):]), records[:len(users)], nil
+}
+
+// widerOf is what the records of keys.wider say.
+func widerOf(records []record) (w wider) {
+	last := len(records) - 1
+	w.alert = records[last].failures() >= alertFailures
+	for i := range records[:last] {
+		if r := &records[i]; r.lockedUntil.After(w.lockedUntil) {
 			w.lockedUntil = r.lockedUntil
 		}
 	}
-	return w, records[:len(users)], nil
+	return w
 }
 
 // Succeed clears the failures of the user. Equal logins that wait get the answer, which must not be
@@ -386,6 +390,24 @@ func (a *Attempt) Fail(reason Reason) {
 			a.countWider(wider, now, alert)
 		}
 	})
+}
+
+// CountAddress counts a refusal that is about no password and so about no user: against the address
+// of the client, its network and the service. The error is a *Locked if too many were there before.
+func (t *Throttle) CountAddress(ctx context.Context, remote string) error {
+	now := t.now()
+	a := &Attempt{throttle: t, ctx: context.WithoutCancel(ctx), began: now, keys: keysOf(t.Secret, "", "", "", remote)}
+	var refusal error
+	err := a.update(a.keys.wider, now, func(records []record) {
+		w := widerOf(records)
+		if refusal = (&record{}).locked(now, w.lockedUntil); refusal == nil {
+			a.countWider(records, now, w.alert)
+		}
+	})
+	if err != nil {
+		return nil //nolint:nilerr // reported; what cannot be counted is answered all the same
+	}
+	return refusal
 }
 
 // countWider counts a failure against the address, its network and the service.

@@ -626,3 +626,74 @@ func TestNothingReadableIsWritten(t *testing.T) {
 		t.Error("a key does not depend on the secret")
 	}
 }
+
+// countAddress counts a refusal without a password.
+func (f *fixture) countAddress(remote string) string {
+	f.t.Helper()
+	err := f.CountAddress(f.t.Context(), remote)
+	var locked *Locked
+	switch {
+	case errors.As(err, &locked):
+		return locked.After.String()
+	case err != nil:
+		f.t.Fatal(err)
+	}
+	return refused
+}
+
+func TestARefusalWithoutAPasswordCountsAgainstTheAddressAlone(t *testing.T) {
+	f := newFixture(t)
+	f.want(granted, "alice", right, office)
+	for range 50 {
+		if got := f.countAddress(office); got != refused {
+			t.Fatal(got)
+		}
+	}
+	if got := f.countAddress(office); got != "30s" {
+		t.Errorf("the 51st: %s", got)
+	}
+	f.want("30s", "bob", right, office)
+	f.want(granted, "alice", right, office) // who has logged in from there
+	f.want(granted, "bob", right, home)
+	f.pass(30 * time.Second)
+	if got := f.countAddress(office); got != refused { // the lock has counted nothing
+		t.Errorf("after the lock: %s", got)
+	}
+	f.want(granted, "bob", right, office)
+}
+
+func TestARefusalWithoutAPasswordCountsAgainstTheNetwork(t *testing.T) {
+	f := newFixture(t)
+	for i := range 200 {
+		if got := f.countAddress(fmt.Sprintf("2001:db8:1:%x::1", i)); got != refused {
+			t.Fatal(got)
+		}
+	}
+	if got := f.countAddress("2001:db8:1:ffff::1"); got != "30s" {
+		t.Errorf("from another address of the network: %s", got)
+	}
+	for range 201 { // all clients without an address would be locked together
+		if got := f.countAddress(""); got != refused {
+			t.Fatalf("without an address: %s", got)
+		}
+	}
+}
+
+func TestALockedAddressCountsNothingAgainstItsNetwork(t *testing.T) {
+	f := newFixture(t)
+	for range 300 {
+		f.countAddress("2001:db8:1:1::1")
+	}
+	if got := f.countAddress("2001:db8:1:2::1"); got != refused {
+		t.Errorf("from another address of the network: %s", got)
+	}
+}
+
+func TestWhatCannotBeCountedIsNoLock(t *testing.T) {
+	f := newFixture(t)
+	reported := 0
+	f.Store, f.Report = fullStore{}, func(error) { reported++ }
+	if got := f.countAddress(office); got != refused || reported != 1 {
+		t.Errorf("%s, reported %d times", got, reported)
+	}
+}
