@@ -28,7 +28,11 @@ func TestTheHelpOfEveryCommandIsWhole(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^  dockerauth ([a-z]+)  *\S`).FindAllStringSubmatch(help, -1) {
 		overview[m[1]] = true
 	}
-	for _, c := range commands() {
+	for _, c := range slices.Concat(commands(), subcommands("token")) {
+		help := help
+		if group, _, isSub := strings.Cut(c.name, " "); isSub {
+			help = map[string]string{"token": helpToken}[group]
+		}
 		delete(overview, c.name)
 		if !regexp.MustCompile(`(?m)^  dockerauth `+c.name+`\b.*  `+regexp.QuoteMeta(c.summary)+`$|`+
 			`^  dockerauth help `).MatchString(help) || !strings.Contains(help, "\n  dockerauth "+c.name) {
@@ -80,7 +84,7 @@ func TestTheManPageHasEveryCommandAndFlag(t *testing.T) {
 			shown[name][m[1]] = true
 		}
 	}
-	for _, c := range commands() {
+	for _, c := range leaves() {
 		if got := slices.Sorted(maps.Keys(shown[c.name])); !slices.Equal(got, flagNames(c)) {
 			t.Errorf("the synopsis shows %s with %q, and there are %q", c.name, got, flagNames(c))
 		}
@@ -107,7 +111,7 @@ func TestTheManPageHasEveryCommandAndFlag(t *testing.T) {
 
 // The last value would win silently.
 func TestNoFlagIsTakenTwiceUnlessItIsAList(t *testing.T) {
-	for _, c := range commands() {
+	for _, c := range leaves() {
 		c.flags().VisitAll(func(f *flag.Flag) {
 			flags := c.flags()
 			_, isList := f.Value.(*cli.List)
@@ -128,6 +132,13 @@ func TestAMistakeHasARemedy(t *testing.T) {
 		{"explain", "alice"}, {"http"}, {"fastcgi"}, {"http", "--admin"}, {"check", "--json=maybe"},
 		{"init", "--audience"}, {"key"}, {"key", "turn"}, {"key", "rotate", "now"}, {"jwks", "now"},
 		{"key", "rotate", "--switch", "--retire"},
+		{"token"}, {"token", "isue"}, {"token", "--json"}, {"help", "token", "isue"}, {"help", "token", "list", "now"},
+		{"token", "issue"}, {"token", "issue", "--user", "alice"}, {"token", "issue", "--user", "a:b", "--scope", "x"},
+		{"token", "list", "now"}, {"token", "show"}, {"token", "show", "short"}, {"token", "show", "0123456789", "now"},
+		{"token", "rotate"}, {"token", "rotate", "0123456789", "--overlap", "1"}, {"token", "revoke"},
+		{"token", "revoke", "0123456789", "--user", "alice"}, {"token", "revoke", "--user", "alice", "--kind", "some"},
+		{"token", "revoke", "0123456789", "--kind", "robot"}, {"token", "revoke", "0123456789", "short"},
+		{"logins", "now"},
 	} {
 		var out, errs bytes.Buffer
 		status := Run(args, cli.Streams{In: os.Stdin, Out: &out, Err: &errs})
@@ -136,6 +147,21 @@ func TestAMistakeHasARemedy(t *testing.T) {
 				MatchString(errs.String()) ||
 			regexp.MustCompile(`[ "]-[a-z]{2}`).MatchString(errs.String()) {
 			t.Errorf("%q: status %d, %q, %q", args, status, &out, &errs)
+		}
+	}
+}
+
+// The scripts of completion quote these texts once.
+func TestNoTextForCompletionHasAQuote(t *testing.T) {
+	for _, c := range slices.Concat(commands(), leaves()) {
+		texts := []string{c.name, c.summary}
+		for _, o := range options(c) {
+			texts = append(texts, o.name, o.usage, o.value)
+		}
+		for _, text := range texts {
+			if strings.ContainsAny(text, `'"[]:`) {
+				t.Errorf("%s: %q", c.name, text)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dockerauth/cli"
@@ -61,6 +62,24 @@ func options(c command) []option {
 	return append(all, option{name: "help", usage: "print help"})
 }
 
+// leaves are the commands that do something: those of two words, and not their first words.
+func leaves() []command {
+	var all []command
+	for _, c := range commands() {
+		if subs := subcommands(c.name); subs != nil {
+			all = append(all, subs...)
+		} else {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// groups are the commands that are the first of two words.
+func groups() []command {
+	return slices.DeleteFunc(commands(), func(c command) bool { return subcommands(c.name) == nil })
+}
+
 func bashCompletion() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# bash completion for dockerauth. Made by: dockerauth completion bash
@@ -70,9 +89,15 @@ _dockerauth() {
     if [ "$COMP_CWORD" -eq 1 ]; then
         words='%s'
     else
-        case ${COMP_WORDS[1]} in
-`, strings.Join(names(commands()), " "))
-	for _, c := range commands() {
+        local command=${COMP_WORDS[1]}
+        if [ "$COMP_CWORD" -gt 2 ]; then
+            case $command in
+            %s) command="$command ${COMP_WORDS[2]}" ;;
+            esac
+        fi
+        case $command in
+`, strings.Join(names(commands()), " "), strings.Join(names(groups()), " | "))
+	for _, c := range slices.Concat(groups(), leaves()) {
 		words := c.words
 		values := ""
 		for _, o := range options(c) {
@@ -81,7 +106,7 @@ _dockerauth() {
 				values += fmt.Sprintf("            --%s) %s ;;\n", o.name, bashValues(o))
 			}
 		}
-		fmt.Fprintf(&b, "        %s)\n            words='%s'\n", c.name, strings.Join(words, " "))
+		fmt.Fprintf(&b, "        '%s')\n            words='%s'\n", c.name, strings.Join(words, " "))
 		if values != "" {
 			fmt.Fprintf(&b, "            case $prev in\n%s            esac\n", values)
 		}
@@ -140,10 +165,32 @@ _dockerauth() {
     fi
     shift words
     ((CURRENT--))
-    case $words[1] in
+    local command=$words[1]
+    case $command in
 `)
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "    %s)\n        _arguments", c.name)
+	for _, c := range groups() {
+		fmt.Fprintf(&b, `    %s)
+        if ((CURRENT == 2)); then
+            commands=(
+`, c.name)
+		for _, sub := range subcommands(c.name) {
+			fmt.Fprintf(&b, "                '%s:%s'\n", names([]command{sub})[0], sub.summary)
+		}
+		b.WriteString(`            )
+            _describe command commands
+            return
+        fi
+        shift words
+        ((CURRENT--))
+        command="$command $words[1]"
+        ;;
+`)
+	}
+	b.WriteString(`    esac
+    case $command in
+`)
+	for _, c := range leaves() {
+		fmt.Fprintf(&b, "    '%s')\n        _arguments", c.name)
 		for _, o := range options(c) {
 			fmt.Fprintf(&b, " \\\n            '%s'", zshOption(o))
 		}
@@ -191,8 +238,17 @@ func fishCompletion() string {
 	for _, c := range commands() {
 		fmt.Fprintf(&b, "complete -c dockerauth -n __fish_use_subcommand -a %s -d '%s'\n", c.name, c.summary)
 	}
-	for _, c := range commands() {
-		here := "complete -c dockerauth -n '__fish_seen_subcommand_from " + c.name + "'"
+	for _, c := range groups() {
+		all := subcommands(c.name)
+		for i, word := range names(all) {
+			fmt.Fprintf(&b, "complete -c dockerauth -n '__fish_seen_subcommand_from %s; "+
+				"and not __fish_seen_subcommand_from %s' -a %s -d '%s'\n", c.name, strings.Join(names(all), " "), word,
+				all[i].summary)
+		}
+	}
+	for _, c := range leaves() {
+		seen := "__fish_seen_subcommand_from "
+		here := "complete -c dockerauth -n '" + seen + strings.ReplaceAll(c.name, " ", "; and "+seen) + "'"
 		if c.words != nil {
 			fmt.Fprintf(&b, "%s -a '%s'\n", here, strings.Join(c.words, " "))
 		}

@@ -13,6 +13,8 @@ socket as standard input. It then reads config.yml from its own folder, or
   dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
   dockerauth fastcgi --listen unix:PATH             serve FastCGI
   dockerauth explain USER SCOPE…                    say what rules grant, and why
+  dockerauth token issue|list|show|rotate|revoke    make, list and take back tokens for people and jobs
+  dockerauth logins                                 list the logins of docker login
   dockerauth completion bash|zsh|fish               print completion for a shell
   dockerauth version                                print the version
   dockerauth help [COMMAND]                         print this, or more on a command
@@ -224,6 +226,140 @@ Status 0: all is well; 1: warnings; 2: errors, or it was called wrongly.
 Example:
 
   dockerauth check --url https://auth.example.com/docker/v2/token
+`
+
+const helpToken = `dockerauth token is for tokens that people and jobs use as a password.
+
+  dockerauth token issue      make a token, and print it
+  dockerauth token list       list tokens
+  dockerauth token show       show the record of a token
+  dockerauth token rotate     replace a token, and print the new one
+  dockerauth token revoke     take back tokens and logins
+
+A token belongs to an account, and allows a part of what the account may do. A personal
+token has the account's user name. A robot token is for a job: its user name is
+ACCOUNT+NAME. A token begins with dka_ and its ID, which lists and the log show too.
+
+Run this as root, or as the user of the service. The tokens are in the folder or on the
+server that "state" in config.yml names.
+
+Status 0: done; 1: it did not work; 2: it was called wrongly.
+
+Example:
+
+  dockerauth token issue --help
+`
+
+const helpTokenIssue = `dockerauth token issue makes a token and prints it, alone, on standard output. It
+cannot be shown again. What it is good for is on standard error.
+
+  dockerauth token issue --user USER [--robot NAME] --scope SCOPE… [--expires TIME]
+                         [--from ADDRESS…] [--note TEXT] [--keep] [--config FILE]
+
+  --user USER     the account that it belongs to
+  --robot NAME    for a job: the user name is USER+NAME. Without it the token is personal
+  --scope SCOPE   what it may be used for: TYPE:PATTERN:ACTION,ACTION. Patterns are those
+                  of access rules, and * is every action. At each use this is compared
+                  with what the account may do, and what both allow is granted.
+                  Repeat the flag for more
+  --expires TIME  how long it lasts: 1h to 3650d, default: 90d
+  --from ADDRESS  an address or a prefix that it is accepted from; default: all. Repeat
+                  the flag for more
+  --note TEXT     a text for lists
+  --keep          a new password of the account does not end it. A robot's never ends so
+  --config FILE   default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+Status 0: done; 1: it did not work, and there is no token; 2: it was called wrongly.
+
+Example:
+
+  dockerauth token issue --user alice --scope 'repository:alice/**:pull' --from 10.0.0.0/8
+`
+
+const helpTokenList = `dockerauth token list lists tokens that have not expired, revoked ones included.
+
+  dockerauth token list [--user USER] [--json] [--config FILE]
+
+  --user USER    those of one account
+  --json         as JSON, with all that is known of each
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+No list has a token itself: the store does not have it either.
+
+Status 0: done, also if there are none; 1: it did not work; 2: it was called wrongly.
+
+Example:
+
+  dockerauth token list --user alice
+`
+
+const helpTokenShow = `dockerauth token show shows a token's record.
+
+  dockerauth token show ID [--json] [--config FILE]
+
+  --json         as JSON
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+Status 0: done; 1: it did not work; 2: it was called wrongly.
+
+Example:
+
+  dockerauth token show 4fzR7cQ0kX
+`
+
+const helpTokenRotate = `dockerauth token rotate replaces a token and prints the new one, alone, on standard
+output. That has the same user name and scopes, and lasts as long as the old one did when
+it was new. The old one is accepted for a while.
+
+  dockerauth token rotate ID [--overlap TIME] [--config FILE]
+
+  --overlap TIME  how long the old one is accepted: 0s to 3650d, default: 24h
+  --config FILE   default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+Status 0: done; 1: it did not work, and the old one is as it was; 2: it was called wrongly.
+
+Example:
+
+  dockerauth token rotate 4fzR7cQ0kX --overlap 7d
+`
+
+const helpTokenRevoke = `dockerauth token revoke takes back tokens and logins. They are refused from the next
+request on, in every process and on every machine that shares the store.
+
+  dockerauth token revoke ID… [--reason TEXT] [--config FILE]
+  dockerauth token revoke --user USER [--kind KIND] [--reason TEXT] [--config FILE]
+
+ID is that of a token, or of a login as the log has it in the field "credential".
+
+  --user USER    all that the account has. It need not exist any more
+  --kind KIND    refresh (the logins of docker login), personal, robot or all; default: all
+  --reason TEXT  for the log and for lists
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+It asks nothing. Access tokens that clients have got already last for access_token_ttl.
+
+Status 0: done; 1: it did not work, or some ID is of no token: the others are revoked;
+2: it was called wrongly, and nothing is revoked.
+
+Example:
+
+  dockerauth token revoke --user alice --reason 'stolen laptop'
+`
+
+const helpLogins = `dockerauth logins lists the logins of docker login, as far as the store knows them. Each
+is a refresh token on some machine, which lasts until it expires or is revoked.
+
+  dockerauth logins [--user USER] [--json] [--config FILE]
+
+  --user USER    those of one account
+  --json         as JSON
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+Status 0: done, also if there are none; 1: it did not work; 2: it was called wrongly.
+
+Example:
+
+  dockerauth logins --user alice
 `
 
 const helpCompletion = `dockerauth completion prints completion for a shell. The packages install it.

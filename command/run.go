@@ -40,6 +40,10 @@ func commands() []command {
 			func() *flag.FlagSet { return serveFlags("fastcgi", new(service.Server), new(string)) }, serveFastCGI},
 		{"explain", "say what rules grant, and why", helpExplain, nil,
 			func() *flag.FlagSet { return explainFlags(new(doctor.Question)) }, explain},
+		{"token", "make, list and take back tokens for people and jobs", helpToken, names(tokenCommands()),
+			noFlags("token"), token},
+		{"logins", "list the logins of docker login", helpLogins, nil,
+			func() *flag.FlagSet { return loginsFlags(new(listing)) }, logins},
 		{"completion", "print completion for a shell", helpCompletion, shells, noFlags("completion"), completion},
 		{"version", "print the version", helpVersion, nil, noFlags("version"), printVersion},
 		{"help", "print help on a command", help, nil, noFlags("help"), printHelp},
@@ -52,10 +56,19 @@ func noFlags(command string) func() *flag.FlagSet {
 	return func() *flag.FlagSet { return cli.NewFlags(command) }
 }
 
+// subcommands are those of a command of two words.
+func subcommands(name string) []command {
+	if name == "token" {
+		return tokenCommands()
+	}
+	return nil
+}
+
+// names are the words that choose between commands: the last of each name.
 func names(commands []command) []string {
 	words := make([]string, len(commands))
 	for i, c := range commands {
-		words[i] = c.name
+		words[i] = c.name[strings.LastIndexByte(c.name, ' ')+1:]
 	}
 	return words
 }
@@ -91,19 +104,46 @@ func Run(args []string, streams cli.Streams) int {
 		return service.LookUpNames(streams)
 	case service.ConversationArg:
 		return service.HoldConversation(streams)
+	case service.TokenOwnerArg:
+		return service.PrintTokenOwner(streams)
 	}
 	if strings.HasPrefix(name, "-") {
 		fmt.Fprintf(streams.Err, "dockerauth: %q stands before a command\n"+
 			"  write the command first, such as: dockerauth check --config /etc/dockerauth/config.yml\n", name)
 		return cli.ExitUsage
 	}
-	return unknownCommand("dockerauth", name, streams)
+	return unknownCommand("dockerauth", name, commands(), "see dockerauth help", streams)
+}
+
+// runSubcommand does what the second word says.
+func runSubcommand(name, help string, args []string, streams cli.Streams) int {
+	program, all := "dockerauth "+name, subcommands(name)
+	if len(args) == 0 {
+		fmt.Fprintf(streams.Err, "%s: the second word is missing\n  write one of: %[1]s %s\n", program,
+			strings.Join(names(all), ", "))
+		return cli.ExitUsage
+	}
+	for _, c := range all {
+		if c.name == name+" "+args[0] {
+			return c.run(args[1:], streams)
+		}
+	}
+	switch args[0] {
+	case "-h", "-help", "--help":
+		fmt.Fprint(streams.Out, help)
+		return cli.ExitDone
+	}
+	if strings.HasPrefix(args[0], "-") {
+		fmt.Fprintf(streams.Err, "%s: %q stands before the second word\n  write one of these before it: %s\n", program,
+			args[0], strings.Join(names(all), ", "))
+		return cli.ExitUsage
+	}
+	return unknownCommand(program, args[0], all, "see "+program+" --help", streams)
 }
 
 // unknownCommand suggests the command that is meant.
-func unknownCommand(program, name string, streams cli.Streams) int {
-	hint := "see dockerauth help"
-	if best := cli.Closest(name, names(commands())); best != "" {
+func unknownCommand(program, name string, known []command, hint string, streams cli.Streams) int {
+	if best := cli.Closest(name, names(known)); best != "" {
 		hint = "did you mean " + best + "? " + hint
 	}
 	fmt.Fprintf(streams.Err, "%s: unknown command %q\n  %s\n", program, name, hint)
@@ -114,7 +154,8 @@ func unknownCommand(program, name string, streams cli.Streams) int {
 // that themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check", "key", "jwks", doctor.ProbeArg:
+	case "http", "fastcgi", "explain", "init", "check", "key", "jwks", "token", "logins", doctor.ProbeArg,
+		service.TokenOwnerArg:
 		return false
 	}
 	return true
@@ -130,16 +171,21 @@ func printHelp(args []string, streams cli.Streams) int {
 	case len(rest) == 0:
 		fmt.Fprint(streams.Out, help)
 		return cli.ExitDone
-	case len(rest) > 1:
-		return cli.Unexpected(flags, rest[1], streams)
 	}
-	for _, c := range commands() {
-		if c.name == rest[0] {
+	known, name := commands(), rest[0]
+	if len(rest) > 1 {
+		if known = subcommands(name); known == nil || len(rest) > 2 {
+			return cli.Unexpected(flags, rest[len(rest)-1], streams)
+		}
+		name += " " + rest[1]
+	}
+	for _, c := range known {
+		if c.name == name {
 			fmt.Fprint(streams.Out, c.help)
 			return cli.ExitDone
 		}
 	}
-	return unknownCommand("dockerauth help", rest[0], streams)
+	return unknownCommand("dockerauth help", rest[len(rest)-1], known, "see dockerauth help", streams)
 }
 
 // printVersion is the command "version".

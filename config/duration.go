@@ -21,9 +21,9 @@ var units = [...]struct {
 	length time.Duration
 }{{'w', week}, {'d', day}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 
-// parseDuration parses whole numbers with units, the larger first, each at most once: 15m, 90d,
+// ParseDuration parses whole numbers with units, the larger first, each at most once: 15m, 90d,
 // 1h30m.
-func parseDuration(s string) (time.Duration, error) {
+func ParseDuration(s string) (time.Duration, error) {
 	var total time.Duration
 	next := 0 // index of the next unit allowed
 	for rest := s; rest != ""; {
@@ -55,9 +55,9 @@ func parseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// formatDuration writes whole seconds in the form of parseDuration. The largest unit is the day:
+// FormatDuration writes whole seconds in the form of ParseDuration. The largest unit is the day:
 // 90d is clearer than 12w6d.
-func formatDuration(d time.Duration) string {
+func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
 	}

@@ -37,7 +37,7 @@ func TestParseDuration(t *testing.T) {
 		{"15250w3d", 0, "too long"},
 		{"9223372036854775808s", 0, "too long"},
 	} {
-		got, err := parseDuration(c.text)
+		got, err := ParseDuration(c.text)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
 			t.Errorf("%q: got %v, %v, want %v, %s", c.text, got, err, c.want, c.err)
 		}
@@ -49,10 +49,10 @@ func TestFormatDuration(t *testing.T) {
 		0: "0s", time.Second: "1s", 90 * time.Minute: "1h30m", day: "1d", 90 * day: "90d", 25*time.Hour +
 			5*time.Second: "1d1h5s",
 	} {
-		if got := formatDuration(d); got != want {
+		if got := FormatDuration(d); got != want {
 			t.Errorf("%v: got %s, want %s", d, got, want)
 		}
-		if back, err := parseDuration(want); back != d || err != nil {
+		if back, err := ParseDuration(want); back != d || err != nil {
 			t.Errorf("%s is read back as %v, %v", want, back, err)
 		}
 	}

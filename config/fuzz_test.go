@@ -127,8 +127,8 @@ func writeOut(s settings) string {
 	if c.BlacklistedUsers != nil {
 		put("blacklisted_users", c.BlacklistedUsers)
 	}
-	put("access_token_ttl", formatDuration(c.AccessTokenTTL))
-	put("refresh_token_ttl", formatDuration(c.RefreshTokenTTL))
+	put("access_token_ttl", FormatDuration(c.AccessTokenTTL))
+	put("refresh_token_ttl", FormatDuration(c.RefreshTokenTTL))
 	put("state", c.State)
 	proxies := []string{}
 	for _, p := range c.TrustedProxies {
@@ -150,9 +150,9 @@ func writeOut(s settings) string {
 	b.WriteString("pam:\n")
 	put("  service", c.PAM.Service)
 	put("  confdir", c.PAM.Confdir)
-	put("  timeout", formatDuration(c.PAM.Timeout))
+	put("  timeout", FormatDuration(c.PAM.Timeout))
 	put("  concurrency", c.PAM.Concurrency)
-	put("  cache", formatDuration(c.PAM.Cache))
+	put("  cache", FormatDuration(c.PAM.Cache))
 	b.WriteString("log:\n")
 	put("  file", c.Log.File)
 	put("  format", c.Log.Format)

@@ -209,7 +209,7 @@ func (r *reader) lifetimes() {
 		return // a lifetime of 0 is an error already reported
 	}
 	r.fail(r.lines["refresh_token_ttl"], "refresh_token_ttl",
-		fmt.Sprintf("%s is less than access_token_ttl, %s", formatDuration(refresh), formatDuration(access)),
+		fmt.Sprintf("%s is less than access_token_ttl, %s", FormatDuration(refresh), FormatDuration(access)),
 		"make refresh_token_ttl at least as long as access_token_ttl")
 }
 

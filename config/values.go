@@ -309,18 +309,18 @@ func (r *reader) duration(key string, v node, least, most time.Duration, why str
 	if !ok {
 		return 0
 	}
-	d, err := parseDuration(s)
+	d, err := ParseDuration(s)
 	switch {
 	case err != nil:
 		r.fail(v.line, key, fmt.Sprintf("%s: %v", quote(s), err),
 			"write a number and s, m, h, d or w, the larger first: 15m, 90d, 1h30m")
 		return 0
 	case d < least:
-		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), formatDuration(least)),
-			fmt.Sprintf("write %s or more", formatDuration(least)))
+		r.fail(v.line, key, fmt.Sprintf("%s is less than %s", quote(s), FormatDuration(least)),
+			fmt.Sprintf("write %s or more", FormatDuration(least)))
 		return 0
 	case d > most:
-		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), formatDuration(most)), why)
+		r.fail(v.line, key, fmt.Sprintf("%s is more than %s", quote(s), FormatDuration(most)), why)
 		return 0
 	}
 	return d

@@ -69,6 +69,12 @@ func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 				"dockerauth completion f":                "fish",
 				"dockerauth help expl":                   "explain",
 				"dockerauth explain --grou":              "--groups",
+				"dockerauth tok":                         "token",
+				"dockerauth token rev":                   "revoke",
+				"dockerauth token issue --rob":           "--robot",
+				"dockerauth token revoke --kind pers":    "personal",
+				"dockerauth token list --user roo":       "root",
+				"dockerauth logins --js":                 "--json",
 			} {
 				got := complete(t, dir, line)
 				if len(got) != 1 || strings.TrimSuffix(got[0], "/") != want { // a folder may get a slash

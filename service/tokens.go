@@ -1,0 +1,350 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dockerauth/access"
+	"dockerauth/cli"
+	"dockerauth/config"
+	"dockerauth/credentials"
+	"dockerauth/jwtsign"
+	"dockerauth/pamauth"
+)
+
+// Tokens does the work of the commands token and logins. Root's process first reads what only root
+// can: configuration, key and the account. Then it becomes the owner of the folder with the tokens.
+type Tokens struct {
+	Config  string    // path; "" = where FindConfig finds it
+	Command string    // as it was typed: "token list"
+	Stderr  io.Writer // for warnings
+
+	pam pamauth.Authenticator // nil = that of the configuration
+}
+
+// IssuedToken is a new token. Its text is nowhere else.
+type IssuedToken struct {
+	Token  credentials.Token
+	Secret credentials.Secret
+	Logins []string // command lines that log in with it
+}
+
+// Issue makes a token, keeps its record, and gives it to deliver. One that was not delivered is
+// taken back.
+func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedToken) error) error {
+	token, ttl, err := r.parse()
+	if err != nil {
+		return err
+	}
+	cfg, err := t.load()
+	if err != nil {
+		return err
+	}
+	secret := credentials.NewSecret()
+	account, err := t.account(ctx, cfg, r.User, secret)
+	if err != nil {
+		return err
+	}
+	token.User = account.Name
+	if token.State, err = stateFor(token, account); err != nil {
+		return err
+	}
+	if err := t.checkRights(cfg, account, token); err != nil {
+		return err
+	}
+	k, err := t.open(cfg)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	token.Created = time.Now()
+	token.Expires = token.Created.Add(ttl)
+	if token, err = k.records.Issue(ctx, secret, token); err != nil {
+		return storeError(err)
+	}
+	k.logToken("token issued", EventIssued, token)
+	return k.deliver(ctx, newIssuedToken(cfg, token, secret), deliver)
+}
+
+func newIssuedToken(cfg *config.Config, token credentials.Token, secret credentials.Secret) IssuedToken {
+	i := IssuedToken{Token: token, Secret: secret}
+	for _, registry := range cfg.Audience {
+		i.Logins = append(i.Logins, fmt.Sprintf("docker login -u %s --password-stdin %s",
+			jwtsign.ShellWord(token.Login()), jwtsign.ShellWord(registry)))
+	}
+	return i
+}
+
+func (k *keptTokens) deliver(ctx context.Context, i IssuedToken, deliver func(IssuedToken) error) error {
+	failed := deliver(i)
+	if failed == nil {
+		return nil
+	}
+	const reason = "it could not be delivered"
+	if err := k.records.Revoke(ctx, reason, i.Token.ID); err != nil {
+		return fmt.Errorf("print token %s: %s, and then %w", i.Token.ID, cli.Cause(failed), err)
+	}
+	k.logToken("token revoked", EventRevoked, i.Token, because(reason)...)
+	return fmt.Errorf("print token %s: %s\n  it is revoked: issue another", i.Token.ID, cli.Cause(failed))
+}
+
+// account looks the account up. PAM is asked too, as at each use: it may refuse the account, which
+// is worth a warning, and it may know one that Unix does not, such as those of pam_userdb.
+func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, secret credentials.Secret) (
+	pamauth.Account, error) {
+	account, err := pamauth.Inspect(name, secret.StateKey())
+	if err != nil {
+		return account, err
+	}
+	conversation := t.pam
+	if conversation == nil {
+		conversation = OneConversation(cfg, t.Stderr)
+	}
+	known, err := conversation.Authenticate(ctx, pamauth.Login{User: name, AccountOnly: true,
+		StateKey: secret.StateKey()})
+	refused := errors.Is(err, pamauth.ErrRefused)
+	switch {
+	case account.UID >= 0 && refused:
+		cause, _ := cli.SplitHint(err)
+		cause = strings.TrimPrefix(cause, pamauth.ErrRefused.Error()+": ")
+		fmt.Fprintf(t.Stderr, "warning: PAM refuses %s now, and the token with it: %s\n", account.Name, cause)
+		return account, nil
+	case account.UID >= 0:
+		return account, nil // what PAM does now is no matter, and this process may lack the right to ask it
+	case refused:
+		return account, fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
+	case err == nil:
+		err = CheckUser(known.Name) // a module may have made it anything
+	}
+	return known, err
+}
+
+// stateFor is the state of an account that a token depends on. A personal token that ends with the
+// password needs the entry in /etc/shadow, unless the account has none.
+func stateFor(t credentials.Token, account pamauth.Account) (credentials.State, error) {
+	state := accountState(account)
+	if !t.Keep && state.Shadow == credentials.ShadowUnread && os.Geteuid() != 0 {
+		return state, fmt.Errorf("/etc/shadow cannot be read, so a new password of %s could not end the token\n"+
+			"  run it as root, or issue a token with --keep, which outlives the password", account.Name)
+	}
+	return state, nil
+}
+
+// checkRights refuses a blacklisted account, and warns of what the account may not do.
+func (t Tokens) checkRights(cfg *config.Config, account pamauth.Account, token credentials.Token) error {
+	var groups []access.Group
+	if WantsGroups(cfg) {
+		known, err := pamauth.Groups(account.Name)
+		if err != nil {
+			return err
+		}
+		groups = Groups(known)
+	}
+	if entry := access.Blacklist(cfg.BlacklistedUsers).Find(account.Name, groups); entry != "" {
+		return cfg.ErrorAt(fmt.Errorf("%q is in the list, so %s gets nothing", entry, account.Name),
+			"remove the entry, or choose another account", "blacklisted_users")
+	}
+	if token.State.Locked {
+		fmt.Fprintf(t.Stderr, "warning: %s is locked, as by usermod -L; the token works all the same\n", account.Name)
+	}
+	who := access.Client{Name: account.Name, Groups: groups}
+	for _, scope := range token.Scopes {
+		t.warnOfRules(cfg, who, scope)
+	}
+	return nil
+}
+
+// warnOfRules warns of actions on one repository that no rule grants now, from any address. Whether
+// a pattern can be granted is not looked at.
+func (t Tokens) warnOfRules(cfg *config.Config, who access.Client, limit string) {
+	if strings.Contains(limit, "*") {
+		return
+	}
+	scopes, _, err := access.ParseScopes([]string{limit})
+	if err != nil || len(scopes) != 1 {
+		return
+	}
+	refused := map[string]int{} // for how many audiences
+	last := map[string]access.Decision{}
+	for _, who.Service = range cfg.Audience {
+		for _, d := range cfg.Access.Explain(who, scopes[0]) {
+			if last[d.Action] = d; !d.Granted && !d.Elsewhere {
+				refused[d.Action]++
+			}
+		}
+	}
+	for _, action := range scopes[0].Actions {
+		if d := last[action]; refused[action] == len(cfg.Audience) {
+			fmt.Fprintf(t.Stderr, "warning: %s may not %s %s now: %s\n  see dockerauth explain %s %s\n", who.Name,
+				action, d.Resource, d.Reason, jwtsign.ShellWord(who.Name), jwtsign.ShellWord(limit))
+		}
+	}
+}
+
+// Rotate replaces a token by a new one, and gives that to deliver.
+func (t Tokens) Rotate(ctx context.Context, id string, overlap time.Duration, deliver func(IssuedToken) error) error {
+	cfg, err := t.load()
+	if err != nil {
+		return err
+	}
+	// The record says which account to look at, and after that this process may no longer be root.
+	old, err := t.lookUp(ctx, cfg, id)
+	if err != nil {
+		return err
+	}
+	secret, state := credentials.NewSecret(), old.State
+	if !old.Keep {
+		account, err := pamauth.Inspect(old.User, secret.StateKey())
+		if err == nil {
+			state, err = stateFor(old, account)
+		}
+		if err != nil {
+			return err
+		}
+		if state.UID != old.State.UID {
+			return fmt.Errorf("%s is another account now: uid %d, and the token is for uid %d\n"+
+				"  dockerauth token revoke %s", old.User, state.UID, old.State.UID, id)
+		}
+	}
+	k, err := t.open(cfg)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	token, err := k.records.Rotate(ctx, id, secret, state, overlap)
+	if err != nil {
+		return tokenError(id, err)
+	}
+	k.logToken("token rotated", EventRotated, token, "replaces", id, "overlap", config.FormatDuration(overlap))
+	return k.deliver(ctx, newIssuedToken(cfg, token, secret), deliver)
+}
+
+// Get returns a token's record.
+func (t Tokens) Get(ctx context.Context, id string) (token credentials.Token, err error) {
+	err = t.withStore(func(k *keptTokens) error {
+		token, err = k.records.Get(ctx, id)
+		return tokenError(id, err)
+	})
+	return token, err
+}
+
+// List returns the tokens of an account, or all, by login and ID.
+func (t Tokens) List(ctx context.Context, user string) ([]credentials.Token, error) {
+	var tokens []credentials.Token
+	err := t.withStore(func(k *keptTokens) error {
+		return k.records.List(ctx, func(token credentials.Token) bool {
+			if user == "" || strings.EqualFold(token.User, user) {
+				tokens = append(tokens, token)
+			}
+			return true
+		})
+	})
+	slices.SortFunc(tokens, func(a, b credentials.Token) int {
+		return cmp.Or(strings.Compare(a.Login(), b.Login()), strings.Compare(a.ID, b.ID))
+	})
+	return tokens, err
+}
+
+// Logins returns the known logins of an account, or of all, by user and ID.
+func (t Tokens) Logins(ctx context.Context, user string) ([]credentials.Login, error) {
+	var logins []credentials.Login
+	err := t.withStore(func(k *keptTokens) error {
+		return k.records.Logins(ctx, user, func(login credentials.Login) bool {
+			logins = append(logins, login)
+			return true
+		})
+	})
+	slices.SortFunc(logins, func(a, b credentials.Login) int {
+		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.ID, b.ID))
+	})
+	return logins, err
+}
+
+// Revocation is what became of one ID, or of the logins of an account.
+type Revocation struct {
+	ID      string // "" = all logins
+	Kind    credentials.Kind
+	Login   string // "" = not known
+	Already bool   // it was revoked before
+}
+
+// Revoke takes tokens and logins back. What it returns is safe in the store. The error may be about
+// IDs that no token has: the others are taken back all the same.
+func (t Tokens) Revoke(ctx context.Context, reason string, ids ...string) (done []Revocation, err error) {
+	err = t.withStore(func(k *keptTokens) error {
+		done, err = k.revoke(ctx, reason, slices.Compact(slices.Sorted(slices.Values(ids))))
+		return err
+	})
+	return done, err
+}
+
+func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (done []Revocation, err error) {
+	var known, unknown []string
+	var tokens []credentials.Token
+	for _, id := range ids {
+		if isRefreshID(id) {
+			known, done = append(known, id), append(done, Revocation{ID: id, Kind: credentials.Refresh})
+			continue
+		}
+		token, err := k.records.Get(ctx, id)
+		switch {
+		case errors.Is(err, credentials.ErrNotFound):
+			unknown = append(unknown, id)
+			continue
+		case err != nil:
+			return nil, err
+		case token.Revoked == nil:
+			known, tokens = append(known, id), append(tokens, token)
+		}
+		done = append(done, Revocation{id, token.Kind, token.Login(), token.Revoked != nil})
+	}
+	if err := k.records.Revoke(ctx, reason, known...); err != nil {
+		return nil, err
+	}
+	for _, token := range tokens {
+		k.logToken("token revoked", EventRevoked, token, because(reason)...)
+	}
+	for _, r := range done {
+		if r.Kind == credentials.Refresh {
+			fields := []any{"credential", r.ID, "kind", r.Kind}
+			k.log("token revoked", EventRevoked, append(fields, because(reason)...)...)
+		}
+	}
+	if len(unknown) > 0 {
+		return done, unknownTokens(unknown)
+	}
+	return done, nil
+}
+
+// RevokeUser takes back all that an account has of some kinds, and returns how many of its logins
+// were known. The account need not exist any more. With an error, what it returns was taken back
+// nonetheless.
+func (t Tokens) RevokeUser(ctx context.Context, reason, user string, kinds ...credentials.Kind) (done []Revocation,
+	logins int, err error) {
+	// A directory that is away must not keep a revocation from being done.
+	if account, err := pamauth.Inspect(user, nil); err == nil {
+		user = account.Name
+	}
+	err = t.withStore(func(k *keptTokens) error {
+		tokens, known, err := k.records.RevokeUser(ctx, user, reason, kinds...)
+		for _, token := range tokens {
+			done = append(done, Revocation{ID: token.ID, Kind: token.Kind, Login: token.Login()})
+			k.logToken("token revoked", EventRevoked, token, because(reason)...)
+		}
+		logins = len(known)
+		if slices.Contains(kinds, credentials.Refresh) && (err == nil || logins > 0) {
+			done = append(done, Revocation{Kind: credentials.Refresh, Login: user})
+			fields := []any{"kind", credentials.Refresh, "subject", user, "logins", logins}
+			k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
+		}
+		return err
+	})
+	return done, logins, err
+}
