@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -634,6 +635,29 @@ func TestATaskOfADayIsDoneOnceUnlessItFails(t *testing.T) {
 	if a.finish(); done != 3 {
 		t.Errorf("on the next day: %d", done)
 	}
+}
+
+func TestTheOutputEndsBeforeTheProgram(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.WriteString("answer"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	endOutput(w)
+	if text, err := io.ReadAll(r); err != nil || string(text) != "answer" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := w.WriteString("late"); err != nil { // the descriptor is still taken
+		t.Error(err)
+	}
+	endOutput(new(bytes.Buffer))
 }
 
 // An endpoint without a store never gives a kept token to PAM either.

@@ -196,8 +196,8 @@ func OpenCredentials(cfg *config.Config) (records *credentials.Records, close fu
 	}
 	if s.shared == nil {
 		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
-			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as state: "+
-			"redis://HOST:PORT", "state")
+			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as "+
+			"state: redis://HOST:PORT", "state")
 	}
 	return &s.kept.Records, s.shared.Close, nil
 }
