@@ -151,6 +151,7 @@ func (s *testEnv) events(event string) (lines []map[string]any) {
 type listed struct {
 	ID      string `json:"id"`
 	Revoked any    `json:"revoked"`
+	LastUse any    `json:"last_use"`
 }
 
 func (s *testEnv) listTokens(t testing.TB) map[string]listed {
@@ -218,7 +219,7 @@ func (a answered) granted(t *testing.T, c *client) string {
 }
 
 // askedAtOnce is how many requests are under way: a refusal is held back for a second.
-const askedAtOnce = 8
+const askedAtOnce = 16
 
 // askAll sends requests, each from an address of its own, and returns the answers in the same order.
 func (c *client) askAll(t *testing.T, requests []string) []answered {
