@@ -78,6 +78,11 @@ func TestRootsCommandsWorkInTheFolderAsItsOwner(t *testing.T) {
 	if got := runProgram(t, program, nil, "token", "revoke", "--config", config, id, next[4:14]); got.status != 0 {
 		t.Errorf("%+v", got)
 	}
+	if got := runProgram(t, program, nil, "token", "rotate", "--config", config, "0123456789"); got.status != 1 ||
+		got.stderr != "dockerauth: there is no token 0123456789\n"+
+			"  dockerauth token list shows those that have not expired\n" {
+		t.Errorf("one that does not exist: %+v", got)
+	}
 	files := 0
 	for _, folder := range []string{"state", "log"} {
 		entries, err := os.ReadDir(filepath.Join(dir, folder))
@@ -103,8 +108,8 @@ func TestRootsCommandsWorkInTheFolderAsItsOwner(t *testing.T) {
 	}
 	log := readFile(t, filepath.Join(dir, "log", "file"))
 	for _, line := range []string{
-		`msg="token issued" event=token-issued credential=` + id + ` kind=personal login=root scope=repository:a/\*\*:pull ` +
-			`expires=\S+Z by=admin\n`,
+		`msg="token issued" event=token-issued credential=` + id + ` kind=personal subject=root ` +
+			`scope=repository:a/\*\*:pull expires=\S+Z by=admin\n`,
 		`msg="token rotated" event=token-rotated credential=` + next[4:14] + ` kind=personal .* replaces=` + id +
 			` overlap=1d by=root\n`,
 		`msg="token revoked" event=token-revoked credential=` + id + ` .* by=root\n`,
@@ -112,6 +117,31 @@ func TestRootsCommandsWorkInTheFolderAsItsOwner(t *testing.T) {
 		if !regexp.MustCompile(line).MatchString(log) {
 			t.Errorf("the log lacks %s:\n%s", line, log)
 		}
+	}
+}
+
+// Nobody knows such a token, and it would be good for months.
+func TestATokenForAClosedPipeIsRevoked(t *testing.T) {
+	program, config, dir := installTokens(t)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	cmd := exec.Command(program, "token", "issue", "--config", config, "--user", "root", "--keep", "--scope",
+		"repository:a:pull")
+	cmd.Env = []string{}
+	cmd.Stdout = writer
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	_ = cmd.Run() // the status is looked at
+	if cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr.String(),
+		": broken pipe\n  it is revoked: issue another\n") {
+		t.Errorf("%v: %s", cmd.ProcessState, &stderr)
+	}
+	if log := readFile(t, filepath.Join(dir, "log", "file")); !strings.Contains(log, "event=token-revoked") {
+		t.Errorf("the log has\n%s", log)
 	}
 }
 

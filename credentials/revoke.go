@@ -25,7 +25,7 @@ func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) erro
 		if isTokenID(id) {
 			targets[tokenPrefix+id] = time.Time{}
 		} else {
-			targets[revokedPrefix+id] = r.now().Add(store.MaxKeep)
+			targets[revokedPrefix+id] = r.now().Add(keep)
 		}
 	}
 	if err != nil {
@@ -140,7 +140,7 @@ func (r *Records) revokeBefore(ctx context.Context, user string, t time.Time, re
 			last = before
 		}
 		value := encode(beforeRecord{last.Unix(), revocationRecord{rev.At.Unix(), rev.Reason}})
-		return []store.Record{{Value: value, Until: r.now().Add(store.MaxKeep)}}
+		return []store.Record{{Value: value, Until: r.now().Add(keep)}}
 	})
 	if err != nil {
 		return fmt.Errorf("revoke refresh tokens of %q: %w", user, err)

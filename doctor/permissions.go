@@ -41,6 +41,7 @@ func (c *checkup) examineRights() {
 			c.examineServiceUser(a)
 		}
 		c.examineOwners(a)
+		c.examineStateFiles()
 		c.examineSELinux(a)
 	}
 }
@@ -95,7 +96,8 @@ type permissionCheck struct {
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
-	trials := slices.Concat(c.readChecks(), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
+	trials := slices.Concat(c.readChecks(), c.changeChecks(a), c.writeChecks(a), c.stateChecks(a), c.pamChecks(a),
+		c.moduleChecks(a))
 	looks := make([]attempt, len(trials))
 	for i, t := range trials {
 		looks[i] = t.attempt
@@ -135,6 +137,9 @@ func (c *checkup) examineServiceUser(a *runAs) {
 func (c *checkup) readChecks() (trials []permissionCheck) {
 	subjects := map[string]string{c.settings.Path: "config", c.settings.PrivateKeyFile: "private_key",
 		c.settings.CertificateFile: "certificate"}
+	for _, file := range c.settings.PreviousKeyFiles {
+		subjects[file] = "previous_keys"
+	}
 	files := c.settings.Files()
 	for _, line := range c.stack {
 		if !slices.Contains(files, line.File) {
@@ -188,10 +193,13 @@ func (c *checkup) examineOwners(a *runAs) {
 	if a.setgid() < 0 { // examineSetgid names them
 		paths = c.accessFiles()
 	}
-	key := c.settings.PrivateKeyFile
-	for _, path := range []string{key, filepath.Dir(key)} {
-		if key != "" && !slices.Contains(paths, path) {
-			paths = append(paths, path)
+	keys := slices.DeleteFunc(append([]string{c.settings.PrivateKeyFile}, c.settings.PreviousKeyFiles...),
+		func(key string) bool { return key == "" })
+	for _, key := range keys {
+		for _, path := range []string{key, filepath.Dir(key)} {
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
 		}
 	}
 	owned := map[int][]string{}
@@ -203,7 +211,7 @@ func (c *checkup) examineOwners(a *runAs) {
 	for _, uid := range slices.Sorted(maps.Keys(owned)) {
 		theirs := owned[uid]
 		why := "who owns a file can change it, and so decide who gets in"
-		if slices.Contains(theirs, key) {
+		if slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(theirs, key) }) {
 			why = "who has the key can sign tokens as any account"
 		}
 		what := fmt.Sprintf("%s owns %s", userName(uid), theirs[0])
@@ -238,7 +246,11 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	if folder := c.settings.State; folder != "" {
 		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
 			why, _, _ = strings.Cut(why, "\n") // the hint is for that process
-			what := fmt.Sprintf("%s cannot use %s: %s", a.name, folder, strings.TrimPrefix(why, "folder for state: "))
+			place := folder
+			if config.IsStateServer(folder) {
+				place = "the state server" // a password may stand in its address
+			}
+			what := fmt.Sprintf("%s cannot use %s: %s", a.name, place, strings.TrimPrefix(why, "folder for state: "))
 			remedy := c.stateRemedy(u, a.name, a.group, a.who.UID, folder)
 			if setting := u.protects(folder); setting != "" {
 				why = setting
@@ -246,9 +258,10 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			}
 			switch {
 			case why == "":
-				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
+				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, place)
 			case config.IsStateServer(folder):
-				c.warn("rights.state", "state-unusable", what, "each process counts wrong passwords for itself",
+				c.warn("rights.state", "state-unusable", what,
+					"each process counts wrong passwords for itself, and refresh tokens get 503",
 					"start the server, or write its address, password_file and ca as state in "+c.settings.Path)
 			case !stateIsOptional(folder):
 				c.fail("rights.state", "state-unusable", what, "the service answers 503", remedy)

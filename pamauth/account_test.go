@@ -128,7 +128,7 @@ func TestTheStateIsThatOfTheBeginOfAConversation(t *testing.T) {
 	}
 }
 
-func TestTheSystemsNameHasTheState(t *testing.T) {
+func TestTheStateIsThatOfTheNameThatAModuleSet(t *testing.T) {
 	requireModules(t, "pam_ftp.so")
 	stack := newServiceDir(t).stack("test", "auth required pam_ftp.so users=root,Alice", permitAccount)
 	want, err := Inspect("root", stateKey)
@@ -244,18 +244,20 @@ func TestAHashNeverLeavesTheChild(t *testing.T) {
 		"account required pam_deny.so":    ErrRefused,
 		"account required pam_nowhere.so": ErrBroken,
 	} {
-		// The script has no descriptor of the file.
-		script, stack := newScriptedModule(t, "ls -l /proc/$$/fd > @/fds\n")
-		stack = script.stack("test", "auth required pam_exec.so "+script.path("script"), account)
+		services := newServiceDir(t)
+		fds := services.path("fds")
+		list := compile(t, "pam_list", "#include <stdlib.h>\n"+
+			"int pam_sm_authenticate(void) { return system(\"ls -l /proc/self/fd > "+fds+"\") == 0 ? 0 : 7; }\n")
+		stack := services.stack("test", "auth required "+list, account)
 		var stderr syncBuffer
 		got, err := authenticate(t, child(stack, &stderr), Login{User: name, Password: password, StateKey: stateKey})
 		if !errors.Is(err, want) || err == nil && got.Shadow.Status != ShadowFound {
 			t.Errorf("%s: got %v, %v", account, got, err)
 		}
 		checkNoHash(t, account, fmt.Sprint(err, stderr.String(), string(responseFor(got, err).encode())))
-		fds, err := os.ReadFile(script.path("fds"))
-		if err != nil || !bytes.Contains(fds, []byte("->")) || bytes.Contains(fds, []byte(shadowFile)) {
-			t.Errorf("descriptors of a program that a module starts: %s, %v", fds, err)
+		listed, err := os.ReadFile(fds)
+		if err != nil || !bytes.Contains(listed, []byte("->")) || bytes.Contains(listed, []byte(shadowFile)) {
+			t.Errorf("descriptors of a program that a module starts: %s, %v", listed, err)
 		}
 	}
 }

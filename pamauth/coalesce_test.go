@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -112,6 +114,27 @@ func TestOtherLoginsHaveTheirOwnConversations(t *testing.T) {
 		synctest.Wait()
 		if len(s.started) != 1+len(others) {
 			t.Errorf("%d conversations for %d logins", len(s.started), 1+len(others))
+		}
+		close(s.end)
+	})
+}
+
+func TestTheCheckOfAnAccountJoinsNoneFromBeforeAChange(t *testing.T) {
+	shadow := shadowFile
+	t.Cleanup(func() { shadowFile = shadow })
+	shadowFile = filepath.Join(t.TempDir(), "shadow")
+	synctest.Test(t, func(t *testing.T) {
+		s := newStepFake()
+		c := Coalesce(s, nil)
+		check := others["an account check with a state"]
+		arrive(t, c, alice, check, check)
+		if err := os.WriteFile(shadowFile, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		arrive(t, c, alice, check, check)
+		if len(s.started) != 3 {
+			t.Errorf("%d conversations: one is about the password, one from before the change, one from after it",
+				len(s.started))
 		}
 		close(s.end)
 	})

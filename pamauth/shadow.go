@@ -48,9 +48,6 @@ const (
 	ShadowFound
 )
 
-// shadowFile is what pam_unix reads passwords from. Tests change it.
-var shadowFile = "/etc/shadow"
-
 // shadowBuffer in bytes is more than any entry has.
 const shadowBuffer = 64 << 10
 

@@ -10,7 +10,7 @@ import (
 // Parent and child are the same program. Over a socket, the child sends the ready byte once other
 // processes cannot read it, the parent sends a request, the child sends a response:
 //
-//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote statekey
+//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote key
 //	response version status text, and if accepted uid (4 bytes) shadow { group id (4 bytes) name }
 //	shadow   0 (unread), 1 (none), or 2 (found) locked digest (16 bytes)
 //

@@ -85,7 +85,7 @@ func responses() map[string]response {
 		"an account":      {status: accepted, text: "alice", uid: 1000},
 		"root":            {status: accepted, text: "root"},
 		"no Unix account": {status: accepted, text: "alice", uid: noUID},
-		"the highest uid": {status: accepted, text: "alice", uid: 1<<32 - 2},
+		"the highest uid": {status: accepted, text: "alice", uid: uidOf(1<<32 - 2)},
 		"no entry":        {status: accepted, text: "alice", uid: 1000, shadow: Shadow{Status: ShadowNone}},
 		"an entry":        {status: accepted, text: "alice", uid: 1000, shadow: Shadow{ShadowFound, false, digest}},
 		"a locked one":    {status: accepted, text: "alice", uid: 1000, shadow: Shadow{ShadowFound, true, digest}},

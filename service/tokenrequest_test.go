@@ -33,33 +33,51 @@ func TestARequestForATokenIsReadOrRefusedWithAHint(t *testing.T) {
 		{"no user", func(r *TokenRequest) { r.User = "" }, "--user is missing: "},
 		{"a user name that is too long", func(r *TokenRequest) { r.User = strings.Repeat("a", maxUserLen+1) },
 			" is not a user name\n  write "},
-		{"a user name that Basic cannot carry", func(r *TokenRequest) { r.User = "alice:x" }, `--user "alice:x" is not`},
+		{"a user name that Basic cannot carry", func(r *TokenRequest) { r.User = "alice:x" },
+			`--user "alice:x" is not`},
 		{"a user name with a line", func(r *TokenRequest) { r.User = "alice\nroot" }, `--user "alice\nroot" is not`},
 		{"a space behind the user name", func(r *TokenRequest) { r.User = "alice " }, `--user "alice " is not`},
 		{"an option for a user name", func(r *TokenRequest) { r.User = "--help" }, `--user "--help" is not`},
-		{"a robot with upper case", func(r *TokenRequest) { r.Robot = "Jenkins" }, `--robot "Jenkins" is not a name` + "\n"},
+		{"a robot with upper case", func(r *TokenRequest) { r.Robot = "Jenkins" },
+			`--robot "Jenkins" is not a name` + "\n"},
 		{"a robot with a separator", func(r *TokenRequest) { r.Robot = "a+b" }, `--robot "a+b" is not a name` + "\n"},
-		{"a robot that begins with a hyphen", func(r *TokenRequest) { r.Robot = "-a" }, `--robot "-a" is not a name` + "\n"},
-		{"a robot with a long name", func(r *TokenRequest) { r.Robot = strings.Repeat("a", maxRobotLen+1) }, "is not a name"},
+		{"a robot that begins with a hyphen", func(r *TokenRequest) { r.Robot = "-a" },
+			`--robot "-a" is not a name` + "\n"},
+		{"a robot with a long name", func(r *TokenRequest) { r.Robot = strings.Repeat("a", maxRobotLen+1) },
+			"is not a name"},
 		{"no scope", func(r *TokenRequest) { r.Scopes = nil }, "--scope is missing: "},
 		{"a scope without actions", func(r *TokenRequest) { r.Scopes = []string{"repository:a"} }, "--scope: scope "},
 		{"a scope with a placeholder", func(r *TokenRequest) { r.Scopes = []string{"repository:{user}/**:pull"} },
 			"placeholders are for rules: write the name itself\n  write "},
 		{"too many scopes", func(r *TokenRequest) { r.Scopes = slices.Repeat(r.Scopes, maxLimits+1) }, "more than 32 "},
+		{"a scope that is too long", func(r *TokenRequest) { r.Scopes[0] += strings.Repeat(",pull", 100) },
+			"a scope is longer than 512 bytes, "},
+		{"scopes that are too long together",
+			func(r *TokenRequest) {
+				r.Scopes = slices.Repeat([]string{"repository:" + strings.Repeat("a", 400) + ":pull"}, 10)
+			},
+			"or all together than 4096\n  use patterns"},
 		{"too many addresses", func(r *TokenRequest) { r.From = slices.Repeat([]string{"::1"}, maxLimits+1) },
 			"more than 32 "},
-		{"everyone", func(r *TokenRequest) { r.From = []string{"0.0.0.0/0"} }, `--from "0.0.0.0/0" means everyone` + "\n"},
-		{"everyone by IPv6", func(r *TokenRequest) { r.From = []string{"::/0"} }, `--from "::/0" means everyone` + "\n"},
-		{"everyone by IPv4 in IPv6", func(r *TokenRequest) { r.From = []string{"::ffff:0.0.0.0/96"} }, "means everyone\n"},
+		{"everyone", func(r *TokenRequest) { r.From = []string{"0.0.0.0/0"} },
+			`--from "0.0.0.0/0" means everyone` + "\n"},
+		{"everyone by IPv6", func(r *TokenRequest) { r.From = []string{"::/0"} },
+			`--from "::/0" means everyone` + "\n"},
+		{"everyone by IPv4 in IPv6", func(r *TokenRequest) { r.From = []string{"::ffff:0.0.0.0/96"} },
+			"means everyone\n"},
 		{"a host name", func(r *TokenRequest) { r.From = []string{"build1"} }, `--from: "build1" is neither`},
 		{"a lifetime without a unit", func(r *TokenRequest) { r.Expires = "90" }, `--expires "90": has no unit` + "\n"},
 		{"years", func(r *TokenRequest) { r.Expires = "1y" }, `--expires "1y": unexpected unit "y"` + "\n"},
 		{"no lifetime", func(r *TokenRequest) { r.Expires = "" }, "is out of bounds\n"},
-		{"a lifetime that is too short", func(r *TokenRequest) { r.Expires = "59m" }, "is out of bounds\n  write 1h to 3650d"},
-		{"a lifetime that is too long", func(r *TokenRequest) { r.Expires = "3651d" }, "is out of bounds\n  write 1h to 3650d"},
-		{"a note of two lines", func(r *TokenRequest) { r.Note = "a\nb" }, "--note has characters that cannot be shown\n"},
+		{"a lifetime that is too short", func(r *TokenRequest) { r.Expires = "59m" },
+			"is out of bounds\n  write 1h to 3650d"},
+		{"a lifetime that is too long", func(r *TokenRequest) { r.Expires = "3651d" },
+			"is out of bounds\n  write 1h to 3650d"},
+		{"a note of two lines", func(r *TokenRequest) { r.Note = "a\nb" },
+			"--note has characters that cannot be shown\n"},
 		{"a note that colours", func(r *TokenRequest) { r.Note = "a\x1b[31m" }, "--note has characters that cannot"},
-		{"a long note", func(r *TokenRequest) { r.Note = strings.Repeat("a", maxText+1) }, "--note is longer than 200 bytes\n"},
+		{"a long note", func(r *TokenRequest) { r.Note = strings.Repeat("a", maxText+1) },
+			"--note is longer than 200 bytes\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := plainRequest()
@@ -100,7 +118,9 @@ func TestARequestBecomesARecord(t *testing.T) {
 }
 
 func TestAnOverlapMayBeNone(t *testing.T) {
-	for text, want := range map[string]time.Duration{"0": 0, "0s": 0, DefaultOverlap: 24 * time.Hour, "7d": 168 * time.Hour} {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "0s": 0, DefaultOverlap: 24 * time.Hour, "7d": 168 * time.Hour,
+	} {
 		if got, err := ParseOverlap(text); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
