@@ -242,7 +242,8 @@ func checkOthers(t *testing.T, value []byte) {
 	with := func(key func(RefreshToken) string) (*Records, error) {
 		r, _ := inMemory()
 		refresh := newRefresh(t, r, "alice")
-		if err := errors.Join(put(t, r.Kept, key(refresh), value), put(t, r.Counters, key(refresh), value)); err != nil {
+		name := key(refresh)
+		if err := errors.Join(put(t, r.Kept, name, value), put(t, r.Counters, name, value)); err != nil {
 			t.Fatal(err)
 		}
 		return r, r.CheckRefresh(t.Context(), refresh)

@@ -93,7 +93,8 @@ func (rs *revocations) mark(record *store.Record, id string, rev Revocation) err
 	return nil
 }
 
-// RevokeUser takes back all credentials that an account has of some kinds; none = all. It takes up
+// RevokeUser takes back all credentials that an account has of some kinds; none = all. The case of
+// its name does not matter, as for the blacklist: a directory may ignore it. It takes up
 // to a second: tokens have whole seconds, and one that is issued after it returns is accepted.
 // Revoked are the kept tokens, and the known logins, that were not so before. With an error they
 // are those that were taken back nonetheless.
