@@ -250,8 +250,8 @@ func TestTokenCommandsOfOtherUsers(t *testing.T) {
 	}
 }
 
-// TestTokensOfAccountsThatCannotBeLookedUp uses tokens with a service that may not read /etc/shadow:
-// what depends on the password cannot be checked, and is never accepted.
+// TestTokensOfAccountsThatCannotBeLookedUp uses tokens with a service that may not read
+// /etc/shadow: what depends on the password cannot be checked, and is never accepted.
 func TestTokensOfAccountsThatCannotBeLookedUp(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{{suffix: "unread"}})
 	name, state := names["unread"], sharedState(t)
