@@ -10,10 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// HasKept reports that there is something in the place of kept records, good or bad.
+func (f *Folder) HasKept() bool {
+	found, err := f.kept.look()
+	return err != nil || found[0] != nil || found[1] != nil
+}
+
 // CheckKept says why kept records cannot be used, also those that no request has asked for yet. It
 // makes no database.
 func (f *Folder) CheckKept(ctx context.Context) error {
-	if found, err := f.kept.look(); err == nil && found[0] == nil && found[1] == nil {
+	if !f.HasKept() {
 		return f.check()
 	}
 	return f.kept.use(ctx, keptTimeout, "check", nil, func() error {
@@ -59,20 +65,29 @@ func (r *Redis) CheckDurable(ctx context.Context) (loses string, err error) {
 		if err != nil {
 			return err
 		}
-		switch info := parseInfo(persistence.Val()); info["aof_enabled"] {
-		case "1":
-			return nil
-		case "0":
-		default:
+		aof := parseInfo(persistence.Val())["aof_enabled"]
+		if aof != "0" && aof != "1" {
 			return answerError("it does not say aof_enabled")
 		}
-		loses = "what it got since its last snapshot"
-		var save *redis.MapStringStringCmd
-		err = r.atMaster(ctx, func(p redis.Pipeliner) { save = p.ConfigGet(ctx, "save") })
-		if err == nil && save.Val()["save"] == "" {
-			loses = "everything"
+		config := map[string]string{}
+		for _, name := range []string{"save", "appendfsync"} {
+			var value *redis.MapStringStringCmd
+			err := r.atMaster(ctx, func(p redis.Pipeliner) { value = p.ConfigGet(ctx, name) })
+			if err != nil {
+				config[name] = "unknown" // it does not let its user ask
+				continue
+			}
+			config[name] = value.Val()[name]
 		}
-		return nil // without the right to ask, the first is true at least
+		switch {
+		case aof == "0" && config["save"] == "":
+			loses = "everything"
+		case aof == "0":
+			loses = "what it got since its last snapshot"
+		case config["appendfsync"] != "always" && config["appendfsync"] != "unknown":
+			loses = "what it got in the last seconds"
+		}
+		return nil
 	})
 	return loses, err
 }
