@@ -38,15 +38,33 @@ var balancers = []struct {
 }
 
 // clusterConfig makes every login a PAM conversation, and lets anyone pull.
-var clusterConfig = envOptions{
-	timeout: "10s\n  cache: 0s",
-	config: "certificate: cert.pem\nstate: state\naccess:\n- allow: [pull]\n  to: [anyone]\n- allow: [pull, push]\n" +
-		"  to: [users]\n",
+func clusterConfig(state string) envOptions {
+	return envOptions{
+		timeout: "10s\n  cache: 0s",
+		config: "certificate: cert.pem\nstate: " + state + "\naccess:\n- allow: [pull]\n  to: [anyone]\n" +
+			"- allow: [pull, push]\n  to: [users]\n",
+	}
 }
 
-func newCluster(t *testing.T, start func(c *cluster, port int) func() string) (c *cluster, log func() string) {
+// ownState is a folder of each machine's.
+const ownState = "state"
+
+// commonState is a server of all machines.
+func commonState(t *testing.T) string {
 	t.Helper()
-	one := newTestEnv(t, clusterConfig)
+	need(t, "Redis", "redis-server")
+	port := freePort(t)
+	s := newTestEnv(t, envOptions{})
+	p := s.start("redis-server", exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
+		"--dir", s.dir, "--appendonly", "yes"))
+	p.ready(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return fmt.Sprintf("redis://127.0.0.1:%d", port)
+}
+
+func newCluster(t *testing.T, start func(c *cluster, port int) func() string, state string) (c *cluster,
+	log func() string) {
+	t.Helper()
+	one := newTestEnv(t, clusterConfig(state))
 	c = &cluster{t: t, machines: []*testEnv{one, one.clone()}}
 	for _, m := range c.machines {
 		m.listen()
@@ -265,7 +283,7 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			c, log := newCluster(t, b.start)
+			c, log := newCluster(t, b.start, commonState(t))
 			u := c.startUsers()
 			u.more(100)
 			for i, m := range slices.Concat(c.machines, c.machines, c.machines) {
@@ -298,20 +316,35 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
+// A machine with a folder of its own does not know what the other has revoked.
+func TestARefreshTokenOfOneMachineIsGoodAtTheOtherUnlessItsRevocationWouldNotBeKnown(t *testing.T) {
 	need(t, "nginx", "nginx")
-	c, _ := newCluster(t, (*cluster).nginx)
-	for i, from := range c.machines {
-		to := c.machines[1-i]
-		answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.client))
-		var got tokenAnswer
-		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
-			t.Fatalf("%v %v %s", err, answer, body)
+	for _, tt := range []struct {
+		name, state string
+		there       int // status at the other machine
+	}{
+		{"one server", commonState(t), http.StatusOK},
+		{"no state", `""`, http.StatusOK},
+		{"a folder each", ownState, http.StatusUnauthorized},
+	} {
+		c, _ := newCluster(t, (*cluster).nginx, tt.state)
+		var tokens []string
+		for _, m := range c.machines {
+			answer, body, err := exchange("", m.address, asAlice(serviceIs+"&offline_token=true")(c.client))
+			var got tokenAnswer
+			if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
+				t.Fatalf("%s: %v %v %s", tt.name, err, answer, body)
+			}
+			tokens = append(tokens, *got.RefreshToken)
 		}
-		answer, body, err = exchange("", to.address,
-			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(c.client))
-		if err != nil || answer.StatusCode != http.StatusOK {
-			t.Errorf("%v %v %s", err, answer, body)
+		for i, m := range c.machines {
+			for from, want := range map[int]int{i: http.StatusOK, 1 - i: tt.there} {
+				answer, body, err := exchange("", m.address,
+					post("grant_type=refresh_token&refresh_token="+tokens[from]+"&"+serviceIs)(c.client))
+				if err != nil || answer.StatusCode != want {
+					t.Errorf("%s, a token of machine %d at machine %d: %v %v %s", tt.name, from, i, err, answer, body)
+				}
+			}
 		}
 	}
 }
@@ -322,7 +355,7 @@ func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			c, _ := newCluster(t, b.start)
+			c, _ := newCluster(t, b.start, ownState)
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {
