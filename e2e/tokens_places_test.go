@@ -241,3 +241,46 @@ func TestCommandsDoNotRepeatATokenThatIsGivenAsSomethingElse(t *testing.T) {
 	}
 	c.checkFiles(t, state)
 }
+
+// TestRefusedTokensCountAgainstTheAddressAlone guesses tokens from one address: it is locked, for
+// what is refused. Tokens that are accepted, and texts that are no tokens, do not matter.
+func TestRefusedTokensCountAgainstTheAddressAlone(t *testing.T) {
+	for _, th := range []frontend{bareCGI, httpFrontend} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			state := stateWith(t, func(*credentials.Records, store.Store) {})
+			c := newClient(openFrontend(t, th, envOptions{pam: countingPAM(""), config: "state: " + state + "\n"}))
+			good := c.issue(t, alice, "--scope", "repository:**:pull", "--keep")
+			here, there := freshAddress(), freshAddress()
+			from := func(address string, n int, token func(i int) string) map[int]int {
+				var requests []string
+				for i := range n {
+					requests = append(requests, login(alice, token(i), serviceIs)(c))
+				}
+				count := map[int]int{}
+				for _, a := range c.askAllFrom(t, func() string { return address }, requests) {
+					count[a.status]++
+				}
+				return count
+			}
+			guess := func(i int) string { return withChecksum(fmt.Sprintf("dka_guess%05d%027d", i, i)) }
+			if got := from(here, 60, guess); got[401] < 10 || got[429] == 0 || got[401]+got[429] != 60 {
+				t.Errorf("60 guesses are answered with %v, want some 401 and then 429", got)
+			}
+			if got := from(there, 60, func(int) string { return withWrongChecksum(good.text) }); got[401] != 60 {
+				t.Errorf("60 mistyped tokens are answered with %v, want 401", got)
+			}
+			if got := from(here, 3, func(int) string { return good.text }); got[200] != 3 {
+				t.Errorf("a good token from the address that is locked: %v", got)
+			}
+			// What is counted against the address is not counted against the user.
+			if a := c.ask(t, asAlice(serviceIs)); a.status != http.StatusOK {
+				t.Errorf("the password, from elsewhere: status %d", a.status)
+			}
+			if n := timesAsked(c); n != 1 {
+				t.Errorf("PAM was asked %d times, want once", n)
+			}
+			c.checkSecrets(t)
+		})
+	}
+}

@@ -234,6 +234,11 @@ const askedAtOnce = 8
 // order.
 func (c *client) askAll(t *testing.T, requests []string) []answered {
 	t.Helper()
+	return c.askAllFrom(t, freshAddress, requests)
+}
+
+func (c *client) askAllFrom(t *testing.T, from func() string, requests []string) []answered {
+	t.Helper()
 	all := make([]answered, len(requests))
 	next := make(chan int, len(requests))
 	for i := range requests {
@@ -244,7 +249,7 @@ func (c *client) askAll(t *testing.T, requests []string) []answered {
 	for range askedAtOnce {
 		workers.Go(func() {
 			for i := range next {
-				answer, body, err := exchange(freshAddress(), c.address, requests[i])
+				answer, body, err := exchange(from(), c.address, requests[i])
 				if err != nil {
 					t.Errorf("%v: %s", err, body)
 					continue
