@@ -121,7 +121,7 @@ func TestKeptTokensOnEveryFrontend(t *testing.T) {
 		if strings.Contains(c.name, "fcgid") && before < 2 {
 			t.Errorf("mod_fcgid has %d processes, want several", before)
 		}
-		requests := slices.Repeat([]string{kept(robot, asked)(c.client)}, 2*askedAtOnce)
+		requests := slices.Repeat([]string{kept(robot, asked)(c.client)}, 2*c.atOnce())
 		for _, a := range c.askAll(t, requests) {
 			if a.status != http.StatusUnauthorized {
 				t.Errorf("a revoked token: status %d", a.status)
@@ -285,6 +285,7 @@ func TestLoginsAreTakenBackOnEveryFrontend(t *testing.T) {
 // TestAStateFolderThatWasEmptiedRefusesWhatItForgot empties the folder under a front end that is
 // running.
 func TestAStateFolderThatWasEmptiedRefusesWhatItForgot(t *testing.T) {
+	t.Parallel()
 	needRoot(t, "the files of another user")
 	for _, th := range []frontend{bareCGI, apacheFcgid, httpFrontend} {
 		t.Run(th.name, func(t *testing.T) {
@@ -341,6 +342,7 @@ func TestPasswordsWorkWhileTheStateFolderIsAway(t *testing.T) {
 
 // TestAccountsThatMayUseTokensOnly compares the answers to right and to wrong passwords.
 func TestAccountsThatMayUseTokensOnly(t *testing.T) {
+	t.Parallel()
 	names := makeAccounts(t, []unixAccount{
 		{suffix: "any"}, {suffix: "excepted"}, {suffix: "staff", change: [][]string{{"usermod", "-a", "-G", "games"}}},
 	})

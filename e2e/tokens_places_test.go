@@ -106,6 +106,7 @@ var places = []struct {
 
 // TestTokensOfOneKindAreRefusedInEveryPlaceOfAnother sends tokens of every kind in every place.
 func TestTokensOfOneKindAreRefusedInEveryPlaceOfAnother(t *testing.T) {
+	t.Parallel()
 	const asPassword, asRefresh = "Basic password, POST of a password", "Basic password without a user name, " +
 		"POST of a refresh token, POST of a refresh token without grant_type"
 	for _, th := range append([]frontend{bareCGI}, tokenFrontends...) {
@@ -245,6 +246,7 @@ func TestCommandsDoNotRepeatATokenThatIsGivenAsSomethingElse(t *testing.T) {
 // TestRefusedTokensCountAgainstTheAddressAlone guesses tokens from one address: it is locked, for
 // what is refused. Tokens that are accepted, and texts that are no tokens, do not matter.
 func TestRefusedTokensCountAgainstTheAddressAlone(t *testing.T) {
+	t.Parallel()
 	for _, th := range []frontend{bareCGI, httpFrontend} {
 		t.Run(th.name, func(t *testing.T) {
 			t.Parallel()

@@ -226,9 +226,13 @@ func (a answered) granted(t *testing.T, c *client) string {
 	return claims.scopes()
 }
 
-// askedAtOnce is how many requests are under way: a refusal is held back for a second. mod_fcgid
-// has no more processes.
-const askedAtOnce = 8
+// atOnce is how many requests are under way: a refusal is held back for a second.
+func (s *testEnv) atOnce() int {
+	if s.processes > 0 {
+		return s.processes
+	}
+	return 24
+}
 
 // askAll sends requests, each from an address of its own, and returns the answers in the same
 // order.
@@ -246,7 +250,7 @@ func (c *client) askAllFrom(t *testing.T, from func() string, requests []string)
 	}
 	close(next)
 	var workers sync.WaitGroup
-	for range askedAtOnce {
+	for range c.atOnce() {
 		workers.Go(func() {
 			for i := range next {
 				answer, body, err := exchange(from(), c.address, requests[i])
