@@ -26,13 +26,8 @@ type keptToken struct {
 
 var tokenText = regexp.MustCompile(`^dka_[0-9A-Za-z]{43}$`)
 
-// dockerauth runs a command of the installed program, as its administrator does.
-func (s *testEnv) dockerauth(args ...string) output {
-	s.t.Helper()
-	return run(s.t, "", s.command(args...))
-}
-
-// command is such a command. A set-group-id program takes none, so it is the same one without that.
+// command is a command of the administrator. A set-group-id program takes none, so it is the same
+// one without that.
 func (s *testEnv) command(args ...string) *exec.Cmd {
 	s.t.Helper()
 	n := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
