@@ -31,8 +31,9 @@ import (
 type Redis struct {
 	Now func() time.Time
 
-	client  redis.UniversalClient
-	address redisAddress
+	client     redis.UniversalClient
+	address    redisAddress
+	contenders chan struct{} // full while one call repeats an update that others came between
 
 	mu       sync.Mutex
 	away     error     // why the server did not answer
@@ -46,8 +47,9 @@ const (
 	awayPause = time.Second
 	// fitPeriod is how long the server's policy of eviction is taken for what it was.
 	fitPeriod = 10 * time.Second
-	// replicaTimeout is for a replica to confirm an update of kept records; less than redisTimeout.
-	replicaTimeout = 300 * time.Millisecond
+	// replicaTimeout is for a replica to confirm an update of kept records. It is over before
+	// lockTimeout.
+	replicaTimeout = 600 * time.Millisecond
 	// counterSlack is how much longer than its record a key of the server lives. The machines'
 	// clocks decide when the record ends.
 	counterSlack = time.Minute
@@ -81,9 +83,14 @@ func OpenRedis(address string) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address of state: %w", err)
 	}
-	logging.Disable() // it would write to stderr, the web server's log
-	return &Redis{Now: time.Now, client: redis.NewUniversalClient(parsed.options), address: parsed}, nil
+	disableLog()
+	return &Redis{Now: time.Now, client: redis.NewUniversalClient(parsed.options), address: parsed,
+		contenders: make(chan struct{}, 1)}, nil
 }
+
+// disableLog keeps the client library from writing to stderr, the web server's log. A client that
+// is open already reads what this sets.
+var disableLog = sync.OnceFunc(logging.Disable)
 
 // HasFilesOf reports whether the files that the address names hold what they hold for other.
 func (r *Redis) HasFilesOf(other *Redis) bool { return r.address.files == other.address.files }
@@ -178,7 +185,7 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 	return s.use(ctx, "update", keys, func(ctx context.Context) error {
 		raw, replicas, err := s.read(ctx, keys)
 		contended := false
-		for pause := minPause; err == nil; pause = min(2*pause, maxPause) {
+		for err == nil {
 			records, differ, failed := apply(change, s.decode(raw), s.Now())
 			if failed != nil {
 				return failed
@@ -192,10 +199,16 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 				s.tidySometimes(ctx)
 				return nil
 			}
-			raw, contended = now, contended || err == nil
-			if err == nil {
-				err = sleep(ctx, pause)
+			if err == nil && !contended {
+				contended = true
+				select {
+				case s.contenders <- struct{}{}:
+					defer func() { <-s.contenders }()
+				case <-ctx.Done():
+					return errContended
+				}
 			}
+			raw = now // of a moment ago, if it had to wait: then the next try brings newer ones
 		}
 		if contended && ctx.Err() != nil {
 			return errContended
@@ -221,7 +234,11 @@ func (s redisStore) swap(ctx context.Context, keys, raw []string, records []Reco
 	}
 	var done *redis.Cmd
 	var confirmed *redis.Cmd
-	err = s.atMaster(ctx, func(p redis.Pipeliner) {
+	timeout := redisTimeout
+	if replicas > 0 {
+		timeout += replicaTimeout
+	}
+	err = s.atMasterWithin(ctx, timeout, func(p redis.Pipeliner) {
 		done = p.Eval(ctx, swap, append(names, keptIndex, confirmedKey), args...)
 		if replicas > 0 {
 			confirmed = p.Do(ctx, "WAIT", 1, replicaTimeout.Milliseconds())
@@ -460,16 +477,25 @@ func (r *Redis) master(ctx context.Context) (*redis.Client, error) {
 // atMaster sends commands together, on one connection. While a Cluster moves the records it tries
 // again.
 func (r *Redis) atMaster(ctx context.Context, fill func(redis.Pipeliner)) error {
+	return r.atMasterWithin(ctx, redisTimeout, fill)
+}
+
+// atMasterWithin is atMaster for commands that the server may be slower with.
+func (r *Redis) atMasterWithin(ctx context.Context, timeout time.Duration, fill func(redis.Pipeliner)) error {
 	for {
 		master, err := r.master(ctx)
 		if err == nil {
+			if timeout != redisTimeout {
+				master = master.WithTimeout(timeout)
+			}
 			_, err = master.Pipelined(ctx, func(p redis.Pipeliner) error {
 				fill(p)
 				return nil
 			})
 		}
 		cluster, isCluster := r.client.(*redis.ClusterClient)
-		if _, moved := redis.IsMovedError(err); !moved || !isCluster {
+		_, moved := redis.IsMovedError(err)
+		if _, moving := redis.IsAskError(err); !isCluster || !moved && !moving {
 			return err
 		}
 		cluster.ReloadState(ctx)
@@ -502,7 +528,7 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 		case err == nil || errors.Is(err, ErrTooLong):
 			return err
 		case ctx.Err() != nil: // the caller's
-			if time.Since(began) >= replicaTimeout {
+			if time.Since(began) >= 3*redisTimeout/4 {
 				_ = s.noteAway(err, ctx) // the caller has more calls to make
 			}
 			return fmt.Errorf("%s records at the state server: %w", verb, ctx.Err())
