@@ -40,7 +40,7 @@ func LoadTolerant(path string) (*Config, error) {
 	c.Path = absolute
 	c.source = source{file: path, lines: s.lines, version: fmt.Sprintf("%x", sha256.Sum256(data))}
 	if len(c.PreviousKeyFiles) > 0 {
-		c.source.retired = retiredSince(data)
+		c.source.next, c.source.retired = readKeysComment(data)
 	}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)

@@ -157,6 +157,9 @@ func (s *installer) run() error {
 	}
 	defer unlock()
 	if err = s.plan(); err == nil {
+		err = removeLeftovers(s.dir)
+	}
+	if err == nil {
 		err = s.write()
 	}
 	if err != nil {
