@@ -77,7 +77,7 @@ func valuesOf(nodes []node) []node {
 	return all
 }
 
-// The comments behind previous_keys say which of them is to sign next, and since when the others no
+// The comment behind previous_keys says which of them is to sign next, and since when the others no
 // longer do.
 const (
 	toSignNext = "# the first one signs after: dockerauth key rotate --switch"
@@ -109,7 +109,7 @@ func readKeysComment(text []byte) (next bool, since time.Time) {
 	return next, since
 }
 
-// NextKeyFile is the key of previous_keys that is to sign next, or "". It stands there so that every
+// NextKeyFile is the key of previous_keys that is to sign next, or "". It is there so that every
 // process knows it before one of them signs with it.
 func (c *Config) NextKeyFile() string {
 	if !c.source.next {

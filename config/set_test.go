@@ -91,8 +91,10 @@ func TestThePreviousKeysEndAfterTheirLastRefreshToken(t *testing.T) {
 		name, line string
 		want       time.Time
 	}{
-		{"since when they do not sign", "previous_keys: [old.pem] " + KeysComment(false, since), since.Add(48 * time.Hour)},
-		{"the first key signs next", "previous_keys: [old.pem] " + KeysComment(true, since), since.Add(48 * time.Hour)},
+		{"since when they do not sign", "previous_keys: [old.pem] " + KeysComment(false, since),
+			since.Add(48 * time.Hour)},
+		{"the first key signs next", "previous_keys: [old.pem] " + KeysComment(true, since),
+			since.Add(48 * time.Hour)},
 		{"the only key signs next", "previous_keys: [old.pem] " + KeysComment(true, time.Time{}), time.Time{}},
 		{"another comment", "previous_keys: [old.pem] # since 2030-01-02T03:04:05Z", time.Time{}},
 		{"a date that is none", "previous_keys: [old.pem] # no longer sign since yesterday", time.Time{}},

@@ -118,8 +118,8 @@ func lockFolder(path string) (unlock func(), err error) {
 // temporaryNames begin with a dot and the name that the file will have.
 const temporaryNames = ".*.dockerauth"
 
-// removeLeftovers deletes what a killed run has left in a folder that is locked: a private key may be
-// among it.
+// removeLeftovers deletes what a killed run has left in a folder that is locked. A private key may
+// be among it.
 func removeLeftovers(folder string) error {
 	entries, err := os.ReadDir(folder)
 	for _, entry := range entries {
@@ -188,8 +188,8 @@ func (n *newFiles) replace(path string, old fs.FileInfo, content []byte, check f
 	n.keep()
 	n.made = nil
 	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s is changed, but a power failure may undo that: %w\n  look after the disk, and run this again",
-			path, err)
+		return fmt.Errorf("%s is changed, but a power failure may undo that: %w\n  look after the disk, and run this "+
+			"again", path, err)
 	}
 	return nil
 }

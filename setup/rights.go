@@ -14,8 +14,8 @@ type rights struct {
 	mode     fs.FileMode
 	uid, gid int // -1 = the creator's
 
-	// extended has the attributes below of another file, which may be without them; nil = those that
-	// the folder gives to a new file.
+	// extended has the attributes below of another file, which may be without them; nil = those
+	// that the folder gives to a new file.
 	extended map[string][]byte
 }
 

@@ -369,14 +369,18 @@ func (r *rotation) freeNames() (private, certificate string, err error) {
 			private = filepath.Join(dir, fmt.Sprintf("privkey-%s-%d.pem", date, number))
 		}
 		certificate = r.certificateOf(private)
-		_, keyErr := os.Lstat(private)
-		_, certificateErr := os.Lstat(certificate)
-		if errors.Is(keyErr, fs.ErrNotExist) && errors.Is(certificateErr, fs.ErrNotExist) {
+		if !isThere(private) && !isThere(certificate) {
 			return private, certificate, nil
 		}
 	}
 	return "", "", fmt.Errorf("make a key in %s: there are a hundred of today\n  move those away that are not in use",
 		dir)
+}
+
+// isThere reports a file of any kind, or that it cannot be told.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // kindOf is the kind of a new key in place of another. There are fewer kinds of new ones.
@@ -437,8 +441,9 @@ func (r *rotation) retiredSince() time.Time {
 func (r *rotation) retire() error {
 	old := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
 	if len(old) == 0 && r.next != "" {
-		return fmt.Errorf("retire keys: %s is to sign next, and there is no other\n  let it sign: %s\n  or give it up: "+
-			"delete line %d of %s", r.next, r.command("--switch"), r.cfg.Line("previous_keys"), r.cfg.Path)
+		return fmt.Errorf("retire keys: %s is to sign next, and there is no other\n  let it sign: %s\n  or give it "+
+			"up: delete previous_keys, line %d of %s", r.next, r.command("--switch"), r.cfg.Line("previous_keys"),
+			r.cfg.Path)
 	}
 	if end := r.retiredSince().Add(r.cfg.RefreshTokenTTL); len(old) > 0 && end.After(r.now()) && !r.Force {
 		return fmt.Errorf("retire %s: refresh tokens that it signed are good until %s\n  wait, or end them now, so "+

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,7 +201,8 @@ func TestRotateMakesAndChangesWhatItSays(t *testing.T) {
 		t.Errorf("modes: %s", listing(t, dir))
 	}
 	const line = "private_key: privkey.pem\n"
-	listed := on("previous_keys: [\"privkey-20300102.pem\"] # the first one signs after: dockerauth key rotate --switch\n")
+	listed := on("previous_keys: [\"privkey-20300102.pem\"] ") +
+		"# the first one signs after: dockerauth key rotate --switch\n"
 	if want := strings.Replace(oldText, line, line+listed, 1); get(t, in("config.yml")) != want {
 		t.Errorf("config.yml is\n%s", get(t, in("config.yml")))
 	}
@@ -268,12 +270,9 @@ func TestKeysCanBeExchangedAgain(t *testing.T) {
 	yesterday := today.AddDate(0, 0, -1)
 	mustRotate(t, dir, yesterday, Rotation{KeyType: "rsa"})
 	prepared := loaded(t, dir)
-	want := []string{filepath.Join(dir, "privkey-"+yesterday.Format("20060102")+".pem"), filepath.Join(dir, "privkey.pem")}
-	if fmt.Sprint(
-		prepared.PreviousKeyFiles,
-	) != fmt.Sprint(
-		want,
-	) {
+	want := []string{filepath.Join(dir, "privkey-"+yesterday.Format("20060102")+".pem"),
+		filepath.Join(dir, "privkey.pem")}
+	if !slices.Equal(prepared.PreviousKeyFiles, want) {
 		t.Errorf("previous keys %q, want %q", prepared.PreviousKeyFiles, want)
 	}
 	if !prepared.PreviousEnd().Equal(first.PreviousEnd()) {
@@ -312,8 +311,8 @@ func TestRetireWithoutADateCountsFromTheLastChange(t *testing.T) {
 	mustRotate(t, dir, end, Rotation{Step: Retire})
 }
 
-// The comment behind previous_keys marks the key that is to sign next. It is not told by its name: a
-// newer key may have signed, and be given up.
+// The comment behind previous_keys marks the key that is to sign next. Its name does not: a newer
+// key may have signed, and be given up.
 func TestANewerKeyThatSignedCanBeRetired(t *testing.T) {
 	dir := ground(t)
 	mustInit(t, dir, named...)
@@ -328,7 +327,8 @@ func TestANewerKeyThatSignedCanBeRetired(t *testing.T) {
 		t.Errorf("switch to a key that is not marked: %d, %s", status, errs)
 	}
 	out := mustRotate(t, dir, today, Rotation{Step: Retire, Force: true})
-	if !strings.HasSuffix(out, "\nshred -u "+filepath.Join(dir, newer)+"\n") ||
+	if !strings.HasSuffix(out, "\nshred -u "+filepath.Join(dir, newer)+" "+
+		filepath.Join(dir, on("cert-20300102.pem"))+"\n") ||
 		get(t, filepath.Join(dir, "config.yml")) != before ||
 		get(t, filepath.Join(dir, "bundle.pem")) != get(t, filepath.Join(dir, "cert.pem")) {
 		t.Errorf("retire leaves\n%s%s", get(t, filepath.Join(dir, "config.yml")), out)
@@ -459,7 +459,8 @@ func TestRotateRefuses(t *testing.T) {
 		{"force for the switch", prepare, Rotation{Step: Switch, Force: true}, cli.ExitUsage,
 			[]string{"leave out --force"}},
 		{"the next key is to be retired, and no other is there", prepare, Rotation{Step: Retire, Force: true},
-			cli.ExitError, []string{on("privkey-20300102.pem is to sign next"), " --switch\n", "give it up: delete line "}},
+			cli.ExitError, []string{on("privkey-20300102.pem is to sign next"), " --switch\n",
+				"give it up: delete previous_keys, line "}},
 		{"a switch without a new pair", nil, Rotation{Step: Switch}, cli.ExitError,
 			[]string{"there is no new pair", "dockerauth key rotate --config "}},
 		{"no configuration", nil, Rotation{Config: "/nonexistent/config.yml"}, cli.ExitError,
