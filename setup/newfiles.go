@@ -100,19 +100,41 @@ func checkDirOwnership(path string, sticky bool) error {
 	}
 }
 
-// lockFolder keeps a second init out until unlock is called.
+// lockName is a file that nobody else can open. Any user can lock the folder itself.
+const lockName = ".lock.dockerauth"
+
+// lockFolder keeps a second run of init or key rotate out until unlock is called.
 func lockFolder(path string) (unlock func(), err error) {
-	dir, err := os.Open(path)
+	path = filepath.Join(path, lockName)
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w\n  is another dockerauth init or key rotate at work there? (fuser "+
+				"%[1]s names the process)", path, err)
+		}
+		if isAt(f, path) {
+			return func() {
+				if isAt(f, path) {
+					_ = os.Remove(path)
+				}
+				f.Close()
+			}, nil
+		}
+		f.Close() // a run that has ended meanwhile has removed it
+	}
+}
+
+func isAt(f *os.File, path string) bool {
+	opened, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		dir.Close()
-		return nil,
-			fmt.Errorf("lock folder %s: %w\n  is another dockerauth init or key rotate at work there? (fuser %[1]s "+
-				"names the process)", path, err)
-	}
-	return func() { dir.Close() }, nil
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(opened, there)
 }
 
 // temporaryNames begin with a dot and the name that the file will have.

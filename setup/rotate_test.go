@@ -402,7 +402,7 @@ func TestWhatAKilledRunHasLeftIsDeleted(t *testing.T) {
 			}
 			defer unlock()
 			if status, _, errs := rotateIn(dir, today, Rotation{Step: Switch}); status != cli.ExitError ||
-				!strings.Contains(errs, "lock folder "+keys) {
+				!strings.Contains(errs, "lock "+keys+"/.lock.dockerauth: ") {
 				t.Errorf("two at once: %d, %s", status, errs)
 			}
 		})

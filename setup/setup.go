@@ -156,6 +156,7 @@ func (s *installer) run() error {
 		return err // another init is at work in that folder, even if this one made it
 	}
 	defer unlock()
+	s.files.made = append(s.files.made, filepath.Join(s.dir, lockName)) // else undo could not remove the folder
 	if err = s.plan(); err == nil {
 		err = removeLeftovers(s.dir)
 	}
