@@ -429,10 +429,13 @@ func (r *rotation) switchKeys() error {
 }
 
 // retiredSince is when the previous keys signed last. They did not after the last change of
-// config.yml.
+// config.yml. Its modification time can be set, and copies keep it; the time of the change cannot.
 func (r *rotation) retiredSince() time.Time {
 	if end := r.cfg.PreviousEnd(); !end.IsZero() {
 		return end.Add(-r.cfg.RefreshTokenTTL)
+	}
+	if file, ok := r.found.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(file.Ctim.Unix())
 	}
 	return r.found.ModTime()
 }
