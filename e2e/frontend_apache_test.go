@@ -99,7 +99,7 @@ func (s *testEnv) apacheAt(port int, modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, port)
-	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
+	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel notice\nDefaultRuntimeDir %s/run\n"+
 		"Mutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {
 		more = []string{"DocumentRoot " + s.path("www")}

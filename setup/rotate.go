@@ -57,7 +57,8 @@ type rotation struct {
 	noticed time.Duration // until all processes have a changed config.yml
 	cfg     *config.Config
 	text    string      // of config.yml, as it is to be
-	found   fs.FileInfo // of config.yml
+	path    string      // of config.yml, if that is a symbolic link then of its target
+	found   fs.FileInfo // what is there
 	next    string      // the key that is to sign next; "" = none
 	files   newFiles
 	bundle  plannedFile // path "" = standard output
@@ -172,7 +173,9 @@ func (r *rotation) run() error {
 		err = r.putBundle()
 	}
 	if err == nil && r.text != was {
-		err = r.files.replace(r.cfg.Path, r.found, []byte(r.text), r.usable)
+		if _, err = config.LoadText(r.cfg.Path, []byte(r.text)); err == nil {
+			err = r.files.replace(r.path, r.found, []byte(r.text), nil)
+		}
 	}
 	if err != nil {
 		r.files.undo()
@@ -196,9 +199,11 @@ func (r *rotation) run() error {
 
 // read reads the configuration, and finds the key that is to sign next.
 func (r *rotation) read(path string) (err error) {
-	if r.found, err = os.Lstat(path); err == nil && r.found.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("change %s: it is a symbolic link, and would become a file\n  name the file that it leads "+
-			"to: --config FILE", path)
+	if r.path, err = followOwn(path); err != nil {
+		return err
+	}
+	if r.found, err = os.Lstat(r.path); err != nil {
+		return err
 	}
 	text, err := config.ReadFile(path)
 	if err != nil {
@@ -217,33 +222,63 @@ func (r *rotation) read(path string) (err error) {
 	return nil
 }
 
-// tidy locks the folder of the keys too, and deletes what a killed run has left in both.
+// tidy locks the other folders in which files change, and deletes what a killed run has left.
 func (r *rotation) tidy() (unlock func(), err error) {
-	dir, keys := filepath.Dir(r.cfg.Path), filepath.Dir(r.cfg.PrivateKeyFile)
-	one, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	other, err := os.Stat(keys)
-	if err != nil {
-		return nil, err
-	}
-	unlock = func() {}
-	if !os.SameFile(one, other) {
-		if unlock, err = lockFolder(keys); err != nil {
-			return nil, err
+	var unlocks []func()
+	unlock = func() {
+		for _, one := range unlocks {
+			one()
 		}
 	}
-	if err = errors.Join(removeLeftovers(dir), removeLeftovers(keys)); err != nil {
+	locked := []string{filepath.Dir(r.cfg.Path)}
+	for _, dir := range []string{filepath.Dir(r.path), filepath.Dir(r.cfg.PrivateKeyFile)} {
+		if slices.ContainsFunc(locked, func(other string) bool { return isSameFile(dir, other) }) {
+			continue
+		}
+		one, err := lockFolder(dir)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		unlocks, locked = append(unlocks, one), append(locked, dir)
+	}
+	for _, dir := range locked {
+		err = errors.Join(err, removeLeftovers(dir))
+	}
+	if err != nil {
 		unlock()
 		return nil, err
 	}
 	return unlock, nil
 }
 
-// usable says why the service would not start with a configuration under its temporary name.
-func (r *rotation) usable(path string) error {
-	return (&installer{config: plannedFile{path: r.cfg.Path}}).usable(path)
+func isSameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// followOwn follows links that nobody else can replace.
+func followOwn(path string) (string, error) {
+	for range 40 { // as the kernel does
+		if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
+			return "", err
+		}
+		to, err := os.Readlink(path)
+		switch {
+		case errors.Is(err, syscall.EINVAL): // it is no link
+			return path, nil
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(to):
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", fmt.Errorf("change %s: it is one of many symbolic links\n  name a file: --config FILE", path)
 }
 
 // set exchanges a line of config.yml.

@@ -443,6 +443,35 @@ func TestWhatAKilledRunHasLeftIsDeleted(t *testing.T) {
 	}
 }
 
+// Names in a configuration are relative to the link, as for the service.
+func TestAConfigurationThatIsALinkStaysOne(t *testing.T) {
+	dir, elsewhere := ground(t), ground(t)
+	mustInit(t, dir, named...)
+	path, target := filepath.Join(dir, "config.yml"), filepath.Join(elsewhere, "auth.yml")
+	if err := errors.Join(os.Rename(path, filepath.Join(elsewhere, "auth.yml")),
+		os.Symlink(elsewhere+"/second", path), os.Symlink("auth.yml", elsewhere+"/second")); err != nil {
+		t.Fatal(err)
+	}
+	mustRotate(t, dir, today, Rotation{})
+	mustRotate(t, dir, today, Rotation{Step: Switch})
+	if to, err := os.Readlink(path); to != elsewhere+"/second" {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	if cfg := loaded(t, dir); filepath.Base(cfg.PrivateKeyFile) != on("privkey-20300102.pem") ||
+		!strings.Contains(get(t, target), on("privkey-20300102.pem")) {
+		t.Errorf("%s signs", cfg.PrivateKeyFile)
+	}
+	unlock, err := lockFolder(elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if status, _, errs := rotateIn(dir, today, Rotation{}); status != cli.ExitError ||
+		!strings.Contains(errs, "lock "+elsewhere) {
+		t.Errorf("two at once: %d, %s", status, errs)
+	}
+}
+
 func TestTheBundleGoesWhereItIsWanted(t *testing.T) {
 	dir, elsewhere := ground(t), ground(t)
 	mustInit(t, dir, named...)
@@ -501,12 +530,26 @@ func TestRotateRefuses(t *testing.T) {
 			[]string{"no such file", "name a configuration that is there: --config FILE"}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), Rotation{}, cli.ExitError,
 			[]string{"config.yml:9: isuer: unknown key"}},
-		{"a link in place of the configuration", func(t *testing.T, dir string) {
+		{"a link into a folder of others", func(t *testing.T, dir string) {
+			others := filepath.Join(dir, "others")
 			path := filepath.Join(dir, "config.yml")
-			if err := errors.Join(os.Rename(path, path+"1"), os.Symlink("config.yml1", path)); err != nil {
+			if err := errors.Join(os.Mkdir(others, 0o755), os.Rename(path, filepath.Join(others, "x")),
+				os.Symlink("others/x", path), os.Chmod(others, 0o775)); err != nil {
 				t.Fatal(err)
 			}
-		}, Rotation{}, cli.ExitError, []string{"symbolic link"}},
+		}, Rotation{}, cli.ExitError, []string{"others may write to folder ", "/others, "}},
+		{"a link to itself", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "config.yml")
+			if err := errors.Join(os.Remove(path), os.Symlink("config.yml", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, Rotation{}, cli.ExitError, []string{"many symbolic links", "--config FILE"}},
+		{"a link to nothing", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "config.yml")
+			if err := errors.Join(os.Remove(path), os.Symlink("gone.yml", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, Rotation{}, cli.ExitError, []string{"gone.yml: no such file"}},
 		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, Rotation{},
 			cli.ExitError, []string{"others may write to folder", "chmod go-w"}},
 		{"a key in a folder of others", func(t *testing.T, dir string) {
