@@ -371,7 +371,7 @@ func (r *rotation) makePair() error {
 	if err != nil {
 		return err
 	}
-	// The rights of the pair in use are right for those who run the service.
+	// Those who can read the key in use run the service.
 	like, err := rightsOfFile(r.cfg.PrivateKeyFile)
 	if err != nil {
 		return err
@@ -379,12 +379,13 @@ func (r *rotation) makePair() error {
 	if err := r.files.createFor(private, secret, like, nil); err != nil {
 		return err
 	}
-	like = rights{mode: 0o644, uid: -1, gid: -1}
+	like = rights{}
 	if r.cfg.CertificateFile != "" {
 		if like, err = rightsOfFile(r.cfg.CertificateFile); err != nil {
 			return err
 		}
 	}
+	like.mode, like.uid, like.gid = 0o644, -1, -1 // it is no secret, and may be somebody else's
 	if err := r.files.createFor(certificate, public, like, nil); err != nil {
 		return err
 	}

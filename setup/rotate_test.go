@@ -318,8 +318,10 @@ func TestTheNewKeyBelongsToTheOwnerOfTheOldOne(t *testing.T) {
 	}
 	dir := ground(t)
 	mustInit(t, dir, named...)
-	if err := os.Chown(filepath.Join(dir, "privkey.pem"), 33, 34); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"privkey.pem", "cert.pem"} {
+		if err := os.Chown(filepath.Join(dir, file), 33, 34); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mustRotate(t, dir, today, Rotation{})
 	info, err := os.Stat(filepath.Join(dir, on("privkey-20300102.pem")))
@@ -328,6 +330,10 @@ func TestTheNewKeyBelongsToTheOwnerOfTheOldOne(t *testing.T) {
 	}
 	if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 33 || owner.Gid != 34 {
 		t.Errorf("the new key is of %d:%d", owner.Uid, owner.Gid)
+	}
+	info, err = os.Stat(filepath.Join(dir, on("cert-20300102.pem")))
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the new certificate: %v, %v", info, err)
 	}
 }
 
