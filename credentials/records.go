@@ -38,6 +38,10 @@ const (
 // refused.
 const afterEnd = 7 * 24 * time.Hour
 
+// keep is for records without an end. For a machine whose clock is behind, one that ends after
+// store.MaxKeep has none.
+const keep = store.MaxKeep - 24*time.Hour
+
 func (r *Records) now() time.Time {
 	if r.Now == nil {
 		return time.Now()
@@ -69,7 +73,7 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 	t.Keep = t.Keep || t.Kind == Robot
 	t.Replaced, t.Revoked, t.LastUse, t.LastFrom = "", nil, time.Time{}, ""
 	err := t.check()
-	if last := now.Add(store.MaxKeep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
+	if last := now.Add(keep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
 		err = fmt.Errorf("its end is past, or after %s", last.Format(time.DateOnly))
 	}
 	value := t.encode(s.hash())
@@ -103,7 +107,7 @@ func keepID(old store.Record, now time.Time) store.Record {
 	if old.Value == nil {
 		old.Value = encode(idRecord{rand.Text()})
 	}
-	old.Until = now.Add(store.MaxKeep)
+	old.Until = now.Add(keep)
 	return old
 }
 

@@ -25,7 +25,7 @@ func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) erro
 		if isTokenID(id) {
 			targets[tokenPrefix+id] = time.Time{}
 		} else {
-			targets[revokedPrefix+id] = r.now().Add(store.MaxKeep)
+			targets[revokedPrefix+id] = r.now().Add(keep)
 		}
 	}
 	if err != nil {
@@ -93,7 +93,8 @@ func (rs *revocations) mark(record *store.Record, id string, rev Revocation) err
 	return nil
 }
 
-// RevokeUser takes back all credentials that an account has of some kinds; none = all. It takes up
+// RevokeUser takes back all credentials that an account has of some kinds; none = all. The case of
+// its name does not matter, as for the blacklist: a directory may ignore it. It takes up
 // to a second: tokens have whole seconds, and one that is issued after it returns is accepted.
 // Revoked are the kept tokens, and the known logins, that were not so before. With an error they
 // are those that were taken back nonetheless.
@@ -140,7 +141,7 @@ func (r *Records) revokeBefore(ctx context.Context, user string, t time.Time, re
 			last = before
 		}
 		value := encode(beforeRecord{last.Unix(), revocationRecord{rev.At.Unix(), rev.Reason}})
-		return []store.Record{{Value: value, Until: r.now().Add(store.MaxKeep)}}
+		return []store.Record{{Value: value, Until: r.now().Add(keep)}}
 	})
 	if err != nil {
 		return fmt.Errorf("revoke refresh tokens of %q: %w", user, err)

@@ -27,14 +27,14 @@ func (issued State) StillSame(now State) error {
 		return err
 	}
 	switch {
-	case issued.hasDigest() && now.Shadow == ShadowUnread:
+	case isDigest(issued.Shadow) && now.Shadow == ShadowUnread:
 		return fmt.Errorf("%w: whether the password was changed is in /etc/shadow, which can no longer be read",
 			ErrUnknown)
-	case issued.hasDigest() && now.Shadow == ShadowNone:
+	case isDigest(issued.Shadow) && now.Shadow == ShadowNone:
 		return fmt.Errorf("%w: the account has no entry in /etc/shadow any more", ErrRefused)
-	case issued.hasDigest() && now.Shadow != issued.Shadow:
+	case isDigest(issued.Shadow) && now.Shadow != issued.Shadow:
 		return fmt.Errorf("%w: the password was changed or locked since", ErrRefused)
-	case !issued.hasDigest() && now.hasDigest():
+	case !isDigest(issued.Shadow) && isDigest(now.Shadow):
 		return fmt.Errorf("%w: it does not depend on /etc/shadow, where the account has an entry now", ErrRefused)
 	}
 	return nil
@@ -52,7 +52,7 @@ func (issued State) StillThere(now State) error {
 	return nil
 }
 
-func (s State) hasDigest() bool { return s.Shadow != ShadowNone && s.Shadow != ShadowUnread }
+func isDigest(shadow string) bool { return shadow != ShadowNone && shadow != ShadowUnread }
 
 func (issued State) sameUID(now State) error {
 	switch {

@@ -340,7 +340,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	borrowing, plain := filepath.Join(s.dir, "borrowing"), filepath.Join(s.dir, "plain")
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), borrowing)
 	mustRun(t, "install", binary(t), plain)
-	const takes, refuses = "r\x02y", "does not come from this program"
+	const takes, refuses = "r\x03y", "does not come from this program"
 	own := filepath.Join(s.dir, "own") // with a stack that accepts everyone
 	mustRun(t, "install", "-d", "-o", web.name, own)
 	mustRun(t, "install", "-o", web.name, filepath.Join(s.confdir, "dockerauth"), own)
@@ -384,7 +384,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 		if _, err := here.WriteString(orderFor("dockerauth", own, name, unixPassword)); err != nil {
 			t.Fatal(err)
 		}
-		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x02b") ||
+		if o := runOn(t, there, cmd); !strings.HasPrefix(o.stdout, "r\x03b") ||
 			!strings.Contains(o.stdout, "does not belong to root") {
 			t.Errorf("got %v", o)
 		}
@@ -393,8 +393,8 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 
 // orderFor is what a front end sends to the process that holds its conversation.
 func orderFor(service, confdir, user, password string) string {
-	order := "\x02\x00\x20\x00\x00\x00\x00\x00\x00\x01"
-	for _, text := range []string{service, confdir, user, password, ""} {
+	order := "\x03\x00\x20\x00\x00\x00\x00\x00\x00\x01"
+	for _, text := range []string{service, confdir, user, password, "", ""} {
 		order += string([]byte{0, byte(len(text))}) + text
 	}
 	return string([]byte{0, 0, 0, byte(len(order))}) + order

@@ -18,10 +18,11 @@ const entryBytes, groupBytes = 256, 24
 // A client asks for a token with the same password for each repository, and a password check is
 // expensive.
 //
-// An account that was locked, or whose password was changed, still logs in with the old answer for
-// up to d, counted from when PAM was asked. A refused account check removes the user's answers at
-// once. A one-time code is valid for d. Modules that record logins record the first. Refusals and
-// errors are not cached.
+// A change of /etc/passwd or /etc/shadow ends all answers, so that of a local account counts at
+// once. An account of a directory that was locked, or whose password was changed, still logs in with
+// the old answer for up to d, counted from when PAM was asked. A refused account check removes the
+// user's answers at once. A one-time code is valid for d. Modules that record logins record the
+// first. Refusals and errors are not cached.
 //
 // It comes before all other wrappers, so that a known answer needs no slot.
 //
@@ -30,7 +31,8 @@ func Cache(d time.Duration, next Authenticator, observer Observer) Authenticator
 	if d <= 0 {
 		return next
 	}
-	return &cache{ttl: d, next: next, observer: orNoObserver(observer), now: time.Now, secret: newSecret()}
+	return &cache{ttl: d, next: next, observer: orNoObserver(observer), now: time.Now, files: stampFiles,
+		secret: newSecret()}
 }
 
 // cache has two generations. When the current one is full or old enough, it becomes the previous
@@ -40,6 +42,7 @@ type cache struct {
 	next     Authenticator
 	observer Observer
 	now      func() time.Time // with a monotonic reading: setting the clock must not change a ttl
+	files    func() fileStamps
 	secret   secret
 
 	mu                sync.Mutex
@@ -48,37 +51,38 @@ type cache struct {
 	createdAt         time.Time
 }
 
-// entry is PAM's answer at a moment not before asked.
+// entry is PAM's answer at a moment not before asked, when the files of accounts had the stamps.
 type entry struct {
 	asked   time.Time
+	files   fileStamps
 	user    string // of the login; modules may have renamed the account
 	account Account
 }
 
 func (c *cache) Authenticate(ctx context.Context, l Login) (Account, error) {
-	key, asked := c.secret.digest(l), c.now()
-	if account, ok := c.find(key, asked); ok {
+	key, asked, files := c.secret.digest(l), c.now(), c.files()
+	if account, ok := c.find(key, asked, files); ok {
 		c.observer.CacheHit()
 		return account, nil
 	}
 	account, err := c.next.Authenticate(ctx, l)
 	switch {
-	case err == nil:
-		c.add(key, entry{asked, l.User, account.clone()})
+	case err == nil && files.areSettled(asked):
+		c.add(key, entry{asked, files, l.User, account.clone()})
 	case errors.Is(err, ErrRefused):
 		c.remove(key, l)
 	}
 	return account, err
 }
 
-func (c *cache) find(key digest, now time.Time) (Account, bool) {
+func (c *cache) find(key digest, now time.Time, files fileStamps) (Account, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.current[key]
 	if !ok {
 		e, ok = c.previous[key]
 	}
-	if !ok || now.Sub(e.asked) >= c.ttl {
+	if !ok || now.Sub(e.asked) >= c.ttl || e.files != files {
 		return Account{}, false
 	}
 	return e.account.clone(), true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -58,6 +60,55 @@ func TestOtherLoginsAreNotCached(t *testing.T) {
 		if _, _ = c.Authenticate(t.Context(), l); b.asked == before {
 			t.Errorf("PAM was not asked about %s", name)
 		}
+	}
+}
+
+// What pam_unix and the state of an account depend on is in two files.
+func TestAChangeOfTheAccountFilesEndsAllAnswers(t *testing.T) {
+	passwd, shadow := passwdFile, shadowFile
+	t.Cleanup(func() { passwdFile, shadowFile = passwd, shadow })
+	passwdFile, shadowFile = filepath.Join(t.TempDir(), "passwd"), filepath.Join(t.TempDir(), "shadow")
+	replace := func(path string) {
+		if err := errors.Join(os.WriteFile(path+"-", []byte("alice:"), 0o600), os.Rename(path+"-", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &fakePAM{}
+	c := Cache(time.Hour, b, nil).(*cache)
+	now := time.Now().Add(time.Minute)
+	c.now = func() time.Time { return now }
+	for _, login := range []Login{alice, others["an account check with a state"]} {
+		for n, change := range []func(){
+			func() {}, // there is no file
+			func() { replace(passwdFile) },
+			func() { replace(shadowFile) },
+			func() { replace(shadowFile) }, // by one of the same content
+			func() { _ = os.Remove(shadowFile) },
+			func() { // in place
+				replace(shadowFile)
+				_, _ = c.Authenticate(t.Context(), login)
+				time.Sleep(2 * stampTick)
+				_ = os.WriteFile(shadowFile, []byte("bobby:"), 0o600)
+			},
+		} {
+			change()
+			before := b.asked
+			for range 3 {
+				_, _ = c.Authenticate(t.Context(), login)
+			}
+			if n > 0 && b.asked != before+1 {
+				t.Errorf("change %d: PAM was asked %d times", n, b.asked-before)
+			}
+		}
+	}
+	_ = os.WriteFile(shadowFile, []byte("carol:"), 0o600)
+	now = time.Unix(0, c.files()[1].changed) // it may be written again at the same tick of the clock
+	before := b.asked
+	for range 3 {
+		_, _ = c.Authenticate(t.Context(), alice)
+	}
+	if b.asked != before+3 {
+		t.Errorf("just written: PAM was asked %d times", b.asked-before)
 	}
 }
 
@@ -225,7 +276,7 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 		}
 		_, bytes := c.held()
 		most = max(most, bytes)
-		if _, ok := c.find(c.secret.digest(Login{User: fmt.Sprint("user", i)}), c.now()); !ok {
+		if _, ok := c.find(c.secret.digest(Login{User: fmt.Sprint("user", i)}), c.now(), c.files()); !ok {
 			t.Fatal("the newest answer is not cached")
 		}
 	}

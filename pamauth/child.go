@@ -61,7 +61,7 @@ func (c Child) forward(output []byte) {
 func (r response) result() (Account, error) {
 	switch r.status {
 	case accepted:
-		return Account{Name: r.text, Groups: r.groups}, nil
+		return Account{Name: r.text, Groups: r.groups, UID: r.uid, Shadow: r.shadow}, nil
 	case refused:
 		return Account{}, fmt.Errorf("%w: %s", ErrRefused, r.text)
 	}
@@ -72,7 +72,7 @@ func (r response) result() (Account, error) {
 func responseFor(account Account, err error) response {
 	switch {
 	case err == nil:
-		return response{accepted, account.Name, account.Groups}
+		return response{accepted, account.Name, account.UID, account.Shadow, account.Groups}
 	case errors.Is(err, ErrRefused):
 		return response{status: refused, text: strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")}
 	}

@@ -264,7 +264,8 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 
 func TestModulesCannotForgeAResponse(t *testing.T) {
 	// Root can write to the descriptors of a process that is not dumpable; others fail.
-	const write = "for fd in 0 1 2; do printf '\\002y\\000\\004root' > /proc/$PPID/fd/$fd; done\nexit 0\n"
+	const write = "for fd in 0 1 2; do printf '\\003y\\000\\004root\\000\\000\\000\\000\\000' " +
+		"> /proc/$PPID/fd/$fd; done\nexit 0\n"
 	_, stack := newScriptedModule(t, write)
 	var stderr syncBuffer
 	account, err := authenticate(t, child(stack, &stderr), rightLogin)
@@ -278,7 +279,7 @@ func TestModulesCannotForgeAResponse(t *testing.T) {
 
 	fcntl(0, F_SETFL, O_NONBLOCK);
 	for (int fd = 0; fd < 3; fd++)
-		if (write(fd, "\1y\0\4root", 8) < 0)
+		if (write(fd, "\3y\0\4root\0\0\0\0\0", 13) < 0)
 			continue;
 	return read(0, &c, 1) == 0 ? 7 : 0;
 }
@@ -293,6 +294,9 @@ func TestModulesCannotForgeAResponse(t *testing.T) {
 // takeRequest is how a script is ready and waits for its request. It leaves the rest of that
 // unread, which must not matter.
 const takeRequest = "printf r; head -c 1 >/dev/null; "
+
+// printAlice is the response that lets alice in, with the uid 1000.
+const printAlice = `printf '\003y\000\005alice\000\000\003\350\000'`
 
 // shellChild runs a shell script in place of the child.
 func shellChild(stderr io.Writer, script string, args ...string) Child {
@@ -310,11 +314,18 @@ func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
 		{"a program that writes nothing", "exit 0", noResponse + " (exit status 0)"},
 		{"a program that fails", "exit 3", noResponse + " (exit status 3)"},
 		{"a program that writes something else", "echo yes", noResponse},
-		{"a program that responds without a request", `printf '\002y\000\005alice'`, noResponse},
+		{"a program that responds without a request", printAlice, noResponse},
 		{"a program that ends after its request", takeRequest + "exit 3", noResponse + " (exit status 3)"},
-		{"a program that writes half a response", takeRequest + `printf '\002y\000\005alic'`, noResponse},
-		{"a program that writes more than a response", takeRequest + `printf '\002y\000\005alice!'`, noResponse},
-		{"a program that writes another version's response", takeRequest + `printf '\003y\000\005alice'`, noResponse},
+		{"a program that writes half a response", takeRequest + `printf '\003y\000\005alic'`, noResponse},
+		{"a program that writes a response without a uid", takeRequest + `printf '\003y\000\005alice'`, noResponse},
+		{
+			"a program that writes a response without a state",
+			takeRequest + `printf '\003y\000\005alice\000\000\003\350'`,
+			noResponse,
+		},
+		{"a program that writes more than a response", takeRequest + printAlice + "; printf '!'", noResponse},
+		{"a program that writes another version's response",
+			takeRequest + `printf '\004y\000\005alice\000\000\003\350\000'`, noResponse},
 		{"a program that writes without end", takeRequest + "head -c 60000 /dev/zero", noResponse},
 	}
 	for _, tt := range tests {
@@ -370,10 +381,10 @@ func TestTheSocketToAChildCannotBeOpened(t *testing.T) {
 // A sibling that is being started holds a copy of the socket for a moment. Here a process holds it
 // for longer.
 func TestAResponseIsReadBeforeTheEndOfFile(t *testing.T) {
-	c := shellChild(nil, takeRequest+`printf '\002y\000\005alice'; sleep 1 & exit 0`)
+	c := shellChild(nil, takeRequest+printAlice+"; sleep 1 & exit 0")
 	account, err := authenticate(t, c, rightLogin)
-	if err != nil || account.Name != "alice" {
-		t.Errorf("got %q, %v", account.Name, err)
+	if err != nil || account.Name != "alice" || account.UID != 1000 {
+		t.Errorf("got %v, %v", account, err)
 	}
 }
 

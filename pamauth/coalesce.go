@@ -20,7 +20,7 @@ import (
 //
 // observer is told how each call ends; nil = no observer.
 func Coalesce(next Authenticator, observer Observer) Authenticator {
-	return &coalescer{secret: newSecret(), next: next, observer: orNoObserver(observer), calls: map[digest]*call{}}
+	return &coalescer{secret: newSecret(), next: next, observer: orNoObserver(observer), calls: map[callKey]*call{}}
 }
 
 type coalescer struct {
@@ -29,7 +29,14 @@ type coalescer struct {
 	observer Observer
 
 	mu    sync.Mutex
-	calls map[digest]*call // that are running
+	calls map[callKey]*call // that are running
+}
+
+// callKey is of logins that share a call. A token ends with a change of the account, so its check
+// joins none that began before the change. Of a password PAM is asked once all the same.
+type callKey struct {
+	login digest
+	files fileStamps // zero for a password
 }
 
 // call is one call of next, and the logins that wait for it.
@@ -61,7 +68,10 @@ func (c *coalescer) Authenticate(ctx context.Context, l Login) (Account, error) 
 
 // join finds the call for a login, or starts it.
 func (c *coalescer) join(l Login) *call {
-	key := c.secret.digest(l)
+	key := callKey{login: c.secret.digest(l)}
+	if l.AccountOnly {
+		key.files = stampFiles()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.calls[key]
@@ -76,7 +86,7 @@ func (c *coalescer) join(l Login) *call {
 }
 
 // run ends the call even if next panics, which would otherwise end the whole process.
-func (c *coalescer) run(k *call, key digest, l Login) {
+func (c *coalescer) run(k *call, key callKey, l Login) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.err = fmt.Errorf("%w: panic of type %T in %s", ErrBroken, p, panicLocation())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,13 +24,27 @@ var others = map[string]Login{
 	"no address":       {User: "alice", Password: "wonderland"},
 	"with groups":      {User: "alice", Password: "wonderland", Remote: "192.0.2.1", Groups: true},
 	"an account check": {User: "alice", Password: "wonderland", Remote: "192.0.2.1", AccountOnly: true},
-	"shifted":          {User: "alicew", Password: "onderland", Remote: "192.0.2.1"},
-	"shifted back":     {User: "alice", Password: "wonderland1", Remote: "92.0.2.1"},
+	"with a state": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdef")},
+	"with a state under another key": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdeF")},
+	"an account check with a state": {User: "alice", AccountOnly: true, Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdef")},
+	"an account check with a state under another key": {User: "alice", AccountOnly: true, Remote: "192.0.2.1",
+		StateKey: StateKey("0123456789abcdeF")},
+	"shifted into the key": {User: "alice", Password: "wonderland", Remote: "192.0.2.", StateKey: StateKey("1")},
+	"shifted":              {User: "alicew", Password: "onderland", Remote: "192.0.2.1"},
+	"shifted back":         {User: "alice", Password: "wonderland1", Remote: "92.0.2.1"},
 }
 
 func TestOnlyEqualLoginsHaveEqualDigests(t *testing.T) {
 	s := newSecret()
 	for name, l := range others {
+		for otherName, other := range others {
+			if name != otherName && s.digest(l) == s.digest(other) {
+				t.Errorf("%s, and %s", name, otherName)
+			}
+		}
 		if s.digest(l) == s.digest(alice) {
 			t.Error(name)
 		}
@@ -98,6 +114,27 @@ func TestOtherLoginsHaveTheirOwnConversations(t *testing.T) {
 		synctest.Wait()
 		if len(s.started) != 1+len(others) {
 			t.Errorf("%d conversations for %d logins", len(s.started), 1+len(others))
+		}
+		close(s.end)
+	})
+}
+
+func TestTheCheckOfAnAccountJoinsNoneFromBeforeAChange(t *testing.T) {
+	shadow := shadowFile
+	t.Cleanup(func() { shadowFile = shadow })
+	shadowFile = filepath.Join(t.TempDir(), "shadow")
+	synctest.Test(t, func(t *testing.T) {
+		s := newStepFake()
+		c := Coalesce(s, nil)
+		check := others["an account check with a state"]
+		arrive(t, c, alice, check, check)
+		if err := os.WriteFile(shadowFile, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		arrive(t, c, alice, check, check)
+		if len(s.started) != 3 {
+			t.Errorf("%d conversations: one is about the password, one from before the change, one from after it",
+				len(s.started))
 		}
 		close(s.end)
 	})

@@ -80,6 +80,13 @@ func (p inProcess) converse(l Login, lines []Line) (Account, error) {
 			return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}
+	// Opened before the password is asked about: if it is changed meanwhile, a token made from the
+	// old one has the old state, and ends at its first use.
+	shadow, err := openShadow(l.StateKey)
+	if err != nil {
+		return Account{}, err
+	}
+	defer shadow.close()
 	h := &convHandler{}
 	if !l.AccountOnly {
 		h.Password = l.Password
@@ -108,35 +115,7 @@ func (p inProcess) converse(l Login, lines []Line) (Account, error) {
 	if err != nil {
 		return Account{}, classify("read PAM_USER", err, h)
 	}
-	return systemAccount(name, l.Groups)
-}
-
-// systemAccount is the account that the system has for a name. SSSD takes alice@example.com and, in
-// a directory that ignores case, Alice for alice, and leaves PAM_USER as typed.
-func systemAccount(name string, groups bool) (Account, error) {
-	known, err := lookup(name)
-	if err != nil {
-		return Account{}, fmt.Errorf(
-			"%w: look up %q: %w\n  check that \"id\" shows the account on this machine",
-			ErrBroken,
-			name,
-			err,
-		)
-	}
-	if known == nil {
-		return Account{Name: name}, nil
-	}
-	account := Account{Name: known.Username}
-	if groups {
-		if account.Groups, err = groupsOf(known); err != nil {
-			return Account{}, fmt.Errorf(
-				"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
-				ErrBroken,
-				err,
-			)
-		}
-	}
-	return account, nil
+	return systemAccount(name, l.Groups, shadow)
 }
 
 // setItems tells the modules where the login comes from.

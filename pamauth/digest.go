@@ -31,7 +31,7 @@ func (s secret) digest(l Login) (d digest) {
 		flags |= flagGroups
 	}
 	b := []byte{flags}
-	for _, text := range []string{l.User, l.Password.Reveal(), l.Remote} {
+	for _, text := range []string{l.User, l.Password.Reveal(), l.Remote, string(l.StateKey)} {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(text)))
 		b = append(b, text...)
 	}

@@ -18,7 +18,8 @@ const (
 )
 
 // check is the last check before C strings: what is a user name is decided by the caller, which
-// also decides on the name in Account. The error wraps ErrRefused and does not quote the value.
+// also decides on the name in Account. The error wraps ErrRefused and does not quote the value. For
+// a bad StateKey, which no client has sent, it wraps ErrBroken.
 func (l Login) check() error {
 	switch {
 	case l.User == "":
@@ -29,6 +30,8 @@ func (l Login) check() error {
 		return fmt.Errorf("%w: user name holds a NUL", ErrRefused)
 	case len(l.Remote) > maxRemote || strings.ContainsFunc(l.Remote, unicode.IsControl):
 		return fmt.Errorf("%w: remote address is not valid", ErrRefused)
+	case l.StateKey != nil && len(l.StateKey) < minStateKey:
+		return fmt.Errorf("%w: state key is shorter than %d bytes", ErrBroken, minStateKey)
 	case l.AccountOnly:
 		return nil
 	}

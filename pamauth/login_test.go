@@ -6,6 +6,18 @@ import (
 	"testing"
 )
 
+// An empty key would not be a secret. It is not taken for nil either, which asks for no state.
+func TestAShortStateKeyIsNotUsed(t *testing.T) {
+	for n := range minStateKey + 1 {
+		key := make(StateKey, n)
+		err := Login{User: "alice", AccountOnly: true, StateKey: key}.check()
+		_, inspectErr := Inspect("root", key)
+		if want := n < minStateKey; errors.Is(err, ErrBroken) != want || errors.Is(inspectErr, ErrBroken) != want {
+			t.Errorf("%d bytes: got %v, %v", n, err, inspectErr)
+		}
+	}
+}
+
 func TestLoginsThatNeverReachPAM(t *testing.T) {
 	long := strings.Repeat("x", maxPassword+1)
 	tests := []struct {

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == inProcessArgument {
 		exit(authenticateInProcess(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
+	if len(os.Args) == 4 && os.Args[1] == stateArgument {
+		exit(printState(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
+	}
 	if len(os.Args) == 5 && os.Args[1] == manyArgument {
 		exit(authenticateMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
 	}

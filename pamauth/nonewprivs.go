@@ -5,9 +5,6 @@ import (
 	"strings"
 )
 
-// shadowFile is what pam_unix reads passwords from.
-const shadowFile = "/etc/shadow"
-
 // withoutHelpers are modules that, by their sources, start no program when they authenticate or
 // check an account. A stack of these alone needs no set-id programs. pam_exec and pam_script are
 // not among them: their programs may use sudo. A module that is missing here only goes without

@@ -37,13 +37,14 @@ type Login struct {
 	// Remote is the client's IP address, for PAM_RHOST; "" = unknown. One that is IPv4 is not in an
 	// IPv6 notation, or it would wait in the queue of others.
 	Remote string
-	// AccountOnly asks account management alone, for a refresh token: the password is ignored. It
-	// does not notice "usermod -L", because pam_unix keeps that lock in the password field.
+	// AccountOnly asks account management alone, for a token: the password is ignored. It does not
+	// notice "usermod -L", because pam_unix keeps that lock in the password field: Shadow.Locked
+	// does.
 	AccountOnly bool
 	// Groups asks for the account's Unix groups as well.
 	Groups bool
-	// StateKey asks for the account's entry in /etc/shadow, and is the key of its digest; nil = not
-	// asked for.
+	// StateKey asks for the account's entry in /etc/shadow, and is the key of its digest: 16 random
+	// bytes or more. nil = not asked for.
 	StateKey StateKey
 	// Recheck is called by Limit when the login's turn has come, since much may have happened while
 	// it waited. Its error is returned as it is, and PAM is not asked. nil = no check. Logins that

@@ -12,10 +12,14 @@ import (
 
 func TestPasswordNeverPrints(t *testing.T) {
 	password := Password(leaking)
-	login := Login{User: "alice", Password: password, Remote: "192.0.2.1"}
+	key := StateKey(leaking)
+	login := Login{User: "alice", Password: password, Remote: "192.0.2.1", StateKey: key}
 	things := map[string]any{
 		"password":             password,
 		"pointer to password":  &password,
+		"state key":            key,
+		"pointer to state key": &key,
+		"slice of state keys":  []StateKey{key},
 		"login":                login,
 		"pointer to login":     &login,
 		"slice of logins":      []Login{login},

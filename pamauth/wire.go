@@ -10,13 +10,15 @@ import (
 // Parent and child are the same program. Over a socket, the child sends the ready byte once other
 // processes cannot read it, the parent sends a request, the child sends a response:
 //
-//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote
-//	response version status text { group id (4 bytes) name }
+//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote key
+//	response version status text, and if accepted uid (4 bytes) shadow { group id (4 bytes) name }
+//	shadow   0 (unread), 1 (none), or 2 (found) locked digest (16 bytes)
 //
-// Each text is its length in two bytes and its bytes.
+// Each text is its length in two bytes and its bytes. An empty state key is none. The uid
+// 0xffffffff is none.
 
 const (
-	wireVersion = 2
+	wireVersion = 3
 	// readyByte differs from wireVersion, so that an early response is not taken for it.
 	readyByte = 'r'
 	// maxRequest in bytes: a path, a name, a password and little else.
@@ -50,10 +52,13 @@ const (
 	broken   status = 'b'
 )
 
-// response is the child's answer: the account's name and groups if accepted, else the cause.
+// response is the child's answer. The text is the account's name if accepted, else the cause; the
+// other fields are the account's.
 type response struct {
 	status status
 	text   string
+	uid    int
+	shadow Shadow
 	groups []Group
 }
 
@@ -68,6 +73,7 @@ func (r request) encode() ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Tag))
 	for _, s := range []string{
 		r.Stack.Service, r.Stack.Confdir, r.Login.User, r.Login.Password.Reveal(), r.Login.Remote,
+		string(r.Login.StateKey),
 	} {
 		if len(s) > maxRequest {
 			return nil, errors.New("request is too long")
@@ -106,8 +112,10 @@ func decodeRequest(b []byte) (request, error) {
 	r.Login.Groups = b[1]&flagGroups != 0
 	r.Tag = processTag(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]
-	var password string
-	for _, s := range []*string{&r.Stack.Service, &r.Stack.Confdir, &r.Login.User, &password, &r.Login.Remote} {
+	var password, stateKey string
+	for _, s := range []*string{
+		&r.Stack.Service, &r.Stack.Confdir, &r.Login.User, &password, &r.Login.Remote, &stateKey,
+	} {
 		var ok bool
 		if *s, b, ok = cutText(b); !ok {
 			return request{}, errors.New("read request: truncated")
@@ -117,6 +125,9 @@ func decodeRequest(b []byte) (request, error) {
 		return request{}, errors.New("read request: more than one request")
 	}
 	r.Login.Password = Password(password)
+	if stateKey != "" {
+		r.Login.StateKey = StateKey(stateKey)
+	}
 	return r, nil
 }
 
@@ -128,6 +139,11 @@ func (r response) encode() []byte {
 		text = text[:maxText]
 	}
 	b := appendText([]byte{wireVersion, byte(r.status)}, text)
+	if r.status != accepted {
+		return b
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(r.uid))
+	b = appendShadow(b, r.shadow)
 	for _, g := range r.groups {
 		b = appendText(binary.BigEndian.AppendUint32(b, g.ID), g.Name)
 	}
@@ -155,6 +171,16 @@ func decodeResponse(b []byte) (response, error) {
 		return response{}, errors.New("truncated or oversized response")
 	}
 	r.text = text
+	if r.status != accepted {
+		return r, nil
+	}
+	if len(rest) < 4 {
+		return response{}, errors.New("truncated or oversized response")
+	}
+	r.uid = uidOf(binary.BigEndian.Uint32(rest))
+	if r.shadow, rest, ok = cutShadow(rest[4:]); !ok {
+		return response{}, errors.New("truncated or oversized response")
+	}
 	for len(rest) > 0 {
 		var g Group
 		if g, rest, ok = cutGroup(rest); !ok {
@@ -163,6 +189,33 @@ func decodeResponse(b []byte) (response, error) {
 		r.groups = append(r.groups, g)
 	}
 	return r, nil
+}
+
+func appendShadow(b []byte, s Shadow) []byte {
+	b = append(b, byte(s.Status))
+	if s.Status != ShadowFound {
+		return b
+	}
+	var locked byte
+	if s.Locked {
+		locked = 1
+	}
+	return append(append(b, locked), s.Digest[:]...)
+}
+
+func cutShadow(b []byte) (s Shadow, rest []byte, ok bool) {
+	if len(b) == 0 || ShadowStatus(b[0]) > ShadowFound {
+		return Shadow{}, nil, false
+	}
+	s.Status, b = ShadowStatus(b[0]), b[1:]
+	if s.Status != ShadowFound {
+		return s, b, true
+	}
+	if len(b) < 1+len(s.Digest) || b[0] > 1 {
+		return Shadow{}, nil, false
+	}
+	s.Locked = b[0] == 1
+	return s, b[1+copy(s.Digest[:], b[1:]):], true
 }
 
 func cutGroup(b []byte) (g Group, rest []byte, ok bool) {

@@ -14,6 +14,7 @@ func requests() []request {
 			Login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, Tag: 1<<62 - 1},
 		{Login: Login{User: "alice", AccountOnly: true}},
 		{Login: Login{User: "alice", Groups: true}},
+		{Login: Login{User: "alice", AccountOnly: true, StateKey: StateKey("a key of random bytes\x00")}},
 	}
 }
 
@@ -68,6 +69,60 @@ func TestAResponseIsBounded(t *testing.T) {
 	}
 }
 
+func TestAnAcceptedResponseArrivesAsItWasSent(t *testing.T) {
+	for name, want := range responses() {
+		if got, err := decodeResponse(want.encode()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: sent %v, got %v, %v", name, want, got, err)
+		}
+	}
+}
+
+func responses() map[string]response {
+	digest := [16]byte{0: 1, 15: 255}
+	return map[string]response{
+		"refused":         {status: refused, text: "authenticate: PAM_AUTH_ERR (7)"},
+		"broken":          {status: broken},
+		"an account":      {status: accepted, text: "alice", uid: 1000},
+		"root":            {status: accepted, text: "root"},
+		"no Unix account": {status: accepted, text: "alice", uid: noUID},
+		"the highest uid": {status: accepted, text: "alice", uid: uidOf(1<<32 - 2)},
+		"no entry":        {status: accepted, text: "alice", uid: 1000, shadow: Shadow{Status: ShadowNone}},
+		"an entry":        {status: accepted, text: "alice", uid: 1000, shadow: Shadow{ShadowFound, false, digest}},
+		"a locked one":    {status: accepted, text: "alice", uid: 1000, shadow: Shadow{ShadowFound, true, digest}},
+		"groups":          {status: accepted, text: "alice", uid: 1, groups: []Group{{"users", 100}, {"", 0}}},
+		"groups and an entry": {status: accepted, text: "alice", uid: 1, shadow: Shadow{ShadowFound, true, digest},
+			groups: []Group{{"développeurs", 1<<32 - 1}}},
+	}
+}
+
+func TestAResponseThatIsNotOne(t *testing.T) {
+	whole := responses()["groups and an entry"].encode()
+	const uid = 4 + len("alice") // after version, status and text
+	change := func(at int, to byte) []byte {
+		b := bytes.Clone(whole)
+		b[at] = to
+		return b
+	}
+	tests := map[string][]byte{
+		"another version":         change(0, wireVersion+1),
+		"an unknown status":       change(1, 'x'),
+		"an unknown shadow state": change(uid+4, byte(ShadowFound)+1),
+		"a lock that is no bit":   change(uid+5, 2),
+		"a refusal with an entry": change(1, byte(refused)),
+		"more than a response":    append(bytes.Clone(whole), 0),
+	}
+	for name, b := range tests {
+		if got, err := decodeResponse(b); err == nil {
+			t.Errorf("%s was decoded: %v", name, got)
+		}
+	}
+	for n := range len(whole) {
+		if got, err := decodeResponse(whole[:n]); err == nil && len(got.groups) > 0 || err == nil && n < uid+4+18 {
+			t.Errorf("%d of %d bytes were decoded: %v", n, len(whole), got)
+		}
+	}
+}
+
 // With some of them missing, access rules would give wrong answers.
 func TestTooManyGroupsAreAnError(t *testing.T) {
 	many := response{status: accepted, text: "alice"}
@@ -106,10 +161,7 @@ func FuzzRequest(f *testing.F) {
 }
 
 func FuzzResponse(f *testing.F) {
-	for _, v := range []response{
-		{status: accepted, text: "alice"}, {status: refused, text: "authenticate: PAM_AUTH_ERR (7)"}, {status: broken},
-		{status: accepted, text: "alice", groups: []Group{{"users", 100}, {"développeurs", 1<<32 - 1}, {"", 0}}},
-	} {
+	for _, v := range responses() {
 		f.Add(v.encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
