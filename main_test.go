@@ -188,6 +188,28 @@ func TestCGIAnswers503WithoutAUsableConfiguration(t *testing.T) {
 	}
 }
 
+// The store of tokens costs a login without one nothing.
+func TestCGIOpensTheStoreOfTokensOnlyForARefreshToken(t *testing.T) {
+	program, config := install(t, goodConfig+"state: state\n")
+	state := filepath.Join(filepath.Dir(config), "state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	exists := func(name string) bool {
+		_, err := os.Stat(filepath.Join(state, name))
+		return err == nil
+	}
+	runProgram(t, program, cgiEnv(login))
+	if !exists("counters.db") || exists("kept.db") {
+		t.Error("a login without a refresh token opens kept.db, or counts nothing")
+	}
+	got := runProgram(t, program, cgiEnv(login, "QUERY_STRING=offline_token=true",
+		"REQUEST_URI=/docker/v2/token?offline_token=true"))
+	if !strings.Contains(got.stdout, `"refresh_token"`) || !exists("kept.db") || strings.Contains(got.stderr, "WARN") {
+		t.Errorf("stdout %q, stderr %q", got.stdout, got.stderr)
+	}
+}
+
 // If a log folder has the wrong owner, logins must work, and the web server's log must say why
 // the file is not used.
 func TestCGILogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {

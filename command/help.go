@@ -7,6 +7,8 @@ socket as standard input. It then reads config.yml from its own folder, or
 /etc/dockerauth/config.yml, and needs no arguments. By hand:
 
   dockerauth init    --issuer I --audience A        make key, certificate and config.yml
+  dockerauth key rotate                             exchange the signing key
+  dockerauth jwks                                   print the public keys for a registry 3.x
   dockerauth check                                  say what is wrong with an installation
   dockerauth http    --listen HOST:PORT             serve HTTP, for a proxy in front
   dockerauth fastcgi --listen unix:PATH             serve FastCGI
@@ -95,6 +97,52 @@ answered, but there is no such account, type, action or name of a repository.
 Example:
 
   dockerauth explain --groups developers alice repository:web/app:pull,push
+`
+
+const helpKey = `dockerauth key rotate exchanges the key that signs tokens, in three steps. No login
+and no pull fails meanwhile.
+
+  dockerauth key rotate [--config FILE] [--key-type p256|rsa|ed25519] [--bundle FILE]
+  dockerauth key rotate [--config FILE] --switch
+  dockerauth key rotate [--config FILE] --retire [--force] [--bundle FILE]
+
+  --config FILE    default: config.yml beside the binary, else /etc/dockerauth/config.yml
+  --key-type TYPE  default: that of the key that signs
+  --bundle FILE    for the certificates; default: bundle.pem beside the certificate.
+                   - is standard output, and all else goes to standard error
+  --switch         the new key signs, and the old one still verifies refresh tokens
+  --retire         the old key verifies no longer. Refused until refresh_token_ttl has
+                   passed since the switch
+  --force          retire at once: users with a refresh token of the old key log in again
+
+The first step makes a key and a certificate beside those in use, with the date in
+their names, lists the key in previous_keys and writes both certificates into the
+bundle, for the registries. Each step prints the next one, and what registries need
+before it. Nothing is overwritten but config.yml, and a bundle that has nothing else
+in it than certificates of these keys. A step that is repeated changes nothing.
+
+Status 0: done; 1: it could not be done; 2: it was called wrongly.
+
+Example:
+
+  dockerauth key rotate --config /etc/dockerauth/config.yml
+`
+
+const helpJWKS = `dockerauth jwks prints the public keys as a JWK set, for "jwks" of a registry 3.x:
+those of private_key and of previous_keys, each under both ids that tokens may bear.
+
+  dockerauth jwks [--config FILE]
+
+  --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
+
+A registry that has jwks and no rootcertbundle refuses tokens that carry a certificate:
+then leave certificate out of config.yml. It reads the file when it starts.
+
+Status 0: done; 1: the configuration cannot be used; 2: it was called wrongly.
+
+Example:
+
+  dockerauth jwks --config /etc/dockerauth/config.yml >/etc/docker/registry/jwks.json
 `
 
 const helpInit = `dockerauth init makes what a new installation lacks, and prints what the registry

@@ -28,6 +28,10 @@ func commands() []command {
 	all := []command{
 		{"init", "make key, certificate and config.yml", helpInit, nil,
 			func() *flag.FlagSet { return initFlags(new(setup.Options)) }, initialize},
+		{"key", "exchange the signing key", helpKey, []string{"rotate"},
+			func() *flag.FlagSet { return keyFlags(new(setup.Rotation), new(keySteps)) }, key},
+		{"jwks", "print the public keys for a registry 3.x", helpJWKS, nil,
+			func() *flag.FlagSet { return jwksFlags(new(string)) }, jwks},
 		{"check", "say what is wrong with an installation", helpCheck, nil,
 			func() *flag.FlagSet { return checkFlags(new(doctor.Options)) }, check},
 		{"http", "serve HTTP, for a proxy in front", helpHTTP, nil,
@@ -150,7 +154,8 @@ func unknownCommand(program, name string, known []command, hint string, streams 
 // that themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check", "token", "logins", doctor.ProbeArg, service.TokenOwnerArg:
+	case "http", "fastcgi", "explain", "init", "check", "token", "logins", "key", "jwks", doctor.ProbeArg,
+		service.TokenOwnerArg:
 		return false
 	}
 	return true

@@ -400,8 +400,8 @@ func TestKeyFileErrorsHaveALine(t *testing.T) {
 			`DIR/config.yml:6: previous_keys: "DIR/gone.pem": no such file or directory` + "\n  " + backHint + "\n" +
 				`DIR/config.yml:7: previous_keys: "DIR/open.pem": mode 0604 gives every user access to the key` + "\n" +
 				`  chmod o=,g-w DIR/open.pem` + "\n" +
-				`DIR/config.yml:8: previous_keys: "DIR/path/to/certificate.pem": holds a certificate, not a private key` +
-				"\n  " + backHint + "\n" +
+				`DIR/config.yml:8: previous_keys: "DIR/path/to/certificate.pem": holds a certificate, ` +
+				"not a private key\n  " + backHint + "\n" +
 				`DIR/config.yml:9: previous_keys: "DIR/same.pem" is the key of private_key` + "\n" +
 				`  take it out of previous_keys`,
 		},

@@ -64,7 +64,7 @@ func FuzzConfig(f *testing.F) {
 
 func checkBounds(t *testing.T, s settings) {
 	c := s.config
-	names := append([]string{c.Issuer, c.PAM.Service}, slices.Concat(c.Audience, c.BlacklistedUsers, c.Passwords.Except)...)
+	names := slices.Concat([]string{c.Issuer, c.PAM.Service}, c.Audience, c.BlacklistedUsers, c.Passwords.Except)
 	seen := map[string]bool{}
 	for _, a := range c.Audience {
 		if seen[a] || a == "dockerauth:refresh" {

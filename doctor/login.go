@@ -121,6 +121,9 @@ func (c *checkup) noLogin(err error, refused bool) {
 	code := pamCode().FindString(what)
 	account := newLocalAccount(c.login, c.config.PAM.Service)
 	why := "a wrong password or a locked account"
+	if strings.Contains(what, "tokens only") {
+		why = "the service answers a right password as a wrong one"
+	}
 	for said, phase := range map[string]string{": authenticate: ": "auth", ": account: ": "account"} {
 		if !strings.Contains(what, said) || remedy != "" {
 			continue

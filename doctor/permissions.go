@@ -41,6 +41,7 @@ func (c *checkup) examineRights() {
 			c.examineServiceUser(a)
 		}
 		c.examineOwners(a)
+		c.examineStateFiles()
 		c.examineSELinux(a)
 	}
 }
@@ -95,7 +96,8 @@ type permissionCheck struct {
 }
 
 func (c *checkup) examineServiceUser(a *runAs) {
-	trials := slices.Concat(c.readChecks(), c.changeChecks(a), c.writeChecks(a), c.pamChecks(a), c.moduleChecks(a))
+	trials := slices.Concat(c.readChecks(), c.changeChecks(a), c.writeChecks(a), c.stateChecks(a), c.pamChecks(a),
+		c.moduleChecks(a))
 	looks := make([]attempt, len(trials))
 	for i, t := range trials {
 		looks[i] = t.attempt
@@ -238,7 +240,11 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	if folder := c.settings.State; folder != "" {
 		trials = append(trials, permissionCheck{attempt{tryState, folder}, func(why string) {
 			why, _, _ = strings.Cut(why, "\n") // the hint is for that process
-			what := fmt.Sprintf("%s cannot use %s: %s", a.name, folder, strings.TrimPrefix(why, "folder for state: "))
+			place := folder
+			if config.IsStateServer(folder) {
+				place = "the state server" // a password may stand in its address
+			}
+			what := fmt.Sprintf("%s cannot use %s: %s", a.name, place, strings.TrimPrefix(why, "folder for state: "))
 			remedy := c.stateRemedy(u, a.name, a.group, a.who.UID, folder)
 			if setting := u.protects(folder); setting != "" {
 				why = setting
@@ -246,9 +252,10 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 			}
 			switch {
 			case why == "":
-				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, folder)
+				c.ok("rights", "%s can keep count of wrong passwords in %s", a.name, place)
 			case config.IsStateServer(folder):
-				c.warn("rights.state", "state-unusable", what, "each process counts wrong passwords for itself",
+				c.warn("rights.state", "state-unusable", what,
+					"each process counts wrong passwords for itself, and refresh tokens get 503",
 					"start the server, or write its address, password_file and ca as state in "+c.settings.Path)
 			case !stateIsOptional(folder):
 				c.fail("rights.state", "state-unusable", what, "the service answers 503", remedy)

@@ -67,6 +67,8 @@ const (
 	tryConnect = "connect" // to a Unix socket
 	tryExecute = "execute" // a file: start it
 	tryState   = "state"   // as the folder for state
+	tryKept    = "kept"    // as the same, for tokens and revocations
+	tryDurable = "durable" // the state server: what it loses when it is killed
 	tryModule  = "module"  // load it
 )
 
@@ -117,6 +119,14 @@ func (l attempt) try() error {
 			return err
 		}
 		return syscall.Access(l.Path, 2)
+	case tryKept:
+		return service.CheckKept(l.Path)
+	case tryDurable:
+		loses, err := service.CheckDurable(l.Path)
+		if err == nil && loses != "" {
+			err = errors.New(losesPrefix + loses)
+		}
+		return err
 	case tryModule:
 		return pamauth.LoadModule(l.Path)
 	}

@@ -139,7 +139,8 @@ func (e *Endpoint) decideHolder(ctx context.Context, c Credential, remote string
 }
 
 func refuseTokensOnly(user string) error {
-	return refuse("%q may use personal and robot tokens only, by the section passwords", user)
+	return refuse("%q may use personal and robot tokens only, by the section passwords\n"+
+		"  dockerauth token issue makes them", user)
 }
 
 // subject is the name in the access token and the log: that of the account, and of its robot.

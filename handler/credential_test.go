@@ -359,7 +359,8 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				if tt.user != "dev" {
 					return
 				}
-				if w := f.do(get("", basic("", genuine+"-of-dev"))); w.Code != http.StatusUnauthorized ||
+				f.pam.asked = nil
+				if w := f.do(get("", basic("", genuine+"-of-dev"))); len(f.pam.asked) > 0 != tt.asked || w.Code != http.StatusUnauthorized ||
 					!strings.Contains(f.log.String(), "refresh token id-3") {
 					t.Errorf("a refresh token: %d, %s", w.Code, f.log)
 				}

@@ -887,7 +887,8 @@ func FuzzForm(f *testing.F) {
 	seeds := []string{
 		"grant_type=password&username=a&password=b", "refresh_token=x",
 		"grant_type=refresh_token&refresh_token=x&scope=a:b:c&scope=d:e:f",
-		"grant_type=password&username=a&password=dka_x", "refresh_token=dka_x", "grant_type=password&username=dka_x&password=b",
+		"grant_type=password&username=a&password=dka_x", "refresh_token=dka_x",
+		"grant_type=password&username=dka_x&password=b",
 		"grant_type=password&grant_type=x", "a=%zz", "grant_type=password;username=a", "&&&", "password=%00",
 	}
 	if len(seeds) == 0 {

@@ -36,7 +36,7 @@ func (e *Endpoint) Token(ctx context.Context, req Request) (Response, error) {
 		return Response{}, fmt.Errorf("%w: sign access token: %v", ErrUnavailable, err)
 	}
 	if len(response.Token) > MaxTokenSize {
-		return Response{},
+		return Response{Credential: credential},
 			&badRequest{oauth: oauthInvalidScope,
 				text: fmt.Sprintf("the token for these scopes would be longer than the %d bytes that fit in a "+
 					"header: ask for fewer at once", MaxTokenSize)}

@@ -63,6 +63,7 @@ func newAdminFixture(t *testing.T) *adminFixture {
 	live := slog.New(reloadHandler{reloader: s.reloader})
 	o := runtimeOptions{stderr: stderr, mustLog: true, state: newState(live), checks: &throttle.Checks{},
 		observe: f.requestEnded, converse: c.of}
+	s.state = o.state
 	s.load = func(previous *service) (*service, error) { return load(s.config, o, previous) }
 	return s
 }

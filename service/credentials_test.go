@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dockerauth/config"
@@ -24,6 +26,7 @@ import (
 	"dockerauth/handler"
 	"dockerauth/pamauth"
 	"dockerauth/store"
+	"dockerauth/throttle"
 )
 
 // fakeAccounts stands in for PAM and /etc/shadow, which are tested in pamauth and e2e.
@@ -559,24 +562,45 @@ func TestALoginDoesNotWaitTwiceForAStoreThatIsAway(t *testing.T) {
 	}
 }
 
-// One login and its equal get the same account, in two processes too.
+// An equal login in another process gets the account with its state. What a process of an earlier
+// version has sent lacks it, so that PAM is asked.
 func TestTheStateOfAnAccountTravelsWithItsAnswer(t *testing.T) {
-	for name, answer := range map[string]string{
-		"of this version":    `{"Name":"alice","State":{"UID":0,"Shadow":"none","Locked":true}}`,
-		"of an earlier one":  `{"Name":"alice","Groups":[]}`,
-		"that is no account": `[`,
-	} {
-		var account handler.Account
-		err := json.Unmarshal([]byte(answer), &account)
-		if isNew := err == nil && account.State != nil; isNew != (name == "of this version") {
-			t.Errorf("an answer %s: %+v", name, account)
-		}
-	}
 	state := handler.State{UID: -1, Shadow: "digest", Locked: true}
-	b, err := json.Marshal(handler.Account{Name: "alice", State: &state})
-	var back handler.Account
-	if err != nil || json.Unmarshal(b, &back) != nil || back.State == nil || *back.State != state {
-		t.Errorf("%s: %v, %+v", b, err, back.State)
+	for name, succeed := range map[string]func(handler.Attempt){
+		"this version": func(a handler.Attempt) { a.Succeed(handler.Account{Name: "alice", State: &state}) },
+		"an earlier version": func(a handler.Attempt) {
+			a.(attempt).Attempt.Succeed([]byte(`{"Name":"alice","Groups":null}`))
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			records := store.NewMemory(1 << 20)
+			process := func() throttleAdapter {
+				return throttleAdapter{
+					&throttle.Throttle{Store: records, Secret: []byte("secret"), Timeout: time.Minute,
+						Checks: &throttle.Checks{}},
+				}
+			}
+			first, err := process().Begin(t.Context(), "alice", canaryPassword, "192.0.2.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := make(chan handler.Attempt)
+			waiting := process()
+			go func() {
+				a, err := waiting.Begin(t.Context(), "alice", canaryPassword, "192.0.2.1")
+				if err != nil {
+					t.Error(err)
+				}
+				second <- a
+			}()
+			time.Sleep(time.Second) // the answer is kept for a process that is known to wait
+			succeed(first)
+			account, ok := (<-second).Answer()
+			if isNew := name == "this version"; ok != isNew ||
+				ok && (account.Name != "alice" || *account.State != state) {
+				t.Errorf("%s: %v, %+v", name, ok, account)
+			}
+		})
 	}
 }
 
@@ -634,6 +658,29 @@ func TestATaskOfADayIsDoneOnceUnlessItFails(t *testing.T) {
 	if a.finish(); done != 3 {
 		t.Errorf("on the next day: %d", done)
 	}
+}
+
+func TestTheOutputEndsBeforeTheProgram(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.WriteString("answer"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	endOutput(w)
+	if text, err := io.ReadAll(r); err != nil || string(text) != "answer" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := w.WriteString("late"); err != nil { // the descriptor is still taken
+		t.Error(err)
+	}
+	endOutput(new(bytes.Buffer))
 }
 
 // An endpoint without a store never gives a kept token to PAM either.

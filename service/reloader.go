@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dockerauth/handler"
+	"dockerauth/store"
 )
 
 // watchInterval is between two looks at the files, which must agree. A stat of four files a second
@@ -216,7 +217,7 @@ func (r *reloader) fileStates() []fileState {
 		return nil
 	}
 	var all []fileState
-	for _, path := range s.config.Files() {
+	for _, path := range append(s.config.Files(), store.RedisFiles(s.config.State)...) {
 		all = append(all, stateOf(path))
 	}
 	if path := s.config.Log.File; path != "" && s.out == r.stderr {

@@ -38,6 +38,7 @@ type state struct {
 type sharedStores interface {
 	Counters() store.Store
 	Kept() store.Store
+	CheckKept(ctx context.Context) error
 	Close() error
 }
 
@@ -110,10 +111,10 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 			log.Warn("state folder is not used", "reason", err.Error())
 		}
 	}
-	if shared != nil && s.shared != nil && s.path == cfg.State {
-		return shared.Close() // unused; what a password or certificate file has now, a restart reads
+	if shared != nil && s.shared != nil && s.path == cfg.State && hasSameFiles(shared, s.shared) {
+		return shared.Close() // unused
 	}
-	s.close()
+	s.retire()
 	s.shared, s.path, s.both, s.kept = shared, cfg.State, nil, nil
 	if shared == nil {
 		return nil
@@ -152,6 +153,26 @@ func stateHint(state string) string {
 		return "write redis://HOST:PORT?password_file=PATH, or rediss:// with ca=PATH for TLS"
 	}
 	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
+}
+
+// hasSameFiles reports whether two clients of a server have the same password and certificates.
+func hasSameFiles(a, b sharedStores) bool {
+	server, is := a.(*store.Redis)
+	old, was := b.(*store.Redis)
+	return !is || !was || server.HasFilesOf(old)
+}
+
+// drainTime is longer than any request takes.
+const drainTime = 5 * time.Minute
+
+// retire closes what was shared. Requests that have begun go on with a server.
+func (s *state) retire() {
+	server, ok := s.shared.(*store.Redis)
+	if !ok {
+		s.close()
+		return
+	}
+	time.AfterFunc(drainTime, func() { _ = server.Close() }) // idle connections
 }
 
 // close closes what is shared. A request that still uses a folder opens it again.
@@ -196,8 +217,32 @@ func OpenCredentials(cfg *config.Config) (records *credentials.Records, close fu
 	}
 	if s.shared == nil {
 		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
-			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as state: "+
-			"redis://HOST:PORT", "state")
+			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as "+
+			"state: redis://HOST:PORT", "state")
 	}
 	return &s.kept.Records, s.shared.Close, nil
 }
+
+// CheckKept says why a folder or server cannot keep tokens and revocations, or has damaged ones.
+func CheckKept(name string) error {
+	shared, err := new(state).openShared(name)
+	if err != nil {
+		return err
+	}
+	defer shared.Close()
+	return shared.CheckKept(context.Background())
+}
+
+// CheckDurable says what a server loses that is killed; "" = nothing. The error is that of a server
+// that cannot be asked.
+func CheckDurable(address string) (loses string, err error) {
+	server, err := store.OpenRedis(address)
+	if err != nil {
+		return "", err
+	}
+	defer server.Close()
+	return server.CheckDurable(context.Background())
+}
+
+// StateFiles returns the files that the address of a server names.
+func StateFiles(address string) []string { return store.RedisFiles(address) }

@@ -193,9 +193,9 @@ func TestAReloadKeepsWhatIsKnownOfTheStateFolder(t *testing.T) {
 	}
 }
 
-// Two machines with a server between them count five wrong passwords together; without it they
-// count on, each for itself, and the log says so once.
-func TestMachinesWithAStateServerCountTogether(t *testing.T) {
+// startRedis starts a real server. It can be stopped before the test ends.
+func startRedis(t *testing.T, args ...string) (port int, stop func()) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed")
 	}
@@ -204,25 +204,76 @@ func TestMachinesWithAStateServerCountTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	server := exec.Command("redis-server", "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "",
-		"--unixsocket", socket)
+	server := exec.Command("redis-server", append([]string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1",
+		"--save", "", "--unixsocket", socket}, args...)...)
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := func() {
+	stop = func() {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	}
-	defer stop()
+	t.Cleanup(stop)
 	for range 200 {
 		if _, err = os.Lstat(socket); err == nil {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	return port, stop
+}
+
+// A password that is changed at the server and in its file is used without a restart. Requests that
+// have begun go on with the connections that they have.
+func TestAChangedPasswordOfTheStateServerIsUsed(t *testing.T) {
+	port, _ := startRedis(t, "--requirepass", "old")
+	s := newAdminFixture(t)
+	file := s.write(t, "password", "old\n")
+	s.write(t, "config.yml", fmt.Sprintf("%sstate: redis://127.0.0.1:%d?password_file=%s\n", fixtureConfig, port, file))
+	s.mustReload(t)
+	first := s.state.shared
+	works := func(shared sharedStores) bool {
+		_, err := shared.Counters().Get(context.Background(), "k")
+		return err == nil
+	}
+	if !works(first) {
+		t.Fatal("it does not work")
+	}
+	s.mustReload(t)
+	if s.state.shared != first {
+		t.Error("a reload without a change opens another client")
+	}
+	if out, err := exec.Command("redis-cli", "-p", fmt.Sprint(port), "-a", "old",
+		"config", "set", "requirepass", "new").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	s.write(t, "password", "new\n")
+	for range 3 { // the file is read when it no longer changes
+		s.look()
+	}
+	if s.state.shared == first || !works(s.state.shared) {
+		t.Errorf("the new password is not used: %s", s.log)
+	}
+	if !works(first) {
+		t.Error("a request that had begun lost its connection")
+	}
+	second := s.state.shared
+	s.write(t, "password", "")
+	for range 3 {
+		s.look()
+	}
+	if s.state.shared != second || !strings.Contains(s.log.String(), "password is empty") {
+		t.Errorf("a file that is empty for a moment is used: %s", s.log)
+	}
+}
+
+// Two machines with a server between them count five wrong passwords together; without it they
+// count on, each for itself, and the log says so once.
+func TestMachinesWithAStateServerCountTogether(t *testing.T) {
+	port, stop := startRedis(t)
 	var machines []*adminFixture
 	for range 2 {
 		s := newAdminFixture(t)

@@ -109,9 +109,8 @@ func lockFolder(path string) (unlock func(), err error) {
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		dir.Close()
 		return nil,
-			fmt.Errorf(
-				"lock folder %s: %w\n  is another dockerauth init at work there? (fuser %[1]s names the process)", path,
-				err)
+			fmt.Errorf("lock folder %s: %w\n  is another dockerauth init or key rotate at work there? (fuser %[1]s "+
+				"names the process)", path, err)
 	}
 	return func() { dir.Close() }, nil
 }
@@ -119,7 +118,13 @@ func lockFolder(path string) (unlock func(), err error) {
 // create makes a file that is not there, whole or not at all. A file or link that has appeared at
 // path meanwhile stays. check, if any, sees the file before it has its name.
 func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int, check func(path string) error) error {
-	temporary, err := writeBeside(path, content, mode, -1, gid)
+	return n.createFor(path, content, mode, -1, gid, check)
+}
+
+// createFor is create with another owner; uid and gid -1 = the creator's.
+func (n *newFiles) createFor(path string, content []byte, mode fs.FileMode, uid, gid int,
+	check func(path string) error) error {
+	temporary, err := writeBeside(path, content, mode, uid, gid)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,13 @@ func BenchmarkFolder(b *testing.B) {
 	b.Run("kept", func(b *testing.B) { benchmark(b, newFolder(b).Kept()) })
 }
 
+// BenchmarkRedis asks a server on this machine.
+func BenchmarkRedis(b *testing.B) {
+	r := openRedis(b, newRedisServer(b).address())
+	b.Run("counters", func(b *testing.B) { benchmark(b, r.Counters()) })
+	b.Run("kept", func(b *testing.B) { benchmark(b, r.Kept()) })
+}
+
 // fill makes the counters full.
 func fill(b *testing.B, f *Folder) *Folder {
 	for i := 0; ; i += 1000 {

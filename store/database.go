@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -293,7 +294,15 @@ func (d *database) create(root *os.Root) error {
 	if err := errors.Join(d.exec(table+"; PRAGMA journal_mode = WAL"), d.close()); err != nil {
 		return err
 	}
-	return root.Rename(temporary, d.name)
+	if err := root.Rename(temporary, d.name); err != nil || d.limit > 0 {
+		return err
+	}
+	// Without its new name on the disk, what is synced in the file is lost with the power.
+	folder, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 func (d *database) close() error {
@@ -424,9 +433,13 @@ func (d *database) put(key string, r Record, now time.Time) error {
 // tidy drops expired records among some, from a random one on, so that it has looked at all before
 // long; and the least recently updated counters while they take too much.
 func (d *database) tidy(last int64, now time.Time) (err error) {
+	past, future := now, now.Add(MaxKeep)
+	if d.limit == 0 { // the clock may be wrong
+		past, future = now.Add(-keptGrace), time.UnixMilli(math.MaxInt64)
+	}
 	err = d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records WHERE n >= ? LIMIT ?) "+
 		"AND (until <= ? OR until > ?)",
-		rand.Int64N(max(1, last)), int64(4*tidyEvery), now.UnixMilli(), now.Add(MaxKeep).UnixMilli())
+		rand.Int64N(max(1, last)), int64(4*tidyEvery), past.UnixMilli(), future.UnixMilli())
 	if err != nil || d.limit == 0 {
 		return err
 	}

@@ -104,6 +104,25 @@ func TestFallbackTellsOfAFailureOnceAndOfItsEndOnce(t *testing.T) {
 	p.expectReports(t, "disk full", "<nil>", "disk full again")
 }
 
+func TestFallbackKnowsWhetherTheFirstIsAway(t *testing.T) {
+	p := newPair()
+	expectAway := func(when string, want bool) {
+		t.Helper()
+		if got := p.IsAway(); got != want {
+			t.Errorf("%s: IsAway is %v", when, got)
+		}
+	}
+	expectAway("at the start", false)
+	p.first.err = errors.New("no route to host")
+	expect(t, p.Fallback, "k", "none")
+	expectAway("after a failure", true)
+	p.first.err = nil
+	p.advance(retryPause)
+	expectAway("before the next trial", true)
+	expect(t, p.Fallback, "k", "none")
+	expectAway("after the trial", false)
+}
+
 func TestFallbackTellsOnceOfAFirstStoreThatFailsNowAndThen(t *testing.T) {
 	p := newPair()
 	for range 20 {

@@ -29,6 +29,9 @@ const (
 	// MaxKeep bounds what a clock leaves behind that was far ahead for a moment. A refresh token
 	// lives for ten years at most.
 	MaxKeep = 3660 * 24 * time.Hour
+	// keptGrace is how long a kept record stays after its end, unread: a clock that was ahead for a
+	// while must not have dropped a revocation.
+	keptGrace = 30 * 24 * time.Hour
 )
 
 // ErrTooLong is the cause of every error that is the caller's: a key or a value beyond its bound.
@@ -65,6 +68,9 @@ type Change func(old []Record) []Record
 func (r Record) expired(now time.Time) bool {
 	return r.Value == nil || !r.Until.After(now) || r.Until.After(now.Add(MaxKeep))
 }
+
+// isLongOver reports that a kept record may be dropped.
+func isLongOver(r Record, now time.Time) bool { return !r.Until.After(now.Add(-keptGrace)) }
 
 func checkKeys(keys ...string) error {
 	for _, key := range keys {

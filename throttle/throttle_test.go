@@ -679,6 +679,16 @@ func TestARefusalWithoutAPasswordCountsAgainstTheNetwork(t *testing.T) {
 	}
 }
 
+func TestALockedAddressCountsNothingAgainstItsNetwork(t *testing.T) {
+	f := newFixture(t)
+	for range 300 {
+		f.countAddress("2001:db8:1:1::1")
+	}
+	if got := f.countAddress("2001:db8:1:2::1"); got != refused {
+		t.Errorf("from another address of the network: %s", got)
+	}
+}
+
 func TestWhatCannotBeCountedIsNoLock(t *testing.T) {
 	f := newFixture(t)
 	reported := 0

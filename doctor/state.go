@@ -1,0 +1,82 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"dockerauth/config"
+	"dockerauth/service"
+)
+
+// losesPrefix begins the answer to tryDurable that is known.
+const losesPrefix = "it loses "
+
+// stateChecks are for the tokens and revocations in a folder or at a server. What is said of it
+// already is not said again.
+func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
+	place, isServer := c.settings.State, config.IsStateServer(c.settings.State)
+	if place == "" {
+		return nil
+	}
+	unlessBroken := func(judge func(why string)) func(string) {
+		return func(why string) {
+			if why != "" && !slices.ContainsFunc(c.list, func(f finding) bool {
+				return f.isComplaint() && f.Subject == "rights.state"
+			}) {
+				judge(why)
+			}
+		}
+	}
+	trials = append(trials, permissionCheck{attempt{tryKept, place}, unlessBroken(func(why string) {
+		if why == syscall.ENOENT.Error() { // a folder that is made later
+			return
+		}
+		why, hint, _ := strings.Cut(why, "\n")
+		what := fmt.Sprintf("%s cannot use the tokens in %s: %s", a.name, place, why)
+		if isServer {
+			what = "the state server is not fit for tokens: " + why
+		}
+		c.fail("rights.state", "tokens-unusable", what, "refresh tokens, and tokens that people keep, get 503",
+			cmp.Or(strings.TrimSpace(hint), "look into its log"))
+	}), ""})
+	if !isServer {
+		return trials
+	}
+	return append(trials, permissionCheck{attempt{tryDurable, place}, unlessBroken(func(why string) {
+		loses, known := strings.CutPrefix(why, losesPrefix)
+		if !known {
+			c.notAsked("rights.state", "what the state server loses when it is killed: "+why,
+				"redis-cli CONFIG GET appendonly")
+			return
+		}
+		c.warn("rights.state", "state-forgets", "the state server loses "+loses+" when it is killed",
+			"what was revoked can be used again, and a new token cannot",
+			"redis-cli CONFIG SET appendonly yes && redis-cli CONFIG REWRITE")
+	}), ""})
+}
+
+// examineStateFiles looks at the files that the address of a server names.
+func (c *checkup) examineStateFiles() {
+	if !config.IsStateServer(c.settings.State) {
+		return
+	}
+	for _, path := range service.StateFiles(c.settings.State) {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm()&0o007 == 0 || !holdsSecret(path) {
+			continue
+		}
+		c.warn("rights.state", "state-secret-open", "anyone on this machine can use "+path,
+			"who has it can delete counts and revocations", "chmod o= "+word(path))
+	}
+}
+
+// holdsSecret reports a file that is no certificate.
+func holdsSecret(path string) bool {
+	text, err := os.ReadFile(path)
+	return err == nil && (!strings.Contains(string(text), "-----BEGIN CERTIFICATE") ||
+		strings.Contains(string(text), "PRIVATE KEY"))
+}

@@ -1,0 +1,128 @@
+package doctor
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dockerauth/cli"
+	"dockerauth/config"
+)
+
+// examineState tries and judges what is about state, as the service's user.
+func examineState(t *testing.T, state string) *checkup {
+	t.Helper()
+	c := &checkup{root: t.TempDir(), settings: &config.Config{Path: "/config.yml", State: state}}
+	a := &runAs{name: "www-data", group: "web"}
+	for _, trial := range append(c.writeChecks(a), c.stateChecks(a)...) {
+		trial.judge(cli.Cause(trial.try()))
+	}
+	c.examineStateFiles()
+	return c
+}
+
+func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secret, open := file("secret", "canary", 0o600), file("open", "canary", 0o644)
+	damaged := filepath.Join(dir, "state")
+	if err := os.Mkdir(damaged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file("state/kept.db", "garbage", 0o600)
+	for _, tt := range []struct {
+		name     string
+		args     []string // of the server
+		settings string
+		want     []wanted
+	}{
+		{"a server that forgets", nil, "", []wanted{{levelOK, "rights", "", "in the state server"},
+			{levelWarning, "rights.state", "state-forgets", "loses everything when it is killed"}}},
+		{"a server that remembers", []string{"--appendonly", "yes"}, "",
+			[]wanted{{levelOK, "rights", "", "in the state server"}}},
+		{"a server that evicts tokens", []string{"--maxmemory", "9mb", "--maxmemory-policy", "allkeys-lru"}, "",
+			[]wanted{{levelOK, "rights", "", ""},
+				{levelError, "rights.state", "tokens-unusable", "set maxmemory-policy volatile-ttl at the server"}}},
+		{"a server that wants a password", []string{"--requirepass", "canary"}, "",
+			[]wanted{{levelWarning, "rights.state", "state-unusable", "refresh tokens get 503"}}},
+		{"a password for all to read", []string{"--requirepass", "canary", "--appendonly", "yes"},
+			"?password_file=" + open, []wanted{{levelOK, "rights", "", ""},
+				{levelWarning, "rights.state", "state-secret-open", "chmod o= "}}},
+		{"a password in a file", []string{"--requirepass", "canary", "--appendonly", "yes"}, "?password_file=" + secret,
+			[]wanted{{levelOK, "rights", "", ""}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := examineState(t, startRedis(t, tt.args...)+tt.settings)
+			expectFindings(t, c, tt.want)
+		})
+	}
+	t.Run("a password in the address", func(t *testing.T) {
+		c := examineState(t, "redis://me:canary@127.0.0.1:1")
+		expectFindings(t, c, []wanted{{levelWarning, "rights.state", "state-unusable", "a password stands in it"}})
+	})
+	t.Run("a damaged file of tokens", func(t *testing.T) {
+		c := examineState(t, damaged)
+		expectFindings(t, c, []wanted{{levelOK, "rights", "", "keep count"},
+			{levelError, "rights.state", "tokens-unusable", "kept.db"}})
+	})
+	t.Run("a folder that is made later", func(t *testing.T) {
+		c := examineState(t, filepath.Join(dir, "absent"))
+		expectFindings(t, c, []wanted{{levelError, "rights.state", "state-unusable", "absent"}})
+	})
+}
+
+func expectFindings(t *testing.T, c *checkup, want []wanted) {
+	t.Helper()
+	for _, w := range want {
+		w.in(t, c.list)
+	}
+	if len(c.list) != len(want) || strings.Contains(listed(c.list), "canary") {
+		t.Errorf("findings: %s", listed(c.list))
+	}
+}
+
+// startRedis returns the address of a real server.
+func startRedis(t *testing.T, args ...string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	server := exec.Command("redis-server", append([]string{"--bind", "127.0.0.1", "--port", port, "--save", "",
+		"--dir", t.TempDir()}, args...)...)
+	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	address = "127.0.0.1:" + port
+	for range 200 {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			return fmt.Sprint("redis://", address)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("redis-server does not listen")
+	return ""
+}

@@ -1,0 +1,423 @@
+package setup
+
+import (
+	"cmp"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"dockerauth/cli"
+	"dockerauth/config"
+	"dockerauth/jwtsign"
+)
+
+// Step is a part of the exchange of the signing key.
+type Step string
+
+const (
+	Prepare Step = "prepare" // a new pair is there, and registries are told of it
+	Switch  Step = "switch"  // it signs, and the old key still verifies refresh tokens
+	Retire  Step = "retire"  // the old key is no longer used
+)
+
+// Rotation is what key rotate is asked for. Each step can be repeated, and changes nothing then.
+type Rotation struct {
+	Config  string // path of config.yml
+	Step    Step
+	Bundle  string // file; "-" = standard output, "" = bundle.pem beside the certificate
+	KeyType string // "" = that of the key that signs
+	Force   bool   // retire before the refresh tokens have expired
+
+	// Done is called when a step has changed config.yml.
+	Done func(cfg *config.Config)
+}
+
+const (
+	defaultConfig = systemDir + "/config.yml"
+	toStdout      = "-"
+	toSign        = "# signs after: dockerauth key rotate --switch"
+	minute        = "2006-01-02 15:04 UTC"
+)
+
+// rotation is one run of key rotate.
+type rotation struct {
+	Rotation
+	now    func() time.Time
+	cfg    *config.Config
+	text   string      // of config.yml, as it is to be
+	found  fs.FileInfo // of config.yml
+	next   string      // the key that is to sign next; "" = none
+	files  newFiles
+	bundle []byte // for standard output
+
+	table [][3]string // what became of which file
+	rest  strings.Builder
+}
+
+// RotateKey does a step of the exchange of the signing key and prints the next one.
+func RotateKey(o Rotation, streams cli.Streams) int {
+	_ = syscall.Setegid(os.Getgid()) // new files must not get the group of a set-group-id program
+	return (&rotation{Rotation: o, now: time.Now}).do(streams)
+}
+
+func (r *rotation) do(streams cli.Streams) int {
+	err := r.check()
+	if err == nil {
+		err = r.run()
+	}
+	if errors.As(err, &misuse{}) {
+		fmt.Fprintf(streams.Err, "dockerauth key rotate: %v\n", err)
+		return cli.ExitUsage
+	}
+	if err != nil {
+		return cli.Fail(streams.Err, withHint(err))
+	}
+	out := streams.Out
+	if r.Bundle == toStdout {
+		if _, err := out.Write(r.bundle); err != nil {
+			return cli.Fail(streams.Err, fmt.Errorf("print bundle: %w\n  run this again", err))
+		}
+		out = streams.Err
+	}
+	table := cli.NewTable(out)
+	for _, line := range r.table {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", line[0], line[1], line[2])
+	}
+	if err = table.Flush(); err == nil {
+		_, err = fmt.Fprint(out, r.rest.String())
+	}
+	if err != nil {
+		return cli.Fail(streams.Err, fmt.Errorf("print what to do next: %w\n  run this again to see it", err))
+	}
+	return cli.ExitDone
+}
+
+// check refuses flags that are of another step.
+func (r *rotation) check() error {
+	switch jwtsign.Kind(r.KeyType) {
+	case "", jwtsign.P256, jwtsign.RSA, jwtsign.Ed25519:
+	default:
+		return misuse{fmt.Errorf("--key-type %q is unknown\n  write one of: p256, rsa, ed25519", r.KeyType)}
+	}
+	switch {
+	case r.KeyType != "" && r.Step != Prepare:
+		return misuse{errors.New("--key-type is for a new pair\n  leave out --key-type")}
+	case r.Bundle != "" && r.Step == Switch:
+		return misuse{errors.New("--switch writes no bundle\n  leave out --bundle")}
+	case r.Force && r.Step != Retire:
+		return misuse{errors.New("--force is for --retire\n  leave out --force")}
+	}
+	return nil
+}
+
+// run looks at everything before it writes anything. config.yml is written last.
+func (r *rotation) run() error {
+	unlock, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	was := r.text
+	switch r.Step {
+	case Switch:
+		err = r.switchKeys()
+	case Retire:
+		err = r.retire()
+	default:
+		err = r.prepare()
+	}
+	if err == nil && r.text != was {
+		err = replace(r.cfg.Path, r.found, []byte(r.text), r.usable)
+	}
+	if err != nil {
+		r.files.undo()
+		return err
+	}
+	r.files.keep()
+	if r.text != was && r.Done != nil {
+		if cfg, err := config.Load(r.cfg.Path); err == nil {
+			r.Done(cfg)
+		}
+	}
+	return nil
+}
+
+// open reads the configuration and keeps other runs out.
+func (r *rotation) open() (unlock func(), err error) {
+	path, err := filepath.Abs(r.Config)
+	if err != nil {
+		return nil, err
+	}
+	if r.found, err = os.Lstat(path); err == nil && r.found.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("change %s: it is a symbolic link, and would become a file\n  name the file that it "+
+			"leads to: --config FILE", path)
+	}
+	text, err := config.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r.text = string(text)
+	if r.cfg, err = config.Load(path); err != nil {
+		return nil, err
+	}
+	for _, file := range []string{path, r.cfg.PrivateKeyFile, cmp.Or(r.cfg.CertificateFile, path)} {
+		if err := checkDirOwnership(filepath.Dir(file), false); err != nil {
+			return nil, err
+		}
+	}
+	for _, file := range r.cfg.PreviousKeyFiles {
+		if datedAfter(file, r.cfg.PrivateKeyFile) {
+			r.next = file
+		}
+	}
+	return lockFolder(filepath.Dir(path))
+}
+
+// usable says why the service would not start with a configuration under its temporary name.
+func (r *rotation) usable(path string) error {
+	return (&installer{config: plannedFile{path: r.cfg.Path}}).usable(path)
+}
+
+// set exchanges a line of config.yml.
+func (r *rotation) set(key, value string) error {
+	text, err := config.Set(r.text, key, value)
+	if err != nil {
+		return fmt.Errorf("change %s: %w\n  write it on one line: %s: VALUE", r.cfg.Path, err, key)
+	}
+	r.text = text
+	return nil
+}
+
+// name is a file as config.yml names it.
+func (r *rotation) name(path string) string {
+	if inside, found := strings.CutPrefix(path, filepath.Dir(r.cfg.Path)+"/"); found {
+		path = inside
+	}
+	return yamlText(path)
+}
+
+func (r *rotation) names(paths ...string) string {
+	quoted := make([]string, len(paths))
+	for i, path := range paths {
+		quoted[i] = r.name(path)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func (r *rotation) say(verb, path, note string) {
+	r.table = append(r.table, [3]string{verb, path, note})
+}
+
+// command is a step for a shell.
+func (r *rotation) command(flags ...string) string { return r.shell("dockerauth key rotate", flags...) }
+
+func (r *rotation) shell(command string, flags ...string) string {
+	if r.cfg.Path != defaultConfig {
+		command += " --config " + jwtsign.ShellWord(r.cfg.Path)
+	}
+	return strings.Join(append([]string{command}, flags...), " ")
+}
+
+// dated is the name of a key that key rotate has made. A second one of a day has a number.
+var dated = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^privkey-(\d{8})(?:-([1-9]\d?))?\.pem$`)
+})
+
+// dateOf are the date and the number in the name of a file; zero for any other name.
+func dateOf(file string) [2]int {
+	found := dated().FindStringSubmatch(filepath.Base(file))
+	if found == nil {
+		return [2]int{}
+	}
+	date, _ := strconv.Atoi(found[1]) // it has eight digits
+	number, _ := strconv.Atoi(cmp.Or(found[2], "0"))
+	return [2]int{date, number}
+}
+
+// datedAfter reports a file in whose name a later date stands. Of the keys that verify, the one
+// that is dated after the one that signs is to sign next: it stands in previous_keys so that every
+// process knows it before one of them signs with it.
+func datedAfter(file, other string) bool {
+	a, b := dateOf(file), dateOf(other)
+	return slices.Compare(a[:], b[:]) > 0
+}
+
+// certificateOf is the name of the certificate that is made with a key.
+func (r *rotation) certificateOf(key string) string {
+	dir := filepath.Dir(cmp.Or(r.cfg.CertificateFile, key))
+	return filepath.Join(dir, "cert-"+strings.TrimPrefix(filepath.Base(key), "privkey-"))
+}
+
+// prepare makes the new pair, unless it is there, and the bundle with both certificates.
+func (r *rotation) prepare() error {
+	if r.next == "" {
+		if err := r.makePair(); err != nil {
+			return err
+		}
+	} else {
+		r.say("kept", r.next, "signs after the switch")
+		r.say("kept", r.certificateOf(r.next), "its certificate")
+	}
+	if r.cfg.CertificateFile != "" || r.Bundle != "" {
+		if err := r.writeBundle(r.next); err != nil {
+			return err
+		}
+	}
+	r.reportPrepared()
+	return nil
+}
+
+func (r *rotation) makePair() error {
+	private, certificate, err := r.freeNames()
+	if err != nil {
+		return err
+	}
+	comment := toSign
+	if len(r.cfg.PreviousKeyFiles) > 0 {
+		comment = config.Retired(r.retiredSince())
+	}
+	verifying := r.names(append([]string{private}, r.cfg.PreviousKeyFiles...)...)
+	if err := r.set("previous_keys", verifying+" "+comment); err != nil {
+		return err
+	}
+	key, err := jwtsign.GenerateKey(jwtsign.Kind(cmp.Or(r.KeyType, string(kindOf(r.cfg.Key)))))
+	if err != nil {
+		return err
+	}
+	secret, err := key.PrivatePEM()
+	if err != nil {
+		return err
+	}
+	public, err := key.SelfSigned(r.cfg.Issuer, r.now())
+	if err != nil {
+		return err
+	}
+	old, err := os.Stat(r.cfg.PrivateKeyFile)
+	if err != nil {
+		return err
+	}
+	owner, ok := old.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("find owner of %s", r.cfg.PrivateKeyFile)
+	}
+	if err := r.files.createFor(private, secret, old.Mode().Perm(), int(owner.Uid), int(owner.Gid), nil); err != nil {
+		return err
+	}
+	if err := r.files.create(certificate, public, 0o644, -1, nil); err != nil {
+		return err
+	}
+	r.next = private
+	r.say("made", private, "signs "+key.Algorithm()+" after the switch")
+	r.say("made", certificate, "its certificate")
+	r.say("changed", r.cfg.Path, "previous_keys lists the new key: every process verifies with it before one signs")
+	return nil
+}
+
+// freeNames are dated today, or as the key that signs where the clock is behind its date.
+func (r *rotation) freeNames() (private, certificate string, err error) {
+	date, _ := strconv.Atoi(r.now().UTC().Format("20060102"))
+	date = max(date, dateOf(r.cfg.PrivateKeyFile)[0])
+	dir := filepath.Dir(r.cfg.PrivateKeyFile)
+	for number := range 100 {
+		private = filepath.Join(dir, fmt.Sprintf("privkey-%d.pem", date))
+		if number > 0 {
+			private = filepath.Join(dir, fmt.Sprintf("privkey-%d-%d.pem", date, number))
+		}
+		certificate = r.certificateOf(private)
+		_, keyErr := os.Lstat(private)
+		_, certificateErr := os.Lstat(certificate)
+		if datedAfter(private, r.cfg.PrivateKeyFile) && errors.Is(keyErr, fs.ErrNotExist) &&
+			errors.Is(certificateErr, fs.ErrNotExist) {
+			return private, certificate, nil
+		}
+	}
+	return "", "", fmt.Errorf("make a key in %s: there are a hundred of today\n  move those away that are not in use",
+		dir)
+}
+
+// kindOf is the kind of a new key in place of another. There are fewer kinds of new ones.
+func kindOf(key *jwtsign.Key) jwtsign.Kind {
+	switch key.Public().(type) {
+	case *rsa.PublicKey:
+		return jwtsign.RSA
+	case ed25519.PublicKey:
+		return jwtsign.Ed25519
+	}
+	return jwtsign.P256
+}
+
+// switchKeys makes the next key the one that signs.
+func (r *rotation) switchKeys() error {
+	if r.next == "" {
+		if len(r.cfg.PreviousKeyFiles) == 0 {
+			return fmt.Errorf("switch keys: there is no new pair\n  make one: %s", r.command())
+		}
+		r.say("kept", r.cfg.PrivateKeyFile, "signs already")
+		r.reportSwitched(r.retiredSince(), r.cfg.PrivateKeyFile)
+		return nil
+	}
+	now := r.now()
+	others := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
+	lines := [][2]string{{"private_key", r.name(r.next)}}
+	if r.cfg.CertificateFile != "" {
+		lines = append(lines, [2]string{"certificate", r.name(r.certificateOf(r.next))})
+	}
+	lines = append(lines, [2]string{"previous_keys",
+		r.names(append([]string{r.cfg.PrivateKeyFile}, others...)...) + " " + config.Retired(now)})
+	for _, line := range lines {
+		if err := r.set(line[0], line[1]); err != nil {
+			return err
+		}
+	}
+	r.say("changed", r.cfg.Path, filepath.Base(r.next)+" signs, "+filepath.Base(r.cfg.PrivateKeyFile)+" verifies")
+	r.reportSwitched(now, r.next)
+	return nil
+}
+
+// retiredSince is when the previous keys signed last. They did not after the last change of
+// config.yml.
+func (r *rotation) retiredSince() time.Time {
+	if end := r.cfg.PreviousEnd(); !end.IsZero() {
+		return end.Add(-r.cfg.RefreshTokenTTL)
+	}
+	return r.found.ModTime()
+}
+
+// retire takes all keys out of previous_keys but the one that is to sign next.
+func (r *rotation) retire() error {
+	old := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
+	if end := r.retiredSince().Add(r.cfg.RefreshTokenTTL); len(old) > 0 && end.After(r.now()) && !r.Force {
+		return fmt.Errorf("retire %s: refresh tokens that it signed are good until %s\n  wait, or end them now, so "+
+			"that their users log in again: %s", old[0], end.UTC().Format(minute), r.command("--retire", "--force"))
+	}
+	if r.cfg.CertificateFile != "" || r.Bundle != "" {
+		if err := r.writeBundle(r.next); err != nil {
+			return err
+		}
+	}
+	if len(old) == 0 {
+		r.say("kept", r.cfg.Path, "no key is to be retired")
+		return nil
+	}
+	value := ""
+	if r.next != "" {
+		value = r.names(r.next) + " " + toSign
+	}
+	if err := r.set("previous_keys", value); err != nil {
+		return err
+	}
+	r.say("changed", r.cfg.Path, "previous_keys lists no old key")
+	r.reportRetired(old)
+	return nil
+}

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	// redisTimeout is for one command, and for connecting: with a repetition both are over within
+	// lockTimeout.
+	redisTimeout = 400 * time.Millisecond
+	// redisConnections bounds those of one process: each serves a thousand calls a second and more.
+	redisConnections = 32
+)
+
+// redisAddress is what an address and its files say.
+type redisAddress struct {
+	options *redis.UniversalOptions
+	files   [sha256.Size]byte // a hash of what they hold
+}
+
+// fileSettings are the settings that name files.
+var fileSettings = []string{"password_file", "sentinel_password_file", "ca", "certificate", "key"}
+
+// splitAddress returns the parts of an address before and behind the hosts. Several hosts are no
+// URL.
+func splitAddress(address string) (scheme, hosts string, rest *url.URL, settings url.Values, err error) {
+	scheme, hosts, _ = strings.Cut(address, "://")
+	path := ""
+	if i := strings.IndexAny(hosts, "/?#"); i >= 0 {
+		hosts, path = hosts[:i], hosts[i:]
+	}
+	rest, err = url.Parse(path)
+	if err == nil {
+		settings, err = url.ParseQuery(rest.RawQuery)
+	}
+	if err != nil || rest.Fragment != "" || scheme != "redis" && scheme != "rediss" {
+		// The cause could quote a password.
+		err = errors.New("not redis://HOST:PORT/DATABASE?SETTING=VALUE")
+	}
+	return scheme, hosts, rest, settings, err
+}
+
+// RedisFiles returns the paths of the files that an address names.
+func RedisFiles(address string) (paths []string) {
+	_, _, _, settings, err := splitAddress(address)
+	if err != nil {
+		return nil
+	}
+	for _, name := range fileSettings {
+		paths = append(paths, settings[name]...)
+	}
+	return paths
+}
+
+func parseRedis(address string) (redisAddress, error) {
+	scheme, hosts, rest, settings, err := splitAddress(address)
+	if err != nil {
+		return redisAddress{}, err
+	}
+	o := &redis.UniversalOptions{
+		Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		DialTimeout:              redisTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout,
+		PoolTimeout: redisTimeout, PoolSize: redisConnections,
+		DialerRetries: 1, MaxRetries: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
+	}
+	if user, more, found := strings.Cut(hosts, "@"); found {
+		hosts = more
+		if strings.ContainsAny(more, "@") || strings.Contains(user, ":") { // not quoted: it is a password
+			return redisAddress{}, errors.New(
+				"a password stands in it\n  write it to a file, and name that with ?password_file=PATH",
+			)
+		}
+		o.Username = user
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		if host == "" {
+			return redisAddress{}, errors.New("a host is missing")
+		}
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), "6379")
+		}
+		o.Addrs = append(o.Addrs, host)
+	}
+	if database := strings.Trim(rest.Path, "/"); database != "" {
+		if o.DB, err = strconv.Atoi(database); err != nil || o.DB < 0 {
+			return redisAddress{}, fmt.Errorf("%q is no number of a database", database)
+		}
+	}
+	parsed := redisAddress{options: o}
+	if err := parsed.apply(settings, scheme == "rediss"); err != nil {
+		return redisAddress{}, err
+	}
+	switch {
+	case o.IsClusterMode && o.MasterName != "":
+		return redisAddress{}, errors.New("master is for Sentinels, and cluster for a Cluster")
+	case o.IsClusterMode && o.DB != 0:
+		return redisAddress{}, errors.New("a Cluster has no databases with numbers")
+	case len(o.Addrs) > 1 && !o.IsClusterMode && o.MasterName == "":
+		return redisAddress{}, errors.New(
+			"several hosts\n  add master=NAME if they are Sentinels, or cluster=yes if they are of a Cluster",
+		)
+	}
+	return parsed, nil
+}
+
+// apply reads the settings, and the files that they name.
+func (a *redisAddress) apply(settings url.Values, secure bool) error {
+	files := map[string]string{}
+	for name, values := range settings {
+		value := values[0]
+		switch {
+		case len(values) > 1:
+			return fmt.Errorf("%s stands there twice", name)
+		case name == "master" && value != "":
+			a.options.MasterName = value
+		case name == "cluster" && (value == "yes" || value == "no"):
+			a.options.IsClusterMode = value == "yes"
+		case name == "master" || name == "cluster":
+			return fmt.Errorf("%s is %q\n  write master=NAME, or cluster=yes", name, value)
+		case !slices.Contains(fileSettings, name):
+			return fmt.Errorf("unknown setting %q", name)
+		case !secure && !strings.HasSuffix(name, "_file"):
+			return fmt.Errorf("%s is for rediss://", name)
+		case !filepath.IsAbs(value):
+			return fmt.Errorf("%s: %q is not an absolute path", name, value)
+		default:
+			text, err := os.ReadFile(value)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if files[name] = strings.TrimRight(string(text), "\r\n"); files[name] == "" {
+				return fmt.Errorf("%s: %s is empty", name, value)
+			}
+		}
+	}
+	hash := sha256.New()
+	for _, name := range fileSettings {
+		fmt.Fprintf(hash, "%q", files[name])
+	}
+	hash.Sum(a.files[:0])
+	a.options.Password, a.options.SentinelPassword = files["password_file"], files["sentinel_password_file"]
+	if !secure {
+		return nil
+	}
+	return a.applyTLS(files)
+}
+
+func (a *redisAddress) applyTLS(files map[string]string) error {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	a.options.TLSConfig = c
+	if ca, named := files["ca"]; named {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+			return errors.New("ca: no certificate in the file")
+		}
+	}
+	if files["certificate"] != "" || files["key"] != "" {
+		pair, err := tls.X509KeyPair([]byte(files["certificate"]), []byte(files["key"]))
+		if err != nil {
+			return fmt.Errorf("certificate and key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return nil
+}
