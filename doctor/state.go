@@ -53,9 +53,13 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 				"redis-cli CONFIG GET appendonly")
 			return
 		}
-		c.warn("rights.state", "state-forgets", "the state server loses "+loses+" when it is killed",
+		c.warn(
+			"rights.state",
+			"state-forgets",
+			"the state server loses "+loses+" when it is killed",
 			"what was revoked can be used again, and a new token cannot",
-			"redis-cli CONFIG SET appendonly yes && redis-cli CONFIG REWRITE")
+			"redis-cli CONFIG SET appendonly yes && redis-cli CONFIG SET appendfsync always && redis-cli CONFIG REWRITE",
+		)
 	}), ""})
 }
 

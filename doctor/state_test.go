@@ -53,17 +53,17 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 	}{
 		{"a server that forgets", nil, "", []wanted{{levelOK, "rights", "", "in the state server"},
 			{levelWarning, "rights.state", "state-forgets", "loses everything when it is killed"}}},
-		{"a server that remembers", []string{"--appendonly", "yes"}, "",
+		{"a server that remembers", []string{"--appendonly", "yes", "--appendfsync", "always"}, "",
 			[]wanted{{levelOK, "rights", "", "in the state server"}}},
 		{"a server that evicts tokens", []string{"--maxmemory", "9mb", "--maxmemory-policy", "allkeys-lru"}, "",
 			[]wanted{{levelOK, "rights", "", ""},
 				{levelError, "rights.state", "tokens-unusable", "set maxmemory-policy volatile-ttl at the server"}}},
 		{"a server that wants a password", []string{"--requirepass", "canary"}, "",
 			[]wanted{{levelWarning, "rights.state", "state-unusable", "refresh tokens get 503"}}},
-		{"a password for all to read", []string{"--requirepass", "canary", "--appendonly", "yes"},
+		{"a password for all to read", []string{"--requirepass", "canary", "--appendonly", "yes", "--appendfsync", "always"},
 			"?password_file=" + open, []wanted{{levelOK, "rights", "", ""},
 				{levelWarning, "rights.state", "state-secret-open", "chmod o= "}}},
-		{"a password in a file", []string{"--requirepass", "canary", "--appendonly", "yes"}, "?password_file=" + secret,
+		{"a password in a file", []string{"--requirepass", "canary", "--appendonly", "yes", "--appendfsync", "always"}, "?password_file=" + secret,
 			[]wanted{{levelOK, "rights", "", ""}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

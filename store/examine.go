@@ -59,20 +59,29 @@ func (r *Redis) CheckDurable(ctx context.Context) (loses string, err error) {
 		if err != nil {
 			return err
 		}
-		switch info := parseInfo(persistence.Val()); info["aof_enabled"] {
-		case "1":
-			return nil
-		case "0":
-		default:
+		aof := parseInfo(persistence.Val())["aof_enabled"]
+		if aof != "0" && aof != "1" {
 			return answerError("it does not say aof_enabled")
 		}
-		loses = "what it got since its last snapshot"
-		var save *redis.MapStringStringCmd
-		err = r.atMaster(ctx, func(p redis.Pipeliner) { save = p.ConfigGet(ctx, "save") })
-		if err == nil && save.Val()["save"] == "" {
-			loses = "everything"
+		config := map[string]string{}
+		for _, name := range []string{"save", "appendfsync"} {
+			var value *redis.MapStringStringCmd
+			err := r.atMaster(ctx, func(p redis.Pipeliner) { value = p.ConfigGet(ctx, name) })
+			if err != nil {
+				config[name] = "unknown" // it does not let its user ask
+				continue
+			}
+			config[name] = value.Val()[name]
 		}
-		return nil // without the right to ask, the first is true at least
+		switch {
+		case aof == "0" && config["save"] == "":
+			loses = "everything"
+		case aof == "0":
+			loses = "what it got since its last snapshot"
+		case config["appendfsync"] != "always" && config["appendfsync"] != "unknown":
+			loses = "what it got in the last seconds"
+		}
+		return nil
 	})
 	return loses, err
 }

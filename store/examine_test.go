@@ -58,7 +58,8 @@ func TestCheckOfAServer(t *testing.T) {
 	}{
 		{"in memory alone", "", nil, "", "everything"},
 		{"with snapshots", "", []string{"--save", "60 1"}, "", "since its last snapshot"},
-		{"with a log", "", []string{"--appendonly", "yes"}, "", ""},
+		{"with a log that is written in time", "", []string{"--appendonly", "yes"}, "", "in the last seconds"},
+		{"with a log", "", []string{"--appendonly", "yes", "--appendfsync", "always"}, "", ""},
 		{"that evicts any key", "", []string{"--maxmemory", "9mb", "--maxmemory-policy", "allkeys-random"},
 			"set maxmemory-policy volatile-ttl", "everything"},
 		{"that evicts counters", "", []string{"--maxmemory", "9mb", "--maxmemory-policy", "volatile-lru"}, "",

@@ -67,7 +67,7 @@ const (
 	errNoPolicy    = answerError("it does not say its maxmemory_policy\n  use Valkey, or Redis 6.2 or later")
 )
 
-var errNoAnswer = errors.New("no answer within a second")
+var errNoAnswer = errors.New("no answer in time")
 
 // OpenRedis returns the stores behind an address; it does not connect yet. The address is
 //
@@ -99,8 +99,8 @@ const (
 )
 
 // RedisRights are what the user of the server's ACL needs.
-const RedisRights = "~" + redisPrefix + "* +mget +get +set +del +zadd +zrem +zrange +zrandmember +eval +evalsha " +
-	"+scan +info +wait +select +ping +cluster|slots +cluster|shards"
+const RedisRights = "~" + redisPrefix + "* +mget +set +del +zadd +zrem +zrange +zrandmember +eval +evalsha " +
+	"+scan +info +wait +select +cluster|slots +cluster|shards"
 
 // Counters is the store for records that may be forgotten.
 func (r *Redis) Counters() Store { return redisStore{r, counterKeys} }
@@ -274,13 +274,14 @@ func (s redisStore) List(ctx context.Context, prefix string, visit func(key stri
 					break
 				}
 			}
-			raw, _, err = s.read(ctx, keys)
+			if raw, _, err = s.read(ctx, keys); err == nil {
+				s.drop(ctx, keys, raw)
+			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		s.drop(ctx, keys, raw)
 		for i, r := range s.decode(raw) {
 			if r.Value != nil && !visit(keys[i], r) {
 				return nil
@@ -493,13 +494,17 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 	}
 	err := s.stillAway()
 	if err == nil {
-		bounded, cancel := context.WithTimeoutCause(ctx, lockTimeout, errNoAnswer)
+		began := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, lockTimeout)
 		defer cancel()
 		err = do(bounded)
 		switch {
 		case err == nil || errors.Is(err, ErrTooLong):
 			return err
 		case ctx.Err() != nil: // the caller's
+			if time.Since(began) >= replicaTimeout {
+				_ = s.noteAway(err, ctx) // the caller has more calls to make
+			}
 			return fmt.Errorf("%s records at the state server: %w", verb, ctx.Err())
 		}
 		err = s.noteAway(err, bounded)
@@ -530,7 +535,7 @@ func (r *Redis) noteAway(err error, bounded context.Context) error {
 	}
 	switch {
 	case bounded.Err() != nil:
-		err = context.Cause(bounded)
+		err = errNoAnswer
 	case errors.Is(err, io.EOF):
 		err = errors.New("connection closed")
 	}

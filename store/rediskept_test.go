@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -118,6 +119,39 @@ func TestAnUpdateOfKeptRecordsReturnsWhenAReplicaHasIt(t *testing.T) {
 	waitFor(t, "the confirmation", func() bool { return revoke() == nil })
 	if n, err := copied.client.Exists(t.Context(), keptKeys+"k").Result(); err != nil || n != 1 {
 		t.Errorf("the replica has %d, %v", n, err)
+	}
+}
+
+// With appendfsync always, a server that is killed comes back with every update that it
+// acknowledged. With everysec, the default, it may not. The client needs no restart.
+func TestAServerThatIsKilledKeepsWhatItAcknowledged(t *testing.T) {
+	s := newRedisServer(t, "--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir())
+	r := openRedis(t, s.address())
+	var done []string
+	for life := range 3 {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for i := 0; ; i++ {
+				key := fmt.Sprint(life, "/", i)
+				count := increment(time.Now().Add(time.Hour))
+				if err := update(r.Kept(), key, count); err != nil {
+					return
+				}
+				done = append(done, key)
+			}
+		}()
+		time.Sleep(rand.N(200 * time.Millisecond))
+		s.kill()
+		<-ended
+		s.start()
+		waitFor(t, "the server", func() bool { _, err := r.Kept().Get(context.Background(), "k"); return err == nil })
+	}
+	if len(done) == 0 {
+		t.Fatal("nothing was updated")
+	}
+	for _, key := range done {
+		expect(t, r.Kept(), key, "1")
 	}
 }
 
@@ -269,6 +303,25 @@ func TestCallsAfterOneWithoutAnAnswerDoNotWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the server", func() bool { _, err := r.Kept().Get(context.Background(), "k"); return err == nil })
+}
+
+// The same holds if the caller has less time than the call.
+func TestCallsAfterOneThatTheCallerGaveUpDoNotWait(t *testing.T) {
+	r := openRedis(t, "redis://"+silentAddress(t))
+	ctx, cancel := context.WithTimeout(t.Context(), redisTimeout)
+	defer cancel()
+	if _, err := r.Kept().Get(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the caller's time: %v", err)
+	}
+	if r.stillAway() == nil {
+		t.Error("the next call waits")
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	r = openRedis(t, "redis://"+silentAddress(t))
+	if _, err := r.Kept().Get(short, "k"); err == nil || r.stillAway() != nil {
+		t.Errorf("a caller that waits for no server: %v", err)
+	}
 }
 
 // An error of the server's is an answer: the next call is made.
