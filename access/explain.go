@@ -13,6 +13,8 @@ type Decision struct {
 	Granted  bool
 	Line     int    // of the rule that grants it, or of the closest one; 0 = none
 	Reason   string // why the closest rule does not grant it, or why there is none
+	// Elsewhere: the closest rule grants it to this client from other addresses.
+	Elsewhere bool
 }
 
 // Explain returns what Grant does with every action of a scope.
@@ -60,14 +62,16 @@ func (p *Policy) explain(c *client, res *resource, action string) Decision {
 		}
 	}
 	f.Reason = strings.Join(closest.words, "; ")
+	f.Elsewhere = closest.address && len(closest.words) == 1
 	return f
 }
 
 // mismatch lists the reasons why a rule does not grant an action. The lowest weight is the closest
 // rule.
 type mismatch struct {
-	words  []string
-	weight int
+	words   []string
+	weight  int
+	address bool // is one of the reasons
 }
 
 func (l *mismatch) add(weight int, words string) {
@@ -88,6 +92,7 @@ func (r *compiledRule) mismatch(c *client, res *resource, action string) (l mism
 	}
 	if !r.matchesAddress(c) {
 		l.add(1, "it is for clients from "+strings.Join(r.source.From, ", "))
+		l.address = true
 	}
 	if !r.matchesService(c) {
 		l.add(1, "it is for the services "+strings.Join(r.source.Services, ", "))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"dockerauth/cli"
+	"dockerauth/service"
 	"dockerauth/setup"
 )
 
@@ -55,5 +56,6 @@ func key(args []string, streams cli.Streams) int {
 		return cli.Fail(streams.Err, err)
 	}
 	o.Config = path
+	o.Done = service.RotationLog(string(o.Step), streams.Err)
 	return setup.RotateKey(o, streams)
 }

@@ -64,7 +64,7 @@ func (c *checkup) configErrors(err error) {
 		}
 		subject, why := "config", consequences[e.Code]
 		switch e.Key {
-		case "private_key", "certificate", "key_id":
+		case "private_key", "certificate", "key_id", "previous_keys":
 			subject = e.Key
 		}
 		if i == 0 && why == "" {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dockerauth/config"
 )
 
 // unset is a patient as a package installs it: nothing is written in yet, and there is no key.
@@ -186,6 +188,21 @@ func TestCheckNamesEachMistakeInConfigAndKey(t *testing.T) {
 		{name: "another key's certificate",
 			make: shell(ec + "-out x && openssl req -x509 -new -key x -subj /CN=x -out cert.pem"),
 			want: wanted{levelError, "certificate", "certificate-mismatch", "/cert.pem"}},
+		{name: "a previous key that is gone", make: edits("config.yml", "state:", "previous_keys: [old.pem]\nstate:"),
+			want:  wanted{levelError, "previous_keys", "file-missing", "config.yml:5: previous_keys: "},
+			apply: edits("config.yml", "previous_keys: [old.pem]\n", "")},
+		{name: "a previous key that everybody can read",
+			make: then(shell(ec+"-out old.pem && chmod 644 old.pem"),
+				edits("config.yml", "state:", "previous_keys: [old.pem]\nstate:")),
+			want: wanted{levelError, "previous_keys", "key-open", "old.pem"}},
+		{name: "a previous key whose refresh tokens have expired",
+			make: then(shell(ec+"-out old.pem && chmod 600 old.pem"), edits("config.yml", "state:",
+				"previous_keys: [old.pem] "+config.Retired(time.Now().AddDate(0, 0, -91))+"\nstate:")),
+			want: wanted{levelWarning, "previous_keys", "previous-key-expired", "--retire"}},
+		{name: "a previous key that has refresh tokens",
+			make: then(shell(ec+"-out old.pem && chmod 600 old.pem"), edits("config.yml", "state:",
+				"previous_keys: [old.pem] "+config.Retired(time.Now().AddDate(0, 0, -89))+"\nstate:")),
+			want: wanted{levelOK, "previous_keys", "", "P-256, verifies refresh tokens"}},
 		{name: "a certificate that has expired",
 			make: certified(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
 			want: wanted{levelError, "certificate", "certificate-expired", "--renew-certificate"}},

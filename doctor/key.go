@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,9 +38,31 @@ func (c *checkup) examineKey() {
 	} else {
 		c.examineNamedKey(key)
 	}
+	c.examinePreviousKeys()
 	if _, ok := key.Public().(ed25519.PublicKey); ok {
 		c.ok("private_key", "Ed25519 is for registry 3.x only: its certificate stops a 2.8 registry from starting")
 	}
+}
+
+// examinePreviousKeys warns of keys whose refresh tokens have all expired. config has checked the
+// files.
+func (c *checkup) examinePreviousKeys() {
+	const subject = "previous_keys"
+	for i, key := range c.config.PreviousKeys {
+		c.ok(subject, "%s, verifies refresh tokens, %s", kindOfKey(key), readersOf(c.config.PreviousKeyFiles[i]))
+	}
+	if end := c.config.PreviousEnd(); !end.IsZero() && c.now().After(end) {
+		c.warn(subject, "previous-key-expired",
+			"no refresh token of the old key is good any more, since "+end.UTC().Format(time.DateOnly),
+			"who steals the key can still sign some", command("dockerauth", "key", "rotate", "--config", c.config.Path,
+				"--retire"))
+	}
+}
+
+// isPreviousKey reports a key of previous_keys, such as the one that is to sign next.
+func (c *checkup) isPreviousKey(public crypto.PublicKey) bool {
+	return slices.ContainsFunc(c.config.PreviousKeys,
+		func(key *jwtsign.Key) bool { return isSameKey(public, key.Public()) })
 }
 
 func kindOfKey(key *jwtsign.Key) string {

@@ -137,6 +137,9 @@ func (c *checkup) examineServiceUser(a *runAs) {
 func (c *checkup) readChecks() (trials []permissionCheck) {
 	subjects := map[string]string{c.settings.Path: "config", c.settings.PrivateKeyFile: "private_key",
 		c.settings.CertificateFile: "certificate"}
+	for _, file := range c.settings.PreviousKeyFiles {
+		subjects[file] = "previous_keys"
+	}
 	files := c.settings.Files()
 	for _, line := range c.stack {
 		if !slices.Contains(files, line.File) {
@@ -190,10 +193,13 @@ func (c *checkup) examineOwners(a *runAs) {
 	if a.setgid() < 0 { // examineSetgid names them
 		paths = c.accessFiles()
 	}
-	key := c.settings.PrivateKeyFile
-	for _, path := range []string{key, filepath.Dir(key)} {
-		if key != "" && !slices.Contains(paths, path) {
-			paths = append(paths, path)
+	keys := slices.DeleteFunc(append([]string{c.settings.PrivateKeyFile}, c.settings.PreviousKeyFiles...),
+		func(key string) bool { return key == "" })
+	for _, key := range keys {
+		for _, path := range []string{key, filepath.Dir(key)} {
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
 		}
 	}
 	owned := map[int][]string{}
@@ -205,7 +211,7 @@ func (c *checkup) examineOwners(a *runAs) {
 	for _, uid := range slices.Sorted(maps.Keys(owned)) {
 		theirs := owned[uid]
 		why := "who owns a file can change it, and so decide who gets in"
-		if slices.Contains(theirs, key) {
+		if slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(theirs, key) }) {
 			why = "who has the key can sign tokens as any account"
 		}
 		what := fmt.Sprintf("%s owns %s", userName(uid), theirs[0])

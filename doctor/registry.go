@@ -545,6 +545,8 @@ func (c *checkup) examineBundled(t *registryToken, number int, cert *x509.Certif
 			return
 		}
 		c.warn(subject, "bundle-old-certificate", what, "registries refuse tokens that carry it", remedy)
+	case c.isPreviousKey(cert.PublicKey) && !issuesForOthers(cert):
+		c.ok(subject, "%sis for a key of previous_keys%s", what, expired)
 	case isAuthority(cert):
 		c.fail(subject, "bundle-ca", what+"is one of a CA"+expired, bundleWarning, remedy)
 	case hasOurs && len(chain) > 0 && isMadeAs(cert, chain[0]):
@@ -589,6 +591,8 @@ func (c *checkup) examineListed(k jwk) {
 			"list the public key alone, and make a new pair"+thenRestart)
 	case isSameKey(k.Public, c.config.Key.Public()):
 		c.ok(subject, "has dockerauth's key, under the id %q", k.KeyID)
+	case c.isPreviousKey(k.Public):
+		c.ok(subject, "has a key of previous_keys, under the id %q", k.KeyID)
 	default:
 		c.fail(subject, "jwks-foreign", fmt.Sprintf("the key %q in it is not dockerauth's", k.KeyID),
 			"anyone who has it can sign tokens for the registry, as any account",

@@ -65,6 +65,9 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			p.edit(t, "registry.yml", "rootcertbundle: "+p.path("bundle.pem"), "jwks: "+p.path("jwks.json"))
 		}
 	}
+	rotate := func(more string) func(*testing.T, *patient) {
+		return shell("dockerauth key rotate --config config.yml && " + more)
+	}
 	tests := []mistake{
 		{name: "not there", args: []string{"--registry-config", "/nonexistent/config.yml"},
 			want: wanted{levelError, "registry", "registry-config-invalid", "no such file"}},
@@ -245,6 +248,12 @@ func TestCheckNamesEachMistakeOfARegistrysConfiguration(t *testing.T) {
 			make: func(t *testing.T, p *patient) { jwks(jwksOf(p.key.Public()))(t, p) },
 			want: wanted{levelError, "registry 3.1", "registry-refusing",
 				"it has no rootcertbundle to hold it against"}},
+		{name: "the bundle of a key that is being exchanged", make: rotate("true"),
+			want: wanted{levelOK, "registry.rootcertbundle", "", "is for a key of previous_keys"}},
+		{name: "the JWKS of a key that is being exchanged",
+			make: then(rotate("dockerauth jwks --config config.yml >jwks.json && sed -i /^certificate/d config.yml"),
+				func(t *testing.T, p *patient) { jwks(p.read(t, "jwks.json"))(t, p) }),
+			want: wanted{levelOK, "registry.jwks", "", "has a key of previous_keys"}},
 		{name: "a secret in a JWKS", make: jwks(`{"keys":[{"kty":"oct","kid":"x","k":"eA"}]}`),
 			want: wanted{levelError, "registry.jwks", "jwks-private-key", "with its secret part"}},
 		{name: "another's key in a JWKS",

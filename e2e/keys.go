@@ -22,8 +22,10 @@ const (
 	rsa2048 keyKind = "RSA-2048"
 	p256    keyKind = "P-256"
 	p384    keyKind = "P-384"
-	p521    keyKind = "P-521"
-	ed      keyKind = "Ed25519"
+	// p256Short is one of 128 keys: registries compute a wrong thumbprint for it.
+	p256Short keyKind = "P-256 with a zero byte first"
+	p521      keyKind = "P-521"
+	ed        keyKind = "Ed25519"
 )
 
 func makeKey(t testing.TB, kind keyKind) crypto.Signer {
@@ -37,6 +39,8 @@ func makeKey(t testing.TB, kind keyKind) crypto.Signer {
 		return key
 	case p256:
 		return fullLength(t, elliptic.P256())
+	case p256Short:
+		return generateEC(t, elliptic.P256(), false)
 	case p384:
 		return fullLength(t, elliptic.P384())
 	case p521:
@@ -57,6 +61,11 @@ func makeKey(t testing.TB, kind keyKind) crypto.Signer {
 // RFC 7518 §6.2.1.2 keeps leading zeros).
 func fullLength(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	t.Helper()
+	return generateEC(t, curve, true)
+}
+
+func generateEC(t testing.TB, curve elliptic.Curve, full bool) *ecdsa.PrivateKey {
+	t.Helper()
 	for {
 		key, err := ecdsa.GenerateKey(curve, rand.Reader)
 		if err != nil {
@@ -66,7 +75,7 @@ func fullLength(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if size := len(point) / 2; point[1] != 0 && point[1+size] != 0 {
+		if size := len(point) / 2; (point[1] != 0 && point[1+size] != 0) == full {
 			return key
 		}
 	}

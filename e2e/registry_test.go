@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ const (
 
 // keysTaken is which registry accepts which key, by which name. registry/auth/token/token.go uses
 // x5c if present, otherwise kid; 2.8 knows keys by libtrust id, 3.x by RFC 7638 thumbprint or by
-// the kid of a JWKS entry.
+// the kid of a JWKS entry. dockerauth jwks makes the JWKS.
 var keysTaken = []struct {
 	registry registryKind
 	named    string
@@ -39,7 +40,7 @@ var keysTaken = []struct {
 	{registry31, byThumbprint, false, []keyKind{rsa2048, p256, p384, p521, ed}, nil},
 	{registry31, byLibtrust, false, nil, []keyKind{rsa2048, p256, ed}},
 	{registry31, byCertificate, true, nil, []keyKind{rsa2048, p256, ed}},
-	{registry31, byLibtrust, true, []keyKind{rsa2048, p256, p384, p521, ed}, nil},
+	{registry31, byLibtrust, true, []keyKind{rsa2048, p256, p256Short, p384, p521, ed}, nil},
 	{registry31, byThumbprint, true, []keyKind{rsa2048, p256, p384, p521, ed}, nil},
 }
 
@@ -80,8 +81,12 @@ func runKey(t *testing.T, registry registryKind, kind keyKind, named string, jwk
 	token := fetchTokens(t, realm, url.Values{"service": {audience}, "scope": {"registry:catalog:*"}}).Token
 	key := trust{bundle: s.certFile}
 	if jwks {
-		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"),
-			jwksOf(t, s.key.Public(), tokenKeyID(t, token)), 0o644)}
+		printed := run(t, "", exec.Command(binary(t), "jwks", "--config", s.configFile))
+		warned := strings.Contains(printed.stderr, "a registry that has jwks alone refuses them")
+		if printed.status != 0 || warned != o.certificate {
+			t.Errorf("jwks: %v", printed)
+		}
+		key = trust{jwks: writeFile(t, filepath.Join(s.dir, "jwks.json"), printed.stdout, 0o644)}
 	}
 	r := startRegistry(t, registry, s, realm, key)
 	for _, path := range []string{"/v2/", "/v2/_catalog"} {

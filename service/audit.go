@@ -2,12 +2,17 @@ package service
 
 import (
 	"io"
+	"io/fs"
 	"log/slog"
 	"log/syslog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
+	"syscall"
 
 	"dockerauth/config"
 	"dockerauth/handler"
+	"dockerauth/jwtsign"
 )
 
 // The audit events: the field event of a log line about a credential.
@@ -39,6 +44,31 @@ func AuditLog(cfg *config.Config, stderr io.Writer) (log *slog.Logger, close fun
 		return plainLogger(out), func() error { return nil }
 	}
 	return newSystemLogger(system), system.Close
+}
+
+// RotationLog writes a step of the exchange of the signing key. Root may run it: a log file that
+// another user could replace by a link is left to the service.
+func RotationLog(step string, stderr io.Writer) func(*config.Config) {
+	return func(cfg *config.Config) {
+		c := *cfg
+		if file := c.Log.File; !isOwn(file) || !isOwn(filepath.Dir(file)) {
+			c.Log.File = ""
+		}
+		log, closeLog := AuditLog(&c, stderr)
+		id, _ := jwtsign.Thumbprint(cfg.Key.Public()) // it was loaded: the key has an encoding
+		log.Info("signing key exchanged", "event", EventKey, "step", step, "key", id, "previous", len(cfg.PreviousKeys))
+		_ = closeLog() // what was written is written
+	}
+}
+
+// isOwn reports a file or folder of this user, which is no link.
+func isOwn(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink != 0 {
+		return false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Uid) == os.Geteuid()
 }
 
 // newSystemLogger writes no time: the system's log has one in each line.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dockerauth/config"
+	"dockerauth/jwtsign"
 )
 
 func TestACommandWritesItsEventsToTheLogOfTheService(t *testing.T) {
@@ -28,6 +29,53 @@ func TestACommandWritesItsEventsToTheLogOfTheService(t *testing.T) {
 		if err != nil || !regexp.MustCompile(`\A.*`+line+`\z`).Match(text) || stderr.Len() > 0 {
 			t.Errorf("%v: %q, stderr %q", err, text, &stderr)
 		}
+	}
+}
+
+// Another user, whose folder the log is in, could replace it by a link while root runs the command.
+func TestKeyRotateWritesToALogFileOfItsOwnOnly(t *testing.T) {
+	dir := t.TempDir()
+	made, err := jwtsign.GenerateKey(jwtsign.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := made.PrivatePEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(keyFile, pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := jwtsign.LoadKey(keyFile, "", jwtsign.KeyIDUnset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(path string) string {
+		var stderr bytes.Buffer
+		RotationLog("switch", &stderr)(&config.Config{Key: key, Log: config.Log{File: path, Format: "text"}})
+		return stderr.String()
+	}
+	file, link := filepath.Join(dir, "log"), filepath.Join(dir, "link")
+	for _, err := range []error{os.WriteFile(file, nil, 0o600), os.Symlink("log", link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(link)
+	write(filepath.Join(dir, "missing"))
+	if text, err := os.ReadFile(file); err != nil || len(text) > 0 {
+		t.Errorf("through a link: %q, %v", text, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "missing")); err == nil {
+		t.Error("a log file was made")
+	}
+	errs := write(file)
+	text, err := os.ReadFile(file)
+	id, _ := jwtsign.Thumbprint(key.Public())
+	if want := ` msg="signing key exchanged" event=key-rotated step=switch key=` + id + " previous=0\n"; err != nil ||
+		!strings.HasSuffix(string(text), want) || errs != "" {
+		t.Errorf("%v: %q, stderr %q", err, text, errs)
 	}
 }
 

@@ -30,8 +30,10 @@ const (
 	maxText     = 200 // of notes and reasons, in bytes
 	maxUserLen  = 256 // in bytes, as in a login
 	maxRobotLen = 64
-	// maxLimits bounds scopes and addresses, so that a record fits into every store.
+	// maxLimits and maxScopes bound scopes and addresses, so that a record fits into every store.
 	maxLimits = 32
+	maxScopes = 4096 // bytes of all together
+	maxScope  = 512  // bytes, as in a request
 )
 
 // TokenRequest is what "token issue" is asked for.
@@ -75,6 +77,11 @@ func (r TokenRequest) parse() (credentials.Token, time.Duration, error) {
 	}
 	if len(r.Scopes) > maxLimits || len(r.From) > maxLimits {
 		return t, 0, fmt.Errorf("more than %d scopes or addresses are given\n  use patterns and prefixes", maxLimits)
+	}
+	if len(strings.Join(r.Scopes, "")) > maxScopes ||
+		slices.ContainsFunc(r.Scopes, func(s string) bool { return len(s) > maxScope }) {
+		return t, 0, fmt.Errorf("a scope is longer than %d bytes, or all together than %d\n  use patterns", maxScope,
+			maxScopes)
 	}
 	for _, text := range r.Scopes {
 		limit, err := access.ParseLimit(text)
@@ -220,8 +227,8 @@ func CheckIDs(ids ...string) error {
 		if len(id) > refreshIDLen { // it may be a secret
 			what = fmt.Sprintf("a text of %d bytes", len(id))
 		}
-		return fmt.Errorf("%s is not an ID\n  dockerauth token list shows those of %d characters, and dockerauth logins "+
-			"those of %d", what, tokenIDLen, refreshIDLen)
+		return fmt.Errorf("%s is not an ID\n  dockerauth token list shows those of %d characters, and dockerauth "+
+			"logins those of %d", what, tokenIDLen, refreshIDLen)
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Tokens struct {
 	Config  string    // path; "" = where FindConfig finds it
 	Command string    // as it was typed: "token list"
 	Stderr  io.Writer // for warnings
+
+	pam pamauth.Authenticator // nil = that of the configuration
 }
 
 // IssuedToken is a new token. Its text is nowhere else.
@@ -34,8 +36,8 @@ type IssuedToken struct {
 	Logins []string // command lines that log in with it
 }
 
-// Issue makes a token, keeps its record, and gives it to deliver. One that was not delivered is taken
-// back.
+// Issue makes a token, keeps its record, and gives it to deliver. One that was not delivered is
+// taken back.
 func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedToken) error) error {
 	token, ttl, err := r.parse()
 	if err != nil {
@@ -93,21 +95,32 @@ func (k *keptTokens) deliver(ctx context.Context, i IssuedToken, deliver func(Is
 	return fmt.Errorf("print token %s: %s\n  it is revoked: issue another", i.Token.ID, cli.Cause(failed))
 }
 
-// account looks the account up. One that Unix does not know may be known to PAM alone, such as
-// those of pam_userdb: then its account phase says whether it exists, as it does when the token is
-// used.
+// account looks the account up. PAM is asked too, as at each use: it may refuse the account, which
+// is worth a warning, and it may know one that Unix does not, such as those of pam_userdb.
 func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, secret credentials.Secret) (
 	pamauth.Account, error) {
 	account, err := pamauth.Inspect(name, secret.StateKey())
-	if err != nil || account.UID >= 0 {
+	if err != nil {
 		return account, err
 	}
-	known, err := OneConversation(cfg, t.Stderr).Authenticate(ctx, pamauth.Login{User: name, AccountOnly: true,
-		StateKey: secret.StateKey()})
-	if errors.Is(err, pamauth.ErrRefused) {
-		return account, fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
+	conversation := t.pam
+	if conversation == nil {
+		conversation = OneConversation(cfg, t.Stderr)
 	}
-	if err == nil {
+	known, err := conversation.Authenticate(ctx, pamauth.Login{User: name, AccountOnly: true,
+		StateKey: secret.StateKey()})
+	refused := errors.Is(err, pamauth.ErrRefused)
+	switch {
+	case account.UID >= 0 && refused:
+		cause, _ := cli.SplitHint(err)
+		cause = strings.TrimPrefix(cause, pamauth.ErrRefused.Error()+": ")
+		fmt.Fprintf(t.Stderr, "warning: PAM refuses %s now, and the token with it: %s\n", account.Name, cause)
+		return account, nil
+	case account.UID >= 0:
+		return account, nil // what PAM does now is no matter, and this process may lack the right to ask it
+	case refused:
+		return account, fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
+	case err == nil:
 		err = CheckUser(known.Name) // a module may have made it anything
 	}
 	return known, err
@@ -142,17 +155,14 @@ func (t Tokens) checkRights(cfg *config.Config, account pamauth.Account, token c
 		fmt.Fprintf(t.Stderr, "warning: %s is locked, as by usermod -L; the token works all the same\n", account.Name)
 	}
 	who := access.Client{Name: account.Name, Groups: groups}
-	if len(token.From) > 0 {
-		who.Remote = token.From[0].Addr()
-	}
 	for _, scope := range token.Scopes {
 		t.warnOfRules(cfg, who, scope)
 	}
 	return nil
 }
 
-// warnOfRules warns of actions on one repository that no rule grants now. Whether a pattern can be
-// granted is not looked at.
+// warnOfRules warns of actions on one repository that no rule grants now, from any address. Whether
+// a pattern can be granted is not looked at.
 func (t Tokens) warnOfRules(cfg *config.Config, who access.Client, limit string) {
 	if strings.Contains(limit, "*") {
 		return
@@ -165,7 +175,7 @@ func (t Tokens) warnOfRules(cfg *config.Config, who access.Client, limit string)
 	last := map[string]access.Decision{}
 	for _, who.Service = range cfg.Audience {
 		for _, d := range cfg.Access.Explain(who, scopes[0]) {
-			if last[d.Action] = d; !d.Granted {
+			if last[d.Action] = d; !d.Granted && !d.Elsewhere {
 				refused[d.Action]++
 			}
 		}
@@ -303,7 +313,8 @@ func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (d
 	}
 	for _, r := range done {
 		if r.Kind == credentials.Refresh {
-			k.log("token revoked", EventRevoked, append([]any{"credential", r.ID, "kind", r.Kind}, because(reason)...)...)
+			fields := []any{"credential", r.ID, "kind", r.Kind}
+			k.log("token revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
 	}
 	if len(unknown) > 0 {
@@ -330,8 +341,8 @@ func (t Tokens) RevokeUser(ctx context.Context, reason, user string, kinds ...cr
 		logins = len(known)
 		if slices.Contains(kinds, credentials.Refresh) && (err == nil || logins > 0) {
 			done = append(done, Revocation{Kind: credentials.Refresh, Login: user})
-			k.log("tokens revoked", EventRevoked, append([]any{"kind", credentials.Refresh, "login", user, "logins", logins},
-				because(reason)...)...)
+			fields := []any{"kind", credentials.Refresh, "subject", user, "logins", logins}
+			k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
 		return err
 	})

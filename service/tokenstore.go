@@ -135,7 +135,7 @@ func because(reason string) []any {
 
 // logToken writes what was done with a token. Its text and the state of its account have no field.
 func (k *keptTokens) logToken(message, event string, t credentials.Token, more ...any) {
-	k.log(message, event, append([]any{"credential", t.ID, "kind", t.Kind, "login", t.Login(), "scope",
+	k.log(message, event, append([]any{"credential", t.ID, "kind", t.Kind, "subject", t.Login(), "scope",
 		strings.Join(t.Scopes, " "), "expires", t.Expires.UTC().Format(time.RFC3339)}, more...)...)
 }
 

@@ -39,7 +39,7 @@ type Rotation struct {
 	KeyType string // "" = that of the key that signs
 	Force   bool   // retire before the refresh tokens have expired
 
-	// Done is called when a step has changed config.yml.
+	// Done is called when a step has changed config.yml, with the new one.
 	Done func(cfg *config.Config)
 }
 
@@ -50,16 +50,21 @@ const (
 	minute        = "2006-01-02 15:04 UTC"
 )
 
+// noticedWithin is longer than processes that stay take to use a changed configuration: they look
+// every second, and wait until it has not changed for another.
+const noticedWithin = 3 * time.Second
+
 // rotation is one run of key rotate.
 type rotation struct {
 	Rotation
-	now    func() time.Time
-	cfg    *config.Config
-	text   string      // of config.yml, as it is to be
-	found  fs.FileInfo // of config.yml
-	next   string      // the key that is to sign next; "" = none
-	files  newFiles
-	bundle []byte // for standard output
+	now     func() time.Time
+	noticed time.Duration // until all processes have a changed config.yml
+	cfg     *config.Config
+	text    string      // of config.yml, as it is to be
+	found   fs.FileInfo // of config.yml
+	next    string      // the key that is to sign next; "" = none
+	files   newFiles
+	bundle  plannedFile // path "" = standard output
 
 	table [][3]string // what became of which file
 	rest  strings.Builder
@@ -68,7 +73,7 @@ type rotation struct {
 // RotateKey does a step of the exchange of the signing key and prints the next one.
 func RotateKey(o Rotation, streams cli.Streams) int {
 	_ = syscall.Setegid(os.Getgid()) // new files must not get the group of a set-group-id program
-	return (&rotation{Rotation: o, now: time.Now}).do(streams)
+	return (&rotation{Rotation: o, now: time.Now, noticed: noticedWithin}).do(streams)
 }
 
 func (r *rotation) do(streams cli.Streams) int {
@@ -85,7 +90,7 @@ func (r *rotation) do(streams cli.Streams) int {
 	}
 	out := streams.Out
 	if r.Bundle == toStdout {
-		if _, err := out.Write(r.bundle); err != nil {
+		if _, err := out.Write(r.bundle.content); err != nil {
 			return cli.Fail(streams.Err, fmt.Errorf("print bundle: %w\n  run this again", err))
 		}
 		out = streams.Err
@@ -121,7 +126,9 @@ func (r *rotation) check() error {
 	return nil
 }
 
-// run looks at everything before it writes anything. config.yml is written last.
+// run looks at everything before it changes anything that is there. A certificate is never in the
+// bundle while config.yml does not name its key: whatever happens in between, the step can be
+// repeated.
 func (r *rotation) run() error {
 	unlock, err := r.open()
 	if err != nil {
@@ -137,6 +144,9 @@ func (r *rotation) run() error {
 	default:
 		err = r.prepare()
 	}
+	if err == nil && r.Step == Retire {
+		err = r.putBundle()
+	}
 	if err == nil && r.text != was {
 		err = replace(r.cfg.Path, r.found, []byte(r.text), r.usable)
 	}
@@ -145,6 +155,13 @@ func (r *rotation) run() error {
 		return err
 	}
 	r.files.keep()
+	if r.files = (newFiles{}); r.Step == Prepare {
+		if err := r.putBundle(); err != nil {
+			r.files.undo()
+			return err
+		}
+		r.files.keep()
+	}
 	if r.text != was && r.Done != nil {
 		if cfg, err := config.Load(r.cfg.Path); err == nil {
 			r.Done(cfg)
@@ -270,7 +287,7 @@ func (r *rotation) prepare() error {
 		r.say("kept", r.certificateOf(r.next), "its certificate")
 	}
 	if r.cfg.CertificateFile != "" || r.Bundle != "" {
-		if err := r.writeBundle(r.next); err != nil {
+		if err := r.planBundle(); err != nil {
 			return err
 		}
 	}
@@ -367,6 +384,8 @@ func (r *rotation) switchKeys() error {
 		r.reportSwitched(r.retiredSince(), r.cfg.PrivateKeyFile)
 		return nil
 	}
+	// A process that does not know the new key yet would refuse what another signs with it.
+	time.Sleep(min(r.noticed, r.noticed-time.Since(r.found.ModTime()))) // the clock may have been set back
 	now := r.now()
 	others := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
 	lines := [][2]string{{"private_key", r.name(r.next)}}
@@ -402,7 +421,7 @@ func (r *rotation) retire() error {
 			"that their users log in again: %s", old[0], end.UTC().Format(minute), r.command("--retire", "--force"))
 	}
 	if r.cfg.CertificateFile != "" || r.Bundle != "" {
-		if err := r.writeBundle(r.next); err != nil {
+		if err := r.planBundle(); err != nil {
 			return err
 		}
 	}

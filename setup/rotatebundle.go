@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -14,16 +15,16 @@ import (
 	"dockerauth/jwtsign"
 )
 
-// writeBundle writes the certificate that tokens carry, and that of the next key, if any.
-func (r *rotation) writeBundle(next string) error {
-	chain := r.cfg.Key.Chain()
-	if len(chain) == 0 {
+// planBundle takes the certificate that tokens carry, and that of the next key, if any.
+func (r *rotation) planBundle() error {
+	certificates := r.cfg.Key.Chain()
+	if len(certificates) == 0 {
 		return misuse{errors.New("--bundle: config.yml names no certificate that could be in it\n  leave out --bundle")}
 	}
-	certificates := chain[:1]
+	certificates = certificates[:1]
 	note := "the certificate alone"
-	if next != "" {
-		key, err := jwtsign.LoadKey(next, r.certificateOf(next), jwtsign.KeyIDUnset)
+	if r.next != "" {
+		key, err := jwtsign.LoadKey(r.next, r.certificateOf(r.next), jwtsign.KeyIDUnset)
 		if err != nil {
 			return err
 		}
@@ -35,18 +36,14 @@ func (r *rotation) writeBundle(next string) error {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	if r.Bundle == toStdout {
-		r.bundle = text
+		r.bundle.content = text
 		return nil
 	}
-	if r.Bundle == "" {
-		r.Bundle = filepath.Join(filepath.Dir(r.cfg.CertificateFile), "bundle.pem")
-	}
-	path, err := filepath.Abs(r.Bundle)
+	path, err := filepath.Abs(cmp.Or(r.Bundle, filepath.Join(filepath.Dir(r.cfg.CertificateFile), "bundle.pem")))
 	if err != nil {
 		return err
 	}
-	r.Bundle = path
-	verb, err := r.putBundle(text)
+	verb, err := r.compareBundle(path, text)
 	if err != nil {
 		return err
 	}
@@ -54,33 +51,46 @@ func (r *rotation) writeBundle(next string) error {
 	return nil
 }
 
-// putBundle makes the bundle, or replaces one that has nothing but certificates of this
-// configuration's keys in it.
-func (r *rotation) putBundle(text []byte) (verb string, err error) {
-	if err := checkDirOwnership(filepath.Dir(r.Bundle), false); err != nil {
+// compareBundle decides what becomes of the bundle. One that is there has nothing in it but
+// certificates of this configuration's keys.
+func (r *rotation) compareBundle(path string, text []byte) (verb string, err error) {
+	if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
 		return "", err
 	}
-	there, err := plannedFileAt(r.Bundle)
+	if r.bundle, err = plannedFileAt(path); err != nil {
+		return "", err
+	}
+	r.bundle.content = text
+	if r.bundle.found == nil {
+		return "made", nil
+	}
+	if !r.bundle.found.Mode().IsRegular() {
+		return "", fmt.Errorf("write %s: it is not a regular file\n  name another file: --bundle FILE", path)
+	}
+	old, err := jwtsign.ReadRegular(path, 1<<20, func(fs.FileInfo) error { return nil })
 	switch {
 	case err != nil:
-		return "", err
-	case there.found == nil:
-		return "made", r.files.create(r.Bundle, text, 0o644, -1, nil)
-	case !there.found.Mode().IsRegular():
-		return "", fmt.Errorf("write %s: it is not a regular file\n  name another file: --bundle FILE", r.Bundle)
-	}
-	old, err := jwtsign.ReadRegular(r.Bundle, 1<<20, func(fs.FileInfo) error { return nil })
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w\n  name another file: --bundle FILE", r.Bundle, err)
-	}
-	if bytes.Equal(old, text) {
+		return "", fmt.Errorf("read %s: %w\n  name another file: --bundle FILE", path, err)
+	case bytes.Equal(old, text):
+		r.bundle.content = nil
 		return "kept", nil
-	}
-	if !r.isOwn(old) {
+	case !r.isOwn(old):
 		return "", fmt.Errorf("write %s: it has something else in it than certificates of these keys, and is not "+
-			"overwritten\n  name another file: --bundle FILE", r.Bundle)
+			"overwritten\n  name another file: --bundle FILE", path)
 	}
-	return "written", r.files.swap(r.Bundle, there.found, text)
+	return "written", nil
+}
+
+// putBundle writes what was planned.
+func (r *rotation) putBundle() error {
+	switch b := r.bundle; {
+	case b.path == "" || b.content == nil:
+		return nil
+	case b.found == nil:
+		return r.files.create(b.path, b.content, 0o644, -1, nil)
+	default:
+		return r.files.swap(b.path, b.found, b.content)
+	}
 }
 
 // isOwn reports a text that is nothing but certificates for keys of this configuration.

@@ -21,7 +21,7 @@ One that has rootcertbundle: cat %s >>FILE
 		fmt.Fprintf(&r.rest, `Copy the bundle to every registry, and restart it:
 
 install -D -m 644 %s %s
-`, jwtsign.ShellWord(r.Bundle), registryBundle)
+`, jwtsign.ShellWord(r.bundle.path), registryBundle)
 	}
 	fmt.Fprintf(&r.rest, `
 On several machines, copy these files to each, config.yml last.
@@ -51,7 +51,7 @@ func (r *rotation) reportRetired(old []string) {
 THE REGISTRY needs no certificate of an old key. Copy the bundle to every registry, and restart it:
 
 install -D -m 644 %s %s
-`, jwtsign.ShellWord(r.Bundle), registryBundle)
+`, jwtsign.ShellWord(r.bundle.path), registryBundle)
 	} else if r.cfg.CertificateFile == "" {
 		fmt.Fprintf(&r.rest, "\nA REGISTRY with jwks: %s >FILE, and restart it.\n", r.shell("dockerauth jwks"))
 	}

@@ -1,0 +1,349 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dockerauth/config"
+	"dockerauth/credentials"
+	"dockerauth/pamauth"
+)
+
+// tokenFixture is a configuration with a folder for tokens and a log, both of this process.
+type tokenFixture struct {
+	Tokens
+	dir    string
+	stderr *bytes.Buffer
+}
+
+func newTokenFixture(t *testing.T, more string) tokenFixture {
+	t.Helper()
+	s := newAdminFixture(t)
+	f := tokenFixture{dir: s.dir, stderr: &bytes.Buffer{}}
+	f.Config = s.write(t, "tokens.yml", fixtureConfig+"state: state\nlog: {file: tokens.log}\n"+more)
+	f.Stderr, f.pam = f.stderr, accountPhase{}
+	if err := os.Mkdir(filepath.Join(f.dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// accountPhase is a PAM that refuses some accounts. It is asked for no password.
+type accountPhase struct{ refuses []string }
+
+func (p accountPhase) Authenticate(_ context.Context, login pamauth.Login) (pamauth.Account, error) {
+	if !login.AccountOnly || login.Password != "" || slices.Contains(p.refuses, login.User) {
+		return pamauth.Account{}, fmt.Errorf("%w: account: PAM_ACCT_EXPIRED (13)\n  see chage", pamauth.ErrRefused)
+	}
+	return pamauth.Account{Name: login.User, UID: -1}, nil
+}
+
+// me is an account that exists.
+func me(t *testing.T) string {
+	t.Helper()
+	account, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account.Username
+}
+
+func (f tokenFixture) issue(t *testing.T, r TokenRequest) IssuedToken {
+	t.Helper()
+	var got IssuedToken
+	err := f.Issue(t.Context(), r, func(i IssuedToken) error {
+		got = i
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func (f tokenFixture) log(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.dir, "tokens.log"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (f tokenFixture) records(t *testing.T) *credentials.Records {
+	t.Helper()
+	records, closeStore, err := OpenCredentials(&config.Config{State: filepath.Join(f.dir, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeStore() })
+	return records
+}
+
+func TestAnIssuedTokenIsAcceptedUntilItIsRevoked(t *testing.T) {
+	f := newTokenFixture(t, "")
+	i := f.issue(
+		t,
+		TokenRequest{User: me(t), Robot: "jenkins", Scopes: []string{"repository:ci/**:pull"}, Expires: "2h",
+			From: []string{"10.0.0.0/8"}, Note: "n"},
+	)
+	records := f.records(t)
+	check := func() error {
+		_, err := records.Check(t.Context(), i.Secret, me(t)+"+jenkins", "10.1.2.3")
+		return err
+	}
+	if err := check(); err != nil || i.Token.Expires.Sub(i.Token.Created) != 2*time.Hour {
+		t.Errorf("%v: %+v", err, i)
+	}
+	want := "docker login -u " + me(t) + "+jenkins --password-stdin a"
+	if !slices.Equal(i.Logins, []string{want}) {
+		t.Errorf("%q, want %q", i.Logins, want)
+	}
+	if done, err := f.Revoke(t.Context(), "r", i.Token.ID, i.Token.ID); err != nil || len(done) != 1 ||
+		done[0].Already {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if err := check(); !errors.Is(err, credentials.ErrRefused) {
+		t.Errorf("a revoked token: %v", err)
+	}
+	if done, err := f.Revoke(t.Context(), "again", i.Token.ID); err != nil || !done[0].Already {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if got, err := f.Get(t.Context(), i.Token.ID); err != nil || got.Revoked == nil || got.Revoked.Reason != "r" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	lines := regexp.MustCompile(`event=\S+ credential=\S+`).FindAllString(f.log(t), -1)
+	if want := []string{"event=token-issued credential=" + i.Token.ID,
+		"event=token-revoked credential=" + i.Token.ID}; !slices.Equal(lines, want) {
+		t.Errorf("the log has %q, want %q", lines, want)
+	}
+	if strings.Contains(f.log(t), i.Secret.Reveal()[4+tokenIDLen:]) {
+		t.Error("the log has the token")
+	}
+}
+
+func TestATokenThatIsNotDeliveredIsRevoked(t *testing.T) {
+	f := newTokenFixture(t, "")
+	var i IssuedToken
+	full := func(got IssuedToken) error {
+		i = got
+		return errors.New("the disk is full")
+	}
+	r := plainRequest()
+	r.User, r.Keep = me(t), true
+	err := f.Issue(t.Context(), r, full)
+	if err == nil || err.Error() != "print token "+i.Token.ID+": the disk is full\n  it is revoked: issue another" {
+		t.Errorf("issue: %v", err)
+	}
+	for _, token := range []credentials.Token{i.Token, f.rotated(t, full)} {
+		if got, err := f.Get(t.Context(), token.ID); err != nil || got.Revoked == nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
+// rotated is the token that a failed rotation has left.
+func (f tokenFixture) rotated(t *testing.T, fail func(IssuedToken) error) (next credentials.Token) {
+	t.Helper()
+	r := plainRequest()
+	r.User, r.Keep = me(t), true
+	id := f.issue(t, r).Token.ID
+	err := f.Rotate(t.Context(), id, 0, func(i IssuedToken) error {
+		next = i.Token
+		return fail(i)
+	})
+	if err == nil {
+		t.Error("a rotation that was not delivered is no error")
+	}
+	return next
+}
+
+func TestARotatedTokenIsAcceptedForTheOverlap(t *testing.T) {
+	f := newTokenFixture(t, "")
+	r := plainRequest()
+	r.User, r.Keep = me(t), true
+	records := f.records(t)
+	for overlap, accepted := range map[time.Duration]bool{0: false, time.Hour: true} {
+		old := f.issue(t, r)
+		var next IssuedToken
+		err := f.Rotate(t.Context(), old.Token.ID, overlap, func(i IssuedToken) error {
+			next = i
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := records.Check(t.Context(), next.Secret, me(t), ""); err != nil {
+			t.Errorf("the new one: %v", err)
+		}
+		if _, err := records.Check(t.Context(), old.Secret, me(t), ""); (err == nil) != accepted {
+			t.Errorf("the old one after an overlap of %v: %v", overlap, err)
+		}
+	}
+}
+
+// A personal token must not pass to the next person with the name.
+func TestATokenOfADeletedAccountIsNotRotated(t *testing.T) {
+	f := newTokenFixture(t, "")
+	now := time.Now()
+	s := credentials.NewSecret()
+	_, err := f.records(t).Issue(t.Context(), s, credentials.Token{Kind: credentials.Personal, User: me(t),
+		Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour),
+		State: credentials.State{UID: 54321, Shadow: credentials.ShadowNone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Rotate(t.Context(), s.ID, 0, func(IssuedToken) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "dockerauth token revoke "+s.ID) && os.Geteuid() == 0 {
+		t.Error(err)
+	}
+}
+
+func TestAllOfAnAccountIsRevokedByKind(t *testing.T) {
+	f := newTokenFixture(t, "")
+	personal, robot := plainRequest(), plainRequest()
+	personal.User, robot.User, personal.Keep, robot.Robot = me(t), me(t), true, "jenkins"
+	for i, tt := range []struct {
+		kinds  []credentials.Kind
+		done   string
+		logins int // known, with those of earlier rounds
+	}{
+		{[]credentials.Kind{credentials.Robot}, "robot", 0},
+		{[]credentials.Kind{credentials.Personal}, "personal", 0},
+		{[]credentials.Kind{credentials.Refresh}, "refresh", 3},
+		{[]credentials.Kind{credentials.Refresh, credentials.Personal, credentials.Robot}, "personal refresh robot", 1},
+	} {
+		if _, _, err := f.RevokeUser(t.Context(), "", me(t), credentials.Personal, credentials.Robot); err != nil {
+			t.Fatal(err)
+		}
+		f.issue(t, personal)
+		f.issue(t, robot)
+		err := f.records(t).NoteLogin(t.Context(), credentials.Login{ID: "ABCDEFGHIJKLMNOPQRSTUVWXY" + fmt.Sprint(2+i),
+			User: me(t), First: time.Now(), Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, logins, err := f.RevokeUser(t.Context(), "r", me(t), tt.kinds...)
+		var kinds []string
+		for _, d := range done {
+			kinds = append(kinds, string(d.Kind))
+		}
+		slices.Sort(kinds)
+		if got := strings.Join(kinds, " "); err != nil || got != tt.done || logins != tt.logins {
+			t.Errorf("%v: %q, %d logins, %v", tt.kinds, got, logins, err)
+		}
+	}
+	if known, err := f.Logins(t.Context(), ""); err != nil || len(known) != 0 {
+		t.Errorf("%+v, %v", known, err)
+	}
+}
+
+// The account may be gone, and its directory away.
+func TestWhatADeletedAccountHadIsRevoked(t *testing.T) {
+	f := newTokenFixture(t, "")
+	now := time.Now()
+	s := credentials.NewSecret()
+	_, err := f.records(t).Issue(t.Context(), s, credentials.Token{Kind: credentials.Personal, User: "no-such-account",
+		Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour),
+		State: credentials.State{UID: 54321, Shadow: credentials.ShadowNone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, _, err := f.RevokeUser(t.Context(), "", "No-Such-Account", credentials.Personal)
+	if err != nil || len(done) != 1 || done[0].ID != s.ID {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+func TestListsAreByLoginAndID(t *testing.T) {
+	f := newTokenFixture(t, "")
+	records := f.records(t)
+	now := time.Now()
+	for i := range 300 {
+		token := credentials.Token{Kind: credentials.Personal, User: fmt.Sprintf("user%d", i%7), Created: now,
+			Expires: now.Add(time.Hour), Scopes: []string{"repository:a:pull"},
+			State: credentials.State{UID: 1, Shadow: credentials.ShadowNone}}
+		if i%2 == 0 {
+			token.Kind, token.Robot = credentials.Robot, "r"
+		}
+		if _, err := records.Issue(t.Context(), credentials.NewSecret(), token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := func(a, b credentials.Token) int { return strings.Compare(a.Login()+" "+a.ID, b.Login()+" "+b.ID) }
+	if all, err := f.List(t.Context(), ""); err != nil || len(all) != 300 || !slices.IsSortedFunc(all, before) {
+		t.Errorf("%d tokens, %v", len(all), err)
+	}
+	if some, err := f.List(t.Context(), "USER3"); err != nil || len(some) != 43 || some[0].User != "user3" {
+		t.Errorf("%d tokens of one account, %v", len(some), err)
+	}
+	if f.log(t) != "" {
+		t.Error("a list is in the log")
+	}
+}
+
+func TestRulesAndBlacklistAreLookedAtBeforeATokenIsMade(t *testing.T) {
+	account := me(t)
+	for _, tt := range []struct{ name, config, scope, says string }{
+		{"no rules", "", "repository:a:pull", ""},
+		{"a rule for it", "access: [{allow: [pull], repositories: [a], to: [users]}]\n", "repository:a:pull", ""},
+		{"a pattern", "access: [{allow: [pull], repositories: [a], to: [users]}]\n", "repository:**:pull", ""},
+		{"another action", "access: [{allow: [pull], repositories: [a], to: [users]}]\n", "repository:a:pull,push",
+			"warning: " + account + " may not push repository:a now: it allows pull\n  see dockerauth explain "},
+		{"a rule for addresses", "access: [{allow: [pull], repositories: [a], to: [users], from: [192.0.2.1]}]\n",
+			"repository:a:pull", ""},
+		{"a rule for addresses and another account",
+			"access: [{allow: [pull], repositories: [a], to: [bob], from: [192.0.2.1]}]\n", "repository:a:pull",
+			"may not pull repository:a now: it is for bob; it is for clients from 192.0.2.1\n"},
+		{"no rule at all", "access: []\n", "repository:a:pull", "the access section has no rules\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newTokenFixture(t, tt.config)
+			f.issue(t, TokenRequest{User: account, Keep: true, Scopes: []string{tt.scope}, Expires: "1h"})
+			if got := f.stderr.String(); tt.says == "" && strings.Contains(got, "may not") ||
+				!strings.Contains(got, tt.says) {
+				t.Errorf("it says %q, want %q", got, tt.says)
+			}
+		})
+	}
+	f := newTokenFixture(t, "blacklisted_users: ["+strings.ToUpper(account)+"]\n")
+	err := f.Issue(context.Background(), TokenRequest{User: account, Keep: true, Scopes: []string{"repository:a:pull"},
+		Expires: "1h"}, func(IssuedToken) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), ":8: blacklisted_users: ") {
+		t.Error(err)
+	}
+	if all, err := f.List(t.Context(), ""); err != nil || len(all) > 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+func TestPAMIsAskedAboutTheAccountOfANewToken(t *testing.T) {
+	f := newTokenFixture(t, "")
+	f.pam = accountPhase{refuses: []string{me(t), "no-such-account"}}
+	r := TokenRequest{User: me(t), Keep: true, Scopes: []string{"repository:a:pull"}, Expires: "1h"}
+	f.issue(t, r)
+	want := "warning: PAM refuses " + me(t) + " now, and the token with it: account: " +
+		"PAM_ACCT_EXPIRED (13)\n"
+	if got := f.stderr.String(); got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+	r.User = "pams-own-account"
+	if got := f.issue(t, r).Token; got.User != r.User || got.State.UID != -1 {
+		t.Errorf("an account that PAM alone knows: %+v", got)
+	}
+	r.User = "no-such-account"
+	err := f.Issue(t.Context(), r, func(IssuedToken) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), `no account "no-such-account"`) {
+		t.Errorf("an account that nobody knows: %v", err)
+	}
+}
