@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ func (a *fakeAccounts) set(user string, uid int, field string) {
 type credentialFixture struct {
 	*adminFixture
 	accounts *fakeAccounts
-	state    string // folder
+	folder   string // of the state
 	secrets  []string
 }
 
@@ -92,10 +93,10 @@ const cacheless = "private_key: privkey.pem\ncertificate: cert.pem\nissuer: i\na
 
 func newCredentialFixture(t *testing.T, config string) *credentialFixture {
 	t.Helper()
-	s := &credentialFixture{adminFixture: newAdminFixture(t), accounts: newFakeAccounts(), state: privateFolder(t),
+	s := &credentialFixture{adminFixture: newAdminFixture(t), accounts: newFakeAccounts(), folder: privateFolder(t),
 		secrets: []string{canaryPassword}}
 	s.pam = s.accounts
-	s.write(t, "config.yml", cacheless+strings.ReplaceAll(config, "FOLDER", s.state))
+	s.write(t, "config.yml", cacheless+strings.ReplaceAll(config, "FOLDER", s.folder))
 	s.mustReload(t)
 	t.Cleanup(func() {
 		s.reloader.current.Load().handler.(*handler.Handler).Endpoint.Credentials.(keeper).later.finish()
@@ -162,7 +163,7 @@ func (s *credentialFixture) use(t *testing.T, login string, secret credentials.S
 // records are those that a command opens.
 func (s *credentialFixture) records(t *testing.T) *credentials.Records {
 	t.Helper()
-	records, closeRecords, err := OpenCredentials(&config.Config{State: s.state})
+	records, closeRecords, err := OpenCredentials(&config.Config{State: s.folder})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +322,7 @@ func TestARevokedRefreshTokenIsRefusedFromTheNextRequestOn(t *testing.T) {
 func TestAnEmptiedStoreEndsRefreshTokens(t *testing.T) {
 	s := newCredentialFixture(t, "state: FOLDER\n")
 	token := s.loginFor(t, "alice", canaryPassword)
-	files, err := filepath.Glob(s.state + "/*")
+	files, err := filepath.Glob(s.folder + "/*")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%v: %q", err, files)
 	}
@@ -343,7 +344,7 @@ func TestAnEmptiedStoreEndsRefreshTokens(t *testing.T) {
 func TestARefreshTokenIsBoundToWhetherThereIsAStore(t *testing.T) {
 	s := newCredentialFixture(t, "state: \"\"\n")
 	without := s.loginFor(t, "alice", canaryPassword)
-	s.write(t, "config.yml", cacheless+"state: "+s.state+"\n")
+	s.write(t, "config.yml", cacheless+"state: "+s.folder+"\n")
 	s.mustReload(t)
 	with := s.loginFor(t, "alice", canaryPassword)
 	if a, b := s.refresh(t, without), s.refresh(t, with); a != http.StatusUnauthorized || b != http.StatusOK {
@@ -366,7 +367,7 @@ func TestARefreshTokenOfAPreviousKeyFollowsTheAccountToo(t *testing.T) {
 	}
 	s.write(t, "old.pem", string(old))
 	s.writeKey(t)
-	s.write(t, "config.yml", cacheless+"previous_keys: [old.pem]\nstate: "+s.state+"\n")
+	s.write(t, "config.yml", cacheless+"previous_keys: [old.pem]\nstate: "+s.folder+"\n")
 	s.mustReload(t)
 	if got := s.refresh(t, token); got != http.StatusOK {
 		t.Errorf("status %d: %s", got, s.log)
@@ -414,11 +415,11 @@ func TestKeptTokens(t *testing.T) {
 			delete(s.accounts.uids, "alice")
 		}, 401, "", "PAM_AUTH_ERR"},
 		{"rules of the moment", robot, func(t *testing.T, s *credentialFixture, _ credentials.Secret) {
-			s.write(t, "config.yml", cacheless+"state: "+s.state+"\naccess: [{allow: [pull], to: [bob]}]\n")
+			s.write(t, "config.yml", cacheless+"state: "+s.folder+"\naccess: [{allow: [pull], to: [bob]}]\n")
 			s.mustReload(t)
 		}, 200, "", ""},
 		{"a blacklist of the moment", robot, func(t *testing.T, s *credentialFixture, _ credentials.Secret) {
-			s.write(t, "config.yml", cacheless+"state: "+s.state+"\nblacklisted_users: [alice]\n")
+			s.write(t, "config.yml", cacheless+"state: "+s.folder+"\nblacklisted_users: [alice]\n")
 			s.mustReload(t)
 		}, 401, "", "is blacklisted"},
 		{"no folder any more", robot, func(t *testing.T, s *credentialFixture, _ credentials.Secret) {
@@ -426,7 +427,7 @@ func TestKeptTokens(t *testing.T) {
 			s.mustReload(t)
 		}, 503, "", "see state"},
 		{"tokens only", robot, func(t *testing.T, s *credentialFixture, _ credentials.Secret) {
-			s.write(t, "config.yml", cacheless+"state: "+s.state+"\npasswords: {allow: tokens-only}\n")
+			s.write(t, "config.yml", cacheless+"state: "+s.folder+"\npasswords: {allow: tokens-only}\n")
 			s.mustReload(t)
 		}, 200, "repository:ci/app:pull", ""},
 	}
@@ -497,8 +498,8 @@ func TestAnOutageOfTheStoreStopsWhatItKnows(t *testing.T) {
 	token := s.loginFor(t, "alice", canaryPassword)
 	secret := s.issue(t, credentials.Token{Kind: credentials.Personal, User: "alice",
 		Scopes: []string{"repository:**:*"}})
-	away := s.state + ".away"
-	if err := os.Rename(s.state, away); err != nil {
+	away := s.folder + ".away"
+	if err := os.Rename(s.folder, away); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := s.refresh(t, token), s.use(t, "alice", secret, "").Status; a != http.StatusServiceUnavailable ||
@@ -507,7 +508,7 @@ func TestAnOutageOfTheStoreStopsWhatItKnows(t *testing.T) {
 	}
 	s.wantLog(t, "outcome=broken reason=\"credential not checked: ")
 	during := s.loginFor(t, "alice", canaryPassword)
-	if err := os.Rename(away, s.state); err != nil {
+	if err := os.Rename(away, s.folder); err != nil {
 		t.Fatal(err)
 	}
 	for name, status := range map[string]int{
@@ -700,6 +701,80 @@ func TestWithoutAStoreAKeptTokenIsNoPassword(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if w.Code != status || len(accounts.asked) > 0 || strings.Contains(log.String(), password) {
 			t.Errorf("status %d, PAM was asked %q, the log has %s", w.Code, accounts.asked, &log)
+		}
+	}
+}
+
+// newMachines are two services with one key and one server between them.
+func newMachines(t *testing.T, port int) (machines [2]*credentialFixture) {
+	t.Helper()
+	config := fmt.Sprintf("state: redis://127.0.0.1:%d\n", port)
+	for i := range machines {
+		machines[i] = newCredentialFixture(t, config)
+		machines[i].folder = fmt.Sprintf("redis://127.0.0.1:%d", port)
+	}
+	for _, name := range []string{"privkey.pem", "cert.pem"} {
+		text, err := os.ReadFile(filepath.Join(machines[0].dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		machines[1].write(t, name, string(text))
+	}
+	machines[1].mustReload(t)
+	return machines
+}
+
+func TestWhatIsTakenBackOnOneMachineIsRefusedOnTheOther(t *testing.T) {
+	port, stop := startRedis(t)
+	machines := newMachines(t, port)
+	one, other := machines[0], machines[1]
+	token := one.loginFor(t, "alice", canaryPassword)
+	robot := one.issue(t, credentials.Token{Kind: credentials.Robot, User: "alice", Robot: "ci",
+		Scopes: []string{"repository:**:pull"}})
+	if a, b := other.refresh(t, token), other.use(t, "alice+ci", robot, "").Status; a != 200 || b != 200 {
+		t.Errorf("on the other machine: %d and %d: %s", a, b, other.log)
+	}
+	if err := one.records(t).Revoke(t.Context(), "leaked", robot.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := one.records(t).RevokeUser(t.Context(), "alice", "left", credentials.Refresh); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := other.refresh(t, token), other.use(t, "alice+ci", robot, "").Status; a != 401 || b != 401 {
+		t.Errorf("taken back: %d and %d: %s", a, b, other.log)
+	}
+	token = one.loginFor(t, "alice", canaryPassword)
+	stop()
+	if a, b := other.refresh(t, token), other.use(t, "alice+ci", robot, "").Status; a != 503 || b != 503 {
+		t.Errorf("without the server: %d and %d: %s", a, b, other.log)
+	}
+	other.loginFor(t, "alice", canaryPassword)
+}
+
+// A server that hangs delays a login by a second, and what it knows is refused until it is back.
+func TestAHangingServerDelaysALoginOnce(t *testing.T) {
+	port, _ := startRedis(t)
+	s := newMachines(t, port)[0]
+	token := s.loginFor(t, "alice", canaryPassword)
+	out, err := exec.Command("redis-cli", "-p", fmt.Sprint(port), "client", "pause", "4000", "all").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	began := time.Now()
+	during := s.loginFor(t, "alice", canaryPassword)
+	if took := time.Since(began); took > 1900*time.Millisecond { // two waits and more
+		t.Errorf("the login took %s", took)
+	}
+	if got := s.refresh(t, token); got != http.StatusServiceUnavailable {
+		t.Errorf("a refresh token while the server hangs: %d", got)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for s.refresh(t, token) != http.StatusOK && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for name, token := range map[string]string{"before": token, "meanwhile": during} {
+		if got := s.refresh(t, token); got != http.StatusOK {
+			t.Errorf("a refresh token issued %s: %d", name, got)
 		}
 	}
 }
