@@ -46,7 +46,16 @@ var clusterConfig = envOptions{
 
 func newCluster(t *testing.T, start func(c *cluster, port int) func() string) (c *cluster, log func() string) {
 	t.Helper()
-	one := newTestEnv(t, clusterConfig)
+	return newClusterWith(t, start, "state")
+}
+
+// newClusterWith is newCluster with another state than a folder of each machine.
+func newClusterWith(t *testing.T, start func(c *cluster, port int) func() string, state string) (
+	c *cluster, log func() string) {
+	t.Helper()
+	o := clusterConfig
+	o.config = strings.Replace(o.config, "state: state", "state: "+state, 1)
+	one := newTestEnv(t, o)
 	c = &cluster{t: t, machines: []*testEnv{one, one.clone()}}
 	for _, m := range c.machines {
 		m.listen()

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// newStateCluster is two machines behind nginx that share a state server.
+func newStateCluster(t *testing.T, state string) *cluster {
+	t.Helper()
+	need(t, "nginx", "nginx")
+	c, _ := newClusterWith(t, (*cluster).nginx, state)
+	return c
+}
+
+// at is a client of one machine, whose requests do not pass the balancer.
+func (c *cluster) at(i int) *client {
+	m := *c.machines[i]
+	m.mounts = []string{""}
+	return newClient(&m)
+}
+
+func useRefresh(token, query string) func(c *client) string {
+	return post("grant_type=refresh_token&refresh_token=" + url.QueryEscape(token) + "&" + query)
+}
+
+func TestMachinesWithOneServerCountWrongPasswordsTogether(t *testing.T) {
+	t.Parallel()
+	c := newStateCluster(t, startRedis(t).address())
+	from := freshAddress()
+	statuses := make([]int, 12)
+	var all sync.WaitGroup
+	for i := range statuses {
+		request := login(alice, "guess "+strconv.Itoa(i), serviceIs)(c.client)
+		all.Go(func() {
+			answer, body, err := exchange(from, c.client.address, request)
+			if err != nil {
+				t.Errorf("%v %s", err, body)
+				return
+			}
+			statuses[i] = answer.StatusCode
+		})
+	}
+	all.Wait()
+	got := map[int]int{}
+	for _, status := range statuses {
+		got[status]++
+	}
+	if got[http.StatusUnauthorized] != 5 || got[http.StatusTooManyRequests] != 7 {
+		t.Errorf("of 12 guesses there were refused and throttled %v, want 5 and 7", got)
+	}
+	for i, m := range c.machines {
+		if n := len(m.requestLines()); n == 0 || n == 12 {
+			t.Errorf("machine %d has heard %d of 12 guesses", i, n)
+		}
+		c.at(i).tries(t, http.StatusTooManyRequests, alice, from, alicePassword)
+		c.at(i).tries(t, http.StatusOK, alice, freshAddress(), alicePassword)
+	}
+}
+
+// A server with TLS, a client's certificate and a password.
+func TestARevocationHoldsOnAllMachinesFromTheNextRequestOn(t *testing.T) {
+	t.Parallel()
+	const password = "canary-of-the-state-server"
+	server, address := startRedisWithTLS(t, password)
+	c := newStateCluster(t, address)
+	c.client.keepSecret(password)
+	one, two := c.at(0), c.at(1)
+	status := func(what string, want int, send func(c *client) string) {
+		t.Helper()
+		for i, m := range []*client{one, two, c.client} {
+			if got := m.ask(t, send); got.status != want {
+				t.Errorf("%s at %s: %d, want %d: %s", what, []string{"one", "the other", "the balancer"}[i], got.status,
+					want, got.body)
+			}
+		}
+	}
+	refresh := func(m *client, user string) string {
+		t.Helper()
+		answer := m.ask(t, login(user, m.accounts[user], serviceIs+"&offline_token=true"))
+		if answer.token.RefreshToken == nil {
+			t.Fatalf("login: %d %s", answer.status, answer.body)
+		}
+		c.client.keepSecret(*answer.token.RefreshToken)
+		return *answer.token.RefreshToken
+	}
+	robot := one.issue(t, alice, "--robot", "jenkins", "--scope", "repository:**:pull")
+	ofAlice, first, second := refresh(two, alice), refresh(one, bob), refresh(two, bob)
+	c.client.keepToken(robot)
+	status("a robot", http.StatusOK, kept(robot, serviceIs))
+	status("a login", http.StatusOK, useRefresh(ofAlice, serviceIs))
+
+	two.revoke(t, robot.id)
+	status("a revoked robot", http.StatusUnauthorized, kept(robot, serviceIs))
+	one.revoke(t, jwtID(t, ofAlice))
+	status("a revoked login", http.StatusUnauthorized, useRefresh(ofAlice, serviceIs))
+	status("one of another user", http.StatusOK, useRefresh(first, serviceIs))
+	two.revoke(t, "--user", bob)
+	status("a login of bob", http.StatusUnauthorized, useRefresh(first, serviceIs))
+	status("another of bob", http.StatusUnauthorized, useRefresh(second, serviceIs))
+	status("a login of bob after that", http.StatusOK, useRefresh(refresh(one, bob), serviceIs))
+
+	for _, m := range []*client{one, two} {
+		m.secrets = c.client.secrets
+		m.checkSecrets(t)
+		if log := readFile(t, m.logFile); strings.Contains(log, "is not usable") {
+			t.Errorf("the server was away: %s", log)
+		}
+	}
+	c.client.checkFiles(t, server.dir)
+}
