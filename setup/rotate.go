@@ -86,7 +86,7 @@ func (r *rotation) do(streams cli.Streams) int {
 		return cli.ExitUsage
 	}
 	if err != nil {
-		return cli.Fail(streams.Err, withHint(err))
+		return cli.Fail(streams.Err, withRemedy(err))
 	}
 	out := streams.Out
 	if r.Bundle == toStdout {
@@ -106,6 +106,19 @@ func (r *rotation) do(streams cli.Streams) int {
 		return cli.Fail(streams.Err, fmt.Errorf("print what to do next: %w\n  run this again to see it", err))
 	}
 	return cli.ExitDone
+}
+
+// withRemedy says what to do about an error that does not.
+func withRemedy(err error) error {
+	switch {
+	case strings.Contains(err.Error(), "\n"):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w\n  run this as root", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w\n  name a configuration that is there: --config FILE", err)
+	}
+	return fmt.Errorf("%w\n  remove the cause and run this again", err)
 }
 
 // check refuses flags that are of another step.
@@ -130,11 +143,21 @@ func (r *rotation) check() error {
 // bundle while config.yml does not name its key: whatever happens in between, the step can be
 // repeated.
 func (r *rotation) run() error {
-	unlock, err := r.open()
+	path, err := filepath.Abs(r.Config)
+	if err != nil {
+		return err
+	}
+	if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
+		return err
+	}
+	unlock, err := lockFolder(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if err := r.read(path); err != nil {
+		return err
+	}
 	was := r.text
 	switch r.Step {
 	case Switch:
@@ -170,27 +193,23 @@ func (r *rotation) run() error {
 	return nil
 }
 
-// open reads the configuration and keeps other runs out.
-func (r *rotation) open() (unlock func(), err error) {
-	path, err := filepath.Abs(r.Config)
-	if err != nil {
-		return nil, err
-	}
+// read reads the configuration, and finds the key that is to sign next.
+func (r *rotation) read(path string) (err error) {
 	if r.found, err = os.Lstat(path); err == nil && r.found.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("change %s: it is a symbolic link, and would become a file\n  name the file that it "+
-			"leads to: --config FILE", path)
+		return fmt.Errorf("change %s: it is a symbolic link, and would become a file\n  name the file that it leads "+
+			"to: --config FILE", path)
 	}
 	text, err := config.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.text = string(text)
 	if r.cfg, err = config.Load(path); err != nil {
-		return nil, err
+		return err
 	}
-	for _, file := range []string{path, r.cfg.PrivateKeyFile, cmp.Or(r.cfg.CertificateFile, path)} {
+	for _, file := range []string{r.cfg.PrivateKeyFile, cmp.Or(r.cfg.CertificateFile, path)} {
 		if err := checkDirOwnership(filepath.Dir(file), false); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, file := range r.cfg.PreviousKeyFiles {
@@ -198,7 +217,7 @@ func (r *rotation) open() (unlock func(), err error) {
 			r.next = file
 		}
 	}
-	return lockFolder(filepath.Dir(path))
+	return nil
 }
 
 // usable says why the service would not start with a configuration under its temporary name.

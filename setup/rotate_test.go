@@ -363,7 +363,8 @@ func TestRotateRefuses(t *testing.T) {
 			[]string{"leave out --force"}},
 		{"a switch without a new pair", nil, Rotation{Step: Switch}, cli.ExitError,
 			[]string{"there is no new pair", "dockerauth key rotate --config "}},
-		{"no configuration", nil, Rotation{Config: "/nonexistent/config.yml"}, cli.ExitError, []string{"no such file"}},
+		{"no configuration", nil, Rotation{Config: "/nonexistent/config.yml"}, cli.ExitError,
+			[]string{"no such file", "name a configuration that is there: --config FILE"}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), Rotation{}, cli.ExitError,
 			[]string{"config.yml:9: isuer: unknown key"}},
 		{"a link in place of the configuration", func(t *testing.T, dir string) {
