@@ -68,6 +68,7 @@ const (
 	tryExecute = "execute" // a file: start it
 	tryState   = "state"   // as the folder for state
 	tryKept    = "kept"    // as the same, for tokens and revocations
+	tryTokens  = "tokens"  // as tryKept: which tokens expire soon
 	tryDurable = "durable" // the state server: what it loses when it is killed
 	tryModule  = "module"  // load it
 )
@@ -121,6 +122,8 @@ func (l attempt) try() error {
 		return syscall.Access(l.Path, 2)
 	case tryKept:
 		return service.CheckKept(l.Path)
+	case tryTokens:
+		return expiring(l.Path)
 	case tryDurable:
 		loses, err := service.CheckDurable(l.Path)
 		if err == nil && loses != "" {

@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"dockerauth/config"
 	"dockerauth/service"
@@ -14,6 +16,45 @@ import (
 
 // losesPrefix begins the answer to tryDurable that is known.
 const losesPrefix = "it loses "
+
+// expirePrefix begins the answer to tryTokens that names tokens, one a line.
+const expirePrefix = "expire:\n"
+
+func expiring(place string) error {
+	soon, err := service.ExpiringTokens(place)
+	if err != nil || len(soon) == 0 {
+		return err
+	}
+	text := expirePrefix
+	for _, t := range soon {
+		text += fmt.Sprintf("%s %s %s\n", t.ID, t.Expires.Format(time.DateOnly), t.Login())
+	}
+	return errors.New(text)
+}
+
+// judgeExpiring takes the answer to tryTokens.
+func (c *checkup) judgeExpiring(answer string) {
+	const most = 5 // that are named
+	list, ok := strings.CutPrefix(answer, expirePrefix)
+	if !ok {
+		c.fail("rights.state", "tokens-unusable", "the tokens cannot be listed: "+answer,
+			"those that cannot be read get 503", "dockerauth token list --config "+word(c.settings.Path))
+		return
+	}
+	var named, commands []string
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	for _, line := range lines[:min(most, len(lines))] {
+		id, rest, _ := strings.Cut(line, " ")
+		day, login, _ := strings.Cut(rest, " ")
+		named = append(named, fmt.Sprintf("%s of %s on %s", id, login, day))
+		commands = append(commands, command("dockerauth", "token", "rotate", id, "--config", c.settings.Path))
+	}
+	if more := len(lines) - len(named); more > 0 {
+		named = append(named, fmt.Sprint(more, " more"))
+	}
+	c.warn("tokens", "tokens-expire", "within two weeks expire "+strings.Join(named, ", "),
+		"who uses such a token is refused from then on", inTurn(commands...))
+}
 
 // stateChecks are for the tokens and revocations in a folder or at a server. What is said of it
 // already is not said again.
@@ -43,6 +84,11 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 		c.fail("rights.state", "tokens-unusable", what, "refresh tokens, and tokens that people keep, get 503",
 			cmp.Or(strings.TrimSpace(hint), "look into its log"))
 	}), ""})
+	trials = append(trials, permissionCheck{attempt{tryTokens, place}, unlessBroken(func(why string) {
+		if why != syscall.ENOENT.Error() {
+			c.judgeExpiring(why)
+		}
+	}), ""})
 	if !isServer {
 		return trials
 	}
@@ -53,13 +99,11 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 				"redis-cli CONFIG GET appendonly")
 			return
 		}
-		c.warn(
-			"rights.state",
-			"state-forgets",
-			"the state server loses "+loses+" when it is killed",
+		c.warn("rights.state", "state-forgets", "the state server loses "+loses+" when it is killed",
 			"what was revoked can be used again, and a new token cannot",
-			"redis-cli CONFIG SET appendonly yes && redis-cli CONFIG SET appendfsync always && redis-cli CONFIG REWRITE",
-		)
+			inTurn(command("redis-cli", "CONFIG", "SET", "appendonly", "yes"),
+				command("redis-cli", "CONFIG", "SET", "appendfsync", "always"),
+				command("redis-cli", "CONFIG", "REWRITE")))
 	}), ""})
 }
 

@@ -60,11 +60,11 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 				{levelError, "rights.state", "tokens-unusable", "set maxmemory-policy volatile-ttl at the server"}}},
 		{"a server that wants a password", []string{"--requirepass", "canary"}, "",
 			[]wanted{{levelWarning, "rights.state", "state-unusable", "refresh tokens get 503"}}},
-		{"a password for all to read", []string{"--requirepass", "canary", "--appendonly", "yes", "--appendfsync", "always"},
+		{"a password for all to read", strings.Fields("--requirepass canary --appendonly yes --appendfsync always"),
 			"?password_file=" + open, []wanted{{levelOK, "rights", "", ""},
 				{levelWarning, "rights.state", "state-secret-open", "chmod o= "}}},
-		{"a password in a file", []string{"--requirepass", "canary", "--appendonly", "yes", "--appendfsync", "always"}, "?password_file=" + secret,
-			[]wanted{{levelOK, "rights", "", ""}}},
+		{"a password in a file", strings.Fields("--requirepass canary --appendonly yes --appendfsync always"),
+			"?password_file=" + secret, []wanted{{levelOK, "rights", "", ""}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := examineState(t, startRedis(t, tt.args...)+tt.settings)
@@ -125,4 +125,33 @@ func startRedis(t *testing.T, args ...string) (address string) {
 	}
 	t.Fatal("redis-server does not listen")
 	return ""
+}
+
+func TestTokensThatExpireSoonAreNamed(t *testing.T) {
+	lines := ""
+	for i := range 7 {
+		lines += fmt.Sprintf("id%d 2026-12-0%d alice+jenkins\n", i, i+1)
+	}
+	for _, tt := range []struct {
+		answer, level, code, part string
+	}{
+		{expirePrefix + "Ab12 2026-12-01 alice+jenkins\n", "warning", "tokens-expire",
+			"within two weeks expire Ab12 of alice+jenkins on 2026-12-01 [tokens-expire]\n" +
+				"  why: who uses such a token is refused from then on\n" +
+				"  fix: dockerauth token rotate Ab12 --config /config.yml"},
+		{expirePrefix + lines, "warning", "tokens-expire", "id4 of alice+jenkins on 2026-12-05, 2 more ["},
+		{"token/Ab12 is damaged", "error", "tokens-unusable", "cannot be listed: token/Ab12 is damaged"},
+	} {
+		c := &checkup{settings: &config.Config{Path: "/config.yml", State: "/state"}}
+		for _, trial := range c.stateChecks(&runAs{name: "www-data"}) {
+			if trial.Try == tryTokens {
+				trial.judge(tt.answer)
+			}
+		}
+		if got := listed(c.list); len(c.list) != 1 || string(c.list[0].Level) != tt.level ||
+			c.list[0].Code != tt.code ||
+			!strings.Contains(got, tt.part) {
+			t.Errorf("%q: %s", tt.answer, got)
+		}
+	}
 }

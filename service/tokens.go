@@ -67,7 +67,7 @@ func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedTo
 	token.Created = time.Now()
 	token.Expires = token.Created.Add(ttl)
 	if token, err = k.records.Issue(ctx, secret, token); err != nil {
-		return err
+		return storeError(err)
 	}
 	k.logToken("token issued", EventIssued, token)
 	return k.deliver(ctx, newIssuedToken(cfg, token, secret), deliver)

@@ -347,3 +347,41 @@ func TestPAMIsAskedAboutTheAccountOfANewToken(t *testing.T) {
 		t.Errorf("an account that nobody knows: %v", err)
 	}
 }
+
+func TestAStoreThatIsAwayIsAnErrorWithAHint(t *testing.T) {
+	f := newTokenFixture(t, "")
+	text, err := os.ReadFile(f.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := strings.Replace(string(text), "state: state\n", "state: redis://127.0.0.1:1\n", 1)
+	if err := os.WriteFile(f.Config, []byte(server), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const id = "0123456789"
+	for name, do := range map[string]func() error{
+		"issue": func() error {
+			return f.Issue(t.Context(), TokenRequest{User: me(t), Keep: true, Scopes: []string{"repository:a:pull"},
+				Expires: "1h"}, func(IssuedToken) error {
+				t.Error("a token was made")
+				return nil
+			})
+		},
+		"list":   func() error { _, err := f.List(t.Context(), ""); return err },
+		"show":   func() error { _, err := f.Get(t.Context(), id); return err },
+		"logins": func() error { _, err := f.Logins(t.Context(), ""); return err },
+		"revoke": func() error { _, err := f.Revoke(t.Context(), "", id); return err },
+		"revoke a user": func() error {
+			_, _, err := f.RevokeUser(t.Context(), "", "alice", credentials.Refresh)
+			return err
+		},
+	} {
+		if err := do(); err == nil || !strings.HasSuffix(err.Error(), "\n  dockerauth check looks at the place where "+
+			"tokens are kept") || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if log := f.log(t); log != "" {
+		t.Errorf("the log says\n%s", log)
+	}
+}

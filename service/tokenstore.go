@@ -85,7 +85,16 @@ func (t Tokens) withStore(do func(*keptTokens) error) error {
 		return err
 	}
 	defer k.close()
-	return do(k)
+	return storeError(do(k))
+}
+
+// storeError adds a hint to an error that has none: the request was checked before, so that the
+// store is at fault.
+func storeError(err error) error {
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	return fmt.Errorf("%w\n  dockerauth check looks at the place where tokens are kept", err)
 }
 
 func (t Tokens) becomeOwner(cfg *config.Config) error {

@@ -10,10 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// HasKept reports that there is something in the place of kept records, good or bad.
+func (f *Folder) HasKept() bool {
+	found, err := f.kept.look()
+	return err != nil || found[0] != nil || found[1] != nil
+}
+
 // CheckKept says why kept records cannot be used, also those that no request has asked for yet. It
 // makes no database.
 func (f *Folder) CheckKept(ctx context.Context) error {
-	if found, err := f.kept.look(); err == nil && found[0] == nil && found[1] == nil {
+	if !f.HasKept() {
 		return f.check()
 	}
 	return f.kept.use(ctx, keptTimeout, "check", nil, func() error {

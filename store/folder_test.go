@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -289,11 +290,19 @@ func FuzzStoresAgree(f *testing.F) {
 		f.Add(seed)
 	}
 	folder := newFolder(f)
+	var server *Redis
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		server = openRedis(f, newRedisServer(f).address())
+	}
 	f.Fuzz(func(t *testing.T, calls []byte) {
 		c := newClock()
 		memory := NewMemory(0)
 		memory.Now, folder.Now = c.Now, c.Now
 		all := []Store{memory, folder.Counters(), folder.Kept()}
+		if server != nil {
+			server.Now = c.Now
+			all = append(all, server.Counters(), server.Kept())
+		}
 		for _, s := range all[1:] {
 			err := s.List(t.Context(), "", func(key string, _ Record) bool { remove(t, s, key); return true })
 			if err != nil {
