@@ -208,6 +208,21 @@ func TestOnlyKeptRecordsWaitForTheDisk(t *testing.T) {
 	}
 }
 
+// SQLite takes no folder for temporary files from the environment, and needs none.
+func TestNoTemporaryFileIsMadeOutsideOfTheFolder(t *testing.T) {
+	f := newFolder(t)
+	for _, d := range []*database{f.counters, f.kept} {
+		put(t, d, "k", "x", time.Now().Add(time.Hour))
+		var got int64
+		err := d.use(t.Context(), lockTimeout, "look at", nil, func() error {
+			return d.query("PRAGMA temp_store", func(row []driver.Value) { got = row[0].(int64) })
+		})
+		if err != nil || got != 2 { // MEMORY
+			t.Errorf("%s: temp_store is %d: %v", d.name, got, err)
+		}
+	}
+}
+
 func TestAnUpdateThatChangesNothingWritesNothing(t *testing.T) {
 	f := newFolder(t)
 	for _, s := range stores(f) {

@@ -31,8 +31,9 @@ import (
 type Redis struct {
 	Now func() time.Time
 
-	client  redis.UniversalClient
-	address redisAddress
+	client     redis.UniversalClient
+	address    redisAddress
+	contenders chan struct{} // full while one call repeats an update that others came between
 
 	mu       sync.Mutex
 	away     error     // why the server did not answer
@@ -81,9 +82,14 @@ func OpenRedis(address string) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address of state: %w", err)
 	}
-	logging.Disable() // it would write to stderr, the web server's log
-	return &Redis{Now: time.Now, client: redis.NewUniversalClient(parsed.options), address: parsed}, nil
+	disableLog()
+	return &Redis{Now: time.Now, client: redis.NewUniversalClient(parsed.options), address: parsed,
+		contenders: make(chan struct{}, 1)}, nil
 }
+
+// disableLog keeps the client library from writing to stderr, the web server's log. A client that
+// is open already reads what this sets.
+var disableLog = sync.OnceFunc(logging.Disable)
 
 // HasFilesOf reports whether the files that the address names hold what they hold for other.
 func (r *Redis) HasFilesOf(other *Redis) bool { return r.address.files == other.address.files }
@@ -178,7 +184,7 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 	return s.use(ctx, "update", keys, func(ctx context.Context) error {
 		raw, replicas, err := s.read(ctx, keys)
 		contended := false
-		for pause := minPause; err == nil; pause = min(2*pause, maxPause) {
+		for err == nil {
 			records, differ, failed := apply(change, s.decode(raw), s.Now())
 			if failed != nil {
 				return failed
@@ -192,10 +198,16 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 				s.tidySometimes(ctx)
 				return nil
 			}
-			raw, contended = now, contended || err == nil
-			if err == nil {
-				err = sleep(ctx, pause)
+			if err == nil && !contended {
+				contended = true
+				select {
+				case s.contenders <- struct{}{}:
+					defer func() { <-s.contenders }()
+				case <-ctx.Done():
+					return errContended
+				}
 			}
+			raw = now // of a moment ago, if it had to wait: then the next try brings newer ones
 		}
 		if contended && ctx.Err() != nil {
 			return errContended

@@ -32,7 +32,8 @@ func connect(path string, synced bool) (sqlConn, error) {
 	}
 	// The file may be somebody else's work: nothing in it is run, nothing in it is trusted. A log
 	// of 100 pages is written back to the database: the next process after a crash reads it all.
-	_, err = conn.Exec("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; "+
+	// Temporary files would be made outside of the folder, where a unit may not let it.
+	_, err = conn.Exec("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; "+
 		"PRAGMA wal_autocheckpoint = 100; PRAGMA journal_size_limit = 0", nil)
 	if err != nil {
 		_ = conn.Close()
