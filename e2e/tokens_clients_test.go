@@ -128,42 +128,52 @@ func TestKeptTokensWithRealClients(t *testing.T) {
 			r := startRegistry(t, registry31, s.site, s.realm(), trust{bundle: s.certFile})
 			pushes := s.issue(t, name, "--scope", "repository:**:pull,push")
 			far := s.issue(t, name, "--scope", "repository:**:pull", "--from", "192.0.2.0/24")
-			var revoked []keptToken
+			robots := map[string]keptToken{}
 			for _, c := range tokenClients() {
-				t.Run(c.name, func(t *testing.T) {
-					c.need(t)
-					w := newWorkspace(t, r.host, nil, dm)
-					kind := strings.Fields(c.name)[0]
-					pulls := s.issue(t, name, "--robot", kind, "--scope", "repository:ci/**:pull")
-					w.repo = "other/" + kind
-					w.use(c, pushes).must(t)
-					c.push(w)
-					w.repo = "ci/" + kind
-					c.push(w)
-
-					w.use(c, pulls).must(t)
-					c.pull(w)
-					w.repo = "ci/new-" + kind // nothing is pushed that is there already
-					w.refusal("a push", c.push)
-					w.repo = "other/" + kind
-					w.refusal("a pull of another repository", c.pull)
-					w.repo = "ci/" + kind
-					w.refused(c, "a token for another address", far)
-					w.refused(c, "a token with another user name", keptToken{pulls.text, pulls.id, name})
-					w.use(c, pulls).must(t)
-					c.pull(w)
-					s.revoke(t, pulls.id)
-					revoked = append(revoked, pulls)
-					w.refusal("a pull after revocation", c.pull)
-				})
+				kind := strings.Fields(c.name)[0]
+				robots[kind] = s.issue(t, name, "--robot", kind, "--scope", "repository:ci/**:pull")
 			}
-			for _, k := range append(revoked, pushes, far) {
+			t.Run("clients", func(t *testing.T) {
+				for _, c := range tokenClients() {
+					t.Run(c.name, func(t *testing.T) {
+						t.Parallel()
+						c.need(t)
+						kind := strings.Fields(c.name)[0]
+						useRobotsToken(t, s.testEnv, c, newWorkspace(t, r.host, nil, dm), pushes, robots[kind], far)
+					})
+				}
+			})
+			for _, k := range robots {
 				s.keepToken(k)
 			}
+			s.keepToken(pushes)
+			s.keepToken(far)
 			s.checkSecrets(t)
 			s.checkFiles(t, state)
 		})
 	}
+}
+
+// useRobotsToken uses the token pulls, which is for pulls from ci alone, and takes it back.
+func useRobotsToken(t *testing.T, s *testEnv, c registryClient, w *workspace, pushes, pulls, far keptToken) {
+	kind := strings.Fields(c.name)[0]
+	w.use(c, pushes).must(t)
+	for _, w.repo = range []string{"other/" + kind, "ci/" + kind} {
+		c.push(w)
+	}
+	w.use(c, pulls).must(t)
+	c.pull(w)
+	w.repo = "ci/new-" + kind // nothing is pushed that is there already
+	w.refusal("a push", c.push)
+	w.repo = "other/" + kind
+	w.refusal("a pull of another repository", c.pull)
+	w.repo = "ci/" + kind
+	w.refused(c, "a token for another address", far)
+	w.refused(c, "a token with another user name", keptToken{pulls.text, pulls.id, pushes.login})
+	w.use(c, pulls).must(t)
+	c.pull(w)
+	s.revoke(t, pulls.id)
+	w.refusal("a pull after revocation", c.pull)
 }
 
 // TestALoginEndsWithTheAccountInRealClients pulls with what each client keeps after a login, and

@@ -2,15 +2,20 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"dockerauth/credentials"
+	"dockerauth/store"
 )
 
 // jenkinsScope is what the tokens of this file may be used for.
@@ -208,6 +213,128 @@ func watchProcessList(t *testing.T) (check func(secrets map[string]bool)) {
 				t.Errorf("another user can read the secret %q of a process", excerpt(secret))
 			}
 		}
+	}
+}
+
+// TestLoginsAreTakenBackOnEveryFrontend revokes refresh tokens, one and all of an account, in a folder
+// that front ends with keys of their own share.
+func TestLoginsAreTakenBackOnEveryFrontend(t *testing.T) {
+	state := stateWith(t, func(*credentials.Records, store.Store) {})
+	var clients []onFrontend
+	for _, th := range append([]frontend{bareCGI}, tokenFrontends...) {
+		clients = append(clients, onFrontend{th.name, newClient(openFrontend(t, th, envOptions{config: "state: " + state +
+			"\n"}))})
+	}
+	first := clients[0]
+	robot := first.issue(t, alice, "--robot", "jenkins", "--scope", jenkinsScope)
+	logIn := func(t *testing.T, c onFrontend) string {
+		t.Helper()
+		a := c.ask(t, asAlice(serviceIs+"&offline_token=true&client_id=docker"))
+		if a.token.RefreshToken == nil {
+			t.Fatalf("log in: status %d: %s", a.status, a.body)
+		}
+		return *a.token.RefreshToken
+	}
+	use := func(refresh string) func(c *client) string {
+		return post("grant_type=refresh_token&client_id=docker&refresh_token=" + refresh + "&" + serviceIs)
+	}
+	var mu sync.Mutex
+	logins, known := map[string][2]string{}, map[string]bool{}
+	each(t, "log in", clients, func(t *testing.T, c onFrontend) {
+		both := [2]string{logIn(t, c), logIn(t, c)}
+		mu.Lock()
+		defer mu.Unlock()
+		logins[c.name] = both
+		known[jwtID(t, both[0])], known[jwtID(t, both[1])] = true, true
+	})
+	listed := func() (ids []string) {
+		var all []struct{ ID, User, Client string }
+		text := run(t, "", first.command("logins", "--user", alice, "--json")).must(t)
+		if err := json.Unmarshal([]byte(text), &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range all {
+			if ids = append(ids, one.ID); !known[one.ID] || one.User != alice || one.Client != "docker" {
+				t.Errorf("a login that was not made: %+v", one)
+			}
+		}
+		return ids
+	}
+	eventually(t, 5*time.Second, "all logins to be known", func() bool { return len(listed()) == len(known) })
+	for _, c := range clients {
+		first.revoke(t, jwtID(t, logins[c.name][0]))
+	}
+	each(t, "after the revocation of one", clients, func(t *testing.T, c onFrontend) {
+		c.expect(t, map[string]int{"revoked": 401, "other": 200}, map[string]func(c *client) string{
+			"revoked": use(logins[c.name][0]), "other": use(logins[c.name][1])})
+	})
+	if n := len(listed()); n != len(clients) {
+		t.Errorf("%d logins are listed, want %d", n, len(clients))
+	}
+	first.revoke(t, "--user", alice, "--kind", "refresh")
+	each(t, "after the revocation of all", clients, func(t *testing.T, c onFrontend) {
+		c.expect(t, map[string]int{"revoked": 401, "other": 401, "robot": 200, "new": 200},
+			map[string]func(c *client) string{"revoked": use(logins[c.name][0]), "other": use(logins[c.name][1]),
+				"robot": kept(robot, serviceIs), "new": use(logIn(t, c))})
+		c.checkSecrets(t)
+		c.checkFiles(t, state)
+	})
+}
+
+// TestAStateFolderThatWasEmptiedRefusesWhatItForgot empties the folder under a front end that is
+// running.
+func TestAStateFolderThatWasEmptiedRefusesWhatItForgot(t *testing.T) {
+	needRoot(t, "the files of another user")
+	for _, th := range []frontend{bareCGI, apacheFcgid, httpFrontend} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			state := stateWith(t, func(*credentials.Records, store.Store) {})
+			c := newClient(openFrontend(t, th, envOptions{config: "state: " + state + "\n"}))
+			robot := c.issue(t, alice, "--robot", "jenkins", "--scope", jenkinsScope)
+			refresh := *c.ask(t, asAlice(serviceIs+"&offline_token=true")).token.RefreshToken
+			sends := map[string]func(c *client) string{
+				"robot": kept(robot, serviceIs), "password": asAlice(serviceIs),
+				"refresh": post("grant_type=refresh_token&refresh_token=" + refresh + "&" + serviceIs),
+			}
+			c.expect(t, map[string]int{"robot": 200, "refresh": 200, "password": 200}, sends)
+			mustRun(t, "sh", "-c", "rm -- "+state+"/*")
+			c.expect(t, map[string]int{"robot": 503, "refresh": 503, "password": 200}, sends)
+			again := *c.ask(t, asAlice(serviceIs+"&offline_token=true")).token.RefreshToken
+			c.expect(t, map[string]int{"robot": 401, "refresh": 401, "password": 200}, sends)
+			if a := c.ask(t, post("grant_type=refresh_token&refresh_token="+again+"&"+serviceIs)); a.status != 200 {
+				t.Errorf("a refresh token of now: status %d", a.status)
+			}
+			c.checkSecrets(t)
+		})
+	}
+}
+
+// TestPasswordsWorkWhileTheStateFolderIsAway takes the folder away and puts it back.
+func TestPasswordsWorkWhileTheStateFolderIsAway(t *testing.T) {
+	needRoot(t, "the files of another user")
+	for _, th := range []frontend{httpFrontend, nginxFastCGI} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			state := stateWith(t, func(*credentials.Records, store.Store) {})
+			c := newClient(openFrontend(t, th, envOptions{config: "state: " + state + "\n"}))
+			robot := c.issue(t, alice, "--robot", "jenkins", "--scope", jenkinsScope)
+			refresh := *c.ask(t, asAlice(serviceIs+"&offline_token=true")).token.RefreshToken
+			sends := map[string]func(c *client) string{
+				"robot": kept(robot, serviceIs), "password": asAlice(serviceIs),
+				"refresh": post("grant_type=refresh_token&refresh_token=" + refresh + "&" + serviceIs),
+			}
+			mustRun(t, "mv", state, state+".away")
+			c.expect(t, map[string]int{"robot": 503, "refresh": 503, "password": 200}, sends)
+			meanwhile := c.ask(t, asAlice(serviceIs+"&offline_token=true")).token.RefreshToken
+			if meanwhile == nil {
+				t.Fatal("a login while the folder is away gets no refresh token")
+			}
+			sends["meanwhile"] = post("grant_type=refresh_token&refresh_token=" + *meanwhile + "&" + serviceIs)
+			mustRun(t, "mv", state+".away", state)
+			c.expect(t, map[string]int{"robot": 200, "refresh": 200, "password": 200, "meanwhile": 200}, sends)
+			c.checkSecrets(t)
+			c.checkFiles(t, state)
+		})
 	}
 }
 

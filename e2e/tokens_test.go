@@ -218,8 +218,9 @@ func (a answered) granted(t *testing.T, c *client) string {
 	return claims.scopes()
 }
 
-// askedAtOnce is how many requests are under way: a refusal is held back for a second.
-const askedAtOnce = 16
+// askedAtOnce is how many requests are under way: a refusal is held back for a second. mod_fcgid has
+// no more processes.
+const askedAtOnce = 8
 
 // askAll sends requests, each from an address of its own, and returns the answers in the same order.
 func (c *client) askAll(t *testing.T, requests []string) []answered {
