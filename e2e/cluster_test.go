@@ -19,7 +19,7 @@ import (
 )
 
 // cluster is two machines with the same key, certificate and configuration and nothing else in
-// common, behind a load balancer.
+// common but a state server, behind a load balancer.
 type cluster struct {
 	t        testing.TB
 	machines []*testEnv
@@ -46,10 +46,10 @@ var clusterConfig = envOptions{
 
 func newCluster(t *testing.T, start func(c *cluster, port int) func() string) (c *cluster, log func() string) {
 	t.Helper()
-	return newClusterWith(t, start, "state")
+	return newClusterWith(t, start, startRedis(t).address())
 }
 
-// newClusterWith is newCluster with another state than a folder of each machine.
+// newClusterWith is newCluster with another state, such as a folder of each machine.
 func newClusterWith(t *testing.T, start func(c *cluster, port int) func() string, state string) (
 	c *cluster, log func() string) {
 	t.Helper()
@@ -307,31 +307,47 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenOfOneMachineIsGoodAtTheOther(t *testing.T) {
+// A folder knows the revocations of its machine alone, so it cannot vouch for another's token.
+func TestARefreshTokenIsGoodAtTheMachinesThatShareAServer(t *testing.T) {
 	need(t, "nginx", "nginx")
-	c, _ := newCluster(t, (*cluster).nginx)
-	for i, from := range c.machines {
-		to := c.machines[1-i]
-		answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.client))
-		var got tokenAnswer
-		if err != nil || json.Unmarshal(body, &got) != nil || got.RefreshToken == nil {
-			t.Fatalf("%v %v %s", err, answer, body)
-		}
-		answer, body, err = exchange("", to.address,
-			post("grant_type=refresh_token&refresh_token="+*got.RefreshToken+"&"+serviceIs)(c.client))
-		if err != nil || answer.StatusCode != http.StatusOK {
-			t.Errorf("%v %v %s", err, answer, body)
-		}
+	for name, shared := range map[string]bool{"a server": true, "a folder each": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state, want := "state", http.StatusUnauthorized
+			if shared {
+				state, want = startRedis(t).address(), http.StatusOK
+			}
+			c, _ := newClusterWith(t, (*cluster).nginx, state)
+			var tokens []string
+			for _, from := range c.machines {
+				answer, body, err := exchange("", from.address, asAlice(serviceIs+"&offline_token=true")(c.client))
+				if tokens = append(tokens, refreshIn(body)); err != nil || tokens[len(tokens)-1] == "" {
+					t.Fatalf("%v %v %s", err, answer, body)
+				}
+			}
+			for i, at := range c.machines {
+				for j, token := range tokens {
+					want := want
+					if i == j {
+						want = http.StatusOK
+					}
+					answer, body, err := exchange("", at.address, useRefresh(token, serviceIs)(c.client))
+					if err != nil || answer.StatusCode != want {
+						t.Errorf("a token of machine %d at %d: %v %v %s, want %d", j, i, err, answer, body, want)
+					}
+				}
+			}
+		})
 	}
 }
 
-// Two machines count separately, so there are twice as many tries.
-func TestEachMachineCountsWrongPasswordsForItself(t *testing.T) {
+// Machines without a server count separately, so there are twice as many tries.
+func TestEachMachineWithAFolderCountsWrongPasswordsForItself(t *testing.T) {
 	for _, b := range balancers {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			c, _ := newCluster(t, b.start)
+			c, _ := newClusterWith(t, b.start, "state")
 			from := freshAddress()
 			got := map[int]int{}
 			for i := range 12 {

@@ -92,7 +92,7 @@ type stateLoad struct {
 	stop    chan struct{}
 	clients sync.WaitGroup
 
-	logins []string    // refresh tokens
+	logins []string // refresh tokens
 	robots []keptToken
 	doomed []doomed // what is revoked one by one
 
@@ -113,7 +113,7 @@ type doomed struct {
 }
 
 // doomedAtMost bounds the revocations of a test: each is a process.
-const doomedAtMost = 60
+const doomedAtMost = 40
 
 // prepare makes what the clients have before the fault.
 func (l *stateLoad) prepare(state string) {
