@@ -314,8 +314,10 @@ func TestARefreshTokenIsGoodAtTheMachinesThatShareAServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			state, want := "state", http.StatusUnauthorized
+			var server *redisServer
 			if shared {
-				state, want = startRedis(t).address(), http.StatusOK
+				server, want = startRedis(t), http.StatusOK
+				state = server.address()
 			}
 			c, _ := newClusterWith(t, (*cluster).nginx, state)
 			var tokens []string
@@ -325,18 +327,33 @@ func TestARefreshTokenIsGoodAtTheMachinesThatShareAServer(t *testing.T) {
 					t.Fatalf("%v %v %s", err, answer, body)
 				}
 			}
-			for i, at := range c.machines {
-				for j, token := range tokens {
-					want := want
-					if i == j {
-						want = http.StatusOK
-					}
-					answer, body, err := exchange("", at.address, useRefresh(token, serviceIs)(c.client))
-					if err != nil || answer.StatusCode != want {
-						t.Errorf("a token of machine %d at %d: %v %v %s, want %d", j, i, err, answer, body, want)
+			check := func(own, others int) {
+				t.Helper()
+				for i, at := range c.machines {
+					for j, token := range tokens {
+						want := others
+						if i == j {
+							want = own
+						}
+						answer, body, err := exchange("", at.address, useRefresh(token, serviceIs)(c.client))
+						if err != nil || answer.StatusCode != want {
+							t.Errorf("a token of machine %d at %d: %v %v %s, want %d", j, i, err, answer, body, want)
+						}
 					}
 				}
 			}
+			check(http.StatusOK, want)
+			if !shared {
+				return
+			}
+			forget := blockOf(t, "../docs/scaling.md", "run", "forget-id")
+			mustRun(t, "sh", "-euc", strings.Replace(forget, "redis-cli", fmt.Sprintf("redis-cli -p %d", server.port), 1))
+			check(http.StatusServiceUnavailable, http.StatusServiceUnavailable)
+			if _, body, err := exchange("", c.client.address, asAlice(serviceIs+"&offline_token=true")(c.client)); err != nil ||
+				refreshIn(body) == "" {
+				t.Fatalf("login: %v %s", err, body)
+			}
+			check(http.StatusUnauthorized, http.StatusUnauthorized)
 		})
 	}
 }
