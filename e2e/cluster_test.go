@@ -347,10 +347,11 @@ func TestARefreshTokenIsGoodAtTheMachinesThatShareAServer(t *testing.T) {
 				return
 			}
 			forget := blockOf(t, "../docs/scaling.md", "run", "forget-id")
-			mustRun(t, "sh", "-euc", strings.Replace(forget, "redis-cli", fmt.Sprintf("redis-cli -p %d", server.port), 1))
+			here := fmt.Sprintf("redis-cli -p %d", server.port)
+			mustRun(t, "sh", "-euc", strings.Replace(forget, "redis-cli", here, 1))
 			check(http.StatusServiceUnavailable, http.StatusServiceUnavailable)
-			if _, body, err := exchange("", c.client.address, asAlice(serviceIs+"&offline_token=true")(c.client)); err != nil ||
-				refreshIn(body) == "" {
+			_, body, err := exchange("", c.client.address, asAlice(serviceIs+"&offline_token=true")(c.client))
+			if err != nil || refreshIn(body) == "" {
 				t.Fatalf("login: %v %s", err, body)
 			}
 			check(http.StatusUnauthorized, http.StatusUnauthorized)

@@ -137,8 +137,8 @@ func startRedisWithTLS(t testing.TB, password string) (s *redisServer, address s
 		mustRun(t, "chown", "-R", lookupWebUser(t).name+":", dir)
 	}
 	port := freePort(t)
-	s = startRedis(t, "--tls-port", fmt.Sprint(port), "--tls-cert-file", in("server.pem"), "--tls-key-file",
-		in("server-key.pem"), "--tls-ca-cert-file", in("ca.pem"), "--tls-auth-clients", "yes", "--requirepass", password)
+	s = startRedis(t, "--requirepass", password, "--tls-port", fmt.Sprint(port), "--tls-auth-clients", "yes",
+		"--tls-cert-file", in("server.pem"), "--tls-key-file", in("server-key.pem"), "--tls-ca-cert-file", in("ca.pem"))
 	return s, fmt.Sprintf("rediss://127.0.0.1:%d?password_file=%s&ca=%s&certificate=%s&key=%s", port, in("password"),
 		in("ca.pem"), in("client.pem"), in("client-key.pem"))
 }

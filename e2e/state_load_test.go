@@ -126,8 +126,8 @@ func (l *stateLoad) prepare(state string) {
 	records := &credentials.Records{Kept: server.Kept(), Counters: server.Counters()}
 	robot := func(name string) keptToken {
 		secret := credentials.NewSecret()
-		token, err := records.Issue(context.Background(), secret, credentials.Token{Kind: credentials.Robot, User: alice,
-			Robot: name, Scopes: []string{"repository:**:*"}, Expires: time.Now().Add(time.Hour),
+		token, err := records.Issue(context.Background(), secret, credentials.Token{Kind: credentials.Robot,
+			User: alice, Robot: name, Scopes: []string{"repository:**:*"}, Expires: time.Now().Add(time.Hour),
 			State: credentials.State{UID: -1, Shadow: credentials.ShadowNone}})
 		if err != nil {
 			l.t.Fatal(err)
@@ -267,8 +267,8 @@ func (l *stateLoad) show(what string, n int) {
 		allowed = allowed || slices.Contains(l.allowed(what, moment), status)
 	}
 	if !allowed {
-		l.wrong = append(l.wrong, fmt.Sprintf("%s, %s to %s: %d %s", what, momentNames[first], momentNames[last], status,
-			excerpt(string(body))))
+		l.wrong = append(l.wrong, fmt.Sprintf("%s, %s to %s: %d %s", what, momentNames[first], momentNames[last],
+			status, excerpt(string(body))))
 	}
 	switch what {
 	case showPassword:
@@ -403,14 +403,16 @@ func (f stateFault) run(t *testing.T) (rows string) {
 	ended()
 
 	rows = l.rows()
+	const round = 10 * time.Millisecond
 	t.Logf("away for %v, normal after %v more; %d revocations were reported done, %d were not\n%s",
-		repaired.Sub(began).Round(time.Millisecond), normal.Sub(repaired).Round(time.Millisecond), len(l.revoked), l.failed,
-		rows)
+		repaired.Sub(began).Round(round), normal.Sub(repaired).Round(round), len(l.revoked), l.failed, rows)
 	if len(l.wrong) > 0 {
-		t.Errorf("%d answers are wrong, such as: %s", len(l.wrong), strings.Join(l.wrong[:min(len(l.wrong), 5)], "\n"))
+		some := l.wrong[:min(len(l.wrong), 5)]
+		t.Errorf("%d answers are wrong, such as: %s", len(l.wrong), strings.Join(some, "\n"))
 	}
-	if most := 4*storeWait + 3*l.slowest[momentBefore]; l.slowest[momentAway] > most {
-		t.Errorf("a login took %v while the server was away, and %v before", l.slowest[momentAway], l.slowest[momentBefore])
+	before, away := l.slowest[momentBefore], l.slowest[momentAway]
+	if away > 4*storeWait+3*before {
+		t.Errorf("a login took %v while the server was away, and %v before", away, before)
 	}
 	for _, moment := range []int{momentBefore, momentAfter} {
 		for _, what := range []string{showLogin, showToken} {
