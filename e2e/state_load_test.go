@@ -69,7 +69,7 @@ var stateFaults = []stateFault{
 	}, [moments][]int{{200, 503}, {503}, {401, 503}, {401, 503}}, 401},
 	{"it is slow", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
 		s := startRedis(t)
-		return s.address(), func(*stateLoad) { s.do("client", "pause", fmt.Sprint(3000)) }, func(*stateLoad) {}
+		return s.address(), func(*stateLoad) { s.do("client", "pause", fmt.Sprint(6000)) }, func(*stateLoad) {}
 	}, [moments][]int{{200, 503}, {200, 503}, {200, 503}, {200, 503}}, 200},
 	{"Sentinels fail over", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
 		master := startRedis(t)
