@@ -13,7 +13,7 @@ import (
 func newStateCluster(t *testing.T, state string) *cluster {
 	t.Helper()
 	need(t, "nginx", "nginx")
-	c, _ := newClusterWith(t, (*cluster).nginx, state)
+	c, _ := newCluster(t, (*cluster).nginx, state)
 	return c
 }
 
@@ -112,4 +112,33 @@ func TestARevocationHoldsOnAllMachinesFromTheNextRequestOn(t *testing.T) {
 		}
 	}
 	c.client.checkFiles(t, server.dir)
+}
+
+// docs/scaling.md says it for a server with a backup that does not know the latest revocations.
+func TestWithoutTheIDOfTheServerAllLoginsEnd(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	c := newStateCluster(t, server.address())
+	request := asAlice(serviceIs + "&offline_token=true")
+	token := c.client.ask(t, request).token.RefreshToken
+	if token == nil {
+		t.Fatal("no refresh token")
+	}
+	expect := func(want int) {
+		t.Helper()
+		for i := range c.machines {
+			if got := c.at(i).ask(t, useRefresh(*token, serviceIs)); got.status != want {
+				t.Errorf("machine %d: %d, want %d: %s", i, got.status, want, got.body)
+			}
+		}
+	}
+	expect(http.StatusOK)
+	forget := blockOf(t, "../docs/scaling.md", "run", "forget-id")
+	here := "redis-cli -p " + strconv.Itoa(server.port)
+	mustRun(t, "sh", "-euc", strings.Replace(forget, "redis-cli", here, 1))
+	expect(http.StatusServiceUnavailable)
+	if got := c.client.ask(t, request); got.status != http.StatusOK {
+		t.Fatalf("login: %d %s", got.status, got.body)
+	}
+	expect(http.StatusUnauthorized)
 }

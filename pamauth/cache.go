@@ -19,9 +19,9 @@ const entryBytes, groupBytes = 256, 24
 // expensive.
 //
 // A change of /etc/passwd or /etc/shadow ends all answers, so that of a local account counts at
-// once. An account of a directory that was locked, or whose password was changed, still logs in with
-// the old answer for up to d, counted from when PAM was asked. A refused account check removes the
-// user's answers at once. A one-time code is valid for d. Modules that record logins record the
+// once. An account of a directory that was locked, or whose password was changed, still logs in
+// with the old answer for up to d, counted from when PAM was asked. A refused account check removes
+// the user's answers at once. A one-time code is valid for d. Modules that record logins record the
 // first. Refusals and errors are not cached.
 //
 // It comes before all other wrappers, so that a known answer needs no slot.

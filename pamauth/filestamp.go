@@ -32,12 +32,12 @@ func stampFiles() (stamps fileStamps) {
 	return stamps
 }
 
-// stampTick is longer than the kernel's clock for files stands still: a file written in place may be
-// written again within it and keep its stamp.
+// stampTick is longer than the kernel's clock for files stands still: a file written in place may
+// be written again within it and keep its stamp.
 const stampTick = 10 * time.Millisecond
 
-// areSettled reports that none was written at about that time. A stamp from the future says nothing:
-// the clock was set.
+// areSettled reports that none was written at about that time. A stamp from the future says
+// nothing: the clock was set.
 func (s fileStamps) areSettled(now time.Time) bool {
 	for _, file := range s {
 		if age := now.UnixNano() - file.changed; 0 <= age && age < int64(stampTick) {

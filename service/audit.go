@@ -56,7 +56,8 @@ func RotationLog(step string, stderr io.Writer) func(*config.Config) {
 		}
 		log, closeLog := AuditLog(&c, stderr)
 		id, _ := jwtsign.Thumbprint(cfg.Key.Public()) // it was loaded: the key has an encoding
-		log.Info("signing key exchanged", "event", EventKey, "step", step, "key", id, "previous", len(cfg.PreviousKeys))
+		log.Info("signing key exchanged", "event", EventKey, "step", step, "key", id,
+			"previous", len(cfg.PreviousKeys), "by", operator())
 		_ = closeLog() // what was written is written
 	}
 }

@@ -73,8 +73,9 @@ func TestKeyRotateWritesToALogFileOfItsOwnOnly(t *testing.T) {
 	errs := write(file)
 	text, err := os.ReadFile(file)
 	id, _ := jwtsign.Thumbprint(key.Public())
-	if want := ` msg="signing key exchanged" event=key-rotated step=switch key=` + id + " previous=0\n"; err != nil ||
-		!strings.HasSuffix(string(text), want) || errs != "" {
+	want := ` msg="signing key exchanged" event=key-rotated step=switch key=` + id + " previous=0 by=" +
+		operator() + "\n"
+	if err != nil || !strings.HasSuffix(string(text), want) || errs != "" {
 		t.Errorf("%v: %q, stderr %q", err, text, errs)
 	}
 }

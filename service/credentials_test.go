@@ -544,7 +544,7 @@ func TestALoginDoesNotWaitTwiceForAStoreThatIsAway(t *testing.T) {
 	away := false
 	kept := &keptRecords{
 		Records: credentials.Records{Kept: store.NewMemory(1 << 20)},
-		isAway:  func() bool { return away },
+		isAway:  func() bool { return away }, idTimeout: time.Minute,
 	}
 	first, err := kept.storeID(t.Context())
 	if err != nil || first == "" {

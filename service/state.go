@@ -64,12 +64,27 @@ func (s *state) counters() store.Store {
 // keptRecords are the credentials in a folder or a server. A nil pointer is none.
 type keptRecords struct {
 	credentials.Records
-	isAway func() bool            // the store failed just now: a login should not wait for it again
-	last   atomic.Pointer[string] // id, as it was read last
+	isAway    func() bool            // the store failed just now: a login should not wait for it again
+	last      atomic.Pointer[string] // id, as it was read last
+	idTimeout time.Duration          // of a login
 }
 
-// idTimeout leaves time for the counters, where a login waits a second at most for all.
-const idTimeout = 400 * time.Millisecond
+// A login waits a second at most for a server, counters included. A slow disk is waited for longer:
+// a refresh token without the id of the store is refused later.
+const (
+	idTimeoutOfServer = 400 * time.Millisecond
+	idTimeoutOfFolder = time.Second
+	idTimeoutAtStart  = 10 * time.Second
+)
+
+// prepare makes the id of a new store, so that the first login need not.
+func (k *keptRecords) prepare() {
+	ctx, cancel := context.WithTimeout(context.Background(), idTimeoutAtStart)
+	defer cancel()
+	if id, err := k.ID(ctx); err == nil {
+		k.last.Store(&id)
+	}
+}
 
 // storeID is the id of the store, or the last one that is known while the store is away. The error
 // is that of a store that has just turned out to be.
@@ -78,7 +93,7 @@ func (k *keptRecords) storeID(ctx context.Context) (id string, err error) {
 		return "", nil
 	}
 	if !k.isAway() {
-		ctx, cancel := context.WithTimeout(ctx, idTimeout)
+		ctx, cancel := context.WithTimeout(ctx, k.idTimeout)
 		defer cancel()
 		if id, err = k.ID(ctx); err == nil {
 			k.last.Store(&id)
@@ -126,6 +141,13 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 	}
 	s.kept = &keptRecords{
 		Records: credentials.Records{Kept: shared.Kept(), Counters: s.counters()}, isAway: isAway,
+		idTimeout: idTimeoutOfFolder,
+	}
+	if config.IsStateServer(s.path) {
+		s.kept.idTimeout = idTimeoutOfServer
+	}
+	if s.later.background {
+		s.later.add(s.kept.prepare)
 	}
 	return nil
 }

@@ -47,8 +47,9 @@ const (
 	awayPause = time.Second
 	// fitPeriod is how long the server's policy of eviction is taken for what it was.
 	fitPeriod = 10 * time.Second
-	// replicaTimeout is for a replica to confirm an update of kept records; less than redisTimeout.
-	replicaTimeout = 300 * time.Millisecond
+	// replicaTimeout is for a replica to confirm an update of kept records. It is over before
+	// lockTimeout.
+	replicaTimeout = 600 * time.Millisecond
 	// counterSlack is how much longer than its record a key of the server lives. The machines'
 	// clocks decide when the record ends.
 	counterSlack = time.Minute
@@ -233,7 +234,11 @@ func (s redisStore) swap(ctx context.Context, keys, raw []string, records []Reco
 	}
 	var done *redis.Cmd
 	var confirmed *redis.Cmd
-	err = s.atMaster(ctx, func(p redis.Pipeliner) {
+	timeout := redisTimeout
+	if replicas > 0 {
+		timeout += replicaTimeout
+	}
+	err = s.atMasterWithin(ctx, timeout, func(p redis.Pipeliner) {
 		done = p.Eval(ctx, swap, append(names, keptIndex, confirmedKey), args...)
 		if replicas > 0 {
 			confirmed = p.Do(ctx, "WAIT", 1, replicaTimeout.Milliseconds())
@@ -472,16 +477,25 @@ func (r *Redis) master(ctx context.Context) (*redis.Client, error) {
 // atMaster sends commands together, on one connection. While a Cluster moves the records it tries
 // again.
 func (r *Redis) atMaster(ctx context.Context, fill func(redis.Pipeliner)) error {
+	return r.atMasterWithin(ctx, redisTimeout, fill)
+}
+
+// atMasterWithin is atMaster for commands that the server may be slower with.
+func (r *Redis) atMasterWithin(ctx context.Context, timeout time.Duration, fill func(redis.Pipeliner)) error {
 	for {
 		master, err := r.master(ctx)
 		if err == nil {
+			if timeout != redisTimeout {
+				master = master.WithTimeout(timeout)
+			}
 			_, err = master.Pipelined(ctx, func(p redis.Pipeliner) error {
 				fill(p)
 				return nil
 			})
 		}
 		cluster, isCluster := r.client.(*redis.ClusterClient)
-		if _, moved := redis.IsMovedError(err); !moved || !isCluster {
+		_, moved := redis.IsMovedError(err)
+		if _, moving := redis.IsAskError(err); !isCluster || !moved && !moving {
 			return err
 		}
 		cluster.ReloadState(ctx)
@@ -514,7 +528,7 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 		case err == nil || errors.Is(err, ErrTooLong):
 			return err
 		case ctx.Err() != nil: // the caller's
-			if time.Since(began) >= replicaTimeout {
+			if time.Since(began) >= 3*redisTimeout/4 {
 				_ = s.noteAway(err, ctx) // the caller has more calls to make
 			}
 			return fmt.Errorf("%s records at the state server: %w", verb, ctx.Err())

@@ -193,6 +193,63 @@ func TestAClusterFailsOver(t *testing.T) {
 	}
 }
 
+// While the records move from one master of a Cluster to another, a call waits for the end.
+func TestAClusterMovesTheRecords(t *testing.T) {
+	first, second := newRedisServer(t, "--cluster-enabled", "yes"), newRedisServer(t, "--cluster-enabled", "yes")
+	slot, err := openRedis(t, first.address()).client.ClusterKeySlot(t.Context(), redisPrefix).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+	second.do("CLUSTER", "MEET", "127.0.0.1", first.port)
+	id := func(s *redisServer) string {
+		id, err := openRedis(t, s.address()).client.Do(t.Context(), "CLUSTER", "MYID").Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	node := openRedis(t, second.address()).client
+	waitFor(t, "the nodes to meet", func() bool {
+		info, err := node.ClusterInfo(context.Background()).Result()
+		return err == nil && parseInfo(info)["cluster_state"] == "ok"
+	})
+	second.do("CLUSTER", "SETSLOT", slot, "IMPORTING", id(first))
+	r := openRedis(t, first.address()+"?cluster=yes")
+	stores := map[string]Store{"counters": r.Counters(), "kept": r.Kept()}
+	until := time.Now().Add(time.Hour)
+	for name, s := range stores {
+		waitFor(t, name, func() bool { return update(s, "k", increment(until)) == nil })
+	}
+	first.do("CLUSTER", "SETSLOT", slot, "MIGRATING", id(second))
+	keys, err := openRedis(t, first.address()).client.ClusterGetKeysInSlot(t.Context(), int(slot), 100).Result()
+	if err != nil || len(keys) < 4 {
+		t.Fatal(keys, err)
+	}
+	for _, key := range keys {
+		first.do("MIGRATE", "127.0.0.1", second.port, key, 0, 5000)
+	}
+	var all sync.WaitGroup
+	for name, s := range stores {
+		all.Go(func() {
+			if err := update(s, "k", increment(until)); err != nil {
+				t.Errorf("%s: on the way: %v", name, err)
+			}
+		})
+	}
+	time.Sleep(redisTimeout / 2)
+	for _, s := range []*redisServer{second, first} {
+		s.do("CLUSTER", "SETSLOT", slot, "NODE", id(second))
+	}
+	all.Wait()
+	for name, s := range stores {
+		waitFor(t, name, func() bool { return update(s, "l", increment(until)) == nil })
+		if number(t, s, "k") < 2 {
+			t.Errorf("%s: what moved is lost", name)
+		}
+	}
+}
+
 // proxy forwards connections to a server. When swallow is set, it drops the next answer and closes
 // the connection.
 func proxy(t *testing.T, s *redisServer) (address string, swallow *atomic.Bool) {
@@ -382,6 +439,27 @@ func repeatCommands(l net.Listener, answer string) {
 			}
 		}()
 	}
+}
+
+// Who can write at the server can write anything: it is a record as written here, or none.
+func FuzzValuesOfTheServer(f *testing.F) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, seed := range []string{"", "x", strings.Repeat("\x00", 16), strings.Repeat("\xff", 17),
+		encodeRedis(Record{[]byte("value"), now.Add(time.Hour)}, []byte("12345678")),
+		encodeRedis(Record{[]byte{}, now.Add(MaxKeep)}, []byte("12345678"))} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		s := redisStore{&Redis{Now: func() time.Time { return now }}, keptKeys}
+		r := s.decode([]string{raw})[0]
+		if r.Value == nil {
+			return
+		}
+		again := encodeRedis(r, []byte(raw[8:16]))
+		if again != raw || r.Until.Before(now) || r.Until.Sub(now) > MaxKeep {
+			t.Errorf("%q is %q until %s, and then %q", raw, r.Value, r.Until, again)
+		}
+	})
 }
 
 // What is over stays for a while, in case that the clock is wrong, and leaves then.
