@@ -75,6 +75,10 @@ func names(commands []command) []string {
 
 // Run does what a person typed. args are without the program's name.
 func Run(args []string, streams cli.Streams) int {
+	if err := service.CheckArguments(args...); err != nil {
+		fmt.Fprintf(streams.Err, "dockerauth: %v\n", err)
+		return cli.ExitUsage
+	}
 	name := "help"
 	if len(args) > 0 {
 		name, args = args[0], args[1:]

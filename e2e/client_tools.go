@@ -80,8 +80,8 @@ var helm = registryClient{
 	name: "helm",
 	need: needTool("helm"),
 	signIn: func(w *workspace, password string) output {
-		return w.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", w.user, "--password-stdin",
-			w.host)
+		return w.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", w.user,
+			"--password-stdin", w.host)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)unauthorized`),

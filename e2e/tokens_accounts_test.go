@@ -7,6 +7,8 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -194,5 +196,79 @@ func TestTokensFollowTheAccount(t *testing.T) {
 		c.t = t
 		c.checkSecrets(t)
 		c.checkFiles(t, state)
+	}
+}
+
+// TestTokenCommandsOfOtherUsers runs the commands without root.
+func TestTokenCommandsOfOtherUsers(t *testing.T) {
+	name := makeAccounts(t, []unixAccount{{suffix: "token"}})["token"]
+	c := readsAccounts(t, httpFrontend, "state: state\n")
+	theirs := c.issue(t, name, "--scope", jenkinsScope)
+	as := func(uid, gid int, args ...string) output {
+		cmd := c.command(args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		return run(t, "", cmd)
+	}
+	robot := []string{"token", "issue", "--user", name, "--robot", "ci", "--scope", jenkinsScope}
+	personal := []string{"token", "issue", "--user", name, "--scope", jenkinsScope}
+	list, revoke := []string{"token", "list"}, []string{"token", "revoke", theirs.id}
+	for _, tt := range []struct {
+		name     string
+		uid, gid int
+		args     []string
+		says     string // "" = it works
+	}{
+		{"the owner of the folder lists tokens", c.web.uid, c.web.gid, list, ""},
+		{"the owner of the folder issues a robot's token", c.web.uid, c.web.gid, robot, ""},
+		{"the owner of the folder issues a token that outlives the password", c.web.uid, c.web.gid,
+			append(personal, "--keep"), ""},
+		{"the owner of the folder issues one that is to end with the password", c.web.uid, c.web.gid, personal,
+			"run it as root"},
+		{"another user lists tokens", 65534, 65534, list, "sudo"},
+		{"another user issues a token", 65534, 65534, robot, "sudo"},
+		{"another user revokes a token", 65534, 65534, revoke, "sudo"},
+		{"another user lists logins", 65534, 65534, []string{"logins"}, "sudo"},
+		{"the owner of the folder revokes a token", c.web.uid, c.web.gid, revoke, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := as(tt.uid, tt.gid, tt.args...)
+			if (o.status == 0) != (tt.says == "") || !strings.Contains(o.stderr, tt.says) {
+				t.Errorf("%v, want %q", o, tt.says)
+			}
+			if tt.says != "" && (o.stdout != "" || strings.Contains(o.stderr, "dka_")) {
+				t.Errorf("it prints %q", o.stdout)
+			}
+		})
+	}
+	if a := c.ask(t, kept(theirs, serviceIs)); a.status != http.StatusUnauthorized {
+		t.Errorf("a revoked token: status %d", a.status)
+	}
+	for _, path := range append(glob(t, c.path("state/*")), c.logFile) {
+		if uid, _ := ownerOf(t, path); uid != c.web.uid {
+			t.Errorf("%s belongs to uid %d after root's commands, want the service's %d", path, uid, c.web.uid)
+		}
+	}
+}
+
+// TestTokensOfAccountsThatCannotBeLookedUp uses tokens with a service that may not read
+// /etc/shadow: what depends on the password cannot be checked, and is never accepted.
+func TestTokensOfAccountsThatCannotBeLookedUp(t *testing.T) {
+	names := makeAccounts(t, []unixAccount{{suffix: "unread"}})
+	name, state := names["unread"], sharedState(t)
+	reads := readsAccounts(t, httpFrontend, "state: "+state+"\n")
+	blind := newClient(openFrontend(t, httpFrontend, envOptions{config: "state: " + state + "\n",
+		// The account phase of pam_unix would need the file too.
+		pam: func(*testEnv) string { return "auth required pam_deny.so\naccount required pam_permit.so\n" }}))
+	personal := reads.issue(t, name, "--scope", jenkinsScope)
+	robot := reads.issue(t, name, "--scope", jenkinsScope, "--robot", "ci")
+	reads.expect(t, map[string]int{"personal": 200, "robot": 200}, map[string]func(c *client) string{
+		"personal": kept(personal, serviceIs), "robot": kept(robot, serviceIs)})
+	blind.expect(t, map[string]int{"personal": 503, "robot": 200}, map[string]func(c *client) string{
+		"personal": kept(personal, serviceIs), "robot": kept(robot, serviceIs)})
+	lines := blind.awaitRequestLines(2)
+	if !slices.ContainsFunc(lines, func(line map[string]any) bool {
+		return strings.Contains(fmt.Sprint(line["reason"]), "/etc/shadow")
+	}) {
+		t.Errorf("the log does not say what cannot be read: %v", lines)
 	}
 }

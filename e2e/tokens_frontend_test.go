@@ -21,8 +21,8 @@ import (
 // jenkinsScope is what the tokens of this file may be used for.
 const jenkinsScope = "repository:ci/**:pull"
 
-// TestKeptTokensOnEveryFrontend uses tokens in a folder that all front ends share, and takes them back.
-// All the time, another user looks for their text in the list of processes.
+// TestKeptTokensOnEveryFrontend uses tokens in a folder that all front ends share, and takes them
+// back. All the time, another user looks for their text in the list of processes.
 func TestKeptTokensOnEveryFrontend(t *testing.T) {
 	names := makeAccounts(t, []unixAccount{{suffix: "kept"}, {suffix: "else"}})
 	name := names["kept"]
@@ -41,8 +41,7 @@ func TestKeptTokensOnEveryFrontend(t *testing.T) {
 	posted := func(k keptToken) func(c *client) string {
 		return func(c *client) string {
 			c.keepToken(k)
-			return post("grant_type=password&username=" + strings.ReplaceAll(k.login, "+", "%2B") + "&password=" + k.text +
-				"&access_type=offline&scope=repository:ci/app:pull,push&" + serviceIs)(c)
+			return passwordGrant(k.login, k.text, "access_type=offline&scope=repository:ci/app:pull,push&"+serviceIs)(c)
 		}
 	}
 	cases := []struct {
@@ -105,15 +104,17 @@ func TestKeptTokensOnEveryFrontend(t *testing.T) {
 	overlapped := first.rotate(t, personal, "1h")
 	replaced := first.rotate(t, near, "0")
 	each(t, "after rotation", clients, func(t *testing.T, c onFrontend) {
-		c.expect(t, map[string]int{"the old one in its overlap": 200, "its successor": 200, "the old one without overlap": 401,
-			"its successor without overlap": 200}, map[string]func(c *client) string{
-			"the old one in its overlap":    kept(personal, asked),
-			"its successor":                 kept(overlapped, asked),
-			"the old one without overlap":   kept(near, asked),
-			"its successor without overlap": kept(replaced, asked)})
+		c.expect(t, map[string]int{"the old one in its overlap": 200, "its successor": 200,
+			"the old one without overlap": 401, "its successor without overlap": 200},
+			map[string]func(c *client) string{
+				"the old one in its overlap":    kept(personal, asked),
+				"its successor":                 kept(overlapped, asked),
+				"the old one without overlap":   kept(near, asked),
+				"its successor without overlap": kept(replaced, asked),
+			})
 	})
 
-	// Every process of every front end has seen the token; all refuse it from their next request on.
+	// Every process has seen the token, and refuses it from its next request on.
 	first.revoke(t, robot.id, "--reason", "it was left on a train")
 	each(t, "after revocation", clients, func(t *testing.T, c onFrontend) {
 		before := len(processesOf(c.program))
@@ -216,14 +217,14 @@ func watchProcessList(t *testing.T) (check func(secrets map[string]bool)) {
 	}
 }
 
-// TestLoginsAreTakenBackOnEveryFrontend revokes refresh tokens, one and all of an account, in a folder
-// that front ends with keys of their own share.
+// TestLoginsAreTakenBackOnEveryFrontend revokes refresh tokens, one and all of an account, in a
+// folder that front ends with keys of their own share.
 func TestLoginsAreTakenBackOnEveryFrontend(t *testing.T) {
 	state := stateWith(t, func(*credentials.Records, store.Store) {})
 	var clients []onFrontend
 	for _, th := range append([]frontend{bareCGI}, tokenFrontends...) {
-		clients = append(clients, onFrontend{th.name, newClient(openFrontend(t, th, envOptions{config: "state: " + state +
-			"\n"}))})
+		s := openFrontend(t, th, envOptions{config: "state: " + state + "\n"})
+		clients = append(clients, onFrontend{th.name, newClient(s)})
 	}
 	first := clients[0]
 	robot := first.issue(t, alice, "--robot", "jenkins", "--scope", jenkinsScope)
@@ -360,7 +361,8 @@ func TestAccountsThatMayUseTokensOnly(t *testing.T) {
 			c := readsAccounts(t, tt.frontend, "state: "+state+"\n"+section(tt.other))
 			refreshes := map[string]string{} // while the other word was in the configuration
 			for _, who := range tt.refused {
-				refreshes[who] = *c.ask(t, login(names[who], unixPassword, serviceIs+"&offline_token=true")).token.RefreshToken
+				answer := c.ask(t, login(names[who], unixPassword, serviceIs+"&offline_token=true"))
+				refreshes[who] = *answer.token.RefreshToken
 			}
 			text := readFile(t, c.configFile)
 			owner, group := ownerOf(t, c.configFile)
@@ -409,8 +411,7 @@ func ownerOf(t *testing.T, path string) (uid, gid int) {
 func checkRightIsAsWrong(t *testing.T, c *client, name string) {
 	t.Helper()
 	byPOST := func(password string) func(c *client) string {
-		return post("grant_type=password&username=" + name + "&password=" + strings.ReplaceAll(password, " ", "+") + "&" +
-			serviceIs)
+		return passwordGrant(name, password, serviceIs)
 	}
 	answers := c.askAll(t, []string{
 		login(name, unixPassword, serviceIs)(c), login(name, "wrong-password", serviceIs)(c),
@@ -422,10 +423,11 @@ func checkRightIsAsWrong(t *testing.T, c *client, name string) {
 			h.Del("Date")
 			h.Del("Content-Length") // which Apache adds if it sees the end of a CGI program soon enough
 		}
-		if right.status != http.StatusUnauthorized || right.status != wrong.status || !bytes.Equal(right.body, wrong.body) ||
+		if right.status != http.StatusUnauthorized || right.status != wrong.status ||
+			!bytes.Equal(right.body, wrong.body) ||
 			fmt.Sprint(right.header) != fmt.Sprint(wrong.header) {
-			t.Errorf("a right password is answered with\n%d %v %s\na wrong one with\n%d %v %s", right.status, right.header,
-				right.body, wrong.status, wrong.header, wrong.body)
+			t.Errorf("a right password is answered with\n%d %v %s\na wrong one with\n%d %v %s", right.status,
+				right.header, right.body, wrong.status, wrong.header, wrong.body)
 		}
 	}
 	said := 0

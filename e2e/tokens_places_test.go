@@ -67,6 +67,14 @@ func withChecksum(text string) string {
 	return text + string(end)
 }
 
+func withWrongChecksum(token string) string {
+	last := len(token) - 1
+	if token[last] == '0' {
+		return token[:last] + "1"
+	}
+	return token[:last] + "0"
+}
+
 // places are where a request may have a credential. The user name is not used everywhere.
 var places = []struct {
 	name string
@@ -79,8 +87,7 @@ var places = []struct {
 		return refreshLogin(token, serviceIs)
 	}},
 	{"POST of a password", func(user, token string) func(c *client) string {
-		return post("grant_type=password&username=" + url.QueryEscape(user) + "&password=" + url.QueryEscape(token) + "&" +
-			serviceIs)
+		return passwordGrant(user, token, serviceIs)
 	}},
 	{"POST of a refresh token", func(_, token string) func(c *client) string {
 		return post("grant_type=refresh_token&refresh_token=" + url.QueryEscape(token) + "&" + serviceIs)
@@ -90,7 +97,7 @@ var places = []struct {
 	}},
 	{"Basic user name", func(_, token string) func(c *client) string { return login(token, "x", serviceIs) }},
 	{"user name of a POST", func(_, token string) func(c *client) string {
-		return post("grant_type=password&username=" + url.QueryEscape(token) + "&password=x&" + serviceIs)
+		return passwordGrant(token, "x", serviceIs)
 	}},
 	{"Bearer", func(_, token string) func(c *client) string {
 		return get(serviceIs, "Authorization: Bearer "+token)
@@ -135,7 +142,7 @@ func TestTokensOfOneKindAreRefusedInEveryPlaceOfAnother(t *testing.T) {
 				{"an invented token", alice, withChecksum("dka_" + strings.Repeat("invented9", 5)[:37]), ""},
 				{"another secret with the ID of a token", alice,
 					withChecksum(personal.text[:14] + strings.Repeat("other", 6)[:27]), ""},
-				{"a wrong checksum", alice, personal.text[:46] + map[bool]string{true: "0", false: "1"}[personal.text[46] != '0'], ""},
+				{"a wrong checksum", alice, withWrongChecksum(personal.text), ""},
 				{"a token that was cut", alice, personal.text[:40], ""},
 				{"the prefix alone", alice, "dka_", ""},
 				{"the prefix and blanks", alice, "dka_ " + strings.Repeat(" ", 40), ""},
@@ -199,4 +206,81 @@ func jwtID(t *testing.T, token string) string {
 		t.Fatal(fmt.Errorf("id of a token: %w", err))
 	}
 	return claims.ID
+}
+
+// TestCommandsDoNotRepeatATokenThatIsGivenAsSomethingElse gives the text of a token to commands.
+func TestCommandsDoNotRepeatATokenThatIsGivenAsSomethingElse(t *testing.T) {
+	state := stateWith(t, func(*credentials.Records, store.Store) {})
+	c := newClient(openFrontend(t, httpFrontend, envOptions{config: "state: " + state + "\n"}))
+	k := c.issue(t, alice, "--scope", "repository:**:pull", "--keep")
+	issue := []string{"token", "issue", "--user", alice, "--scope", "repository:**:pull", "--keep"}
+	for _, args := range [][]string{
+		{"token", "show", k.text}, {"token", "rotate", k.text}, {"token", "revoke", k.text},
+		{"token", "list", k.text}, {"token", k.text}, {"logins", k.text}, {k.text},
+		{"explain", k.text, "repository:a:pull"},
+		{"token", "list", "--user", k.text}, {"logins", "--user", k.text}, {"token", "revoke", "--user", k.text},
+		{"token", "revoke", "--user", alice, "--kind", k.text}, {"token", "revoke", "--reason", k.text, "0123456789"},
+		{"token", "rotate", "--overlap", k.text, k.id},
+		{"token", "issue", "--user", k.text, "--scope", "repository:**:pull"},
+		append(issue, "--robot", k.text), append(issue, "--scope", k.text), append(issue, "--expires", k.text),
+		append(issue, "--from", k.text), append(issue, "--note", "it replaces "+k.text), append(issue, k.text),
+	} {
+		t.Run(strings.ReplaceAll(strings.Join(args, " "), k.text, "TOKEN"), func(t *testing.T) {
+			o := run(t, "", c.command(args...))
+			if strings.Contains(o.stdout+o.stderr, k.text[14:41]) {
+				t.Errorf("it prints the secret of the token: %s",
+					strings.ReplaceAll(o.stdout+o.stderr, k.text[14:41], "SECRET"))
+			}
+		})
+	}
+	c.keepSecret(k.text, k.text[14:41])
+	for name, text := range c.everyLog() {
+		if strings.Contains(text, k.text[14:41]) {
+			t.Errorf("%s holds the secret of the token", name)
+		}
+	}
+	c.checkFiles(t, state)
+}
+
+// TestRefusedTokensCountAgainstTheAddressAlone guesses tokens from one address: it is locked, for
+// what is refused. Tokens that are accepted, and texts that are no tokens, do not matter.
+func TestRefusedTokensCountAgainstTheAddressAlone(t *testing.T) {
+	for _, th := range []frontend{bareCGI, httpFrontend} {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			state := stateWith(t, func(*credentials.Records, store.Store) {})
+			c := newClient(openFrontend(t, th, envOptions{pam: countingPAM(""), config: "state: " + state + "\n"}))
+			good := c.issue(t, alice, "--scope", "repository:**:pull", "--keep")
+			here, there := freshAddress(), freshAddress()
+			from := func(address string, n int, token func(i int) string) map[int]int {
+				var requests []string
+				for i := range n {
+					requests = append(requests, login(alice, token(i), serviceIs)(c))
+				}
+				count := map[int]int{}
+				for _, a := range c.askAllFrom(t, func() string { return address }, requests) {
+					count[a.status]++
+				}
+				return count
+			}
+			guess := func(i int) string { return withChecksum(fmt.Sprintf("dka_guess%05d%027d", i, i)) }
+			if got := from(here, 60, guess); got[401] < 10 || got[429] == 0 || got[401]+got[429] != 60 {
+				t.Errorf("60 guesses are answered with %v, want some 401 and then 429", got)
+			}
+			if got := from(there, 60, func(int) string { return withWrongChecksum(good.text) }); got[401] != 60 {
+				t.Errorf("60 mistyped tokens are answered with %v, want 401", got)
+			}
+			if got := from(here, 3, func(int) string { return good.text }); got[200] != 3 {
+				t.Errorf("a good token from the address that is locked: %v", got)
+			}
+			// What is counted against the address is not counted against the user.
+			if a := c.ask(t, asAlice(serviceIs)); a.status != http.StatusOK {
+				t.Errorf("the password, from elsewhere: status %d", a.status)
+			}
+			if n := timesAsked(c); n != 1 {
+				t.Errorf("PAM was asked %d times, want once", n)
+			}
+			c.checkSecrets(t)
+		})
+	}
 }

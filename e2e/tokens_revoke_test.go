@@ -130,7 +130,8 @@ func (r *revocations) run(cmd *exec.Cmd, killAfter time.Duration) {
 	}
 }
 
-// atOnce revokes in ten processes at once, each of which is followed by another until all IDs are done.
+// atOnce revokes in ten processes at once, each of which is followed by another until all IDs are
+// done.
 func (r *revocations) atOnce(s *testEnv, ids []string, each int, killAfter func() time.Duration) {
 	commands := make(chan []string, len(ids))
 	for some := range slices.Chunk(ids, each) {
@@ -226,8 +227,8 @@ func isRevoked(t *testing.T, r *credentials.Records, id, storeID string) bool {
 // costPairs is how often each request is measured, with and without many records.
 const costPairs = 40
 
-// TestManyTokensCostAlmostNothing compares requests to a CGI program, one after another in turn, with
-// an empty store and with one that has 10,000 tokens and 10,000 revocations.
+// TestManyTokensCostAlmostNothing compares requests to a CGI program, one after another in turn,
+// with an empty store and with one that has 10,000 tokens and 10,000 revocations.
 func TestManyTokensCostAlmostNothing(t *testing.T) {
 	const many = 10_000
 	few := stateWith(t, func(*credentials.Records, store.Store) {})
@@ -270,9 +271,11 @@ func TestManyTokensCostAlmostNothing(t *testing.T) {
 			for range costPairs {
 				for i, c := range envs {
 					cmd := c.asWeb(exec.Command(c.program))
-					cmd.Env = append([]string{"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/1.1", "PATH=/usr/bin:/bin",
-						"REQUEST_URI=/docker/v2/token?" + serviceIs, "QUERY_STRING=" + serviceIs,
-						"REMOTE_ADDR=" + freshAddress()}, request.env(i)...)
+					cmd.Env = append(
+						[]string{"GATEWAY_INTERFACE=CGI/1.1", "SERVER_PROTOCOL=HTTP/1.1", "PATH=/usr/bin:/bin",
+							"REQUEST_URI=/docker/v2/token?" + serviceIs, "QUERY_STRING=" + serviceIs,
+							"REMOTE_ADDR=" + freshAddress()},
+						request.env(i)...)
 					cmd.Stdin = strings.NewReader(request.body(i))
 					began := time.Now()
 					out, err := cmd.Output()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,8 +79,14 @@ func kept(k keptToken, query string) func(c *client) string {
 	}
 }
 
-// readsAccounts opens a front end whose program can read /etc/shadow and knows kept tokens: one that
-// a web server starts is installed with set-group-id, the others have the group.
+// passwordGrant sends a user name and a password, or a kept token, in a form.
+func passwordGrant(user, password, more string) func(c *client) string {
+	return post("grant_type=password&username=" + url.QueryEscape(user) + "&password=" + url.QueryEscape(password) +
+		"&" + more)
+}
+
+// readsAccounts opens a front end whose program can read /etc/shadow and knows kept tokens: one
+// that a web server starts is installed with set-group-id, the others have the group.
 func readsAccounts(t *testing.T, th frontend, config string) *client {
 	t.Helper()
 	need(t, th.name, th.needs...)
@@ -92,8 +99,8 @@ func readsAccounts(t *testing.T, th frontend, config string) *client {
 	return newClient(s)
 }
 
-// installSetGroupID replaces the program. Such a program accepts only files that root has written; its
-// log is the web user's.
+// installSetGroupID replaces the program. Such a program accepts only files that root has written;
+// its log is the web user's.
 func (s *testEnv) installSetGroupID() {
 	s.t.Helper()
 	if err := os.Remove(s.program); err != nil {
@@ -173,7 +180,8 @@ type onFrontend struct {
 	*client
 }
 
-// tokenFrontends are one of each kind: a process for each request, several processes that stay, and one.
+// tokenFrontends are one of each kind: a process for each request, several processes that stay, and
+// one.
 var tokenFrontends = []frontend{apacheCGI, apacheFcgid, nginxFastCGI, httpFrontend}
 
 // readAccounts opens them all.
@@ -218,12 +226,18 @@ func (a answered) granted(t *testing.T, c *client) string {
 	return claims.scopes()
 }
 
-// askedAtOnce is how many requests are under way: a refusal is held back for a second. mod_fcgid has
-// no more processes.
+// askedAtOnce is how many requests are under way: a refusal is held back for a second. mod_fcgid
+// has no more processes.
 const askedAtOnce = 8
 
-// askAll sends requests, each from an address of its own, and returns the answers in the same order.
+// askAll sends requests, each from an address of its own, and returns the answers in the same
+// order.
 func (c *client) askAll(t *testing.T, requests []string) []answered {
+	t.Helper()
+	return c.askAllFrom(t, freshAddress, requests)
+}
+
+func (c *client) askAllFrom(t *testing.T, from func() string, requests []string) []answered {
 	t.Helper()
 	all := make([]answered, len(requests))
 	next := make(chan int, len(requests))
@@ -235,7 +249,7 @@ func (c *client) askAll(t *testing.T, requests []string) []answered {
 	for range askedAtOnce {
 		workers.Go(func() {
 			for i := range next {
-				answer, body, err := exchange(freshAddress(), c.address, requests[i])
+				answer, body, err := exchange(from(), c.address, requests[i])
 				if err != nil {
 					t.Errorf("%v: %s", err, body)
 					continue
