@@ -62,6 +62,9 @@ func (s *redisServer) host() string { return fmt.Sprintf("127.0.0.1:%d", s.port)
 
 func (s *redisServer) address() string { return "redis://" + s.host() }
 
+// cli is the start of a command for it.
+func (s *redisServer) cli() string { return fmt.Sprintf("redis-cli -p %d", s.port) }
+
 // do sends a command and returns the answer.
 func (s *redisServer) do(args ...string) string {
 	o := run(s.t, "", exec.Command("redis-cli", append([]string{"-p", fmt.Sprint(s.port)}, args...)...))
