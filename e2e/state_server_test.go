@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // newStateCluster is two machines behind nginx that share a state server.
@@ -146,4 +148,55 @@ func TestWithoutTheIDOfTheServerAllLoginsEnd(t *testing.T) {
 		t.Fatalf("login: %d %s", got.status, got.body)
 	}
 	expect(http.StatusUnauthorized)
+}
+
+// A program that a web server starts for each request remembers nothing of the last one's outage.
+func TestAServerThatHangsCostsALoginASecondInEveryFrontend(t *testing.T) {
+	for _, th := range append([]frontend{bareCGI}, tokenFrontends...) {
+		t.Run(th.name, func(t *testing.T) {
+			t.Parallel()
+			server := startRedis(t)
+			c := newClient(openFrontend(t, th, envOptions{config: "state: " + server.address() + "\n"}))
+			robot, revoked := c.issue(t, alice, "--robot", "a", "--scope", "repository:**:pull"),
+				c.issue(t, alice, "--robot", "b", "--scope", "repository:**:pull")
+			c.revoke(t, revoked.id)
+			timed := func(what string, want int, send func(c *client) string) (got answered, took time.Duration) {
+				t.Helper()
+				began := time.Now()
+				if got = c.ask(t, send); got.status != want {
+					t.Errorf("%s: %d, want %d: %s", what, got.status, want, got.body)
+				}
+				return got, time.Since(began)
+			}
+			password := asAlice(serviceIs + "&offline_token=true")
+			refresh, usual := timed("a password", http.StatusOK, password)
+			if refresh.token.RefreshToken == nil {
+				t.Fatal("no refresh token")
+			}
+			refreshed := useRefresh(*refresh.token.RefreshToken, serviceIs)
+
+			if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, took := timed("a password meanwhile", http.StatusOK, password); took > 2*storeWait+3*usual {
+					t.Errorf("a login takes %v while the server hangs, and %v before", took, usual)
+				}
+			}
+			for what, send := range map[string]func(*client) string{"a login": refreshed, "a token": kept(robot, serviceIs),
+				"a revoked token": kept(revoked, serviceIs)} {
+				if _, took := timed(what+" meanwhile", http.StatusServiceUnavailable, send); took > 2*storeWait+3*usual {
+					t.Errorf("%s takes %v while the server hangs", what, took)
+				}
+			}
+			if err := server.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, answerWithin, "the server to be used again", func() bool {
+				return c.ask(t, refreshed).status == http.StatusOK
+			})
+			timed("a token", http.StatusOK, kept(robot, serviceIs))
+			timed("a revoked token", http.StatusUnauthorized, kept(revoked, serviceIs))
+		})
+	}
 }
