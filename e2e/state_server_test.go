@@ -200,3 +200,35 @@ func TestAServerThatHangsCostsALoginASecondInEveryFrontend(t *testing.T) {
 		})
 	}
 }
+
+// docs/scaling.md says min-replicas-to-write for a server with a replica.
+func TestAServerThatMissesItsReplicaTakesNoRevocation(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t)
+	c := newStateCluster(t, server.address())
+	robot := c.at(0).issue(t, alice, "--robot", "jenkins", "--scope", "repository:**:pull")
+	token := c.client.ask(t, asAlice(serviceIs+"&offline_token=true")).token.RefreshToken
+	if token == nil {
+		t.Fatal("no refresh token")
+	}
+	server.do("config", "set", "min-replicas-to-write", "1")
+	for what, send := range map[string]func(*client) string{"a password": asAlice(serviceIs + "&offline_token=true"),
+		"a login": useRefresh(*token, serviceIs), "a token": kept(robot, serviceIs)} {
+		for i := range c.machines {
+			if got := c.at(i).ask(t, send); got.status != http.StatusOK {
+				t.Errorf("%s at machine %d: %d %s", what, i, got.status, got.body)
+			}
+		}
+	}
+	if o := c.machines[0].dockerauth("token", "revoke", robot.id); o.status == 0 || o.stdout != "" ||
+		!strings.Contains(o.stderr, "NOREPLICAS") {
+		t.Errorf("a revocation: %v", o)
+	}
+	server.do("config", "set", "min-replicas-to-write", "0")
+	c.machines[0].revoke(t, robot.id)
+	for i := range c.machines {
+		if got := c.at(i).ask(t, kept(robot, serviceIs)); got.status != http.StatusUnauthorized {
+			t.Errorf("a revoked token at machine %d: %d %s", i, got.status, got.body)
+		}
+	}
+}
