@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -46,7 +47,7 @@ var shown = []string{showPassword, showWrong, showLogin, showToken, showRevoked}
 type stateFault struct {
 	name string
 	// start returns what config.yml says. fault and repair are called later.
-	start func(t *testing.T) (state string, fault, repair func(l *stateLoad))
+	start func(t *testing.T) (state string, fault func(), repair func(l *stateLoad))
 	// answers of each moment to what was good before; for others see stateLoad.allowed.
 	good [moments][]int
 	// used is what a refresh token of a login at the moment "away" is worth later.
@@ -54,28 +55,27 @@ type stateFault struct {
 }
 
 var stateFaults = []stateFault{
-	{"it is killed, and comes back with its disk", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
+	{"it is killed, and comes back with its disk", func(t *testing.T) (string, func(), func(*stateLoad)) {
 		s := startRedis(t)
-		return s.address(), func(*stateLoad) { s.kill() }, func(*stateLoad) { s.start() }
+		return s.address(), s.kill, func(*stateLoad) { s.start() }
 	}, [moments][]int{{200, 503}, {503}, {200, 503}, {200, 503}}, 200},
-	{"it is killed, and comes back empty", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
+	{"it is killed, and comes back empty", func(t *testing.T) (string, func(), func(*stateLoad)) {
 		s := startRedis(t)
-		return s.address(), func(*stateLoad) { s.kill() }, func(*stateLoad) {
+		return s.address(), s.kill, func(*stateLoad) {
 			if err := os.RemoveAll(filepath.Join(s.dir, "appendonlydir")); err != nil {
 				t.Fatal(err)
 			}
 			s.start()
 		}
 	}, [moments][]int{{200, 503}, {503}, {401, 503}, {401, 503}}, 401},
-	{"it is slow", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
+	{"it is slow", func(t *testing.T) (string, func(), func(*stateLoad)) {
 		s := startRedis(t)
-		return s.address(), func(*stateLoad) { s.do("client", "pause", fmt.Sprint(6000)) }, func(*stateLoad) {}
+		return s.address(), func() { s.do("client", "pause", "6000") }, func(*stateLoad) {}
 	}, [moments][]int{{200, 503}, {200, 503}, {200, 503}, {200, 503}}, 200},
-	{"Sentinels fail over", func(t *testing.T) (string, func(*stateLoad), func(*stateLoad)) {
+	{"Sentinels fail over", func(t *testing.T) (string, func(), func(*stateLoad)) {
 		master := startRedis(t)
 		s := startSentinels(t, master)
-		fault := func(*stateLoad) { master.kill() }
-		return s.address(), fault, func(l *stateLoad) {
+		return s.address(), master.kill, func(l *stateLoad) {
 			eventually(t, readyWithin, "another master", func() bool { return s.master() != master.host() })
 			l.more(showRevoked, 5)
 			master.start() // as a master, with less than the other has
@@ -112,8 +112,10 @@ type doomed struct {
 	send func(c *client) string
 }
 
-// doomedAtMost bounds the revocations of a test: each is a process.
-const doomedAtMost = 40
+const (
+	doomedAtMost = 40 // revocations of a test: each is a process
+	revokeEvery  = 6  // pauses between two of them
+)
 
 // prepare makes what the clients have before the fault.
 func (l *stateLoad) prepare(state string) {
@@ -195,8 +197,10 @@ func (l *stateLoad) run() {
 		})
 	}
 	l.clients.Go(func() {
-		for l.goesOn() && len(l.doomed) > 0 {
-			l.revokeNext()
+		for n := 1; l.goesOn() && len(l.doomed) > 0; n++ {
+			if n%revokeEvery == 0 {
+				l.revokeNext()
+			}
 		}
 	})
 }
@@ -215,12 +219,17 @@ func (l *stateLoad) revokeNext() {
 	next := l.doomed[0]
 	l.doomed = l.doomed[1:]
 	m := l.cluster.machines[len(l.doomed)/2%2]
+	first := l.moment.Load()
 	err := m.command("token", "revoke", next.id).Run()
+	last := l.moment.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err == nil && first == momentAway && last == momentAway && !slices.Contains(l.fault.good[momentAway], 200) {
+		l.wrong = append(l.wrong, "a revocation is reported done by a server that is not there")
+	}
 	if err != nil {
 		l.failed++
-		if _, exited := err.(*exec.ExitError); !exited {
+		if !errors.As(err, new(*exec.ExitError)) {
 			l.wrong = append(l.wrong, err.Error())
 		}
 		return
@@ -380,7 +389,7 @@ func (f stateFault) run(t *testing.T) (rows string) {
 	l.more(showToken, 10)
 	l.more(showRevoked, 4)
 	began := time.Now()
-	fault(l)
+	fault()
 	l.moment.Store(momentAway)
 	l.more(showToken, 10)
 	l.more(showPassword, 10)
