@@ -221,7 +221,7 @@ func TestAServerThatMissesItsReplicaTakesNoRevocation(t *testing.T) {
 			}
 		}
 	}
-	if o := c.machines[0].dockerauth("token", "revoke", robot.id); o.status == 0 || o.stdout != "" ||
+	if o := run(t, "", c.machines[0].command("token", "revoke", robot.id)); o.status == 0 || o.stdout != "" ||
 		!strings.Contains(o.stderr, "NOREPLICAS") {
 		t.Errorf("a revocation: %v", o)
 	}
