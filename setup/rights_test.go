@@ -34,10 +34,10 @@ func setExtended(t *testing.T, path, name, value string) {
 }
 
 func TestNewFilesHaveTheACLsAndLabelsOfTheOldOnes(t *testing.T) {
-	const etc = "system_u:object_r:etc_t:s0\x00"
-	for _, c := range []struct{ attribute, key, config string }{
-		{acl, aclFor(33), aclFor(34)},
-		{label, "system_u:object_r:httpd_config_t:s0\x00", etc},
+	const etc, httpd = "system_u:object_r:etc_t:s0\x00", "system_u:object_r:httpd_config_t:s0\x00"
+	for _, c := range []struct{ attribute, key, certificate, config string }{
+		{acl, aclFor(33), "", aclFor(34)},
+		{label, httpd, httpd, etc},
 	} {
 		t.Run(c.attribute, func(t *testing.T) {
 			dir := ground(t)
@@ -59,7 +59,8 @@ func TestNewFilesHaveTheACLsAndLabelsOfTheOldOnes(t *testing.T) {
 			is(c.key, "cert.pem")
 
 			mustRotate(t, dir, today, Rotation{})
-			is(c.key, "privkey-20300102.pem", "cert-20300102.pem")
+			is(c.key, "privkey-20300102.pem")
+			is(c.certificate, "cert-20300102.pem")
 			setExtended(t, filepath.Join(dir, "bundle.pem"), c.attribute, c.key)
 			mustRotate(t, dir, today, Rotation{Step: Switch})
 			mustRotate(t, dir, today, Rotation{Step: Retire, Force: true})

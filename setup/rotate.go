@@ -385,7 +385,7 @@ func (r *rotation) makePair() error {
 			return err
 		}
 	}
-	like.mode, like.uid, like.gid = 0o644, -1, -1 // it is no secret, and may be somebody else's
+	like = rights{0o644, -1, -1, map[string][]byte{label: like.extended[label]}} // everyone may read it
 	if err := r.files.createFor(certificate, public, like, nil); err != nil {
 		return err
 	}
