@@ -53,8 +53,8 @@ func (c *checkup) examinePreviousKeys() {
 	}
 	end := c.config.PreviousEnd()
 	if end.IsZero() && len(c.config.PreviousKeys) > 0 && c.config.NextKeyFile() == "" {
-		c.ok(subject, "%s does not say since when these keys no longer sign, and nothing reminds you to retire them: %s",
-			c.config.Path, command("dockerauth", "key", "rotate", "--config", c.config.Path, "--retire"))
+		c.ok(subject, "%s does not say since when these keys no longer sign, and nothing reminds you to retire "+
+			"them: %s", c.config.Path, command("dockerauth", "key", "rotate", "--config", c.config.Path, "--retire"))
 	}
 	if !end.IsZero() && c.now().After(end) {
 		c.warn(subject, "previous-key-expired",
