@@ -61,6 +61,10 @@ func refused(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
+func guessed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrGuess, fmt.Sprintf(format, args...))
+}
+
 func unknown(err error) error { return fmt.Errorf("%w: %w", ErrUnknown, err) }
 
 // Issue keeps a new token. ID, and Created if it is zero, are filled in.
@@ -148,7 +152,7 @@ func decodeID(value []byte) (string, error) {
 
 // Check returns the token that a client sent as the password of a login, if it may be used now,
 // from an address. Whether the account is still in order is for the caller to check, with State.
-// Errors are ErrRefused or ErrUnknown.
+// Errors are ErrRefused, which may be an ErrGuess, or ErrUnknown.
 func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (Token, error) {
 	values, err := r.Kept.Get(ctx, idKey, tokenPrefix+s.ID, usePrefix+s.ID)
 	if err != nil {
@@ -158,7 +162,7 @@ func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (To
 		return Token{}, unknown(err)
 	}
 	if values[1] == nil {
-		return Token{}, refused("no token has the ID %s: it has ended, or this store never had it", s.ID)
+		return Token{}, guessed("no token has the ID %s: it has ended, or this store never had it", s.ID)
 	}
 	t, hash, err := decodeToken(s.ID, values[1])
 	if err != nil {
@@ -175,7 +179,7 @@ func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (To
 func (t *Token) mayBeUsed(s Secret, hash []byte, login, remote string, now time.Time) error {
 	switch {
 	case subtle.ConstantTimeCompare(hash, s.hash()) != 1:
-		return refused("the text is not that of token %s", t.ID)
+		return guessed("the text is not that of token %s", t.ID)
 	case login != t.Login():
 		// The other name is not shown: clients have sent secrets there.
 		return refused("token %s is for the user name %q, and another one was sent", t.ID, t.Login())
