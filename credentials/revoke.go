@@ -100,17 +100,9 @@ func (rs *revocations) mark(record *store.Record, id string, rev Revocation) err
 // are those that were taken back nonetheless.
 func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...Kind) (revoked []Token, logins []Login,
 	err error) {
-	err = errors.Join(checkUser(user), checkText("reason", reason))
-	for _, kind := range kinds {
-		if kind != Personal && kind != Robot && kind != Refresh {
-			err = errors.Join(err, fmt.Errorf("kind %q is none of %s, %s and %s", kind, Refresh, Personal, Robot))
-		}
-	}
-	if err != nil {
+	kinds, err = kindsOf(kinds)
+	if err = errors.Join(checkUser(user), checkText("reason", reason), err); err != nil {
 		return nil, nil, fmt.Errorf("revoke nothing: %w", err)
-	}
-	if len(kinds) == 0 {
-		kinds = []Kind{Refresh, Personal, Robot}
 	}
 	now := r.now()
 	rev := Revocation{now, reason}
@@ -120,13 +112,46 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 			return nil, nil, err
 		}
 	}
-	revoked, err = r.revokeTokens(ctx, user, rev, kinds)
+	revoked, err = r.revokeTokens(ctx, rev, kinds, func(t Token) bool { return fold(t.User) == fold(user) })
 	if slices.Contains(kinds, Refresh) {
 		err = errors.Join(err, r.wait(ctx, next.Sub(r.now()))) // logins meanwhile are listed too
 		more, listErr := r.revokeLogins(ctx, user, rev)
 		logins, err = more, errors.Join(err, listErr)
 	}
 	return revoked, logins, err
+}
+
+// kindsOf returns kinds, where none are all of them.
+func kindsOf(kinds []Kind) ([]Kind, error) {
+	all := []Kind{Refresh, Personal, Robot}
+	for _, kind := range kinds {
+		if !slices.Contains(all, kind) {
+			return nil, fmt.Errorf("kind %q is none of %s, %s and %s", kind, Refresh, Personal, Robot)
+		}
+	}
+	if len(kinds) == 0 {
+		return all, nil
+	}
+	return kinds, nil
+}
+
+// RevokeAll takes back all credentials of some kinds that anybody has; none = all. It is for a
+// store that has lost revocations, as one restored from a backup. Refresh tokens end because the
+// store gets another id. Revoked are the kept tokens that were not so before; with an error they
+// are those that were taken back nonetheless.
+func (r *Records) RevokeAll(ctx context.Context, reason string, kinds ...Kind) (revoked []Token, err error) {
+	kinds, err = kindsOf(kinds)
+	if err = errors.Join(checkText("reason", reason), err); err != nil {
+		return nil, fmt.Errorf("revoke nothing: %w", err)
+	}
+	if slices.Contains(kinds, Refresh) {
+		id := keepID(store.Record{}, r.now())
+		err := r.Kept.Update(ctx, []string{idKey}, func([]store.Record) []store.Record { return []store.Record{id} })
+		if err != nil {
+			return nil, fmt.Errorf("revoke all refresh tokens: %w", err)
+		}
+	}
+	return r.revokeTokens(ctx, Revocation{r.now(), reason}, kinds, func(Token) bool { return true })
 }
 
 // maxAhead is how far the clocks of two machines may differ. A time that is farther ahead was
@@ -161,16 +186,16 @@ func decodeBefore(value []byte) (time.Time, error) {
 	return time.Unix(b.Before, 0), err
 }
 
-// revokeTokens takes back the kept tokens of an account. One that is rotated meanwhile may have a
-// successor that the list has missed.
-func (r *Records) revokeTokens(ctx context.Context, user string, rev Revocation, kinds []Kind) (revoked []Token,
-	err error) {
+// revokeTokens takes back some kept tokens. One that is rotated meanwhile may have a successor that
+// the list has missed.
+func (r *Records) revokeTokens(ctx context.Context, rev Revocation, kinds []Kind, isMeant func(Token) bool) (
+	revoked []Token, err error) {
 	if !slices.Contains(kinds, Personal) && !slices.Contains(kinds, Robot) {
 		return nil, nil
 	}
 	targets := map[string]time.Time{}
 	failed := r.List(ctx, func(t Token) bool {
-		if t.Revoked == nil && fold(t.User) == fold(user) && slices.Contains(kinds, t.Kind) {
+		if t.Revoked == nil && slices.Contains(kinds, t.Kind) && isMeant(t) {
 			targets[tokenPrefix+t.ID] = time.Time{}
 		}
 		return true

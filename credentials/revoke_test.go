@@ -189,6 +189,57 @@ func TestAllOfAUserIsRevokedByKind(t *testing.T) {
 	}
 }
 
+func TestAllOfEverybodyIsRevokedByKind(t *testing.T) {
+	all := []Kind{Refresh, Personal, Robot}
+	for name, kinds := range map[string][]Kind{
+		"refresh tokens": {Refresh}, "personal tokens": {Personal}, "robots": {Robot}, "all by name": all, "all": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBoth(t, func(t *testing.T, r *Records, c *clock) {
+				personal, _ := issue(t, r, alices())
+				robot, _ := issue(t, r, robots())
+				ofBob := alices()
+				ofBob.User = "bob"
+				bobs, _ := issue(t, r, ofBob)
+				before, _ := issue(t, r, alices())
+				if err := r.Revoke(t.Context(), "before", before.ID); err != nil {
+					t.Fatal(err)
+				}
+				refresh, bobsRefresh := newRefresh(t, r, "alice"), newRefresh(t, r, "bob")
+				revoked, err := r.RevokeAll(t.Context(), "restored", kinds...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := func(k Kind, reason string) string {
+					if len(kinds) == 0 || slices.Contains(kinds, k) {
+						return reason
+					}
+					return ""
+				}
+				wants(t, r, personal, "alice", "", want(Personal, ": restored"))
+				wants(t, r, bobs, "bob", "", want(Personal, ": restored"))
+				wants(t, r, robot, "alice+jenkins", "", want(Robot, ": restored"))
+				wants(t, r, before, "alice", "", ": before")
+				wantsRefresh(t, r, refresh, want(Refresh, "another store"))
+				wantsRefresh(t, r, bobsRefresh, want(Refresh, "another store"))
+				count := 0
+				for kind, n := range map[Kind]int{Personal: 2, Robot: 1} {
+					if want(kind, "x") != "" {
+						count += n
+					}
+				}
+				if len(revoked) != count {
+					t.Errorf("%d tokens are reported, want %d", len(revoked), count)
+				}
+				// What is issued afterwards is accepted.
+				next, _ := issue(t, r, alices())
+				wants(t, r, next, "alice", "", "")
+				wantsRefresh(t, r, newRefresh(t, r, "alice"), "")
+			})
+		})
+	}
+}
+
 func note(t testing.TB, r *Records, token RefreshToken) {
 	t.Helper()
 	err := r.NoteLogin(t.Context(), Login{ID: token.ID, User: token.User, Client: "docker", Remote: "192.0.2.1",
@@ -264,14 +315,15 @@ func TestAWrongKindRevokesNothing(t *testing.T) {
 	r, _ := inMemory()
 	s, _ := issue(t, r, alices())
 	for name, revoke := range map[string]func() error{
-		"kind": func() error { _, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all"); return err },
-		"user": func() error { _, _, err := r.RevokeUser(t.Context(), "", "", Personal); return err },
+		"kind":                func() error { _, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all"); return err },
+		"kind of everybody's": func() error { _, err := r.RevokeAll(t.Context(), "", Personal, "all"); return err },
+		"user":                func() error { _, _, err := r.RevokeUser(t.Context(), "", "", Personal); return err },
 		"reason": func() error {
 			_, _, err := r.RevokeUser(t.Context(), "alice", "\x1b", Personal)
 			return err
 		},
 	} {
-		if err := revoke(); err == nil || !strings.Contains(err.Error(), name) {
+		if err := revoke(); err == nil || !strings.Contains(err.Error(), strings.Fields(name)[0]) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
