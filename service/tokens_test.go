@@ -35,6 +35,7 @@ func newTokenFixture(t *testing.T, more string) tokenFixture {
 	if err := os.Mkdir(filepath.Join(f.dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	s.write(t, "tokens.log", "") // root makes none
 	return f
 }
 
