@@ -38,10 +38,6 @@ const (
 // refused.
 const afterEnd = 7 * 24 * time.Hour
 
-// keep is for records without an end. For a machine whose clock is behind, one that ends after
-// store.MaxKeep has none.
-const keep = store.MaxKeep - 24*time.Hour
-
 func (r *Records) now() time.Time {
 	if r.Now == nil {
 		return time.Now()
@@ -77,7 +73,7 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 	t.Keep = t.Keep || t.Kind == Robot
 	t.Replaced, t.Revoked, t.LastUse, t.LastFrom = "", nil, time.Time{}, ""
 	err := t.check()
-	if last := now.Add(keep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
+	if last := now.Add(store.MaxKeep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
 		err = fmt.Errorf("its end is past, or after %s", last.Format(time.DateOnly))
 	}
 	value := t.encode(s.hash())
@@ -93,7 +89,7 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 		if taken = old[1].Value != nil; taken {
 			return old
 		}
-		return []store.Record{keepID(old[0], now), {Value: value, Until: t.Expires.Add(afterEnd)}}
+		return []store.Record{keepID(old[0]), {Value: value, Until: t.Expires.Add(afterEnd)}}
 	})
 	if err == nil && taken {
 		err = fmt.Errorf("ID %s is taken: make another", t.ID)
@@ -106,12 +102,12 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 
 func wholeSeconds(t time.Time) time.Time { return time.Unix(t.Unix(), 0) }
 
-// keepID makes the store's id if there is none, and lets it live longer than every credential.
-func keepID(old store.Record, now time.Time) store.Record {
+// keepID makes the store's id if there is none. No clock ends it.
+func keepID(old store.Record) store.Record {
 	if old.Value == nil {
 		old.Value = encode(idRecord{rand.Text()})
 	}
-	old.Until = now.Add(keep)
+	old.Until = store.Forever
 	return old
 }
 
@@ -121,9 +117,7 @@ func (r *Records) ID(ctx context.Context) (string, error) {
 	values, err := r.Kept.Get(ctx, idKey)
 	if err == nil && values[0] == nil {
 		err = r.Kept.Update(ctx, []string{idKey}, func(old []store.Record) []store.Record {
-			if old[0].Value == nil {
-				old[0] = keepID(old[0], r.now())
-			}
+			old[0] = keepID(old[0])
 			values = [][]byte{old[0].Value}
 			return old
 		})
@@ -405,7 +399,7 @@ func (r *Records) Rotate(ctx context.Context, id string, s Secret, state State, 
 		}
 		_, hash, _ := decodeToken(id, old[1].Value)
 		return []store.Record{
-			keepID(old[0], now),
+			keepID(old[0]),
 			{Value: t.encode(hash), Until: t.Expires.Add(afterEnd)},
 			{Value: next.encode(s.hash()), Until: next.Expires.Add(afterEnd)},
 		}

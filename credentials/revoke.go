@@ -25,7 +25,7 @@ func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) erro
 		if isTokenID(id) {
 			targets[tokenPrefix+id] = time.Time{}
 		} else {
-			targets[revokedPrefix+id] = r.now().Add(keep)
+			targets[revokedPrefix+id] = store.Forever
 		}
 	}
 	if err != nil {
@@ -105,6 +105,10 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 		return nil, nil, fmt.Errorf("revoke nothing: %w", err)
 	}
 	now := r.now()
+	if slices.Contains(kinds, Refresh) && now.Before(earliest) {
+		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, so that it is not known "+
+			"which refresh tokens are earlier\n  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
+	}
 	rev := Revocation{now, reason}
 	next := wholeSeconds(now).Add(time.Second)
 	if slices.Contains(kinds, Refresh) {
@@ -145,7 +149,7 @@ func (r *Records) RevokeAll(ctx context.Context, reason string, kinds ...Kind) (
 		return nil, fmt.Errorf("revoke nothing: %w", err)
 	}
 	if slices.Contains(kinds, Refresh) {
-		id := keepID(store.Record{}, r.now())
+		id := keepID(store.Record{})
 		err := r.Kept.Update(ctx, []string{idKey}, func([]store.Record) []store.Record { return []store.Record{id} })
 		if err != nil {
 			return nil, fmt.Errorf("revoke all refresh tokens: %w", err)
@@ -153,6 +157,9 @@ func (r *Records) RevokeAll(ctx context.Context, reason string, kinds ...Kind) (
 	}
 	return r.revokeTokens(ctx, Revocation{r.now(), reason}, kinds, func(Token) bool { return true })
 }
+
+// earliest is before all refresh tokens that the store knows.
+var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // maxAhead is how far the clocks of two machines may differ. A time that is farther ahead was
 // written with a wrong clock.
@@ -166,7 +173,7 @@ func (r *Records) revokeBefore(ctx context.Context, user string, t time.Time, re
 			last = before
 		}
 		value := encode(beforeRecord{last.Unix(), revocationRecord{rev.At.Unix(), rev.Reason}})
-		return []store.Record{{Value: value, Until: r.now().Add(keep)}}
+		return []store.Record{{Value: value, Until: store.Forever}}
 	})
 	if err != nil {
 		return fmt.Errorf("revoke refresh tokens of %q: %w", user, err)

@@ -406,3 +406,93 @@ func TestChecksTakeOneRoundTrip(t *testing.T) {
 		t.Errorf("%d reads and %d updates, want one read for each", counted.gets, counted.updates)
 	}
 }
+
+// No clock brings back what is revoked, or makes the store look like a new one.
+func TestAWrongClockHidesNoRevocation(t *testing.T) {
+	for name, wrong := range map[string]time.Time{
+		"a day behind": noon.Add(-25 * time.Hour), "in 1970": time.Unix(1000, 0), "a year ahead": noon.Add(366 * day),
+		"40 years ahead": noon.Add(40 * 366 * day),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBoth(t, func(t *testing.T, r *Records, c *clock) {
+				one, all, good := newRefresh(t, r, "alice"), newRefresh(t, r, "bob"), newRefresh(t, r, "carol")
+				s, _ := issue(t, r, alices())
+				if err := r.Revoke(t.Context(), "lost", one.ID, s.ID); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := r.RevokeUser(t.Context(), "bob", "left"); err != nil {
+					t.Fatal(err)
+				}
+				check := func() {
+					t.Helper()
+					wantsRefresh(t, r, one, ": lost")
+					wantsRefresh(t, r, all, "are revoked")
+					wantsRefresh(t, r, good, "")
+					if id, err := r.ID(t.Context()); id != good.Store || err != nil {
+						t.Errorf("the id of the store is %q, %v, and was %q", id, err, good.Store)
+					}
+				}
+				check()
+				right := c.Now()
+				c.add(wrong.Sub(right))
+				check()
+				if wrong.Before(noon) {
+					wants(t, r, s, "alice", "", ": lost")
+				}
+				later := newRefresh(t, r, "dora")
+				if err := r.Revoke(t.Context(), "stolen", later.ID); err != nil {
+					t.Fatal(err)
+				}
+				for range 50 { // what is over is dropped
+					issued := alices()
+					issued.Created, issued.Expires = c.Now(), c.Now().Add(day)
+					issue(t, r, issued)
+				}
+				c.add(right.Sub(c.Now()))
+				check()
+				wantsRefresh(t, r, later, ": stolen")
+				if wrong.Before(noon) {
+					wants(t, r, s, "alice", "", ": lost")
+				}
+			})
+		})
+	}
+}
+
+// A time before all tokens would revoke none of them.
+func TestAClockIn1970RevokesNobodysRefreshTokens(t *testing.T) {
+	r, c := inMemory()
+	refresh := newRefresh(t, r, "alice")
+	c.add(time.Unix(1000, 0).Sub(noon))
+	if _, _, err := r.RevokeUser(t.Context(), "alice", "left"); err == nil ||
+		!strings.Contains(err.Error(), "shows 1970-01-01") || !strings.Contains(err.Error(), "\n  set the clock") {
+		t.Errorf("got %v", err)
+	}
+	c.add(noon.Sub(c.Now()))
+	wantsRefresh(t, r, refresh, "")
+}
+
+func TestAnIDOfTheStoreIsNotReplacedBecauseItIsDamaged(t *testing.T) {
+	r, _ := inMemory()
+	put := func(value string) {
+		err := r.Kept.Update(t.Context(), []string{idKey}, func([]store.Record) []store.Record {
+			return []store.Record{{Value: []byte(value), Until: store.Forever}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refresh := newRefresh(t, r, "alice")
+	put("?")
+	issue(t, r, alices())
+	if _, err := r.ID(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged record") {
+		t.Errorf("got %v", err)
+	}
+	if err := r.CheckRefresh(t.Context(), refresh); !errors.Is(err, ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.RevokeAll(t.Context(), "damaged", Refresh); err != nil { // which is asked for
+		t.Fatal(err)
+	}
+	wantsRefresh(t, r, refresh, "another store")
+}

@@ -61,6 +61,8 @@ func newDatabase(folder *Folder, name string, limit int) *database {
 	return d
 }
 
+func (d *database) isKept() bool { return d.limit == 0 }
+
 func (d *database) path() string { return filepath.Join(d.folder.path, d.name) }
 
 func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
@@ -103,7 +105,7 @@ func (d *database) List(ctx context.Context, prefix string, visit func(key strin
 			return err
 		}
 		for _, f := range found {
-			if !strings.HasPrefix(f.key, prefix) || !f.expired(d.folder.Now()) && !visit(f.key, f.Record) {
+			if !strings.HasPrefix(f.key, prefix) || !f.expired(d.folder.Now(), d.isKept()) && !visit(f.key, f.Record) {
 				return nil
 			}
 			from = f.key + "\x00"
@@ -243,7 +245,7 @@ func (d *database) open() error {
 		}
 	}
 	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
-		if log := d.opened[1]; d.limit == 0 && log != nil && log.Size() > 0 {
+		if log := d.opened[1]; d.isKept() && log != nil && log.Size() > 0 {
 			return fmt.Errorf("%w: the file is gone, and its log is not", ErrDamaged)
 		}
 		if err = d.create(root); err == nil {
@@ -253,7 +255,7 @@ func (d *database) open() error {
 	if err != nil {
 		return err
 	}
-	if d.conn, err = connect(d.path(), d.limit == 0); err != nil {
+	if d.conn, err = connect(d.path(), d.isKept()); err != nil {
 		return err
 	}
 	if err := keepLog(d.conn); err != nil {
@@ -288,7 +290,7 @@ func (d *database) create(root *os.Root) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	if d.conn, err = connect(filepath.Join(d.folder.path, temporary), d.limit == 0); err != nil {
+	if d.conn, err = connect(filepath.Join(d.folder.path, temporary), d.isKept()); err != nil {
 		return err
 	}
 	if err := errors.Join(d.exec(table+"; PRAGMA journal_mode = WAL"), d.close()); err != nil {
@@ -317,7 +319,7 @@ func (d *database) close() error {
 // replace moves damaged counters aside, unless another process has done so. Kept records are not
 // given up: what one of them refuses would be let in.
 func (d *database) replace(damage error) (replaced bool, err error) {
-	if d.limit == 0 {
+	if d.isKept() {
 		return false, fmt.Errorf(
 			"%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
 			damage,
@@ -378,7 +380,7 @@ func (d *database) update(keys []string, change Change) error {
 	if err != nil {
 		return err
 	}
-	records, differ, err := apply(change, old, now)
+	records, differ, err := apply(change, old, now, d.isKept())
 	if err != nil {
 		return err
 	}
@@ -410,7 +412,7 @@ func (d *database) find(keys []string) ([]Record, error) {
 	rows := "SELECT key, value, until FROM records WHERE key IN (?" + strings.Repeat(", ?", len(keys)-1) + ")"
 	return records, d.query(rows, func(row []driver.Value) {
 		i := slices.Index(keys, string(bytesOf(row[0])))
-		if r := recordOf(row[1:]); i >= 0 && !r.expired(now) {
+		if r := recordOf(row[1:]); i >= 0 && !r.expired(now, d.isKept()) {
 			records[i] = r
 		}
 	}, args...)
@@ -434,13 +436,13 @@ func (d *database) put(key string, r Record, now time.Time) error {
 // long; and the least recently updated counters while they take too much.
 func (d *database) tidy(last int64, now time.Time) (err error) {
 	past, future := now, now.Add(MaxKeep)
-	if d.limit == 0 { // the clock may be wrong
+	if d.isKept() { // the clock may be wrong
 		past, future = now.Add(-keptGrace), time.UnixMilli(math.MaxInt64)
 	}
 	err = d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records WHERE n >= ? LIMIT ?) "+
 		"AND (until <= ? OR until > ?)",
 		rand.Int64N(max(1, last)), int64(4*tidyEvery), past.UnixMilli(), future.UnixMilli())
-	if err != nil || d.limit == 0 {
+	if err != nil || d.isKept() {
 		return err
 	}
 	used, err := d.used()

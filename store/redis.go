@@ -186,7 +186,7 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 		raw, replicas, err := s.read(ctx, keys)
 		contended := false
 		for err == nil {
-			records, differ, failed := apply(change, s.decode(raw), s.Now())
+			records, differ, failed := apply(change, s.decode(raw), s.Now(), s.isKept())
 			if failed != nil {
 				return failed
 			}
@@ -225,7 +225,7 @@ func (s redisStore) swap(ctx context.Context, keys, raw []string, records []Reco
 	for i, r := range records {
 		life := ""
 		if differ[i] {
-			life = fmt.Sprint((r.Until.Sub(s.Now()) + counterSlack).Milliseconds())
+			life = fmt.Sprint((min(r.Until.Sub(s.Now()), MaxKeep) + counterSlack).Milliseconds())
 		}
 		args = append(args, raw[i], encodeRedis(r, mark), life)
 	}
@@ -379,7 +379,7 @@ func (s redisStore) drop(ctx context.Context, keys, raw []string) {
 	var over, old []string
 	var differ []bool
 	for i, key := range keys {
-		if r := decodeRedis(raw[i]); r.Value == nil || isLongOver(r, s.Now()) {
+		if r := s.record(raw[i]); r.Value == nil || isLongOver(r, s.Now()) {
 			over, old, differ = append(over, key), append(old, raw[i]), append(differ, true)
 		}
 	}
@@ -611,11 +611,21 @@ func encodeRedis(r Record, mark []byte) string {
 func (s redisStore) decode(raw []string) []Record {
 	records, now := make([]Record, len(raw)), s.Now()
 	for i := range raw {
-		if r := decodeRedis(raw[i]); !r.expired(now) {
+		if r := s.record(raw[i]); !r.expired(now, s.isKept()) {
 			records[i] = r
 		}
 	}
 	return records
+}
+
+// record reads a value. A damaged one in the place of a kept record is none that its user can read,
+// and must not pass for no record.
+func (s redisStore) record(raw string) Record {
+	r := decodeRedis(raw)
+	if r.Value == nil && raw != "" && s.isKept() {
+		return Record{[]byte(raw), Forever}
+	}
+	return r
 }
 
 // decodeRedis returns no record for a value that is not one.

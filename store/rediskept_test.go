@@ -450,16 +450,39 @@ func FuzzValuesOfTheServer(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		s := redisStore{&Redis{Now: func() time.Time { return now }}, keptKeys}
-		r := s.decode([]string{raw})[0]
-		if r.Value == nil {
-			return
-		}
-		again := encodeRedis(r, []byte(raw[8:16]))
-		if again != raw || r.Until.Before(now) || r.Until.Sub(now) > MaxKeep {
-			t.Errorf("%q is %q until %s, and then %q", raw, r.Value, r.Until, again)
+		for _, prefix := range []string{counterKeys, keptKeys} {
+			s := redisStore{&Redis{Now: func() time.Time { return now }}, prefix}
+			r := s.decode([]string{raw})[0]
+			switch {
+			case s.isKept() && raw != "" && len(raw) < 16: // as it is, for its user to refuse
+				if string(r.Value) != raw || !r.Until.Equal(Forever) {
+					t.Errorf("%q is %q until %s", raw, r.Value, r.Until)
+				}
+			case r.Value != nil:
+				again := encodeRedis(r, []byte(raw[8:16]))
+				if again != raw || r.Until.Before(now) || !s.isKept() && r.Until.Sub(now) > MaxKeep {
+					t.Errorf("%q is %q until %s, and then %q", raw, r.Value, r.Until, again)
+				}
+			}
 		}
 	})
+}
+
+// A revocation that somebody has spoilt must not pass for none.
+func TestADamagedValueOfTheServerIsARecordThatIsKept(t *testing.T) {
+	r := openRedis(t, newRedisServer(t).address())
+	until := time.Now().Add(time.Hour)
+	put(t, r.Kept(), "k", "x", until)
+	if err := r.client.Set(t.Context(), keptKeys+"k", "?", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r.Kept(), "k", "?")
+	if err := r.Kept().List(t.Context(), "", func(string, Record) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r.Kept(), "k", "?")
+	put(t, r.Kept(), "k", "y", until)
+	expect(t, r.Kept(), "k", "y")
 }
 
 // What is over stays for a while, in case that the clock is wrong, and leaves then.
