@@ -372,7 +372,7 @@ func (r revocation) check(ids []string) ([]credentials.Kind, error) {
 	if r.user != "" {
 		return kinds, service.CheckUser(r.user)
 	}
-	return nil, service.CheckIDs(ids...)
+	return kinds, service.CheckIDs(ids...)
 }
 
 // parseID reads the flags of a command for one token.
