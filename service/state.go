@@ -266,5 +266,8 @@ func CheckDurable(address string) (loses string, err error) {
 	return server.CheckDurable(context.Background())
 }
 
+// StateInClear is a host of a server's address to which tokens travel without TLS; "" = none.
+func StateInClear(address string) string { return store.RedisInClear(address) }
+
 // StateFiles returns the files that the address of a server names.
 func StateFiles(address string) []string { return store.RedisFiles(address) }
