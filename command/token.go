@@ -220,7 +220,7 @@ func showToken(args []string, streams cli.Streams) int {
 	}
 	fmt.Fprintf(table, "  last use\t%s\n", used)
 	if t.Replaced != "" {
-		fmt.Fprintf(table, "  replaced by\t%s\n", t.Replaced)
+		fmt.Fprintf(table, "  replaced by\t%s\n", printable(t.Replaced))
 	}
 	if t.Revoked != nil {
 		fmt.Fprintf(table, "  revoked\t%s\n", t.Revoked.At.Local().Format(timeLayout))

@@ -150,5 +150,8 @@ func subject(account Account, c Credential) string {
 	return account.Name + "+" + c.Robot
 }
 
-// isKept reports a text that is, or was to be, a kept token.
-func (s Secret) isKept() bool { return strings.HasPrefix(string(s), KeptPrefix) }
+// isKept reports a text that is, or was to be, a kept token: one that is pasted may have blanks
+// before it.
+func (s Secret) isKept() bool {
+	return strings.HasPrefix(strings.TrimLeft(string(s), " \t\r\n\u00a0\ufeff"), KeptPrefix)
+}

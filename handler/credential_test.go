@@ -109,6 +109,8 @@ func TestACredentialIsRefusedInThePlaceOfAnother(t *testing.T) {
 		{"a kept token of what is no user name", "a/b", keptOf("a/b"), nil, true},
 		{"a mistyped kept token", "alice", "dka_Mistyped", nil, true},
 		{"the prefix alone", "alice", "dka_", nil, true},
+		{"a kept token behind a blank", "alice", " " + keptOf("alice"), nil, true},
+		{"a kept token behind a mark of a text file", "alice", "\ufeff" + keptOf("alice"), nil, true},
 	}
 	for _, tt := range tests {
 		for _, p := range places {

@@ -22,6 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dockerauth/access"
 	"dockerauth/config"
 	"dockerauth/credentials"
 	"dockerauth/handler"
@@ -658,6 +659,43 @@ func TestTasksAreDoneAfterwards(t *testing.T) {
 		}
 		if !a.isEmpty() {
 			t.Errorf("background %v: something is left", background)
+		}
+	}
+}
+
+func TestATaskThatPanicsEndsNoProcess(t *testing.T) {
+	var reported error
+	a, done := &afterwards{background: true, report: func(err error) { reported = err }}, false
+	a.add(func() { panic("canary") })
+	a.add(func() { done = true })
+	a.finish()
+	if !done || reported == nil || strings.Contains(reported.Error(), "canary") ||
+		!strings.Contains(reported.Error(), "panic of type string in ") ||
+		!strings.Contains(reported.Error(), "credentials_test.go:") {
+		t.Errorf("the next one is done: %v, reported: %v", done, reported)
+	}
+}
+
+// Otherwise the first login would make it, and a revocation before that would find none.
+func TestAServiceThatStaysMakesTheIDOfANewStore(t *testing.T) {
+	s := newState(slog.New(slog.DiscardHandler))
+	if err := s.open(&config.Config{State: privateFolder(t)}, s.live); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	s.later.finish()
+	values, err := s.shared.Kept().Get(t.Context(), "id")
+	if err != nil || values[0] == nil {
+		t.Errorf("it has none: %v", err)
+	}
+}
+
+func TestGroupsAreLookedUpForThoseWhoMayUsePasswords(t *testing.T) {
+	for entry, want := range map[string]bool{"@staff": true, "bob": false} {
+		cfg := &config.Config{Access: new(access.Policy)}
+		cfg.Passwords.Except = access.Blacklist{entry}
+		if got := WantsGroups(cfg); got != want {
+			t.Errorf("%s: %v", entry, got)
 		}
 	}
 }

@@ -44,7 +44,9 @@ type sharedStores interface {
 
 // newState is that of a process that stays.
 func newState(live *slog.Logger) *state {
-	return &state{live: live, memory: store.NewMemory(memoryForRecords), later: afterwards{background: true}}
+	report := func(err error) { live.Error("task has failed", "reason", err.Error()) }
+	return &state{live: live, memory: store.NewMemory(memoryForRecords),
+		later: afterwards{background: true, report: report}}
 }
 
 // counters is the store for failed logins: the shared one if there is one, and the memory while it
