@@ -194,6 +194,28 @@ func TestARotatedTokenIsAcceptedForTheOverlap(t *testing.T) {
 	}
 }
 
+// Its lock, which is in the state, would else end with a rotation.
+func TestARobotsStateIsThatOfItsFirstToken(t *testing.T) {
+	f := newTokenFixture(t, "")
+	now := time.Now()
+	s := credentials.NewSecret()
+	state := credentials.State{UID: 54321, Shadow: credentials.ShadowNone}
+	_, err := f.records(t).Issue(t.Context(), s, credentials.Token{Kind: credentials.Robot, User: me(t), Robot: "jenkins",
+		Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour), State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Rotate(t.Context(), s.ID, 0, func(i IssuedToken) error {
+		if i.Token.State != state {
+			t.Errorf("%+v", i.Token.State)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // A personal token must not pass to the next person with the name.
 func TestATokenOfADeletedAccountIsNotRotated(t *testing.T) {
 	f := newTokenFixture(t, "")
