@@ -215,6 +215,9 @@ func TestRootAsksNoPAMThatOthersCouldHaveWritten(t *testing.T) {
 		t.Run(foreign, func(t *testing.T) {
 			program, config, dir := installTokens(t)
 			at := func(name string) string { return filepath.Join(dir, name) }
+			if err := os.Chown(at("state"), 0, 0); err != nil {
+				t.Fatal(err)
+			}
 			write(t, at("module.so"), "")
 			write(t, at("pam.d/dockerauth"), "auth required pam_permit.so\naccount required pam_permit.so\n"+
 				"session optional "+at("module.so")+"\naccount optional "+at("module.so")+"\n")
@@ -235,6 +238,22 @@ func TestRootAsksNoPAMThatOthersCouldHaveWritten(t *testing.T) {
 			}
 			if got := issue("root"); got.status != 0 || !strings.HasPrefix(got.stdout, "dka_") {
 				t.Errorf("an account of Unix: %+v", got)
+			}
+			// The owner of the folder has no rights that the service lacks.
+			if err := errors.Join(os.RemoveAll(at("state")), os.Mkdir(at("state"), 0o700),
+				os.Chown(at("state"), serviceUser, serviceUser)); err != nil {
+				t.Fatal(err)
+			}
+			makeReachable(t, at("pam.d/dockerauth"))
+			write(t, at("pam.d/dockerauth"), "auth required pam_permit.so\naccount required pam_permit.so\n"+
+				"account optional "+at("module.so")+"\naccount required pam_exec.so /usr/bin/touch "+at("log/ran")+"\n")
+			got = issue("no-such-account")
+			info, err := os.Stat(at("log/ran"))
+			if got.status != 0 || err != nil || info.Sys().(*syscall.Stat_t).Uid != serviceUser {
+				t.Errorf("PAM is asked as the owner of the folder: %v, %+v", err, got)
+			}
+			if log := readFile(t, at("log/file")); !strings.Contains(log, " by=root\n") {
+				t.Errorf("the log has\n%s", log)
 			}
 		})
 	}

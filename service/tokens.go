@@ -56,6 +56,7 @@ func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedTo
 	if err != nil {
 		return err
 	}
+	by := operator() // before this process changes its user
 	secret := credentials.NewSecret()
 	account, err := t.account(ctx, cfg, r.User, secret)
 	if err != nil {
@@ -76,6 +77,7 @@ func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedTo
 		return err
 	}
 	defer k.close()
+	k.by = by
 	token.Created = time.Now()
 	token.Expires = token.Created.Add(ttl)
 	if token, err = k.records.Issue(ctx, secret, token); err != nil {
@@ -118,7 +120,7 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 	noAccount := fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
 	conversation := t.pam
 	if conversation == nil {
-		if err := trustPAM(cfg); err != nil {
+		if err := t.mayAskPAM(cfg); err != nil {
 			cause, _ := cli.SplitHint(err)
 			fmt.Fprintf(t.Stderr, "warning: PAM was not asked about %s, since root runs what it names: %s\n",
 				account.Name, cause)
@@ -145,7 +147,20 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 	case err == nil:
 		err = CheckUser(known.Name) // a module may have made it anything
 	}
+	if known.Name == account.Name { // as it was seen before this process became the owner
+		known.Shadow = account.Shadow
+	}
 	return known, err
+}
+
+// mayAskPAM lets root ask PAM only as root's own files say. In other cases the owner of the folder
+// asks, as the service does: this process becomes that owner.
+func (t Tokens) mayAskPAM(cfg *config.Config) error {
+	err := trustPAM(cfg)
+	if err == nil || t.becomeOwner(cfg) != nil || os.Geteuid() == 0 {
+		return err
+	}
+	return nil
 }
 
 // trustPAM refuses, for root's process, what another user could have written of the configuration,
