@@ -75,6 +75,10 @@ func names(commands []command) []string {
 
 // Run does what a person typed. args are without the program's name.
 func Run(args []string, streams cli.Streams) int {
+	if err := service.CheckArguments(args...); err != nil {
+		fmt.Fprintf(streams.Err, "dockerauth: %v\n", err)
+		return cli.ExitUsage
+	}
 	name := "help"
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
@@ -154,7 +158,7 @@ func unknownCommand(program, name string, known []command, hint string, streams 
 // that themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check", "key", "jwks", "token", "logins", doctor.ProbeArg,
+	case "http", "fastcgi", "explain", "init", "check", "token", "logins", "key", "jwks", doctor.ProbeArg,
 		service.TokenOwnerArg:
 		return false
 	}

@@ -14,7 +14,7 @@ type registryClient struct {
 	name string
 	need func(t testing.TB) // skips when it is missing
 
-	// signIn gives it alice's name and this password and makes it use them once.
+	// signIn gives it the user's name and this password and makes it use them once.
 	signIn func(w *workspace, password string) output
 	// refusal matches its message about a wrong password.
 	refusal *regexp.Regexp
@@ -42,6 +42,7 @@ type workspace struct {
 	daemons *daemons
 	tap     *tap
 	host    string // of the registry
+	user    string // name that it signs in with
 	repo    string
 	im      *image
 
@@ -55,7 +56,7 @@ type workspace struct {
 func newWorkspace(t testing.TB, host string, tp *tap, dm *daemons) *workspace {
 	t.Helper()
 	dir := shortDir(t)
-	w := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, repo: "first/image"}
+	w := &workspace{t: t, dir: dir, daemons: dm, tap: tp, host: host, user: alice, repo: "first/image"}
 	w.im = makeImage(t, filepath.Join(dir, "image"))
 	for _, sub := range []string{"home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
@@ -98,7 +99,7 @@ func (w *workspace) useRefreshToken(token string) {
 	w.t.Helper()
 	w.refreshToken, w.password = token, ""
 	w.writeCredentials(map[string]any{w.host: map[string]any{
-		"auth":          base64.StdEncoding.EncodeToString([]byte(alice + ":")),
+		"auth":          base64.StdEncoding.EncodeToString([]byte(w.user + ":")),
 		"identitytoken": token,
 	}})
 }

@@ -15,7 +15,7 @@ var podman = registryClient{
 		need(t, "podman", "podman")
 	},
 	signIn: func(w *workspace, password string) output {
-		return w.podman(password, "login", "--tls-verify=false", "-u", alice, "--password-stdin", w.host)
+		return w.podman(password, "login", "--tls-verify=false", "-u", w.user, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,
@@ -51,7 +51,7 @@ var skopeo = registryClient{
 	name: "skopeo",
 	need: func(t testing.TB) { need(t, "skopeo", "skopeo") },
 	signIn: func(w *workspace, password string) output {
-		return w.typed(password, "skopeo", "login", "--tls-verify=false", "-u", alice, "--password-stdin", w.host)
+		return w.typed(password, "skopeo", "login", "--tls-verify=false", "-u", w.user, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`invalid username/password`),
 	chunks:  true,

@@ -47,7 +47,7 @@ func (w *workspace) withCredentials(ref string) []string {
 	if w.refreshToken != "" {
 		return []string{"--refresh", w.refreshToken, ref}
 	}
-	return []string{"--user", alice + ":" + w.password, ref}
+	return []string{"--user", w.user + ":" + w.password, ref}
 }
 
 func (w *workspace) ctr(args ...string) output {

@@ -36,7 +36,7 @@ func docker(path string) registryClient {
 			need(t, "docker", path, "dockerd", "containerd")
 		},
 		signIn: func(w *workspace, password string) output {
-			return w.docker(path, password, "login", "-u", alice, "--password-stdin", w.host)
+			return w.docker(path, password, "login", "-u", w.user, "--password-stdin", w.host)
 		},
 		refusal: regexp.MustCompile(`(?i)unauthorized: |incorrect username or password`),
 		push: func(w *workspace) {
@@ -45,11 +45,11 @@ func docker(path string) registryClient {
 			w.mustDocker(path, "push", w.ref())
 		},
 		pull: func(w *workspace) {
-			w.mustDocker(path, "image", "rm", w.ref())
+			w.mustDocker(path, "image", "rm", "--force", w.ref())
 			w.mustDocker(path, "pull", w.ref())
 			w.same("image id", strings.TrimSpace(w.mustDocker(path, "image", "inspect", "--format", "{{.Id}}",
 				w.ref())), w.id)
-			w.mustDocker(path, "image", "rm", w.ref())
+			w.mustDocker(path, "image", "rm", "--force", w.ref())
 		},
 		after: dockerKeepsOnlyTheRefreshToken,
 	}

@@ -21,7 +21,7 @@ var crane = registryClient{
 	need: needTool("crane"),
 	// "crane auth login" stores the password without a request, so the first use shows the result.
 	signIn: func(w *workspace, password string) output {
-		if o := w.typed(password, toolPath("crane"), "auth", "login", w.host, "-u", alice,
+		if o := w.typed(password, toolPath("crane"), "auth", "login", w.host, "-u", w.user,
 			"--password-stdin"); o.status != 0 {
 			return o
 		}
@@ -40,7 +40,7 @@ var oras = registryClient{
 	name: "oras",
 	need: needTool("oras"),
 	signIn: func(w *workspace, password string) output {
-		return w.typed(password, toolPath("oras"), "login", "--plain-http", "-u", alice, "--password-stdin", w.host)
+		return w.typed(password, toolPath("oras"), "login", "--plain-http", "-u", w.user, "--password-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`(?i)unauthorized`),
 	push: func(w *workspace) {
@@ -59,7 +59,7 @@ var regctl = registryClient{
 	need: needTool("regctl"),
 	signIn: func(w *workspace, password string) output {
 		w.must(toolPath("regctl"), "registry", "set", "--tls", "disabled", "--skip-check", w.host)
-		return w.typed(password, toolPath("regctl"), "registry", "login", "-u", alice, "--pass-stdin", w.host)
+		return w.typed(password, toolPath("regctl"), "registry", "login", "-u", w.user, "--pass-stdin", w.host)
 	},
 	refusal: regexp.MustCompile(`(?i)unauthorized`),
 	push: func(w *workspace) {
@@ -80,8 +80,8 @@ var helm = registryClient{
 	name: "helm",
 	need: needTool("helm"),
 	signIn: func(w *workspace, password string) output {
-		return w.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", alice, "--password-stdin",
-			w.host)
+		return w.typed(password, toolPath("helm"), "registry", "login", "--plain-http", "-u", w.user,
+			"--password-stdin", w.host)
 	},
 	postsPassword: true,
 	refusal:       regexp.MustCompile(`(?i)unauthorized`),

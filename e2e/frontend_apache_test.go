@@ -26,6 +26,9 @@ var (
 // apacheProgram is an Apache whose module starts the program.
 func apacheProgram(name string, needs []string, module, example string) frontend {
 	return frontend{name: name, needs: needs, ownAnswers: apacheAnswers, open: func(t testing.TB, s *testEnv) {
+		if module == "fcgid" {
+			s.processes = 8 // FcgidMaxProcessesPerClass
+		}
 		s.apache(module, s.shipped(example, "/usr/lib/cgi-bin", s.dir))
 		s.mounts = []string{"", "/cgi-bin/dockerauth"}
 		s.homes = []string{"/cgi-bin/dockerauth/"}

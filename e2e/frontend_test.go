@@ -53,6 +53,7 @@ type testEnv struct {
 	ownAnswers map[string]want // of the front end
 	groups     []uint32        // of services, in addition to the web user's own
 	stderr     *os.File        // of services; nil = a file of their own
+	processes  int             // that answer requests, where the web server has a bound; 0 = none
 	proxied    bool            // the web server takes the client's address from a proxy's X-Forwarded-For
 }
 

@@ -71,14 +71,7 @@ func TestAccountsOfTheSystem(t *testing.T) {
 		t.Parallel()
 		need(t, apacheCGI.name, apacheCGI.needs...)
 		s := newTestEnv(t, envOptions{pam: shippedPAM})
-		if err := os.Remove(s.program); err != nil {
-			t.Fatal(err)
-		}
-		mustRun(t, "install", "-o", s.web.name, "-g", "shadow", "-m", "2510", binary(t), s.program)
-		// Such a program accepts only files that root has written; its log is the web user's.
-		mustRun(t, "install", "-o", s.web.name, "-m", "0600", "/dev/null", s.logFile)
-		mustRun(t, "chown", "root:root", s.dir, s.configFile, s.confdir, filepath.Join(s.confdir, "dockerauth"))
-		mustRun(t, "chmod", "0644", s.configFile)
+		s.installSetGroupID()
 		apacheCGI.open(t, s)
 		c := newClient(s)
 		c.runAll(t, cases)
@@ -284,6 +277,13 @@ func TestASetGroupIDProgramBelievesOnlyRoot(t *testing.T) {
 			[]string{"fastcgi", "--config", s.configFile, "--listen", "unix:" + own + "/sock"}, nil, "set-group-id"},
 		{"a file that only the group can read", program,
 			[]string{"explain", "--config", "/etc/shadow", "x", "repository:a:pull"}, nil, "set-group-id"},
+		{"the tokens of others", program, []string{"token", "list", "--config", s.configFile}, nil, "set-group-id"},
+		{"a token for oneself", program, []string{"token", "issue", "--config", s.configFile, "--user", alice,
+			"--scope", "repository:**:*"}, nil, "set-group-id"},
+		{"the record of a token", program, []string{"internal-token"}, nil, "set-group-id"},
+		{"the logins of others", program, []string{"logins", "--config", s.configFile}, nil, "set-group-id"},
+		{"the keys", program, []string{"jwks", "--config", s.configFile}, nil, "set-group-id"},
+		{"a new key", program, []string{"key", "rotate", "--config", s.configFile}, nil, "set-group-id"},
 		{"a hard link beside a configuration of one's own", filepath.Join(own, "dockerauth"), nil, cgi,
 			"does not belong to root"},
 		{"a hard link beside a link to root's configuration", filepath.Join(linked, "dockerauth"), nil, cgi,

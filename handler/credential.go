@@ -119,9 +119,6 @@ func (e *Endpoint) decideHolder(ctx context.Context, c Credential, remote string
 	if err := e.checkUser(c.User); err != nil {
 		return Account{}, err
 	}
-	if !c.isKept() && !e.Passwords.MayAllow(c.User) {
-		return Account{}, refuseTokensOnly(c.User)
-	}
 	account, err := e.Authenticator.CheckAccount(ctx, c.User, remote, c.StateKey)
 	if err != nil {
 		return Account{}, err

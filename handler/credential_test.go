@@ -325,12 +325,13 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 		{"nobody may", except(true), "dev", false, false},
 		{"this account may not", except(false, "dev"), "dev", false, false},
 		{"this account may not, in capitals", except(false, "dev"), "DEV", false, false},
-		{"this group may not", except(false, "@developers"), "dev", false, true},
+		{"this group may not", except(false, "@developers"), "dev", false, false},
 		{"another group may not", except(false, "@guests"), "dev", true, true},
 		{"this account alone may", except(true, "dev"), "dev", true, true},
 		{"another account alone may", except(true, "bob"), "dev", false, false},
 		{"this group alone may", except(true, "@developers"), "dev", true, true},
-		{"another group alone may", except(true, "@guests"), "dev", false, true},
+		{"another group alone may", except(true, "@guests"), "dev", false, false},
+		{"the account that the system names may not", except(false, "bob", "@guests"), "renamed", false, false},
 		{"the account that PAM names may not", except(false, "alice"), "ALICE", false, false},
 		{"the account that PAM names is another", except(false, "mallory", "bob"), "renamed", false, true},
 	}
@@ -347,6 +348,9 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				if tt.ok != (w.Code == http.StatusOK) || len(f.pam.asked) > 0 != tt.asked {
 					t.Fatalf("status %d, PAM was asked %q", w.Code, f.pam.asked)
 				}
+				if len(f.pam.lookedUp) > 0 != tt.passwords.Except.NamesGroups() {
+					t.Errorf("groups of %q were looked up", f.pam.lookedUp)
+				}
 				if tt.ok {
 					return
 				}
@@ -362,7 +366,7 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				f.pam.asked = nil
 				w = f.do(get("", basic("", genuine+"-of-dev")))
 				if w.Code != http.StatusUnauthorized || !strings.Contains(f.log.String(), "refresh token id-3") ||
-					len(f.pam.asked) > 0 != tt.asked {
+					len(f.pam.asked) != 1 {
 					t.Errorf("a refresh token: %d, PAM was asked %q, %s", w.Code, f.pam.asked, f.log)
 				}
 				if w := f.do(get("", basic("dev", keptOf("dev")))); w.Code != http.StatusOK {
@@ -370,6 +374,17 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestAPasswordWaitsForTheGroupsThatDecideOnIt(t *testing.T) {
+	f, throttle := newFixture(), &fakeThrottle{}
+	f.handler.Endpoint.Throttle = throttle
+	f.handler.Endpoint.Passwords = access.Passwords{Except: access.Blacklist{"@developers"}}
+	w := f.do(get("", basic("broken", wonderland)))
+	if told := throttle.calls[len(throttle.calls)-1]; w.Code != http.StatusServiceUnavailable || told != "unanswered" ||
+		len(f.pam.asked) > 0 {
+		t.Errorf("status %d, the throttle was told %q, PAM was asked %q", w.Code, told, f.pam.asked)
 	}
 }
 

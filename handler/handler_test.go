@@ -28,8 +28,9 @@ const (
 
 // fakePAM stands in for PAM, whose conversations are tested in pamauth and e2e.
 type fakePAM struct {
-	asked   []string
-	renames map[string]string
+	asked    []string
+	lookedUp []string
+	renames  map[string]string
 }
 
 func (p *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
@@ -78,6 +79,17 @@ func (p *fakePAM) CheckAccount(_ context.Context, user, remote string, stateKey 
 	}
 	if user == "ALIAS-OF-MALLORY" {
 		return Account{Name: "mallory"}, nil
+	}
+	return Account{Name: user, Groups: groups[user]}, nil
+}
+
+func (p *fakePAM) LookUp(_ context.Context, user, _ string) (Account, error) {
+	p.lookedUp = append(p.lookedUp, user)
+	if user == "broken" {
+		return Account{}, fmt.Errorf("%w: the directory is unreachable", ErrUnavailable)
+	}
+	if name, ok := p.renames[user]; ok {
+		user = name
 	}
 	return Account{Name: user, Groups: groups[user]}, nil
 }

@@ -209,16 +209,27 @@ func CheckTokenID(id string) error {
 	return CheckIDs(id)
 }
 
-// CheckIDs refuses what cannot be the IDs of tokens and logins. It does not repeat a token that was
-// given in place of its ID.
+// CheckArguments refuses a command line with a token in it: the list of processes shows it, and it
+// could end up in messages, records and the log.
+func CheckArguments(args ...string) error {
+	for _, arg := range args {
+		for _, text := range strings.Split(arg, credentials.Prefix)[1:] {
+			if n := min(len(text), tokenIDLen); isTokenID(text[:n]) && len(text) > n && isBase62(rune(text[n])) {
+				return fmt.Errorf("a token is given on the command line\n  others may have seen it in the list of "+
+					"processes, so revoke it: dockerauth token revoke %s", text[:n])
+			}
+		}
+	}
+	return nil
+}
+
+// CheckIDs refuses what cannot be the IDs of tokens and logins. It does not repeat what may be a
+// part of a token.
 func CheckIDs(ids ...string) error {
 	for _, id := range ids {
-		if text, isToken := strings.CutPrefix(id, credentials.Prefix); isToken {
-			hint := "dockerauth token list shows the ID"
-			if id := text[:min(len(text), tokenIDLen)]; isTokenID(id) {
-				hint = "others may have seen it in the list of processes, so revoke it: dockerauth token revoke " + id
-			}
-			return fmt.Errorf("a token is given in place of its ID\n  %s", hint)
+		if strings.HasPrefix(id, credentials.Prefix) {
+			return fmt.Errorf("the %d characters after %s are the ID\n  dockerauth token list shows it", tokenIDLen,
+				credentials.Prefix)
 		}
 		if isTokenID(id) || isRefreshID(id) {
 			continue

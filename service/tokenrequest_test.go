@@ -132,6 +132,23 @@ func TestAnOverlapMayBeNone(t *testing.T) {
 	}
 }
 
+func TestATokenOnTheCommandLineIsRefused(t *testing.T) {
+	secret := credentials.NewSecret()
+	for _, arg := range []string{secret.Reveal(), secret.Reveal()[:20], "--reason=" + secret.Reveal() + " was seen",
+		"dka_x dka_" + secret.Reveal()} {
+		err := CheckArguments("--note", arg)
+		if err == nil || !strings.Contains(err.Error(), "dockerauth token revoke "+secret.ID) ||
+			strings.Contains(err.Error(), secret.Reveal()[14:20]) {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+	for _, arg := range []string{"", "dka_", "dka_" + secret.ID, "dka_" + secret.ID + " of dka_x", secret.ID} {
+		if err := CheckArguments(arg); err != nil {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+}
+
 // The IDs are shown, and what may be a secret is not.
 func TestOnlyIDsAreTakenForIDs(t *testing.T) {
 	const text = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"
@@ -143,8 +160,8 @@ func TestOnlyIDsAreTakenForIDs(t *testing.T) {
 		"short":                          `"short" is not an ID` + "\n",
 		"":                               `"" is not an ID` + "\n",
 		"../../../0":                     "is not an ID\n",
-		credentials.Prefix + text:        "a token is given in place of its ID\n  others may have seen it",
-		credentials.Prefix + "x":         "a token is given in place of its ID\n  dockerauth token list",
+		credentials.Prefix + text:        "the 10 characters after dka_ are the ID\n  dockerauth token list",
+		credentials.Prefix + "x":         "the 10 characters after dka_ are the ID\n  dockerauth token list",
 		"correct horse battery staple !": "a text of 30 bytes is not an ID\n",
 	} {
 		err := CheckIDs("0123456789", id)
