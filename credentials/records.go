@@ -212,13 +212,18 @@ func (t *Token) addUse(value []byte) {
 	}
 }
 
+// useTimeout bounds a note of a use, which may be lost: others wait behind it.
+const useTimeout = time.Second
+
 // Use notes a use of a kept token, as Check returned it, once a day, and reports whether it is the
-// first of the day. It may be called after the answer.
+// first of the day. It may be called after the answer, and takes about a second at most.
 func (r *Records) Use(ctx context.Context, t Token, remote string) (first bool, err error) {
 	today := r.today()
 	if !t.LastUse.Before(today) {
 		return false, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, useTimeout)
+	defer cancel()
 	value := encode(useRecord{today.Unix(), printable(remote)})
 	err = r.Kept.Update(ctx, []string{usePrefix + t.ID}, func(old []store.Record) []store.Record {
 		var before Token
