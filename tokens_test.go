@@ -233,7 +233,8 @@ func TestRootAsksNoPAMThatOthersCouldHaveWritten(t *testing.T) {
 			}
 			got := issue("no-such-account")
 			if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, "warning: PAM was not asked about ") ||
-				!strings.Contains(got.stderr, "there is no account") || !strings.Contains(got.stderr, foreign) {
+				!strings.Contains(got.stderr, "there is no account") ||
+				!strings.Contains(got.stderr, foreign) {
 				t.Errorf("PAM's own account: %+v", got)
 			}
 			if got := issue("root"); got.status != 0 || !strings.HasPrefix(got.stdout, "dka_") {

@@ -168,7 +168,8 @@ func CheckText(flag, text string) error {
 func hasToken(text string) bool {
 	parts := strings.Split(text, credentials.Prefix)
 	return slices.ContainsFunc(parts[1:], func(part string) bool {
-		return len(part) > tokenIDLen && !strings.ContainsFunc(part[:tokenIDLen+1], func(r rune) bool { return !isBase62(r) })
+		return len(part) > tokenIDLen &&
+			!strings.ContainsFunc(part[:tokenIDLen+1], func(r rune) bool { return !isBase62(r) })
 	})
 }
 

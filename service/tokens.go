@@ -490,7 +490,11 @@ func (k *keptTokens) revokeRobot(ctx context.Context, reason, user string, kinds
 
 // RevokeAll takes back what everybody has of some kinds. With an error, what it returns was taken
 // back nonetheless.
-func (t Tokens) RevokeAll(ctx context.Context, reason string, kinds ...credentials.Kind) (done []Revocation, err error) {
+func (t Tokens) RevokeAll(
+	ctx context.Context,
+	reason string,
+	kinds ...credentials.Kind,
+) (done []Revocation, err error) {
 	err = t.withStore(func(k *keptTokens) error {
 		tokens, err := k.records.RevokeAll(ctx, reason, kinds...)
 		for _, token := range tokens {

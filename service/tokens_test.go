@@ -200,8 +200,9 @@ func TestARobotsStateIsThatOfItsFirstToken(t *testing.T) {
 	now := time.Now()
 	s := credentials.NewSecret()
 	state := credentials.State{UID: 54321, Shadow: credentials.ShadowNone}
-	_, err := f.records(t).Issue(t.Context(), s, credentials.Token{Kind: credentials.Robot, User: me(t), Robot: "jenkins",
-		Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour), State: state})
+	_, err := f.records(t).
+		Issue(t.Context(), s, credentials.Token{Kind: credentials.Robot, User: me(t), Robot: "jenkins",
+			Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour), State: state})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +398,10 @@ func TestALoginIsRevokedByItsIDAndItsUserNamedIfItIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := f.Revoke(t.Context(), "", unknown, known)
-	want := []Revocation{{ID: known, Kind: credentials.Refresh, Login: "alice"}, {ID: unknown, Kind: credentials.Refresh}}
+	want := []Revocation{
+		{ID: known, Kind: credentials.Refresh, Login: "alice"},
+		{ID: unknown, Kind: credentials.Refresh},
+	}
 	if err != nil || !slices.Equal(done, want) {
 		t.Errorf("%+v, %v, want %+v", done, err, want)
 	}

@@ -397,7 +397,12 @@ func (a *Attempt) Fail(reason Reason) {
 // if too many were there before.
 func (t *Throttle) CountAddress(ctx context.Context, text, remote string) error {
 	now := t.now()
-	a := &Attempt{throttle: t, ctx: context.WithoutCancel(ctx), began: now, keys: keysOf(t.Secret, "", "", text, remote)}
+	a := &Attempt{
+		throttle: t,
+		ctx:      context.WithoutCancel(ctx),
+		began:    now,
+		keys:     keysOf(t.Secret, "", "", text, remote),
+	}
 	seen := recordKey{key: hasher(t.Secret).hash("refused text", string(a.keys.tag[:]))}
 	var refusal error
 	err := a.update(append(slices.Clip(a.keys.wider), seen), now, func(records []record) {
