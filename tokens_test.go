@@ -232,7 +232,7 @@ func TestRootAsksNoPAMThatOthersCouldHaveWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := issue("no-such-account")
-			if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, "warning: PAM was not asked about ") ||
+			if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, "PAM was not asked about ") ||
 				!strings.Contains(got.stderr, "there is no account") ||
 				!strings.Contains(got.stderr, foreign) {
 				t.Errorf("PAM's own account: %+v", got)

@@ -44,8 +44,10 @@ func TestRootWritesToALogFileThatIsRootsAlone(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, err := range []error{
-		os.Mkdir(at("others"), 0o755), os.Symlink("../target", at("others/link")), os.WriteFile(at("target"), nil, 0o640),
-		os.WriteFile(at("others/roots"), nil, 0o640), os.WriteFile(at("given"), nil, 0o640), os.Chown(at("given"), other, -1),
+		os.Mkdir(at("others"), 0o755), os.Symlink("../target", at("others/link")),
+		os.WriteFile(at("target"), nil, 0o640),
+		os.WriteFile(at("others/roots"), nil, 0o640), os.WriteFile(at("given"), nil, 0o640),
+		os.Chown(at("given"), other, -1),
 		os.Chown(at("others"), other, other), os.Mkdir(at("open"), 0o755), os.WriteFile(at("open/log"), nil, 0o640),
 		os.Chmod(at("open"), 0o777), os.WriteFile(at("roots"), nil, 0o640),
 	} {

@@ -411,7 +411,7 @@ func TestALoginIsRevokedByItsIDAndItsUserNamedIfItIsKnown(t *testing.T) {
 func TestAllOfEverybodyIsRevokedByKind(t *testing.T) {
 	for kind, want := range map[credentials.Kind]string{
 		credentials.Refresh:  `msg="all tokens revoked" event=token-revoked kind=refresh subject=all reason=r `,
-		credentials.Personal: `msg="all tokens revoked" event=token-revoked kind=personal subject=all tokens=1 reason=r `,
+		credentials.Personal: `msg="all tokens revoked" event=token-revoked kind=personal subject=all tokens=1 `,
 		credentials.Robot:    `msg="all tokens revoked" event=token-revoked kind=robot subject=all tokens=1 reason=r `,
 	} {
 		f := newTokenFixture(t, "")
