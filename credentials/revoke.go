@@ -106,8 +106,8 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 	}
 	now := r.now()
 	if slices.Contains(kinds, Refresh) && now.Before(earliest) {
-		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, so that it is not known "+
-			"which refresh tokens are earlier\n  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
+		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, before all refresh tokens\n"+
+			"  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
 	}
 	rev := Revocation{now, reason}
 	next := wholeSeconds(now).Add(time.Second)

@@ -316,7 +316,10 @@ func TestAWrongKindRevokesNothing(t *testing.T) {
 	s, _ := issue(t, r, alices())
 	for name, revoke := range map[string]func() error{
 		"kind":                func() error { _, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all"); return err },
-		"kind of everybody's": func() error { _, err := r.RevokeAll(t.Context(), "", Personal, "all"); return err },
+		"kind of everybody's": func() error {
+			_, err := r.RevokeAll(t.Context(), "", Personal, "all")
+			return err
+		},
 		"user":                func() error { _, _, err := r.RevokeUser(t.Context(), "", "", Personal); return err },
 		"reason": func() error {
 			_, _, err := r.RevokeUser(t.Context(), "alice", "\x1b", Personal)
