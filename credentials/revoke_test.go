@@ -315,12 +315,18 @@ func TestAWrongKindRevokesNothing(t *testing.T) {
 	r, _ := inMemory()
 	s, _ := issue(t, r, alices())
 	for name, revoke := range map[string]func() error{
-		"kind":                func() error { _, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all"); return err },
+		"kind": func() error {
+			_, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all")
+			return err
+		},
 		"kind of everybody's": func() error {
 			_, err := r.RevokeAll(t.Context(), "", Personal, "all")
 			return err
 		},
-		"user":                func() error { _, _, err := r.RevokeUser(t.Context(), "", "", Personal); return err },
+		"user": func() error {
+			_, _, err := r.RevokeUser(t.Context(), "", "", Personal)
+			return err
+		},
 		"reason": func() error {
 			_, _, err := r.RevokeUser(t.Context(), "alice", "\x1b", Personal)
 			return err
