@@ -106,8 +106,8 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 	}
 	now := r.now()
 	if slices.Contains(kinds, Refresh) && now.Before(earliest) {
-		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, so that it is not known "+
-			"which refresh tokens are earlier\n  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
+		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, before all refresh tokens\n"+
+			"  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
 	}
 	rev := Revocation{now, reason}
 	next := wholeSeconds(now).Add(time.Second)
@@ -200,26 +200,55 @@ func (r *Records) revokeTokens(ctx context.Context, rev Revocation, kinds []Kind
 	if !slices.Contains(kinds, Personal) && !slices.Contains(kinds, Robot) {
 		return nil, nil
 	}
-	targets := map[string]time.Time{}
-	failed := r.List(ctx, func(t Token) bool {
-		if t.Revoked == nil && slices.Contains(kinds, t.Kind) && isMeant(t) {
-			targets[tokenPrefix+t.ID] = time.Time{}
-		}
-		return true
-	})
-	for len(targets) > 0 {
-		done, err := r.revoke(ctx, rev, targets)
-		revoked, failed = append(revoked, done.tokens...), errors.Join(failed, err)
-		successors := map[string]time.Time{}
-		for _, t := range done.tokens {
-			key := tokenPrefix + t.Replaced
-			if _, listed := targets[key]; t.Replaced != "" && !listed {
-				successors[key] = time.Time{}
+	var failed error
+	for more := true; more; { // others may issue tokens meanwhile
+		targets, err := r.listTargets(ctx, func(t Token) bool { return slices.Contains(kinds, t.Kind) && isMeant(t) })
+		failed, more = err, false
+		for len(targets) > 0 {
+			done, err := r.revoke(ctx, rev, targets)
+			revoked, failed = append(revoked, done.tokens...), errors.Join(failed, err)
+			targets = map[string]time.Time{}
+			for _, t := range done.tokens {
+				if more = true; t.Replaced != "" {
+					targets[tokenPrefix+t.Replaced] = time.Time{}
+				}
 			}
 		}
-		targets = successors
+		if failed != nil {
+			return revoked, failed
+		}
 	}
-	return revoked, failed
+	return revoked, nil
+}
+
+// listTargets returns the keys of tokens that are good, and of those that follow others: the list
+// may have missed them, and a token that was replaced may be over.
+func (r *Records) listTargets(ctx context.Context, isMeant func(Token) bool) (map[string]time.Time, error) {
+	targets := map[string]time.Time{}
+	var unread []error
+	err := inBatches(ctx, r.Kept, tokenPrefix, func(some []listed) (bool, error) {
+		for _, l := range some {
+			t, _, err := decodeToken(l.id, l.value)
+			if err != nil {
+				unread = append(unread, fmt.Errorf("token %s: %w", l.id, err))
+				continue
+			}
+			if !isMeant(t) {
+				continue
+			}
+			if t.Revoked == nil && r.now().Before(t.Expires) {
+				targets[tokenPrefix+t.ID] = time.Time{}
+			}
+			if t.Replaced != "" {
+				targets[tokenPrefix+t.Replaced] = time.Time{}
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		err = fmt.Errorf("list tokens: %w", err)
+	}
+	return targets, errors.Join(append(unread[:min(len(unread), maxErrors)], err)...)
 }
 
 // revokeLogins takes back the logins that the store knows, one by one: the clock of the machine

@@ -355,8 +355,8 @@ func (d *database) close() error {
 func (d *database) replace(damage error) (replaced bool, err error) {
 	if d.isKept() {
 		return false, fmt.Errorf(
-			"%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
-			damage,
+			"%w\n  move it and its -wal and -shm away: all its tokens end. After a restore from a backup instead, "+
+				"run: dockerauth token revoke --all", damage,
 		)
 	}
 	known := d.opened

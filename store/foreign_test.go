@@ -204,7 +204,7 @@ func expectRefusal(t *testing.T, f *Folder, file string) {
 	listErr := f.Kept().List(t.Context(), "", func(string, Record) bool { return true })
 	for _, err := range []error{getErr, updateErr, listErr} {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) ||
-			!strings.Contains(err.Error(), "\n  restore it from a backup") {
+			!strings.Contains(err.Error(), "\n  move it and its -wal and -shm away") {
 			t.Errorf("error %v", err)
 		}
 	}
