@@ -162,6 +162,8 @@ func (t *Token) check() error {
 	case t.Robot != "" && !isRobot(t.Robot):
 		return fmt.Errorf("robot %q: its name has up to %d of a-z, 0-9, '.', '_' and '-', and begins with a-z or 0-9",
 			shortened(t.Robot), maxRobot)
+	case t.Replaced != "" && !isTokenID(t.Replaced):
+		return errors.New("what replaces it is no ID")
 	case len(t.Scopes) == 0:
 		return errors.New("no scope: the token would be good for nothing")
 	case len(t.Scopes) > maxScopes:

@@ -136,6 +136,9 @@ func (c *fakeCredentials) Kept(_ context.Context, token Secret, login, remote st
 		}
 		credential.Limits = append(credential.Limits, limit)
 	}
+	if token.Reveal() == keptOf("nobody") {
+		return Credential{ID: "id-4", IsGuess: true}, refuse("there is no such token")
+	}
 	if token.Reveal() != keptOf(login) {
 		return Credential{ID: "id-4"}, refuse("the token is of another login")
 	}

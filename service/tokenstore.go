@@ -144,8 +144,12 @@ func because(reason string) []any {
 
 // logToken writes what was done with a token. Its text and the state of its account have no field.
 func (k *keptTokens) logToken(message, event string, t credentials.Token, more ...any) {
-	k.log(message, event, append([]any{"credential", t.ID, "kind", t.Kind, "subject", t.Login(), "scope",
-		strings.Join(t.Scopes, " "), "expires", t.Expires.UTC().Format(time.RFC3339)}, more...)...)
+	k.log(message, event, append(tokenFields(t), more...)...)
+}
+
+func tokenFields(t credentials.Token) []any {
+	return []any{"credential", t.ID, "kind", t.Kind, "subject", t.Login(), "scope", strings.Join(t.Scopes, " "),
+		"expires", t.Expires.UTC().Format(time.RFC3339)}
 }
 
 // operator is the person who runs a command, through sudo or not.

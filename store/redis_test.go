@@ -99,6 +99,7 @@ func testRedis(t *testing.T, r *Redis) {
 			c := newClock()
 			r.Now = c.Now
 			testStore(t, s, c)
+			testKind[name](t, s, c)
 		})
 	}
 }
