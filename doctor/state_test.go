@@ -29,6 +29,9 @@ func examineState(t *testing.T, state string) *checkup {
 
 func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("redis-server is not installed")
+		}
 		t.Skip("redis-server is not installed")
 	}
 	dir := t.TempDir()

@@ -543,6 +543,37 @@ func TestPAMIsAskedAboutTheAccountOfANewToken(t *testing.T) {
 	}
 }
 
+func TestWhatAServerMayForgetIsSaid(t *testing.T) {
+	for _, tt := range []struct {
+		settings []string
+		said     string
+	}{
+		{nil, "loses everything"}, // startRedis takes no snapshots
+		{[]string{"--appendonly", "yes"}, "loses what it got in the last seconds"},
+		{[]string{"--appendonly", "yes", "--appendfsync", "always"}, ""},
+	} {
+		f := newTokenFixture(t, "")
+		port, _ := startRedis(t, append(tt.settings, "--dir", t.TempDir())...)
+		text, err := os.ReadFile(f.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := strings.Replace(string(text), "state: state\n", fmt.Sprintf("state: redis://127.0.0.1:%d\n", port), 1)
+		if err := os.WriteFile(f.Config, []byte(server), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.issue(t, TokenRequest{User: me(t), Keep: true, Scopes: []string{"repository:a:pull"}, Expires: "1h"})
+		if said := f.stderr.String(); strings.Contains(said, "the state server loses") != (tt.said != "") ||
+			!strings.Contains(said, tt.said) {
+			t.Errorf("with %v: %s", tt.settings, said)
+		}
+		f.stderr.Reset()
+		if _, err := f.List(t.Context(), ""); err != nil || f.stderr.Len() > 0 {
+			t.Errorf("a list: %v, %s", err, f.stderr)
+		}
+	}
+}
+
 func TestAStoreThatIsAwayIsAnErrorWithAHint(t *testing.T) {
 	f := newTokenFixture(t, "")
 	text, err := os.ReadFile(f.Config)
