@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const loginSeconds = 4 // of one measurement
+
+// measureLogins compares logins, each of another user, with what the machine can do: the same
+// conversations in C, in as many processes as there are cores.
+func measureLogins(t *testing.T) {
+	i := install(t, options{pam: yescryptPAM(t), config: "pam: {confdir: pam.d, cache: 0s}\n"})
+	service, address := i.serveHTTP()
+	for _, together := range []int{1, 8, 64} {
+		logins := row{Group: "logins", A: "dockerauth", AUnit: "/s", B: "C program, all cores", Goal: 0.9, AtLeast: true,
+			Work: fmt.Sprintf("logins with yescrypt, %d at once", together)}
+		slowest := row{Group: "logins", A: "p99", AUnit: "ms", B: "ideal queue", Goal: 2.5,
+			Work: fmt.Sprintf("logins with yescrypt, %d at once, the slowest", together)}
+		interleave(3,
+			func(warm bool) {
+				took, elapsed := loginLoad(t, address, together)
+				service.truncateLog()
+				if !warm {
+					logins.Values = append(logins.Values, float64(len(took))/elapsed.Seconds())
+					slices.Sort(took)
+					slowest.Values = append(slowest.Values, quantile(took, 0.99))
+				}
+			},
+			func(warm bool) {
+				if limit := i.conversations(min(together, runtime.NumCPU())); !warm {
+					logins.References = append(logins.References, limit)
+					slowest.References = append(slowest.References, float64(together)/limit*1000)
+				}
+			})
+		add(t, logins)
+		if together != 8 {
+			slowest.Goal = 0
+		}
+		add(t, slowest)
+	}
+}
+
+var lastUser atomic.Int32
+
+// loginLoad has some clients log in again and again, and returns what each login took in
+// milliseconds. The last ones are waited for.
+func loginLoad(t testing.TB, address string, together int) (took []float64, elapsed time.Duration) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: together}, Timeout: 30 * time.Second}
+	defer client.CloseIdleConnections()
+	var (
+		all  sync.WaitGroup
+		lock sync.Mutex
+	)
+	began := time.Now()
+	for range together {
+		all.Go(func() {
+			for time.Since(began) < loginSeconds*time.Second {
+				user := userName(int(lastUser.Add(1)) % passwordUsers)
+				sent := time.Now()
+				err := logIn(client, address, user)
+				lock.Lock()
+				took = append(took, milliseconds(time.Since(sent)))
+				lock.Unlock()
+				if err != nil {
+					t.Errorf("%d logins at once: %v", together, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	return took, time.Since(began)
+}
+
+func logIn(client *http.Client, address, user string) error {
+	req, err := http.NewRequest(http.MethodGet, ask(address, "repository:"+user+"/app:pull").url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", basic(user))
+	response, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return err
+}
+
+// conversations returns how many a second some processes of the C program reach together.
+func (i installation) conversations(processes int) float64 {
+	i.t.Helper()
+	var (
+		all   sync.WaitGroup
+		total atomic.Int64
+	)
+	const seconds = loginSeconds / 2
+	began := time.Now()
+	for range processes {
+		all.Go(func() {
+			cmd := exec.Command(i.path("reference-c"), "conversations", fmt.Sprint(seconds))
+			cmd.Env = apacheEnv(i.path("reference-c"), basic("alice"))
+			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+			out, err := cmd.Output()
+			n, convErr := strconv.Atoi(strings.TrimSpace(string(out)))
+			if err != nil || convErr != nil {
+				i.t.Errorf("run the C program: %v, %v", err, convErr)
+			}
+			total.Add(int64(n))
+		})
+	}
+	all.Wait()
+	return float64(total.Load()) / time.Since(began).Seconds()
+}
