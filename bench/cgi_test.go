@@ -74,6 +74,7 @@ func comparePrograms(t testing.TB, rounds int, a, b program, r row) {
 	interleave(rounds, side(a, &cpu.Values, &wall.Values), side(b, &cpu.References, &wall.References))
 	cpu.Work += ", CPU"
 	wall.Work += ", elapsed"
+	wall.Bound = 0 // on a busy machine it says little
 	if r.GoalIsOfValue {
 		cpu.Goal = 0
 	}
@@ -89,16 +90,19 @@ func measureCGI(t *testing.T) {
 	p256, withRSA := install(t, options{}), install(t, options{rsa: true})
 	hashed := install(t, options{pam: yescryptPAM(t)})
 	comparePrograms(t, times(300, 60), p256.cgi("dockerauth"), p256.cgi("reference-c"),
-		loginRow("pam_permit, P-256", 1.0, 4))
+		loginRow("pam_permit, P-256", 1.0, 3))
 	comparePrograms(t, times(300, 60), withRSA.cgi("dockerauth"), withRSA.cgi("reference-c"),
-		loginRow("pam_permit, RSA", 1.1, 4))
+		loginRow("pam_permit, RSA", 1.1, 3))
 	comparePrograms(t, times(100, 20), hashed.cgi("dockerauth"), hashed.cgi("reference-c"),
 		loginRow("yescrypt by pam_pwdfile, P-256", 1.0, 2))
 
+	if testing.Short() {
+		return
+	}
 	empty := program{path: emptyGo}
-	comparePrograms(t, times(300, 60), program{path: dockerauth, args: []string{"--version"}, want: "dockerauth "},
+	comparePrograms(t, 300, program{path: dockerauth, args: []string{"--version"}, want: "dockerauth "},
 		empty, row{Group: "cgi", Work: "start, --version", A: "dockerauth", AUnit: "ms", B: "empty Go program",
 			Goal: 1.9, GoalIsOfValue: true})
-	comparePrograms(t, times(300, 60), empty, program{path: "/bin/true"},
+	comparePrograms(t, 300, empty, program{path: "/bin/true"},
 		row{Group: "cgi", Work: "start, a Go program that does nothing", A: "empty Go program", AUnit: "ms", B: "true"})
 }

@@ -323,7 +323,10 @@ func fetch(t testing.TB, r request) tokens {
 }
 
 // request is one request to the token endpoint. With a body it is a POST.
-type request struct{ url, login, body string }
+type request struct {
+	url, login, body string
+	closed           bool // a new connection for each
+}
 
 func ask(address string, scopes ...string) request {
 	return request{url: "http://" + address + "/docker/v2/token?" + query(scopes...)}
@@ -347,6 +350,9 @@ func (r request) header() map[string]string {
 	header := map[string]string{}
 	if r.login != "" {
 		header["Authorization"] = r.login
+	}
+	if r.closed {
+		header["Connection"] = "close"
 	}
 	if r.body != "" {
 		header["Content-Type"] = "application/x-www-form-urlencoded"

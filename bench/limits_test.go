@@ -40,7 +40,7 @@ func measureLimits(t *testing.T) {
 		{"sign, RSA 2048", "rsa2048", false, sign(rsa)},
 	} {
 		r := row{Group: "limits", Work: limit.name + ", one core", A: "Go", AUnit: "µs", B: "OpenSSL"}
-		interleave(3,
+		interleave(2,
 			func(warm bool) {
 				if took := microseconds(limit.do); !warm {
 					r.Values = append(r.Values, took)
