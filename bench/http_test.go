@@ -133,7 +133,8 @@ func (i installation) nginx(upstreams []upstream, kept bool) (addresses []string
 		conf.WriteString("user root;\n") // the folder is for its owner alone
 	}
 	fmt.Fprintf(&conf, "daemon off;\nworker_processes auto;\nworker_rlimit_nofile 8192;\npid nginx.pid;\n"+
-		"error_log stderr;\nevents { worker_connections 4096; }\nhttp {\naccess_log off;\nkeepalive_requests 1000000;\n")
+		"error_log stderr;\nevents { worker_connections 4096; }\n"+
+		"http {\naccess_log off;\nkeepalive_requests 1000000;\n")
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&conf, "%s_temp_path %s;\n", kind, i.path("tmp-"+kind))
 	}
@@ -148,7 +149,8 @@ func (i installation) nginx(upstreams []upstream, kept bool) (addresses []string
 		server := u.server
 		if kept {
 			server = fmt.Sprintf("upstream%d", n)
-			fmt.Fprintf(&conf, "upstream %s { server %s; keepalive 64; keepalive_requests 1000000; }\n", server, u.server)
+			fmt.Fprintf(&conf, "upstream %s { server %s; keepalive 64; keepalive_requests 1000000; }\n",
+				server, u.server)
 		}
 		location := strings.ReplaceAll(string(example), u.placeholder, server)
 		if kept {

@@ -42,8 +42,8 @@ func plot(curves []curve) string {
 	rows := (len(curves) + panelsInARow - 1) / panelsInARow
 	width, height := panelsInARow*panelWidth+plotMargin, rows*panelHeight+plotMargin
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img"`+
-		"\n     font-family=\"system-ui, sans-serif\">\n", width, height)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d"`+
+		"\n     role=\"img\" font-family=\"system-ui, sans-serif\">\n", width, height)
 	b.WriteString("  <title>The cost of a request as its surroundings grow</title>\n  <desc>")
 	for n, c := range curves {
 		if n > 0 {
@@ -85,10 +85,12 @@ func (c curve) draw(w io.Writer) {
 		line = append(line, fmt.Sprintf("%.1f,%.1f", at, y(p.Y.Median)))
 		fmt.Fprintf(w, "    <path class=\"spread\" d=\"M%.1f %.1f V%.1f\"/>\n", at, y(p.Y.Low), y(p.Y.High))
 		fmt.Fprintf(w, "    <circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", at, y(p.Y.Median))
-		fmt.Fprintf(w, "    <text class=\"middle\" x=\"%.1f\" y=\"%.0f\">%s</text>\n", at, bottom+15, number(float64(p.X)))
+		fmt.Fprintf(w, "    <text class=\"middle\" x=\"%.1f\" y=\"%.0f\">%s</text>\n", at, bottom+15,
+			number(float64(p.X)))
 	}
 	fmt.Fprintf(w, "    <polyline class=\"line\" points=\"%s\"/>\n", strings.Join(line, " "))
-	fmt.Fprintf(w, "    <text class=\"middle\" x=\"%d\" y=\"%.0f\">%s</text>\n", plotLeft+plotWidth/2, bottom+31, escape(c.X))
+	fmt.Fprintf(w, "    <text class=\"middle\" x=\"%d\" y=\"%.0f\">%s</text>\n", plotLeft+plotWidth/2, bottom+31,
+		escape(c.X))
 }
 
 // roundUp returns the next of 1, 2 and 5 times a power of ten.

@@ -197,7 +197,8 @@ static void answer_request(void)
 	snprintf(header, sizeof header, "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}",
 		 EVP_PKEY_base_id(key) == EVP_PKEY_EC ? "ES256" : "RS256", kid);
 	snprintf(claims, sizeof claims,
-		 "{\"iss\":\"%s\",\"sub\":\"%s\",\"aud\":\"%s\",\"exp\":%ld,\"nbf\":%ld,\"iat\":%ld,\"jti\":\"%s\",\"access\":%s}",
+		 "{\"iss\":\"%s\",\"sub\":\"%s\",\"aud\":\"%s\",\"exp\":%ld,\"nbf\":%ld,\"iat\":%ld,\"jti\":\"%s\","
+		 "\"access\":%s}",
 		 ISSUER, user, AUDIENCE, (long)now + LIFETIME, (long)now - 30, (long)now - 30, id, access);
 	append(token, header, strlen(header));
 	strcat(token, ".");

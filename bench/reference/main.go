@@ -1,6 +1,6 @@
 // Command reference is the least HTTP service that signs tokens: one scope, no accounts, no checks
-// of what a client sends. It signs the claims that dockerauth signs, with the same key, and logs one
-// line for each request.
+// of what a client sends. It signs the claims that dockerauth signs, with the same key, and logs
+// one line for each request.
 package main
 
 import (
