@@ -22,7 +22,8 @@ const (
 const plotStyle = `  <style>
     text { fill: #57606a; font-size: 11px; }
     .name { fill: #24292f; font-size: 13px; font-weight: 600; }
-    .axis { fill: none; stroke: #8b949e; stroke-width: 1; }
+    .axis, .linear { fill: none; stroke: #8b949e; stroke-width: 1; }
+    .linear { stroke-dasharray: 3 4; }
     .line { fill: none; stroke: #0969da; stroke-width: 2; }
     .dot { fill: #0969da; }
     .spread { stroke: #0969da; stroke-width: 1; }
@@ -37,14 +38,16 @@ const plotStyle = `  <style>
   </style>
 `
 
-// plot draws one panel for each curve: the cost of a request from zero, over a logarithmic axis.
+// plot draws one panel for each curve, with logarithmic axes. What is linear has the slope of the
+// dashed line.
 func plot(curves []curve) string {
 	rows := (len(curves) + panelsInARow - 1) / panelsInARow
 	width, height := panelsInARow*panelWidth+plotMargin, rows*panelHeight+plotMargin
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d"`+
 		"\n     role=\"img\" font-family=\"system-ui, sans-serif\">\n", width, height)
-	b.WriteString("  <title>The cost of a request as its surroundings grow</title>\n  <desc>")
+	b.WriteString("  <title>The cost of a request as its surroundings grow</title>\n" +
+		"  <desc>The axes are logarithmic. A dashed line is what grows in proportion. ")
 	for n, c := range curves {
 		if n > 0 {
 			b.WriteString(" ")
@@ -63,25 +66,32 @@ func plot(curves []curve) string {
 }
 
 func (c curve) draw(w io.Writer) {
-	highest := 0.0
+	first, last := c.Points[0], c.Points[len(c.Points)-1]
+	lowest, highest := first.Y.Low, 0.0
 	for _, p := range c.Points {
-		highest = max(highest, p.Y.High)
+		lowest, highest = min(lowest, p.Y.Low), max(highest, p.Y.High)
 	}
-	top := roundUp(highest)
+	low := math.Floor(math.Log10(lowest))
+	high := max(math.Ceil(math.Log10(highest)), low+1)
 	bottom := float64(plotTop + plotHeight)
-	x := func(p point) float64 {
-		from, to := math.Log(float64(c.Points[0].X)), math.Log(float64(c.Points[len(c.Points)-1].X))
-		return plotLeft + plotWidth*(math.Log(float64(p.X))-from)/max(to-from, 1e-9)
+	x := func(size float64) float64 {
+		from, to := math.Log(float64(first.X)), math.Log(float64(last.X))
+		return plotLeft + plotWidth*(math.Log(size)-from)/(to-from)
 	}
-	y := func(value float64) float64 { return bottom - plotHeight*value/top }
+	y := func(value float64) float64 { return bottom - plotHeight*(math.Log10(value)-low)/(high-low) }
 	fmt.Fprintf(w, "    <text class=\"name\" x=\"%d\" y=\"%d\">%s</text>\n", plotLeft, plotTop-22, escape(c.Name))
 	fmt.Fprintf(w, "    <path class=\"axis\" d=\"M%d %d V%.0f H%d\"/>\n", plotLeft, plotTop, bottom, plotLeft+plotWidth)
-	fmt.Fprintf(w, "    <text class=\"end\" x=\"%d\" y=\"%d\">%s</text>\n", plotLeft-5, plotTop+4, number(top))
-	fmt.Fprintf(w, "    <text class=\"end\" x=\"%d\" y=\"%.0f\">0</text>\n", plotLeft-5, bottom+4)
+	for power := low; power <= high; power++ {
+		value := math.Pow(10, power)
+		fmt.Fprintf(w, "    <text class=\"end\" x=\"%d\" y=\"%.0f\">%s</text>\n", plotLeft-5, y(value)+4, number(value))
+	}
+	linear := math.Min(float64(last.X), float64(first.X)*math.Pow(10, high)/first.Y.Median)
+	fmt.Fprintf(w, "    <path class=\"linear\" d=\"M%d %.1f L%.1f %.1f\"/>\n", plotLeft, y(first.Y.Median), x(linear),
+		y(first.Y.Median*linear/float64(first.X)))
 	fmt.Fprintf(w, "    <text x=\"%d\" y=\"%d\">%s</text>\n", plotLeft, plotTop-8, escape(c.Unit))
 	var line []string
 	for _, p := range c.Points {
-		at := x(p)
+		at := x(float64(p.X))
 		line = append(line, fmt.Sprintf("%.1f,%.1f", at, y(p.Y.Median)))
 		fmt.Fprintf(w, "    <path class=\"spread\" d=\"M%.1f %.1f V%.1f\"/>\n", at, y(p.Y.Low), y(p.Y.High))
 		fmt.Fprintf(w, "    <circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", at, y(p.Y.Median))
@@ -91,17 +101,6 @@ func (c curve) draw(w io.Writer) {
 	fmt.Fprintf(w, "    <polyline class=\"line\" points=\"%s\"/>\n", strings.Join(line, " "))
 	fmt.Fprintf(w, "    <text class=\"middle\" x=\"%d\" y=\"%.0f\">%s</text>\n", plotLeft+plotWidth/2, bottom+31,
 		escape(c.X))
-}
-
-// roundUp returns the next of 1, 2 and 5 times a power of ten.
-func roundUp(v float64) float64 {
-	power := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, step := range []float64{1, 2, 5} {
-		if v <= step*power {
-			return step * power
-		}
-	}
-	return 10 * power
 }
 
 func escape(text string) string {

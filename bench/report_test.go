@@ -264,8 +264,8 @@ func number(v float64) string {
 	case v == math.Trunc(v) && v < 1000:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 1000:
-		s := fmt.Sprintf("%.0f", v)
-		return s[:len(s)-3] + "," + s[len(s)-3:]
+		whole := int(math.Round(v))
+		return fmt.Sprintf("%d,%03d", whole/1000, whole%1000)
 	case v >= 100:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
