@@ -22,6 +22,8 @@ type point struct {
 	Values []float64
 }
 
+var tenThousand = []int{1, 10, 100, 1000, 10000}
+
 // curves lists what grows. prepare starts what is needed for one point, and returns a measurement
 // of the cost of one request.
 var curves = []struct {
@@ -29,10 +31,9 @@ var curves = []struct {
 	sizes   []int
 	prepare func(t *testing.T, size int) func() float64
 }{
-	{curve{Name: "access rules, HTTP", X: "rules", Unit: "µs", Flat: true}, []int{1, 10, 100, 1000, 10000}, growRules},
-	{curve{Name: "access rules, CGI login", X: "rules", Unit: "ms of CPU"}, []int{1, 10, 100, 1000, 10000}, growRulesCGI},
-	{curve{Name: "kept tokens, refresh", X: "kept, and as many revoked", Unit: "µs", Flat: true},
-		[]int{1, 10, 100, 1000, 10000}, growTokens},
+	{curve{Name: "access rules, HTTP", X: "rules", Unit: "µs", Flat: true}, tenThousand, growRules},
+	{curve{Name: "access rules, CGI login", X: "rules", Unit: "ms of CPU"}, tenThousand, growRulesCGI},
+	{curve{Name: "kept tokens, refresh", X: "kept, and revoked", Unit: "µs", Flat: true}, tenThousand, growTokens},
 	{curve{Name: "scopes of a request, HTTP", X: "scopes", Unit: "µs"}, []int{1, 4, 16, 64}, growScopes},
 	{curve{Name: "groups of an account, login", X: "groups", Unit: "µs"}, []int{1, 10, 100, 1000}, growGroups},
 	{curve{Name: "connections, HTTP", X: "connections", Unit: "µs"}, []int{1, 10, 100, 1000}, growConnections},
