@@ -100,7 +100,7 @@ func (i installation) conversations(processes int) float64 {
 	for range processes {
 		all.Go(func() {
 			cmd := exec.Command(i.path("reference-c"), "conversations", fmt.Sprint(seconds))
-			cmd.Env = apacheEnv(i.path("reference-c"), basic("alice"))
+			cmd.Env = apacheEnv(i.path("reference-c"), basic(userName(passwordUsers/2)))
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 			out, err := cmd.Output()
 			n, convErr := strconv.Atoi(strings.TrimSpace(string(out)))
