@@ -209,6 +209,70 @@ func TestATokenIsForAnAccountThatUnixOrPAMKnows(t *testing.T) {
 	}
 }
 
+// A configuration of the web server's user must not run their modules as root.
+func TestRootAsksNoPAMThatOthersCouldHaveWritten(t *testing.T) {
+	for _, foreign := range []string{"config.yml", "pam.d", "pam.d/dockerauth", "module.so"} {
+		t.Run(foreign, func(t *testing.T) {
+			program, config, dir := installTokens(t)
+			at := func(name string) string { return filepath.Join(dir, name) }
+			if err := os.Chown(at("state"), 0, 0); err != nil {
+				t.Fatal(err)
+			}
+			write(t, at("module.so"), "")
+			write(t, at("pam.d/dockerauth"), "auth required pam_permit.so\naccount required pam_permit.so\n"+
+				"session optional "+at("module.so")+"\naccount optional "+at("module.so")+"\n")
+			issue := func(user string) result {
+				return runProgram(t, program, nil, "token", "issue", "--config", config, "--user", user, "--keep",
+					"--scope", "repository:a:pull")
+			}
+			if got := issue("no-such-account"); got.status != 0 {
+				t.Fatalf("PAM is asked: %+v", got)
+			}
+			if err := os.Chown(at(foreign), otherUser, -1); err != nil {
+				t.Fatal(err)
+			}
+			got := issue("no-such-account")
+			if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, "PAM was not asked about ") ||
+				!strings.Contains(got.stderr, "there is no account") ||
+				!strings.Contains(got.stderr, foreign) {
+				t.Errorf("PAM's own account: %+v", got)
+			}
+			if got := issue("root"); got.status != 0 || !strings.HasPrefix(got.stdout, "dka_") {
+				t.Errorf("an account of Unix: %+v", got)
+			}
+			// The owner of the folder has no rights that the service lacks.
+			if err := errors.Join(os.RemoveAll(at("state")), os.Mkdir(at("state"), 0o700),
+				os.Chown(at("state"), serviceUser, serviceUser)); err != nil {
+				t.Fatal(err)
+			}
+			makeReachable(t, at("pam.d/dockerauth"))
+			write(t, at("pam.d/dockerauth"), "auth required pam_permit.so\naccount required pam_permit.so\n"+
+				"account optional "+at("module.so")+"\naccount required pam_exec.so /usr/bin/touch "+at("log/ran")+"\n")
+			got = issue("no-such-account")
+			info, err := os.Stat(at("log/ran"))
+			if got.status != 0 || err != nil || info.Sys().(*syscall.Stat_t).Uid != serviceUser {
+				t.Errorf("PAM is asked as the owner of the folder: %v, %+v", err, got)
+			}
+			if log := readFile(t, at("log/file")); !strings.Contains(log, " by=root\n") {
+				t.Errorf("the log has\n%s", log)
+			}
+		})
+	}
+}
+
+// The log of the service may be in a folder of the service's user, who can put a link there.
+func TestRootsCommandsFollowNoLinkToALog(t *testing.T) {
+	program, config, dir := installTokens(t)
+	if err := errors.Join(os.Chown(filepath.Join(dir, "state"), 0, 0),
+		os.Symlink("../target", filepath.Join(dir, "log", "file"))); err != nil {
+		t.Fatal(err)
+	}
+	issuePersonal(t, program, config)
+	if _, err := os.Lstat(filepath.Join(dir, "target")); err == nil {
+		t.Error("a file was made where the link leads")
+	}
+}
+
 func TestASetGroupIDProgramHasNoTokens(t *testing.T) {
 	program, config, _ := installTokens(t)
 	if err := errors.Join(os.Chown(program, 0, serviceUser), os.Chmod(program, 0o755|os.ModeSetgid)); err != nil {

@@ -11,9 +11,3 @@ type Passwords struct {
 func (p Passwords) Allow(name string, groups []Group) bool {
 	return p.TokensOnly == (p.Except.Find(name, groups) != "")
 }
-
-// MayAllow reports whether an account of unknown groups may use its password, as far as its name
-// says.
-func (p Passwords) MayAllow(name string) bool {
-	return p.Allow(name, nil) || p.TokensOnly && p.Except.NamesGroups()
-}

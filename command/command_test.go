@@ -130,8 +130,6 @@ func TestAMistakeHasARemedy(t *testing.T) {
 		{"completion"}, {"completion", "tcsh"}, {"completion", "bash", "zsh"}, {"init", "now"},
 		{"check", "--program", "x"},
 		{"explain", "alice"}, {"http"}, {"fastcgi"}, {"http", "--admin"}, {"check", "--json=maybe"},
-		{"init", "--audience"}, {"key"}, {"key", "turn"}, {"key", "rotate", "now"}, {"jwks", "now"},
-		{"key", "rotate", "--switch", "--retire"},
 		{"token"}, {"token", "isue"}, {"token", "--json"}, {"help", "token", "isue"}, {"help", "token", "list", "now"},
 		{"token", "issue"}, {"token", "issue", "--user", "alice"}, {"token", "issue", "--user", "a:b", "--scope", "x"},
 		{"token", "list", "now"}, {"token", "show"}, {"token", "show", "short"}, {"token", "show", "0123456789", "now"},
@@ -139,6 +137,8 @@ func TestAMistakeHasARemedy(t *testing.T) {
 		{"token", "revoke", "0123456789", "--user", "alice"}, {"token", "revoke", "--user", "alice", "--kind", "some"},
 		{"token", "revoke", "0123456789", "--kind", "robot"}, {"token", "revoke", "0123456789", "short"},
 		{"logins", "now"},
+		{"init", "--audience"}, {"key"}, {"key", "turn"}, {"key", "rotate", "now"}, {"jwks", "now"},
+		{"key", "rotate", "--switch", "--retire"},
 	} {
 		var out, errs bytes.Buffer
 		status := Run(args, cli.Streams{In: os.Stdin, Out: &out, Err: &errs})

@@ -328,18 +328,22 @@ request on, in every process and on every machine that shares the store.
 
   dockerauth token revoke ID… [--reason TEXT] [--config FILE]
   dockerauth token revoke --user USER [--kind KIND] [--reason TEXT] [--config FILE]
+  dockerauth token revoke --all [--kind KIND] [--reason TEXT] [--config FILE]
 
 ID is that of a token, or of a login as the log has it in the field "credential".
 
-  --user USER    all that the account has. It need not exist any more
+  --user USER    all that the account has. It need not exist any more. With the user name of a
+                 robot: the tokens of that robot
+  --all          all that everybody has: after an incident, or when the store has come back from a
+                 backup, which does not know the last revocations
   --kind KIND    refresh (the logins of docker login), personal, robot or all; default: all
   --reason TEXT  for the log and for lists
   --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
 
 It asks nothing. Access tokens that clients have got already last for access_token_ttl.
 
-Status 0: done; 1: it did not work, or some ID is of no token: the others are revoked;
-2: it was called wrongly, and nothing is revoked.
+Status 0: done; 1: it did not work, or some ID is of no token: the others are revoked; or nothing
+is known of USER; 2: it was called wrongly, and nothing is revoked.
 
 Example:
 

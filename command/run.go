@@ -158,7 +158,7 @@ func unknownCommand(program, name string, known []command, hint string, streams 
 // that themselves: a conversation is held for this program's own front ends only.
 func harmless(name string) bool {
 	switch name {
-	case "http", "fastcgi", "explain", "init", "check", "key", "jwks", "token", "logins", doctor.ProbeArg,
+	case "http", "fastcgi", "explain", "init", "check", "token", "logins", "key", "jwks", doctor.ProbeArg,
 		service.TokenOwnerArg:
 		return false
 	}

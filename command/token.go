@@ -220,7 +220,7 @@ func showToken(args []string, streams cli.Streams) int {
 	}
 	fmt.Fprintf(table, "  last use\t%s\n", used)
 	if t.Replaced != "" {
-		fmt.Fprintf(table, "  replaced by\t%s\n", t.Replaced)
+		fmt.Fprintf(table, "  replaced by\t%s\n", printable(t.Replaced))
 	}
 	if t.Revoked != nil {
 		fmt.Fprintf(table, "  revoked\t%s\n", t.Revoked.At.Local().Format(timeLayout))
@@ -261,6 +261,7 @@ func rotateToken(args []string, streams cli.Streams) int {
 // revocation is what revoke is asked for.
 type revocation struct {
 	user, kind, reason string
+	all                bool
 }
 
 // anyKind is the word for all kinds.
@@ -274,6 +275,7 @@ func kindWords() []string {
 func revokeFlags(t *service.Tokens, r *revocation) *flag.FlagSet {
 	flags := tokenFlags("token revoke", t)
 	flags.StringVar(&r.user, "user", "", "`USER` whose tokens and logins are taken back")
+	flags.BoolVar(&r.all, "all", false, "what everybody has")
 	flags.StringVar(&r.kind, "kind", "", "`"+strings.Join(kindWords(), "|")+"`")
 	flags.StringVar(&r.reason, "reason", "", "`TEXT` for the log")
 	return flags
@@ -293,9 +295,12 @@ func revokeTokens(args []string, streams cli.Streams) int {
 	service.Harden(streams.Err)
 	var done []service.Revocation
 	logins := 0
-	if r.user != "" {
+	switch {
+	case r.all:
+		done, err = t.RevokeAll(context.Background(), r.reason, kinds...)
+	case r.user != "":
 		done, logins, err = t.RevokeUser(context.Background(), r.reason, r.user, kinds...)
-	} else {
+	default:
 		done, err = t.Revoke(context.Background(), r.reason, ids...)
 	}
 	for _, d := range done {
@@ -304,7 +309,7 @@ func revokeTokens(args []string, streams cli.Streams) int {
 	if err != nil {
 		return cli.Fail(streams.Err, err)
 	}
-	if r.user != "" {
+	if len(ids) == 0 {
 		printCounts(streams.Out, done, kinds)
 	}
 	return cli.ExitDone
@@ -313,10 +318,14 @@ func revokeTokens(args []string, streams cli.Streams) int {
 // printRevoked says what became of one ID, or of an account's logins.
 func printRevoked(out io.Writer, r service.Revocation, logins int) {
 	switch {
+	case r.ID == "" && r.Login == "":
+		fmt.Fprintln(out, "all logins until now are revoked")
 	case r.ID == "":
 		fmt.Fprintf(out, "all logins of %s until now are revoked, %d of them known\n", printable(r.Login), logins)
+	case r.Kind == credentials.Refresh && r.Login == "":
+		fmt.Fprintf(out, "login %s is not known here; refused from now on\n", r.ID)
 	case r.Kind == credentials.Refresh:
-		fmt.Fprintf(out, "login %s is revoked\n", r.ID)
+		fmt.Fprintf(out, "login %s of %s is revoked\n", r.ID, printable(r.Login))
 	case r.Already:
 		fmt.Fprintf(out, "%s token %s of %s was revoked before\n", r.Kind, r.ID, printable(r.Login))
 	default:
@@ -332,7 +341,7 @@ func printCounts(out io.Writer, done []service.Revocation, kinds []credentials.K
 		}
 		n := 0
 		for _, d := range done {
-			if d.Kind == kind {
+			if d.Kind == kind && !d.Already {
 				n++
 			}
 		}
@@ -345,11 +354,13 @@ func (r revocation) check(ids []string) ([]credentials.Kind, error) {
 	switch {
 	case len(ids) > 0 && r.user != "":
 		return nil, fmt.Errorf("both IDs and --user are given\n  leave one of them out")
-	case len(ids) == 0 && r.user == "":
+	case r.all && (len(ids) > 0 || r.user != ""):
+		return nil, fmt.Errorf("--all is given beside IDs or --user\n  leave it out, or the others")
+	case len(ids) == 0 && r.user == "" && !r.all:
 		return nil, fmt.Errorf("neither an ID nor --user is given\n" +
-			"  give the IDs that dockerauth token list and the log show, or --user USER")
+			"  give the IDs that dockerauth token list and the log show, or --user USER; --all is everybody")
 	case len(ids) > 0 && r.kind != "":
-		return nil, fmt.Errorf("--kind is for --user: an ID is of one kind only\n  leave --kind out")
+		return nil, fmt.Errorf("--kind is for --user and --all: an ID is of one kind only\n  leave --kind out")
 	case r.kind != "" && !slices.Contains(kindWords(), r.kind):
 		return nil, fmt.Errorf("unknown kind %q\n  write one of: %s", r.kind, strings.Join(kindWords(), ", "))
 	case r.kind != "" && r.kind != anyKind:
@@ -361,7 +372,7 @@ func (r revocation) check(ids []string) ([]credentials.Kind, error) {
 	if r.user != "" {
 		return kinds, service.CheckUser(r.user)
 	}
-	return nil, service.CheckIDs(ids...)
+	return kinds, service.CheckIDs(ids...)
 }
 
 // parseID reads the flags of a command for one token.

@@ -47,6 +47,7 @@ type source struct {
 	file    string         // the path given to Load
 	lines   map[string]int // of each key in the file
 	version string
+	next    bool      // the first of previous_keys is to sign next
 	retired time.Time // since when previous_keys do not sign; zero = not known
 }
 

@@ -27,6 +27,19 @@ func LoadTolerant(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(path, data)
+}
+
+// LoadText is Load for a text that is to be at path.
+func LoadText(path string, text []byte) (*Config, error) {
+	c, err := load(path, text)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func load(path string, data []byte) (*Config, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, Errors{{File: path, Cause: err.Error()}}
@@ -40,7 +53,7 @@ func LoadTolerant(path string) (*Config, error) {
 	c.Path = absolute
 	c.source = source{file: path, lines: s.lines, version: fmt.Sprintf("%x", sha256.Sum256(data))}
 	if len(c.PreviousKeyFiles) > 0 {
-		c.source.retired = retiredSince(data)
+		c.source.next, c.source.retired = readKeysComment(data)
 	}
 	if c.PrivateKeyFile != "" {
 		c.Key, errs = s.loadKey(path, errs)

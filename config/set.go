@@ -13,6 +13,9 @@ import (
 // which a comment may stand; "" takes the key out. Everything else stays as it is. A new key comes
 // after private_key. The error is about a text in which exchanging lines does something else.
 func Set(text, key, value string) (string, error) {
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n" // a line may come after the last one
+	}
 	lines := strings.SplitAfter(text, "\n")
 	from, to := span(lines, key)
 	line := ""
@@ -74,19 +77,45 @@ func valuesOf(nodes []node) []node {
 	return all
 }
 
-// Retired is the comment behind previous_keys that says since when these keys no longer sign.
-func Retired(since time.Time) string {
-	return "# no longer sign since " + since.UTC().Format(time.RFC3339)
+// The comment behind previous_keys says which of them is to sign next, and since when the others no
+// longer do.
+const (
+	toSignNext = "# the first one signs after: dockerauth key rotate --switch"
+	noLonger   = "no longer sign since "
+)
+
+// KeysComment is the comment behind previous_keys. next says that the first one is to sign next;
+// since is when the others signed last, or zero where there are no others.
+func KeysComment(next bool, since time.Time) string {
+	date := noLonger + since.UTC().Format(time.RFC3339)
+	switch {
+	case next && since.IsZero():
+		return toSignNext
+	case next:
+		return toSignNext + "; the others " + date
+	}
+	return "# " + date
 }
 
-var retired = lazyRegexp(`(?m)^previous_keys\s*:[^\n]* # no longer sign since (\S+)\s*$`)
+var keysComment = lazyRegexp(`(?m)^previous_keys\s*:[^\n]*? (` + toSignNext + `)?` +
+	`(?:(?:; the others |# )` + noLonger + `(\S+))?\s*$`)
 
-// retiredSince is zero where there is no such comment.
-func retiredSince(text []byte) (since time.Time) {
-	if found := retired().FindSubmatch(text); found != nil {
-		since, _ = time.Parse(time.RFC3339, string(found[1]))
+// readKeysComment finds nothing where there is no such comment.
+func readKeysComment(text []byte) (next bool, since time.Time) {
+	if found := keysComment().FindSubmatch(text); found != nil {
+		next = found[1] != nil
+		since, _ = time.Parse(time.RFC3339, string(found[2]))
 	}
-	return since
+	return next, since
+}
+
+// NextKeyFile is the key of previous_keys that is to sign next, or "". It is there so that every
+// process knows it before one of them signs with it.
+func (c *Config) NextKeyFile() string {
+	if !c.source.next {
+		return ""
+	}
+	return c.PreviousKeyFiles[0]
 }
 
 // PreviousEnd is when the last refresh token of the previous keys expires. It is zero where the

@@ -3,6 +3,7 @@ package config
 import (
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,6 +27,8 @@ func TestSetExchangesOneLine(t *testing.T) {
 		{"a key that is taken out", "previous_keys: [a]\n" + rest, "previous_keys", "", rest},
 		{"a key that is not there, taken out", rest, "previous_keys", "", rest},
 		{"no line end at the end", rest + "private_key: k", "private_key", "n", rest + "private_key: n\n"},
+		{"a new key, behind a last line without an end", rest + "private_key: k", "previous_keys", "[n]",
+			rest + "private_key: k\nprevious_keys: [n]\n"},
 		{"a name in a comment", "# private_key: x\nprivate_key: k\n" + rest, "private_key", "n",
 			"# private_key: x\nprivate_key: n\n" + rest},
 		{"a key of that name in a section", "log:\n  private_key: x\nprivate_key: k\n" + rest, "private_key", "n",
@@ -88,10 +91,14 @@ func TestThePreviousKeysEndAfterTheirLastRefreshToken(t *testing.T) {
 		name, line string
 		want       time.Time
 	}{
-		{"since when they do not sign", "previous_keys: [old.pem] " + Retired(since), since.Add(48 * time.Hour)},
+		{"since when they do not sign", "previous_keys: [old.pem] " + KeysComment(false, since),
+			since.Add(48 * time.Hour)},
+		{"the first key signs next", "previous_keys: [old.pem] " + KeysComment(true, since),
+			since.Add(48 * time.Hour)},
+		{"the only key signs next", "previous_keys: [old.pem] " + KeysComment(true, time.Time{}), time.Time{}},
 		{"another comment", "previous_keys: [old.pem] # since 2030-01-02T03:04:05Z", time.Time{}},
 		{"a date that is none", "previous_keys: [old.pem] # no longer sign since yesterday", time.Time{}},
-		{"no keys", "previous_keys: [] " + Retired(since), time.Time{}},
+		{"no keys", "previous_keys: [] " + KeysComment(false, since), time.Time{}},
 		{"no line", "", time.Time{}},
 	} {
 		dir, path := folder(t, phpConfig+"refresh_token_ttl: 2d\n"+c.line+"\n")
@@ -100,6 +107,9 @@ func TestThePreviousKeysEndAfterTheirLastRefreshToken(t *testing.T) {
 		cfg, err := Load(path)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if next := cfg.NextKeyFile() != ""; next != strings.Contains(c.name, "signs next") {
+			t.Errorf("%s: %q is to sign next", c.name, cfg.NextKeyFile())
 		}
 		if got := cfg.PreviousEnd(); !got.Equal(c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

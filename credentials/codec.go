@@ -130,8 +130,11 @@ func decodeToken(id string, value []byte) (t Token, hash []byte, err error) {
 	if r.Revoked != nil {
 		t.Revoked = &Revocation{time.Unix(r.Revoked.At, 0), r.Revoked.Reason}
 	}
-	if err = t.check(); err == nil && len(r.SHA256) != 32 {
+	switch err = t.check(); {
+	case err == nil && len(r.SHA256) != 32:
 		err = errors.New("it has no hash")
+	case err == nil && t.Replaced != "" && !isTokenID(t.Replaced):
+		err = errors.New("what replaces it is no ID") // a terminal shows it
 	}
 	if err != nil {
 		return Token{}, nil, fmt.Errorf("damaged record: %w", err)
@@ -162,6 +165,8 @@ func (t *Token) check() error {
 	case t.Robot != "" && !isRobot(t.Robot):
 		return fmt.Errorf("robot %q: its name has up to %d of a-z, 0-9, '.', '_' and '-', and begins with a-z or 0-9",
 			shortened(t.Robot), maxRobot)
+	case t.Replaced != "" && !isTokenID(t.Replaced):
+		return errors.New("what replaces it is no ID")
 	case len(t.Scopes) == 0:
 		return errors.New("no scope: the token would be good for nothing")
 	case len(t.Scopes) > maxScopes:

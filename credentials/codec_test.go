@@ -78,6 +78,7 @@ func TestADamagedRecordIsNoToken(t *testing.T) {
 		{"a number for a text", instead(`"user":"alice"`, `"user":1`), "not the JSON"},
 		{"no hash", instead(`"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="`, `""`), "no hash"},
 		{"a shorter hash", instead("AAECAwQF", "AAEC"), "no hash"},
+		{"a successor that is no ID", instead(`"0123456789"`, `"\u001b[2J"`), "no ID"},
 		{"no user", instead(`"alice"`, `""`), "user"},
 		{"another kind", instead(`"robot",`, `"refresh",`), "kind"},
 		{"a person with the name of a robot", instead(`"kind":"robot"`, `"kind":"personal"`), "kind"},

@@ -7,6 +7,7 @@ package credentials
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -24,6 +25,8 @@ const (
 var (
 	// ErrRefused: it is wrong, expired, revoked, or another's.
 	ErrRefused = errors.New("credential refused")
+	// ErrGuess is an ErrRefused: no token has this text, and none that the store knows had it.
+	ErrGuess = fmt.Errorf("%w", ErrRefused)
 	// ErrUnknown: the store could not say, or has lost what it knew.
 	ErrUnknown = errors.New("credential not checked")
 	// ErrNotFound: the store has no such record.

@@ -38,10 +38,6 @@ const (
 // refused.
 const afterEnd = 7 * 24 * time.Hour
 
-// keep is for records without an end. For a machine whose clock is behind, one that ends after
-// store.MaxKeep has none.
-const keep = store.MaxKeep - 24*time.Hour
-
 func (r *Records) now() time.Time {
 	if r.Now == nil {
 		return time.Now()
@@ -61,6 +57,10 @@ func refused(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
+func guessed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrGuess, fmt.Sprintf(format, args...))
+}
+
 func unknown(err error) error { return fmt.Errorf("%w: %w", ErrUnknown, err) }
 
 // Issue keeps a new token. ID, and Created if it is zero, are filled in.
@@ -73,7 +73,7 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 	t.Keep = t.Keep || t.Kind == Robot
 	t.Replaced, t.Revoked, t.LastUse, t.LastFrom = "", nil, time.Time{}, ""
 	err := t.check()
-	if last := now.Add(keep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
+	if last := now.Add(store.MaxKeep - afterEnd); err == nil && (!t.Expires.After(now) || t.Expires.After(last)) {
 		err = fmt.Errorf("its end is past, or after %s", last.Format(time.DateOnly))
 	}
 	value := t.encode(s.hash())
@@ -89,7 +89,7 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 		if taken = old[1].Value != nil; taken {
 			return old
 		}
-		return []store.Record{keepID(old[0], now), {Value: value, Until: t.Expires.Add(afterEnd)}}
+		return []store.Record{keepID(old[0]), {Value: value, Until: t.Expires.Add(afterEnd)}}
 	})
 	if err == nil && taken {
 		err = fmt.Errorf("ID %s is taken: make another", t.ID)
@@ -102,12 +102,12 @@ func (r *Records) Issue(ctx context.Context, s Secret, t Token) (Token, error) {
 
 func wholeSeconds(t time.Time) time.Time { return time.Unix(t.Unix(), 0) }
 
-// keepID makes the store's id if there is none, and lets it live longer than every credential.
-func keepID(old store.Record, now time.Time) store.Record {
+// keepID makes the store's id if there is none. No clock ends it.
+func keepID(old store.Record) store.Record {
 	if old.Value == nil {
 		old.Value = encode(idRecord{rand.Text()})
 	}
-	old.Until = now.Add(keep)
+	old.Until = store.Forever
 	return old
 }
 
@@ -117,9 +117,7 @@ func (r *Records) ID(ctx context.Context) (string, error) {
 	values, err := r.Kept.Get(ctx, idKey)
 	if err == nil && values[0] == nil {
 		err = r.Kept.Update(ctx, []string{idKey}, func(old []store.Record) []store.Record {
-			if old[0].Value == nil {
-				old[0] = keepID(old[0], r.now())
-			}
+			old[0] = keepID(old[0])
 			values = [][]byte{old[0].Value}
 			return old
 		})
@@ -148,7 +146,7 @@ func decodeID(value []byte) (string, error) {
 
 // Check returns the token that a client sent as the password of a login, if it may be used now,
 // from an address. Whether the account is still in order is for the caller to check, with State.
-// Errors are ErrRefused or ErrUnknown.
+// Errors are ErrRefused, which may be an ErrGuess, or ErrUnknown.
 func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (Token, error) {
 	values, err := r.Kept.Get(ctx, idKey, tokenPrefix+s.ID, usePrefix+s.ID)
 	if err != nil {
@@ -158,7 +156,7 @@ func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (To
 		return Token{}, unknown(err)
 	}
 	if values[1] == nil {
-		return Token{}, refused("no token has the ID %s: it has ended, or this store never had it", s.ID)
+		return Token{}, guessed("no token has the ID %s: it has ended, or this store never had it", s.ID)
 	}
 	t, hash, err := decodeToken(s.ID, values[1])
 	if err != nil {
@@ -175,7 +173,7 @@ func (r *Records) Check(ctx context.Context, s Secret, login, remote string) (To
 func (t *Token) mayBeUsed(s Secret, hash []byte, login, remote string, now time.Time) error {
 	switch {
 	case subtle.ConstantTimeCompare(hash, s.hash()) != 1:
-		return refused("the text is not that of token %s", t.ID)
+		return guessed("the text is not that of token %s", t.ID)
 	case login != t.Login():
 		// The other name is not shown: clients have sent secrets there.
 		return refused("token %s is for the user name %q, and another one was sent", t.ID, t.Login())
@@ -214,13 +212,18 @@ func (t *Token) addUse(value []byte) {
 	}
 }
 
+// useTimeout bounds a note of a use, which may be lost: others wait behind it.
+const useTimeout = time.Second
+
 // Use notes a use of a kept token, as Check returned it, once a day, and reports whether it is the
-// first of the day. It may be called after the answer.
+// first of the day. It may be called after the answer, and takes about a second at most.
 func (r *Records) Use(ctx context.Context, t Token, remote string) (first bool, err error) {
 	today := r.today()
 	if !t.LastUse.Before(today) {
 		return false, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, useTimeout)
+	defer cancel()
 	value := encode(useRecord{today.Unix(), printable(remote)})
 	err = r.Kept.Update(ctx, []string{usePrefix + t.ID}, func(old []store.Record) []store.Record {
 		var before Token
@@ -401,7 +404,7 @@ func (r *Records) Rotate(ctx context.Context, id string, s Secret, state State, 
 		}
 		_, hash, _ := decodeToken(id, old[1].Value)
 		return []store.Record{
-			keepID(old[0], now),
+			keepID(old[0]),
 			{Value: t.encode(hash), Until: t.Expires.Add(afterEnd)},
 			{Value: next.encode(s.hash()), Until: next.Expires.Add(afterEnd)},
 		}

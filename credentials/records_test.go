@@ -727,3 +727,22 @@ func put(t testing.TB, s store.Store, key string, value []byte) error {
 		return []store.Record{{Value: value, Until: noon.Add(365 * day)}}
 	})
 }
+
+// waitingStore is one whose updates wait for another process.
+type waitingStore struct{ store.Store }
+
+func (waitingStore) Update(ctx context.Context, _ []string, _ store.Change) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestANoteOfAUseIsGivenUpSoon(t *testing.T) {
+	r, _ := inMemory()
+	_, token := issue(t, r, alices())
+	r.Kept = waitingStore{r.Kept}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*useTimeout)
+	defer cancel()
+	if _, err := r.Use(ctx, token, ""); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("got %v; %v", err, ctx.Err())
+	}
+}

@@ -25,7 +25,7 @@ func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) erro
 		if isTokenID(id) {
 			targets[tokenPrefix+id] = time.Time{}
 		} else {
-			targets[revokedPrefix+id] = r.now().Add(keep)
+			targets[revokedPrefix+id] = store.Forever
 		}
 	}
 	if err != nil {
@@ -100,19 +100,15 @@ func (rs *revocations) mark(record *store.Record, id string, rev Revocation) err
 // are those that were taken back nonetheless.
 func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...Kind) (revoked []Token, logins []Login,
 	err error) {
-	err = errors.Join(checkUser(user), checkText("reason", reason))
-	for _, kind := range kinds {
-		if kind != Personal && kind != Robot && kind != Refresh {
-			err = errors.Join(err, fmt.Errorf("kind %q is none of %s, %s and %s", kind, Refresh, Personal, Robot))
-		}
-	}
-	if err != nil {
+	kinds, err = kindsOf(kinds)
+	if err = errors.Join(checkUser(user), checkText("reason", reason), err); err != nil {
 		return nil, nil, fmt.Errorf("revoke nothing: %w", err)
 	}
-	if len(kinds) == 0 {
-		kinds = []Kind{Refresh, Personal, Robot}
-	}
 	now := r.now()
+	if slices.Contains(kinds, Refresh) && now.Before(earliest) {
+		return nil, nil, fmt.Errorf("revoke nothing: the clock of this machine shows %s, before all refresh tokens\n"+
+			"  set the clock, or revoke tokens by their IDs", now.Format(time.DateOnly))
+	}
 	rev := Revocation{now, reason}
 	next := wholeSeconds(now).Add(time.Second)
 	if slices.Contains(kinds, Refresh) {
@@ -120,7 +116,7 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 			return nil, nil, err
 		}
 	}
-	revoked, err = r.revokeTokens(ctx, user, rev, kinds)
+	revoked, err = r.revokeTokens(ctx, rev, kinds, func(t Token) bool { return fold(t.User) == fold(user) })
 	if slices.Contains(kinds, Refresh) {
 		err = errors.Join(err, r.wait(ctx, next.Sub(r.now()))) // logins meanwhile are listed too
 		more, listErr := r.revokeLogins(ctx, user, rev)
@@ -128,6 +124,42 @@ func (r *Records) RevokeUser(ctx context.Context, user, reason string, kinds ...
 	}
 	return revoked, logins, err
 }
+
+// kindsOf returns kinds, where none are all of them.
+func kindsOf(kinds []Kind) ([]Kind, error) {
+	all := []Kind{Refresh, Personal, Robot}
+	for _, kind := range kinds {
+		if !slices.Contains(all, kind) {
+			return nil, fmt.Errorf("kind %q is none of %s, %s and %s", kind, Refresh, Personal, Robot)
+		}
+	}
+	if len(kinds) == 0 {
+		return all, nil
+	}
+	return kinds, nil
+}
+
+// RevokeAll takes back all credentials of some kinds that anybody has; none = all. It is for a
+// store that has lost revocations, as one restored from a backup. Refresh tokens end because the
+// store gets another id. Revoked are the kept tokens that were not so before; with an error they
+// are those that were taken back nonetheless.
+func (r *Records) RevokeAll(ctx context.Context, reason string, kinds ...Kind) (revoked []Token, err error) {
+	kinds, err = kindsOf(kinds)
+	if err = errors.Join(checkText("reason", reason), err); err != nil {
+		return nil, fmt.Errorf("revoke nothing: %w", err)
+	}
+	if slices.Contains(kinds, Refresh) {
+		id := keepID(store.Record{})
+		err := r.Kept.Update(ctx, []string{idKey}, func([]store.Record) []store.Record { return []store.Record{id} })
+		if err != nil {
+			return nil, fmt.Errorf("revoke all refresh tokens: %w", err)
+		}
+	}
+	return r.revokeTokens(ctx, Revocation{r.now(), reason}, kinds, func(Token) bool { return true })
+}
+
+// earliest is before all refresh tokens that the store knows.
+var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // maxAhead is how far the clocks of two machines may differ. A time that is farther ahead was
 // written with a wrong clock.
@@ -141,7 +173,7 @@ func (r *Records) revokeBefore(ctx context.Context, user string, t time.Time, re
 			last = before
 		}
 		value := encode(beforeRecord{last.Unix(), revocationRecord{rev.At.Unix(), rev.Reason}})
-		return []store.Record{{Value: value, Until: r.now().Add(keep)}}
+		return []store.Record{{Value: value, Until: store.Forever}}
 	})
 	if err != nil {
 		return fmt.Errorf("revoke refresh tokens of %q: %w", user, err)
@@ -161,33 +193,62 @@ func decodeBefore(value []byte) (time.Time, error) {
 	return time.Unix(b.Before, 0), err
 }
 
-// revokeTokens takes back the kept tokens of an account. One that is rotated meanwhile may have a
-// successor that the list has missed.
-func (r *Records) revokeTokens(ctx context.Context, user string, rev Revocation, kinds []Kind) (revoked []Token,
-	err error) {
+// revokeTokens takes back some kept tokens. One that is rotated meanwhile may have a successor that
+// the list has missed.
+func (r *Records) revokeTokens(ctx context.Context, rev Revocation, kinds []Kind, isMeant func(Token) bool) (
+	revoked []Token, err error) {
 	if !slices.Contains(kinds, Personal) && !slices.Contains(kinds, Robot) {
 		return nil, nil
 	}
-	targets := map[string]time.Time{}
-	failed := r.List(ctx, func(t Token) bool {
-		if t.Revoked == nil && fold(t.User) == fold(user) && slices.Contains(kinds, t.Kind) {
-			targets[tokenPrefix+t.ID] = time.Time{}
-		}
-		return true
-	})
-	for len(targets) > 0 {
-		done, err := r.revoke(ctx, rev, targets)
-		revoked, failed = append(revoked, done.tokens...), errors.Join(failed, err)
-		successors := map[string]time.Time{}
-		for _, t := range done.tokens {
-			key := tokenPrefix + t.Replaced
-			if _, listed := targets[key]; t.Replaced != "" && !listed {
-				successors[key] = time.Time{}
+	var failed error
+	for more := true; more; { // others may issue tokens meanwhile
+		targets, err := r.listTargets(ctx, func(t Token) bool { return slices.Contains(kinds, t.Kind) && isMeant(t) })
+		failed, more = err, false
+		for len(targets) > 0 {
+			done, err := r.revoke(ctx, rev, targets)
+			revoked, failed = append(revoked, done.tokens...), errors.Join(failed, err)
+			targets = map[string]time.Time{}
+			for _, t := range done.tokens {
+				if more = true; t.Replaced != "" {
+					targets[tokenPrefix+t.Replaced] = time.Time{}
+				}
 			}
 		}
-		targets = successors
+		if failed != nil {
+			return revoked, failed
+		}
 	}
-	return revoked, failed
+	return revoked, nil
+}
+
+// listTargets returns the keys of tokens that are good, and of those that follow others: the list
+// may have missed them, and a token that was replaced may be over.
+func (r *Records) listTargets(ctx context.Context, isMeant func(Token) bool) (map[string]time.Time, error) {
+	targets := map[string]time.Time{}
+	var unread []error
+	err := inBatches(ctx, r.Kept, tokenPrefix, func(some []listed) (bool, error) {
+		for _, l := range some {
+			t, _, err := decodeToken(l.id, l.value)
+			if err != nil {
+				unread = append(unread, fmt.Errorf("token %s: %w", l.id, err))
+				continue
+			}
+			if !isMeant(t) {
+				continue
+			}
+			if t.Revoked == nil && r.now().Before(t.Expires) {
+				targets[tokenPrefix+t.ID] = time.Time{}
+			}
+			if t.Replaced != "" {
+				targets[tokenPrefix+t.Replaced] = time.Time{}
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		err = fmt.Errorf("list tokens: %w", err)
+	}
+	return targets, errors.Join(append(unread[:min(len(unread), maxErrors)], err)...)
 }
 
 // revokeLogins takes back the logins that the store knows, one by one: the clock of the machine

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,6 +190,57 @@ func TestAllOfAUserIsRevokedByKind(t *testing.T) {
 	}
 }
 
+func TestAllOfEverybodyIsRevokedByKind(t *testing.T) {
+	all := []Kind{Refresh, Personal, Robot}
+	for name, kinds := range map[string][]Kind{
+		"refresh tokens": {Refresh}, "personal tokens": {Personal}, "robots": {Robot}, "all by name": all, "all": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBoth(t, func(t *testing.T, r *Records, c *clock) {
+				personal, _ := issue(t, r, alices())
+				robot, _ := issue(t, r, robots())
+				ofBob := alices()
+				ofBob.User = "bob"
+				bobs, _ := issue(t, r, ofBob)
+				before, _ := issue(t, r, alices())
+				if err := r.Revoke(t.Context(), "before", before.ID); err != nil {
+					t.Fatal(err)
+				}
+				refresh, bobsRefresh := newRefresh(t, r, "alice"), newRefresh(t, r, "bob")
+				revoked, err := r.RevokeAll(t.Context(), "restored", kinds...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := func(k Kind, reason string) string {
+					if len(kinds) == 0 || slices.Contains(kinds, k) {
+						return reason
+					}
+					return ""
+				}
+				wants(t, r, personal, "alice", "", want(Personal, ": restored"))
+				wants(t, r, bobs, "bob", "", want(Personal, ": restored"))
+				wants(t, r, robot, "alice+jenkins", "", want(Robot, ": restored"))
+				wants(t, r, before, "alice", "", ": before")
+				wantsRefresh(t, r, refresh, want(Refresh, "another store"))
+				wantsRefresh(t, r, bobsRefresh, want(Refresh, "another store"))
+				count := 0
+				for kind, n := range map[Kind]int{Personal: 2, Robot: 1} {
+					if want(kind, "x") != "" {
+						count += n
+					}
+				}
+				if len(revoked) != count {
+					t.Errorf("%d tokens are reported, want %d", len(revoked), count)
+				}
+				// What is issued afterwards is accepted.
+				next, _ := issue(t, r, alices())
+				wants(t, r, next, "alice", "", "")
+				wantsRefresh(t, r, newRefresh(t, r, "alice"), "")
+			})
+		})
+	}
+}
+
 func note(t testing.TB, r *Records, token RefreshToken) {
 	t.Helper()
 	err := r.NoteLogin(t.Context(), Login{ID: token.ID, User: token.User, Client: "docker", Remote: "192.0.2.1",
@@ -264,14 +316,24 @@ func TestAWrongKindRevokesNothing(t *testing.T) {
 	r, _ := inMemory()
 	s, _ := issue(t, r, alices())
 	for name, revoke := range map[string]func() error{
-		"kind": func() error { _, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all"); return err },
-		"user": func() error { _, _, err := r.RevokeUser(t.Context(), "", "", Personal); return err },
+		"kind": func() error {
+			_, _, err := r.RevokeUser(t.Context(), "alice", "", Personal, "all")
+			return err
+		},
+		"kind of everybody's": func() error {
+			_, err := r.RevokeAll(t.Context(), "", Personal, "all")
+			return err
+		},
+		"user": func() error {
+			_, _, err := r.RevokeUser(t.Context(), "", "", Personal)
+			return err
+		},
 		"reason": func() error {
 			_, _, err := r.RevokeUser(t.Context(), "alice", "\x1b", Personal)
 			return err
 		},
 	} {
-		if err := revoke(); err == nil || !strings.Contains(err.Error(), name) {
+		if err := revoke(); err == nil || !strings.Contains(err.Error(), strings.Fields(name)[0]) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -296,7 +358,7 @@ func TestARotationDoesNotSaveATokenFromRevocation(t *testing.T) {
 		other, _ := issue(t, r, alices())
 		all := []Secret{s, other}
 		plain := *r
-		r.Kept = &listHook{r.Kept, func() {
+		r.Kept = &listHook{r.Kept, sync.OnceFunc(func() {
 			for range 3 {
 				next := NewSecret()
 				if _, err := plain.Rotate(t.Context(), s.ID, next, aState, day); err != nil {
@@ -304,7 +366,7 @@ func TestARotationDoesNotSaveATokenFromRevocation(t *testing.T) {
 				}
 				s, all = next, append(all, next)
 			}
-		}}
+		})}
 		revoked, _, err := r.RevokeUser(t.Context(), "alice", "left", Personal)
 		if err != nil || len(revoked) != len(all) {
 			t.Errorf("%d tokens are revoked, %v, want %d", len(revoked), err, len(all))
@@ -315,6 +377,46 @@ func TestARotationDoesNotSaveATokenFromRevocation(t *testing.T) {
 		if _, err := plain.Rotate(t.Context(), s.ID, NewSecret(), aState, day); err == nil {
 			t.Error("the last one can still be rotated")
 		}
+	})
+}
+
+// A list misses a token whose place in the order it has passed, and the old one is over at once.
+func TestARotationWithoutOverlapDoesNotSaveATokenFromRevocation(t *testing.T) {
+	inBoth(t, func(t *testing.T, r *Records, c *clock) {
+		s, _ := issue(t, r, alices())
+		var later []Secret
+		plain := *r
+		r.Kept = &listStart{r.Kept, sync.OnceFunc(func() {
+			next := NewSecret()
+			if _, err := plain.Rotate(t.Context(), s.ID, next, aState, 0); err != nil {
+				t.Error(err)
+			}
+			issued, _ := issue(t, &plain, alices())
+			later = append(later, next, issued)
+			c.add(time.Second) // which ends the old one
+		}), []string{tokenPrefix + s.ID}}
+		if _, _, err := r.RevokeUser(t.Context(), "alice", "left", Personal); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range later {
+			wants(t, &plain, s, "alice", "", "was revoked")
+		}
+	})
+}
+
+// listStart does something before the first list, which then finds only some keys.
+type listStart struct {
+	store.Store
+	do   func()
+	only []string // nil = all
+}
+
+func (s *listStart) List(ctx context.Context, prefix string, visit func(string, store.Record) bool) error {
+	s.do()
+	only := s.only
+	s.only = nil
+	return s.Store.List(ctx, prefix, func(key string, r store.Record) bool {
+		return only != nil && !slices.Contains(only, key) || visit(key, r)
 	})
 }
 
@@ -353,4 +455,94 @@ func TestChecksTakeOneRoundTrip(t *testing.T) {
 	if counted.gets != 2 || counted.updates != 0 {
 		t.Errorf("%d reads and %d updates, want one read for each", counted.gets, counted.updates)
 	}
+}
+
+// No clock brings back what is revoked, or makes the store look like a new one.
+func TestAWrongClockHidesNoRevocation(t *testing.T) {
+	for name, wrong := range map[string]time.Time{
+		"a day behind": noon.Add(-25 * time.Hour), "in 1970": time.Unix(1000, 0), "a year ahead": noon.Add(366 * day),
+		"40 years ahead": noon.Add(40 * 366 * day),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBoth(t, func(t *testing.T, r *Records, c *clock) {
+				one, all, good := newRefresh(t, r, "alice"), newRefresh(t, r, "bob"), newRefresh(t, r, "carol")
+				s, _ := issue(t, r, alices())
+				if err := r.Revoke(t.Context(), "lost", one.ID, s.ID); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := r.RevokeUser(t.Context(), "bob", "left"); err != nil {
+					t.Fatal(err)
+				}
+				check := func() {
+					t.Helper()
+					wantsRefresh(t, r, one, ": lost")
+					wantsRefresh(t, r, all, "are revoked")
+					wantsRefresh(t, r, good, "")
+					if id, err := r.ID(t.Context()); id != good.Store || err != nil {
+						t.Errorf("the id of the store is %q, %v, and was %q", id, err, good.Store)
+					}
+				}
+				check()
+				right := c.Now()
+				c.add(wrong.Sub(right))
+				check()
+				if wrong.Before(noon) {
+					wants(t, r, s, "alice", "", ": lost")
+				}
+				later := newRefresh(t, r, "dora")
+				if err := r.Revoke(t.Context(), "stolen", later.ID); err != nil {
+					t.Fatal(err)
+				}
+				for range 50 { // what is over is dropped
+					issued := alices()
+					issued.Created, issued.Expires = c.Now(), c.Now().Add(day)
+					issue(t, r, issued)
+				}
+				c.add(right.Sub(c.Now()))
+				check()
+				wantsRefresh(t, r, later, ": stolen")
+				if wrong.Before(noon) {
+					wants(t, r, s, "alice", "", ": lost")
+				}
+			})
+		})
+	}
+}
+
+// A time before all tokens would revoke none of them.
+func TestAClockIn1970RevokesNobodysRefreshTokens(t *testing.T) {
+	r, c := inMemory()
+	refresh := newRefresh(t, r, "alice")
+	c.add(time.Unix(1000, 0).Sub(noon))
+	if _, _, err := r.RevokeUser(t.Context(), "alice", "left"); err == nil ||
+		!strings.Contains(err.Error(), "shows 1970-01-01") || !strings.Contains(err.Error(), "\n  set the clock") {
+		t.Errorf("got %v", err)
+	}
+	c.add(noon.Sub(c.Now()))
+	wantsRefresh(t, r, refresh, "")
+}
+
+func TestAnIDOfTheStoreIsNotReplacedBecauseItIsDamaged(t *testing.T) {
+	r, _ := inMemory()
+	put := func(value string) {
+		err := r.Kept.Update(t.Context(), []string{idKey}, func([]store.Record) []store.Record {
+			return []store.Record{{Value: []byte(value), Until: store.Forever}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refresh := newRefresh(t, r, "alice")
+	put("?")
+	issue(t, r, alices())
+	if _, err := r.ID(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged record") {
+		t.Errorf("got %v", err)
+	}
+	if err := r.CheckRefresh(t.Context(), refresh); !errors.Is(err, ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.RevokeAll(t.Context(), "damaged", Refresh); err != nil { // which is asked for
+		t.Fatal(err)
+	}
+	wantsRefresh(t, r, refresh, "another store")
 }

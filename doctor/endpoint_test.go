@@ -79,7 +79,7 @@ func (u untouched) Begin(context.Context, string, handler.Secret, string) (handl
 	return nil, handler.ErrRefused
 }
 
-func (u untouched) CountAddress(context.Context, string) error {
+func (u untouched) CountAddress(context.Context, handler.Secret, string) error {
 	u.t.Error("the throttle was told of a token")
 	return nil
 }

@@ -51,7 +51,12 @@ func (c *checkup) examinePreviousKeys() {
 	for i, key := range c.config.PreviousKeys {
 		c.ok(subject, "%s, verifies refresh tokens, %s", kindOfKey(key), readersOf(c.config.PreviousKeyFiles[i]))
 	}
-	if end := c.config.PreviousEnd(); !end.IsZero() && c.now().After(end) {
+	end := c.config.PreviousEnd()
+	if end.IsZero() && len(c.config.PreviousKeys) > 0 && c.config.NextKeyFile() == "" {
+		c.ok(subject, "%s does not say since when these keys no longer sign, and nothing reminds you to retire "+
+			"them: %s", c.config.Path, command("dockerauth", "key", "rotate", "--config", c.config.Path, "--retire"))
+	}
+	if !end.IsZero() && c.now().After(end) {
 		c.warn(subject, "previous-key-expired",
 			"no refresh token of the old key is good any more, since "+end.UTC().Format(time.DateOnly),
 			"who steals the key can still sign some", command("dockerauth", "key", "rotate", "--config", c.config.Path,

@@ -41,7 +41,7 @@ func (c *checkup) examineRights() {
 			c.examineServiceUser(a)
 		}
 		c.examineOwners(a)
-		c.examineStateFiles()
+		c.examineStateAddress()
 		c.examineSELinux(a)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -107,10 +108,15 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 	}), ""})
 }
 
-// examineStateFiles looks at the files that the address of a server names.
-func (c *checkup) examineStateFiles() {
+// examineStateAddress looks at how a server is reached, and at the files that its address names.
+func (c *checkup) examineStateAddress() {
 	if !config.IsStateServer(c.settings.State) {
 		return
+	}
+	if host := service.StateInClear(c.settings.State); host != "" {
+		c.warn("rights.state", "state-not-encrypted", "the state server "+host+" is reached without TLS",
+			"who is on the way to it can read names, make tokens and delete revocations",
+			"let the server listen with TLS, and write rediss://"+net.JoinHostPort(host, "PORT")+"?ca=PATH")
 	}
 	for _, path := range service.StateFiles(c.settings.State) {
 		info, err := os.Stat(path)
@@ -118,7 +124,7 @@ func (c *checkup) examineStateFiles() {
 			continue
 		}
 		c.warn("rights.state", "state-secret-open", "anyone on this machine can use "+path,
-			"who has it can delete counts and revocations", "chmod o= "+word(path))
+			"who has it can make tokens for any account, and delete revocations", "chmod o= "+word(path))
 	}
 }
 

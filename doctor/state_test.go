@@ -23,12 +23,15 @@ func examineState(t *testing.T, state string) *checkup {
 	for _, trial := range append(c.writeChecks(a), c.stateChecks(a)...) {
 		trial.judge(cli.Cause(trial.try()))
 	}
-	c.examineStateFiles()
+	c.examineStateAddress()
 	return c
 }
 
 func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("redis-server is not installed")
+		}
 		t.Skip("redis-server is not installed")
 	}
 	dir := t.TempDir()
@@ -84,6 +87,27 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 		c := examineState(t, filepath.Join(dir, "absent"))
 		expectFindings(t, c, []wanted{{levelError, "rights.state", "state-unusable", "absent"}})
 	})
+}
+
+func TestTokensThatTravelInClearAreAWarning(t *testing.T) {
+	for address, host := range map[string]string{
+		"redis://192.0.2.1":                                 "192.0.2.1",
+		"redis://user@redis.example.com:6380/1":             "redis.example.com",
+		"redis://localhost:1,[2001:db8::1]:2?cluster=yes":   "2001:db8::1",
+		"redis://127.0.0.1:6379":                            "",
+		"redis://localhost,[::1]:1,127.0.0.2?master=tokens": "",
+		"rediss://192.0.2.1":                                "",
+		"/var/lib/dockerauth":                               "",
+	} {
+		c := &checkup{settings: &config.Config{State: address}}
+		c.examineStateAddress()
+		if host == "" && len(c.list) > 0 {
+			t.Errorf("%s: %s", address, listed(c.list))
+		}
+		if host != "" {
+			wanted{levelWarning, "rights.state", "state-not-encrypted", " " + host + " is reached"}.in(t, c.list)
+		}
+	}
 }
 
 func expectFindings(t *testing.T, c *checkup, want []wanted) {

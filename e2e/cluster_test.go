@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// cluster is two machines with the same key, certificate and configuration and nothing else in
-// common, behind a load balancer.
+// cluster is two machines with the same key, certificate and configuration, and nothing else in
+// common but a state server, behind a load balancer.
 type cluster struct {
 	t        testing.TB
 	machines []*testEnv
@@ -48,18 +48,6 @@ func clusterConfig(state string) envOptions {
 
 // ownState is a folder of each machine's.
 const ownState = "state"
-
-// commonState is a server of all machines.
-func commonState(t *testing.T) string {
-	t.Helper()
-	need(t, "Redis", "redis-server")
-	port := freePort(t)
-	s := newTestEnv(t, envOptions{})
-	p := s.start("redis-server", exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--dir", s.dir, "--appendonly", "yes"))
-	p.ready(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	return fmt.Sprintf("redis://127.0.0.1:%d", port)
-}
 
 func newCluster(t *testing.T, start func(c *cluster, port int) func() string, state string) (c *cluster,
 	log func() string) {
@@ -283,7 +271,7 @@ func TestOneOfTwoMachinesIsKilledAndNobodyNotices(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			need(t, b.name, b.needs)
-			c, log := newCluster(t, b.start, commonState(t))
+			c, log := newCluster(t, b.start, startRedis(t).address())
 			u := c.startUsers()
 			u.more(100)
 			for i, m := range slices.Concat(c.machines, c.machines, c.machines) {
@@ -323,7 +311,7 @@ func TestARefreshTokenOfOneMachineIsGoodAtTheOtherUnlessItsRevocationWouldNotBeK
 		name, state string
 		there       int // status at the other machine
 	}{
-		{"one server", commonState(t), http.StatusOK},
+		{"one server", startRedis(t).address(), http.StatusOK},
 		{"no state", `""`, http.StatusOK},
 		{"a folder each", ownState, http.StatusUnauthorized},
 	} {

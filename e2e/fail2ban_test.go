@@ -134,6 +134,13 @@ func attempts(c *client, forwarded bool) []attempt {
 	add(0, "a refresh token that is none", refreshLogin("none", serviceIs)(c))
 	add(0, "a forged text without credentials", get(serviceIs+"&account="+url.QueryEscape(forgedTexts()["a line"]))(c))
 	add(0, "a directory that is away", login(dora, defaultAccounts[dora], serviceIs)(c))
+	robot := c.issue(c.t, alice, "--robot", "ci", "--scope", "repository:**:pull")
+	elsewhere := c.issue(c.t, alice, "--robot", "cd", "--scope", "repository:**:pull", "--from", victim)
+	add(0, "a token", kept(robot, serviceIs)(c))
+	add(0, "a token as a refresh token", useRefresh(robot.text, serviceIs)(c))
+	add(1, "a token of another address", kept(elsewhere, serviceIs)(c))
+	add(1, "a token with another user name", login(alice, robot.text, serviceIs)(c))
+	add(1, "a token that is cut short", login(robot.login, robot.text[:40], serviceIs)(c))
 	add(0, "nothing that is here", request("GET", "{mount}/elsewhere", "")(c))
 	if forwarded {
 		for i, name := range []string{"IPv6", "IPv6, short"} {
@@ -262,22 +269,26 @@ func (c *client) fail2banRegex(t *testing.T, file string, journal bool) []string
 	return strings.Fields(o.stdout)
 }
 
-// journal writes the service's lines into a journal, in systemd's form, and a line of another unit
-// that must be ignored.
+// journal writes the service's lines into a journal, and a line of another unit that must be
+// ignored.
 func (c *client) journal(t *testing.T) string {
+	t.Helper()
+	foreign := strings.ReplaceAll(strings.Split(c.linesWith("outcome=refused"), "\n")[0], "127.", "126.")
+	return c.journalOf(t, map[string]string{"dockerauth.service": c.service.output(), "another.service": foreign})
+}
+
+// journalOf writes the lines of units into a journal, in systemd's form.
+func (c *client) journalOf(t *testing.T, units map[string]string) string {
 	t.Helper()
 	need(t, "a journal (Debian: systemd-journal-remote, python3-systemd)", journalRemote)
 	var export strings.Builder
-	entry := func(unit, message string) {
-		fmt.Fprintf(&export,
-			"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n"+
-				"_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n",
-			time.Now().UnixMicro(), 1, unit, message)
+	for unit, lines := range units {
+		for line := range strings.Lines(lines) {
+			fmt.Fprintf(&export,
+				"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=%032d\n_HOSTNAME=host\nSYSLOG_IDENTIFIER=dockerauth\n_PID=7\n"+
+					"_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n", time.Now().UnixMicro(), 1, unit, strings.TrimSuffix(line, "\n"))
+		}
 	}
-	for line := range strings.Lines(c.service.output()) {
-		entry("dockerauth.service", strings.TrimSuffix(line, "\n"))
-	}
-	entry("another.service", strings.ReplaceAll(strings.Split(c.linesWith("outcome=refused"), "\n")[0], "127.", "126."))
 	file := c.path("run/journal.journal")
 	run(t, export.String(), exec.Command(journalRemote, "--output="+file, "-")).must(t)
 	return file

@@ -99,8 +99,9 @@ func (s *testEnv) apacheAt(port int, modules, conf string, more ...string) {
 	s.t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "ServerRoot %s\nServerName localhost\nListen 127.0.0.1:%d\n", s.dir, port)
-	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn\nDefaultRuntimeDir %s/run\n"+
-		"Mutex file:%[1]s/run default\n", s.dir)
+	// A child that crashes is a notice of the core.
+	fmt.Fprintf(&b, "PidFile run/httpd.pid\nErrorLog run/error.log\nLogLevel warn core:notice\n"+
+		"DefaultRuntimeDir %s/run\nMutex file:%[1]s/run default\n", s.dir)
 	if len(more) == 0 {
 		more = []string{"DocumentRoot " + s.path("www")}
 	}
@@ -125,6 +126,11 @@ func (s *testEnv) apacheAt(port int, modules, conf string, more ...string) {
 	b.WriteString(conf)
 	file := s.write("run/httpd.conf", b.String())
 	s.logs = append(s.logs, s.path("run/error.log"))
+	s.t.Cleanup(func() {
+		if text, err := os.ReadFile(s.path("run/error.log")); err == nil && s.t.Failed() {
+			s.t.Logf("the end of Apache's error log:\n%s", tail(string(text), 25))
+		}
+	})
 	s.start("apache2", exec.Command("apache2", "-f", file, "-D", "FOREGROUND")).ready(s.t, "tcp", s.address)
 }
 

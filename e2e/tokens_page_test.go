@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -26,9 +27,7 @@ func TestTheDocumentedTokensAreUsedAndTakenBack(t *testing.T) {
 	)
 	typed := func(name string) output {
 		text := here.Replace(blockOf(t, "../docs/tokens.md", "run", name))
-		if before, ok := strings.CutPrefix(text, "'"); ok { // a command of dockerauth's
-			text = "'" + strings.TrimSuffix(before, "\n") + " --config '" + s.configFile + "'\n"
-		}
+		text = regexp.MustCompile(`' token \w+`).ReplaceAllString(text, "$0 --config '"+s.configFile+"'")
 		return w.typed("", "sh", "-euc", text)
 	}
 	copyTo := func(repository string) output {
@@ -69,6 +68,15 @@ func TestTheDocumentedTokensAreUsedAndTakenBack(t *testing.T) {
 	typed("revoke-user").must(t)
 	if o := typed("skopeo"); o.status == 0 {
 		t.Errorf("a token of an account that had all taken back: %v", o)
+	}
+	typed("issue").must(t)
+	if info, err := os.Stat(w.path("jenkins.token")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the token: %v, %v", info.Mode(), err)
+	}
+	typed("skopeo").must(t)
+	typed("revoke-all").must(t)
+	if o := typed("skopeo"); o.status == 0 {
+		t.Errorf("a token after all were taken back: %v", o)
 	}
 	for path, text := range filesBelow(t, s.dir) {
 		if strings.Contains(text, readFile(t, w.path("jenkins.token"))[4:41]) {

@@ -11,6 +11,7 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -121,9 +122,11 @@ func (r *revocations) run(cmd *exec.Cmd, killAfter time.Duration) {
 		r.wrong = append(r.wrong, fmt.Sprintf("%v: %s", err, errs.String()))
 	}
 	// personal token copy000001 of alice is revoked
+	// login ABC is not known here; refused from now on
+	isDone := regexp.MustCompile(`(is revoked|refused from now on)\n\z`)
 	for line := range strings.Lines(out.String() + report.String()) {
 		for _, word := range strings.Fields(line) {
-			if strings.HasSuffix(line, "is revoked\n") && (len(word) == 26 || strings.HasPrefix(word, "copy")) {
+			if isDone.MatchString(line) && (len(word) == 26 || strings.HasPrefix(word, "copy")) {
 				r.done = append(r.done, word)
 			}
 		}

@@ -42,7 +42,12 @@ func (s *testEnv) command(args ...string) *exec.Cmd {
 // issue runs "token issue". Nothing but the token is on stdout, and stderr does not have it.
 func (s *testEnv) issue(t testing.TB, user string, args ...string) keptToken {
 	t.Helper()
-	o := run(t, "", s.command(append([]string{"token", "issue", "--user", user}, args...)...))
+	cmd := s.command(append([]string{"token", "issue", "--user", user}, args...)...)
+	if os.Getuid() == 0 && strings.Contains(readFile(t, s.configFile), "\nstate: redis") {
+		// Root would have to ask a PAM that others can write to.
+		cmd = s.asWeb(cmd)
+	}
+	o := run(t, "", cmd)
 	k := keptToken{text: strings.TrimSuffix(o.must(t), "\n"), login: user}
 	if !tokenText.MatchString(k.text) || strings.Contains(o.stderr, k.text[14:]) {
 		t.Fatalf("token issue: %d bytes on stdout, which are no token; stderr:\n%s", len(o.stdout), o.stderr)

@@ -74,8 +74,8 @@ func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error
 	if !validPassword(req.Password.Reveal()) {
 		return Account{}, refuse("the password is empty, too long or contains a NUL")
 	}
-	if !e.Passwords.MayAllow(req.User) {
-		return Account{}, refuseTokensOnly(req.User)
+	if err := e.checkPasswordAllowed(ctx, req); err != nil {
+		return Account{}, err
 	}
 	account, err := e.Authenticator.Authenticate(ctx, Login{req.User, req.Password, req.Remote, recheck})
 	if err != nil {
@@ -88,6 +88,22 @@ func (e *Endpoint) decide(ctx context.Context, req Request, recheck func() error
 		return Account{}, refuseTokensOnly(account.Name)
 	}
 	return account, nil
+}
+
+// checkPasswordAllowed refuses before PAM is asked: the time that PAM takes would tell a right
+// password. So the groups of the name are looked up first where they decide.
+func (e *Endpoint) checkPasswordAllowed(ctx context.Context, req Request) error {
+	known := Account{Name: req.User}
+	if e.Passwords.Except.NamesGroups() {
+		var err error
+		if known, err = e.Authenticator.LookUp(ctx, req.User, req.Remote); err != nil {
+			return err
+		}
+	}
+	if !e.Passwords.Allow(known.Name, known.Groups) {
+		return refuseTokensOnly(known.Name)
+	}
+	return nil
 }
 
 // checkAccount checks the name again: a PAM module may have changed it.

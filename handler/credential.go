@@ -36,13 +36,15 @@ type Credential struct {
 	Check func(*State) error
 	// Note notes a use, and returns at once; nil = nothing to note.
 	Note func(client, remote string)
+	// IsGuess is set beside an ErrRefused: no token has such a text.
+	IsGuess bool
 }
 
 // isKept reports that the credential is a kept token.
 func (c Credential) isKept() bool { return c.ID != "" && c.Kind != Refresh }
 
 // Credentials knows what clients may use in place of a password. Its errors match ErrRefused or
-// ErrUnavailable; beside one, ID and Kind may be set, for the log.
+// ErrUnavailable; beside one, ID and Kind may be set, for the log, and IsGuess.
 type Credentials interface {
 	// ParseKept finds out, without asking a store, that a text is no kept token.
 	ParseKept(token Secret) error
@@ -65,19 +67,19 @@ func (e *Endpoint) checkKept(ctx context.Context, req Request) (Account, Credent
 	return account, credential, err
 }
 
-// checkKeptCounted counts a refusal against the client's address. A token that is accepted is no
-// guess, so that failures of its neighbours do not concern it.
+// checkKeptCounted counts a guess against the client's address. A token that was made here is none,
+// also when it has ended: jobs repeat it, and failures of their neighbours do not concern it.
 func (e *Endpoint) checkKeptCounted(ctx context.Context, req Request) (Account, Credential, error) {
 	token := req.Password
 	if req.Grant == GrantRefresh {
-		token = req.RefreshToken
+		token = req.RefreshToken // refused unseen: who guesses learns nothing
 	}
 	if err := e.Credentials.ParseKept(token); err != nil {
 		return Account{}, Credential{}, err
 	}
 	account, credential, err := e.decideKept(ctx, req)
-	if errors.Is(err, ErrRefused) && e.Throttle != nil {
-		if err := e.Throttle.CountAddress(ctx, req.Remote); err != nil {
+	if credential.IsGuess && errors.Is(err, ErrRefused) && e.Throttle != nil {
+		if err := e.Throttle.CountAddress(ctx, token, req.Remote); err != nil {
 			return Account{}, credential, err
 		}
 	}
@@ -119,9 +121,6 @@ func (e *Endpoint) decideHolder(ctx context.Context, c Credential, remote string
 	if err := e.checkUser(c.User); err != nil {
 		return Account{}, err
 	}
-	if !c.isKept() && !e.Passwords.MayAllow(c.User) {
-		return Account{}, refuseTokensOnly(c.User)
-	}
 	account, err := e.Authenticator.CheckAccount(ctx, c.User, remote, c.StateKey)
 	if err != nil {
 		return Account{}, err
@@ -151,5 +150,8 @@ func subject(account Account, c Credential) string {
 	return account.Name + "+" + c.Robot
 }
 
-// isKept reports a text that is, or was to be, a kept token.
-func (s Secret) isKept() bool { return strings.HasPrefix(string(s), KeptPrefix) }
+// isKept reports a text that is, or was to be, a kept token: one that is pasted may have blanks
+// before it.
+func (s Secret) isKept() bool {
+	return strings.HasPrefix(strings.TrimLeft(string(s), " \t\r\n\u00a0\ufeff"), KeptPrefix)
+}

@@ -109,6 +109,8 @@ func TestACredentialIsRefusedInThePlaceOfAnother(t *testing.T) {
 		{"a kept token of what is no user name", "a/b", keptOf("a/b"), nil, true},
 		{"a mistyped kept token", "alice", "dka_Mistyped", nil, true},
 		{"the prefix alone", "alice", "dka_", nil, true},
+		{"a kept token behind a blank", "alice", " " + keptOf("alice"), nil, true},
+		{"a kept token behind a mark of a text file", "alice", "\ufeff" + keptOf("alice"), nil, true},
 	}
 	for _, tt := range tests {
 		for _, p := range places {
@@ -140,7 +142,7 @@ func TestACredentialIsRefusedInThePlaceOfAnother(t *testing.T) {
 	}
 }
 
-func TestARefusedKeptTokenIsDelayedAndCountsAgainstTheAddress(t *testing.T) {
+func TestARefusedKeptTokenIsDelayedAndCountsAgainstTheAddressIfItIsAGuess(t *testing.T) {
 	const good = "alice"
 	tests := []struct {
 		name    string
@@ -152,8 +154,9 @@ func TestARefusedKeptTokenIsDelayedAndCountsAgainstTheAddress(t *testing.T) {
 		reason  string
 	}{
 		{"a wrong checksum", get("", basic(good, "dka_Mistyped")), nil, time.Second, 401, false, "checksum"},
-		{"another login's", get("", basic("bob", keptOf(good))), nil, time.Second, 401, true, "of another login"},
-		{"as a refresh token", get("", basic("", keptOf(good))), nil, time.Second, 401, true, "as a refresh token"},
+		{"a guess", get("", basic(good, keptOf("nobody"))), nil, time.Second, 401, true, "no such token"},
+		{"another login's", get("", basic("bob", keptOf(good))), nil, time.Second, 401, false, "of another login"},
+		{"as a refresh token", get("", basic("", keptOf(good))), nil, time.Second, 401, false, "as a refresh token"},
 		{"a wrong checksum as a refresh token", postRefresh("dka_Mistyped"), nil, time.Second, 401, false, "checksum"},
 		{
 			"a blacklisted account",
@@ -161,14 +164,14 @@ func TestARefusedKeptTokenIsDelayedAndCountsAgainstTheAddress(t *testing.T) {
 			nil,
 			time.Second,
 			401,
-			true,
+			false,
 			"blacklisted",
 		},
-		{"an expired account", get("", basic("expired", keptOf("expired"))), nil, time.Second, 401, true,
+		{"an expired account", get("", basic("expired", keptOf("expired"))), nil, time.Second, 401, false,
 			"personal token id-4 of \\\"expired\\\": refused: account: PAM_ACCT_EXPIRED"},
 		{"an account with another password", get("", basic(good, keptOf(good))),
 			func(f fixture, _ *fakeThrottle) { f.credentials.stateErr = refuse("the password was changed") },
-			time.Second, 401, true, "the password was changed"},
+			time.Second, 401, false, "the password was changed"},
 		{"a state that cannot be found out", get("", basic(good, keptOf(good))),
 			func(f fixture, _ *fakeThrottle) {
 				f.credentials.stateErr = Failure(ErrUnavailable, errors.New("no entry"))
@@ -179,7 +182,7 @@ func TestARefusedKeptTokenIsDelayedAndCountsAgainstTheAddress(t *testing.T) {
 				f.credentials.storeErr = Failure(ErrUnavailable, errors.New("no route"))
 			},
 			0, 503, false, "no route"},
-		{"a locked address", get("", basic("bob", keptOf(good))),
+		{"a locked address", get("", basic(good, keptOf("nobody"))),
 			func(_ fixture, throttle *fakeThrottle) {
 				throttle.countErr = &Throttled{After: time.Second, Cause: "this address is locked"}
 			}, 0, 429, true, "this address is locked"},
@@ -325,12 +328,13 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 		{"nobody may", except(true), "dev", false, false},
 		{"this account may not", except(false, "dev"), "dev", false, false},
 		{"this account may not, in capitals", except(false, "dev"), "DEV", false, false},
-		{"this group may not", except(false, "@developers"), "dev", false, true},
+		{"this group may not", except(false, "@developers"), "dev", false, false},
 		{"another group may not", except(false, "@guests"), "dev", true, true},
 		{"this account alone may", except(true, "dev"), "dev", true, true},
 		{"another account alone may", except(true, "bob"), "dev", false, false},
 		{"this group alone may", except(true, "@developers"), "dev", true, true},
-		{"another group alone may", except(true, "@guests"), "dev", false, true},
+		{"another group alone may", except(true, "@guests"), "dev", false, false},
+		{"the account that the system names may not", except(false, "bob", "@guests"), "renamed", false, false},
 		{"the account that PAM names may not", except(false, "alice"), "ALICE", false, false},
 		{"the account that PAM names is another", except(false, "mallory", "bob"), "renamed", false, true},
 	}
@@ -347,6 +351,9 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				if tt.ok != (w.Code == http.StatusOK) || len(f.pam.asked) > 0 != tt.asked {
 					t.Fatalf("status %d, PAM was asked %q", w.Code, f.pam.asked)
 				}
+				if len(f.pam.lookedUp) > 0 != tt.passwords.Except.NamesGroups() {
+					t.Errorf("groups of %q were looked up", f.pam.lookedUp)
+				}
 				if tt.ok {
 					return
 				}
@@ -362,7 +369,7 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				f.pam.asked = nil
 				w = f.do(get("", basic("", genuine+"-of-dev")))
 				if w.Code != http.StatusUnauthorized || !strings.Contains(f.log.String(), "refresh token id-3") ||
-					len(f.pam.asked) > 0 != tt.asked {
+					len(f.pam.asked) != 1 {
 					t.Errorf("a refresh token: %d, PAM was asked %q, %s", w.Code, f.pam.asked, f.log)
 				}
 				if w := f.do(get("", basic("dev", keptOf("dev")))); w.Code != http.StatusOK {
@@ -370,6 +377,17 @@ func TestAPasswordThatIsNotAllowedIsLikeAWrongOne(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestAPasswordWaitsForTheGroupsThatDecideOnIt(t *testing.T) {
+	f, throttle := newFixture(), &fakeThrottle{}
+	f.handler.Endpoint.Throttle = throttle
+	f.handler.Endpoint.Passwords = access.Passwords{Except: access.Blacklist{"@developers"}}
+	w := f.do(get("", basic("broken", wonderland)))
+	if told := throttle.calls[len(throttle.calls)-1]; w.Code != http.StatusServiceUnavailable || told != "unanswered" ||
+		len(f.pam.asked) > 0 {
+		t.Errorf("status %d, the throttle was told %q, PAM was asked %q", w.Code, told, f.pam.asked)
 	}
 }
 

@@ -15,6 +15,9 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, login Login) (Account, error)
 	// CheckAccount checks only the account. stateKey is the key for its State.
 	CheckAccount(ctx context.Context, user, remote string, stateKey Secret) (Account, error)
+	// LookUp returns what the system has of a name, without PAM. One that it does not have has no
+	// groups.
+	LookUp(ctx context.Context, user, remote string) (Account, error)
 }
 
 // Signer signs tokens.

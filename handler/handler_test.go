@@ -28,8 +28,9 @@ const (
 
 // fakePAM stands in for PAM, whose conversations are tested in pamauth and e2e.
 type fakePAM struct {
-	asked   []string
-	renames map[string]string
+	asked    []string
+	lookedUp []string
+	renames  map[string]string
 }
 
 func (p *fakePAM) Authenticate(_ context.Context, l Login) (Account, error) {
@@ -82,6 +83,17 @@ func (p *fakePAM) CheckAccount(_ context.Context, user, remote string, stateKey 
 	return Account{Name: user, Groups: groups[user]}, nil
 }
 
+func (p *fakePAM) LookUp(_ context.Context, user, _ string) (Account, error) {
+	p.lookedUp = append(p.lookedUp, user)
+	if user == "broken" {
+		return Account{}, fmt.Errorf("%w: the directory is unreachable", ErrUnavailable)
+	}
+	if name, ok := p.renames[user]; ok {
+		user = name
+	}
+	return Account{Name: user, Groups: groups[user]}, nil
+}
+
 // fakeSigner stands in for jwtsign, whose tokens are tested there and in e2e.
 type fakeSigner struct{ padding int }
 
@@ -123,6 +135,9 @@ func (c *fakeCredentials) Kept(_ context.Context, token Secret, login, remote st
 			panic(err)
 		}
 		credential.Limits = append(credential.Limits, limit)
+	}
+	if token.Reveal() == keptOf("nobody") {
+		return Credential{ID: "id-4", IsGuess: true}, refuse("there is no such token")
 	}
 	if token.Reveal() != keptOf(login) {
 		return Credential{ID: "id-4"}, refuse("the token is of another login")

@@ -9,8 +9,9 @@ type Throttle interface {
 	// waits for the answer of that one. Its error wraps ErrRefused, ErrBusy or ErrUnavailable, or
 	// is a *Throttled; then the password is not checked.
 	Begin(ctx context.Context, user string, password Secret, remote string) (Attempt, error)
-	// CountAddress counts a refused kept token. Its error is a *Throttled.
-	CountAddress(ctx context.Context, remote string) error
+	// CountAddress counts a kept token that nobody has made, once for its repetitions. Its error is
+	// a *Throttled.
+	CountAddress(ctx context.Context, token Secret, remote string) error
 }
 
 // Attempt is one password to be checked. Unless Answer has one, exactly one of Succeed, Fail,

@@ -27,7 +27,7 @@ func (t *fakeThrottle) Begin(_ context.Context, user string, _ Secret, remote st
 	return t, t.beginErr
 }
 
-func (t *fakeThrottle) CountAddress(_ context.Context, remote string) error {
+func (t *fakeThrottle) CountAddress(_ context.Context, _ Secret, remote string) error {
 	t.calls = append(t.calls, "count "+remote)
 	return t.countErr
 }

@@ -24,6 +24,7 @@ var others = map[string]Login{
 	"no address":       {User: "alice", Password: "wonderland"},
 	"with groups":      {User: "alice", Password: "wonderland", Remote: "192.0.2.1", Groups: true},
 	"an account check": {User: "alice", Password: "wonderland", Remote: "192.0.2.1", AccountOnly: true},
+	"a look-up":        {User: "alice", Remote: "192.0.2.1", AccountOnly: true, LookUpOnly: true},
 	"with a state": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",
 		StateKey: StateKey("0123456789abcdef")},
 	"with a state under another key": {User: "alice", Password: "wonderland", Remote: "192.0.2.1",

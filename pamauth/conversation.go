@@ -87,6 +87,9 @@ func (p inProcess) converse(l Login, lines []Line) (Account, error) {
 		return Account{}, err
 	}
 	defer shadow.close()
+	if l.AccountOnly && l.LookUpOnly {
+		return systemAccount(l.User, l.Groups, shadow)
+	}
 	h := &convHandler{}
 	if !l.AccountOnly {
 		h.Password = l.Password

@@ -27,6 +27,9 @@ func (s secret) digest(l Login) (d digest) {
 		flags |= flagAccountOnly
 		l.Password = ""
 	}
+	if l.LookUpOnly {
+		flags |= flagLookUpOnly
+	}
 	if l.Groups {
 		flags |= flagGroups
 	}

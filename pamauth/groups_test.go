@@ -41,3 +41,21 @@ func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
 		}
 	}
 }
+
+func TestALookUpDoesNotAskPAM(t *testing.T) {
+	requireModules(t, "pam_deny.so")
+	stack := newServiceDir(t).stack("lookup", "auth required pam_deny.so", "account required pam_deny.so")
+	c := Child{Args: []string{childArgument}, Stack: stack}
+	for _, look := range []bool{false, true} {
+		login := Login{User: "root", AccountOnly: true, LookUpOnly: look, Groups: true}
+		account, err := c.Authenticate(t.Context(), login)
+		if look != (err == nil) || look != slices.Contains(account.Groups, Group{"root", 0}) {
+			t.Errorf("look up only %v: %+v, %v", look, account, err)
+		}
+	}
+	account, err := c.Authenticate(t.Context(), Login{User: "no-such-account", AccountOnly: true, LookUpOnly: true,
+		Groups: true})
+	if err != nil || account.Name != "no-such-account" || account.UID != noUID || len(account.Groups) > 0 {
+		t.Errorf("an account that Unix does not know: %+v, %v", account, err)
+	}
+}

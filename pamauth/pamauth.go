@@ -41,6 +41,9 @@ type Login struct {
 	// notice "usermod -L", because pam_unix keeps that lock in the password field: Shadow.Locked
 	// does.
 	AccountOnly bool
+	// LookUpOnly goes with AccountOnly, and does not ask PAM at all: the answer is what the system
+	// has of that name.
+	LookUpOnly bool
 	// Groups asks for the account's Unix groups as well.
 	Groups bool
 	// StateKey asks for the account's entry in /etc/shadow, and is the key of its digest: 16 random

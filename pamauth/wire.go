@@ -32,6 +32,7 @@ const (
 
 const (
 	flagAccountOnly = 1 << iota
+	flagLookUpOnly
 	flagGroups
 	allFlags = 1<<iota - 1
 )
@@ -66,6 +67,9 @@ func (r request) encode() ([]byte, error) {
 	b := []byte{0, 0, 0, 0, wireVersion, 0}
 	if r.Login.AccountOnly {
 		b[5] |= flagAccountOnly
+	}
+	if r.Login.LookUpOnly {
+		b[5] |= flagLookUpOnly
 	}
 	if r.Login.Groups {
 		b[5] |= flagGroups
@@ -109,6 +113,7 @@ func decodeRequest(b []byte) (request, error) {
 	}
 	var r request
 	r.Login.AccountOnly = b[1]&flagAccountOnly != 0
+	r.Login.LookUpOnly = b[1]&flagLookUpOnly != 0
 	r.Login.Groups = b[1]&flagGroups != 0
 	r.Tag = processTag(binary.BigEndian.Uint64(b[2:]))
 	b = b[10:]

@@ -13,6 +13,7 @@ func requests() []request {
 		{Stack: Stack{"test", "/a/folder"},
 			Login: Login{User: "алиса", Password: "\xff\x01\n", Remote: "2001:db8::1"}, Tag: 1<<62 - 1},
 		{Login: Login{User: "alice", AccountOnly: true}},
+		{Login: Login{User: "alice", AccountOnly: true, LookUpOnly: true}},
 		{Login: Login{User: "alice", Groups: true}},
 		{Login: Login{User: "alice", AccountOnly: true, StateKey: StateKey("a key of random bytes\x00")}},
 	}

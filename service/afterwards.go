@@ -1,6 +1,9 @@
 package service
 
 import (
+	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,6 +21,7 @@ const (
 // in the background, a CGI program before it ends.
 type afterwards struct {
 	background bool
+	report     func(error) // of a task that panics; nil = none
 
 	mu    sync.Mutex
 	tasks []func()
@@ -79,8 +83,19 @@ func (a *afterwards) run() {
 		task := a.tasks[0]
 		a.tasks = a.tasks[1:]
 		a.mu.Unlock()
-		task()
+		a.do(task)
 	}
+}
+
+// do keeps a task that panics from ending the process, and all requests with it. What it panics
+// with may quote a secret: its type and place are reported.
+func (a *afterwards) do(task func()) {
+	defer func() {
+		if p := recover(); p != nil && a.report != nil {
+			a.report(fmt.Errorf("panic of type %T in %s", p, panicLocation()))
+		}
+	}()
+	task()
 }
 
 // isEmpty reports that nothing is to be done.
@@ -106,5 +121,17 @@ func (a *afterwards) finish() {
 	select {
 	case <-idle:
 	case <-time.After(tasksGrace):
+	}
+}
+
+// panicLocation is where the program panicked, for a function that recovers.
+func panicLocation() string {
+	pc := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc)])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "runtime.") || !more {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/jwtsign"
+	"dockerauth/pamauth"
 )
 
 // The audit events: the field event of a log line about a credential.
@@ -27,11 +28,12 @@ const (
 
 // AuditLog is where a command writes what it has done: the service's log file, else the system's
 // log, else stderr. A command that changes its user opens it after that: a new log file belongs to
-// the one that opens it. close is to be called.
+// the one that opens it. Root's process makes no file, which the service could not open, and writes
+// to none that another user could replace by a link. close is to be called.
 func AuditLog(cfg *config.Config, stderr io.Writer) (log *slog.Logger, close func() error) {
 	out := newStderrWriter(stderr, new(atomic.Uint64))
 	warn := func(err error) { plainLogger(out).Warn("audit log is not usable", "reason", err.Error()) }
-	if cfg.Log.File != "" {
+	if cfg.Log.File != "" && (os.Geteuid() != 0 || pamauth.CheckRootOwned(cfg.Log.File) == nil) {
 		file, err := openLog(cfg.Log.File, out, out.dropped)
 		if err == nil {
 			return newLogger(file, cfg.Log.Format, slog.LevelInfo), file.close
@@ -46,8 +48,8 @@ func AuditLog(cfg *config.Config, stderr io.Writer) (log *slog.Logger, close fun
 	return newSystemLogger(system), system.Close
 }
 
-// RotationLog writes a step of the exchange of the signing key. Root may run it: a log file that
-// another user could replace by a link is left to the service.
+// RotationLog writes a step of the exchange of the signing key, to a log file of this user's only:
+// the service need not be theirs.
 func RotationLog(step string, stderr io.Writer) func(*config.Config) {
 	return func(cfg *config.Config) {
 		c := *cfg

@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,9 @@ func TestACommandWritesItsEventsToTheLogOfTheService(t *testing.T) {
 		"json": `"level":"INFO","msg":"token issued","event":"token-issued","credential":"id"\}\n`,
 	} {
 		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, nil, 0o640); err != nil { // root makes none
+			t.Fatal(err)
+		}
 		var stderr bytes.Buffer
 		// The level hides requests. What an administrator does is always worth a line.
 		log, closeLog := AuditLog(&config.Config{Log: config.Log{File: path, Format: format, Level: 8}}, &stderr)
@@ -28,6 +32,41 @@ func TestACommandWritesItsEventsToTheLogOfTheService(t *testing.T) {
 		text, err := os.ReadFile(path)
 		if err != nil || !regexp.MustCompile(`\A.*`+line+`\z`).Match(text) || stderr.Len() > 0 {
 			t.Errorf("%v: %q, stderr %q", err, text, &stderr)
+		}
+	}
+}
+
+func TestRootWritesToALogFileThatIsRootsAlone(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const other = 54321
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.Mkdir(at("others"), 0o755), os.Symlink("../target", at("others/link")),
+		os.WriteFile(at("target"), nil, 0o640),
+		os.WriteFile(at("others/roots"), nil, 0o640), os.WriteFile(at("given"), nil, 0o640),
+		os.Chown(at("given"), other, -1),
+		os.Chown(at("others"), other, other), os.Mkdir(at("open"), 0o755), os.WriteFile(at("open/log"), nil, 0o640),
+		os.Chmod(at("open"), 0o777), os.WriteFile(at("roots"), nil, 0o640),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, written := range map[string]bool{"others/link": false, "others/missing": false, "others/roots": false,
+		"given": false, "open/log": false, "missing": false, "roots": true} {
+		log, closeLog := AuditLog(&config.Config{Log: config.Log{File: at(name), Format: "text"}}, io.Discard)
+		log.Info("token issued", "event", EventIssued)
+		if err := closeLog(); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := os.ReadFile(at(name)); (len(text) > 0) != written || written && err != nil {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+		if _, err := os.Lstat(at(name)); strings.HasSuffix(name, "missing") && err == nil {
+			t.Errorf("%s was made", name)
 		}
 	}
 }

@@ -33,6 +33,10 @@ func (a authenticator) CheckAccount(ctx context.Context, user, remote string, st
 		StateKey: pamauth.StateKey(stateKey.Reveal())})
 }
 
+func (a authenticator) LookUp(ctx context.Context, user, remote string) (handler.Account, error) {
+	return a.hold(ctx, pamauth.Login{User: user, Remote: remote, AccountOnly: true, LookUpOnly: true})
+}
+
 func (a authenticator) hold(ctx context.Context, login pamauth.Login) (handler.Account, error) {
 	login.Groups = a.groups
 	account, err := a.pam.Authenticate(ctx, login)

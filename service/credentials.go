@@ -54,6 +54,7 @@ func (k keeper) Kept(ctx context.Context, token handler.Secret, login, remote st
 	}
 	t, err := k.kept.Check(ctx, secret, login, remote)
 	if err != nil {
+		c.IsGuess = errors.Is(err, credentials.ErrGuess)
 		return c, credentialError(err)
 	}
 	c.Kind, c.User, c.Robot, c.StateKey = handler.Kind(t.Kind), t.User, t.Robot, handler.Secret(secret.StateKey())

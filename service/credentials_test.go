@@ -22,6 +22,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dockerauth/access"
 	"dockerauth/config"
 	"dockerauth/credentials"
 	"dockerauth/handler"
@@ -492,6 +493,29 @@ func TestKeptTokensOfOneAddressAreThrottledTogether(t *testing.T) {
 	}
 }
 
+// Jobs and nodes repeat what they have, and others are behind the same address.
+func TestAKeptTokenThatHasEndedLocksOutNobody(t *testing.T) {
+	s := newCredentialFixture(t, "state: FOLDER\n")
+	s.records(t).ID(t.Context())
+	unknown := credentials.NewSecret()
+	var revoked []credentials.Secret
+	for range 60 {
+		revoked = append(revoked, s.issue(t, credentials.Token{Kind: credentials.Robot, User: "alice", Robot: "jenkins",
+			Scopes: []string{"repository:**:*"}}))
+	}
+	if _, _, err := s.records(t).RevokeUser(t.Context(), "alice", "", credentials.Robot); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range revoked {
+		for _, secret := range []credentials.Secret{secret, unknown} {
+			if got := s.use(t, "alice+jenkins", secret, ""); got.Status != http.StatusUnauthorized {
+				t.Fatalf("%+v", got)
+			}
+		}
+	}
+	s.loginFor(t, "bob", canaryPassword)
+}
+
 // A folder that is away, and one that is there again, need no restart.
 func TestAnOutageOfTheStoreStopsWhatItKnows(t *testing.T) {
 	s := newCredentialFixture(t, "state: FOLDER\n")
@@ -635,6 +659,43 @@ func TestTasksAreDoneAfterwards(t *testing.T) {
 		}
 		if !a.isEmpty() {
 			t.Errorf("background %v: something is left", background)
+		}
+	}
+}
+
+func TestATaskThatPanicsEndsNoProcess(t *testing.T) {
+	var reported error
+	a, done := &afterwards{background: true, report: func(err error) { reported = err }}, false
+	a.add(func() { panic("canary") })
+	a.add(func() { done = true })
+	a.finish()
+	if !done || reported == nil || strings.Contains(reported.Error(), "canary") ||
+		!strings.Contains(reported.Error(), "panic of type string in ") ||
+		!strings.Contains(reported.Error(), "credentials_test.go:") {
+		t.Errorf("the next one is done: %v, reported: %v", done, reported)
+	}
+}
+
+// Otherwise the first login would make it, and a revocation before that would find none.
+func TestAServiceThatStaysMakesTheIDOfANewStore(t *testing.T) {
+	s := newState(slog.New(slog.DiscardHandler))
+	if err := s.open(&config.Config{State: privateFolder(t)}, s.live); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	s.later.finish()
+	values, err := s.shared.Kept().Get(t.Context(), "id")
+	if err != nil || values[0] == nil {
+		t.Errorf("it has none: %v", err)
+	}
+}
+
+func TestGroupsAreLookedUpForThoseWhoMayUsePasswords(t *testing.T) {
+	for entry, want := range map[string]bool{"@staff": true, "bob": false} {
+		cfg := &config.Config{Access: new(access.Policy)}
+		cfg.Passwords.Except = access.Blacklist{entry}
+		if got := WantsGroups(cfg); got != want {
+			t.Errorf("%s: %v", entry, got)
 		}
 	}
 }

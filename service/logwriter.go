@@ -52,21 +52,30 @@ func openLogFile(path string) (*logFile, error) {
 	return &logFile{file, info, endsMidLine(path)}, nil // the runtime closes it when no request uses it any more
 }
 
-// endsMidLine reports that the last line has no end: the disk was full. A process that may not read
-// the log may write to it all the same.
+// endsMidLine reports that the last line has no end: the disk was full. Another process may be
+// writing it right now, so it is looked at again. A process that may not read the log may write to
+// it all the same.
 func endsMidLine(path string) bool {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return false
+	const looks, pause = 20, 5 * time.Millisecond
+	for look := range looks {
+		if look > 0 {
+			time.Sleep(pause)
+		}
+		info, err := file.Stat()
+		if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+			return false
+		}
+		var last [1]byte
+		if _, err = file.ReadAt(last[:], info.Size()-1); err != nil || last[0] == '\n' {
+			return false
+		}
 	}
-	var last [1]byte
-	_, err = file.ReadAt(last[:], info.Size()-1)
-	return err == nil && last[0] != '\n'
+	return true
 }
 
 const (

@@ -35,6 +35,30 @@ func (d *disk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+func TestALineThatAnotherProcessIsWritingHasAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		write := func(text string) {
+			if _, err := file.WriteString(text); err != nil {
+				t.Error(err)
+			}
+		}
+		write("a line that goes over")
+		time.AfterFunc(10*time.Millisecond, func() { write(" two pages\n") })
+		if endsMidLine(file.Name()) {
+			t.Error("it has none")
+		}
+		write("the disk was full")
+		if !endsMidLine(file.Name()) {
+			t.Error("a line without an end has one")
+		}
+	})
+}
+
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
 	for space := range 9 {
 		d, said := &disk{space: 4 + space}, &bytes.Buffer{}

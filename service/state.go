@@ -44,7 +44,9 @@ type sharedStores interface {
 
 // newState is that of a process that stays.
 func newState(live *slog.Logger) *state {
-	return &state{live: live, memory: store.NewMemory(memoryForRecords), later: afterwards{background: true}}
+	report := func(err error) { live.Error("task has failed", "reason", err.Error()) }
+	return &state{live: live, memory: store.NewMemory(memoryForRecords),
+		later: afterwards{background: true, report: report}}
 }
 
 // counters is the store for failed logins: the shared one if there is one, and the memory while it
@@ -265,6 +267,9 @@ func CheckDurable(address string) (loses string, err error) {
 	defer server.Close()
 	return server.CheckDurable(context.Background())
 }
+
+// StateInClear is a host of a server's address to which tokens travel without TLS; "" = none.
+func StateInClear(address string) string { return store.RedisInClear(address) }
 
 // StateFiles returns the files that the address of a server names.
 func StateFiles(address string) []string { return store.RedisFiles(address) }

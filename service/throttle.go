@@ -31,8 +31,8 @@ func (t throttleAdapter) Begin(ctx context.Context, user string, password handle
 	return attempt{a, remote}, nil
 }
 
-func (t throttleAdapter) CountAddress(ctx context.Context, remote string) error {
-	if err := t.Throttle.CountAddress(ctx, remote); err != nil {
+func (t throttleAdapter) CountAddress(ctx context.Context, token handler.Secret, remote string) error {
+	if err := t.Throttle.CountAddress(ctx, token.Reveal(), remote); err != nil {
 		return throttleError(err, remote)
 	}
 	return nil

@@ -157,8 +157,20 @@ func CheckText(flag, text string) error {
 		return fmt.Errorf("%s is longer than %d bytes\n  write less", flag, maxText)
 	case !isOneLine(text):
 		return fmt.Errorf("%s has characters that cannot be shown\n  write one line of plain text", flag)
+	case hasToken(text):
+		return fmt.Errorf("a token stands in %s, which logs and lists show\n  write its ID: the %d characters after %s",
+			flag, tokenIDLen, credentials.Prefix)
 	}
 	return nil
+}
+
+// hasToken reports a text with more of a token than its ID.
+func hasToken(text string) bool {
+	parts := strings.Split(text, credentials.Prefix)
+	return slices.ContainsFunc(parts[1:], func(part string) bool {
+		return len(part) > tokenIDLen &&
+			!strings.ContainsFunc(part[:tokenIDLen+1], func(r rune) bool { return !isBase62(r) })
+	})
 }
 
 func isOneLine(text string) bool {

@@ -174,3 +174,21 @@ func TestOnlyIDsAreTakenForIDs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Logs and lists show notes and reasons.
+func TestANoteHasNoToken(t *testing.T) {
+	secret := credentials.NewSecret()
+	for text, ok := range map[string]bool{
+		"leaked " + secret.Reveal():           false,
+		"x" + secret.Reveal()[:15] + " cut":   false,
+		"dka_ dka_" + secret.Reveal()[4:]:     false,
+		"leaked " + secret.ID:                 true,
+		"dka_" + secret.ID + " was in a log":  true,
+		"it begins with dka_, as all of them": true,
+	} {
+		err := CheckText("--reason", text)
+		if (err == nil) != ok || err != nil && strings.Contains(err.Error(), secret.Reveal()[14:]) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -26,7 +27,15 @@ type Tokens struct {
 	Command string    // as it was typed: "token list"
 	Stderr  io.Writer // for warnings
 
-	pam pamauth.Authenticator // nil = that of the configuration
+	pam     pamauth.Authenticator                                            // nil = that of the configuration
+	inspect func(name string, key pamauth.StateKey) (pamauth.Account, error) // nil = pamauth.Inspect
+}
+
+func (t Tokens) inspectAccount(name string, key pamauth.StateKey) (pamauth.Account, error) {
+	if t.inspect != nil {
+		return t.inspect(name, key)
+	}
+	return pamauth.Inspect(name, key)
 }
 
 // IssuedToken is a new token. Its text is nowhere else.
@@ -47,12 +56,16 @@ func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedTo
 	if err != nil {
 		return err
 	}
+	by := operator() // before this process changes its user
 	secret := credentials.NewSecret()
 	account, err := t.account(ctx, cfg, r.User, secret)
 	if err != nil {
 		return err
 	}
 	token.User = account.Name
+	if err := t.checkRobot(token); err != nil {
+		return err
+	}
 	if token.State, err = stateFor(token, account); err != nil {
 		return err
 	}
@@ -64,6 +77,7 @@ func (t Tokens) Issue(ctx context.Context, r TokenRequest, deliver func(IssuedTo
 		return err
 	}
 	defer k.close()
+	k.by = by
 	token.Created = time.Now()
 	token.Expires = token.Created.Add(ttl)
 	if token, err = k.records.Issue(ctx, secret, token); err != nil {
@@ -99,12 +113,22 @@ func (k *keptTokens) deliver(ctx context.Context, i IssuedToken, deliver func(Is
 // is worth a warning, and it may know one that Unix does not, such as those of pam_userdb.
 func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, secret credentials.Secret) (
 	pamauth.Account, error) {
-	account, err := pamauth.Inspect(name, secret.StateKey())
+	account, err := t.inspectAccount(name, secret.StateKey())
 	if err != nil {
 		return account, err
 	}
+	noAccount := fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
 	conversation := t.pam
 	if conversation == nil {
+		if err := t.mayAskPAM(cfg); err != nil {
+			cause, _ := cli.SplitHint(err)
+			fmt.Fprintf(t.Stderr, "warning: PAM was not asked about %s, since root runs what it names: %s\n",
+				account.Name, cause)
+			if account.UID < 0 {
+				return account, noAccount
+			}
+			return account, nil
+		}
 		conversation = OneConversation(cfg, t.Stderr)
 	}
 	known, err := conversation.Authenticate(ctx, pamauth.Login{User: name, AccountOnly: true,
@@ -119,11 +143,66 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 	case account.UID >= 0:
 		return account, nil // what PAM does now is no matter, and this process may lack the right to ask it
 	case refused:
-		return account, fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
+		return account, noAccount
 	case err == nil:
 		err = CheckUser(known.Name) // a module may have made it anything
 	}
+	if known.Name == account.Name { // as it was seen before this process became the owner
+		known.Shadow = account.Shadow
+	}
 	return known, err
+}
+
+// mayAskPAM lets root ask PAM only as root's own files say. In other cases the owner of the folder
+// asks, as the service does: this process becomes that owner.
+func (t Tokens) mayAskPAM(cfg *config.Config) error {
+	err := trustPAM(cfg)
+	if err == nil || t.becomeOwner(cfg) != nil || os.Geteuid() == 0 {
+		return err
+	}
+	return nil
+}
+
+// trustPAM refuses, for root's process, what another user could have written of the configuration,
+// the service file and its modules.
+func trustPAM(cfg *config.Config) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	paths, err := Stack(cfg).Sources()
+	if err != nil {
+		return err
+	}
+	lines, err := Stack(cfg).Parse()
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if path, err := pamauth.FindModule(line.Module); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	for _, path := range append(paths, cfg.Path) {
+		// What is not there is nobody's, where only root could make it.
+		if err := pamauth.CheckRootOwned(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRobot refuses a robot whose user name is that of an account: what either may do would be
+// unclear in the log.
+func (t Tokens) checkRobot(token credentials.Token) error {
+	if token.Robot == "" {
+		return nil
+	}
+	account, err := t.inspectAccount(token.Login(), nil)
+	if err == nil && account.UID >= 0 {
+		err = fmt.Errorf("the user name %q of the robot is that of an account\n  choose another name for --robot",
+			token.Login())
+	}
+	return err
 }
 
 // stateFor is the state of an account that a token depends on. A personal token that ends with the
@@ -201,7 +280,7 @@ func (t Tokens) Rotate(ctx context.Context, id string, overlap time.Duration, de
 	}
 	secret, state := credentials.NewSecret(), old.State
 	if !old.Keep {
-		account, err := pamauth.Inspect(old.User, secret.StateKey())
+		account, err := t.inspectAccount(old.User, secret.StateKey())
 		if err == nil {
 			state, err = stateFor(old, account)
 		}
@@ -271,8 +350,12 @@ func (t Tokens) Logins(ctx context.Context, user string) ([]credentials.Login, e
 type Revocation struct {
 	ID      string // "" = all logins
 	Kind    credentials.Kind
-	Login   string // "" = not known
+	Login   string // "" = not known, or everybody's
 	Already bool   // it was revoked before
+}
+
+func revocationOf(t credentials.Token) Revocation {
+	return Revocation{ID: t.ID, Kind: t.Kind, Login: t.Login()}
 }
 
 // Revoke takes tokens and logins back. What it returns is safe in the store. The error may be about
@@ -286,65 +369,160 @@ func (t Tokens) Revoke(ctx context.Context, reason string, ids ...string) (done 
 }
 
 func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (done []Revocation, err error) {
-	var known, unknown []string
-	var tokens []credentials.Token
+	var unknown []string
+	var failed error
+	logins := k.loginsAmong(ctx, ids)
 	for _, id := range ids {
-		if isRefreshID(id) {
-			known, done = append(known, id), append(done, Revocation{ID: id, Kind: credentials.Refresh})
-			continue
+		r := Revocation{ID: id, Kind: credentials.Refresh, Login: logins[id]}
+		fields := []any{"credential", id, "kind", credentials.Refresh}
+		if !isRefreshID(id) {
+			token, err := k.records.Get(ctx, id)
+			switch {
+			case errors.Is(err, credentials.ErrNotFound):
+				unknown = append(unknown, id)
+				continue
+			case err != nil: // of this record, which may be damaged
+				failed = errors.Join(failed, err)
+				continue
+			}
+			r, fields = revocationOf(token), tokenFields(token)
+			r.Already = token.Revoked != nil
 		}
-		token, err := k.records.Get(ctx, id)
-		switch {
-		case errors.Is(err, credentials.ErrNotFound):
-			unknown = append(unknown, id)
-			continue
-		case err != nil:
-			return nil, err
-		case token.Revoked == nil:
-			known, tokens = append(known, id), append(tokens, token)
-		}
-		done = append(done, Revocation{id, token.Kind, token.Login(), token.Revoked != nil})
-	}
-	if err := k.records.Revoke(ctx, reason, known...); err != nil {
-		return nil, err
-	}
-	for _, token := range tokens {
-		k.logToken("token revoked", EventRevoked, token, because(reason)...)
-	}
-	for _, r := range done {
-		if r.Kind == credentials.Refresh {
-			fields := []any{"credential", r.ID, "kind", r.Kind}
+		if !r.Already {
+			if err := k.records.Revoke(ctx, reason, id); err != nil {
+				return done, errors.Join(failed, err)
+			}
 			k.log("token revoked", EventRevoked, append(fields, because(reason)...)...)
 		}
+		done = append(done, r)
 	}
 	if len(unknown) > 0 {
-		return done, unknownTokens(unknown)
+		failed = errors.Join(failed, unknownTokens(unknown))
 	}
-	return done, nil
+	return done, failed
+}
+
+// loginsAmong finds whose logins some IDs are, as far as the store still knows them.
+func (k *keptTokens) loginsAmong(ctx context.Context, ids []string) map[string]string {
+	users := map[string]string{}
+	if slices.ContainsFunc(ids, isRefreshID) {
+		_ = k.records.Logins(ctx, "", func(login credentials.Login) bool { // they are revoked all the same
+			users[login.ID] = login.User
+			return true
+		})
+	}
+	return users
 }
 
 // RevokeUser takes back all that an account has of some kinds, and returns how many of its logins
-// were known. The account need not exist any more. With an error, what it returns was taken back
-// nonetheless.
+// were known. The account need not exist any more. user may be the user name of a robot. With an
+// error, what it returns was taken back nonetheless.
 func (t Tokens) RevokeUser(ctx context.Context, reason, user string, kinds ...credentials.Kind) (done []Revocation,
 	logins int, err error) {
 	// A directory that is away must not keep a revocation from being done.
-	if account, err := pamauth.Inspect(user, nil); err == nil {
-		user = account.Name
+	account, lookUp := t.inspectAccount(user, nil)
+	isAccount := lookUp != nil || account.UID >= 0
+	names := []string{user} // tokens may bear the name as it is typed, which the directory had before
+	if lookUp == nil && strings.EqualFold(account.Name, user) {
+		names = []string{account.Name}
+	} else if lookUp == nil {
+		names = append(names, account.Name)
 	}
 	err = t.withStore(func(k *keptTokens) error {
-		tokens, known, err := k.records.RevokeUser(ctx, user, reason, kinds...)
-		for _, token := range tokens {
-			done = append(done, Revocation{ID: token.ID, Kind: token.Kind, Login: token.Login()})
-			k.logToken("token revoked", EventRevoked, token, because(reason)...)
+		var failed, unknown error
+		if !isAccount {
+			done, unknown = k.revokeRobot(ctx, reason, user, kinds)
 		}
-		logins = len(known)
-		if slices.Contains(kinds, credentials.Refresh) && (err == nil || logins > 0) {
-			done = append(done, Revocation{Kind: credentials.Refresh, Login: user})
-			fields := []any{"kind", credentials.Refresh, "subject", user, "logins", logins}
-			k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
+		isRobot := len(done) > 0
+		for _, name := range names {
+			tokens, known, err := k.records.RevokeUser(ctx, name, reason, kinds...)
+			for _, token := range tokens {
+				done = append(done, revocationOf(token))
+				k.logToken("token revoked", EventRevoked, token, because(reason)...)
+			}
+			logins += len(known)
+			hadLogins := len(known) > 0 || err == nil && !isRobot
+			if slices.Contains(kinds, credentials.Refresh) && hadLogins {
+				done = append(done, Revocation{Kind: credentials.Refresh, Login: name})
+				fields := []any{"kind", credentials.Refresh, "subject", name, "logins", len(known)}
+				k.log("tokens revoked", EventRevoked, append(fields, because(reason)...)...)
+			}
+			failed = errors.Join(failed, err)
 		}
-		return err
+		return errors.Join(failed, unknown)
 	})
 	return done, logins, err
+}
+
+// revokeRobot is for a name that is no account's. It may be that of a robot, whose tokens are taken
+// back; or one that only the store knows, of an account that is gone. Any other is an error.
+func (k *keptTokens) revokeRobot(ctx context.Context, reason, user string, kinds []credentials.Kind) (
+	[]Revocation, error) {
+	isKnown := false
+	var robots, names []string
+	note := func(name string) bool {
+		isKnown = isKnown || strings.EqualFold(name, user)
+		names = append(names, name)
+		return true
+	}
+	err := errors.Join(
+		k.records.List(ctx, func(token credentials.Token) bool {
+			if strings.EqualFold(token.Login(), user) && token.Kind == credentials.Robot {
+				robots = append(robots, token.ID)
+			}
+			note(token.User)
+			return note(token.Login())
+		}),
+		k.records.Logins(ctx, "", func(login credentials.Login) bool { return note(login.User) }))
+	switch {
+	case len(robots) > 0 && slices.Contains(kinds, credentials.Robot):
+		return k.revoke(ctx, reason, robots)
+	case isKnown || err != nil: // what cannot be listed may have the name
+		return nil, nil //nolint:nilerr // RevokeUser meets it too
+	}
+	hint := "dockerauth token list and dockerauth logins show the names"
+	if name := cli.Closest(user, names); name != "" {
+		hint = fmt.Sprintf("if %q is meant, give that name", name)
+	}
+	return nil, fmt.Errorf("nothing is known of %q: it is no account of this machine, and has no token or login\n  %s",
+		user, hint)
+}
+
+// RevokeAll takes back what everybody has of some kinds. With an error, what it returns was taken
+// back nonetheless.
+func (t Tokens) RevokeAll(
+	ctx context.Context,
+	reason string,
+	kinds ...credentials.Kind,
+) (done []Revocation, err error) {
+	err = t.withStore(func(k *keptTokens) error {
+		tokens, err := k.records.RevokeAll(ctx, reason, kinds...)
+		for _, token := range tokens {
+			done = append(done, revocationOf(token))
+			k.logToken("token revoked", EventRevoked, token, because(reason)...)
+		}
+		if err != nil {
+			return err
+		}
+		for _, kind := range kinds {
+			fields := []any{"kind", kind, "subject", "all"}
+			if kind == credentials.Refresh {
+				done = append(done, Revocation{Kind: kind})
+			} else {
+				fields = append(fields, "tokens", count(done, kind))
+			}
+			k.log("all tokens revoked", EventRevoked, append(fields, because(reason)...)...)
+		}
+		return nil
+	})
+	return done, err
+}
+
+func count(done []Revocation, kind credentials.Kind) (n int) {
+	for _, r := range done {
+		if r.Kind == kind {
+			n++
+		}
+	}
+	return n
 }

@@ -17,6 +17,7 @@ import (
 	"dockerauth/config"
 	"dockerauth/credentials"
 	"dockerauth/pamauth"
+	"dockerauth/store"
 )
 
 // tokenFixture is a configuration with a folder for tokens and a log, both of this process.
@@ -35,6 +36,7 @@ func newTokenFixture(t *testing.T, more string) tokenFixture {
 	if err := os.Mkdir(filepath.Join(f.dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	s.write(t, "tokens.log", "") // root makes none
 	return f
 }
 
@@ -192,6 +194,29 @@ func TestARotatedTokenIsAcceptedForTheOverlap(t *testing.T) {
 	}
 }
 
+// Its lock, which is in the state, would else end with a rotation.
+func TestARobotsStateIsThatOfItsFirstToken(t *testing.T) {
+	f := newTokenFixture(t, "")
+	now := time.Now()
+	s := credentials.NewSecret()
+	state := credentials.State{UID: 54321, Shadow: credentials.ShadowNone}
+	_, err := f.records(t).
+		Issue(t.Context(), s, credentials.Token{Kind: credentials.Robot, User: me(t), Robot: "jenkins",
+			Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour), State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Rotate(t.Context(), s.ID, 0, func(i IssuedToken) error {
+		if i.Token.State != state {
+			t.Errorf("%+v", i.Token.State)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // A personal token must not pass to the next person with the name.
 func TestATokenOfADeletedAccountIsNotRotated(t *testing.T) {
 	f := newTokenFixture(t, "")
@@ -245,6 +270,176 @@ func TestAllOfAnAccountIsRevokedByKind(t *testing.T) {
 	}
 	if known, err := f.Logins(t.Context(), ""); err != nil || len(known) != 0 {
 		t.Errorf("%+v, %v", known, err)
+	}
+}
+
+// The log and the lists show the user name of a robot.
+func TestARobotIsRevokedByItsUserName(t *testing.T) {
+	f := newTokenFixture(t, "")
+	r := plainRequest()
+	r.User, r.Robot = me(t), "jenkins"
+	robot := f.issue(t, r).Token
+	r.Robot = "other"
+	other := f.issue(t, r).Token
+	all := []credentials.Kind{credentials.Refresh, credentials.Personal, credentials.Robot}
+	done, logins, err := f.RevokeUser(t.Context(), "r", strings.ToUpper(me(t))+"+jenkins", all...)
+	want := []Revocation{{ID: robot.ID, Kind: credentials.Robot, Login: me(t) + "+jenkins"}}
+	if err != nil || logins != 0 || !slices.Equal(done, want) {
+		t.Errorf("%+v, %d logins, %v, want %+v", done, logins, err, want)
+	}
+	for _, token := range []credentials.Token{robot, other} {
+		if got, err := f.Get(t.Context(), token.ID); err != nil || (got.Revoked != nil) != (token.ID == robot.ID) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if log := f.log(t); strings.Count(log, "event=token-revoked credential="+robot.ID+" ") != 1 {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
+func TestANameThatNobodyKnowsIsAnErrorAndRevokedAllTheSame(t *testing.T) {
+	f := newTokenFixture(t, "")
+	r := plainRequest()
+	r.User, r.Robot = me(t), "jenkins"
+	f.issue(t, r)
+	id, err := f.records(t).ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := credentials.RefreshToken{ID: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", User: me(t) + "+jenkinz", Store: id,
+		Issued: time.Now().Truncate(time.Second)}
+	for user, hint := range map[string]string{
+		login.User:        fmt.Sprintf("if %q is meant, give that name", me(t)+"+jenkins"),
+		"no-such-account": "dockerauth token list and dockerauth logins show the names",
+	} {
+		done, logins, err := f.RevokeUser(t.Context(), "", user, credentials.Refresh)
+		if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("nothing is known of %q: ", user)) ||
+			!strings.HasSuffix(err.Error(), "\n  "+hint) || logins != 0 || len(done) != 1 {
+			t.Errorf("%s: %+v, %v", user, done, err)
+		}
+	}
+	if err := f.records(t).CheckRefresh(t.Context(), login); !errors.Is(err, credentials.ErrRefused) {
+		t.Errorf("a login of the name: %v", err)
+	}
+	f.inspect = func(string, pamauth.StateKey) (pamauth.Account, error) {
+		return pamauth.Account{}, pamauth.ErrBroken
+	}
+	if _, _, err := f.RevokeUser(t.Context(), "", "no-such-account", credentials.Refresh); err != nil {
+		t.Errorf("a directory that is away: %v", err)
+	}
+}
+
+// A directory may spell its names in another way now.
+func TestBothSpellingsOfAnAccountAreRevoked(t *testing.T) {
+	f := newTokenFixture(t, "")
+	now := time.Now()
+	for _, user := range []string{"alice", "alice@example.com"} {
+		_, err := f.records(t).Issue(t.Context(), credentials.NewSecret(), credentials.Token{Kind: credentials.Personal,
+			User: user, Scopes: []string{"repository:a:pull"}, Created: now, Expires: now.Add(time.Hour),
+			State: credentials.State{UID: 54321, Shadow: credentials.ShadowNone}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.inspect = func(string, pamauth.StateKey) (pamauth.Account, error) {
+		return pamauth.Account{Name: "alice@example.com", UID: 54321}, nil
+	}
+	done, _, err := f.RevokeUser(t.Context(), "", "alice", credentials.Personal)
+	if err != nil || len(done) != 2 {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+func TestARobotIsNotNamedLikeAnAccount(t *testing.T) {
+	f := newTokenFixture(t, "")
+	f.inspect = func(name string, key pamauth.StateKey) (pamauth.Account, error) {
+		if name == me(t)+"+jenkins" {
+			return pamauth.Account{Name: name, UID: 54321}, nil
+		}
+		return pamauth.Inspect(name, key)
+	}
+	r := plainRequest()
+	r.User, r.Robot = me(t), "jenkins"
+	err := f.Issue(t.Context(), r, func(IssuedToken) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "is that of an account\n  choose another name") {
+		t.Error(err)
+	}
+	r.Robot = "jenkins2"
+	f.issue(t, r)
+}
+
+func TestADamagedRecordKeepsNoOtherTokenFromBeingRevoked(t *testing.T) {
+	f := newTokenFixture(t, "")
+	r := plainRequest()
+	r.User, r.Keep = me(t), true
+	good := f.issue(t, r).Token.ID
+	const damaged, login = "0000000000", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	err := f.records(t).Kept.Update(t.Context(), []string{"token/" + damaged}, func([]store.Record) []store.Record {
+		return []store.Record{{Value: []byte("garbage"), Until: time.Now().Add(time.Hour)}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := f.Revoke(t.Context(), "", good, damaged, login)
+	if err == nil || !strings.Contains(err.Error(), damaged) || len(done) != 2 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if got, err := f.Get(t.Context(), good); err != nil || got.Revoked == nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestALoginIsRevokedByItsIDAndItsUserNamedIfItIsKnown(t *testing.T) {
+	f := newTokenFixture(t, "")
+	const known, unknown = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "ZBCDEFGHIJKLMNOPQRSTUVWXYZ"
+	err := f.records(t).NoteLogin(t.Context(), credentials.Login{ID: known, User: "alice", First: time.Now(),
+		Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := f.Revoke(t.Context(), "", unknown, known)
+	want := []Revocation{
+		{ID: known, Kind: credentials.Refresh, Login: "alice"},
+		{ID: unknown, Kind: credentials.Refresh},
+	}
+	if err != nil || !slices.Equal(done, want) {
+		t.Errorf("%+v, %v, want %+v", done, err, want)
+	}
+}
+
+// After an incident, or in a store that has come back from a backup.
+func TestAllOfEverybodyIsRevokedByKind(t *testing.T) {
+	for kind, want := range map[credentials.Kind]string{
+		credentials.Refresh:  `msg="all tokens revoked" event=token-revoked kind=refresh subject=all reason=r `,
+		credentials.Personal: `msg="all tokens revoked" event=token-revoked kind=personal subject=all tokens=1 `,
+		credentials.Robot:    `msg="all tokens revoked" event=token-revoked kind=robot subject=all tokens=1 reason=r `,
+	} {
+		f := newTokenFixture(t, "")
+		r := plainRequest()
+		r.User, r.Keep = me(t), true
+		tokens := map[credentials.Kind]string{credentials.Personal: f.issue(t, r).Token.ID}
+		r.Robot = "jenkins"
+		tokens[credentials.Robot] = f.issue(t, r).Token.ID
+		before, err := f.records(t).ID(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := f.RevokeAll(t.Context(), "r", kind); err != nil || len(done) != 1 || done[0].Kind != kind ||
+			done[0].ID != tokens[kind] {
+			t.Errorf("%s: %+v, %v", kind, done, err)
+		}
+		for k, id := range tokens {
+			if got, err := f.Get(t.Context(), id); err != nil || (got.Revoked != nil) != (k == kind) {
+				t.Errorf("%s: %+v, %v", kind, got, err)
+			}
+		}
+		after, err := f.records(t).ID(t.Context())
+		if err != nil || (before != after) != (kind == credentials.Refresh) {
+			t.Errorf("%s: the store has the id %s, it had %s, %v", kind, after, before, err)
+		}
+		if log := f.log(t); !strings.Contains(log, want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
 	}
 }
 
@@ -345,6 +540,37 @@ func TestPAMIsAskedAboutTheAccountOfANewToken(t *testing.T) {
 	err := f.Issue(t.Context(), r, func(IssuedToken) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), `no account "no-such-account"`) {
 		t.Errorf("an account that nobody knows: %v", err)
+	}
+}
+
+func TestWhatAServerMayForgetIsSaid(t *testing.T) {
+	for _, tt := range []struct {
+		settings []string
+		said     string
+	}{
+		{nil, "loses everything"}, // startRedis takes no snapshots
+		{[]string{"--appendonly", "yes"}, "loses what it got in the last seconds"},
+		{[]string{"--appendonly", "yes", "--appendfsync", "always"}, ""},
+	} {
+		f := newTokenFixture(t, "")
+		port, _ := startRedis(t, append(tt.settings, "--dir", t.TempDir())...)
+		text, err := os.ReadFile(f.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := strings.Replace(string(text), "state: state\n", fmt.Sprintf("state: redis://127.0.0.1:%d\n", port), 1)
+		if err := os.WriteFile(f.Config, []byte(server), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.issue(t, TokenRequest{User: me(t), Keep: true, Scopes: []string{"repository:a:pull"}, Expires: "1h"})
+		if said := f.stderr.String(); strings.Contains(said, "the state server loses") != (tt.said != "") ||
+			!strings.Contains(said, tt.said) {
+			t.Errorf("with %v: %s", tt.settings, said)
+		}
+		f.stderr.Reset()
+		if _, err := f.List(t.Context(), ""); err != nil || f.stderr.Len() > 0 {
+			t.Errorf("a list: %v, %s", err, f.stderr)
+		}
 	}
 }
 

@@ -67,12 +67,25 @@ func (t Tokens) open(cfg *config.Config) (*keptTokens, error) {
 	closeLog := func() error { return nil }
 	audit := sync.OnceValue(func() (log *slog.Logger) {
 		log, closeLog = AuditLog(cfg, t.Stderr)
+		t.warnOfLoss(cfg.State)
 		return log
 	})
 	return &keptTokens{records, audit, by, func() {
 		_ = closeStore() // what was written is safe
 		_ = closeLog()
 	}}, nil
+}
+
+// warnOfLoss says that what was just written is not yet safe. A server that does not say what it
+// loses is a matter for check.
+func (t Tokens) warnOfLoss(state string) {
+	if !config.IsStateServer(state) {
+		return
+	}
+	if loses, err := CheckDurable(state); err == nil && loses != "" {
+		fmt.Fprintf(t.Stderr, "dockerauth: done, but the state server loses %s when it is killed\n"+
+			"  dockerauth check has the commands that change it\n", loses)
+	}
 }
 
 func (t Tokens) withStore(do func(*keptTokens) error) error {
@@ -144,8 +157,12 @@ func because(reason string) []any {
 
 // logToken writes what was done with a token. Its text and the state of its account have no field.
 func (k *keptTokens) logToken(message, event string, t credentials.Token, more ...any) {
-	k.log(message, event, append([]any{"credential", t.ID, "kind", t.Kind, "subject", t.Login(), "scope",
-		strings.Join(t.Scopes, " "), "expires", t.Expires.UTC().Format(time.RFC3339)}, more...)...)
+	k.log(message, event, append(tokenFields(t), more...)...)
+}
+
+func tokenFields(t credentials.Token) []any {
+	return []any{"credential", t.ID, "kind", t.Kind, "subject", t.Login(), "scope", strings.Join(t.Scopes, " "),
+		"expires", t.Expires.UTC().Format(time.RFC3339)}
 }
 
 // operator is the person who runs a command, through sudo or not.

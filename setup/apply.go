@@ -39,7 +39,7 @@ func (s *installer) write() error {
 	case s.config.found == nil:
 		return s.files.create(s.config.path, s.config.content, 0o644, -1, s.usable)
 	}
-	return replace(s.config.path, s.config.found, s.config.content, s.usable)
+	return s.files.replace(s.config.path, s.config.found, s.config.content, s.usable)
 }
 
 // usable says why the service would not start with a configuration. path is that of config.yml, or

@@ -100,31 +100,71 @@ func checkDirOwnership(path string, sticky bool) error {
 	}
 }
 
-// lockFolder keeps a second init out until unlock is called.
+// lockName is a file that nobody else can open. Any user can lock the folder itself.
+const lockName = ".lock.dockerauth"
+
+// lockFolder keeps a second run of init or key rotate out until unlock is called.
 func lockFolder(path string) (unlock func(), err error) {
-	dir, err := os.Open(path)
+	path = filepath.Join(path, lockName)
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w\n  is another dockerauth init or key rotate at work there? (fuser "+
+				"%[1]s names the process)", path, err)
+		}
+		if isAt(f, path) {
+			return func() {
+				if isAt(f, path) {
+					_ = os.Remove(path)
+				}
+				f.Close()
+			}, nil
+		}
+		f.Close() // a run that has ended meanwhile has removed it
+	}
+}
+
+func isAt(f *os.File, path string) bool {
+	opened, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		dir.Close()
-		return nil,
-			fmt.Errorf("lock folder %s: %w\n  is another dockerauth init or key rotate at work there? (fuser %[1]s "+
-				"names the process)", path, err)
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(opened, there)
+}
+
+// temporaryNames begin with a dot and the name that the file will have.
+const temporaryNames = ".*.dockerauth"
+
+// removeLeftovers deletes what a killed run has left in a folder that is locked. A private key may
+// be among it.
+func removeLeftovers(folder string) error {
+	entries, err := os.ReadDir(folder)
+	for _, entry := range entries {
+		if err == nil && entry.Type().IsRegular() && isTemporary(entry.Name()) {
+			err = os.Remove(filepath.Join(folder, entry.Name()))
+		}
 	}
-	return func() { dir.Close() }, nil
+	return err
+}
+
+func isTemporary(name string) bool {
+	matches, _ := filepath.Match(".*"+temporaryNames, name)
+	return matches
 }
 
 // create makes a file that is not there, whole or not at all. A file or link that has appeared at
 // path meanwhile stays. check, if any, sees the file before it has its name.
 func (n *newFiles) create(path string, content []byte, mode fs.FileMode, gid int, check func(path string) error) error {
-	return n.createFor(path, content, mode, -1, gid, check)
+	return n.createFor(path, content, rights{mode: mode, uid: -1, gid: gid}, check)
 }
 
-// createFor is create with another owner; uid and gid -1 = the creator's.
-func (n *newFiles) createFor(path string, content []byte, mode fs.FileMode, uid, gid int,
-	check func(path string) error) error {
-	temporary, err := writeBeside(path, content, mode, uid, gid)
+func (n *newFiles) createFor(path string, content []byte, r rights, check func(path string) error) error {
+	temporary, err := writeBeside(path, content, r)
 	if err != nil {
 		return err
 	}
@@ -147,7 +187,7 @@ func (n *newFiles) swap(path string, old fs.FileInfo, content []byte) error {
 	if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
 		return err
 	}
-	kept, err := writeBeside(path, nil, 0o600, -1, -1) // for a name that is free
+	kept, err := writeBeside(path, nil, rights{mode: 0o600, uid: -1, gid: -1}) // for a name that is free
 	if err != nil {
 		return err
 	}
@@ -156,22 +196,41 @@ func (n *newFiles) swap(path string, old fs.FileInfo, content []byte) error {
 		return fmt.Errorf("keep %s: %w", path, errors.Unwrap(err))
 	}
 	n.swapped = append(n.swapped, swappedFile{path, kept})
-	return replace(path, old, content, func(string) error { return nil })
+	if err := exchange(path, old, content, nil); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }
 
-// replace replaces a file by one that was made from it, with its mode and owners.
-func replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
-	owner, ok := old.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("find owner of %s", path)
+// replace replaces a file that names the new ones. Nothing is undone after that.
+func (n *newFiles) replace(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
+	if err := exchange(path, old, content, check); err != nil {
+		return err
 	}
-	temporary, err := writeBeside(path, content, old.Mode().Perm(), int(owner.Uid), int(owner.Gid))
+	n.keep()
+	n.made = nil
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s is changed, but a power failure may undo that: %w\n  look after the disk, and run this "+
+			"again", path, err)
+	}
+	return nil
+}
+
+// exchange puts a file in place of the one that it was made from, with the same rights.
+func exchange(path string, old fs.FileInfo, content []byte, check func(path string) error) error {
+	same, err := rightsOf(path, old)
+	if err != nil {
+		return err
+	}
+	temporary, err := writeBeside(path, content, same)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temporary) // after the rename there is none
-	if err := check(temporary); err != nil {
-		return err
+	if check != nil {
+		if err := check(temporary); err != nil {
+			return err
+		}
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return err
@@ -179,15 +238,12 @@ func replace(path string, old fs.FileInfo, content []byte, check func(path strin
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, old) || !now.ModTime().Equal(old.ModTime()) {
 		return fmt.Errorf("replace %s: it has been changed just now\n  run this again", path)
 	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return os.Rename(temporary, path)
 }
 
-// writeBeside writes a temporary file into the folder of path. uid and gid -1 = the creator's.
-func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (temporary string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // O_EXCL, mode 0600
+// writeBeside writes a temporary file into the folder of path.
+func writeBeside(path string, content []byte, r rights) (temporary string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+temporaryNames) // O_EXCL, mode 0600
 	if err != nil {
 		return "", err
 	}
@@ -200,18 +256,14 @@ func writeBeside(path string, content []byte, mode fs.FileMode, uid, gid int) (t
 	if _, err := f.Write(content); err != nil {
 		return "", err
 	}
-	if err := f.Chown(uid, gid); err != nil {
-		return "",
-			fmt.Errorf("give %s to its group: %w\n  run this as root, or name a group that you are in", path,
-				errors.Unwrap(err))
-	}
-	if err := f.Chmod(mode); err != nil { // whatever the umask
+	if err := r.giveTo(f, path); err != nil {
 		return "", err
 	}
 	return f.Name(), f.Sync()
 }
 
-func syncFolder(path string) error {
+// syncFolder is a variable for tests.
+var syncFolder = func(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err

@@ -9,11 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -46,7 +43,6 @@ type Rotation struct {
 const (
 	defaultConfig = systemDir + "/config.yml"
 	toStdout      = "-"
-	toSign        = "# signs after: dockerauth key rotate --switch"
 	minute        = "2006-01-02 15:04 UTC"
 )
 
@@ -61,7 +57,8 @@ type rotation struct {
 	noticed time.Duration // until all processes have a changed config.yml
 	cfg     *config.Config
 	text    string      // of config.yml, as it is to be
-	found   fs.FileInfo // of config.yml
+	path    string      // of config.yml, if that is a symbolic link then of its target
+	found   fs.FileInfo // what is there
 	next    string      // the key that is to sign next; "" = none
 	files   newFiles
 	bundle  plannedFile // path "" = standard output
@@ -158,6 +155,11 @@ func (r *rotation) run() error {
 	if err := r.read(path); err != nil {
 		return err
 	}
+	unlockKeys, err := r.tidy()
+	if err != nil {
+		return err
+	}
+	defer unlockKeys()
 	was := r.text
 	switch r.Step {
 	case Switch:
@@ -171,7 +173,9 @@ func (r *rotation) run() error {
 		err = r.putBundle()
 	}
 	if err == nil && r.text != was {
-		err = replace(r.cfg.Path, r.found, []byte(r.text), r.usable)
+		if _, err = config.LoadText(r.cfg.Path, []byte(r.text)); err == nil {
+			err = r.files.replace(r.path, r.found, []byte(r.text), nil)
+		}
 	}
 	if err != nil {
 		r.files.undo()
@@ -195,9 +199,11 @@ func (r *rotation) run() error {
 
 // read reads the configuration, and finds the key that is to sign next.
 func (r *rotation) read(path string) (err error) {
-	if r.found, err = os.Lstat(path); err == nil && r.found.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("change %s: it is a symbolic link, and would become a file\n  name the file that it leads "+
-			"to: --config FILE", path)
+	if r.path, err = followOwn(path); err != nil {
+		return err
+	}
+	if r.found, err = os.Lstat(r.path); err != nil {
+		return err
 	}
 	text, err := config.ReadFile(path)
 	if err != nil {
@@ -212,17 +218,67 @@ func (r *rotation) read(path string) (err error) {
 			return err
 		}
 	}
-	for _, file := range r.cfg.PreviousKeyFiles {
-		if datedAfter(file, r.cfg.PrivateKeyFile) {
-			r.next = file
-		}
-	}
+	r.next = r.cfg.NextKeyFile()
 	return nil
 }
 
-// usable says why the service would not start with a configuration under its temporary name.
-func (r *rotation) usable(path string) error {
-	return (&installer{config: plannedFile{path: r.cfg.Path}}).usable(path)
+// tidy locks the other folders in which files change, and deletes what a killed run has left.
+func (r *rotation) tidy() (unlock func(), err error) {
+	var unlocks []func()
+	unlock = func() {
+		for _, one := range unlocks {
+			one()
+		}
+	}
+	locked := []string{filepath.Dir(r.cfg.Path)}
+	for _, dir := range []string{filepath.Dir(r.path), filepath.Dir(r.cfg.PrivateKeyFile)} {
+		if slices.ContainsFunc(locked, func(other string) bool { return isSameFile(dir, other) }) {
+			continue
+		}
+		one, err := lockFolder(dir)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		unlocks, locked = append(unlocks, one), append(locked, dir)
+	}
+	for _, dir := range locked {
+		err = errors.Join(err, removeLeftovers(dir))
+	}
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func isSameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// followOwn follows links that nobody else can replace.
+func followOwn(path string) (string, error) {
+	for range 40 { // as the kernel does
+		if err := checkDirOwnership(filepath.Dir(path), false); err != nil {
+			return "", err
+		}
+		to, err := os.Readlink(path)
+		switch {
+		case errors.Is(err, syscall.EINVAL): // it is no link
+			return path, nil
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(to):
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", fmt.Errorf("change %s: it is one of many symbolic links\n  name a file: --config FILE", path)
 }
 
 // set exchanges a line of config.yml.
@@ -265,30 +321,6 @@ func (r *rotation) shell(command string, flags ...string) string {
 	return strings.Join(append([]string{command}, flags...), " ")
 }
 
-// dated is the name of a key that key rotate has made. A second one of a day has a number.
-var dated = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^privkey-(\d{8})(?:-([1-9]\d?))?\.pem$`)
-})
-
-// dateOf are the date and the number in the name of a file; zero for any other name.
-func dateOf(file string) [2]int {
-	found := dated().FindStringSubmatch(filepath.Base(file))
-	if found == nil {
-		return [2]int{}
-	}
-	date, _ := strconv.Atoi(found[1]) // it has eight digits
-	number, _ := strconv.Atoi(cmp.Or(found[2], "0"))
-	return [2]int{date, number}
-}
-
-// datedAfter reports a file in whose name a later date stands. Of the keys that verify, the one
-// that is dated after the one that signs is to sign next: it stands in previous_keys so that every
-// process knows it before one of them signs with it.
-func datedAfter(file, other string) bool {
-	a, b := dateOf(file), dateOf(other)
-	return slices.Compare(a[:], b[:]) > 0
-}
-
 // certificateOf is the name of the certificate that is made with a key.
 func (r *rotation) certificateOf(key string) string {
 	dir := filepath.Dir(cmp.Or(r.cfg.CertificateFile, key))
@@ -319,12 +351,12 @@ func (r *rotation) makePair() error {
 	if err != nil {
 		return err
 	}
-	comment := toSign
+	var since time.Time
 	if len(r.cfg.PreviousKeyFiles) > 0 {
-		comment = config.Retired(r.retiredSince())
+		since = r.retiredSince()
 	}
 	verifying := r.names(append([]string{private}, r.cfg.PreviousKeyFiles...)...)
-	if err := r.set("previous_keys", verifying+" "+comment); err != nil {
+	if err := r.set("previous_keys", verifying+" "+config.KeysComment(true, since)); err != nil {
 		return err
 	}
 	key, err := jwtsign.GenerateKey(jwtsign.Kind(cmp.Or(r.KeyType, string(kindOf(r.cfg.Key)))))
@@ -339,18 +371,22 @@ func (r *rotation) makePair() error {
 	if err != nil {
 		return err
 	}
-	old, err := os.Stat(r.cfg.PrivateKeyFile)
+	// Those who can read the key in use run the service.
+	like, err := rightsOfFile(r.cfg.PrivateKeyFile)
 	if err != nil {
 		return err
 	}
-	owner, ok := old.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("find owner of %s", r.cfg.PrivateKeyFile)
-	}
-	if err := r.files.createFor(private, secret, old.Mode().Perm(), int(owner.Uid), int(owner.Gid), nil); err != nil {
+	if err := r.files.createFor(private, secret, like, nil); err != nil {
 		return err
 	}
-	if err := r.files.create(certificate, public, 0o644, -1, nil); err != nil {
+	like = rights{}
+	if r.cfg.CertificateFile != "" {
+		if like, err = rightsOfFile(r.cfg.CertificateFile); err != nil {
+			return err
+		}
+	}
+	like = rights{0o644, -1, -1, map[string][]byte{label: like.extended[label]}} // everyone may read it
+	if err := r.files.createFor(certificate, public, like, nil); err != nil {
 		return err
 	}
 	r.next = private
@@ -360,26 +396,27 @@ func (r *rotation) makePair() error {
 	return nil
 }
 
-// freeNames are dated today, or as the key that signs where the clock is behind its date.
+// freeNames are dated. A second pair of a day has a number.
 func (r *rotation) freeNames() (private, certificate string, err error) {
-	date, _ := strconv.Atoi(r.now().UTC().Format("20060102"))
-	date = max(date, dateOf(r.cfg.PrivateKeyFile)[0])
-	dir := filepath.Dir(r.cfg.PrivateKeyFile)
+	dir, date := filepath.Dir(r.cfg.PrivateKeyFile), r.now().UTC().Format("20060102")
 	for number := range 100 {
-		private = filepath.Join(dir, fmt.Sprintf("privkey-%d.pem", date))
+		private = filepath.Join(dir, "privkey-"+date+".pem")
 		if number > 0 {
-			private = filepath.Join(dir, fmt.Sprintf("privkey-%d-%d.pem", date, number))
+			private = filepath.Join(dir, fmt.Sprintf("privkey-%s-%d.pem", date, number))
 		}
 		certificate = r.certificateOf(private)
-		_, keyErr := os.Lstat(private)
-		_, certificateErr := os.Lstat(certificate)
-		if datedAfter(private, r.cfg.PrivateKeyFile) && errors.Is(keyErr, fs.ErrNotExist) &&
-			errors.Is(certificateErr, fs.ErrNotExist) {
+		if !isThere(private) && !isThere(certificate) {
 			return private, certificate, nil
 		}
 	}
 	return "", "", fmt.Errorf("make a key in %s: there are a hundred of today\n  move those away that are not in use",
 		dir)
+}
+
+// isThere reports a file of any kind, or that it cannot be told.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // kindOf is the kind of a new key in place of another. There are fewer kinds of new ones.
@@ -396,8 +433,12 @@ func kindOf(key *jwtsign.Key) jwtsign.Kind {
 // switchKeys makes the next key the one that signs.
 func (r *rotation) switchKeys() error {
 	if r.next == "" {
-		if len(r.cfg.PreviousKeyFiles) == 0 {
+		switch {
+		case len(r.cfg.PreviousKeyFiles) == 0:
 			return fmt.Errorf("switch keys: there is no new pair\n  make one: %s", r.command())
+		case r.cfg.PreviousEnd().IsZero():
+			return fmt.Errorf("switch keys: %s does not say which of previous_keys is to sign\n  write it first into "+
+				"the list, and behind the list: %s", r.cfg.Path, config.KeysComment(true, time.Time{}))
 		}
 		r.say("kept", r.cfg.PrivateKeyFile, "signs already")
 		r.reportSwitched(r.retiredSince(), r.cfg.PrivateKeyFile)
@@ -412,7 +453,7 @@ func (r *rotation) switchKeys() error {
 		lines = append(lines, [2]string{"certificate", r.name(r.certificateOf(r.next))})
 	}
 	lines = append(lines, [2]string{"previous_keys",
-		r.names(append([]string{r.cfg.PrivateKeyFile}, others...)...) + " " + config.Retired(now)})
+		r.names(append([]string{r.cfg.PrivateKeyFile}, others...)...) + " " + config.KeysComment(false, now)})
 	for _, line := range lines {
 		if err := r.set(line[0], line[1]); err != nil {
 			return err
@@ -424,10 +465,13 @@ func (r *rotation) switchKeys() error {
 }
 
 // retiredSince is when the previous keys signed last. They did not after the last change of
-// config.yml.
+// config.yml. Its modification time can be set, and copies keep it; the time of the change cannot.
 func (r *rotation) retiredSince() time.Time {
 	if end := r.cfg.PreviousEnd(); !end.IsZero() {
 		return end.Add(-r.cfg.RefreshTokenTTL)
+	}
+	if file, ok := r.found.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(file.Ctim.Unix())
 	}
 	return r.found.ModTime()
 }
@@ -435,6 +479,11 @@ func (r *rotation) retiredSince() time.Time {
 // retire takes all keys out of previous_keys but the one that is to sign next.
 func (r *rotation) retire() error {
 	old := slices.DeleteFunc(slices.Clone(r.cfg.PreviousKeyFiles), func(file string) bool { return file == r.next })
+	if len(old) == 0 && r.next != "" {
+		return fmt.Errorf("retire keys: %s is to sign next, and there is no other\n  let it sign: %s\n  or give it "+
+			"up: delete previous_keys, line %d of %s", r.next, r.command("--switch"), r.cfg.Line("previous_keys"),
+			r.cfg.Path)
+	}
 	if end := r.retiredSince().Add(r.cfg.RefreshTokenTTL); len(old) > 0 && end.After(r.now()) && !r.Force {
 		return fmt.Errorf("retire %s: refresh tokens that it signed are good until %s\n  wait, or end them now, so "+
 			"that their users log in again: %s", old[0], end.UTC().Format(minute), r.command("--retire", "--force"))
@@ -450,7 +499,8 @@ func (r *rotation) retire() error {
 	}
 	value := ""
 	if r.next != "" {
-		value = r.names(r.next) + " " + toSign
+		value = r.names(r.next) + " " + config.KeysComment(true, time.Time{})
+		r.say("kept", r.next, "signs after the switch")
 	}
 	if err := r.set("previous_keys", value); err != nil {
 		return err

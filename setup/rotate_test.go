@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,8 +32,7 @@ func on(text string) string {
 	return strings.NewReplacer("20300102", today.Format("20060102"),
 		"2030-01-02T12:00:00Z", today.Format(time.RFC3339),
 		"2030-01-02 12:16", today.Add(16*time.Minute).Format(minute),
-		"2030-04-02 12:00", end.Format(minute),
-		"2030-04-02 13:00", end.Add(time.Hour).Format(minute)).Replace(text)
+		"2030-04-02 12:00", end.Format(minute)).Replace(text)
 }
 
 // edit changes a file that init has made.
@@ -200,7 +201,8 @@ func TestRotateMakesAndChangesWhatItSays(t *testing.T) {
 		t.Errorf("modes: %s", listing(t, dir))
 	}
 	const line = "private_key: privkey.pem\n"
-	listed := on("previous_keys: [\"privkey-20300102.pem\"] ") + toSign + "\n"
+	listed := on("previous_keys: [\"privkey-20300102.pem\"] ") +
+		"# the first one signs after: dockerauth key rotate --switch\n"
 	if want := strings.Replace(oldText, line, line+listed, 1); get(t, in("config.yml")) != want {
 		t.Errorf("config.yml is\n%s", get(t, in("config.yml")))
 	}
@@ -268,12 +270,9 @@ func TestKeysCanBeExchangedAgain(t *testing.T) {
 	yesterday := today.AddDate(0, 0, -1)
 	mustRotate(t, dir, yesterday, Rotation{KeyType: "rsa"})
 	prepared := loaded(t, dir)
-	want := []string{filepath.Join(dir, on("privkey-20300102-1.pem")), filepath.Join(dir, "privkey.pem")}
-	if fmt.Sprint(
-		prepared.PreviousKeyFiles,
-	) != fmt.Sprint(
-		want,
-	) {
+	want := []string{filepath.Join(dir, "privkey-"+yesterday.Format("20060102")+".pem"),
+		filepath.Join(dir, "privkey.pem")}
+	if !slices.Equal(prepared.PreviousKeyFiles, want) {
 		t.Errorf("previous keys %q, want %q", prepared.PreviousKeyFiles, want)
 	}
 	if !prepared.PreviousEnd().Equal(first.PreviousEnd()) {
@@ -300,16 +299,183 @@ func TestRetireWithoutADateCountsFromTheLastChange(t *testing.T) {
 	mustRotate(t, dir, today, Rotation{Step: Switch})
 	path := filepath.Join(dir, "config.yml")
 	put(t, path, regexp.MustCompile(` # no longer .*`).ReplaceAllString(get(t, path), ""), 0o644)
-	changed := today.Add(time.Hour)
-	if err := os.Chtimes(path, changed, changed); err != nil {
+	// A copy may have an old time.
+	if err := os.Chtimes(path, today.AddDate(-1, 0, 0), today.AddDate(-1, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
-	end := changed.Add(90 * 24 * time.Hour)
-	if status, _, errs := rotateIn(dir, end.Add(-time.Second), Rotation{Step: Retire}); status != cli.ExitError ||
-		!strings.Contains(errs, on("good until 2030-04-02 13:00 UTC")) {
+	end := time.Now().Add(90 * 24 * time.Hour)
+	if status, _, errs := rotateIn(dir, end.Add(-time.Minute), Rotation{Step: Retire}); status != cli.ExitError ||
+		!strings.Contains(errs, "good until 2") {
 		t.Errorf("status %d, %s", status, errs)
 	}
 	mustRotate(t, dir, end, Rotation{Step: Retire})
+}
+
+// The service reads the key as another user, who must not choose it.
+func TestTheNewKeyBelongsToTheOwnerOfTheOldOne(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	for _, file := range []string{"privkey.pem", "cert.pem"} {
+		if err := os.Chown(filepath.Join(dir, file), 33, 34); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustRotate(t, dir, today, Rotation{})
+	info, err := os.Stat(filepath.Join(dir, on("privkey-20300102.pem")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 33 || owner.Gid != 34 {
+		t.Errorf("the new key is of %d:%d", owner.Uid, owner.Gid)
+	}
+	info, err = os.Stat(filepath.Join(dir, on("cert-20300102.pem")))
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the new certificate: %v, %v", info, err)
+	}
+}
+
+func TestTheSwitchWaitsUntilEveryProcessKnowsTheKey(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	mustRotate(t, dir, today, Rotation{})
+	prepared := time.Now()
+	const noticed = 300 * time.Millisecond
+	r := &rotation{Rotation: Rotation{Config: filepath.Join(dir, "config.yml"), Step: Switch}, now: time.Now,
+		noticed: noticed}
+	var out, errs bytes.Buffer
+	if status := r.do(cli.Streams{Out: &out, Err: &errs}); status != cli.ExitDone || time.Since(prepared) < noticed/2 {
+		t.Errorf("status %d after %s: %s", status, time.Since(prepared), &errs)
+	}
+}
+
+// The comment behind previous_keys marks the key that is to sign next. Its name does not: a newer
+// key may have signed, and be given up.
+func TestANewerKeyThatSignedCanBeRetired(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	before := get(t, filepath.Join(dir, "config.yml"))
+	mustRotate(t, dir, today, Rotation{})
+	mustRotate(t, dir, today, Rotation{Step: Switch})
+	newer := on("privkey-20300102.pem")
+	put(t, filepath.Join(dir, "config.yml"), before+"previous_keys: ["+newer+"]\n", 0o644)
+
+	status, _, errs := rotateIn(dir, today, Rotation{Step: Switch})
+	if status != cli.ExitError || !strings.Contains(errs, "does not say which of previous_keys is to sign") {
+		t.Errorf("switch to a key that is not marked: %d, %s", status, errs)
+	}
+	out := mustRotate(t, dir, today, Rotation{Step: Retire, Force: true})
+	if !strings.HasSuffix(out, "\nshred -u "+filepath.Join(dir, newer)+" "+
+		filepath.Join(dir, on("cert-20300102.pem"))+"\n") ||
+		get(t, filepath.Join(dir, "config.yml")) != before ||
+		get(t, filepath.Join(dir, "bundle.pem")) != get(t, filepath.Join(dir, "cert.pem")) {
+		t.Errorf("retire leaves\n%s%s", get(t, filepath.Join(dir, "config.yml")), out)
+	}
+}
+
+// A service cannot start with a configuration that names a key which is gone.
+func TestWhatTheConfigurationNamesIsNotUndone(t *testing.T) {
+	dir := ground(t)
+	mustInit(t, dir, named...)
+	before, realSync := get(t, filepath.Join(dir, "config.yml")), syncFolder
+	t.Cleanup(func() { syncFolder = realSync })
+	syncFolder = func(path string) error {
+		if get(t, filepath.Join(dir, "config.yml")) != before {
+			return errors.New("sync: input/output error")
+		}
+		return realSync(path)
+	}
+	status, _, errs := rotateIn(dir, today, Rotation{})
+	if status != cli.ExitError || !strings.Contains(errs, "config.yml is changed, but a power failure may undo that") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	syncFolder = realSync
+	if len(loaded(t, dir).PreviousKeys) != 1 {
+		t.Error("there is no new key")
+	}
+	mustRotate(t, dir, today, Rotation{})
+}
+
+func TestWhatAKilledRunHasLeftIsDeleted(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the key in a folder of its own: %t", apart), func(t *testing.T) {
+			dir := ground(t)
+			keys := dir
+			mustInit(t, dir, named...)
+			if apart {
+				keys = ground(t)
+				if err := os.Rename(filepath.Join(dir, "privkey.pem"), filepath.Join(keys, "privkey.pem")); err != nil {
+					t.Fatal(err)
+				}
+				edit("config.yml", "private_key: ", "private_key: "+keys+"/")(t, dir)
+			}
+			killed := func() {
+				left, err := writeBeside(filepath.Join(keys, "privkey-20291231.pem"), []byte("a key"),
+					rights{mode: 0o600, uid: -1, gid: -1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%s is there: %v", left, err)
+					}
+				})
+			}
+			own := []string{".privkey.pem.20291231", ".config.yml.swp"}
+			for _, name := range own {
+				put(t, filepath.Join(keys, name), "the administrator's", 0o600)
+			}
+			killed()
+			mustRotate(t, dir, today, Rotation{})
+			if !apart {
+				killed()
+				mustInit(t, dir)
+			}
+			for _, name := range own {
+				get(t, filepath.Join(keys, name))
+			}
+			unlock, err := lockFolder(keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unlock()
+			if status, _, errs := rotateIn(dir, today, Rotation{Step: Switch}); status != cli.ExitError ||
+				!strings.Contains(errs, "lock "+keys+"/.lock.dockerauth: ") {
+				t.Errorf("two at once: %d, %s", status, errs)
+			}
+		})
+	}
+}
+
+// Names in a configuration are relative to the link, as for the service.
+func TestAConfigurationThatIsALinkStaysOne(t *testing.T) {
+	dir, elsewhere := ground(t), ground(t)
+	mustInit(t, dir, named...)
+	path, target := filepath.Join(dir, "config.yml"), filepath.Join(elsewhere, "auth.yml")
+	if err := errors.Join(os.Rename(path, filepath.Join(elsewhere, "auth.yml")),
+		os.Symlink(elsewhere+"/second", path), os.Symlink("auth.yml", elsewhere+"/second")); err != nil {
+		t.Fatal(err)
+	}
+	mustRotate(t, dir, today, Rotation{})
+	mustRotate(t, dir, today, Rotation{Step: Switch})
+	if to, err := os.Readlink(path); to != elsewhere+"/second" {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	if cfg := loaded(t, dir); filepath.Base(cfg.PrivateKeyFile) != on("privkey-20300102.pem") ||
+		!strings.Contains(get(t, target), on("privkey-20300102.pem")) {
+		t.Errorf("%s signs", cfg.PrivateKeyFile)
+	}
+	unlock, err := lockFolder(elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if status, _, errs := rotateIn(dir, today, Rotation{}); status != cli.ExitError ||
+		!strings.Contains(errs, "lock "+elsewhere) {
+		t.Errorf("two at once: %d, %s", status, errs)
+	}
 }
 
 func TestTheBundleGoesWhereItIsWanted(t *testing.T) {
@@ -361,20 +527,51 @@ func TestRotateRefuses(t *testing.T) {
 			[]string{"leave out --bundle"}},
 		{"force for the switch", prepare, Rotation{Step: Switch, Force: true}, cli.ExitUsage,
 			[]string{"leave out --force"}},
+		{"the next key is to be retired, and no other is there", prepare, Rotation{Step: Retire, Force: true},
+			cli.ExitError, []string{on("privkey-20300102.pem is to sign next"), " --switch\n",
+				"give it up: delete previous_keys, line "}},
 		{"a switch without a new pair", nil, Rotation{Step: Switch}, cli.ExitError,
 			[]string{"there is no new pair", "dockerauth key rotate --config "}},
 		{"no configuration", nil, Rotation{Config: "/nonexistent/config.yml"}, cli.ExitError,
 			[]string{"no such file", "name a configuration that is there: --config FILE"}},
 		{"a configuration with a mistake", edit("config.yml", "issuer:", "isuer:"), Rotation{}, cli.ExitError,
 			[]string{"config.yml:9: isuer: unknown key"}},
-		{"a link in place of the configuration", func(t *testing.T, dir string) {
+		{"a link into a folder of others", func(t *testing.T, dir string) {
+			others := filepath.Join(dir, "others")
 			path := filepath.Join(dir, "config.yml")
-			if err := errors.Join(os.Rename(path, path+"1"), os.Symlink("config.yml1", path)); err != nil {
+			if err := errors.Join(os.Mkdir(others, 0o755), os.Rename(path, filepath.Join(others, "x")),
+				os.Symlink("others/x", path), os.Chmod(others, 0o775)); err != nil {
 				t.Fatal(err)
 			}
-		}, Rotation{}, cli.ExitError, []string{"symbolic link"}},
+		}, Rotation{}, cli.ExitError, []string{"others may write to folder ", "/others, "}},
+		{"a link to itself", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "config.yml")
+			if err := errors.Join(os.Remove(path), os.Symlink("config.yml", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, Rotation{}, cli.ExitError, []string{"many symbolic links", "--config FILE"}},
+		{"a link to nothing", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "config.yml")
+			if err := errors.Join(os.Remove(path), os.Symlink("gone.yml", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, Rotation{}, cli.ExitError, []string{"gone.yml: no such file"}},
 		{"a folder that a group may write to", func(t *testing.T, dir string) { _ = os.Chmod(dir, 0o775) }, Rotation{},
 			cli.ExitError, []string{"others may write to folder", "chmod go-w"}},
+		{"a key in a folder of others", func(t *testing.T, dir string) {
+			const others = "others"
+			_ = os.Mkdir(filepath.Join(dir, others), 0o755)
+			put(t, filepath.Join(dir, others, "privkey.pem"), get(t, filepath.Join(dir, "privkey.pem")), 0o600)
+			_ = os.Chmod(filepath.Join(dir, others), 0o775)
+			edit("config.yml", "private_key: ", "private_key: "+others+"/")(t, dir)
+		}, Rotation{}, cli.ExitError, []string{"others may write to folder ", "/others, "}},
+		{"a certificate in a folder of others", func(t *testing.T, dir string) {
+			const others = "others"
+			_ = os.Mkdir(filepath.Join(dir, others), 0o755)
+			put(t, filepath.Join(dir, others, "cert.pem"), get(t, filepath.Join(dir, "cert.pem")), 0o644)
+			_ = os.Chmod(filepath.Join(dir, others), 0o775)
+			edit("config.yml", "certificate: ", "certificate: "+others+"/")(t, dir)
+		}, Rotation{Bundle: "-"}, cli.ExitError, []string{"others may write to folder ", "/others, "}},
 		{"a key that is written on several lines", edit("config.yml", "private_key: privkey.pem",
 			"\"private_key\": privkey.pem"), Rotation{Step: Retire, Force: true}, cli.ExitDone, nil},
 		{"a configuration in which lines cannot be exchanged", func(t *testing.T, dir string) {
@@ -429,37 +626,13 @@ func TestRotateRefuses(t *testing.T) {
 					t.Errorf("does not say %q: %s", part, errs)
 				}
 			}
-			if status != cli.ExitDone && !regexp.MustCompile(`\A(?:[^\n]+\n  \S[^\n]*\n)+\z`).MatchString(errs) {
+			if status != cli.ExitDone && !regexp.MustCompile(`\A(?:[^\n]+(?:\n  \S[^\n]*)+\n)+\z`).MatchString(errs) {
 				t.Errorf("an error has a second line, which says what to do: %q", errs)
 			}
 			if after := listing(t, dir); after != before && status != cli.ExitDone {
 				t.Errorf("before\n%s\nafter\n%s", before, after)
 			}
 		})
-	}
-}
-
-func TestDatesInNames(t *testing.T) {
-	for _, c := range []struct {
-		file, other string
-		want        bool
-	}{
-		{"/etc/privkey-20300102.pem", "/etc/privkey.pem", true},
-		{"privkey-20300102.pem", "privkey-20300101.pem", true},
-		{"privkey-20300102.pem", "privkey-20300101-7.pem", true},
-		{"privkey-20300102-1.pem", "privkey-20300102.pem", true},
-		{"privkey-20300102-10.pem", "privkey-20300102-9.pem", true},
-		{"privkey-20300102.pem", "privkey-20300102.pem", false},
-		{"privkey-20300101.pem", "privkey-20300102.pem", false},
-		{"privkey.pem", "privkey-20300102.pem", false},
-		{"privkey.pem", "old.pem", false},
-		{"privkey-20300102-0.pem", "privkey.pem", false},
-		{"privkey-203001022.pem", "privkey.pem", false},
-		{"x-privkey-20300102.pem", "privkey.pem", false},
-	} {
-		if got := datedAfter(c.file, c.other); got != c.want {
-			t.Errorf("%s after %s: %t", c.file, c.other, got)
-		}
 	}
 }
 

@@ -58,6 +58,9 @@ install -D -m 644 %s %s
 	r.rest.WriteString("\nOn several machines, copy config.yml to each. Nothing uses the old key then:\n\nshred -u")
 	for _, file := range old {
 		r.rest.WriteString(" " + jwtsign.ShellWord(file))
+		if certificate := r.certificateOf(file); isThere(certificate) {
+			r.rest.WriteString(" " + jwtsign.ShellWord(certificate))
+		}
 	}
 	r.rest.WriteString("\n")
 }

@@ -156,7 +156,11 @@ func (s *installer) run() error {
 		return err // another init is at work in that folder, even if this one made it
 	}
 	defer unlock()
+	s.files.made = append(s.files.made, filepath.Join(s.dir, lockName)) // else undo could not remove the folder
 	if err = s.plan(); err == nil {
+		err = removeLeftovers(s.dir)
+	}
+	if err == nil {
 		err = s.write()
 	}
 	if err != nil {

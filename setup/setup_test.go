@@ -10,9 +10,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -652,7 +655,48 @@ func TestInitIsKeptOutWhileAnotherIsAtWork(t *testing.T) {
 		t.Error(after)
 	}
 	unlock()
+	// Any user can open the folder, and lock that.
+	folder, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
 	mustInit(t, dir, named...)
+	if _, err := os.Lstat(filepath.Join(dir, lockName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the lock stays: %v", err)
+	}
+}
+
+// One that ends removes the file that others may have opened already.
+func TestOneRunAtATimeHoldsTheLock(t *testing.T) {
+	dir := ground(t)
+	var inside atomic.Int32
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for got := 0; got < 100; {
+				unlock, err := lockFolder(dir)
+				if errors.Is(err, syscall.EWOULDBLOCK) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				got++
+				runtime.Gosched()
+				inside.Add(-1)
+				unlock()
+			}
+		})
+	}
+	group.Wait()
 }
 
 // What comes to be between the look and the writing stays, and what was made is taken back.

@@ -34,16 +34,19 @@ var errBusy = errors.New("locked for too long by another process")
 const table = "CREATE TABLE records (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, " +
 	"until INTEGER NOT NULL)"
 
-// database is the Store of one kind of records in a folder. A process has one connection to it.
+// database is the Store of one kind of records in a folder. A process has one connection to it, and
+// another one to read kept records: an update of them waits for the disk and for other processes.
 type database struct {
 	folder        *Folder
 	name          string
 	limit         int           // bytes; 0 = kept records
 	updateTimeout time.Duration // how long an update waits for others
 
+	reader *database     // of the same file; nil = this one
 	slot   chan struct{} // full while one call uses what follows
 	conn   sqlConn       // nil = not open
 	opened []fs.FileInfo // of the files when conn was opened; nil = not there
+	schema int64         // the number of the schema that was looked at; 0 = none was
 }
 
 // sqlConn is a connection of database/sql/driver. A pool of them would only be started to have one.
@@ -57,13 +60,19 @@ func newDatabase(folder *Folder, name string, limit int) *database {
 	d := &database{folder: folder, name: name, limit: limit, updateTimeout: lockTimeout, slot: make(chan struct{}, 1)}
 	if limit == 0 {
 		d.updateTimeout = keptTimeout
+		reader := *d
+		reader.slot = make(chan struct{}, 1)
+		d.reader = &reader
 	}
 	return d
 }
 
+func (d *database) isKept() bool { return d.limit == 0 }
+
 func (d *database) path() string { return filepath.Join(d.folder.path, d.name) }
 
 func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
+	d = d.forReads()
 	err = d.use(ctx, lockTimeout, "read", keys, func() error {
 		old, err := d.find(keys)
 		values = make([][]byte, len(old))
@@ -79,9 +88,7 @@ func (d *database) Get(ctx context.Context, keys ...string) (values [][]byte, er
 }
 
 func (d *database) Update(ctx context.Context, keys []string, change Change) error {
-	return d.use(ctx, d.updateTimeout, "update", keys, func() error {
-		return d.transaction(func() error { return d.update(keys, change) })
-	})
+	return d.use(ctx, d.updateTimeout, verbUpdate, keys, func() error { return d.update(keys, change) })
 }
 
 func (d *database) List(ctx context.Context, prefix string, visit func(key string, r Record) bool) error {
@@ -90,6 +97,7 @@ func (d *database) List(ctx context.Context, prefix string, visit func(key strin
 		key string
 		Record
 	}
+	d = d.forReads()
 	for from, more := prefix, true; more; {
 		var found []pair
 		err := d.use(ctx, lockTimeout, "list", nil, func() error {
@@ -103,7 +111,7 @@ func (d *database) List(ctx context.Context, prefix string, visit func(key strin
 			return err
 		}
 		for _, f := range found {
-			if !strings.HasPrefix(f.key, prefix) || !f.expired(d.folder.Now()) && !visit(f.key, f.Record) {
+			if !strings.HasPrefix(f.key, prefix) || !f.expired(d.folder.Now(), d.isKept()) && !visit(f.key, f.Record) {
 				return nil
 			}
 			from = f.key + "\x00"
@@ -117,11 +125,24 @@ func (d *database) List(ctx context.Context, prefix string, visit func(key strin
 func (d *database) Close() error {
 	d.slot <- struct{}{}
 	defer func() { <-d.slot }()
+	if d.reader != nil {
+		return errors.Join(d.close(), d.reader.Close())
+	}
 	return d.close()
 }
 
-// use calls do when the database is open and no other call of this process uses it. While another
-// process holds a lock it tries again, for timeout at most.
+func (d *database) forReads() *database {
+	if d.reader != nil {
+		return d.reader
+	}
+	return d
+}
+
+// verbUpdate is that of the calls that write.
+const verbUpdate = "update"
+
+// use calls do in a transaction when no other call of this process uses the connection. While
+// another process holds a lock it tries again, for timeout at most.
 func (d *database) use(ctx context.Context, timeout time.Duration, verb string, keys []string, do func() error) error {
 	if err := errors.Join(ctx.Err(), checkKeys(keys...)); err != nil {
 		return err
@@ -134,11 +155,15 @@ func (d *database) use(ctx context.Context, timeout time.Duration, verb string, 
 	case <-ctx.Done():
 		return d.wrap(verb, context.Cause(ctx))
 	}
-	err := d.try(do)
+	begin := "BEGIN"
+	if verb == verbUpdate {
+		begin = "BEGIN IMMEDIATE"
+	}
+	err := d.try(begin, do)
 	for pause := minPause; isBusy(err); pause = min(2*pause, maxPause) {
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
-			err = d.try(do)
+			err = d.try(begin, do)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -154,10 +179,10 @@ func (d *database) wrap(verb string, err error) error {
 }
 
 // try calls do once, and a second time if counters were damaged.
-func (d *database) try(do func() error) error {
+func (d *database) try(begin string, do func() error) error {
 	err := d.ready()
 	if err == nil {
-		err = do()
+		err = d.transaction(begin, do)
 	}
 	if damage := damageOf(err); damage != nil {
 		var replaced bool
@@ -168,7 +193,7 @@ func (d *database) try(do func() error) error {
 			err = d.ready()
 		}
 		if err == nil {
-			err = do()
+			err = d.transaction(begin, do)
 		}
 	}
 	if err != nil && !isBusy(err) && !errors.Is(err, ErrTooLong) {
@@ -243,7 +268,7 @@ func (d *database) open() error {
 		}
 	}
 	if d.opened, err = d.look(); err == nil && d.opened[0] == nil {
-		if log := d.opened[1]; d.limit == 0 && log != nil && log.Size() > 0 {
+		if log := d.opened[1]; d.isKept() && log != nil && log.Size() > 0 {
 			return fmt.Errorf("%w: the file is gone, and its log is not", ErrDamaged)
 		}
 		if err = d.create(root); err == nil {
@@ -253,10 +278,18 @@ func (d *database) open() error {
 	if err != nil {
 		return err
 	}
-	if d.conn, err = connect(d.path(), d.limit == 0); err != nil {
+	if d.conn, err = connect(d.path(), d.isKept()); err != nil {
 		return err
 	}
-	if err := keepLog(d.conn); err != nil {
+	return keepLog(d.conn)
+}
+
+// checkSchema finds what a statement would run besides: a trigger, or a view in the table's place.
+// The owner of the folder may add one at any time, but not to what a transaction sees.
+func (d *database) checkSchema() error {
+	var version int64
+	err := d.query("PRAGMA schema_version", func(row []driver.Value) { version, _ = row[0].(int64) })
+	if err != nil || version != 0 && version == d.schema {
 		return err
 	}
 	var schema []string
@@ -265,6 +298,9 @@ func (d *database) open() error {
 	})
 	if err == nil && !slices.Equal(schema, []string{table, "sqlite_autoindex_records_1"}) {
 		err = errSchema
+	}
+	if err == nil {
+		d.schema = version
 	}
 	return err
 }
@@ -288,7 +324,7 @@ func (d *database) create(root *os.Root) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	if d.conn, err = connect(filepath.Join(d.folder.path, temporary), d.limit == 0); err != nil {
+	if d.conn, err = connect(filepath.Join(d.folder.path, temporary), d.isKept()); err != nil {
 		return err
 	}
 	if err := errors.Join(d.exec(table+"; PRAGMA journal_mode = WAL"), d.close()); err != nil {
@@ -310,17 +346,17 @@ func (d *database) close() error {
 		return nil
 	}
 	conn := d.conn
-	d.conn = nil
+	d.conn, d.schema = nil, 0
 	return conn.Close()
 }
 
 // replace moves damaged counters aside, unless another process has done so. Kept records are not
 // given up: what one of them refuses would be let in.
 func (d *database) replace(damage error) (replaced bool, err error) {
-	if d.limit == 0 {
+	if d.isKept() {
 		return false, fmt.Errorf(
-			"%w\n  restore it from a backup, or move it away: its tokens and revocations are then lost",
-			damage,
+			"%w\n  move it and its -wal and -shm away: all its tokens end. After a restore from a backup instead, "+
+				"run: dockerauth token revoke --all", damage,
 		)
 	}
 	known := d.opened
@@ -354,8 +390,8 @@ func (d *database) isStill(known []fs.FileInfo) bool {
 }
 
 // transaction calls do, and nothing of it happens if that fails.
-func (d *database) transaction(do func() error) (err error) {
-	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
+func (d *database) transaction(begin string, do func() error) (err error) {
+	if err := d.exec(begin); err != nil {
 		return err
 	}
 	done := false
@@ -364,6 +400,9 @@ func (d *database) transaction(do func() error) (err error) {
 			_ = d.exec("ROLLBACK")
 		}
 	}()
+	if err := d.checkSchema(); err != nil {
+		return err
+	}
 	if err := do(); err != nil {
 		return err
 	}
@@ -378,7 +417,7 @@ func (d *database) update(keys []string, change Change) error {
 	if err != nil {
 		return err
 	}
-	records, differ, err := apply(change, old, now)
+	records, differ, err := apply(change, old, now, d.isKept())
 	if err != nil {
 		return err
 	}
@@ -410,7 +449,7 @@ func (d *database) find(keys []string) ([]Record, error) {
 	rows := "SELECT key, value, until FROM records WHERE key IN (?" + strings.Repeat(", ?", len(keys)-1) + ")"
 	return records, d.query(rows, func(row []driver.Value) {
 		i := slices.Index(keys, string(bytesOf(row[0])))
-		if r := recordOf(row[1:]); i >= 0 && !r.expired(now) {
+		if r := recordOf(row[1:]); i >= 0 && !r.expired(now, d.isKept()) {
 			records[i] = r
 		}
 	}, args...)
@@ -427,27 +466,49 @@ func (d *database) put(key string, r Record, now time.Time) error {
 	if err != nil || n%tidyEvery != 0 {
 		return err
 	}
-	return d.tidy(n, now)
+	return d.tidy(now)
 }
 
-// tidy drops expired records among some, from a random one on, so that it has looked at all before
-// long; and the least recently updated counters while they take too much.
-func (d *database) tidy(last int64, now time.Time) (err error) {
+// tidy drops expired records among some, each time the next ones, so that it has looked at all
+// before long; and the least recently updated counters while they take too much. The file has the
+// place to go on from, in 32 bits, which are enough for 34,000,000,000 updates.
+func (d *database) tidy(now time.Time) (err error) {
+	const step, some = 16, int64(4 * tidyEvery)
+	var from, last, count int64
+	err = d.query("PRAGMA user_version", func(row []driver.Value) { from, _ = row[0].(int64) })
+	if err != nil {
+		return err
+	}
+	from *= step
+	err = d.query("SELECT max(n), count(*) FROM (SELECT n FROM records WHERE n >= ? ORDER BY n LIMIT ?)",
+		func(row []driver.Value) {
+			last, _ = row[0].(int64)
+			count, _ = row[1].(int64)
+		}, from, some)
+	if err != nil {
+		return err
+	}
+	next := last / step
+	if count < some || next > math.MaxInt32 {
+		next = 0
+	}
+	if err := d.exec(fmt.Sprintf("PRAGMA user_version = %d", next)); err != nil {
+		return err
+	}
 	past, future := now, now.Add(MaxKeep)
-	if d.limit == 0 { // the clock may be wrong
+	if d.isKept() { // the clock may be wrong
 		past, future = now.Add(-keptGrace), time.UnixMilli(math.MaxInt64)
 	}
-	err = d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records WHERE n >= ? LIMIT ?) "+
-		"AND (until <= ? OR until > ?)",
-		rand.Int64N(max(1, last)), int64(4*tidyEvery), past.UnixMilli(), future.UnixMilli())
-	if err != nil || d.limit == 0 {
+	err = d.exec("DELETE FROM records WHERE n BETWEEN ? AND ? AND (until <= ? OR until > ?)",
+		from, last, past.UnixMilli(), future.UnixMilli())
+	if err != nil || d.isKept() {
 		return err
 	}
 	used, err := d.used()
 	if err != nil || used <= int64(d.limit/pageSize) {
 		return err
 	}
-	return d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records ORDER BY n LIMIT ?)", int64(4*tidyEvery))
+	return d.exec("DELETE FROM records WHERE n IN (SELECT n FROM records ORDER BY n LIMIT ?)", some)
 }
 
 // used returns the pages that hold records.

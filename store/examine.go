@@ -22,9 +22,10 @@ func (f *Folder) CheckKept(ctx context.Context) error {
 	if !f.HasKept() {
 		return f.check()
 	}
-	return f.kept.use(ctx, keptTimeout, "check", nil, func() error {
+	kept := f.kept.forReads()
+	return kept.use(ctx, keptTimeout, "check", nil, func() error {
 		var faults []string
-		err := f.kept.query("PRAGMA quick_check(3)", func(row []driver.Value) {
+		err := kept.query("PRAGMA quick_check(3)", func(row []driver.Value) {
 			if fault := string(bytesOf(row[0])); fault != "ok" {
 				faults = append(faults, fault)
 			}

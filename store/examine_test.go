@@ -32,7 +32,7 @@ func TestCheckKeptFindsDamageThatNoRequestMet(t *testing.T) {
 	})(t, f.kept.path())
 	expect(t, f.Kept(), keys[0], hundred)
 	err := f.CheckKept(t.Context())
-	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "\n  restore it from a backup") {
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "\n  move it and its -wal and -shm away") {
 		t.Errorf("a damaged page: %v", err)
 	}
 	if err := os.Remove(f.kept.path()); err != nil {

@@ -116,8 +116,8 @@ func (f *Folder) open() (*os.Root, *os.File, error) {
 var errForeignFile = errors.New("not a plain file of this service")
 
 // checkFile returns what is known of a file of this account; nil if it is not there. A link, a file
-// with a second name elsewhere and anything that makes a call wait are errors. SQLite does not
-// follow a link that takes the file's place after that.
+// with a second name elsewhere and anything that makes a call wait are errors. Of a link that takes
+// the file's place after that, connect notices the target.
 func checkFile(path string) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

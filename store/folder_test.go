@@ -39,12 +39,18 @@ func stores(f *Folder) map[string]Store {
 	return map[string]Store{"counters": f.Counters(), "kept": f.Kept()}
 }
 
+// testKind is what the stores of one kind promise.
+var testKind = map[string]func(*testing.T, Store, *clock){"counters": testCounters, "kept": testKept}
+
 func TestFolderIsAStore(t *testing.T) {
 	c := newClock()
 	f := newFolder(t)
 	f.Now = c.Now
 	for name, s := range stores(f) {
-		t.Run(name, func(t *testing.T) { testStore(t, s, c) })
+		t.Run(name, func(t *testing.T) {
+			testStore(t, s, c)
+			testKind[name](t, s, c)
+		})
 	}
 }
 
@@ -85,22 +91,6 @@ func TestAFolderWorksAfterItWasEmptiedOrReplaced(t *testing.T) {
 			put(t, s, "k", "z", until)
 			expect(t, stores(reopen(t, f.path))[name], "k", "z")
 		})
-	}
-}
-
-// A clock that was far ahead for a moment must not leave records for ever.
-func TestAnEndBeyondMaxKeepIsPast(t *testing.T) {
-	c := newClock()
-	f := newFolder(t)
-	f.Now = c.Now
-	for _, s := range stores(f) {
-		c.advance(2 * MaxKeep)
-		put(t, s, "k", "x", c.in(time.Hour))
-		expect(t, s, "k", "x")
-		c.advance(-2 * MaxKeep)
-		expect(t, s, "k", "none")
-		put(t, s, "k", "y", c.in(time.Hour))
-		expect(t, s, "k", "y")
 	}
 }
 
@@ -187,7 +177,7 @@ func TestWhatIsOverLeavesTheFolder(t *testing.T) {
 			c.advance(keptGrace)
 		}
 		c.advance(time.Hour)
-		if n := tidy(); n > many/10 {
+		if n := tidy(); n != 0 {
 			t.Errorf("%s: %d records", name, n)
 		}
 	}

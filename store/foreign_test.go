@@ -204,7 +204,7 @@ func expectRefusal(t *testing.T, f *Folder, file string) {
 	listErr := f.Kept().List(t.Context(), "", func(string, Record) bool { return true })
 	for _, err := range []error{getErr, updateErr, listErr} {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) ||
-			!strings.Contains(err.Error(), "\n  restore it from a backup") {
+			!strings.Contains(err.Error(), "\n  move it and its -wal and -shm away") {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -403,4 +403,79 @@ func TestAFolderThatIsOpenedToOthersIsNotUsedAnyMore(t *testing.T) {
 			t.Errorf("%s are written", name)
 		}
 	}
+}
+
+// The owner of the folder may change it while others have it open.
+func TestDamageThatIsAddedLaterIsNoticedBeforeItIsRun(t *testing.T) {
+	for _, name := range []string{"another table", "one table more", "a trigger", "a view in its place",
+		"a table that runs code"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFolder(t)
+			until := time.Now().Add(time.Hour)
+			put(t, f.Kept(), "k", "x", until)
+			expect(t, f.Kept(), "k", "x")
+			put(t, f.Counters(), "k", "x", until)
+			for _, d := range []*database{f.kept, f.counters} {
+				if name == "a table that runs code" {
+					sql("CREATE VIRTUAL TABLE r USING rtree(id, a, b); CREATE TRIGGER t AFTER INSERT ON records "+
+						"BEGIN INSERT INTO r VALUES (new.n, 1, 2); END")(t, d.path())
+				} else {
+					damages[name](t, d.path())
+				}
+			}
+			if _, err := f.Kept().Get(t.Context(), "k"); !errors.Is(err, ErrDamaged) {
+				t.Errorf("read: %v", err)
+			}
+			if err := update(f.Kept(), "l", increment(until)); !errors.Is(err, ErrDamaged) {
+				t.Errorf("update: %v", err)
+			}
+			var reported error
+			f.Report = func(err error) { reported = err }
+			put(t, f.Counters(), "l", "y", until)
+			expect(t, f.Counters(), "l", "y")
+			if !errors.Is(reported, ErrDamaged) {
+				t.Errorf("reported: %v", reported)
+			}
+		})
+	}
+}
+
+// VACUUM, say, changes the number of the schema, and not the schema.
+func TestASchemaThatIsTheSameUnderAnotherNumberIsNoDamage(t *testing.T) {
+	f := newFolder(t)
+	for _, d := range []*database{f.kept, f.counters} {
+		put(t, d, "k", "x", time.Now().Add(time.Hour))
+		sql("VACUUM")(t, d.path())
+		expect(t, d, "k", "x")
+		put(t, d, "k", "y", time.Now().Add(time.Hour))
+		expect(t, d, "k", "y")
+	}
+}
+
+// A link may take the place of a file between a look at it and SQLite's.
+func TestConnectDoesNotFollowALink(t *testing.T) {
+	f, other := newFolder(t), newFolder(t)
+	put(t, other.Kept(), "k", "x", time.Now().Add(time.Hour))
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Remove(other.kept.path() + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(other.kept.path(), f.kept.path()); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := connect(f.kept.path(), true); !errors.Is(err, errForeignFile) {
+		t.Errorf("got %v, %v", conn, err)
+	}
+	if found := glob(t, other, "kept.db-*"); len(found) > 0 {
+		t.Errorf("beside the target there are %q", found)
+	}
+	linked := filepath.Join(t.TempDir(), "link") // the folder's own path may have one
+	if err := os.Symlink(other.path, linked); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, reopen(t, linked).Kept(), "k", "x")
 }

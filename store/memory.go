@@ -72,7 +72,7 @@ func (m *Memory) Update(ctx context.Context, keys []string, change Change) error
 	for i, key := range keys {
 		old[i] = m.find(key, now)
 	}
-	records, differ, err := apply(change, old, now)
+	records, differ, err := apply(change, old, now, m.isKept())
 	if err != nil {
 		return err
 	}
@@ -115,10 +115,17 @@ func (m *Memory) keys(prefix string) (keys []string) {
 }
 
 func (m *Memory) find(key string, now time.Time) Record {
-	if found := m.byKey[key]; found != nil && !found.record().expired(now) {
+	if found := m.byKey[key]; found != nil && !found.record().expired(now, m.isKept()) {
 		return found.record()
 	}
 	return Record{}
+}
+
+func (m *Memory) isKept() bool { return m.limit == 0 }
+
+// isOver reports that a record may be dropped.
+func (m *Memory) isOver(r Record, now time.Time) bool {
+	return m.isKept() && isLongOver(r, now) || !m.isKept() && r.expired(now, false)
 }
 
 func (r *memoryRecord) record() Record { return Record{r.value, time.UnixMilli(r.end)} }
@@ -158,7 +165,7 @@ func (m *Memory) dropSome(now time.Time) {
 			return
 		}
 		m.toSweep = r.next
-		if r.record().expired(now) {
+		if m.isOver(r.record(), now) {
 			m.remove(r)
 		}
 	}

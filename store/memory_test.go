@@ -77,6 +77,114 @@ func TestMemoryIsAStore(t *testing.T) {
 	m := NewMemory(1 << 20)
 	m.Now = c.Now
 	testStore(t, m, c)
+	testCounters(t, m, c)
+}
+
+// testCounters is what a Store of counters promises besides; the store's clock is c.
+func testCounters(t *testing.T, s Store, c *clock) {
+	t.Run("an end beyond MaxKeep is MaxKeep", func(t *testing.T) {
+		put(t, s, "long", "x", c.in(2*MaxKeep))
+		c.advance(MaxKeep - time.Second)
+		expect(t, s, "long", "x")
+		c.advance(time.Second)
+		expect(t, s, "long", "none")
+	})
+	t.Run("an end beyond MaxKeep is past for a clock that was set back", func(t *testing.T) {
+		c.advance(2 * MaxKeep)
+		put(t, s, "ahead", "x", c.in(time.Hour))
+		expect(t, s, "ahead", "x")
+		c.advance(-2 * MaxKeep)
+		expect(t, s, "ahead", "none")
+		put(t, s, "ahead", "y", c.in(time.Hour))
+		expect(t, s, "ahead", "y")
+	})
+}
+
+func TestMemoryIsAStoreOfKeptRecords(t *testing.T) {
+	c := newClock()
+	m := NewMemory(0)
+	m.Now = c.Now
+	testStore(t, m, c)
+	testKept(t, m, c)
+}
+
+// testKept is what a Store of kept records promises besides; the store's clock is c.
+func testKept(t *testing.T, s Store, c *clock) {
+	start := c.now
+	at := func(now time.Time, do func()) {
+		c.now = now
+		defer func() { c.now = start }()
+		do()
+	}
+	clocks := map[string]time.Time{
+		"right": start, "a day behind": c.in(-25 * time.Hour), "in 1970": time.Unix(0, 0),
+		"before 1970": time.Unix(-1, 0), "a day ahead": c.in(25 * time.Hour), "in 2399": start.AddDate(373, 0, 0),
+	}
+	records := map[string]time.Time{
+		"an end in half a minute": c.in(30 * time.Second), "an end in half a day": c.in(12 * time.Hour),
+		"an end within MaxKeep": c.in(MaxKeep - time.Hour), "an end beyond MaxKeep": c.in(2 * MaxKeep),
+		"no end": Forever,
+	}
+	putAll := func() {
+		for name, until := range records {
+			put(t, s, "clock/"+name, "x", until)
+		}
+	}
+	for clockName, now := range clocks {
+		for name, until := range records {
+			t.Run(name+" for a clock "+clockName, func(t *testing.T) {
+				putAll() // a clock far ahead has dropped some
+				at(now, func() {
+					want, key := "none", "clock/"+name
+					if until.After(now) {
+						want = "x"
+					}
+					expect(t, s, key, want)
+					err := update(s, key, func(old []Record) []Record {
+						if text(old[0].Value) != want || want == "x" && !old[0].Until.Equal(until) {
+							t.Errorf("a change gets %q until %s", old[0].Value, old[0].Until)
+						}
+						return old
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					listed := "none"
+					err = s.List(t.Context(), key, func(_ string, r Record) bool {
+						listed = string(r.Value)
+						return false
+					})
+					if err != nil || listed != want {
+						t.Errorf("listed is %q, %v, want %q", listed, err, want)
+					}
+				})
+			})
+		}
+	}
+	for clockName, now := range clocks {
+		t.Run("updates with a clock "+clockName+" drop none", func(t *testing.T) {
+			if now.After(c.in(keptGrace)) {
+				t.Skip("it is ahead for longer than records stay after their end")
+			}
+			putAll()
+			at(now, func() {
+				for i := range 20 * tidyEvery {
+					put(t, s, "clock", fmt.Sprint(i), Forever)
+				}
+			})
+			for name := range records {
+				expect(t, s, "clock/"+name, "x")
+			}
+		})
+	}
+	t.Run("nothing drops a record without an end", func(t *testing.T) {
+		at(start.AddDate(1000, 0, 0), func() {
+			for i := range 20 * tidyEvery {
+				put(t, s, "clock", fmt.Sprint(i), Forever)
+			}
+		})
+		expect(t, s, "clock/no end", "x")
+	})
 }
 
 // testStore is what every Store promises; the store's clock is c.
@@ -209,13 +317,6 @@ func testStore(t *testing.T, s Store, c *clock) {
 	t.Run("an empty record is a record, and an empty key is a key", func(t *testing.T) {
 		put(t, s, "", "", c.in(time.Minute))
 		expect(t, s, "", "")
-	})
-	t.Run("an end beyond MaxKeep is MaxKeep", func(t *testing.T) {
-		put(t, s, "long", "x", c.in(2*MaxKeep))
-		c.advance(MaxKeep - time.Second)
-		expect(t, s, "long", "x")
-		c.advance(time.Second)
-		expect(t, s, "long", "none")
 	})
 	t.Run("what is too long is refused and changes nothing", func(t *testing.T) {
 		long, end := strings.Repeat("k", maxKey), c.in(time.Minute)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -375,5 +376,61 @@ func TestTheLogOfChangesStaysSmall(t *testing.T) {
 		if info, err := os.Stat(f.counters.path() + "-wal"); err == nil && info.Size() > most {
 			t.Fatalf("after %d updates it has %d bytes", i, info.Size())
 		}
+	}
+}
+
+// A slow disk holds up the updates of kept records, and so does another process. A login that only
+// reads waits for neither.
+func TestReadsOfKeptRecordsDoNotWaitForUpdates(t *testing.T) {
+	f := newFolder(t)
+	kept, until := f.Kept(), time.Now().Add(time.Hour)
+	put(t, kept, "k", "x", until)
+	expectReads := func(while string) {
+		t.Helper()
+		began := time.Now()
+		for range 10 {
+			expect(t, kept, "k", "x")
+			if err := kept.List(t.Context(), "", func(string, Record) bool { return true }); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took > lockTimeout {
+			t.Errorf("while %s: that took %s", while, took)
+		}
+	}
+
+	inside, leave := make(chan bool), make(chan bool)
+	end := sync.OnceFunc(func() { close(leave) })
+	defer end() // also if a read fails, so that the folder can be closed
+	ended := make(chan error, 1)
+	go func() {
+		ended <- update(kept, "l", func(old []Record) []Record {
+			inside <- true
+			<-leave
+			return old
+		})
+	}()
+	<-inside
+	expectReads("an update of this process goes on")
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+
+	cmd, lines := start(t, holderArgument, f.path, "kept", "k")
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	if !lines.Scan() {
+		t.Fatal("it does not hold")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { ended <- kept.Update(ctx, []string{"l"}, increment(until)) }()
+	waitFor(t, "the update", func() bool { return len(f.kept.slot) == 1 })
+	expectReads("an update of this process waits for another one's")
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the update that waits: %v", err)
 	}
 }

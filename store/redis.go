@@ -38,6 +38,7 @@ type Redis struct {
 	mu       sync.Mutex
 	away     error     // why the server did not answer
 	awayTill time.Time // until then it is not asked again
+	slowTill time.Time // until then it is not asked for counters
 	fitTill  time.Time // until then it is known to evict no kept records
 }
 
@@ -45,6 +46,9 @@ const (
 	// awayPause is how long a server that did not answer is not asked. A login makes several calls,
 	// and waits for one.
 	awayPause = time.Second
+	// slowAnswer is what a call for counters takes of a server that is too slow for them: a login
+	// makes several, and waits for all of them.
+	slowAnswer = 250 * time.Millisecond
 	// fitPeriod is how long the server's policy of eviction is taken for what it was.
 	fitPeriod = 10 * time.Second
 	// replicaTimeout is for a replica to confirm an update of kept records. It is over before
@@ -69,7 +73,10 @@ const (
 	errNoPolicy    = answerError("it does not say its maxmemory_policy\n  use Valkey, or Redis 6.2 or later")
 )
 
-var errNoAnswer = errors.New("no answer in time")
+var (
+	errNoAnswer = errors.New("no answer in time")
+	errSlow     = fmt.Errorf("it is too slow for counters: a call took more than %s", slowAnswer)
+)
 
 // OpenRedis returns the stores behind an address; it does not connect yet. The address is
 //
@@ -168,6 +175,7 @@ var swapScript = redis.NewScript(swap)
 
 func (s redisStore) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
 	err = s.use(ctx, "read", keys, func(ctx context.Context) error {
+		defer s.noteSlow(time.Now())
 		raw, _, err := s.read(ctx, keys)
 		values = make([][]byte, len(raw))
 		for i, r := range s.decode(raw) {
@@ -183,10 +191,11 @@ func (s redisStore) Get(ctx context.Context, keys ...string) (values [][]byte, e
 
 func (s redisStore) Update(ctx context.Context, keys []string, change Change) error {
 	return s.use(ctx, "update", keys, func(ctx context.Context) error {
+		began := time.Now()
 		raw, replicas, err := s.read(ctx, keys)
 		contended := false
 		for err == nil {
-			records, differ, failed := apply(change, s.decode(raw), s.Now())
+			records, differ, failed := apply(change, s.decode(raw), s.Now(), s.isKept())
 			if failed != nil {
 				return failed
 			}
@@ -195,6 +204,9 @@ func (s redisStore) Update(ctx context.Context, keys []string, change Change) er
 			}
 			var now []string
 			now, err = s.swap(ctx, keys, raw, records, differ, replicas)
+			if !contended { // which takes time too
+				s.noteSlow(began)
+			}
 			if err == nil && now == nil {
 				s.tidySometimes(ctx)
 				return nil
@@ -225,7 +237,7 @@ func (s redisStore) swap(ctx context.Context, keys, raw []string, records []Reco
 	for i, r := range records {
 		life := ""
 		if differ[i] {
-			life = fmt.Sprint((r.Until.Sub(s.Now()) + counterSlack).Milliseconds())
+			life = fmt.Sprint((min(r.Until.Sub(s.Now()), MaxKeep) + counterSlack).Milliseconds())
 		}
 		args = append(args, raw[i], encodeRedis(r, mark), life)
 	}
@@ -379,7 +391,7 @@ func (s redisStore) drop(ctx context.Context, keys, raw []string) {
 	var over, old []string
 	var differ []bool
 	for i, key := range keys {
-		if r := decodeRedis(raw[i]); r.Value == nil || isLongOver(r, s.Now()) {
+		if r := s.record(raw[i]); r.Value == nil || isLongOver(r, s.Now()) {
 			over, old, differ = append(over, key), append(old, raw[i]), append(differ, true)
 		}
 	}
@@ -544,13 +556,26 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 }
 
 // stillAway returns why the server is not asked again yet.
-func (r *Redis) stillAway() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Now().Before(r.awayTill) {
-		return r.away
+func (s redisStore) stillAway() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch now := time.Now(); {
+	case now.Before(s.awayTill):
+		return s.away
+	case !s.isKept() && now.Before(s.slowTill):
+		return errSlow
 	}
 	return nil
+}
+
+// noteSlow remembers a server that has answered, but late.
+func (s redisStore) noteSlow(began time.Time) {
+	if s.isKept() || time.Since(began) <= slowAnswer {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slowTill = time.Now().Add(awayPause)
 }
 
 // noteAway remembers that the server has not answered, unless err says that it has.
@@ -611,11 +636,21 @@ func encodeRedis(r Record, mark []byte) string {
 func (s redisStore) decode(raw []string) []Record {
 	records, now := make([]Record, len(raw)), s.Now()
 	for i := range raw {
-		if r := decodeRedis(raw[i]); !r.expired(now) {
+		if r := s.record(raw[i]); !r.expired(now, s.isKept()) {
 			records[i] = r
 		}
 	}
 	return records
+}
+
+// record reads a value. A damaged one in the place of a kept record is none that its user can read,
+// and must not pass for no record.
+func (s redisStore) record(raw string) Record {
+	r := decodeRedis(raw)
+	if r.Value == nil && raw != "" && s.isKept() {
+		return Record{[]byte(raw), Forever}
+	}
+	return r
 }
 
 // decodeRedis returns no record for a value that is not one.

@@ -67,6 +67,29 @@ func RedisFiles(address string) (paths []string) {
 	return paths
 }
 
+// RedisInClear is a host of an address to which records travel without TLS, beyond this machine; ""
+// = there is none.
+func RedisInClear(address string) string {
+	scheme, hosts, _, _, err := splitAddress(address)
+	if err != nil || scheme != "redis" {
+		return ""
+	}
+	_, afterUser, hasUser := strings.Cut(hosts, "@")
+	if hasUser {
+		hosts = afterUser
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.Trim(host, "[]")
+		if ip := net.ParseIP(host); host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return host
+		}
+	}
+	return ""
+}
+
 func parseRedis(address string) (redisAddress, error) {
 	scheme, hosts, rest, settings, err := splitAddress(address)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"syscall"
 
 	"github.com/mattn/go-sqlite3"
@@ -16,12 +17,17 @@ const pageSize = 4096
 
 // connect opens an existing file. synced makes every commit wait until it is safe on the disk.
 func connect(path string, synced bool) (sqlConn, error) {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	path = filepath.Join(folder, filepath.Base(path))
 	synchronous := "OFF"
 	if synced {
 		synchronous = "FULL"
 	}
 	address := url.URL{Scheme: "file", Path: path,
-		RawQuery: "mode=rw&_mutex=no&_busy_timeout=0&_stmt_cache_size=16&_synchronous=" + synchronous}
+		RawQuery: "mode=rw&_mutex=no&_busy_timeout=0&_stmt_cache_size=16"}
 	opened, err := new(sqlite3.SQLiteDriver).Open(address.String())
 	if err != nil {
 		return nil, err
@@ -30,11 +36,17 @@ func connect(path string, synced bool) (sqlConn, error) {
 	if !ok {
 		return nil, fmt.Errorf("driver of SQLite: %T", opened)
 	}
+	// SQLite follows a link that has taken the file's place. Before the first statement it has read
+	// nothing, and has made no file beside another one.
+	if conn.GetFilename("main") != path {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%s is %w: %w", path, ErrDamaged, errForeignFile)
+	}
 	// The file may be somebody else's work: nothing in it is run, nothing in it is trusted. A log
 	// of 100 pages is written back to the database: the next process after a crash reads it all.
 	// Temporary files would be made outside of the folder, where a unit may not let it.
 	_, err = conn.Exec("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; "+
-		"PRAGMA wal_autocheckpoint = 100; PRAGMA journal_size_limit = 0", nil)
+		"PRAGMA wal_autocheckpoint = 100; PRAGMA journal_size_limit = 0; PRAGMA synchronous = "+synchronous, nil)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err

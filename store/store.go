@@ -8,8 +8,8 @@
 //
 // Time is the wall clock's, the only one that processes and machines share. A clock that was set
 // back keeps records longer, one that was set forward ends them sooner. A user that minds
-// writes times into the record. An expiry farther away than MaxKeep comes from a wrong clock and
-// counts as past.
+// writes times into the record. The expiry of a counter that is farther away than MaxKeep comes
+// from a wrong clock and counts as past; that of a kept record counts.
 package store
 
 import (
@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -26,13 +27,16 @@ const (
 	// MaxValue is in bytes: the scopes of a token, dozens of times and counts. It bounds what one
 	// record takes of a full store.
 	MaxValue = 8 << 10
-	// MaxKeep bounds what a clock leaves behind that was far ahead for a moment. A refresh token
-	// lives for ten years at most.
+	// MaxKeep bounds what a clock leaves of counters that was far ahead for a moment. A refresh
+	// token lives for ten years at most.
 	MaxKeep = 3660 * 24 * time.Hour
 	// keptGrace is how long a kept record stays after its end, unread: a clock that was ahead for a
 	// while must not have dropped a revocation.
 	keptGrace = 30 * 24 * time.Hour
 )
+
+// Forever is the end of a kept record that has none, whatever a clock says.
+var Forever = time.UnixMilli(math.MaxInt64)
 
 // ErrTooLong is the cause of every error that is the caller's: a key or a value beyond its bound.
 var ErrTooLong = errors.New("too long for a store")
@@ -65,8 +69,9 @@ type Record struct {
 // counts. It must not write into the old values, block, or use the store.
 type Change func(old []Record) []Record
 
-func (r Record) expired(now time.Time) bool {
-	return r.Value == nil || !r.Until.After(now) || r.Until.After(now.Add(MaxKeep))
+// expired reports that a record counts as none. A clock that is behind must not hide a kept one.
+func (r Record) expired(now time.Time, isKept bool) bool {
+	return r.Value == nil || !r.Until.After(now) || !isKept && r.Until.After(now.Add(MaxKeep))
 }
 
 // isLongOver reports that a kept record may be dropped.
@@ -83,7 +88,7 @@ func checkKeys(keys ...string) error {
 
 // apply calls change and returns records that a store may keep, and which of them differ from the
 // old ones. A deleted or expired one is the zero Record. old and its values are the caller's.
-func apply(change Change, old []Record, now time.Time) (records []Record, differ []bool, err error) {
+func apply(change Change, old []Record, now time.Time, isKept bool) (records []Record, differ []bool, err error) {
 	changed := change(append([]Record(nil), old...))
 	if len(changed) != len(old) {
 		return nil, nil, fmt.Errorf("%d records for %d keys", len(changed), len(old))
@@ -93,10 +98,10 @@ func apply(change Change, old []Record, now time.Time) (records []Record, differ
 		if len(r.Value) > MaxValue {
 			return nil, nil, fmt.Errorf("value of %d bytes, and %d is the most: %w", len(r.Value), MaxValue, ErrTooLong)
 		}
-		if last := now.Add(MaxKeep); r.Until.After(last) {
+		if last := now.Add(MaxKeep); !isKept && r.Until.After(last) {
 			r.Until = last
 		}
-		if r.Until = milliseconds(r.Until); r.expired(now) {
+		if r.Until = milliseconds(r.Until); r.expired(now, isKept) {
 			r = Record{}
 		}
 		differ[i] = (r.Value == nil) != (old[i].Value == nil) || !bytes.Equal(r.Value, old[i].Value) ||

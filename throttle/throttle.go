@@ -392,17 +392,27 @@ func (a *Attempt) Fail(reason Reason) {
 	})
 }
 
-// CountAddress counts a refusal that is about no password and so about no user: against the address
-// of the client, its network and the service. The error is a *Locked if too many were there before.
-func (t *Throttle) CountAddress(ctx context.Context, remote string) error {
+// CountAddress counts a refused text that is no password, and so about no user: against the address
+// of the client, its network and the service. Its repetitions do not count. The error is a *Locked
+// if too many were there before.
+func (t *Throttle) CountAddress(ctx context.Context, text, remote string) error {
 	now := t.now()
-	a := &Attempt{throttle: t, ctx: context.WithoutCancel(ctx), began: now, keys: keysOf(t.Secret, "", "", "", remote)}
+	a := &Attempt{
+		throttle: t,
+		ctx:      context.WithoutCancel(ctx),
+		began:    now,
+		keys:     keysOf(t.Secret, "", "", text, remote),
+	}
+	seen := recordKey{key: hasher(t.Secret).hash("refused text", string(a.keys.tag[:]))}
 	var refusal error
-	err := a.update(a.keys.wider, now, func(records []record) {
-		w := widerOf(records)
-		if refusal = (&record{}).locked(now, w.lockedUntil); refusal == nil {
-			a.countWider(records, now, w.alert)
+	err := a.update(append(slices.Clip(a.keys.wider), seen), now, func(records []record) {
+		wider, seen := records[:len(records)-1], &records[len(records)-1]
+		w := widerOf(wider)
+		if refusal = (&record{}).locked(now, w.lockedUntil); refusal != nil || seen.find(a.keys.tag) != nil {
+			return
 		}
+		seen.recent = append(seen.recent, password{tag: a.keys.tag, at: now, outcome: failed, ended: now})
+		a.countWider(wider, now, w.alert)
 	})
 	if err != nil {
 		return nil //nolint:nilerr // reported; what cannot be counted is answered all the same

@@ -15,8 +15,9 @@ import (
 // fixture is a throttle with a manual clock.
 type fixture struct {
 	*Throttle
-	t   *testing.T
-	now time.Time
+	t     *testing.T
+	now   time.Time
+	texts int // that were counted
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -627,10 +628,16 @@ func TestNothingReadableIsWritten(t *testing.T) {
 	}
 }
 
-// countAddress counts a refusal without a password.
+// countAddress counts a refused text that nobody has sent before.
 func (f *fixture) countAddress(remote string) string {
 	f.t.Helper()
-	err := f.CountAddress(f.t.Context(), remote)
+	f.texts++
+	return f.countText(fmt.Sprint("text ", f.texts), remote)
+}
+
+func (f *fixture) countText(text, remote string) string {
+	f.t.Helper()
+	err := f.CountAddress(f.t.Context(), text, remote)
 	var locked *Locked
 	switch {
 	case errors.As(err, &locked):
@@ -676,6 +683,30 @@ func TestARefusalWithoutAPasswordCountsAgainstTheNetwork(t *testing.T) {
 		if got := f.countAddress(""); got != refused {
 			t.Fatalf("without an address: %s", got)
 		}
+	}
+}
+
+// A job repeats its old token without end, and must not lock out those behind the same address.
+func TestARepeatedTextCountsOnce(t *testing.T) {
+	f := newFixture(t)
+	for i := range 200 {
+		if got := f.countText("stale", office); got != refused {
+			t.Fatalf("%d: %s", i, got)
+		}
+	}
+	f.want(granted, "bob", right, office)
+	for range 48 {
+		f.countAddress(office)
+	}
+	f.pass(repeatWindow) // then it counts again
+	if got := f.countText("stale", office); got != refused {
+		t.Error(got)
+	}
+	if got := f.countText("stale", home); got != refused {
+		t.Errorf("from another address: %s", got)
+	}
+	if got := f.countText("stale", office); got != "30s" {
+		t.Errorf("at a locked address: %s", got)
 	}
 }
 
