@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -176,8 +178,18 @@ func stateHint(state string) string {
 	if config.IsStateServer(state) {
 		return "write redis://HOST:PORT?password_file=PATH, or rediss:// with ca=PATH for TLS"
 	}
+	if meansServer(state) {
+		return "write redis://HOST:PORT"
+	}
 	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
 }
+
+// meansServer reports a path that was meant as the address of a server: redis:/HOST or HOST:PORT.
+func meansServer(path string) bool {
+	return strings.Contains(path, "/redis:/") || strings.Contains(path, "/rediss:/") || hostPort.MatchString(path)
+}
+
+var hostPort = regexp.MustCompile(`/[^/]+:[0-9]+$`)
 
 // hasSameFiles reports whether two clients of a server have the same password and certificates.
 func hasSameFiles(a, b sharedStores) bool {
@@ -240,9 +252,12 @@ func OpenCredentials(cfg *config.Config) (records *credentials.Records, close fu
 		return nil, nil, err
 	}
 	if s.shared == nil {
-		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
-			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as "+
-			"state: redis://HOST:PORT", "state")
+		hint := "make the folder " + config.DefaultState + ", with mode 0700, for the user that dockerauth runs as; " +
+			"or name a server, such as state: redis://HOST:PORT"
+		if cfg.State == "" {
+			hint = "change the line to: state: " + config.DefaultState + ", or to a server: state: redis://HOST:PORT"
+		}
+		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), hint, "state")
 	}
 	return &s.kept.Records, s.shared.Close, nil
 }
