@@ -71,6 +71,7 @@ type keptRecords struct {
 	isAway    func() bool            // the store failed just now: a login should not wait for it again
 	last      atomic.Pointer[string] // id, as it was read last
 	idTimeout time.Duration          // of a login
+	watch     *watchedStore          // of Records
 }
 
 // A login waits a second at most for a server, counters included. A slow disk is waited for longer:
@@ -82,12 +83,14 @@ const (
 )
 
 // prepare makes the id of a new store, so that the first login need not.
-func (k *keptRecords) prepare() {
+func (k *keptRecords) prepare() error {
 	ctx, cancel := context.WithTimeout(context.Background(), idTimeoutAtStart)
 	defer cancel()
-	if id, err := k.ID(ctx); err == nil {
+	id, err := k.ID(ctx)
+	if err == nil {
 		k.last.Store(&id)
 	}
+	return err
 }
 
 // storeID is the id of the store, or the last one that is known while the store is away. The error
@@ -143,15 +146,21 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 		s.both = store.NewFallback(shared.Counters(), s.memory)
 		s.both.Report, isAway = s.report, s.both.IsAway
 	}
+	watch := &watchedStore{Store: shared.Kept()}
 	s.kept = &keptRecords{
-		Records: credentials.Records{Kept: shared.Kept(), Counters: s.counters()}, isAway: isAway,
-		idTimeout: idTimeoutOfFolder,
+		Records: credentials.Records{Kept: watch, Counters: s.counters()}, isAway: isAway,
+		idTimeout: idTimeoutOfFolder, watch: watch,
 	}
 	if config.IsStateServer(s.path) {
 		s.kept.idTimeout = idTimeoutOfServer
 	}
 	if s.later.background {
-		s.later.add(s.kept.prepare)
+		kept := s.kept
+		s.later.add(func() {
+			if err := kept.prepare(); err != nil {
+				s.live.Error("tokens cannot be checked", "reason", err.Error())
+			}
+		})
 	}
 	return nil
 }
