@@ -153,7 +153,8 @@ func TestTheLinesOfTheSystemLogHaveNoTime(t *testing.T) {
 
 func TestWithoutAFolderOrAServerThereIsNowhereToKeepTokens(t *testing.T) {
 	for state, want := range map[string]string{
-		"":                                  "nowhere to keep tokens\n  change the line to: state: /var/lib/dockerauth, or to a server: ",
+		"": "nowhere to keep tokens\n" +
+			"  change the line to: state: /var/lib/dockerauth, or to a server: ",
 		"/nonexistent/redis:/127.0.0.1":     "\n  write redis://HOST:PORT",
 		"/nonexistent/rediss:/a/0":          "\n  write redis://HOST:PORT",
 		"/nonexistent/127.0.0.1:6379":       "\n  write redis://HOST:PORT",

@@ -334,8 +334,8 @@ func (t Tokens) Get(ctx context.Context, id string) (token credentials.Token, er
 	return token, err
 }
 
-// List returns the tokens of an account or a robot, or all, by login and ID. Without any, closest is
-// a name that may be meant.
+// List returns the tokens of an account or a robot, or all, by login and ID. Without any, closest
+// is a name that may be meant.
 func (t Tokens) List(ctx context.Context, user string) (tokens []credentials.Token, closest string, err error) {
 	var names []string
 	err = t.withStore(func(k *keptTokens) error {

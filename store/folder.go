@@ -144,7 +144,8 @@ type ownerError struct {
 }
 
 func (e ownerError) Error() string {
-	return fmt.Sprintf("%s belongs to uid %d, mode %#o, and this process is uid %d", e.path, e.uid, e.mode, os.Geteuid())
+	return fmt.Sprintf("%s belongs to uid %d, mode %#o, and this process is uid %d", e.path, e.uid, e.mode,
+		os.Geteuid())
 }
 
 // Is makes it an ErrDamaged: counters of another account are moved aside.
