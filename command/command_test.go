@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"flag"
+	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -61,6 +62,21 @@ func TestTheHelpOfEveryCommandIsWhole(t *testing.T) {
 	}
 	for name := range overview {
 		t.Errorf("help lists %s: there is no such command", name)
+	}
+}
+
+func TestAnAccountWithoutItsFlagIsAnErrorThatNamesTheFlag(t *testing.T) {
+	for args, want := range map[string]string{
+		"alice --scope repository:a:pull": "unexpected argument \"alice\"\n  if it is the account: --user \"alice\"\n",
+		"alice bob":                       "unexpected argument \"alice\"\n  see dockerauth token issue --help\n",
+		"--user alice bob":                "unexpected argument \"bob\"\n  see dockerauth token issue --help\n",
+	} {
+		var stderr bytes.Buffer
+		status := issueToken(strings.Fields(args), cli.Streams{Out: io.Discard, Err: &stderr})
+		if got, found := strings.CutPrefix(stderr.String(), "dockerauth token issue: "); !found || got != want ||
+			status != cli.ExitUsage {
+			t.Errorf("%s: status %d, %q", args, status, got)
+		}
 	}
 }
 

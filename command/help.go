@@ -280,7 +280,7 @@ const helpTokenList = `dockerauth token list lists tokens that have not expired,
 
   dockerauth token list [--user USER] [--json] [--config FILE]
 
-  --user USER    those of one account
+  --user USER    those of one account, or of a robot: alice+jenkins
   --json         as JSON, with all that is known of each
   --config FILE  default: config.yml beside the binary, else /etc/dockerauth/config.yml
 

@@ -59,8 +59,15 @@ func issueFlags(t *service.Tokens, r *service.TokenRequest) *flag.FlagSet {
 // issueToken is the command "token issue".
 func issueToken(args []string, streams cli.Streams) int {
 	t, r := service.Tokens{Stderr: streams.Err}, service.TokenRequest{}
-	if status, ok := cli.ParseAll(issueFlags(&t, &r), args, helpTokenIssue, streams); !ok {
+	flags := issueFlags(&t, &r)
+	switch rest, status, ok := cli.Parse(flags, args, helpTokenIssue, streams); {
+	case !ok:
 		return status
+	case len(rest) == 1 && r.User == "" && service.CheckUser(rest[0]) == nil:
+		return wrong("token issue", fmt.Errorf("unexpected argument %q\n  if it is the account: --user %[1]q", rest[0]),
+			streams)
+	case len(rest) > 0:
+		return cli.Unexpected(flags, rest[0], streams)
 	}
 	if err := r.Check(); err != nil {
 		return wrong("token issue", err, streams)
@@ -100,7 +107,7 @@ func describe(out io.Writer, t credentials.Token, now time.Time) {
 		line(map[bool]string{true: "scopes"}[i == 0], printable(scope))
 	}
 	line("from", addresses(t))
-	line("expires", fmt.Sprintf("%s, in %s", t.Expires.Local().Format(timeLayout), period(t.Expires.Sub(now))))
+	line("expires", t.Expires.Local().Format(timeLayout)+", "+until(t.Expires.Sub(now)))
 	switch {
 	case t.Keep:
 		line("password", "a new password of "+printable(t.User)+" does not end it")
@@ -142,7 +149,7 @@ func listTokens(args []string, streams cli.Streams) int {
 		return status
 	}
 	service.Harden(streams.Err)
-	tokens, err := l.List(context.Background(), l.user)
+	tokens, closest, err := l.List(context.Background(), l.user)
 	if err != nil {
 		cli.Fail(streams.Err, err)
 		if len(tokens) > 0 { // one record may be damaged, and the others are not
@@ -150,7 +157,11 @@ func listTokens(args []string, streams cli.Streams) int {
 		}
 		return cli.ExitError
 	}
-	return printTokens(l, tokens, streams)
+	exit := printTokens(l, tokens, streams)
+	if closest != "" {
+		fmt.Fprintf(streams.Err, "  if %q is meant, give that name\n", closest)
+	}
+	return exit
 }
 
 func printTokens(l listing, tokens []credentials.Token, streams cli.Streams) int {
@@ -189,8 +200,10 @@ func status(t credentials.Token, now time.Time) string {
 		return "revoked"
 	case t.Replaced != "":
 		return "replaced by " + t.Replaced
+	case !now.Before(t.Expires):
+		return "over"
 	case t.ExpiresSoon(now):
-		return "expires in " + period(t.Expires.Sub(now))
+		return "expires " + until(t.Expires.Sub(now))
 	}
 	return ""
 }
@@ -323,13 +336,16 @@ func printRevoked(out io.Writer, r service.Revocation, logins int) {
 	case r.ID == "":
 		fmt.Fprintf(out, "all logins of %s until now are revoked, %d of them known\n", printable(r.Login), logins)
 	case r.Kind == credentials.Refresh && r.Login == "":
-		fmt.Fprintf(out, "login %s is not known here; refused from now on\n", r.ID)
+		fmt.Fprintf(out, "login %s is not known here; refused from now on: check that it is not mistyped\n", r.ID)
 	case r.Kind == credentials.Refresh:
 		fmt.Fprintf(out, "login %s of %s is revoked\n", r.ID, printable(r.Login))
 	case r.Already:
 		fmt.Fprintf(out, "%s token %s of %s was revoked before\n", r.Kind, r.ID, printable(r.Login))
 	default:
 		fmt.Fprintf(out, "%s token %s of %s is revoked\n", r.Kind, r.ID, printable(r.Login))
+	}
+	if r.Successor != "" {
+		fmt.Fprintf(out, "its successor %s is still good\n", r.Successor)
 	}
 }
 

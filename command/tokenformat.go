@@ -156,6 +156,17 @@ func lastUse(t time.Time) string {
 	return day(t.UTC())
 }
 
+// until is when something ends, seen from now.
+func until(left time.Duration) string {
+	switch {
+	case left <= 0:
+		return "over"
+	case left < time.Minute:
+		return "in less than a minute"
+	}
+	return "in " + period(left)
+}
+
 // period is a time to come, rounded, in the unit that matters.
 func period(d time.Duration) string {
 	const day = 24 * time.Hour

@@ -10,6 +10,7 @@ import (
 
 	"dockerauth/cli"
 	"dockerauth/credentials"
+	"dockerauth/service"
 )
 
 func TestPeriodsAreInTheUnitThatMatters(t *testing.T) {
@@ -25,6 +26,38 @@ func TestPeriodsAreInTheUnitThatMatters(t *testing.T) {
 	}
 }
 
+func TestAnEndIsSeenFromNow(t *testing.T) {
+	for left, want := range map[time.Duration]string{-time.Second: "over", 0: "over", time.Hour: "in 60 minutes",
+		20 * time.Second: "in less than a minute", time.Minute: "in 1 minute"} {
+		if got := until(left); got != want {
+			t.Errorf("%v: %s, want %s", left, got, want)
+		}
+	}
+}
+
+func TestARevocationNamesWhatIsLeft(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		r    service.Revocation
+		want string
+	}{
+		{"a login that nobody knows", service.Revocation{ID: "A", Kind: credentials.Refresh},
+			"login A is not known here; refused from now on: check that it is not mistyped\n"},
+		{"a token", service.Revocation{ID: "a", Kind: credentials.Robot, Login: "alice+x"},
+			"robot token a of alice+x is revoked\n"},
+		{"a token that was rotated",
+			service.Revocation{ID: "a", Kind: credentials.Personal, Login: "alice", Successor: "b"},
+			"personal token a of alice is revoked\nits successor b is still good\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if printRevoked(&out, tt.r, 0); out.String() != tt.want {
+				t.Errorf("got %q, want %q", &out, tt.want)
+			}
+		})
+	}
+}
+
 func TestAListSaysWhichTokensNeedALook(t *testing.T) {
 	now := time.Now()
 	token := func(left time.Duration) credentials.Token { return credentials.Token{Expires: now.Add(left)} }
@@ -32,7 +65,7 @@ func TestAListSaysWhichTokensNeedALook(t *testing.T) {
 	revoked.Revoked, revoked.Replaced, replaced.Replaced = &credentials.Revocation{}, "0123456789", "0123456789"
 	for want, token := range map[string]credentials.Token{
 		"": token(20 * 24 * time.Hour), "expires in 3 days": token(72 * time.Hour), "revoked": revoked,
-		"replaced by 0123456789": replaced,
+		"replaced by 0123456789": replaced, "over": token(-time.Second),
 	} {
 		if got := status(token, now); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -58,6 +58,15 @@ type Revocation struct {
 	Reason string
 }
 
+// text has the reason behind a colon, if there is one.
+func (r Revocation) text() string {
+	text := r.At.UTC().Format(time.RFC3339)
+	if r.Reason != "" {
+		text += ": " + r.Reason
+	}
+	return text
+}
+
 // Login is the user name that clients send with the token: alice, or alice+jenkins for a robot.
 func (t Token) Login() string {
 	if t.Robot == "" {

@@ -178,8 +178,7 @@ func (t *Token) mayBeUsed(s Secret, hash []byte, login, remote string, now time.
 		// The other name is not shown: clients have sent secrets there.
 		return refused("token %s is for the user name %q, and another one was sent", t.ID, t.Login())
 	case t.Revoked != nil:
-		return refused("token %s was revoked at %s: %s", t.ID, t.Revoked.At.UTC().Format(time.RFC3339),
-			t.Revoked.Reason)
+		return refused("token %s was revoked at %s", t.ID, t.Revoked.text())
 	case !now.Before(t.Expires) && t.Replaced != "":
 		return refused("token %s was replaced by %s", t.ID, t.Replaced)
 	case !now.Before(t.Expires):

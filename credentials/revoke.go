@@ -322,8 +322,7 @@ func (t *RefreshToken) notRevoked(revoked, before []byte) error {
 		if err != nil {
 			return unknown(fmt.Errorf("revocation of refresh token %s: %w", t.ID, err))
 		}
-		return refused("refresh token %s was revoked at %s: %s", t.ID, time.Unix(rev.At, 0).UTC().Format(time.RFC3339),
-			rev.Reason)
+		return refused("refresh token %s was revoked at %s", t.ID, Revocation{time.Unix(rev.At, 0), rev.Reason}.text())
 	}
 	first, err := decodeBefore(before)
 	if err != nil {

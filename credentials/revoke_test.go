@@ -51,6 +51,17 @@ func TestWhatIsRevokedIsRefusedForTheFirstReason(t *testing.T) {
 			wantsRefresh(t, r, otherRefresh, "")
 		}
 		check()
+		bare, _ := issue(t, r, alices())
+		bareRefresh := newRefresh(t, r, "alice")
+		if err := r.Revoke(t.Context(), "", bare.ID, bareRefresh.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.Check(t.Context(), bare, "alice", "")
+		for _, err := range []error{err, r.CheckRefresh(t.Context(), bareRefresh)} {
+			if err == nil || !strings.HasSuffix(err.Error(), "was revoked at 2026-05-06T12:00:00Z") {
+				t.Errorf("without a reason: %v", err)
+			}
+		}
 		token, err := r.Get(t.Context(), s.ID)
 		if err != nil || token.Revoked == nil || token.Revoked.Reason != "lost laptop" ||
 			!token.Revoked.At.Equal(noon.Truncate(time.Second)) {

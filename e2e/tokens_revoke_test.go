@@ -122,8 +122,8 @@ func (r *revocations) run(cmd *exec.Cmd, killAfter time.Duration) {
 		r.wrong = append(r.wrong, fmt.Sprintf("%v: %s", err, errs.String()))
 	}
 	// personal token copy000001 of alice is revoked
-	// login ABC is not known here; refused from now on
-	isDone := regexp.MustCompile(`(is revoked|refused from now on)\n\z`)
+	// login ABC is not known here; refused from now on: check that it is not mistyped
+	isDone := regexp.MustCompile(`(is revoked|check that it is not mistyped)\n\z`)
 	for line := range strings.Lines(out.String() + report.String()) {
 		for _, word := range strings.Fields(line) {
 			if isDone.MatchString(line) && (len(word) == 26 || strings.HasPrefix(word, "copy")) {

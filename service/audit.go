@@ -1,6 +1,7 @@
 package service
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/handler"
 	"dockerauth/jwtsign"
@@ -33,7 +35,11 @@ const (
 func AuditLog(cfg *config.Config, stderr io.Writer) (log *slog.Logger, close func() error) {
 	out := newStderrWriter(stderr, new(atomic.Uint64))
 	warn := func(err error) { plainLogger(out).Warn("audit log is not usable", "reason", err.Error()) }
-	if cfg.Log.File != "" && (os.Geteuid() != 0 || pamauth.CheckRootOwned(cfg.Log.File) == nil) {
+	var passedOver error
+	if cfg.Log.File != "" && os.Geteuid() == 0 {
+		passedOver = pamauth.CheckRootOwned(cfg.Log.File)
+	}
+	if cfg.Log.File != "" && passedOver == nil {
 		file, err := openLog(cfg.Log.File, out, out.dropped)
 		if err == nil {
 			return newLogger(file, cfg.Log.Format, slog.LevelInfo), file.close
@@ -42,7 +48,11 @@ func AuditLog(cfg *config.Config, stderr io.Writer) (log *slog.Logger, close fun
 	}
 	system, err := syslog.New(syslog.LOG_AUTHPRIV|syslog.LOG_INFO, "dockerauth")
 	if err != nil {
-		warn(err)
+		if passedOver != nil {
+			cause, _ := cli.SplitHint(passedOver)
+			err = fmt.Errorf("%w; log.file is not used, since another user could replace it: %s", err, cause)
+		}
+		warn(fmt.Errorf("%w; start what listens at /dev/log; the lines are here", err))
 		return plainLogger(out), func() error { return nil }
 	}
 	return newSystemLogger(system), system.Close

@@ -2,7 +2,6 @@ package service
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -57,7 +56,15 @@ func TestRootWritesToALogFileThatIsRootsAlone(t *testing.T) {
 	}
 	for name, written := range map[string]bool{"others/link": false, "others/missing": false, "others/roots": false,
 		"given": false, "open/log": false, "missing": false, "roots": true} {
-		log, closeLog := AuditLog(&config.Config{Log: config.Log{File: at(name), Format: "text"}}, io.Discard)
+		var stderr bytes.Buffer
+		log, closeLog := AuditLog(&config.Config{Log: config.Log{File: at(name), Format: "text"}}, &stderr)
+		if _, err := os.Stat("/dev/log"); err != nil && !written && name != "missing" && name != "others/missing" {
+			warning, _, _ := strings.Cut(stderr.String(), "\n")
+			if !strings.Contains(warning, "log.file is not used, since another user could replace it: ") ||
+				!strings.Contains(warning, dir) || !strings.Contains(warning, "start what listens at /dev/log") {
+				t.Errorf("%s: the warning is %q", name, warning)
+			}
+		}
 		log.Info("token issued", "event", EventIssued)
 		if err := closeLog(); err != nil {
 			t.Fatal(err)
@@ -146,8 +153,14 @@ func TestTheLinesOfTheSystemLogHaveNoTime(t *testing.T) {
 
 func TestWithoutAFolderOrAServerThereIsNowhereToKeepTokens(t *testing.T) {
 	for state, want := range map[string]string{
-		"":             "nowhere to keep tokens\n  make the folder",
-		"/nonexistent": "install -d -o ",
+		"": "nowhere to keep tokens\n" +
+			"  change the line to: state: /var/lib/dockerauth, or to a server: ",
+		"/nonexistent/redis:/127.0.0.1":     "\n  write redis://HOST:PORT",
+		"/nonexistent/rediss:/a/0":          "\n  write redis://HOST:PORT",
+		"/nonexistent/127.0.0.1:6379":       "\n  write redis://HOST:PORT",
+		"/nonexistent/redis:127.0.0.1:6379": "\n  write redis://HOST:PORT",
+		"/nonexistent/a:b":                  "install -d -o ",
+		"/nonexistent":                      "install -d -o ",
 	} {
 		_, _, err := OpenCredentials(&config.Config{State: state})
 		if err == nil || !strings.Contains(err.Error(), want) {

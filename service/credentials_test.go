@@ -531,10 +531,24 @@ func TestAnOutageOfTheStoreStopsWhatItKnows(t *testing.T) {
 		t.Errorf("the refresh token %d, the kept one %d", a, b)
 	}
 	s.wantLog(t, "outcome=broken reason=\"credential not checked: ")
+	now := time.Now()
+	wantHealth := func(when string, now time.Time, reason string) {
+		t.Helper()
+		h := checkHealth(s.reloader, now)
+		if got := strings.Join(h.Reasons, "; "); !h.serving || (got == "") != (reason == "") ||
+			!strings.Contains(got, reason) {
+			t.Errorf("%s: serving %v, reasons %q", when, h.serving, h.Reasons)
+		}
+	}
+	wantHealth("during the outage", now, "the place where tokens are kept is not usable")
+	s.state.later.finish()
 	during := s.loginFor(t, "alice", canaryPassword)
 	if err := os.Rename(away, s.folder); err != nil {
 		t.Fatal(err)
 	}
+	wantHealth("before it was asked again", now.Add(recheckPause), "the place where tokens are kept")
+	s.state.later.finish()
+	wantHealth("after that", now.Add(recheckPause), "")
 	for name, status := range map[string]int{
 		"the refresh token": s.refresh(t, token), "one made meanwhile": s.refresh(t, during),
 		"the kept one": s.use(t, "alice", secret, "").Status,
@@ -674,6 +688,25 @@ func TestATaskThatPanicsEndsNoProcess(t *testing.T) {
 		!strings.Contains(reported.Error(), "credentials_test.go:") {
 		t.Errorf("the next one is done: %v, reported: %v", done, reported)
 	}
+}
+
+// Nobody may use a token for days, and the file may be root's after a restore.
+func TestAServiceThatStartsWithAnUnusableStoreSaysSo(t *testing.T) {
+	s := newCredentialFixture(t, "state: FOLDER\n")
+	s.state.later.finish()
+	if err := s.state.shared.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.folder, "kept.db"), []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := newCredentialFixture(t, "state: "+s.folder+"\n")
+	again.state.later.finish()
+	if h := checkHealth(again.reloader, time.Now()); len(h.Reasons) != 1 || h.Status != "degraded" {
+		t.Errorf("%s: %q", h.Status, h.Reasons)
+	}
+	again.wantLog(t, `msg="tokens cannot be checked" reason="`)
+	again.wantLog(t, filepath.Join(s.folder, "kept.db"))
 }
 
 // Otherwise the first login would make it, and a revocation before that would find none.

@@ -74,6 +74,7 @@ func checkHealth(r *reloader, now time.Time) *health {
 		h.Config.Path, h.Config.Loaded = s.config.Path, &s.loaded
 		h.checkKey(s.config.Key, now)
 		h.checkPAM(s, r.metrics, now)
+		h.checkKept(s, now)
 	}
 	if r.logWriter().isDropping() {
 		h.reason("the log cannot be written")
@@ -134,6 +135,18 @@ func (h *health) checkPAM(s *service, m *metricSet, now time.Time) {
 	if h.PAM.BrokenInARow >= brokenMany && h.PAM.Last != nil && now.Sub(h.PAM.Last.At) < brokenFor {
 		h.reason(fmt.Sprintf("PAM gave no answer to the last %d conversations or more", brokenMany))
 		h.serving = false
+	}
+}
+
+// checkKept looks at how the last call to the store of tokens went. Requests without a token do not
+// ask it, so that after a failure health does, in the background.
+func (h *health) checkKept(s *service, now time.Time) {
+	if s.kept == nil || !s.kept.watch.failing.Load() {
+		return
+	}
+	h.reason("the place where tokens are kept is not usable, tokens are answered with 503: the log says why")
+	if s.kept.watch.mayRecheck(now) {
+		s.later.add(func() { _ = s.kept.prepare() }) // its outcome is noted
 	}
 }
 

@@ -66,6 +66,8 @@ type service struct {
 	loaded  time.Time
 	pam     *pamFront                  // nil in a CGI program
 	stack   atomic.Pointer[stackState] // as health saw it last
+	kept    *keptRecords               // nil = there is no store
+	later   *afterwards
 }
 
 // runtimeOptions are what differs between a process for one request and one that stays.
@@ -113,7 +115,8 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	h := NewHandler(cfg, conversation, guard, log)
 	h.Endpoint.Credentials = newKeeper(cfg, o.state.kept, &o.state.later, log)
 	h.Observe = o.observe
-	s := &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now()}
+	s := &service{config: cfg, handler: h, log: log, out: out, loaded: time.Now(),
+		kept: o.state.kept, later: &o.state.later}
 	s.pam, _ = conversation.(*pamFront)
 	s.stack.Store(stack)
 	return s, nil

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +71,7 @@ type keptRecords struct {
 	isAway    func() bool            // the store failed just now: a login should not wait for it again
 	last      atomic.Pointer[string] // id, as it was read last
 	idTimeout time.Duration          // of a login
+	watch     *watchedStore          // of Records
 }
 
 // A login waits a second at most for a server, counters included. A slow disk is waited for longer:
@@ -80,12 +83,14 @@ const (
 )
 
 // prepare makes the id of a new store, so that the first login need not.
-func (k *keptRecords) prepare() {
+func (k *keptRecords) prepare() error {
 	ctx, cancel := context.WithTimeout(context.Background(), idTimeoutAtStart)
 	defer cancel()
-	if id, err := k.ID(ctx); err == nil {
+	id, err := k.ID(ctx)
+	if err == nil {
 		k.last.Store(&id)
 	}
+	return err
 }
 
 // storeID is the id of the store, or the last one that is known while the store is away. The error
@@ -141,15 +146,21 @@ func (s *state) open(cfg *config.Config, log *slog.Logger) error {
 		s.both = store.NewFallback(shared.Counters(), s.memory)
 		s.both.Report, isAway = s.report, s.both.IsAway
 	}
+	watch := &watchedStore{Store: shared.Kept()}
 	s.kept = &keptRecords{
-		Records: credentials.Records{Kept: shared.Kept(), Counters: s.counters()}, isAway: isAway,
-		idTimeout: idTimeoutOfFolder,
+		Records: credentials.Records{Kept: watch, Counters: s.counters()}, isAway: isAway,
+		idTimeout: idTimeoutOfFolder, watch: watch,
 	}
 	if config.IsStateServer(s.path) {
 		s.kept.idTimeout = idTimeoutOfServer
 	}
 	if s.later.background {
-		s.later.add(s.kept.prepare)
+		kept := s.kept
+		s.later.add(func() {
+			if err := kept.prepare(); err != nil {
+				s.live.Error("tokens cannot be checked", "reason", err.Error())
+			}
+		})
 	}
 	return nil
 }
@@ -176,8 +187,18 @@ func stateHint(state string) string {
 	if config.IsStateServer(state) {
 		return "write redis://HOST:PORT?password_file=PATH, or rediss:// with ca=PATH for TLS"
 	}
+	if meansServer(state) {
+		return "write redis://HOST:PORT"
+	}
 	return fmt.Sprintf("install -d -o %d -g %d -m 0700 %s", os.Geteuid(), os.Getegid(), jwtsign.ShellWord(state))
 }
+
+// meansServer reports a path that was meant as the address of a server: redis:/HOST or HOST:PORT.
+func meansServer(path string) bool {
+	return strings.Contains(path, "/redis:/") || strings.Contains(path, "/rediss:/") || hostPort.MatchString(path)
+}
+
+var hostPort = regexp.MustCompile(`/[^/]+:[0-9]+$`)
 
 // hasSameFiles reports whether two clients of a server have the same password and certificates.
 func hasSameFiles(a, b sharedStores) bool {
@@ -240,9 +261,12 @@ func OpenCredentials(cfg *config.Config) (records *credentials.Records, close fu
 		return nil, nil, err
 	}
 	if s.shared == nil {
-		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), "make the folder "+
-			config.DefaultState+", with mode 0700, for the user that dockerauth runs as; or name a server, such as "+
-			"state: redis://HOST:PORT", "state")
+		hint := "make the folder " + config.DefaultState + ", with mode 0700, for the user that dockerauth runs as; " +
+			"or name a server, such as state: redis://HOST:PORT"
+		if cfg.State == "" {
+			hint = "change the line to: state: " + config.DefaultState + ", or to a server: state: redis://HOST:PORT"
+		}
+		return nil, nil, cfg.ErrorAt(errors.New("there is nowhere to keep tokens"), hint, "state")
 	}
 	return &s.kept.Records, s.shared.Close, nil
 }

@@ -90,6 +90,11 @@ func (r TokenRequest) parse() (credentials.Token, time.Duration, error) {
 			hint = cmp.Or(hint, "write TYPE:PATTERN:ACTION,ACTION, such as repository:ci/**:pull,push")
 			return t, 0, fmt.Errorf("--scope: %s\n  %s", cause, hint)
 		}
+		if name := strings.TrimPrefix(limit.String(), "repository:"); name != limit.String() &&
+			name != strings.ToLower(name) {
+			return t, 0, fmt.Errorf("--scope: scope %q: names of repositories have no upper case, so nothing "+
+				"matches it\n  write %q", limit.String(), strings.ToLower(limit.String()))
+		}
 		if !slices.Contains(t.Scopes, limit.String()) {
 			t.Scopes = append(t.Scopes, limit.String())
 		}

@@ -49,6 +49,8 @@ func TestARequestForATokenIsReadOrRefusedWithAHint(t *testing.T) {
 		{"a scope without actions", func(r *TokenRequest) { r.Scopes = []string{"repository:a"} }, "--scope: scope "},
 		{"a scope with a placeholder", func(r *TokenRequest) { r.Scopes = []string{"repository:{user}/**:pull"} },
 			"placeholders are for rules: write the name itself\n  write "},
+		{"a scope with upper case", func(r *TokenRequest) { r.Scopes = []string{"repository:CI/**:pull"} },
+			"have no upper case, so nothing matches it\n  write \"repository:ci/**:pull\""},
 		{"too many scopes", func(r *TokenRequest) { r.Scopes = slices.Repeat(r.Scopes, maxLimits+1) }, "more than 32 "},
 		{"a scope that is too long", func(r *TokenRequest) { r.Scopes[0] += strings.Repeat(",pull", 100) },
 			"a scope is longer than 512 bytes, "},

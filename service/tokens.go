@@ -117,7 +117,7 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 	if err != nil {
 		return account, err
 	}
-	noAccount := fmt.Errorf("there is no account %q on this machine\n  write its name as \"id\" shows it", name)
+	noAccount := noAccountError(name)
 	conversation := t.pam
 	if conversation == nil {
 		if err := t.mayAskPAM(cfg); err != nil {
@@ -151,6 +151,15 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 		known.Shadow = account.Shadow
 	}
 	return known, err
+}
+
+// noAccountError names the flags where the user name of a robot was given.
+func noAccountError(name string) error {
+	hint := "write its name as \"id\" shows it"
+	if i := strings.LastIndexByte(name, '+'); i > 0 && isRobotName(name[i+1:]) {
+		hint = fmt.Sprintf("for a robot: --user %s --robot %s", jwtsign.ShellWord(name[:i]), name[i+1:])
+	}
+	return fmt.Errorf("there is no account %q on this machine\n  %s", name, hint)
 }
 
 // mayAskPAM lets root ask PAM only as root's own files say. In other cases the owner of the folder
@@ -230,14 +239,18 @@ func (t Tokens) checkRights(cfg *config.Config, account pamauth.Account, token c
 		return cfg.ErrorAt(fmt.Errorf("%q is in the list, so %s gets nothing", entry, account.Name),
 			"remove the entry, or choose another account", "blacklisted_users")
 	}
-	if token.State.Locked {
-		fmt.Fprintf(t.Stderr, "warning: %s is locked, as by usermod -L; the token works all the same\n", account.Name)
-	}
+	t.warnOfLock(account, "the token works all the same")
 	who := access.Client{Name: account.Name, Groups: groups}
 	for _, scope := range token.Scopes {
 		t.warnOfRules(cfg, who, scope)
 	}
 	return nil
+}
+
+func (t Tokens) warnOfLock(account pamauth.Account, consequence string) {
+	if account.Shadow.Locked {
+		fmt.Fprintf(t.Stderr, "warning: %s is locked, as by usermod -L; %s\n", account.Name, consequence)
+	}
 }
 
 // warnOfRules warns of actions on one repository that no rule grants now, from any address. Whether
@@ -279,8 +292,15 @@ func (t Tokens) Rotate(ctx context.Context, id string, overlap time.Duration, de
 		return err
 	}
 	secret, state := credentials.NewSecret(), old.State
+	account, err := t.inspectAccount(old.User, secret.StateKey())
+	switch {
+	case err != nil: // it matters below, where the state does
+	case old.Keep && !old.State.Locked: // its state stays that of the first token
+		t.warnOfLock(account, "the token is refused until it is unlocked")
+	default:
+		t.warnOfLock(account, "the token works all the same")
+	}
 	if !old.Keep {
-		account, err := t.inspectAccount(old.User, secret.StateKey())
 		if err == nil {
 			state, err = stateFor(old, account)
 		}
@@ -314,21 +334,26 @@ func (t Tokens) Get(ctx context.Context, id string) (token credentials.Token, er
 	return token, err
 }
 
-// List returns the tokens of an account, or all, by login and ID.
-func (t Tokens) List(ctx context.Context, user string) ([]credentials.Token, error) {
-	var tokens []credentials.Token
-	err := t.withStore(func(k *keptTokens) error {
+// List returns the tokens of an account or a robot, or all, by login and ID. Without any, closest
+// is a name that may be meant.
+func (t Tokens) List(ctx context.Context, user string) (tokens []credentials.Token, closest string, err error) {
+	var names []string
+	err = t.withStore(func(k *keptTokens) error {
 		return k.records.List(ctx, func(token credentials.Token) bool {
-			if user == "" || strings.EqualFold(token.User, user) {
+			if user == "" || strings.EqualFold(token.User, user) || strings.EqualFold(token.Login(), user) {
 				tokens = append(tokens, token)
 			}
+			names = append(names, token.User, token.Login())
 			return true
 		})
 	})
 	slices.SortFunc(tokens, func(a, b credentials.Token) int {
 		return cmp.Or(strings.Compare(a.Login(), b.Login()), strings.Compare(a.ID, b.ID))
 	})
-	return tokens, err
+	if user != "" && len(tokens) == 0 {
+		closest = cli.Closest(user, names)
+	}
+	return tokens, closest, err
 }
 
 // Logins returns the known logins of an account, or of all, by user and ID.
@@ -352,6 +377,8 @@ type Revocation struct {
 	Kind    credentials.Kind
 	Login   string // "" = not known, or everybody's
 	Already bool   // it was revoked before
+	// Successor is the ID of a token that has replaced it, and that is still good; "" = none.
+	Successor string
 }
 
 func revocationOf(t credentials.Token) Revocation {
@@ -396,10 +423,29 @@ func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (d
 		}
 		done = append(done, r)
 	}
+	for i, r := range done {
+		done[i].Successor = k.goodSuccessor(ctx, r.ID)
+	}
 	if len(unknown) > 0 {
 		failed = errors.Join(failed, unknownTokens(unknown))
 	}
 	return done, failed
+}
+
+// goodSuccessor is the ID of the token that has replaced one, unless it is revoked or over.
+func (k *keptTokens) goodSuccessor(ctx context.Context, id string) string {
+	if isRefreshID(id) {
+		return ""
+	}
+	token, err := k.records.Get(ctx, id)
+	if err != nil || token.Replaced == "" {
+		return ""
+	}
+	next, err := k.records.Get(ctx, token.Replaced)
+	if err != nil || next.Revoked != nil || !time.Now().Before(next.Expires) {
+		return ""
+	}
+	return next.ID
 }
 
 // loginsAmong finds whose logins some IDs are, as far as the store still knows them.
@@ -505,7 +551,7 @@ func (t Tokens) RevokeAll(
 			return err
 		}
 		for _, kind := range kinds {
-			fields := []any{"kind", kind, "subject", "all"}
+			fields := []any{"kind", kind}
 			if kind == credentials.Refresh {
 				done = append(done, Revocation{Kind: kind})
 			} else {

@@ -194,6 +194,64 @@ func TestARotatedTokenIsAcceptedForTheOverlap(t *testing.T) {
 	}
 }
 
+func TestWhatIsLeftOfARotatedTokenIsSaid(t *testing.T) {
+	f := newTokenFixture(t, "")
+	locked := false
+	f.inspect = func(name string, key pamauth.StateKey) (pamauth.Account, error) {
+		account, err := pamauth.Inspect(name, key)
+		account.Shadow.Locked = locked && !strings.Contains(name, "+")
+		return account, err
+	}
+	r := plainRequest()
+	r.User, r.Robot = me(t), "jenkins"
+	old := f.issue(t, r).Token
+	locked = true
+	var next credentials.Token
+	err := f.Rotate(t.Context(), old.ID, time.Hour, func(i IssuedToken) error {
+		next = i.Token
+		return nil
+	})
+	want := "warning: " + me(t) + " is locked, as by usermod -L; the token is refused until it is unlocked\n"
+	if err != nil || f.stderr.String() != want {
+		t.Errorf("%v, it says %q, want %q", err, f.stderr, want)
+	}
+	for _, tt := range []struct {
+		name      string
+		ids       []string
+		successor string
+	}{
+		{"its successor is good", []string{old.ID}, next.ID},
+		{"it is revoked together with its successor", []string{old.ID, next.ID}, ""},
+		{"its successor was revoked before", []string{old.ID}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			done, err := f.Revoke(t.Context(), "", tt.ids...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range done {
+				if want := map[bool]string{true: tt.successor}[r.ID == old.ID]; r.Successor != want {
+					t.Errorf("%s: successor %q, want %q", r.ID, r.Successor, want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheUserNameOfARobotIsNoAccount(t *testing.T) {
+	f := newTokenFixture(t, "")
+	f.pam = accountPhase{refuses: []string{"no one+jenkins", "+jenkins", "no-one+"}}
+	for user, hint := range map[string]string{"no one+jenkins": "for a robot: --user 'no one' --robot jenkins",
+		"+jenkins": `write its name as "id" shows it`, "no-one+": `write its name as "id" shows it`} {
+		r := plainRequest()
+		r.User = user
+		err := f.Issue(t.Context(), r, func(IssuedToken) error { return nil })
+		if err == nil || !strings.HasSuffix(err.Error(), " on this machine\n  "+hint) {
+			t.Errorf("%s: %v", user, err)
+		}
+	}
+}
+
 // Its lock, which is in the state, would else end with a rotation.
 func TestARobotsStateIsThatOfItsFirstToken(t *testing.T) {
 	f := newTokenFixture(t, "")
@@ -410,9 +468,9 @@ func TestALoginIsRevokedByItsIDAndItsUserNamedIfItIsKnown(t *testing.T) {
 // After an incident, or in a store that has come back from a backup.
 func TestAllOfEverybodyIsRevokedByKind(t *testing.T) {
 	for kind, want := range map[credentials.Kind]string{
-		credentials.Refresh:  `msg="all tokens revoked" event=token-revoked kind=refresh subject=all reason=r `,
-		credentials.Personal: `msg="all tokens revoked" event=token-revoked kind=personal subject=all tokens=1 `,
-		credentials.Robot:    `msg="all tokens revoked" event=token-revoked kind=robot subject=all tokens=1 reason=r `,
+		credentials.Refresh:  `msg="all tokens revoked" event=token-revoked kind=refresh reason=r `,
+		credentials.Personal: `msg="all tokens revoked" event=token-revoked kind=personal tokens=1 `,
+		credentials.Robot:    `msg="all tokens revoked" event=token-revoked kind=robot tokens=1 reason=r `,
 	} {
 		f := newTokenFixture(t, "")
 		r := plainRequest()
@@ -476,11 +534,20 @@ func TestListsAreByLoginAndID(t *testing.T) {
 		}
 	}
 	before := func(a, b credentials.Token) int { return strings.Compare(a.Login()+" "+a.ID, b.Login()+" "+b.ID) }
-	if all, err := f.List(t.Context(), ""); err != nil || len(all) != 300 || !slices.IsSortedFunc(all, before) {
+	if all, _, err := f.List(t.Context(), ""); err != nil || len(all) != 300 || !slices.IsSortedFunc(all, before) {
 		t.Errorf("%d tokens, %v", len(all), err)
 	}
-	if some, err := f.List(t.Context(), "USER3"); err != nil || len(some) != 43 || some[0].User != "user3" {
+	if some, _, err := f.List(t.Context(), "USER3"); err != nil || len(some) != 43 || some[0].User != "user3" {
 		t.Errorf("%d tokens of one account, %v", len(some), err)
+	}
+	if some, _, err := f.List(t.Context(), "User4+R"); err != nil || len(some) == 0 || len(some) == 43 ||
+		some[0].Login() != "user4+r" {
+		t.Errorf("%d tokens of a robot, %v", len(some), err)
+	}
+	for typed, want := range map[string]string{"user3+": "user3", "user5+t": "user5+r", "somebody": "", "user3": ""} {
+		if _, closest, err := f.List(t.Context(), typed); err != nil || closest != want {
+			t.Errorf("%s: %q, %v, want %q", typed, closest, err, want)
+		}
 	}
 	if f.log(t) != "" {
 		t.Error("a list is in the log")
@@ -517,7 +584,7 @@ func TestRulesAndBlacklistAreLookedAtBeforeATokenIsMade(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), ":8: blacklisted_users: ") {
 		t.Error(err)
 	}
-	if all, err := f.List(t.Context(), ""); err != nil || len(all) > 0 {
+	if all, _, err := f.List(t.Context(), ""); err != nil || len(all) > 0 {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
@@ -568,7 +635,7 @@ func TestWhatAServerMayForgetIsSaid(t *testing.T) {
 			t.Errorf("with %v: %s", tt.settings, said)
 		}
 		f.stderr.Reset()
-		if _, err := f.List(t.Context(), ""); err != nil || f.stderr.Len() > 0 {
+		if _, _, err := f.List(t.Context(), ""); err != nil || f.stderr.Len() > 0 {
 			t.Errorf("a list: %v, %s", err, f.stderr)
 		}
 	}
@@ -593,7 +660,7 @@ func TestAStoreThatIsAwayIsAnErrorWithAHint(t *testing.T) {
 				return nil
 			})
 		},
-		"list":   func() error { _, err := f.List(t.Context(), ""); return err },
+		"list":   func() error { _, _, err := f.List(t.Context(), ""); return err },
 		"show":   func() error { _, err := f.Get(t.Context(), id); return err },
 		"logins": func() error { _, err := f.Logins(t.Context(), ""); return err },
 		"revoke": func() error { _, err := f.Revoke(t.Context(), "", id); return err },

@@ -131,6 +131,9 @@ func (t Tokens) becomeOwner(cfg *config.Config) error {
 
 // makeFolder makes a folder for the user that packages make, or else a web server's.
 func makeFolder(path string) string {
+	if meansServer(path) {
+		return stateHint(path)
+	}
 	for _, name := range []string{"dockerauth", "www-data", "apache", "http"} {
 		account, err := user.Lookup(name)
 		if err != nil {

@@ -354,10 +354,7 @@ func (d *database) close() error {
 // given up: what one of them refuses would be let in.
 func (d *database) replace(damage error) (replaced bool, err error) {
 	if d.isKept() {
-		return false, fmt.Errorf(
-			"%w\n  move it and its -wal and -shm away: all its tokens end. After a restore from a backup instead, "+
-				"run: dockerauth token revoke --all", damage,
-		)
+		return false, fmt.Errorf("%w\n  %s", damage, d.remedy(damage))
 	}
 	known := d.opened
 	_ = d.close()
@@ -381,6 +378,23 @@ func (d *database) replace(damage error) (replaced bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// remedy is what to do about kept records that cannot be used.
+func (d *database) remedy(damage error) string {
+	if !errors.As(damage, new(ownerError)) {
+		return "move it and its -wal and -shm away: all its tokens end. After a restore from a backup instead, " +
+			"run: dockerauth token revoke --all"
+	}
+	var paths []string
+	for _, path := range d.files() {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+			paths = append(paths, shellWord(path))
+		}
+	}
+	words := strings.Join(paths, " ")
+	return fmt.Sprintf("chown %d %s && chmod 600 %s; if it is from a backup, run after that: "+
+		"dockerauth token revoke --all", os.Geteuid(), words, words)
 }
 
 // isStill reports whether the database that was damaged is still there.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,6 +45,42 @@ func TestCheckKeptFindsDamageThatNoRequestMet(t *testing.T) {
 	if err := f.CheckKept(t.Context()); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a log alone: %v", err)
 	}
+}
+
+// A restore as root leaves files of root.
+func TestKeptRecordsOfAnotherAccountAreGivenBackByTheHint(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const other = 54321
+	f := newFolder(t)
+	put(t, f.Kept(), "k", "x", time.Now().Add(time.Hour))
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := f.kept.path()
+	for _, err := range []error{os.Chown(path, other, other), os.Chmod(path, 0o644)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := f.Kept().Get(t.Context(), "k")
+	if err == nil {
+		t.Fatal("the file of another account is used")
+	}
+	cause, hint, _ := strings.Cut(err.Error(), "\n  ")
+	want := path + " belongs to uid 54321, mode 0644, and this process is uid 0"
+	if !strings.HasSuffix(cause, want) || strings.Contains(err.Error(), "damaged") || strings.Contains(hint, "move") {
+		t.Errorf("error %v", err)
+	}
+	command, _, _ := strings.Cut(hint, ";")
+	if !strings.HasPrefix(command, "chown 0 '"+path+"'") || !strings.Contains(command, "' && chmod 600 '"+path+"'") {
+		t.Errorf("hint %q", hint)
+	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	expect(t, f.Kept(), "k", "x")
 }
 
 func TestCheckOfAServer(t *testing.T) {

@@ -127,11 +127,29 @@ func checkFile(path string) (fs.FileInfo, error) {
 		return nil, err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.Mode().IsRegular() || int(stat.Uid) != os.Geteuid() || stat.Nlink > 1 {
+	if !ok || !info.Mode().IsRegular() || stat.Nlink > 1 {
 		return nil, fmt.Errorf("%s is %w: %w", path, ErrDamaged, errForeignFile)
+	}
+	if int(stat.Uid) != os.Geteuid() {
+		return nil, ownerError{path, int(stat.Uid), info.Mode().Perm()}
 	}
 	return info, nil
 }
+
+// ownerError is that of a file of another account, such as one that root has restored.
+type ownerError struct {
+	path string
+	uid  int
+	mode fs.FileMode
+}
+
+func (e ownerError) Error() string {
+	return fmt.Sprintf("%s belongs to uid %d, mode %#o, and this process is uid %d", e.path, e.uid, e.mode,
+		os.Geteuid())
+}
+
+// Is makes it an ErrDamaged: counters of another account are moved aside.
+func (e ownerError) Is(target error) bool { return target == ErrDamaged }
 
 // removeShards removes the files 00 to ff of versions before SQLite, which held counters: what they
 // count is over after some hours. A process of such a version, still there during an upgrade,

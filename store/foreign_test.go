@@ -168,7 +168,7 @@ func TestDamagedKeptRecordsAreAnErrorAndStay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			expectRefusal(t, f, f.kept.path())
+			expectRefusal(t, f, f.kept.path(), moveAway)
 			if after, err := os.Lstat(f.kept.path()); err != nil || !os.SameFile(before, after) {
 				t.Errorf("the file was replaced: %v", err)
 			}
@@ -196,15 +196,17 @@ func expectHealing(t *testing.T, f *Folder, file string) {
 	}
 }
 
+const moveAway = "move it and its -wal and -shm away"
+
 // expectRefusal wants every call to fail with the name of a file and what to do.
-func expectRefusal(t *testing.T, f *Folder, file string) {
+func expectRefusal(t *testing.T, f *Folder, file, hint string) {
 	t.Helper()
 	_, getErr := f.Kept().Get(t.Context(), "k")
 	updateErr := update(f.Kept(), "k", increment(time.Now().Add(time.Hour)))
 	listErr := f.Kept().List(t.Context(), "", func(string, Record) bool { return true })
 	for _, err := range []error{getErr, updateErr, listErr} {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) ||
-			!strings.Contains(err.Error(), "\n  move it and its -wal and -shm away") {
+			!strings.Contains(err.Error(), "\n  "+hint) {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -239,7 +241,7 @@ func TestWhatLiesInTheFolderLeadsNowhere(t *testing.T) {
 				v.expectUntouched(t)
 
 				replaceBy(t, f.kept.path()+suffix, plant, v)
-				expectRefusal(t, f, f.kept.path()+suffix)
+				expectRefusal(t, f, f.kept.path()+suffix, moveAway)
 				v.expectUntouched(t)
 			})
 		}
@@ -324,7 +326,7 @@ func TestAFileOfAnotherAccountIsNotBelieved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name == "kept" {
-			expectRefusal(t, f, d.path())
+			expectRefusal(t, f, d.path(), "chown 0 ")
 		} else {
 			expectHealing(t, f, d.path())
 		}

@@ -75,6 +75,7 @@ const (
 
 var (
 	errNoAnswer = errors.New("no answer in time")
+	errNoTLS    = errors.New("no answer in time: the server may not speak TLS at this port")
 	errSlow     = fmt.Errorf("it is too slow for counters: a call took more than %s", slowAnswer)
 )
 
@@ -547,7 +548,7 @@ func (s redisStore) use(ctx context.Context, verb string, keys []string, do func
 		}
 		err = s.noteAway(err, bounded)
 	}
-	text := s.withoutSecrets(err.Error())
+	text := onOneLine(s.withoutSecrets(err.Error()))
 	if redis.IsPermissionError(err) {
 		text += "\n  ACL SETUSER " + cmp.Or(s.address.options.Username, "default") + " " + RedisRights
 	}
@@ -587,6 +588,8 @@ func (r *Redis) noteAway(err error, bounded context.Context) error {
 	switch {
 	case bounded.Err() != nil:
 		err = errNoAnswer
+	case r.address.options.TLSConfig != nil && errors.Is(err, context.DeadlineExceeded):
+		err = errNoTLS // it waits for the end of what it takes for a command
 	case errors.Is(err, io.EOF):
 		err = errors.New("connection closed")
 	}
@@ -594,6 +597,21 @@ func (r *Redis) noteAway(err error, bounded context.Context) error {
 	defer r.mu.Unlock()
 	r.away, r.awayTill = err, time.Now().Add(awayPause)
 	return err
+}
+
+// onOneLine joins the lines of a library's errors. A line that begins with blanks is a hint.
+func onOneLine(text string) string {
+	var b strings.Builder
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case i > 0 && strings.HasPrefix(line, "  "):
+			b.WriteString("\n")
+		case i > 0:
+			b.WriteString("; ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 // withoutSecrets leaves out what a server repeats of a command that it does not know, which may be

@@ -335,6 +335,29 @@ func replicasOf(t *testing.T, s *redisServer) int {
 	return strings.Count(text, "state=online")
 }
 
+func TestAServerWithoutTLSIsNamedAsTheCause(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // it accepts, and says nothing: as a server that waits for the end of a command
+	r := openRedis(t, "rediss://"+l.Addr().String())
+	_, err = r.Kept().Get(t.Context(), "k")
+	if err == nil || !strings.HasSuffix(err.Error(), "the server may not speak TLS at this port") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestErrorsOfTheLibraryAreOneLineAndAHint(t *testing.T) {
+	for text, want := range map[string]string{
+		"a": "a", "a\nb\nc": "a; b; c", "a\n  hint": "a\n  hint", "a\nb\n  hint": "a; b\n  hint",
+	} {
+		if got := onOneLine(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // silentAddress is one where no connection is made and none refused, as behind a firewall.
 func silentAddress(t *testing.T) string {
 	t.Helper()
