@@ -18,6 +18,10 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 	for _, m := range []mistake{
 		{name: "the key is out of reach", make: shell("chown root:root privkey.pem"), args: asWebUser,
 			want: wanted{levelError, "rights.private_key", "unreadable", "/privkey.pem"}},
+		{name: "a previous key is out of reach", make: then(readable, shell("openssl genpkey -algorithm EC "+
+			"-pkeyopt ec_paramgen_curve:P-256 -out old.pem && chmod 600 old.pem"),
+			edits("config.yml", "state:", "previous_keys: [old.pem]\nstate:")), args: asWebUser,
+			want: wanted{levelError, "rights.previous_keys", "unreadable", "chmod g+r,o= "}},
 		{name: "config.yml is out of reach", make: then(readable, shell("chmod 600 config.yml")), args: asWebUser,
 			want: wanted{levelError, "rights.config", "unreadable", "/config.yml"}},
 		{name: "the certificate is out of reach", make: then(readable, shell("chmod 600 cert.pem")), args: asWebUser,

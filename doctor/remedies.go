@@ -145,9 +145,9 @@ func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
 	return inTurn(command("install", "-g", a.group, "-m", mode, file, to), set, restartService)
 }
 
-// readRemedy lets the user read a file. Only the key is a secret.
+// readRemedy lets the user read a file. Only keys are secrets.
 func (c *checkup) readRemedy(a *runAs, u unreadable) string {
-	if u.subject != "private_key" {
+	if u.subject != "private_key" && u.subject != "previous_keys" {
 		return "chmod o+r " + word(u.file)
 	}
 	if info, _, gid, ok := ownerOf(u.file); ok && gid != 0 && info.Mode().Perm()&0o040 != 0 {
