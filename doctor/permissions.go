@@ -235,10 +235,10 @@ func (c *checkup) mayOwn(a *runAs, uid int) bool {
 func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 	uncounted := "no wrong password is counted, so anyone may guess for ever"
 	unlogged := "it logs to the web server's error log"
-	if a.isServiceUser {
+	if !c.isStartedByWebServer(a) {
 		uncounted = "wrong passwords are counted in memory only, and a restart forgets them"
 		unlogged = "the service does not start"
-		if readUnit(c.root, socketUnit).file != "" {
+		if a.isServiceUser && readUnit(c.root, socketUnit).file != "" {
 			unlogged = "the service answers 503" // systemd starts it at each request
 		}
 	}

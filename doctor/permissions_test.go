@@ -163,6 +163,25 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 	})
 }
 
+// A service does not start from a set-group-id program, and logs to no web server.
+func TestAServiceOfAnotherUserIsNoProgramOfAWebServer(t *testing.T) {
+	needsRoot(t)
+	const own = "games" // an account of every Debian, which no web server has
+	if _, err := user.Lookup(own); err != nil {
+		t.Skip(err)
+	}
+	p := newPatient(t)
+	p.run(t, "chgrp", own, p.path("privkey.pem"))
+	p.run(t, "chmod", "0640", p.path("privkey.pem"))
+	p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
+	findings, _ := p.check(t, "--as", own)
+	wanted{levelError, "rights.shadow", "shadow-unreadable", "SupplementaryGroups=shadow in the [Service] section " +
+		"of its unit, and look again with that group: dockerauth check --as " + own + ":shadow "}.in(t, findings)
+	wanted{levelError, "rights.log", "log-unwritable", "the service does not start"}.in(t, findings)
+	findings, _ = p.check(t, "--as", own+":shadow")
+	wanted{levelOK, "rights", "", "can read /etc/shadow as " + own}.in(t, findings)
+}
+
 // The packaged service runs as its own user. What another user lacks must not be given to it.
 func TestAnotherUserOfThePackagedServiceIsGivenNothing(t *testing.T) {
 	needsRoot(t)
