@@ -121,6 +121,21 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		{name: "a state folder that is not there, seen by root",
 			make: edits("config.yml", `state: ""`, "state: absent"),
 			want: wanted{levelError, "rights.state", "state-unusable", "/absent"}},
+		{name: "a state folder that is open to others, seen by root",
+			make: then(shell("mkdir -m 755 state"), edits("config.yml", `state: ""`, "state: state")),
+			want: wanted{levelError, "rights.state", "state-unusable", "it is open to others: its mode is 0755"}},
+		{name: "a damaged state folder, seen by root",
+			make: then(shell("install -d -o "+webUser+" -m 700 state && echo garbage >state/kept.db"),
+				edits("config.yml", `state: ""`, "state: state")),
+			want: wanted{levelNotAsked, "rights.state", "", "check --as " + webUser}},
+		{name: "tokens only, and no state", make: then(readable,
+			edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only}")), args: asWebUser,
+			want:  wanted{levelError, "rights.state", "state-missing", "nobody can log in"},
+			apply: then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))},
+		{name: "tokens only, and no state, seen by root",
+			make:  edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only, except: [root]}"),
+			want:  wanted{levelError, "rights.state", "state-missing", "nobody but passwords.except can log in"},
+			apply: then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))},
 		{name: "a state folder that is a file, seen by root", make: edits("config.yml", `state: ""`, "state: cert.pem"),
 			want: wanted{levelError, "rights.state", "state-unusable", "/cert.pem"}},
 
@@ -180,6 +195,25 @@ func TestAServiceOfAnotherUserIsNoProgramOfAWebServer(t *testing.T) {
 	wanted{levelError, "rights.log", "log-unwritable", "the service does not start"}.in(t, findings)
 	findings, _ = p.check(t, "--as", own+":shadow")
 	wanted{levelOK, "rights", "", "can read /etc/shadow as " + own}.in(t, findings)
+}
+
+func TestTheDefaultFolderThatIsMissingIsNamed(t *testing.T) {
+	needsRoot(t)
+	if _, err := os.Stat(config.DefaultState); err == nil {
+		t.Skip(config.DefaultState + " is there")
+	}
+	p := newPatient(t)
+	p.run(t, "chown", webUser, p.path("privkey.pem"))
+	p.edit(t, "config.yml", "state: \"\"\n", "")
+	findings, _ := p.check(t)
+	wanted{levelOK, "rights", "", "token issue\" needs it: install -d -o "}.in(t, findings)
+	findings, _ = p.check(t, "--as", webUser+":shadow")
+	wanted{levelWarning, "rights.state", "state-missing", "there are no tokens; install -d -o "}.in(t, findings)
+	p.edit(t, "config.yml", "issuer:", "passwords: {allow: tokens-only}\nissuer:")
+	for _, args := range [][]string{nil, {"--as", webUser + ":shadow"}, {"--as", "games:shadow"}} {
+		findings, _ = p.check(t, args...)
+		wanted{levelError, "rights.state", "state-missing", "nobody can log in"}.in(t, findings)
+	}
 }
 
 // The packaged service runs as its own user. What another user lacks must not be given to it.
