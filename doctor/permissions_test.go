@@ -15,6 +15,7 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 	asWebUser := []string{"--as", webUser + ":shadow"}
 	// The web server's user may read the key, so that only the mistake is wrong.
 	readable := shell("chgrp " + webUser + " privkey.pem && chmod 640 privkey.pem")
+	ownState := then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))
 	for _, m := range []mistake{
 		{name: "the key is out of reach", make: shell("chown root:root privkey.pem"), args: asWebUser,
 			want: wanted{levelError, "rights.private_key", "unreadable", "/privkey.pem"}},
@@ -130,12 +131,11 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 			want: wanted{levelNotAsked, "rights.state", "", "check --as " + webUser}},
 		{name: "tokens only, and no state", make: then(readable,
 			edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only}")), args: asWebUser,
-			want:  wanted{levelError, "rights.state", "state-missing", "nobody can log in"},
-			apply: then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))},
+			want: wanted{levelError, "rights.state", "state-missing", "nobody can log in"}, apply: ownState},
 		{name: "tokens only, and no state, seen by root",
 			make:  edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only, except: [root]}"),
 			want:  wanted{levelError, "rights.state", "state-missing", "nobody but passwords.except can log in"},
-			apply: then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))},
+			apply: ownState},
 		{name: "a state folder that is a file, seen by root", make: edits("config.yml", `state: ""`, "state: cert.pem"),
 			want: wanted{levelError, "rights.state", "state-unusable", "/cert.pem"}},
 
