@@ -115,7 +115,8 @@ func (c *checkup) examineWritable(path string) {
 				command("chmod", "go-w", folder))
 		case mode&0o020 != 0:
 			c.warn(subject, "config-folder-writable",
-				fmt.Sprintf("the group %s can put another file in the place of %s", groupOf(info), path), why+", and \"dockerauth key rotate\" makes no key there",
+				fmt.Sprintf("the group %s can put another file in the place of %s", groupOf(info), path),
+				why+", and \"dockerauth key rotate\" makes no key there",
 				command("chmod", "g-w", folder))
 		}
 	}
