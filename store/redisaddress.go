@@ -67,9 +67,9 @@ func RedisFiles(address string) (paths []string) {
 	return paths
 }
 
-// RedisCLI returns the words of a command for redis-cli at the server of an address, and the path of
-// the file with its password; "" = it has none. The place of a server that is one of several is in
-// capitals.
+// RedisCLI returns the words of a command for redis-cli at the server of an address, and the path
+// of the file with its password; "" = it has none. The place of a server that is one of several is
+// in capitals.
 func RedisCLI(address string) (words []string, passwordFile string) {
 	words = []string{"redis-cli"}
 	scheme, hosts, _, settings, err := splitAddress(address)
