@@ -5,17 +5,25 @@
 # make package a Debian package, an rpm and an archive for a folder of a web site, in dist
 # make release VERSION=1.2.3
 #              the same for amd64 and arm64, with lists of modules (SBOM) and checksums
+# make bench   speed and memory beside the least programs that do the same, and which goals are met
+#              (ten minutes; ROWS=cgi for a part; installs the Debian packages it needs)
+# make bench-short
+#              a minute of it, which fails when dockerauth is far behind them
+# make bench-compare OLD=FILE NEW=FILE
+#              what moved between two outputs of go test -bench . -count 10
 # make test    everything: check, fuzz, e2e (installs the Debian packages it needs)
 # make soak    a million requests, to see whether memory, files or processes grow (an hour;
 #              SOAK=100000 for fewer)
 GO       ?= go
 FUZZTIME ?= 4s
 SOAK     ?= 1000000
+ROWS     ?= .
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LINT      = $(GO) tool -modfile=$(CURDIR)/e2e/lint/go.mod
 
 .PHONY: build package release demo demo-clean \
-	setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults vuln clean
+	setup test inside check fuzz tools e2e e2e-vm e2e-frontends soak faults \
+	bench bench-short bench-compare vuln clean
 
 build:
 	@e2e/scripts/setup --check build
@@ -57,6 +65,7 @@ check:
 	CGO_ENABLED=0 $(GO) build -o /dev/null .
 	$(LINT) golangci-lint run ./...
 	cd e2e && $(GO) mod tidy -diff && $(GO) vet ./... && $(LINT) golangci-lint run ./...
+	cd bench && $(GO) mod tidy -diff && $(GO) vet ./... && $(LINT) golangci-lint run ./...
 	$(GO) test -race -shuffle=on ./...
 
 fuzz:
@@ -87,6 +96,24 @@ soak: build
 # DOCKERAUTH_REPORT=FILE keeps the table.
 faults: setup build
 	cd e2e && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth DOCKERAUTH_FAULTS=long $(GO) test -count=1 -timeout 30m -run '^TestFaults$$'
+
+# -run has a part for each level of tests: the group, and a curve of growth.
+BENCH = cd bench && DOCKERAUTH_BINARY=$(CURDIR)/dockerauth $(GO) test -count=1 -timeout 20m -run '^(TestBench|Test(A|The).*)$$/$(ROWS)'
+
+bench bench-short: bench-setup build
+
+.PHONY: bench-setup
+bench-setup:
+	@e2e/scripts/setup bench
+
+bench:
+	$(BENCH)
+
+bench-short:
+	$(BENCH) -short
+
+bench-compare:
+	$(LINT) benchstat $(OLD) $(NEW)
 
 # Needs the vulnerability database on the network, so it is not part of test.
 vuln: build

@@ -85,7 +85,7 @@ func faillockAccounts(t *testing.T, m *debian) {
 // forget removes dockerauth's own counts of wrong passwords.
 func (m *debian) forget(t *testing.T) {
 	t.Helper()
-	m.must("sh", "-euc", "systemctl stop dockerauth.service; rm -rf /var/lib/dockerauth/*; systemctl reset-failed; "+
+	m.must("sh", "-euc", "systemctl stop dockerauth.service; rm -f /var/lib/dockerauth/counters.db*; systemctl reset-failed; "+
 		"systemctl start dockerauth.service")
 }
 

@@ -1,0 +1,3 @@
+module dockerauth/bench
+
+go 1.25.0
