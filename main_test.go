@@ -210,6 +210,19 @@ func TestCGIOpensTheStoreOfTokensOnlyForARefreshToken(t *testing.T) {
 	}
 }
 
+func TestTokensOnlyWithoutAPlaceForTokensIsLogged(t *testing.T) {
+	for settings, logged := range map[string]bool{
+		"state: \"\"\npasswords: {allow: tokens-only}\n": true,
+		"state: \"\"\n": false,
+	} {
+		program, _ := install(t, goodConfig+settings)
+		got := runProgram(t, program, cgiEnv(login))
+		if strings.Contains(got.stderr, "only tokens may log in, and there are none") != logged {
+			t.Errorf("%q: stderr %q", settings, got.stderr)
+		}
+	}
+}
+
 // If a log folder has the wrong owner, logins must work, and the web server's log must say why
 // the file is not used.
 func TestCGILogsToTheWebServerIfItsLogFileCannotBeOpened(t *testing.T) {

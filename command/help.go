@@ -210,7 +210,8 @@ names what it has found, and what it was not asked to look at. Run it as root.
                           without an account: PAM is not asked
   --login USER            holds a conversation with PAM as the current user, and shows name,
                           groups and what the rules give; the password is asked for at
-                          the terminal, or read from the first line of standard input
+                          the terminal, or read from the first line of standard input.
+                          A token is not tried
   --quiet                 warnings and errors only
   --json                  {"findings": [{"level", "code", "subject", "what", "why", "remedy"}], "status"};
                           docs/check.schema.json describes it

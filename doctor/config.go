@@ -107,14 +107,18 @@ func (c *checkup) examineWritable(path string) {
 		)
 	}
 	folder := filepath.Dir(path)
-	if info, err := os.Stat(folder); err == nil && info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
-		c.fail(
-			"config.mode",
-			"config-folder-writable",
-			fmt.Sprintf("every user can put another file in the place of %s", path),
-			why,
-			command("chmod", "o-w", folder),
-		)
+	if info, err := os.Stat(folder); err == nil && info.Mode()&os.ModeSticky == 0 {
+		const subject = "config.mode"
+		switch mode := info.Mode().Perm(); {
+		case mode&0o002 != 0:
+			c.fail(subject, "config-folder-writable", "every user can put another file in the place of "+path, why,
+				command("chmod", "go-w", folder))
+		case mode&0o020 != 0:
+			c.warn(subject, "config-folder-writable",
+				fmt.Sprintf("the group %s can put another file in the place of %s", groupOf(info), path),
+				why+", and \"dockerauth key rotate\" makes no key there",
+				command("chmod", "g-w", folder))
+		}
 	}
 	if _, err := os.Stat(filepath.Join(folder, ".htaccess")); err == nil {
 		c.notAsked("config", "whether the web server serves "+path+", in whose folder there is a .htaccess",

@@ -108,6 +108,8 @@ func TestCheckNamesEachMistakeInConfigAndKey(t *testing.T) {
 			want: wanted{levelWarning, "config.mode", "config-group-writable", "/config.yml"}},
 		{name: "everybody may replace it", make: shell("chmod 777 ."),
 			want: wanted{levelError, "config.mode", "config-folder-writable", "/config.yml"}},
+		{name: "its group may replace it", make: shell("chmod 775 ."),
+			want: wanted{levelWarning, "config.mode", "config-folder-writable", "chmod g-w /"}},
 		{name: "it is not there", make: shell("rm config.yml privkey.pem cert.pem"),
 			want: wanted{levelError, "config", "config-missing", "dockerauth init --dir /"}},
 		{name: "a folder in its place", make: shell("mv config.yml x && mkdir config.yml"),

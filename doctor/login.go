@@ -78,6 +78,11 @@ func (c *checkup) stackOwner() string {
 // logIn asks for a token as the service does, but uncounted: an operator who reads config.yml and
 // the key is not guessing.
 func (c *checkup) logIn(conversation pamauth.Authenticator, password pamauth.Password, how string) {
+	if service.IsToken(password.Reveal()) {
+		c.notAsked("login", fmt.Sprintf("whether this token lets %q in: only passwords are tried here", c.login),
+			command("docker", "login", "-u", c.login, "REGISTRY"))
+		return
+	}
 	began := time.Now()
 	account, refused,
 		err := service.TryLogin(c.config, conversation, pamauth.Login{User: c.login, Password: password}, c.audience())
@@ -120,6 +125,13 @@ func (c *checkup) noLogin(err error, refused bool) {
 	}
 	code := pamCode().FindString(what)
 	account := newLocalAccount(c.login, c.config.PAM.Service)
+	if owner, robot, found := strings.Cut(c.login, "+"); found && !account.known {
+		c.fail("login", "login-refused", fmt.Sprintf("%q is the user name of a robot of %q", c.login, owner),
+			"it takes that robot's token, and no password",
+			"docker login takes the token as the password; make one: "+command("dockerauth", "token", "issue",
+				"--user", owner, "--robot", robot, "--scope", "SCOPE", "--config", c.config.Path))
+		return
+	}
 	why := "a wrong password or a locked account"
 	if strings.Contains(what, "tokens only") {
 		why = "the service answers a right password as a wrong one"

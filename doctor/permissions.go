@@ -41,23 +41,81 @@ func (c *checkup) examineRights() {
 			c.examineServiceUser(a)
 		}
 		c.examineOwners(a)
+		c.examineStateless(a)
 		c.examineStateAddress()
 		c.examineSELinux(a)
+	}
+}
+
+// lockedOut is what follows where only tokens may log in, and there are none.
+func (c *checkup) lockedOut() string {
+	if len(c.settings.Passwords.Except) > 0 {
+		return "passwords.allow is tokens-only, and there are no tokens: nobody but passwords.except can log in"
+	}
+	return "passwords.allow is tokens-only, and there are no tokens: nobody can log in"
+}
+
+// examineStateless is for a configuration without a place for tokens.
+func (c *checkup) examineStateless(a *runAs) {
+	if c.settings.State != "" || !c.settings.Passwords.TokensOnly {
+		return
+	}
+	name, group := a.name, a.group
+	if a.isRoot() {
+		name = likelyUser()
+		group = name
+	}
+	c.fail("rights.state", "state-missing", "state in "+c.settings.Path+" is empty", c.lockedOut(),
+		config.SetAnd(c.settings.Path, "state", config.DefaultState,
+			c.stateRemedy(c.unitFor(a), name, group, a.who.UID, config.DefaultState)))
+}
+
+// examineFolder looks at a folder for state as far as that does not depend on its user.
+func (c *checkup) examineFolder(folder string) {
+	const subject = "rights.state"
+	name := likelyUser()
+	info, uid, _, ok := ownerOf(folder)
+	_, err := os.Stat(folder)
+	if ok && !info.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	isMissing := errors.Is(err, fs.ErrNotExist) && stateIsOptional(folder)
+	remedy, why := c.stateRemedy(unit{}, name, name, -1, folder), "the service answers 503"
+	tokensOnly := c.settings.Passwords.TokensOnly
+	if ok && info.IsDir() && info.Mode().Perm()&0o027 != 0 {
+		err = fmt.Errorf("it is open to others: its mode is %04o", info.Mode().Perm())
+		remedy = "chmod 0700 " + word(folder)
+	}
+	if stateIsOptional(folder) {
+		why = "no wrong password is counted there, and there are no tokens"
+		if tokensOnly {
+			why = c.lockedOut()
+		}
+	}
+	switch {
+	case isMissing && tokensOnly:
+		c.fail(subject, "state-missing", "there is no "+folder, why, remedy)
+	case isMissing:
+		c.ok("rights", "there is no %s: wrong passwords are not counted there, and \"dockerauth token issue\" needs "+
+			"it: %s", folder, remedy)
+	case err != nil && stateIsOptional(folder) && !tokensOnly:
+		c.warn(subject, "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)), why, remedy)
+	case err != nil:
+		c.fail(subject, "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)), why, remedy)
+	default:
+		if uid != 0 {
+			name = userName(uid)
+		}
+		c.notAsked(subject, "whether the service can use "+folder+", and the tokens in it",
+			command("dockerauth", "check", "--as", name, "--config", c.settings.Path))
 	}
 }
 
 // examinePaths looks at paths that no user can use, root included.
 func (c *checkup) examinePaths() {
 	name := likelyUser()
-	if folder := c.settings.State; folder != "" && !stateIsOptional(folder) && !config.IsStateServer(folder) {
-		info, err := os.Stat(folder)
-		if err == nil && !info.IsDir() {
-			err = syscall.ENOTDIR
-		}
-		if err != nil {
-			c.fail("rights.state", "state-unusable", fmt.Sprintf("%s cannot be used: %s", folder, cli.Cause(err)),
-				"the service answers 503", c.stateRemedy(unit{}, name, name, -1, folder))
-		}
+	if folder := c.settings.State; folder != "" && !config.IsStateServer(folder) {
+		c.examineFolder(folder)
 	}
 	if file := c.settings.Log.File; file != "" {
 		if err := checkLogPath(file); err != nil {
@@ -233,12 +291,12 @@ func (c *checkup) mayOwn(a *runAs, uid int) bool {
 
 // writeChecks are for the state folder and the log.
 func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
-	uncounted := "no wrong password is counted, so anyone may guess for ever"
+	uncounted := "no wrong password is counted, so anyone may guess for ever, and there are no tokens"
 	unlogged := "it logs to the web server's error log"
-	if a.isServiceUser {
-		uncounted = "wrong passwords are counted in memory only, and a restart forgets them"
+	if !c.isStartedByWebServer(a) {
+		uncounted = "wrong passwords are counted in memory only, a restart forgets them, and there are no tokens"
 		unlogged = "the service does not start"
-		if readUnit(c.root, socketUnit).file != "" {
+		if a.isServiceUser && readUnit(c.root, socketUnit).file != "" {
 			unlogged = "the service answers 503" // systemd starts it at each request
 		}
 	}
@@ -265,10 +323,15 @@ func (c *checkup) writeChecks(a *runAs) (trials []permissionCheck) {
 					"start the server, or write its address, password_file and ca as state in "+c.settings.Path)
 			case !stateIsOptional(folder):
 				c.fail("rights.state", "state-unusable", what, "the service answers 503", remedy)
-			case why == syscall.ENOENT.Error() && a.isServiceUser:
+			case why == syscall.ENOENT.Error() && (slices.Contains(u.stateDirs, folder) ||
+				a.isServiceUser && !c.settings.Passwords.TokensOnly):
 				c.ok("rights", "there is no %s yet: a unit with StateDirectory= makes it", folder)
+			case why == syscall.ENOENT.Error() && c.settings.Passwords.TokensOnly:
+				c.fail("rights.state", "state-missing", "there is no "+folder, c.lockedOut(), remedy)
 			case why == syscall.ENOENT.Error():
 				c.warn("rights.state", "state-missing", "there is no "+folder, uncounted, remedy)
+			case c.settings.Passwords.TokensOnly:
+				c.fail("rights.state", "state-unusable", what, c.lockedOut(), remedy)
 			default:
 				c.warn("rights.state", "state-unusable", what, uncounted, remedy)
 			}

@@ -15,9 +15,14 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 	asWebUser := []string{"--as", webUser + ":shadow"}
 	// The web server's user may read the key, so that only the mistake is wrong.
 	readable := shell("chgrp " + webUser + " privkey.pem && chmod 640 privkey.pem")
+	ownState := then(shell("install -d -o "+webUser+" -m 700 state"), edits("config.yml", `state: ""`, "state: state"))
 	for _, m := range []mistake{
 		{name: "the key is out of reach", make: shell("chown root:root privkey.pem"), args: asWebUser,
 			want: wanted{levelError, "rights.private_key", "unreadable", "/privkey.pem"}},
+		{name: "a previous key is out of reach", make: then(readable, shell("openssl genpkey -algorithm EC "+
+			"-pkeyopt ec_paramgen_curve:P-256 -out old.pem && chmod 600 old.pem"),
+			edits("config.yml", "state:", "previous_keys: [old.pem]\nstate:")), args: asWebUser,
+			want: wanted{levelError, "rights.previous_keys", "unreadable", "chmod g+r,o= "}},
 		{name: "config.yml is out of reach", make: then(readable, shell("chmod 600 config.yml")), args: asWebUser,
 			want: wanted{levelError, "rights.config", "unreadable", "/config.yml"}},
 		{name: "the certificate is out of reach", make: then(readable, shell("chmod 600 cert.pem")), args: asWebUser,
@@ -117,6 +122,20 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		{name: "a state folder that is not there, seen by root",
 			make: edits("config.yml", `state: ""`, "state: absent"),
 			want: wanted{levelError, "rights.state", "state-unusable", "/absent"}},
+		{name: "a state folder that is open to others, seen by root",
+			make: then(shell("mkdir -m 755 state"), edits("config.yml", `state: ""`, "state: state")),
+			want: wanted{levelError, "rights.state", "state-unusable", "it is open to others: its mode is 0755"}},
+		{name: "a damaged state folder, seen by root",
+			make: then(shell("install -d -o "+webUser+" -m 700 state && echo garbage >state/kept.db"),
+				edits("config.yml", `state: ""`, "state: state")),
+			want: wanted{levelNotAsked, "rights.state", "", "check --as " + webUser}},
+		{name: "tokens only, and no state", make: then(readable,
+			edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only}")), args: asWebUser,
+			want: wanted{levelError, "rights.state", "state-missing", "nobody can log in"}, apply: ownState},
+		{name: "tokens only, and no state, seen by root",
+			make:  edits("config.yml", `state: ""`, "state: \"\"\npasswords: {allow: tokens-only, except: [root]}"),
+			want:  wanted{levelError, "rights.state", "state-missing", "nobody but passwords.except can log in"},
+			apply: ownState},
 		{name: "a state folder that is a file, seen by root", make: edits("config.yml", `state: ""`, "state: cert.pem"),
 			want: wanted{levelError, "rights.state", "state-unusable", "/cert.pem"}},
 
@@ -157,6 +176,44 @@ func TestCheckNamesEachMistakeOfRights(t *testing.T) {
 		findings, _ := p.check(t, asWebUser...)
 		wanted{levelOK, "rights", "", "can read /etc/shadow as " + webUser}.in(t, findings)
 	})
+}
+
+// A service does not start from a set-group-id program, and logs to no web server.
+func TestAServiceOfAnotherUserIsNoProgramOfAWebServer(t *testing.T) {
+	needsRoot(t)
+	const own = "games" // an account of every Debian, which no web server has
+	if _, err := user.Lookup(own); err != nil {
+		t.Skip(err)
+	}
+	p := newPatient(t)
+	p.run(t, "chgrp", own, p.path("privkey.pem"))
+	p.run(t, "chmod", "0640", p.path("privkey.pem"))
+	p.edit(t, "config.yml", "issuer:", "log: {file: auth.log}\nissuer:")
+	findings, _ := p.check(t, "--as", own)
+	wanted{levelError, "rights.shadow", "shadow-unreadable", "SupplementaryGroups=shadow in the [Service] section " +
+		"of its unit, and look again with that group: dockerauth check --as " + own + ":shadow "}.in(t, findings)
+	wanted{levelError, "rights.log", "log-unwritable", "the service does not start"}.in(t, findings)
+	findings, _ = p.check(t, "--as", own+":shadow")
+	wanted{levelOK, "rights", "", "can read /etc/shadow as " + own}.in(t, findings)
+}
+
+func TestTheDefaultFolderThatIsMissingIsNamed(t *testing.T) {
+	needsRoot(t)
+	if _, err := os.Stat(config.DefaultState); err == nil {
+		t.Skip(config.DefaultState + " is there")
+	}
+	p := newPatient(t)
+	p.run(t, "chown", webUser, p.path("privkey.pem"))
+	p.edit(t, "config.yml", "state: \"\"\n", "")
+	findings, _ := p.check(t)
+	wanted{levelOK, "rights", "", "token issue\" needs it: install -d -o "}.in(t, findings)
+	findings, _ = p.check(t, "--as", webUser+":shadow")
+	wanted{levelWarning, "rights.state", "state-missing", "there are no tokens; install -d -o "}.in(t, findings)
+	p.edit(t, "config.yml", "issuer:", "passwords: {allow: tokens-only}\nissuer:")
+	for _, args := range [][]string{nil, {"--as", webUser + ":shadow"}, {"--as", "games:shadow"}} {
+		findings, _ = p.check(t, args...)
+		wanted{levelError, "rights.state", "state-missing", "nobody can log in"}.in(t, findings)
+	}
 }
 
 // The packaged service runs as its own user. What another user lacks must not be given to it.

@@ -172,6 +172,27 @@ func (c *checkup) unitOf(p process) (u unit, ok bool) {
 	return u, len(u.command) > 1 && u.starts("dockerauth") && u.user == userName(p.uid)
 }
 
+// ownUnit is an administrator's own unit that runs dockerauth as a user; "" = none runs.
+func (c *checkup) ownUnit(a *runAs) string {
+	for _, p := range processes(c.root, "dockerauth") {
+		if _, ok := c.unitOf(p); ok && p.uid == a.who.UID {
+			return p.unit
+		}
+	}
+	return ""
+}
+
+// isStartedByWebServer reports that the program is not a service of its own, as far as can be told.
+func (c *checkup) isStartedByWebServer(a *runAs) bool {
+	switch {
+	case a.isServiceUser || c.ownUnit(a) != "":
+		return false
+	case c.program != "" || a.setgid() >= 0 || slices.Contains([]string{"www-data", "apache", "nginx"}, a.name):
+		return true
+	}
+	return slices.ContainsFunc(webServers(c.root), func(w *webServer) bool { return w.worker.uid == a.who.UID })
+}
+
 // hasThisConfig reports a backend of the configuration that is examined, as far as that is known.
 func (c *checkup) hasThisConfig(b backend) bool {
 	return c.path == "" || b.unit && b.config == "" || b.config == c.path || sameFile(b.config, c.path)

@@ -145,9 +145,9 @@ func (c *checkup) moveRemedy(a *runAs, subject, file string) string {
 	return inTurn(command("install", "-g", a.group, "-m", mode, file, to), set, restartService)
 }
 
-// readRemedy lets the user read a file. Only the key is a secret.
+// readRemedy lets the user read a file. Only keys are secrets.
 func (c *checkup) readRemedy(a *runAs, u unreadable) string {
-	if u.subject != "private_key" {
+	if u.subject != "private_key" && u.subject != "previous_keys" {
 		return "chmod o+r " + word(u.file)
 	}
 	if info, _, gid, ok := ownerOf(u.file); ok && gid != 0 && info.Mode().Perm()&0o040 != 0 {
@@ -279,16 +279,26 @@ func errnoOf(text string) error {
 }
 
 // shadowRemedy gives the right to ask about password hashes to dockerauth alone: to its unit, or to
-// its program file where a web server starts that.
+// its program file where a web server starts that. A service does not start from a set-group-id
+// program.
 func (c *checkup) shadowRemedy(a *runAs) string {
 	info, _, gid, ok := ownerOf(shadowFile)
 	byGroup := ok && info.Mode().Perm()&0o040 != 0
-	if u := readUnit(c.root, serviceUnit); u.user == a.name {
-		settings := []string{"SupplementaryGroups=" + groupForCommands(gid)}
-		if !byGroup { // as on Fedora; packaging/systemd/shadow.conf says more
-			settings = []string{"CapabilityBoundingSet=CAP_DAC_READ_SEARCH", "AmbientCapabilities=CAP_DAC_READ_SEARCH"}
-		}
-		return c.addDropIn(serviceUnit, "[Service]", settings, "systemctl try-restart "+serviceUnit)
+	settings := []string{"SupplementaryGroups=" + groupForCommands(gid)}
+	if !byGroup { // as on Fedora; packaging/systemd/shadow.conf says more
+		settings = []string{"CapabilityBoundingSet=CAP_DAC_READ_SEARCH", "AmbientCapabilities=CAP_DAC_READ_SEARCH"}
+	}
+	name := c.ownUnit(a)
+	if readUnit(c.root, serviceUnit).user == a.name {
+		name = serviceUnit
+	}
+	switch {
+	case name != "":
+		return c.addDropIn(name, "[Service]", settings, "systemctl try-restart "+name)
+	case byGroup && !c.isStartedByWebServer(a):
+		return fmt.Sprintf("write %s in the [Service] section of its unit, and look again with that group: %s",
+			settings[0], command("dockerauth", "check", "--as", a.name+":"+groupForCommands(gid), "--config",
+				c.settings.Path))
 	}
 	if byGroup && !isPackaged(a.program) {
 		return inTurn(

@@ -57,6 +57,25 @@ func (c *checkup) judgeExpiring(answer string) {
 		"who uses such a token is refused from then on", inTurn(commands...))
 }
 
+// redisCLI is a command for the state server. Its password does not show in a list of processes.
+func (c *checkup) redisCLI(args ...string) string {
+	words, passwordFile := service.StateCLI(c.settings.State)
+	text := command(append(words, args...)...)
+	if passwordFile != "" {
+		text = `REDISCLI_AUTH="$(cat ` + word(passwordFile) + `)" ` + text
+	}
+	return text
+}
+
+// setAtServer sets what redis.conf says.
+func (c *checkup) setAtServer(settings ...[2]string) string {
+	var commands []string
+	for _, set := range settings {
+		commands = append(commands, c.redisCLI("CONFIG", "SET", set[0], set[1]))
+	}
+	return inTurn(append(commands, c.redisCLI("CONFIG", "REWRITE"))...)
+}
+
 // stateChecks are for the tokens and revocations in a folder or at a server. What is said of it
 // already is not said again.
 func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
@@ -81,6 +100,9 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 		what := fmt.Sprintf("%s cannot use the tokens in %s: %s", a.name, place, why)
 		if isServer {
 			what = "the state server is not fit for tokens: " + why
+			if strings.Contains(hint, "set maxmemory-policy volatile-ttl") {
+				hint = c.setAtServer([2]string{"maxmemory-policy", "volatile-ttl"})
+			}
 		}
 		c.fail("rights.state", "tokens-unusable", what, "refresh tokens, and tokens that people keep, get 503",
 			cmp.Or(strings.TrimSpace(hint), "look into its log"))
@@ -97,14 +119,12 @@ func (c *checkup) stateChecks(a *runAs) (trials []permissionCheck) {
 		loses, known := strings.CutPrefix(why, losesPrefix)
 		if !known {
 			c.notAsked("rights.state", "what the state server loses when it is killed: "+why,
-				"redis-cli CONFIG GET appendonly")
+				c.redisCLI("CONFIG", "GET", "appendonly"))
 			return
 		}
 		c.warn("rights.state", "state-forgets", "the state server loses "+loses+" when it is killed",
 			"what was revoked can be used again, and a new token cannot",
-			inTurn(command("redis-cli", "CONFIG", "SET", "appendonly", "yes"),
-				command("redis-cli", "CONFIG", "SET", "appendfsync", "always"),
-				command("redis-cli", "CONFIG", "REWRITE")))
+			c.setAtServer([2]string{"appendonly", "yes"}, [2]string{"appendfsync", "always"}))
 	}), ""})
 }
 

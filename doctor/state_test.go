@@ -60,7 +60,9 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 			[]wanted{{levelOK, "rights", "", "in the state server"}}},
 		{"a server that evicts tokens", []string{"--maxmemory", "9mb", "--maxmemory-policy", "allkeys-lru"}, "",
 			[]wanted{{levelOK, "rights", "", ""},
-				{levelError, "rights.state", "tokens-unusable", "set maxmemory-policy volatile-ttl at the server"}}},
+				{levelError, "rights.state", "tokens-unusable", "CONFIG SET maxmemory-policy volatile-ttl && "}}},
+		{"a server with a password that forgets", []string{"--requirepass", "canary"}, "?password_file=" + secret,
+			[]wanted{{levelOK, "rights", "", ""}, {levelWarning, "rights.state", "state-forgets", " -p "}}},
 		{"a server that wants a password", []string{"--requirepass", "canary"}, "",
 			[]wanted{{levelWarning, "rights.state", "state-unusable", "refresh tokens get 503"}}},
 		{"a password for all to read", strings.Fields("--requirepass canary --appendonly yes --appendfsync always"),
@@ -72,6 +74,7 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := examineState(t, startRedis(t, tt.args...)+tt.settings)
 			expectFindings(t, c, tt.want)
+			applyAtServer(t, c)
 		})
 	}
 	t.Run("a password in the address", func(t *testing.T) {
@@ -87,6 +90,25 @@ func TestWhatTokensAreKeptInIsExamined(t *testing.T) {
 		c := examineState(t, filepath.Join(dir, "absent"))
 		expectFindings(t, c, []wanted{{levelError, "rights.state", "state-unusable", "absent"}})
 	})
+}
+
+func TestACommandForTheStateServerNamesIt(t *testing.T) {
+	for address, want := range map[string]string{
+		"redis://192.0.2.1":                       "redis-cli -h 192.0.2.1 -p 6379 PING",
+		"redis://[2001:db8::1]:2/3":               "redis-cli -h 2001:db8::1 -p 2 PING",
+		"redis://me@redis.example.com:6380":       "redis-cli -h redis.example.com -p 6380 --user me PING",
+		"redis://me:canary@redis.example.com":     "redis-cli -h redis.example.com -p 6379 PING",
+		"redis://10.0.0.1,10.0.0.2?master=tokens": "redis-cli -h HOST -p PORT PING",
+		"redis://10.0.0.1?password_file=/etc/a secret": `REDISCLI_AUTH="$(cat '/etc/a secret')" ` +
+			"redis-cli -h 10.0.0.1 -p 6379 PING",
+		"rediss://10.0.0.1?ca=/c.pem&certificate=/a.pem&key=/k.pem": "redis-cli -h 10.0.0.1 -p 6379 --tls " +
+			"--cacert /c.pem --cert /a.pem --key /k.pem PING",
+	} {
+		c := &checkup{settings: &config.Config{State: address}}
+		if got := c.redisCLI("PING"); got != want {
+			t.Errorf("%s: %s", address, got)
+		}
+	}
 }
 
 func TestTokensThatTravelInClearAreAWarning(t *testing.T) {
@@ -106,6 +128,22 @@ func TestTokensThatTravelInClearAreAWarning(t *testing.T) {
 		}
 		if host != "" {
 			wanted{levelWarning, "rights.state", "state-not-encrypted", " " + host + " is reached"}.in(t, c.list)
+		}
+	}
+}
+
+// applyAtServer runs the remedies for redis-cli: what they are for must be gone.
+func applyAtServer(t *testing.T, c *checkup) {
+	t.Helper()
+	for _, f := range c.list {
+		if !f.isComplaint() || !strings.Contains(f.Remedy, "redis-cli") {
+			continue
+		}
+		if out, err := exec.Command("sh", "-c", f.Remedy).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", f.Remedy, err, out)
+		}
+		if after := listed(examineState(t, c.settings.State).list); strings.Contains(after, f.Code) {
+			t.Errorf("after %s: %s", f.Remedy, after)
 		}
 	}
 }

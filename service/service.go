@@ -107,6 +107,9 @@ func load(path string, o runtimeOptions, previous *service) (*service, error) {
 	if err := o.state.open(cfg, log); err != nil {
 		return nil, err
 	}
+	if cfg.Passwords.TokensOnly && o.state.kept == nil {
+		log.Error("only tokens may log in, and there are none", "reason", errNowhereKept.Error())
+	}
 	guard, err := newThrottle(cfg, log, o)
 	if err != nil {
 		return nil, err

@@ -295,5 +295,9 @@ func CheckDurable(address string) (loses string, err error) {
 // StateInClear is a host of a server's address to which tokens travel without TLS; "" = none.
 func StateInClear(address string) string { return store.RedisInClear(address) }
 
+// StateCLI returns the words of a command for redis-cli at a server, and the path of its password's
+// file.
+func StateCLI(address string) (words []string, passwordFile string) { return store.RedisCLI(address) }
+
 // StateFiles returns the files that the address of a server names.
 func StateFiles(address string) []string { return store.RedisFiles(address) }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"dockerauth/config"
+	"dockerauth/credentials"
 	"dockerauth/handler"
 	"dockerauth/pamauth"
 )
@@ -24,6 +26,9 @@ func TryLogin(cfg *config.Config, conversation pamauth.Authenticator, login pama
 	})
 	return recorded.account, errors.Is(err, handler.ErrRefused), err
 }
+
+// IsToken reports a text that PAM is never asked about.
+func IsToken(text string) bool { return strings.HasPrefix(text, credentials.Prefix) }
 
 // recorder keeps the account of the last conversation, with its groups.
 type recorder struct {

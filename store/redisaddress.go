@@ -67,6 +67,41 @@ func RedisFiles(address string) (paths []string) {
 	return paths
 }
 
+// RedisCLI returns the words of a command for redis-cli at the server of an address, and the path
+// of the file with its password; "" = it has none. The place of a server that is one of several is
+// in capitals.
+func RedisCLI(address string) (words []string, passwordFile string) {
+	words = []string{"redis-cli"}
+	scheme, hosts, _, settings, err := splitAddress(address)
+	if err != nil {
+		return words, ""
+	}
+	user, host, hasUser := strings.Cut(hosts, "@")
+	if !hasUser {
+		host = hosts
+	}
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		name, port = strings.Trim(host, "[]"), "6379"
+	}
+	if settings.Has("master") || strings.Contains(hosts, ",") {
+		name, port = "HOST", "PORT"
+	}
+	words = append(words, "-h", name, "-p", port)
+	if hasUser && !strings.Contains(user, ":") { // it is a password, too
+		words = append(words, "--user", user)
+	}
+	if scheme == "rediss" {
+		words = append(words, "--tls")
+		for _, flag := range [][2]string{{"ca", "--cacert"}, {"certificate", "--cert"}, {"key", "--key"}} {
+			if path := settings.Get(flag[0]); path != "" {
+				words = append(words, flag[1], path)
+			}
+		}
+	}
+	return words, settings.Get("password_file")
+}
+
 // RedisInClear is a host of an address to which records travel without TLS, beyond this machine; ""
 // = there is none.
 func RedisInClear(address string) string {
