@@ -15,7 +15,7 @@
 # make soak    a million requests, to see whether memory, files or processes grow (an hour;
 #              SOAK=100000 for fewer)
 GO       ?= go
-FUZZTIME ?= 4s
+FUZZTIME ?= 2s
 SOAK     ?= 1000000
 ROWS     ?= .
 RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
