@@ -63,6 +63,10 @@ func (l *Limit) checkActions(name string) error {
 			return errors.New("the catalog is all that a registry has: write registry:catalog:*")
 		}
 	case "repository":
+		if lower := strings.ToLower(name); lower != name {
+			return fmt.Errorf("names of repositories have no upper case, so nothing matches it\n  write %q",
+				strings.Replace(l.text, name, lower, 1))
+		}
 		for _, a := range l.actions {
 			if a != "*" && !slices.Contains(repositoryActions[:], a) {
 				return fmt.Errorf("unknown action %q: write pull, push, delete, or * for all", truncated(a))

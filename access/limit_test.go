@@ -58,7 +58,6 @@ func TestLimitsLeaveAPartOfWhatIsGranted(t *testing.T) {
 			"repository:a:pull repository:a/b:pull"},
 		{"a name without a glob", "repository:ci/app:pull", "repository:ci/app:pull repository:ci/app/x:pull " +
 			"repository:ci/app2:pull repository:ci:pull", "repository:ci/app:pull"},
-		{"upper case is another name", "repository:CI/**:pull", "repository:ci/app:pull", ""},
 		{"a name in upper case is another", "repository:ci/**:pull", "repository:CI/app:pull", ""},
 		{"a host and port before the name", "repository:ci/**:pull", "repository:host:5000/ci/app:pull", ""},
 		{"a limit with a host and port", "repository:host:5000/ci/**:pull",
@@ -115,6 +114,7 @@ func TestALimitThatCannotBeUsedSaysWhatToWrite(t *testing.T) {
 		{"a repository alone", "ci/app", "type:pattern:actions"},
 		{"two parts", "repository:ci/app", "type:pattern:actions"},
 		{"no type", ":ci/**:pull", "the type is not a word"},
+		{"a name in upper case", "repository:CI/**:pull", `write "repository:ci/**:pull"`},
 		{"a type in upper case", "Repository:ci/**:pull", "the type is not a word"},
 		{"a space before it", " repository:ci/**:pull", "the type is not a word"},
 		{"a class", "repository(plugin):ci/**:pull", "write the type alone"},

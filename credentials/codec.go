@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,11 +131,8 @@ func decodeToken(id string, value []byte) (t Token, hash []byte, err error) {
 	if r.Revoked != nil {
 		t.Revoked = &Revocation{time.Unix(r.Revoked.At, 0), r.Revoked.Reason}
 	}
-	switch err = t.check(); {
-	case err == nil && len(r.SHA256) != 32:
+	if err = t.check(); err == nil && len(r.SHA256) != sha256.Size {
 		err = errors.New("it has no hash")
-	case err == nil && t.Replaced != "" && !isTokenID(t.Replaced):
-		err = errors.New("what replaces it is no ID") // a terminal shows it
 	}
 	if err != nil {
 		return Token{}, nil, fmt.Errorf("damaged record: %w", err)
@@ -145,7 +143,7 @@ func decodeToken(id string, value []byte) (t Token, hash []byte, err error) {
 // The bounds of one token. Its record has space left for what Revoke and Rotate add.
 const (
 	maxUser   = 256 // bytes, as for a login
-	maxRobot  = 64
+	MaxRobot  = 64
 	maxText   = 256 // bytes of a note, a reason or a digest
 	maxScopes = 64
 	maxScope  = 512 // bytes, as in a request
@@ -162,11 +160,11 @@ func (t *Token) check() error {
 	case t.Kind != Personal && t.Kind != Robot || (t.Kind == Robot) != (t.Robot != ""):
 		return fmt.Errorf("kind %q with robot %q: a robot's token has its name, a personal one none", t.Kind,
 			shortened(t.Robot))
-	case t.Robot != "" && !isRobot(t.Robot):
+	case t.Robot != "" && !IsRobot(t.Robot):
 		return fmt.Errorf("robot %q: its name has up to %d of a-z, 0-9, '.', '_' and '-', and begins with a-z or 0-9",
-			shortened(t.Robot), maxRobot)
-	case t.Replaced != "" && !isTokenID(t.Replaced):
-		return errors.New("what replaces it is no ID")
+			shortened(t.Robot), MaxRobot)
+	case t.Replaced != "" && !IsTokenID(t.Replaced):
+		return errors.New("what replaces it is no ID") // a terminal shows it
 	case len(t.Scopes) == 0:
 		return errors.New("no scope: the token would be good for nothing")
 	case len(t.Scopes) > maxScopes:
@@ -215,8 +213,10 @@ func isLine(text string) bool {
 	})
 }
 
-func isRobot(name string) bool {
-	return len(name) <= maxRobot && strings.Trim(name[:1], "._-") != "" &&
+// IsRobot reports whether a text can be the name of a robot. It is narrow: the name stands in command
+// lines and in the configuration of clients.
+func IsRobot(name string) bool {
+	return name != "" && len(name) <= MaxRobot && strings.Trim(name[:1], "._-") != "" &&
 		strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == ""
 }
 

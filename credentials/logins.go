@@ -29,7 +29,7 @@ func (r *Records) NoteLogin(ctx context.Context, l Login) error {
 	if l.First.IsZero() {
 		l.First = now
 	}
-	if !isRefreshID(l.ID) || checkUser(l.User) != nil || !l.Expires.After(now) {
+	if !IsRefreshID(l.ID) || checkUser(l.User) != nil || !l.Expires.After(now) {
 		return errors.New("note login: no refresh token has such an ID, user or end")
 	}
 	key := loginPrefix + fold(l.User) + "/" + l.ID
@@ -62,7 +62,7 @@ func decodeLogin(key string, value []byte) (Login, bool) {
 	}
 	id := key[strings.LastIndexByte(key, '/')+1:]
 	l, err := decode[loginRecord](value)
-	if err != nil || !isRefreshID(id) || key != loginPrefix+fold(l.User)+"/"+id || l.First < 0 || l.First > year9999 ||
+	if err != nil || !IsRefreshID(id) || key != loginPrefix+fold(l.User)+"/"+id || l.First < 0 || l.First > year9999 ||
 		l.Last < 0 || l.Last > year9999 || l.Expires < 0 || l.Expires > year9999 {
 		return Login{}, false
 	}

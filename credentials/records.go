@@ -135,7 +135,7 @@ func decodeID(value []byte) (string, error) {
 		return "", errNoID
 	}
 	id, err := decode[idRecord](value)
-	if err == nil && !isRefreshID(id.ID) { // both are made by rand.Text
+	if err == nil && !IsRefreshID(id.ID) { // both are made by rand.Text
 		err = errors.New("damaged record")
 	}
 	if err != nil {
@@ -286,11 +286,11 @@ func (r *Records) tokenOf(id string, value []byte) (Token, error) {
 // checkID returns what is wrong with the shape of an ID, without a secret that was given for one.
 func checkID(id string, orRefresh bool) error {
 	switch {
-	case isTokenID(id), orRefresh && isRefreshID(id):
+	case IsTokenID(id), orRefresh && IsRefreshID(id):
 		return nil
 	case strings.HasPrefix(id, Prefix):
-		return fmt.Errorf("the text of a token is not its ID\n  give the %d characters after %s", idLen, Prefix)
-	case len(id) > 2*idLen && !isRefreshID(id):
+		return fmt.Errorf("the text of a token is not its ID\n  give the %d characters after %s", IDLen, Prefix)
+	case len(id) > 2*IDLen && !IsRefreshID(id):
 		return fmt.Errorf("a text of %d characters is no ID\n  give one from the log, or from dockerauth token list",
 			len(id))
 	}

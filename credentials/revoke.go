@@ -22,7 +22,7 @@ func (r *Records) Revoke(ctx context.Context, reason string, ids ...string) erro
 	targets := map[string]time.Time{}
 	for _, id := range ids {
 		err = errors.Join(err, checkID(id, true))
-		if isTokenID(id) {
+		if IsTokenID(id) {
 			targets[tokenPrefix+id] = time.Time{}
 		} else {
 			targets[revokedPrefix+id] = store.Forever
@@ -292,7 +292,7 @@ type RefreshToken struct {
 // CheckRefresh reports whether a refresh token has been taken back, in one round trip. Errors are
 // ErrRefused or ErrUnknown.
 func (r *Records) CheckRefresh(ctx context.Context, t RefreshToken) error {
-	if !isRefreshID(t.ID) || checkUser(t.User) != nil {
+	if !IsRefreshID(t.ID) || checkUser(t.User) != nil {
 		return refused("no refresh token has such an ID or user")
 	}
 	if t.Store == "" {

@@ -19,11 +19,14 @@ const Prefix = "dka_"
 // The text is Prefix, the ID, 160 random bits and a checksum of all that. Scanners use the checksum
 // to tell a token from what only looks like one.
 const (
-	idLen       = 10
+	IDLen       = 10 // characters behind Prefix, which are public
 	secretLen   = 27 // of 62 characters: 160 bits
 	checksumLen = 6
-	textLen     = len(Prefix) + idLen + secretLen + checksumLen
+	textLen     = len(Prefix) + IDLen + secretLen + checksumLen
 )
+
+// RefreshIDLen is the length of the ID of a refresh token.
+const RefreshIDLen = 26
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -35,12 +38,12 @@ type Secret struct {
 
 // NewSecret makes one.
 func NewSecret() Secret {
-	text := Prefix + random(idLen+secretLen)
+	text := Prefix + random(IDLen+secretLen)
 	return secretOf(text + checksum(text))
 }
 
 func secretOf(text string) Secret {
-	return Secret{ID: text[len(Prefix) : len(Prefix)+idLen], text: &text}
+	return Secret{ID: text[len(Prefix) : len(Prefix)+IDLen], text: &text}
 }
 
 // random returns characters of the alphabet.
@@ -86,13 +89,13 @@ func ParseSecret(text string) (Secret, error) {
 
 func notBase62(c rune) bool { return !strings.ContainsRune(alphabet, c) }
 
-// isTokenID reports whether an ID has the shape of a kept token's.
-func isTokenID(id string) bool { return len(id) == idLen && !strings.ContainsFunc(id, notBase62) }
+// IsTokenID reports whether an ID has the shape of a kept token's.
+func IsTokenID(id string) bool { return len(id) == IDLen && !strings.ContainsFunc(id, notBase62) }
 
-// isRefreshID reports whether an ID has the shape of a refresh token's, which is that of rand.Text.
-func isRefreshID(id string) bool {
+// IsRefreshID reports whether an ID has the shape of a refresh token's, which is that of rand.Text.
+func IsRefreshID(id string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	return len(id) == 26 && strings.Trim(id, alphabet) == ""
+	return len(id) == RefreshIDLen && strings.Trim(id, alphabet) == ""
 }
 
 // Reveal returns the text itself. Every other way to print a Secret shows stars.
@@ -109,7 +112,7 @@ func (s Secret) StateKey() []byte {
 	if s.text == nil {
 		return nil
 	}
-	mac := hmac.New(sha256.New, []byte((*s.text)[len(Prefix)+idLen:textLen-checksumLen]))
+	mac := hmac.New(sha256.New, []byte((*s.text)[len(Prefix)+IDLen:textLen-checksumLen]))
 	mac.Write([]byte("account state"))
 	return mac.Sum(nil)
 }

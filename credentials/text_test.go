@@ -21,7 +21,7 @@ func TestATokenIsReadAsItWasMade(t *testing.T) {
 		if err != nil || again.ID != s.ID || again.Reveal() != s.Reveal() {
 			t.Fatalf("%q became %q, %v", s.Reveal(), again.Reveal(), err)
 		}
-		if len(s.Reveal()) != 47 || s.Reveal()[4:14] != s.ID || !isTokenID(s.ID) {
+		if len(s.Reveal()) != 47 || s.Reveal()[4:14] != s.ID || !IsTokenID(s.ID) {
 			t.Fatalf("form of %q", s.Reveal())
 		}
 		if seen[s.ID] || seen[s.Reveal()[14:]] {
@@ -163,7 +163,7 @@ func FuzzSecret(f *testing.F) {
 			}
 			return
 		}
-		if s.Reveal() != text || len(text) != 47 || !isTokenID(s.ID) || checksum(text[:41]) != text[41:] {
+		if s.Reveal() != text || len(text) != 47 || !IsTokenID(s.ID) || checksum(text[:41]) != text[41:] {
 			t.Fatalf("%q was accepted", text)
 		}
 	})

@@ -108,7 +108,7 @@ func (e *Endpoint) checkPasswordAllowed(ctx context.Context, req Request) error 
 
 // checkAccount checks the name again: a PAM module may have changed it.
 func (e *Endpoint) checkAccount(account Account) error {
-	if !validUser(account.Name) {
+	if !ValidUser(account.Name) {
 		return refuse("PAM returned an invalid account name")
 	}
 	if entry := e.Blacklist.Find(account.Name, account.Groups); entry != "" {
@@ -121,7 +121,7 @@ func (e *Endpoint) checkUser(user string) error {
 	if Secret(user).isKept() {
 		return refuse("a personal or robot token was sent as the user name")
 	}
-	if !validUser(user) {
+	if !ValidUser(user) {
 		return refuse("the user name is empty, too long or contains an invalid character")
 	}
 	if entry := e.Blacklist.Find(user, nil); entry != "" {
@@ -130,12 +130,12 @@ func (e *Endpoint) checkUser(user string) error {
 	return nil
 }
 
-// validUser decides alone what is a user name, also of the one that PAM returned. It refuses names
+// ValidUser decides alone what is a user name, also of the one that PAM returned. It refuses names
 // that PAM or a module could read as another name, or as something else. NUL ends a C string, a
 // colon ends the name in a password file and in Basic. A slash leaves the folder of a module with a
 // file for each user. A hyphen at the start makes an option of a program that a module starts.
 // Control characters forge log lines, and directories ignore a space at either end.
-func validUser(name string) bool {
+func ValidUser(name string) bool {
 	if name == "" || len(name) > maxUserLen || name[0] == '-' || name == "." || name == ".." {
 		return false
 	}

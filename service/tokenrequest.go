@@ -15,6 +15,7 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/credentials"
+	"dockerauth/handler"
 )
 
 // The lifetimes of tokens, and how long a rotated one is still accepted.
@@ -27,9 +28,7 @@ const (
 )
 
 const (
-	maxText     = 200 // of notes and reasons, in bytes
-	maxUserLen  = 256 // in bytes, as in a login
-	maxRobotLen = 64
+	maxText = 200 // of notes and reasons, in bytes
 	// maxLimits and maxScopes bound scopes and addresses, so that a record fits into every store.
 	maxLimits = 32
 	maxScopes = 4096 // bytes of all together
@@ -66,9 +65,9 @@ func (r TokenRequest) parse() (credentials.Token, time.Duration, error) {
 	if err := CheckUser(r.User); err != nil {
 		return t, 0, err
 	}
-	if r.Robot != "" && !isRobotName(r.Robot) {
+	if r.Robot != "" && !credentials.IsRobot(r.Robot) {
 		return t, 0, fmt.Errorf("--robot %q is not a name\n  write up to %d lower-case letters and digits, and . _ - "+
-			"behind the first", r.Robot, maxRobotLen)
+			"behind the first", r.Robot, credentials.MaxRobot)
 	}
 	if len(r.Scopes) == 0 {
 		return t, 0, errors.New("--scope is missing: what the token may be used for\n" +
@@ -89,11 +88,6 @@ func (r TokenRequest) parse() (credentials.Token, time.Duration, error) {
 			cause, hint := cli.SplitHint(err)
 			hint = cmp.Or(hint, "write TYPE:PATTERN:ACTION,ACTION, such as repository:ci/**:pull,push")
 			return t, 0, fmt.Errorf("--scope: %s\n  %s", cause, hint)
-		}
-		if name := strings.TrimPrefix(limit.String(), "repository:"); name != limit.String() &&
-			name != strings.ToLower(name) {
-			return t, 0, fmt.Errorf("--scope: scope %q: names of repositories have no upper case, so nothing "+
-				"matches it\n  write %q", limit.String(), strings.ToLower(limit.String()))
 		}
 		if !slices.Contains(t.Scopes, limit.String()) {
 			t.Scopes = append(t.Scopes, limit.String())
@@ -164,7 +158,7 @@ func CheckText(flag, text string) error {
 		return fmt.Errorf("%s has characters that cannot be shown\n  write one line of plain text", flag)
 	case hasToken(text):
 		return fmt.Errorf("a token stands in %s, which logs and lists show\n  write its ID: the %d characters after %s",
-			flag, tokenIDLen, credentials.Prefix)
+			flag, credentials.IDLen, credentials.Prefix)
 	}
 	return nil
 }
@@ -173,8 +167,8 @@ func CheckText(flag, text string) error {
 func hasToken(text string) bool {
 	parts := strings.Split(text, credentials.Prefix)
 	return slices.ContainsFunc(parts[1:], func(part string) bool {
-		return len(part) > tokenIDLen &&
-			!strings.ContainsFunc(part[:tokenIDLen+1], func(r rune) bool { return !isBase62(r) })
+		return len(part) > credentials.IDLen &&
+			!strings.ContainsFunc(part[:credentials.IDLen+1], func(r rune) bool { return !isBase62(r) })
 	})
 }
 
@@ -182,45 +176,21 @@ func isOneLine(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// CheckUser refuses what no login would accept as a user name. See handler.
+// CheckUser refuses what no login would accept as a user name.
 func CheckUser(name string) error {
-	if name == "" || len(name) > maxUserLen || name[0] == '-' || name == "." || name == ".." ||
-		strings.ContainsAny(name, "/:") || strings.TrimSpace(name) != name || !isOneLine(name) {
+	if !handler.ValidUser(name) {
 		return fmt.Errorf("--user %q is not a user name\n  write the account's name as \"id\" shows it", name)
 	}
 	return nil
-}
-
-// isRobotName is narrow: the name stands in command lines and in the configuration of clients.
-func isRobotName(name string) bool {
-	const first = "abcdefghijklmnopqrstuvwxyz0123456789"
-	return name != "" && len(name) <= maxRobotLen && strings.Trim(name[:1], first) == "" &&
-		strings.Trim(name, first+"._-") == ""
 }
 
 func isBase62(r rune) bool {
 	return '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
 }
 
-// The lengths of IDs.
-const (
-	tokenIDLen   = 10 // of tokens, in base 62
-	refreshIDLen = 26 // of refresh tokens, in base 32
-)
-
-func isTokenID(id string) bool {
-	return len(id) == tokenIDLen && !strings.ContainsFunc(id, func(r rune) bool { return !isBase62(r) })
-}
-
-func isRefreshID(id string) bool {
-	return len(id) == refreshIDLen && !strings.ContainsFunc(id, func(r rune) bool {
-		return (r < 'A' || r > 'Z') && (r < '2' || r > '7')
-	})
-}
-
 // CheckTokenID refuses what cannot be the ID of a token.
 func CheckTokenID(id string) error {
-	if isRefreshID(id) {
+	if credentials.IsRefreshID(id) {
 		return fmt.Errorf("%s is the ID of a login, not of a token\n  dockerauth logins lists logins", id)
 	}
 	return CheckIDs(id)
@@ -231,7 +201,7 @@ func CheckTokenID(id string) error {
 func CheckArguments(args ...string) error {
 	for _, arg := range args {
 		for _, text := range strings.Split(arg, credentials.Prefix)[1:] {
-			if n := min(len(text), tokenIDLen); isTokenID(text[:n]) && len(text) > n && isBase62(rune(text[n])) {
+			if n := min(len(text), credentials.IDLen); credentials.IsTokenID(text[:n]) && len(text) > n && isBase62(rune(text[n])) {
 				return fmt.Errorf("a token is given on the command line\n  others may have seen it in the list of "+
 					"processes, so revoke it: dockerauth token revoke %s", text[:n])
 			}
@@ -245,18 +215,18 @@ func CheckArguments(args ...string) error {
 func CheckIDs(ids ...string) error {
 	for _, id := range ids {
 		if strings.HasPrefix(id, credentials.Prefix) {
-			return fmt.Errorf("the %d characters after %s are the ID\n  dockerauth token list shows it", tokenIDLen,
+			return fmt.Errorf("the %d characters after %s are the ID\n  dockerauth token list shows it", credentials.IDLen,
 				credentials.Prefix)
 		}
-		if isTokenID(id) || isRefreshID(id) {
+		if credentials.IsTokenID(id) || credentials.IsRefreshID(id) {
 			continue
 		}
 		what := fmt.Sprintf("%q", id)
-		if len(id) > refreshIDLen { // it may be a secret
+		if len(id) > credentials.RefreshIDLen { // it may be a secret
 			what = fmt.Sprintf("a text of %d bytes", len(id))
 		}
 		return fmt.Errorf("%s is not an ID\n  dockerauth token list shows those of %d characters, and dockerauth "+
-			"logins those of %d", what, tokenIDLen, refreshIDLen)
+			"logins those of %d", what, credentials.IDLen, credentials.RefreshIDLen)
 	}
 	return nil
 }

@@ -156,7 +156,7 @@ func (t Tokens) account(ctx context.Context, cfg *config.Config, name string, se
 // noAccountError names the flags where the user name of a robot was given.
 func noAccountError(name string) error {
 	hint := "write its name as \"id\" shows it"
-	if i := strings.LastIndexByte(name, '+'); i > 0 && isRobotName(name[i+1:]) {
+	if i := strings.LastIndexByte(name, '+'); i > 0 && credentials.IsRobot(name[i+1:]) {
 		hint = fmt.Sprintf("for a robot: --user %s --robot %s", jwtsign.ShellWord(name[:i]), name[i+1:])
 	}
 	return fmt.Errorf("there is no account %q on this machine\n  %s", name, hint)
@@ -402,7 +402,7 @@ func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (d
 	for _, id := range ids {
 		r := Revocation{ID: id, Kind: credentials.Refresh, Login: logins[id]}
 		fields := []any{"credential", id, "kind", credentials.Refresh}
-		if !isRefreshID(id) {
+		if !credentials.IsRefreshID(id) {
 			token, err := k.records.Get(ctx, id)
 			switch {
 			case errors.Is(err, credentials.ErrNotFound):
@@ -434,7 +434,7 @@ func (k *keptTokens) revoke(ctx context.Context, reason string, ids []string) (d
 
 // goodSuccessor is the ID of the token that has replaced one, unless it is revoked or over.
 func (k *keptTokens) goodSuccessor(ctx context.Context, id string) string {
-	if isRefreshID(id) {
+	if credentials.IsRefreshID(id) {
 		return ""
 	}
 	token, err := k.records.Get(ctx, id)
@@ -451,7 +451,7 @@ func (k *keptTokens) goodSuccessor(ctx context.Context, id string) string {
 // loginsAmong finds whose logins some IDs are, as far as the store still knows them.
 func (k *keptTokens) loginsAmong(ctx context.Context, ids []string) map[string]string {
 	users := map[string]string{}
-	if slices.ContainsFunc(ids, isRefreshID) {
+	if slices.ContainsFunc(ids, credentials.IsRefreshID) {
 		_ = k.records.Logins(ctx, "", func(login credentials.Login) bool { // they are revoked all the same
 			users[login.ID] = login.User
 			return true

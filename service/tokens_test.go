@@ -129,7 +129,7 @@ func TestAnIssuedTokenIsAcceptedUntilItIsRevoked(t *testing.T) {
 		"event=token-revoked credential=" + i.Token.ID}; !slices.Equal(lines, want) {
 		t.Errorf("the log has %q, want %q", lines, want)
 	}
-	if strings.Contains(f.log(t), i.Secret.Reveal()[4+tokenIDLen:]) {
+	if strings.Contains(f.log(t), i.Secret.Reveal()[4+credentials.IDLen:]) {
 		t.Error("the log has the token")
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"dockerauth/cli"
 	"dockerauth/config"
 	"dockerauth/credentials"
+	"dockerauth/handler"
 	"dockerauth/harden"
 	"dockerauth/jwtsign"
 )
@@ -170,7 +171,7 @@ func tokenFields(t credentials.Token) []any {
 
 // operator is the person who runs a command, through sudo or not.
 func operator() string {
-	if name := os.Getenv("SUDO_USER"); name != "" && len(name) <= maxUserLen {
+	if name := os.Getenv("SUDO_USER"); handler.ValidUser(name) {
 		return name
 	}
 	id := strconv.Itoa(os.Getuid())

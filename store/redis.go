@@ -27,7 +27,7 @@ import (
 // when a replica has it, if there is one.
 //
 // After an error of Update the new records may be there: the answer was lost, or no replica
-// confirmed them. Who repeats it learns.
+// confirmed them. It can be repeated.
 type Redis struct {
 	Now func() time.Time
 
