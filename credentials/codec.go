@@ -213,8 +213,8 @@ func isLine(text string) bool {
 	})
 }
 
-// IsRobot reports whether a text can be the name of a robot. It is narrow: the name stands in command
-// lines and in the configuration of clients.
+// IsRobot reports whether a text can be the name of a robot. It is narrow: the name stands in
+// command lines and in the configuration of clients.
 func IsRobot(name string) bool {
 	return name != "" && len(name) <= MaxRobot && strings.Trim(name[:1], "._-") != "" &&
 		strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == ""

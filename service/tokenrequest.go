@@ -156,20 +156,21 @@ func CheckText(flag, text string) error {
 		return fmt.Errorf("%s is longer than %d bytes\n  write less", flag, maxText)
 	case !isOneLine(text):
 		return fmt.Errorf("%s has characters that cannot be shown\n  write one line of plain text", flag)
-	case hasToken(text):
+	case tokenIn(text) != "":
 		return fmt.Errorf("a token stands in %s, which logs and lists show\n  write its ID: the %d characters after %s",
 			flag, credentials.IDLen, credentials.Prefix)
 	}
 	return nil
 }
 
-// hasToken reports a text with more of a token than its ID.
-func hasToken(text string) bool {
-	parts := strings.Split(text, credentials.Prefix)
-	return slices.ContainsFunc(parts[1:], func(part string) bool {
-		return len(part) > credentials.IDLen &&
-			!strings.ContainsFunc(part[:credentials.IDLen+1], func(r rune) bool { return !isBase62(r) })
-	})
+// tokenIn returns the ID of a token of which a text has more than the ID; "" = there is none.
+func tokenIn(text string) (id string) {
+	for _, part := range strings.Split(text, credentials.Prefix)[1:] {
+		if len(part) > credentials.IDLen && !strings.ContainsFunc(part[:credentials.IDLen+1], notBase62) {
+			return part[:credentials.IDLen]
+		}
+	}
+	return ""
 }
 
 func isOneLine(text string) bool {
@@ -184,9 +185,7 @@ func CheckUser(name string) error {
 	return nil
 }
 
-func isBase62(r rune) bool {
-	return '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
-}
+func notBase62(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }
 
 // CheckTokenID refuses what cannot be the ID of a token.
 func CheckTokenID(id string) error {
@@ -200,11 +199,9 @@ func CheckTokenID(id string) error {
 // could end up in messages, records and the log.
 func CheckArguments(args ...string) error {
 	for _, arg := range args {
-		for _, text := range strings.Split(arg, credentials.Prefix)[1:] {
-			if n := min(len(text), credentials.IDLen); credentials.IsTokenID(text[:n]) && len(text) > n && isBase62(rune(text[n])) {
-				return fmt.Errorf("a token is given on the command line\n  others may have seen it in the list of "+
-					"processes, so revoke it: dockerauth token revoke %s", text[:n])
-			}
+		if id := tokenIn(arg); id != "" {
+			return fmt.Errorf("a token is given on the command line\n  others may have seen it in the list of "+
+				"processes, so revoke it: dockerauth token revoke %s", id)
 		}
 	}
 	return nil
@@ -215,8 +212,8 @@ func CheckArguments(args ...string) error {
 func CheckIDs(ids ...string) error {
 	for _, id := range ids {
 		if strings.HasPrefix(id, credentials.Prefix) {
-			return fmt.Errorf("the %d characters after %s are the ID\n  dockerauth token list shows it", credentials.IDLen,
-				credentials.Prefix)
+			return fmt.Errorf("the %d characters after %s are the ID\n  dockerauth token list shows it",
+				credentials.IDLen, credentials.Prefix)
 		}
 		if credentials.IsTokenID(id) || credentials.IsRefreshID(id) {
 			continue

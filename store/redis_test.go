@@ -388,8 +388,9 @@ func silentAddress(t *testing.T) string {
 
 func TestAddressesOfRedis(t *testing.T) {
 	dir := t.TempDir()
-	file, empty := filepath.Join(dir, "password"), filepath.Join(dir, "empty")
-	err := errors.Join(os.WriteFile(file, []byte("secret\n"), 0o600), os.WriteFile(empty, []byte("\n"), 0o600))
+	file, empty, pipe := filepath.Join(dir, "password"), filepath.Join(dir, "empty"), filepath.Join(dir, "pipe")
+	err := errors.Join(os.WriteFile(file, []byte("secret\n"), 0o600), os.WriteFile(empty, []byte("\n"), 0o600),
+		syscall.Mkfifo(pipe, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,6 +409,9 @@ func TestAddressesOfRedis(t *testing.T) {
 		"redis://a?password_file=/absent":             "password_file: open /absent",
 		"redis://a?password_file=absent":              `password_file: "absent" is not an absolute path`,
 		"redis://a?password_file=" + empty:            "empty is empty",
+		"redis://a?password_file=" + pipe:             "pipe is no file",
+		"redis://a?password_file=" + dir:              "is no file",
+		"redis://:6379":                               "a host is missing",
 		"redis://a?password_file=/x&password_file=/y": "password_file stands there twice",
 		"redis://a?password_file=%zz":                 "not redis://HOST:PORT",
 		"redis://a/0#canary":                          "not redis://HOST:PORT",

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,33 +38,55 @@ type redisAddress struct {
 // fileSettings are the settings that name files.
 var fileSettings = []string{"password_file", "sentinel_password_file", "ca", "certificate", "key"}
 
-// splitAddress returns the parts of an address before and behind the hosts. Several hosts are no
-// URL.
-func splitAddress(address string) (scheme, hosts string, rest *url.URL, settings url.Values, err error) {
-	scheme, hosts, _ = strings.Cut(address, "://")
+// addressParts are those of an address, which with several hosts is no URL.
+type addressParts struct {
+	secure      bool
+	user        string
+	hasPassword bool        // which does not belong there
+	hosts       [][2]string // name and port; one without a name is not yet an error
+	rest        *url.URL    // what follows the hosts
+	settings    url.Values
+}
+
+const defaultPort = "6379"
+
+func splitAddress(address string) (parts addressParts, err error) {
+	scheme, hosts, _ := strings.Cut(address, "://")
 	path := ""
 	if i := strings.IndexAny(hosts, "/?#"); i >= 0 {
 		hosts, path = hosts[:i], hosts[i:]
 	}
-	rest, err = url.Parse(path)
+	parts.secure = scheme == "rediss"
+	parts.rest, err = url.Parse(path)
 	if err == nil {
-		settings, err = url.ParseQuery(rest.RawQuery)
+		parts.settings, err = url.ParseQuery(parts.rest.RawQuery)
 	}
-	if err != nil || rest.Fragment != "" || scheme != "redis" && scheme != "rediss" {
+	if err != nil || parts.rest.Fragment != "" || scheme != "redis" && scheme != "rediss" {
 		// The cause could quote a password.
-		err = errors.New("not redis://HOST:PORT/DATABASE?SETTING=VALUE")
+		return parts, errors.New("not redis://HOST:PORT/DATABASE?SETTING=VALUE")
 	}
-	return scheme, hosts, rest, settings, err
+	if user, more, found := strings.Cut(hosts, "@"); found {
+		parts.hasPassword = strings.Contains(more, "@") || strings.Contains(user, ":")
+		parts.user, hosts = user, more
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		name, port, err := net.SplitHostPort(host)
+		if err != nil {
+			name, port = strings.Trim(host, "[]"), defaultPort
+		}
+		parts.hosts = append(parts.hosts, [2]string{name, port})
+	}
+	return parts, nil
 }
 
 // RedisFiles returns the paths of the files that an address names.
 func RedisFiles(address string) (paths []string) {
-	_, _, _, settings, err := splitAddress(address)
+	parts, err := splitAddress(address)
 	if err != nil {
 		return nil
 	}
 	for _, name := range fileSettings {
-		paths = append(paths, settings[name]...)
+		paths = append(paths, parts.settings[name]...)
 	}
 	return paths
 }
@@ -72,61 +96,47 @@ func RedisFiles(address string) (paths []string) {
 // in capitals.
 func RedisCLI(address string) (words []string, passwordFile string) {
 	words = []string{"redis-cli"}
-	scheme, hosts, _, settings, err := splitAddress(address)
+	parts, err := splitAddress(address)
 	if err != nil {
 		return words, ""
 	}
-	user, host, hasUser := strings.Cut(hosts, "@")
-	if !hasUser {
-		host = hosts
-	}
-	name, port, err := net.SplitHostPort(host)
-	if err != nil {
-		name, port = strings.Trim(host, "[]"), "6379"
-	}
-	if settings.Has("master") || strings.Contains(hosts, ",") {
+	name, port := parts.hosts[0][0], parts.hosts[0][1]
+	if parts.settings.Has("master") || len(parts.hosts) > 1 {
 		name, port = "HOST", "PORT"
 	}
 	words = append(words, "-h", name, "-p", port)
-	if hasUser && !strings.Contains(user, ":") { // it is a password, too
-		words = append(words, "--user", user)
+	if parts.user != "" && !parts.hasPassword {
+		words = append(words, "--user", parts.user)
 	}
-	if scheme == "rediss" {
+	if parts.secure {
 		words = append(words, "--tls")
 		for _, flag := range [][2]string{{"ca", "--cacert"}, {"certificate", "--cert"}, {"key", "--key"}} {
-			if path := settings.Get(flag[0]); path != "" {
+			if path := parts.settings.Get(flag[0]); path != "" {
 				words = append(words, flag[1], path)
 			}
 		}
 	}
-	return words, settings.Get("password_file")
+	return words, parts.settings.Get("password_file")
 }
 
 // RedisInClear is a host of an address to which records travel without TLS, beyond this machine; ""
 // = there is none.
 func RedisInClear(address string) string {
-	scheme, hosts, _, _, err := splitAddress(address)
-	if err != nil || scheme != "redis" {
+	parts, err := splitAddress(address)
+	if err != nil || parts.secure {
 		return ""
 	}
-	_, afterUser, hasUser := strings.Cut(hosts, "@")
-	if hasUser {
-		hosts = afterUser
-	}
-	for host := range strings.SplitSeq(hosts, ",") {
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		host = strings.Trim(host, "[]")
-		if ip := net.ParseIP(host); host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return host
+	for _, host := range parts.hosts {
+		ip := net.ParseIP(host[0])
+		if host[0] != "" && host[0] != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return host[0]
 		}
 	}
 	return ""
 }
 
 func parseRedis(address string) (redisAddress, error) {
-	scheme, hosts, rest, settings, err := splitAddress(address)
+	parts, err := splitAddress(address)
 	if err != nil {
 		return redisAddress{}, err
 	}
@@ -137,31 +147,25 @@ func parseRedis(address string) (redisAddress, error) {
 		PoolTimeout: redisTimeout, PoolSize: redisConnections,
 		DialerRetries: 1, MaxRetries: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
 	}
-	if user, more, found := strings.Cut(hosts, "@"); found {
-		hosts = more
-		if strings.ContainsAny(more, "@") || strings.Contains(user, ":") { // not quoted: it is a password
-			return redisAddress{}, errors.New(
-				"a password stands in it\n  write it to a file, and name that with ?password_file=PATH",
-			)
-		}
-		o.Username = user
+	if parts.hasPassword { // it is not quoted
+		return redisAddress{}, errors.New(
+			"a password stands in it\n  write it to a file, and name that with ?password_file=PATH",
+		)
 	}
-	for host := range strings.SplitSeq(hosts, ",") {
-		if host == "" {
+	o.Username = parts.user
+	for _, host := range parts.hosts {
+		if host[0] == "" {
 			return redisAddress{}, errors.New("a host is missing")
 		}
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(strings.Trim(host, "[]"), "6379")
-		}
-		o.Addrs = append(o.Addrs, host)
+		o.Addrs = append(o.Addrs, net.JoinHostPort(host[0], host[1]))
 	}
-	if database := strings.Trim(rest.Path, "/"); database != "" {
+	if database := strings.Trim(parts.rest.Path, "/"); database != "" {
 		if o.DB, err = strconv.Atoi(database); err != nil || o.DB < 0 {
 			return redisAddress{}, fmt.Errorf("%q is no number of a database", database)
 		}
 	}
 	parsed := redisAddress{options: o}
-	if err := parsed.apply(settings, scheme == "rediss"); err != nil {
+	if err := parsed.apply(parts.settings, parts.secure); err != nil {
 		return redisAddress{}, err
 	}
 	switch {
@@ -198,7 +202,7 @@ func (a *redisAddress) apply(settings url.Values, secure bool) error {
 		case !filepath.IsAbs(value):
 			return fmt.Errorf("%s: %q is not an absolute path", name, value)
 		default:
-			text, err := os.ReadFile(value)
+			text, err := readSetting(value)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -217,6 +221,26 @@ func (a *redisAddress) apply(settings url.Values, secure bool) error {
 		return nil
 	}
 	return a.applyTLS(files)
+}
+
+// maxSetting bounds a file that an address names, in bytes: a list of authorities.
+const maxSetting = 1 << 20
+
+// readSetting waits for no other end of a pipe.
+func readSetting(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxSetting) {
+		err = fmt.Errorf("%s is no file, or longer than %d bytes", path, maxSetting)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
 }
 
 func (a *redisAddress) applyTLS(files map[string]string) error {
