@@ -185,7 +185,9 @@ func CheckUser(name string) error {
 	return nil
 }
 
-func notBase62(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }
+func notBase62(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
 
 // CheckTokenID refuses what cannot be the ID of a token.
 func CheckTokenID(id string) error {
