@@ -297,13 +297,21 @@ func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
 		{"a program that answers without a request", printAlice, noAnswer},
 		{"a program that ends after its request", takeRequest + "exit 3", noAnswer + " (exit status 3)"},
 		{"a program that writes half an answer", takeRequest + "printf '" + head + `\350\003\000\000alic'`, noAnswer},
-		{"a program that writes an answer without a name", takeRequest + "printf '" + head + `\350\003\000\000'`, noAnswer},
+		{
+			"a program that writes an answer without a name",
+			takeRequest + "printf '" + head + `\350\003\000\000'`,
+			noAnswer,
+		},
 		{"a program that writes an answer without a uid", takeRequest + "printf '" + head + "'", noAnswer},
 		{"a program that writes more than an answer", takeRequest + printAlice + "; printf '!'", noAnswer},
 		{"a program that writes another version's answer",
 			takeRequest + strings.Replace(printAlice, "004", "005", 1), noAnswer},
 		{"a program that writes without end", takeRequest + "head -c 61500 /dev/zero", noAnswer},
-		{"a program that names an unknown phase", takeRequest + `printf '\004\077\000\000\000\000\000'`, "not an answer"},
+		{
+			"a program that names an unknown phase",
+			takeRequest + `printf '\004\077\000\000\000\000\000'`,
+			"not an answer",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -437,8 +445,8 @@ func TestParentKeepsNoDescriptors(t *testing.T) {
 	}
 }
 
-// earlyArgument makes the test binary a CGI program. It prints how many children it has before it asks
-// PAM, and what PAM says.
+// earlyArgument makes the test binary a CGI program. It prints how many children it has before it
+// asks PAM, and what PAM says.
 const earlyArgument = "early"
 
 func authenticateEarly(s Stack) int {
@@ -467,7 +475,12 @@ func TestACGIProgramWithALoginHasItsChildBeforeGoStarts(t *testing.T) {
 		children  int
 	}{
 		{"a login in the header", cgiLogin, nil, 1},
-		{"a login that Apache has renamed", []string{"REQUEST_METHOD=GET", "REDIRECT_REDIRECT_HTTP_AUTHORIZATION=x"}, nil, 1},
+		{
+			"a login that Apache has renamed",
+			[]string{"REQUEST_METHOD=GET", "REDIRECT_REDIRECT_HTTP_AUTHORIZATION=x"},
+			nil,
+			1,
+		},
 		{"a form, which may have one", []string{"REQUEST_METHOD=POST"}, nil, 1},
 		{"no login", []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET"}, nil, 0},
 		{"an empty login", []string{"GATEWAY_INTERFACE=CGI/1.1", "HTTP_AUTHORIZATION="}, nil, 0},
@@ -489,8 +502,8 @@ func TestACGIProgramWithALoginHasItsChildBeforeGoStarts(t *testing.T) {
 	}
 }
 
-// A child that waits for a request has neither the variables nor the descriptors of the CGI program. Its
-// parent's end ends it.
+// A child that waits for a request has neither the variables nor the descriptors of the CGI
+// program. Its parent's end ends it.
 func TestAnEarlyChildKeepsNothingOfItsProgram(t *testing.T) {
 	stack := newPausedStack(t, permitAuth)
 	var out syncBuffer
@@ -520,7 +533,8 @@ func TestAnEarlyChildKeepsNothingOfItsProgram(t *testing.T) {
 		t.Errorf("environment %q, %v", env, err)
 	}
 	for _, fd := range numericNames(proc + "fd") {
-		if target, _ := os.Readlink(fmt.Sprintf("%sfd/%d", proc, fd)); strings.HasPrefix(target, "pipe:") && fd != 1 && fd != 2 {
+		if target, _ := os.Readlink(fmt.Sprintf("%sfd/%d", proc, fd)); strings.HasPrefix(target, "pipe:") && fd != 1 &&
+			fd != 2 {
 			t.Errorf("descriptor %d is %s", fd, target)
 		}
 	}
@@ -543,4 +557,37 @@ func waitUntilGone(t *testing.T, pid int) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("process %d is still running", pid)
+}
+
+// Nobody of the same user can read it, it writes no core, and module helpers have signals as usual.
+func TestAConversationIsHiddenAndOrdinary(t *testing.T) {
+	module := compile(t, "pam_look", "#include <signal.h>\n#include <sys/prctl.h>\n#include <sys/resource.h>\n"+
+		"#include <unistd.h>\n#include <sys/wait.h>\n"+`int pam_sm_authenticate(void)
+{
+	struct rlimit core;
+	int status;
+	pid_t pid;
+
+	if (prctl(PR_GET_DUMPABLE) != 0)
+		return 3;
+	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0)
+		return 4;
+	raise(SIGPIPE);
+	if (getsid(0) != getpid())
+		return 5;
+	if ((pid = fork()) == 0) {
+		execl("/bin/sh", "sh", "-c", "kill -TERM $$; kill -HUP $$; exit 3", (char *)0);
+		_exit(4);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? 0 : 9;
+}
+`)
+	stack := newServiceDir(t).stack("test", "auth required "+module, permitAccount)
+	for name, variables := range map[string][]string{"in CGI": cgiLogin, "in a process that stays": nil} {
+		cmd := exec.Command(os.Args[0], onceArgument, stack.Service, stack.Confdir)
+		cmd.Env = append(os.Environ(), variables...)
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "root <nil>\n" {
+			t.Errorf("%s: got %s (%v)", name, out, err)
+		}
+	}
 }

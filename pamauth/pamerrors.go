@@ -46,10 +46,10 @@ func (a childAnswer) err() error {
 	return fmt.Errorf("%w: %w", ErrBroken, errAnswer)
 }
 
-// classify turns what a PAM phase returned into ErrRefused or ErrBroken. Only codes that are known to
-// mean "no" are refusals. A prompt without an answer is a refusal whatever the code (pam_ftp returns
-// PAM_AUTHINFO_UNAVAIL): as ErrBroken, a module that asks for a second factor would tell a right
-// password from a wrong one.
+// classify turns what a PAM phase returned into ErrRefused or ErrBroken. Only codes that are known
+// to mean "no" are refusals. A prompt without an answer is a refusal whatever the code (pam_ftp
+// returns PAM_AUTHINFO_UNAVAIL): as ErrBroken, a module that asks for a second factor would tell a
+// right password from a wrong one.
 func (a childAnswer) classify(phase string) error {
 	code := pam.Error(a.code)
 	result := fmt.Sprintf("%s: %s (%d)", phase, codeName(code), a.code)

@@ -71,7 +71,8 @@ func TestARequestThatCannotBeSentIsAnError(t *testing.T) {
 			t.Errorf("one %s was encoded", name)
 		}
 	}
-	if b, err := (request{Stack: Stack{"", strings.Repeat("x", maxRequest-14-5)}}).encode(); err != nil || len(b) != cap(b) {
+	if b, err := (request{Stack: Stack{"", strings.Repeat("x", maxRequest-14-5)}}).encode(); err != nil ||
+		len(b) != cap(b) {
 		t.Errorf("the longest: %d bytes in a buffer of %d, %v", len(b), cap(b), err)
 	}
 }
@@ -104,7 +105,12 @@ func answers() map[string]childAnswer {
 		"root":            {phase: phaseDone, name: "root"},
 		"no Unix account": {phase: phaseDone, name: "alice", uid: noUID},
 		"the highest uid": {phase: phaseDone, name: "alice", uid: uidOf(1<<32 - 2)},
-		"groups":          {phase: phaseDone, name: "alice", uid: 1, groups: []Group{{"développeurs", 1<<32 - 1}, {"", 0}}},
+		"groups": {
+			phase:  phaseDone,
+			name:   "alice",
+			uid:    1,
+			groups: []Group{{"développeurs", 1<<32 - 1}, {"", 0}},
+		},
 	}
 }
 
