@@ -66,7 +66,7 @@ func (c Child) ask(ctx context.Context, r request) (childAnswer, error) {
 	if !inTime {
 		return childAnswer{}, errContextEnded(ctx, left)
 	}
-	return childAnswer{}, fmt.Errorf("%w: child ended without an answer (%s)%s\n  a module crashed or ended it; %s",
+	return childAnswer{}, fmt.Errorf("%w: child ended without a response (%s)%s\n  a module crashed or ended it; %s",
 		ErrBroken, p.state, leftText(left), seeAuthLog)
 }
 

@@ -179,7 +179,7 @@ func TestACrashEndsOneConversationAndLeavesNothing(t *testing.T) {
 			if !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
-			checkError(t, err, "without an answer", "signal: "+name, "a module crashed")
+			checkError(t, err, "without a response", "signal: "+name, "a module crashed")
 			if strings.Contains(stderr.String()+fmt.Sprint(err), password) {
 				t.Error("the password is in what the crash printed")
 			}
@@ -285,7 +285,7 @@ func shellChild(t *testing.T, stderr io.Writer, script string, args ...string) C
 }
 
 func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
-	const noAnswer = "without an answer"
+	const noAnswer = "without a response"
 	tests := []struct {
 		name    string
 		script  string
