@@ -370,7 +370,8 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 				o := runOn(t, there, cmd)
 				answer := make([]byte, 1024)
 				n, _, _ := syscall.Recvfrom(int(here.Fd()), answer, syscall.MSG_DONTWAIT)
-				if got := string(answer[:max(n, 0)]); !strings.HasPrefix(got, c.answer) || c.answer == "" && got != "" ||
+				if got := string(answer[:max(n, 0)]); !strings.HasPrefix(got, c.answer) ||
+					c.answer == "" && got != "" ||
 					!strings.Contains(o.stderr, c.stderr) {
 					t.Errorf("%s: got %q, %v, want %q and %q", stack, got, o, c.answer, c.stderr)
 				}
