@@ -63,7 +63,8 @@ __attribute__((constructor)) static void start_early(int argc, char **argv)
 	usual_slack = prctl(PR_GET_TIMERSLACK);
 	if (has_value("GATEWAY_INTERFACE") || has_value("REQUEST_METHOD"))
 		use_one_cpu();
-	else if (argc > 1 && (strcmp(argv[1], "http") == 0 || strcmp(argv[1], "fastcgi") == 0))
+	else if (argc > 1 && (strcmp(argv[1], "http") == 0 || strcmp(argv[1], "fastcgi") == 0 ||
+			      strncmp(argv[1], "internal-", 9) == 0)) // it stays, or runs PAM modules
 		return;
 	prctl(PR_SET_TIMERSLACK, short_lived_slack);
 }
