@@ -106,8 +106,6 @@ func Run(args []string, streams cli.Streams) int {
 		return doctor.Probe(streams)
 	case service.NamesArg:
 		return service.LookUpNames(streams)
-	case service.ConversationArg:
-		return service.HoldConversation(streams)
 	case service.TokenOwnerArg:
 		return service.PrintTokenOwner(streams)
 	}

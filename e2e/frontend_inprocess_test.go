@@ -35,8 +35,7 @@ var inProcess = frontend{
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		conversation := pamauth.Deadline(cfg.PAM.Timeout, &pamauth.Child{
-			Program: s.program, Args: []string{service.ConversationArg}, Stack: service.Stack(cfg)})
+		conversation := pamauth.Deadline(cfg.PAM.Timeout, &pamauth.Child{Stack: service.Stack(cfg)})
 		go func() {
 			h := service.NewHandler(cfg, conversation, nil, log)
 			done <- gateway.ServeHTTP(ctx, l, h, gateway.Options{Log: log})

@@ -21,20 +21,9 @@ func Inspect(name string, key StateKey) (Account, error) {
 		return Account{}, err
 	}
 	defer shadow.close()
-	return systemAccount(name, false, shadow)
-}
-
-// systemAccount is the account that the system has for a name. SSSD takes alice@example.com and, in
-// a directory that ignores case, Alice for alice, and leaves PAM_USER as typed.
-func systemAccount(name string, groups bool, shadow shadowEntries) (Account, error) {
 	known, err := lookup(name)
 	if err != nil {
-		return Account{}, fmt.Errorf(
-			"%w: look up %q: %w\n  check that \"id\" shows the account on this machine",
-			ErrBroken,
-			name,
-			err,
-		)
+		return Account{}, errAccount(fmt.Sprintf("look up %q", name), err)
 	}
 	account := Account{Name: name, UID: noUID}
 	if known != nil {
@@ -45,17 +34,13 @@ func systemAccount(name string, groups bool, shadow shadowEntries) (Account, err
 		}
 		account.UID = uidOf(uint32(uid))
 	}
-	if known != nil && groups {
-		if account.Groups, err = groupsOf(known); err != nil {
-			return Account{}, fmt.Errorf(
-				"%w: look up groups: %w\n  check that \"id\" shows the account's groups on this machine",
-				ErrBroken,
-				err,
-			)
-		}
-	}
 	account.Shadow, err = shadow.find(account.Name, account.UID)
 	return account, err
+}
+
+func errAccount(what string, err error) error {
+	return fmt.Errorf("%w: %s: %w\n  check that \"id\" shows the account and its groups on this machine",
+		ErrBroken, what, err)
 }
 
 // uidOf is noUID for the number that the kernel gives to no user: uid_t has no sign.

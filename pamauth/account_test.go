@@ -135,33 +135,30 @@ func TestTheStateIsThatOfTheNameThatAModuleSet(t *testing.T) {
 	if err != nil || want.Shadow.Status == ShadowNone {
 		t.Fatalf("got %v, %v", want, err)
 	}
-	for how, c := range authenticators(stack) {
-		l := Login{User: "Alice", Password: password, StateKey: stateKey}
-		if got, err := authenticate(t, c, l); err != nil || got.Name != "root" || got.Shadow != want.Shadow {
-			t.Errorf("%s: got %v, %v; want %v", how, got, err, want)
-		}
+	l := Login{User: "Alice", Password: password, StateKey: stateKey}
+	got, err := authenticate(t, child(stack, nil), l)
+	if err != nil || got.Name != "root" || got.Shadow != want.Shadow {
+		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 }
 
 // The zero value is root's uid.
 func TestAnAccountThatUnixDoesNotKnowHasNoUID(t *testing.T) {
 	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
-	for how, asks := range authenticators(stack) {
-		c := Cache(time.Hour, Coalesce(Deadline(ample, Limit(NewSlots(1), asks, nil)), nil), nil)
-		for _, again := range []string{"", " again"} {
-			for name, l := range map[string]Login{
-				"a login":                       {User: "no-such-account", Password: password},
-				"a login with a state":          {User: "no-such-account", Password: password, StateKey: stateKey},
-				"an account check":              {User: "no-such-account", AccountOnly: true},
-				"an account check with a state": {User: "no-such-account", AccountOnly: true, StateKey: stateKey},
-			} {
-				got, err := authenticate(t, c, l)
-				if err != nil || got.UID != -1 || got.Name != l.User {
-					t.Errorf("%s, %s%s: got %v, %v", name, how, again, got, err)
-				}
-				if l.StateKey == nil && got.Shadow != (Shadow{}) {
-					t.Errorf("%s, %s%s: not asked for: %v", name, how, again, got)
-				}
+	c := Cache(time.Hour, Coalesce(Deadline(ample, Limit(NewSlots(1), child(stack, nil), nil)), nil), nil)
+	for _, again := range []string{"", " again"} {
+		for name, l := range map[string]Login{
+			"a login":                       {User: "no-such-account", Password: password},
+			"a login with a state":          {User: "no-such-account", Password: password, StateKey: stateKey},
+			"an account check":              {User: "no-such-account", AccountOnly: true},
+			"an account check with a state": {User: "no-such-account", AccountOnly: true, StateKey: stateKey},
+		} {
+			got, err := authenticate(t, c, l)
+			if err != nil || got.UID != -1 || got.Name != l.User {
+				t.Errorf("%s%s: got %v, %v", name, again, got, err)
+			}
+			if l.StateKey == nil && got.Shadow != (Shadow{}) {
+				t.Errorf("%s%s: not asked for: %v", name, again, got)
 			}
 		}
 	}
@@ -169,7 +166,7 @@ func TestAnAccountThatUnixDoesNotKnowHasNoUID(t *testing.T) {
 
 const stateArgument = "state"
 
-// printState makes the test binary a service that asks about the state of root in a child.
+// printState makes the test binary a service that asks about the state of root.
 func printState(s Stack) int {
 	got, err := child(s, nil).Authenticate(context.Background(),
 		Login{User: "root", AccountOnly: true, StateKey: stateKey})
@@ -178,7 +175,7 @@ func printState(s Stack) int {
 }
 
 // Each row is a way to run the service (docs/accounts.md, "The right to ask PAM").
-func TestTheChildHasTheRightToReadTheState(t *testing.T) {
+func TestAServiceHasTheRightToReadTheState(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can change user")
 	}
@@ -235,7 +232,7 @@ func ignoresSetID(t *testing.T, program string) bool {
 	return fs.Flags&nosuid != 0 || hasNoNewPrivs(t, "/proc/self")
 }
 
-func TestAHashNeverLeavesTheChild(t *testing.T) {
+func TestAHashIsNeverPassedOn(t *testing.T) {
 	requireModules(t, "pam_unix.so")
 	name := newAccount(t)
 	mustRun(t, "", "usermod", "-p", canary, name)
@@ -254,7 +251,7 @@ func TestAHashNeverLeavesTheChild(t *testing.T) {
 		if !errors.Is(err, want) || err == nil && got.Shadow.Status != ShadowFound {
 			t.Errorf("%s: got %v, %v", account, got, err)
 		}
-		checkNoHash(t, account, fmt.Sprint(err, stderr.String(), string(responseFor(got, err).encode())))
+		checkNoHash(t, account, fmt.Sprintf("%v %s %+v", err, stderr.String(), got))
 		listed, err := os.ReadFile(fds)
 		if err != nil || !bytes.Contains(listed, []byte("->")) || bytes.Contains(listed, []byte(shadowFile)) {
 			t.Errorf("descriptors of a program that a module starts: %s, %v", listed, err)

@@ -2,12 +2,13 @@
 
 package pamauth
 
+// #include "child.h"
+import "C"
+
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 )
 
 // Authenticate implements Authenticator.
@@ -18,32 +19,66 @@ func (c Child) Authenticate(ctx context.Context, l Login) (Account, error) {
 	if err := ctx.Err(); err != nil {
 		return Account{}, fmt.Errorf("%w: no time left: %w", ErrBusy, context.Cause(ctx))
 	}
-	tag := newProcessTag()
-	frame, err := request{Stack: c.Stack, Login: l, Tag: tag}.encode()
+	lines, err := c.Stack.Parse()
 	if err != nil {
-		return Account{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
+		return Account{}, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	// Opened before the password is asked about: if it is changed meanwhile, a token made from the
+	// old one has the old state, and ends at its first use.
+	shadow, err := openShadow(l.StateKey)
+	if err != nil {
+		return Account{}, err
+	}
+	defer shadow.close()
+	a, err := c.ask(ctx, request{Stack: c.Stack, Login: l, Tag: newProcessTag(), NoNewPrivileges: !needsHelpers(lines)})
+	if err != nil {
+		return Account{}, err
+	}
+	if err := a.err(); err != nil {
+		return Account{}, err
+	}
+	account := Account{Name: a.name, Groups: a.groups, UID: a.uid}
+	account.Shadow, err = shadow.find(account.Name, account.UID)
+	return account, err
+}
+
+// ask has a child hold the conversation. The error wraps ErrBroken.
+func (c Child) ask(ctx context.Context, r request) (childAnswer, error) {
+	frame, err := r.encode()
+	if err != nil {
+		return childAnswer{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
 	}
 	defer clear(frame)
-	p, err := startChild(c.Program, c.Args)
+	p, err := c.start()
 	if err != nil {
-		return Account{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
+		return childAnswer{}, fmt.Errorf("%w: start child: %w", ErrBroken, err)
 	}
 	defer p.close()
 	sent := p.sendRequest(ctx, frame)
 	inTime := p.wait(ctx)
-	output := p.output()
-	c.forward(output)
+	c.forward(p.output())
 	if sent && inTime {
-		if r, err := p.response(); err == nil {
-			return r.result()
+		if a, err := p.answer(); err == nil {
+			return a, nil
 		}
 	}
-	left := killTagged(tag, false)
+	left := killTagged(r.Tag)
 	if !inTime {
-		return Account{}, errContextEnded(ctx, left)
+		return childAnswer{}, errContextEnded(ctx, left)
 	}
-	return Account{}, fmt.Errorf("%w: child ended without a response (%s)%s\n  a module crashed or ended it; %s",
-		ErrBroken, p.exitReason(output), leftText(left), seeAuthLog)
+	return childAnswer{}, fmt.Errorf("%w: child ended without a response (%s)%s\n  a module crashed or ended it; %s",
+		ErrBroken, p.state, leftText(left), seeAuthLog)
+}
+
+// start starts a child, or takes the one that a CGI program has already.
+func (c Child) start() (*childProcess, error) {
+	if c.program != nil {
+		return startChild(c.program[0], c.program)
+	}
+	if p := earlyChild(); p != nil {
+		return p, nil
+	}
+	return startChild(thisProgram, []string{os.Args[0], C.CHILD_ARGUMENT}) // modules' log lines begin with the name
 }
 
 // forward passes on what the child printed.
@@ -55,26 +90,4 @@ func (c Child) forward(output []byte) {
 		c.Stderr = os.Stderr
 	}
 	_, _ = c.Stderr.Write(output)
-}
-
-// result is the Authenticator's answer that a response stands for.
-func (r response) result() (Account, error) {
-	switch r.status {
-	case accepted:
-		return Account{Name: r.text, Groups: r.groups, UID: r.uid, Shadow: r.shadow}, nil
-	case refused:
-		return Account{}, fmt.Errorf("%w: %s", ErrRefused, r.text)
-	}
-	return Account{}, fmt.Errorf("%w: %s", ErrBroken, r.text)
-}
-
-// responseFor is the response that stands for an Authenticator's answer.
-func responseFor(account Account, err error) response {
-	switch {
-	case err == nil:
-		return response{accepted, account.Name, account.UID, account.Shadow, account.Groups}
-	case errors.Is(err, ErrRefused):
-		return response{status: refused, text: strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")}
-	}
-	return response{status: broken, text: strings.TrimPrefix(err.Error(), ErrBroken.Error()+": ")}
 }

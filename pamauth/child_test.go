@@ -4,10 +4,12 @@ package pamauth
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -88,7 +90,7 @@ func startWithRequest(t *testing.T, stack Stack, user string) *childProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := startChild("", []string{childArgument})
+	p, err := child(stack, nil).start()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,86 +112,61 @@ func checkGone(t *testing.T, pids []int) {
 }
 
 func TestNothingIsLeftWhenTimeIsUp(t *testing.T) {
-	for _, how := range []string{"in process", "in a child"} {
-		t.Run(how, func(t *testing.T) {
-			script, stack := newScriptedModule(t, processTree+"sleep 600\n")
-			ctx, cancel := context.WithCancelCause(context.Background())
-			defer cancel(nil)
-			var pids []int
-			go func() {
-				pids = script.readPIDs(processTreeSize)
-				cancel(context.DeadlineExceeded)
-			}()
-			_, err := authenticators(stack)[how].Authenticate(ctx, rightLogin)
-			if !errors.Is(err, ErrBroken) || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v", err)
-			}
-			checkError(t, err, "no answer in time", "a module hangs or is slow")
-			if len(pids) != processTreeSize {
-				t.Fatalf("%d processes were started", len(pids))
-			}
-			checkGone(t, pids)
-			waitForPAMMutex(t)
-		})
+	script, stack := newScriptedModule(t, processTree+"sleep 600\n")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	var pids []int
+	go func() {
+		pids = script.readPIDs(processTreeSize)
+		cancel(context.DeadlineExceeded)
+	}()
+	_, err := child(stack, nil).Authenticate(ctx, rightLogin)
+	if !errors.Is(err, ErrBroken) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
-}
-
-// waitForPAMMutex waits for the end of the conversation in this process that Authenticate left
-// behind at its deadline. Until then anything that this process starts is killed as the modules'
-// own.
-func waitForPAMMutex(t *testing.T) {
-	t.Helper()
-	select {
-	case pamMutex <- struct{}{}:
-		<-pamMutex
-	case <-time.After(10 * time.Second):
-		t.Error("the conversation in this process has not ended")
+	checkError(t, err, "no answer in time", "a module hangs or is slow")
+	if len(pids) != processTreeSize {
+		t.Fatalf("%d processes were started", len(pids))
 	}
+	checkGone(t, pids)
 }
 
 func TestNothingIsLeftOfProcessesThatForkDuringAScan(t *testing.T) {
-	for _, how := range []string{"in process", "in a child"} {
-		t.Run(how, func(t *testing.T) {
-			mark := fmt.Sprint("600.0", os.Getpid()) // seconds; the digits are this test's own
-			_, stack := newScriptedModule(t, strings.Repeat("( ( ( sleep "+mark+" & ) & ) & ) &\n", 4))
-			for range 25 {
-				if _, err := authenticators(stack)[how].Authenticate(t.Context(), rightLogin); err != nil {
-					t.Fatal(err)
-				}
-				for _, pid := range numericNames("/proc") {
-					args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-					if strings.Contains(string(args), mark) && isRunning(pid) {
-						t.Fatalf("process %d is left over: %q", pid, args)
-					}
-				}
+	mark := fmt.Sprint("600.0", os.Getpid()) // seconds; the digits are this test's own
+	_, stack := newScriptedModule(t, strings.Repeat("( ( ( sleep "+mark+" & ) & ) & ) &\n", 4))
+	for range 25 {
+		if _, err := child(stack, nil).Authenticate(t.Context(), rightLogin); err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range numericNames("/proc") {
+			args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if strings.Contains(string(args), mark) && isRunning(pid) {
+				t.Fatalf("process %d is left over: %q", pid, args)
 			}
-		})
+		}
 	}
 }
 
 func TestNothingIsLeftAfterAnAnswer(t *testing.T) {
-	for _, how := range []string{"in process", "in a child"} {
-		t.Run(how, func(t *testing.T) {
-			script, stack := newScriptedModule(t, processTree+"read go < @/go\n")
-			var pids []int
-			go func() {
-				pids = script.readPIDs(processTreeSize)
-				script.release()
-			}()
-			account, err := authenticate(t, authenticators(stack)[how], rightLogin)
-			if err != nil || account.Name != "alice" {
-				t.Errorf("got %q, %v", account.Name, err)
-			}
-			if len(pids) != processTreeSize {
-				t.Fatalf("%d processes were started", len(pids))
-			}
-			checkGone(t, pids)
-		})
+	script, stack := newScriptedModule(t, processTree+"read go < @/go\n")
+	var pids []int
+	go func() {
+		pids = script.readPIDs(processTreeSize)
+		script.release()
+	}()
+	account, err := authenticate(t, child(stack, nil), rightLogin)
+	if err != nil || account.Name != "alice" {
+		t.Errorf("got %q, %v", account.Name, err)
 	}
+	if len(pids) != processTreeSize {
+		t.Fatalf("%d processes were started", len(pids))
+	}
+	checkGone(t, pids)
 }
 
 func TestACrashEndsOneConversationAndLeavesNothing(t *testing.T) {
-	for _, signal := range []string{"SEGV", "ABRT", "KILL", "FPE", "BUS", "ILL"} {
+	for signal, name := range map[string]string{"SEGV": "segmentation fault", "ABRT": "aborted", "KILL": "killed",
+		"FPE": "floating point exception", "BUS": "bus error", "ILL": "illegal instruction"} {
 		t.Run(signal, func(t *testing.T) {
 			script, stack := newScriptedModule(t, processTree+"read go < @/go\nkill -"+signal+" $PPID\nsleep 600\n")
 			var pids []int
@@ -202,11 +179,7 @@ func TestACrashEndsOneConversationAndLeavesNothing(t *testing.T) {
 			if !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
-			name := "SIG" + signal
-			if signal == "KILL" {
-				name = "signal: killed"
-			}
-			checkError(t, err, "without a response", name, "a module crashed")
+			checkError(t, err, "without a response", "signal: "+name, "a module crashed")
 			if strings.Contains(stderr.String()+fmt.Sprint(err), password) {
 				t.Error("the password is in what the crash printed")
 			}
@@ -243,7 +216,7 @@ func TestNothingIsLeftWhenTheParentDies(t *testing.T) {
 	pids := script.readPIDs(processTreeSize)
 	_ = p.sock.Close() // as the kernel does when the parent dies
 	<-p.ended
-	checkGone(t, append(pids, p.cmd.Process.Pid))
+	checkGone(t, append(pids, p.process.Pid))
 }
 
 func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
@@ -251,21 +224,20 @@ func TestChildOutlivesTheSignalThatStopsItsService(t *testing.T) {
 	p := startWithRequest(t, stack, "alice")
 	script.readPIDs(1)
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-		if err := p.cmd.Process.Signal(s); err != nil {
+		if err := p.process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	script.release()
 	<-p.ended
-	if v, err := p.response(); err != nil || v.status != accepted || v.text != "alice" {
-		t.Errorf("got %v, %v", v, err)
+	if a, err := p.answer(); err != nil || a.err() != nil || a.name != "alice" {
+		t.Errorf("got %v, %v", a, err)
 	}
 }
 
-func TestModulesCannotForgeAResponse(t *testing.T) {
+func TestModulesCannotForgeAnAnswer(t *testing.T) {
 	// Root can write to the descriptors of a process that is not dumpable; others fail.
-	const write = "for fd in 0 1 2; do printf '\\003y\\000\\004root\\000\\000\\000\\000\\000' " +
-		"> /proc/$PPID/fd/$fd; done\nexit 0\n"
+	const write = "for fd in 0 1 2; do " + printRoot + " > /proc/$PPID/fd/$fd; done\nexit 0\n"
 	_, stack := newScriptedModule(t, write)
 	var stderr syncBuffer
 	account, err := authenticate(t, child(stack, &stderr), rightLogin)
@@ -279,7 +251,7 @@ func TestModulesCannotForgeAResponse(t *testing.T) {
 
 	fcntl(0, F_SETFL, O_NONBLOCK);
 	for (int fd = 0; fd < 3; fd++)
-		if (write(fd, "\3y\0\4root\0\0\0\0\0", 13) < 0)
+		if (write(fd, "\4\12\0\0\0\0\0\0\0\0\0root", 16) < 0)
 			continue;
 	return read(0, &c, 1) == 0 ? 7 : 0;
 }
@@ -287,7 +259,7 @@ func TestModulesCannotForgeAResponse(t *testing.T) {
 	stack = newServiceDir(t).stack("test", "auth required "+forge, permitAccount)
 	_, err = authenticate(t, child(stack, &stderr), rightLogin)
 	if !errors.Is(err, ErrRefused) {
-		t.Errorf("a module that prints a response: got %v", err)
+		t.Errorf("a module that prints an answer: got %v", err)
 	}
 }
 
@@ -295,49 +267,63 @@ func TestModulesCannotForgeAResponse(t *testing.T) {
 // unread, which must not matter.
 const takeRequest = "printf r; head -c 1 >/dev/null; "
 
-// printAlice is the response that lets alice in, with the uid 1000.
-const printAlice = `printf '\003y\000\005alice\000\000\003\350\000'`
+// head is the beginning of an answer that lets somebody in; then comes the uid.
+const head = `\004\012\000\000\000\000\000`
+
+// printAlice is the answer that lets alice in, with the uid 1000. printRoot does so with root.
+const (
+	printAlice = `printf '` + head + `\350\003\000\000alice\000'`
+	printRoot  = `printf '` + head + `\000\000\000\000root\000'`
+)
 
 // shellChild runs a shell script in place of the child.
-func shellChild(stderr io.Writer, script string, args ...string) Child {
-	args = append([]string{"-c", script}, args...)
-	return Child{Program: "/bin/sh", Args: args, Stack: Stack{"test", "/"}, Stderr: stderr}
+func shellChild(t *testing.T, stderr io.Writer, script string, args ...string) Child {
+	t.Helper()
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
+	args = append([]string{"/bin/sh", "-c", script}, args...)
+	return Child{program: args, Stack: stack, Stderr: stderr}
 }
 
 func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
-	const noResponse = "without a response"
+	const noAnswer = "without a response"
 	tests := []struct {
 		name    string
 		script  string
 		wantErr string
 	}{
-		{"a program that writes nothing", "exit 0", noResponse + " (exit status 0)"},
-		{"a program that fails", "exit 3", noResponse + " (exit status 3)"},
-		{"a program that writes something else", "echo yes", noResponse},
-		{"a program that responds without a request", printAlice, noResponse},
-		{"a program that ends after its request", takeRequest + "exit 3", noResponse + " (exit status 3)"},
-		{"a program that writes half a response", takeRequest + `printf '\003y\000\005alic'`, noResponse},
-		{"a program that writes a response without a uid", takeRequest + `printf '\003y\000\005alice'`, noResponse},
+		{"a program that writes nothing", "exit 0", noAnswer + " (exit status 0)"},
+		{"a program that fails", "exit 3", noAnswer + " (exit status 3)"},
+		{"a program that writes something else", "echo yes", noAnswer},
+		{"a program that answers without a request", printAlice, noAnswer},
+		{"a program that ends after its request", takeRequest + "exit 3", noAnswer + " (exit status 3)"},
+		{"a program that writes half an answer", takeRequest + "printf '" + head + `\350\003\000\000alic'`, noAnswer},
 		{
-			"a program that writes a response without a state",
-			takeRequest + `printf '\003y\000\005alice\000\000\003\350'`,
-			noResponse,
+			"a program that writes an answer without a name",
+			takeRequest + "printf '" + head + `\350\003\000\000'`,
+			noAnswer,
 		},
-		{"a program that writes more than a response", takeRequest + printAlice + "; printf '!'", noResponse},
-		{"a program that writes another version's response",
-			takeRequest + `printf '\004y\000\005alice\000\000\003\350\000'`, noResponse},
-		{"a program that writes without end", takeRequest + "head -c 60000 /dev/zero", noResponse},
+		{"a program that writes an answer without a uid", takeRequest + "printf '" + head + "'", noAnswer},
+		{"a program that writes more than an answer", takeRequest + printAlice + "; printf '!'", noAnswer},
+		{"a program that writes another version's answer",
+			takeRequest + strings.Replace(printAlice, "004", "005", 1), noAnswer},
+		{"a program that writes without end", takeRequest + "head -c 61500 /dev/zero", noAnswer},
+		{
+			"a program that names an unknown phase",
+			takeRequest + `printf '\004\077\000\000\000\000\000'`,
+			"not an answer",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := authenticate(t, shellChild(nil, tt.script), rightLogin)
+			_, err := authenticate(t, shellChild(t, nil, tt.script), rightLogin)
 			if !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
 			checkError(t, err, tt.wantErr)
 		})
 	}
-	_, err := authenticate(t, Child{Program: "/no/such/program", Stack: Stack{"test", "/"}}, rightLogin)
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
+	_, err := authenticate(t, Child{program: []string{"/no/such/program"}, Stack: stack}, rightLogin)
 	if !errors.Is(err, ErrBroken) {
 		t.Errorf("a program that does not exist: %v", err)
 	}
@@ -354,7 +340,7 @@ func TestNoRequestIsSentBeforeTheChildIsReady(t *testing.T) {
 			var stderr syncBuffer
 			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 			defer cancel()
-			c := shellChild(&stderr, script)
+			c := shellChild(t, &stderr, script)
 			if _, err := c.Authenticate(ctx, rightLogin); !errors.Is(err, ErrBroken) {
 				t.Errorf("got %v", err)
 			}
@@ -369,7 +355,7 @@ func TestNoRequestIsSentBeforeTheChildIsReady(t *testing.T) {
 // read the request afterwards.
 func TestTheSocketToAChildCannotBeOpened(t *testing.T) {
 	var stderr syncBuffer
-	c := shellChild(&stderr, "LC_ALL=C cat /proc/$$/fd/0 /proc/$$/fd/1; exit 3")
+	c := shellChild(t, &stderr, "LC_ALL=C cat /proc/$$/fd/0 /proc/$$/fd/1; exit 3")
 	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
@@ -380,8 +366,8 @@ func TestTheSocketToAChildCannotBeOpened(t *testing.T) {
 
 // A sibling that is being started holds a copy of the socket for a moment. Here a process holds it
 // for longer.
-func TestAResponseIsReadBeforeTheEndOfFile(t *testing.T) {
-	c := shellChild(nil, takeRequest+printAlice+"; sleep 1 & exit 0")
+func TestAnAnswerIsReadBeforeTheEndOfFile(t *testing.T) {
+	c := shellChild(t, nil, takeRequest+printAlice+"; sleep 1 & exit 0")
 	account, err := authenticate(t, c, rightLogin)
 	if err != nil || account.Name != "alice" || account.UID != 1000 {
 		t.Errorf("got %v, %v", account, err)
@@ -390,7 +376,7 @@ func TestAResponseIsReadBeforeTheEndOfFile(t *testing.T) {
 
 func TestChildOutputIsForwardedUpToALimit(t *testing.T) {
 	var stderr syncBuffer
-	c := shellChild(&stderr, "head -c 300000 /dev/zero | tr '\\0' x >&2")
+	c := shellChild(t, &stderr, "head -c 300000 /dev/zero | tr '\\0' x >&2")
 	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
@@ -402,7 +388,7 @@ func TestChildOutputIsForwardedUpToALimit(t *testing.T) {
 func TestChildInheritsNothing(t *testing.T) {
 	t.Setenv("DOCKERAUTH_TEST_SECRET", password)
 	var stderr syncBuffer
-	c := shellChild(&stderr, "{ cat /proc/$$/environ; pwd; tr '\\0' ' ' < /proc/$$/cmdline; } >&2", "argument")
+	c := shellChild(t, &stderr, "{ cat /proc/$$/environ; pwd; tr '\\0' ' ' < /proc/$$/cmdline; } >&2", "argument")
 	if _, err := authenticate(t, c, rightLogin); !errors.Is(err, ErrBroken) {
 		t.Errorf("got %v", err)
 	}
@@ -411,55 +397,6 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 	if strings.Contains(stderr.String(), password) {
 		t.Error("the password is among them")
-	}
-}
-
-// readyArgument makes the test binary a child that prints whether it is hidden when it is ready.
-const readyArgument = "ready"
-
-// readyReporter is a standard output that prints whether the process is dumpable when something is
-// written.
-type readyReporter struct{}
-
-func (readyReporter) Write(b []byte) (int, error) {
-	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
-	return fmt.Printf("%s %d\n", b[:1], dumpable)
-}
-
-func TestAChildIsHiddenWhenItIsReady(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(exe, readyArgument).Output()
-	if got, _, _ := strings.Cut(string(out), "\n"); got != string(readyByte)+" 0" {
-		t.Errorf("ready byte and dumpable: %s (%v)", got, err)
-	}
-}
-
-func TestConversationsInOneProcessRunOneAfterAnother(t *testing.T) {
-	// The script fails when two run at once.
-	_, stack := newScriptedModule(t, "mkdir @/lock || exit 1\n"+
-		"i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done\nrmdir @/lock\n")
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			if _, err := authenticate(t, inProcess{Stack: stack}, rightLogin); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-}
-
-func TestAConversationThatCannotStartInThisProcessIsBusy(t *testing.T) {
-	pamMutex <- struct{}{}
-	defer func() { <-pamMutex }()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
-	if _, err := (inProcess{Stack: stack}).Authenticate(ctx, rightLogin); !errors.Is(err, ErrBusy) {
-		t.Errorf("got %v", err)
 	}
 }
 
@@ -487,8 +424,8 @@ func TestParentKeepsNoDescriptors(t *testing.T) {
 	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
 	conversations := []Authenticator{
 		child(stack, nil),
-		Child{Program: "/no/such/program", Stack: stack},
-		Child{Program: "/bin/false", Stack: stack},
+		Child{program: []string{"/no/such/program"}, Stack: stack},
+		Child{program: []string{"/bin/false"}, Stack: stack},
 	}
 	once := func() {
 		for _, c := range conversations {
@@ -505,5 +442,152 @@ func TestParentKeepsNoDescriptors(t *testing.T) {
 	}
 	if after := len(numericNames("/proc/self/fd")); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+// earlyArgument makes the test binary a CGI program. It prints how many children it has before it
+// asks PAM, and what PAM says.
+const earlyArgument = "early"
+
+func authenticateEarly(s Stack) int {
+	before := len(childrenOf("self"))
+	account, err := child(s, nil).Authenticate(context.Background(), rightLogin)
+	fmt.Println(before, account.Name, err, len(childrenOf("self")))
+	return 0
+}
+
+func TestACGIProgramWithALoginHasItsChildBeforeGoStarts(t *testing.T) {
+	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
+	listening, err := net.Listen("unix", newServiceDir(t).path("socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listening.Close()
+	socket, err := listening.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	tests := []struct {
+		name      string
+		variables []string
+		stdin     *os.File
+		children  int
+	}{
+		{"a login in the header", cgiLogin, nil, 1},
+		{
+			"a login that Apache has renamed",
+			[]string{"REQUEST_METHOD=GET", "REDIRECT_REDIRECT_HTTP_AUTHORIZATION=x"},
+			nil,
+			1,
+		},
+		{"a form, which may have one", []string{"REQUEST_METHOD=POST"}, nil, 1},
+		{"no login", []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET"}, nil, 0},
+		{"an empty login", []string{"GATEWAY_INTERFACE=CGI/1.1", "HTTP_AUTHORIZATION="}, nil, 0},
+		{"a FastCGI program in such an environment", cgiLogin, socket, 0},
+		{"no CGI program", []string{"HTTP_AUTHORIZATION=x"}, nil, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], earlyArgument, stack.Service, stack.Confdir)
+			cmd.Env = tt.variables
+			if tt.stdin != nil {
+				cmd.Stdin = tt.stdin
+			}
+			out, err := cmd.CombinedOutput()
+			if want := fmt.Sprintln(tt.children, "alice", error(nil), 0); err != nil || string(out) != want {
+				t.Errorf("got %s (%v), want %s", out, err, want)
+			}
+		})
+	}
+}
+
+// A child that waits for a request has neither the variables nor the descriptors of the CGI
+// program. Its parent's end ends it.
+func TestAnEarlyChildKeepsNothingOfItsProgram(t *testing.T) {
+	stack := newPausedStack(t, permitAuth)
+	var out syncBuffer
+	cmd := exec.Command(os.Args[0], onceArgument, stack.stack.Service, stack.stack.Confdir)
+	pipe, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = cgiLogin, &out, &out, []*os.File{write}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	// pam_access opens its rules: the conversation is under way.
+	rules, err := os.OpenFile(stack.path("rules"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rules.Close()
+	children := childrenOf(strconv.Itoa(cmd.Process.Pid))
+	if len(children) != 1 {
+		t.Fatalf("children %v", children)
+	}
+	proc := fmt.Sprintf("/proc/%d/", children[0])
+	if env, err := os.ReadFile(proc + "environ"); err != nil || len(bytes.Trim(env, "\x00")) > 0 {
+		t.Errorf("environment %q, %v", env, err)
+	}
+	for _, fd := range numericNames(proc + "fd") {
+		if target, _ := os.Readlink(fmt.Sprintf("%sfd/%d", proc, fd)); strings.HasPrefix(target, "pipe:") && fd != 1 &&
+			fd != 2 {
+			t.Errorf("descriptor %d is %s", fd, target)
+		}
+	}
+	if cwd, err := os.Readlink(proc + "cwd"); cwd != "/" {
+		t.Errorf("folder %q, %v", cwd, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	waitUntilGone(t, children[0])
+}
+
+func waitUntilGone(t *testing.T, pid int) {
+	t.Helper()
+	for range 500 {
+		if !isRunning(pid) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("process %d is still running", pid)
+}
+
+// Nobody of the same user can read it, it writes no core, and module helpers have signals as usual.
+func TestAConversationIsHiddenAndOrdinary(t *testing.T) {
+	module := compile(t, "pam_look", "#include <signal.h>\n#include <sys/prctl.h>\n#include <sys/resource.h>\n"+
+		"#include <unistd.h>\n#include <sys/wait.h>\n"+`int pam_sm_authenticate(void)
+{
+	struct rlimit core;
+	int status;
+	pid_t pid;
+
+	if (prctl(PR_GET_DUMPABLE) != 0)
+		return 3;
+	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0)
+		return 4;
+	raise(SIGPIPE);
+	if (getsid(0) != getpid())
+		return 5;
+	if ((pid = fork()) == 0) {
+		execl("/bin/sh", "sh", "-c", "kill -TERM $$; kill -HUP $$; exit 3", (char *)0);
+		_exit(4);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? 0 : 9;
+}
+`)
+	stack := newServiceDir(t).stack("test", "auth required "+module, permitAccount)
+	for name, variables := range map[string][]string{"in CGI": cgiLogin, "in a process that stays": nil} {
+		cmd := exec.Command(os.Args[0], onceArgument, stack.Service, stack.Confdir)
+		cmd.Env = append(os.Environ(), variables...)
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "root <nil>\n" {
+			t.Errorf("%s: got %s (%v)", name, out, err)
+		}
 	}
 }

@@ -2,14 +2,14 @@
 
 package pamauth
 
+// #include "child.h"
+import "C"
+
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"syscall"
 	"time"
 )
@@ -31,11 +31,12 @@ const (
 
 // childProcess is a child that was started, and the parent's ends of its socket and pipe.
 type childProcess struct {
-	cmd    *exec.Cmd
-	sock   *os.File // for request and response; when it ends, the child gives up
-	stderr *os.File
-	text   chan []byte // the beginning of what came from stderr
-	ended  chan struct{}
+	process *os.Process
+	state   *os.ProcessState // after the end
+	sock    *os.File         // for request and answer; when it ends, the child gives up
+	stderr  *os.File
+	text    chan []byte // the beginning of what came from stderr
+	ended   chan struct{}
 }
 
 // startChild starts the program with an empty environment. It gets no request yet.
@@ -43,7 +44,7 @@ type childProcess struct {
 // The request goes through a socket, which no other process can open. A pipe could be opened by
 // every process that may look into /proc/PID/fd, which is every process of the same user until the
 // child is not dumpable.
-func startChild(program string, args []string) (*childProcess, error) {
+func startChild(path string, argv []string) (*childProcess, error) {
 	sock, childSock, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -55,32 +56,39 @@ func startChild(program string, args []string) (*childProcess, error) {
 		return nil, err
 	}
 	defer childStderr.Close()
-	name := program // with which the modules' lines in the system's log begin
-	if program == "" {
-		program, name = thisProgram, os.Args[0]
-	}
-	cmd := &exec.Cmd{
-		Path: program,
-		Args: append([]string{name}, args...),
-		Env:  []string{},
-		Dir:  "/",
-		// A session of its own: signals of a terminal to the service's group must not reach it.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-		Stdin:       childSock, Stdout: childSock, Stderr: childStderr,
-	}
-	if err := cmd.Start(); err != nil {
+	process, err := os.StartProcess(path, argv, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{childSock, childSock, childStderr},
+	})
+	if err != nil {
 		_ = sock.Close()
 		_ = stderr.Close()
 		return nil, err
 	}
-	p := &childProcess{cmd: cmd, sock: sock, stderr: stderr, text: make(chan []byte, 1), ended: make(chan struct{})}
+	return newChildProcess(process, sock, stderr), nil
+}
+
+// earlyChild is the child that a CGI program started before Go's runtime, or nil.
+func earlyChild() *childProcess {
+	var sock, stderr C.int
+	pid := C.take_early_child(&sock, &stderr)
+	if pid == 0 {
+		return nil
+	}
+	process, _ := os.FindProcess(int(pid)) // without an error on Unix
+	return newChildProcess(process, os.NewFile(uintptr(sock), "socket to the child"),
+		os.NewFile(uintptr(stderr), "standard error of the child"))
+}
+
+func newChildProcess(process *os.Process, sock, stderr *os.File) *childProcess {
+	p := &childProcess{process: process, sock: sock, stderr: stderr, text: make(chan []byte, 1),
+		ended: make(chan struct{})}
 	go p.readStderr()
 	go func() {
-		_ = cmd.Wait()
+		p.state, _ = process.Wait()
 		close(p.ended)
 		p.expireIO()
 	}()
-	return p, nil
+	return p
 }
 
 // socketPair connects parent and child. The parent's end is non-blocking.
@@ -142,7 +150,7 @@ func (p *childProcess) wait(ctx context.Context) bool {
 		return false
 	case <-time.After(killGrace):
 	}
-	_ = p.cmd.Process.Kill()
+	_ = p.process.Kill()
 	select {
 	case <-p.ended:
 	case <-time.After(killTimeout): // in an uninterruptible system call; it dies when that returns
@@ -155,21 +163,21 @@ func (p *childProcess) output() []byte {
 	return <-p.text
 }
 
-// response reads what the child sent. The child has ended, so all of it is there, but the end of
-// file may be missing: a sibling holds a copy of the socket between its fork and its exec. A read
+// answer reads what the child sent. The child has ended, so all of it is there, but the end of file
+// may be missing: a sibling holds a copy of the socket between its fork and its exec. A read
 // deadline would be wrong too: it may pass before this process runs again.
-func (p *childProcess) response() (response, error) {
+func (p *childProcess) answer() (childAnswer, error) {
 	conn, err := p.sock.SyscallConn()
 	if err != nil {
-		return response{}, err
+		return childAnswer{}, err
 	}
 	var b []byte
 	var readErr error
-	err = conn.Control(func(fd uintptr) { b, readErr = readAvailable(int(fd), maxResponse+1) })
+	err = conn.Control(func(fd uintptr) { b, readErr = readAvailable(int(fd), maxAnswer+1) })
 	if err := errors.Join(err, readErr); err != nil {
-		return response{}, err
+		return childAnswer{}, err
 	}
-	return decodeResponse(b)
+	return decodeAnswer(b)
 }
 
 // readAvailable reads up to limit bytes from a non-blocking socket and does not wait for more.
@@ -191,18 +199,6 @@ func readAvailable(fd, limit int) ([]byte, error) {
 		n += got
 	}
 	return b[:n], nil
-}
-
-// exitReason is how the child ended. Go turns most crash signals into status 2 and a text whose
-// first lines name the signal.
-func (p *childProcess) exitReason(output []byte) string {
-	state := p.cmd.ProcessState.String()
-	for line := range bytes.Lines(output) {
-		if bytes.HasPrefix(line, []byte("SIG")) || bytes.HasPrefix(line, []byte("[signal SIG")) {
-			return fmt.Sprintf("%s, %q", state, bytes.TrimSpace(line))
-		}
-	}
-	return state
 }
 
 func (p *childProcess) close() {

@@ -95,26 +95,24 @@ func TestConversation(t *testing.T) {
 		services.write("passwd", passwd, 0o600)
 		services.write("says", "#!/bin/sh\nfor i in $(seq $1); do echo hello $i; done\n", 0o755)
 		stack := services.stack("test", tt.auth, cmp.Or(tt.account, permitAccount))
-		for how, c := range authenticators(stack) {
-			t.Run(tt.name+", "+how, func(t *testing.T) {
-				requireModules(t, strings.Fields(tt.modules)...)
-				account, err := authenticate(t, c, tt.login)
-				if !errors.Is(err, tt.err) || account.Name != tt.want {
-					t.Fatalf("got %q, %v; want %q, %v", account.Name, err, tt.want, tt.err)
+		t.Run(tt.name, func(t *testing.T) {
+			requireModules(t, strings.Fields(tt.modules)...)
+			account, err := authenticate(t, child(stack, nil), tt.login)
+			if !errors.Is(err, tt.err) || account.Name != tt.want {
+				t.Fatalf("got %q, %v; want %q, %v", account.Name, err, tt.want, tt.err)
+			}
+			if err == nil {
+				return
+			}
+			for _, want := range tt.wantErr {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error does not say %q:\n%v", want, err)
 				}
-				if err == nil {
-					return
-				}
-				for _, want := range tt.wantErr {
-					if !strings.Contains(err.Error(), want) {
-						t.Errorf("the error does not say %q:\n%v", want, err)
-					}
-				}
-				if p := tt.login.Password.Reveal(); p != "" && strings.Contains(err.Error(), p) {
-					t.Errorf("the error holds the password:\n%v", err)
-				}
-			})
-		}
+			}
+			if p := tt.login.Password.Reveal(); p != "" && strings.Contains(err.Error(), p) {
+				t.Errorf("the error holds the password:\n%v", err)
+			}
+		})
 	}
 }
 
@@ -163,7 +161,7 @@ func TestEveryCodeInEveryPhase(t *testing.T) {
 		}
 		for phase, stack := range stacks {
 			t.Run(phase+" "+code, func(t *testing.T) {
-				_, err := authenticate(t, inProcess{Stack: stack}, rightLogin)
+				_, err := authenticate(t, child(stack, nil), rightLogin)
 				if !errors.Is(err, want) {
 					t.Fatalf("got %v, want %v", err, want)
 				}
@@ -179,7 +177,7 @@ func TestEveryCodeInEveryPhase(t *testing.T) {
 func TestMissingRightsAreExplained(t *testing.T) {
 	requireModules(t, "pam_debug.so")
 	stack := newServiceDir(t).stack("test", "auth required pam_debug.so auth=authinfo_unavail", permitAccount)
-	_, err := authenticate(t, inProcess{Stack: stack}, rightLogin)
+	_, err := authenticate(t, child(stack, nil), rightLogin)
 	checkError(t, err, "-g shadow -m 2510", "SupplementaryGroups=shadow", "do not make /etc/shadow readable")
 }
 
@@ -195,7 +193,7 @@ func TestShippedServiceRefusesSystemAccountsAndUnknownNames(t *testing.T) {
 	for _, user := range []string{"root", "daemon", "nobody", "no-such-account"} {
 		for _, accountOnly := range []bool{false, true} {
 			l := Login{User: user, Password: password, AccountOnly: accountOnly}
-			_, err := authenticate(t, inProcess{Stack: stack}, l)
+			_, err := authenticate(t, child(stack, nil), l)
 			if !errors.Is(err, ErrRefused) {
 				t.Errorf("%s (account only: %t): %v", user, accountOnly, err)
 			}

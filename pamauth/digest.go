@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 )
 
 // secret is the key of login digests. It is random and lives as long as the process, so that nobody
@@ -22,18 +23,10 @@ func newSecret() (s secret) {
 // digest covers everything in a login that PAM's answer depends on. Each text is preceded by its
 // length, so that no two logins read the same.
 func (s secret) digest(l Login) (d digest) {
-	var flags byte
 	if l.AccountOnly {
-		flags |= flagAccountOnly
 		l.Password = ""
 	}
-	if l.LookUpOnly {
-		flags |= flagLookUpOnly
-	}
-	if l.Groups {
-		flags |= flagGroups
-	}
-	b := []byte{flags}
+	b := fmt.Appendf(nil, "%t %t %t ", l.AccountOnly, l.LookUpOnly, l.Groups)
 	for _, text := range []string{l.User, l.Password.Reveal(), l.Remote, string(l.StateKey)} {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(text)))
 		b = append(b, text...)

@@ -59,13 +59,18 @@ func requireModules(t *testing.T, modules ...string) {
 	}
 }
 
-// authenticators are the two that ask PAM.
-func authenticators(stack Stack) map[string]Authenticator {
-	return map[string]Authenticator{"in process": inProcess{Stack: stack}, "in a child": child(stack, nil)}
+// converse asks libpam without a look at the service file before: libpam may crash, or refuse it.
+func converse(t testing.TB, stack Stack, l Login) error {
+	t.Helper()
+	a, err := child(stack, nil).ask(t.Context(), request{Stack: stack, Login: l, Tag: newProcessTag()})
+	if err != nil {
+		return err
+	}
+	return a.err()
 }
 
 func child(stack Stack, stderr *syncBuffer) Child {
-	c := Child{Args: []string{childArgument}, Stack: stack}
+	c := Child{Stack: stack}
 	if stderr != nil {
 		c.Stderr = stderr
 	}

@@ -18,7 +18,7 @@ func Groups(name string) ([]Group, error) {
 
 // lookup finds an account; nil = Unix does not know it, but PAM may (pam_userdb). It asks NSS, so
 // that the account is that of any directory that the machine uses. It may hang like a PAM module,
-// so a conversation calls it in the child.
+// so a conversation looks it up in the child, in C.
 func lookup(name string) (*user.User, error) {
 	account, err := user.Lookup(name)
 	if errors.As(err, new(user.UnknownUserError)) {

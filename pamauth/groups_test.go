@@ -3,7 +3,6 @@
 package pamauth
 
 import (
-	"context"
 	"slices"
 	"testing"
 )
@@ -11,10 +10,6 @@ import (
 func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
 	requireModules(t, "pam_permit.so")
 	stack := newServiceDir(t).stack("groups", "auth required pam_permit.so", "account required pam_permit.so")
-	where := map[string]Authenticator{
-		"in this process": inProcess{Stack: stack},
-		"in a child":      Child{Args: []string{childArgument}, Stack: stack},
-	}
 	tests := []struct {
 		name   string
 		login  Login
@@ -26,26 +21,24 @@ func TestGroupsAreLookedUpWhereTheConversationRuns(t *testing.T) {
 		{"an account that Unix does not know is in none", Login{User: "no-such-account", Password: "x", Groups: true},
 			false},
 	}
-	for place, conversation := range where {
-		for _, tt := range tests {
-			t.Run(tt.name+", "+place, func(t *testing.T) {
-				account, err := conversation.Authenticate(context.Background(), tt.login)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := slices.Contains(account.Groups, Group{"root", 0}); got != tt.inRoot ||
-					!tt.inRoot && len(account.Groups) > 0 {
-					t.Errorf("groups %v", account.Groups)
-				}
-			})
-		}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			account, err := child(stack, nil).Authenticate(t.Context(), tt.login)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := slices.Contains(account.Groups, Group{"root", 0}); got != tt.inRoot ||
+				!tt.inRoot && len(account.Groups) > 0 {
+				t.Errorf("groups %v", account.Groups)
+			}
+		})
 	}
 }
 
 func TestALookUpDoesNotAskPAM(t *testing.T) {
 	requireModules(t, "pam_deny.so")
 	stack := newServiceDir(t).stack("lookup", "auth required pam_deny.so", "account required pam_deny.so")
-	c := Child{Args: []string{childArgument}, Stack: stack}
+	c := child(stack, nil)
 	for _, look := range []bool{false, true} {
 		login := Login{User: "root", AccountOnly: true, LookUpOnly: look, Groups: true}
 		account, err := c.Authenticate(t.Context(), login)

@@ -9,27 +9,18 @@ import (
 	"testing"
 )
 
-// childArgument makes the test binary the program that Child starts.
-const childArgument = "internal-pam-worker"
-
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == childArgument {
-		exit(RunChild(os.Stdin, os.Stdout, hide))
+	if len(os.Args) == 4 && os.Args[1] == onceArgument {
+		exit(authenticateOnce(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
-	if len(os.Args) == 2 && os.Args[1] == readyArgument {
-		exit(RunChild(os.Stdin, readyReporter{}, hide))
-	}
-	if len(os.Args) == 4 && os.Args[1] == inProcessArgument {
-		exit(authenticateInProcess(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
+	if len(os.Args) == 4 && os.Args[1] == earlyArgument {
+		exit(authenticateEarly(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
 	if len(os.Args) == 4 && os.Args[1] == stateArgument {
 		exit(printState(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
 	if len(os.Args) == 5 && os.Args[1] == manyArgument {
 		exit(authenticateMany(Stack{Service: os.Args[2], Confdir: os.Args[3]}, number(os.Args[4])))
-	}
-	if len(os.Args) == 5 && os.Args[1] == libpamArgument {
-		exit(askLibpam(Stack{Service: os.Args[2], Confdir: os.Args[3]}, os.Args[4]))
 	}
 	if len(os.Args) == 3 && os.Args[1] == snoopArgument {
 		exit(snoop(number(os.Args[2])))
@@ -38,7 +29,9 @@ func TestMain(m *testing.M) {
 }
 
 // hide keeps other programs of the same user from reading this process.
-func hide() error { return prctl(syscall.PR_SET_DUMPABLE, 0) }
+func hide() {
+	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0)
+}
 
 func number(text string) int {
 	n, err := strconv.Atoi(text)

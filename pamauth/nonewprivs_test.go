@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,12 +85,11 @@ func TestModulesOnTheListStartNoProgram(t *testing.T) {
 	}
 }
 
-const inProcessArgument = "authenticate"
+const onceArgument = "authenticate"
 
-// authenticateInProcess makes the test binary ask PAM in its own process.
-func authenticateInProcess(s Stack) int {
-	p := inProcess{Stack: s, NoNewPrivileges: true}
-	account, err := p.Authenticate(context.Background(), Login{User: "root", Password: password})
+// authenticateOnce makes the test binary ask PAM.
+func authenticateOnce(s Stack) int {
+	account, err := child(s, nil).Authenticate(context.Background(), Login{User: "root", Password: password})
 	fmt.Println(account.Name, err)
 	return 0
 }
@@ -112,7 +112,7 @@ func newPausedStack(t *testing.T, lines ...string) pausedStack {
 	return w
 }
 
-// conversationProcess is a process that runs a conversation.
+// conversationProcess is a process that has a child hold a conversation.
 type conversationProcess struct {
 	pid    int
 	ended  chan struct{}
@@ -120,7 +120,7 @@ type conversationProcess struct {
 }
 
 // hasNoNewPrivs waits until the conversation has reached pam_access, and reports whether a thread
-// of the process has no_new_privs. Then the conversation continues.
+// of the process's child has no_new_privs. Then the conversation continues.
 func (w pausedStack) hasNoNewPrivs(t *testing.T, r conversationProcess) (has bool) {
 	t.Helper()
 	go func() { // if the process ends too early, the test must not wait
@@ -140,8 +140,10 @@ func (w pausedStack) hasNoNewPrivs(t *testing.T, r conversationProcess) (has boo
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	for _, thread := range numericNames(fmt.Sprintf("/proc/%d/task", r.pid)) {
-		has = has || hasNoNewPrivs(t, fmt.Sprintf("/proc/%d/task/%d", r.pid, thread))
+	for _, pid := range childrenOf(strconv.Itoa(r.pid)) {
+		for _, thread := range numericNames(fmt.Sprintf("/proc/%d/task", pid)) {
+			has = has || hasNoNewPrivs(t, fmt.Sprintf("/proc/%d/task/%d", pid, thread))
+		}
 	}
 	if _, err := pipe.WriteString("+:ALL:ALL\n"); err != nil {
 		t.Error(err)
@@ -162,15 +164,16 @@ func hasNoNewPrivs(t *testing.T, process string) bool {
 	return strings.Contains(string(status), "\nNoNewPrivs:\t1\n")
 }
 
-// inOwnProcess starts a process that asks PAM itself.
-func inOwnProcess(t *testing.T, stack Stack, as *syscall.Credential) conversationProcess {
+// start starts such a process. With the variables of a CGI program it starts the child before Go.
+func start(t *testing.T, stack Stack, as *syscall.Credential, variables ...string) conversationProcess {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out syncBuffer
-	cmd := exec.Command(exe, inProcessArgument, stack.Service, stack.Confdir)
+	cmd := exec.Command(exe, onceArgument, stack.Service, stack.Confdir)
+	cmd.Env = append(os.Environ(), variables...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if err := cmd.Start(); err != nil {
@@ -188,16 +191,8 @@ func inOwnProcess(t *testing.T, stack Stack, as *syscall.Credential) conversatio
 	return r
 }
 
-// inChild starts a child.
-func inChild(t *testing.T, stack Stack) conversationProcess {
-	t.Helper()
-	p := startWithRequest(t, stack, "root")
-	return conversationProcess{p.cmd.Process.Pid, p.ended, func() string {
-		v, err := p.response()
-		_, resultErr := v.result()
-		return fmt.Sprint(v.text, " ", errors.Join(err, resultErr))
-	}}
-}
+// cgiLogin are variables of a CGI program that has a login.
+var cgiLogin = []string{"GATEWAY_INTERFACE=CGI/1.1", "REQUEST_METHOD=GET", "HTTP_AUTHORIZATION=Basic " + password}
 
 func TestNoNewPrivilegesWhereNoModuleNeedsThem(t *testing.T) {
 	if hasNoNewPrivs(t, "/proc/self") {
@@ -212,16 +207,12 @@ func TestNoNewPrivilegesWhereNoModuleNeedsThem(t *testing.T) {
 		{"stock modules", "pam_permit.so", permitAuth, true},
 		{"an unknown program", "pam_exec.so", "auth required pam_exec.so /bin/true", false},
 	}
-	starts := map[string]func(*testing.T, Stack) conversationProcess{
-		"in process": func(t *testing.T, s Stack) conversationProcess { return inOwnProcess(t, s, nil) },
-		"in a child": inChild,
-	}
 	for _, tt := range tests {
-		for how, start := range starts {
+		for how, variables := range map[string][]string{"in CGI": cgiLogin, "in a process that stays": nil} {
 			t.Run(tt.name+", "+how, func(t *testing.T) {
 				requireModules(t, tt.needs)
 				w := newPausedStack(t, tt.auth)
-				r := start(t, w.stack)
+				r := start(t, w.stack, nil, variables...)
 				if has := w.hasNoNewPrivs(t, r); has != tt.has {
 					t.Errorf("no_new_privs is %t", has)
 				}
@@ -267,7 +258,7 @@ func TestPamUnixKeepsItsHelperWhereItNeedsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			reachable(t, filepath.Dir(exe))
-			r := inOwnProcess(t, w.stack, &tt.as)
+			r := start(t, w.stack, &tt.as)
 			if has := w.hasNoNewPrivs(t, r); has != tt.has {
 				t.Errorf("no_new_privs is %t", has)
 			}

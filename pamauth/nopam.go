@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // errNoPAM: libpam is a C library, and the limits of a conversation are those of Linux.
@@ -14,19 +13,8 @@ var errNoPAM = errors.New("dockerauth was built without PAM\n" +
 	"  build it on Linux with CGO_ENABLED=1, a C compiler and the headers of libpam (Debian: gcc libpam0g-dev)")
 
 // Authenticate fails.
-func (inProcess) Authenticate(context.Context, Login) (Account, error) {
-	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
-}
-
-// Authenticate fails.
 func (Child) Authenticate(context.Context, Login) (Account, error) {
 	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
-}
-
-// RunChild fails.
-func RunChild(_ io.Reader, stdout io.Writer, _ func() error) int {
-	_, _ = fmt.Fprintln(stdout, errNoPAM)
-	return 1
 }
 
 // LoadModule fails.

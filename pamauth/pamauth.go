@@ -1,10 +1,9 @@
-// Package pamauth asks PAM whether a user may log in: authentication and account management, in
-// this process or in a short-lived child. A conversation has a deadline, after which nothing that
-// it started is left.
+// Package pamauth asks PAM whether a user may log in: authentication and account management, in a
+// short-lived child. A conversation has a deadline, after which nothing that it started is left.
 //
 // Child implements Authenticator. So does each wrapper in front of it:
 //
-//	child := pamauth.Child{Args: []string{"internal-pam-worker"}, Stack: stack}
+//	child := pamauth.Child{Stack: stack}
 //	limited := pamauth.Limit(pamauth.NewSlots(2), child, observer)
 //	coalesced := pamauth.Coalesce(pamauth.Deadline(10*time.Second, limited), observer)
 //	authenticator := pamauth.Cache(30*time.Second, coalesced, observer)
@@ -95,30 +94,18 @@ var (
 	ErrBusy = errors.New("pam conversation not started")
 )
 
-// inProcess asks PAM in this process, which should end soon after: Child runs one.
-//
-// One conversation runs at a time, since modules need not be safe for threads. If the context ends
-// first, Authenticate kills what the modules started and returns, but the stuck thread stays.
-// Meanwhile this process must start no other program, which would be killed as the modules' own.
-// pam_unix may take over SIGCHLD. The process becomes the parent (PR_SET_CHILD_SUBREAPER) of what
-// the modules leave behind.
-type inProcess struct {
-	Stack Stack
-	// NoNewPrivileges sets no_new_privs where no module needs set-id programs, so that a fault in a
-	// module gains nothing from them. It cannot be undone in the conversation's thread.
-	NoNewPrivileges bool
-}
-
 // Child runs each conversation in a short-lived child process. If the context ends first, the child
 // is killed with everything that it started. A module that hangs, crashes, leaks or is not safe for
 // threads affects its own conversation only.
+//
+// The child is C code of this package (child.c), in a process of the program that imports it. It
+// takes over before Go's runtime starts. In a CGI program it is forked off then, if the request has
+// a login, and waits.
 type Child struct {
-	// Program is run with Args and an empty environment, and must call RunChild. "" = this program,
-	// even after its file has been replaced.
-	Program string
-	Args    []string
-	Stack   Stack
+	Stack Stack
 	// Stderr gets the beginning of what the child and its modules print, in one Write for each
 	// conversation; nil = os.Stderr.
 	Stderr io.Writer
+
+	program []string // with its arguments, in place of this one; nil = this one
 }

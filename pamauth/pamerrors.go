@@ -2,10 +2,14 @@
 
 package pamauth
 
+// #include "child.h"
+import "C"
+
 import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/msteinert/pam/v2"
 )
@@ -13,23 +17,47 @@ import (
 const seeAuthLog = "the modules write to the system's authentication log " +
 	"(journalctl SYSLOG_FACILITY=10, or /var/log/auth.log)"
 
-// classify turns what a PAM phase returned into nil, ErrRefused or ErrBroken. Only codes that are
-// known to mean "no" are refusals. A prompt without an answer is a refusal whatever the code
-// (pam_ftp returns PAM_AUTHINFO_UNAVAIL): as ErrBroken, a module that asks for a second factor
-// would tell a right password from a wrong one.
-func classify(phase string, err error, h *convHandler) error {
-	if err == nil {
+// err is what an answer means: nil, ErrRefused or ErrBroken.
+func (a childAnswer) err() error {
+	switch a.phase {
+	case phaseDone:
 		return nil
+	case C.PHASE_TAG:
+		return fmt.Errorf("%w: set limit RLIMIT_RTTIME: %w\n"+
+			"  start the service without LimitRTTIME= (ulimit -R unlimited)", ErrBroken, syscall.Errno(a.code))
+	case C.PHASE_PREPARE:
+		return fmt.Errorf("%w: prepare child: %w", ErrBroken, syscall.Errno(a.code))
+	case C.PHASE_START:
+		return a.classify("start")
+	case C.PHASE_AUTHENTICATE:
+		return a.classify("authenticate")
+	case C.PHASE_ACCOUNT:
+		return a.classify("account")
+	case C.PHASE_ITEM:
+		return a.classify("read PAM_USER")
+	case C.PHASE_LOOKUP:
+		return errAccount("look up account", syscall.Errno(a.code))
+	case C.PHASE_GROUPS:
+		return errAccount("look up groups", syscall.Errno(a.code))
+	case C.PHASE_TOO_MANY_GROUPS:
+		// With some of them missing, access rules would give wrong answers.
+		return fmt.Errorf("%w: account is in %d groups, more than fit into an answer", ErrBroken, a.code)
 	}
-	var code pam.Error
-	if !errors.As(err, &code) {
-		return fmt.Errorf("%w: %s: %w", ErrBroken, phase, err)
-	}
-	result := fmt.Sprintf("%s: %s (%d)", phase, codeName(code), int(code))
+	return fmt.Errorf("%w: %w", ErrBroken, errAnswer)
+}
+
+// classify turns what a PAM phase returned into ErrRefused or ErrBroken. Only codes that are known
+// to mean "no" are refusals. A prompt without an answer is a refusal whatever the code (pam_ftp
+// returns PAM_AUTHINFO_UNAVAIL): as ErrBroken, a module that asks for a second factor would tell a
+// right password from a wrong one.
+func (a childAnswer) classify(phase string) error {
+	code := pam.Error(a.code)
+	result := fmt.Sprintf("%s: %s (%d)", phase, codeName(code), a.code)
 	switch {
-	case h.messages > maxMessages:
-		return fmt.Errorf("%w: %s: PAM module exceeded %d messages\n  %s", ErrBroken, result, maxMessages, seeAuthLog)
-	case h.unanswered:
+	case a.tooMany:
+		return fmt.Errorf("%w: %s: PAM module exceeded %d messages\n  %s", ErrBroken, result, C.MAX_MESSAGES,
+			seeAuthLog)
+	case a.unanswered:
 		return fmt.Errorf("%w: %s\n  a module asked for more than the one password: give it try_first_pass or "+
 			"use_first_pass, or forward_pass if it takes password and code in one", ErrRefused, result)
 	case isRefusal(code):

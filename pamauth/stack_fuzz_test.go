@@ -68,20 +68,20 @@ func FuzzStackIsNeverOther(f *testing.F) {
 			text.WriteString(strings.ReplaceAll(fragments[int(w)%len(fragments)], "@/", dir+"/"))
 		}
 		writeFile(t, filepath.Join(dir, "test"), text.String())
-		p := inProcess{Stack: Stack{"test", dir}}
-		checkErr := p.Stack.Check()
+		stack := Stack{"test", dir}
+		checkErr := stack.Check()
 		var all StackErrors
 		lacks := errors.As(checkErr, &all) && all[0].Fault == FaultPhase
 		if checkErr != nil && !lacks {
 			return // malformed: libpam 1.5.2 crashes on some of these (a line of one word)
 		}
-		_, auth := p.converse(rightLogin, nil)
-		_, acct := p.converse(Login{User: "alice", AccountOnly: true}, nil)
+		auth := converse(t, stack, rightLogin)
+		acct := converse(t, stack, Login{User: "alice", AccountOnly: true})
 		if checkErr == nil && (isOther(auth) || isOther(acct)) {
 			t.Errorf("accepted, but is other:\n%s", text.String())
 		}
 		if checkErr == nil {
-			comparePhases(t, text.String(), p.Stack, auth, acct)
+			comparePhases(t, text.String(), stack, auth, acct)
 		}
 		if lacks && auth == nil && acct == nil {
 			t.Errorf("refused, but works: %v\n%s", checkErr, text.String())
@@ -167,12 +167,12 @@ func FuzzStackDecidesAsLibpamDoes(f *testing.F) {
 			writeFile(t, filepath.Join(dir, name), text.String())
 			all += name + ":\n" + text.String()
 		}
-		p := inProcess{Stack: Stack{"test", dir}}
-		if p.Stack.Check() != nil {
+		stack := Stack{"test", dir}
+		if stack.Check() != nil {
 			return
 		}
-		_, auth := p.converse(rightLogin, nil)
-		_, acct := p.converse(Login{User: "alice", AccountOnly: true}, nil)
-		comparePhases(t, all, p.Stack, auth, acct)
+		auth := converse(t, stack, rightLogin)
+		acct := converse(t, stack, Login{User: "alice", AccountOnly: true})
+		comparePhases(t, all, stack, auth, acct)
 	})
 }

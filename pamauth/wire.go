@@ -1,249 +1,127 @@
+//go:build linux && cgo
+
 package pamauth
 
+// #include "child.h"
+import "C"
+
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
+	"strings"
 )
 
-// Parent and child are the same program. Over a socket, the child sends the ready byte once other
-// processes cannot read it, the parent sends a request, the child sends a response:
-//
-//	request  length (4 bytes) version flags tag (8 bytes) service confdir user password remote key
-//	response version status text, and if accepted uid (4 bytes) shadow { group id (4 bytes) name }
-//	shadow   0 (unread), 1 (none), or 2 (found) locked digest (16 bytes)
-//
-// Each text is its length in two bytes and its bytes. An empty state key is none. The uid
-// 0xffffffff is none.
-
+// What child.h describes, for the parent.
 const (
-	wireVersion = 3
-	// readyByte differs from wireVersion, so that an early response is not taken for it.
-	readyByte = 'r'
-	// maxRequest in bytes: a path, a name, a password and little else.
-	maxRequest = 16 << 10
-	// maxText in bytes bounds the text of a response.
-	maxText = 2 << 10
-	// maxResponse in bytes: a response waits in the socket's buffer (208 KiB unless
-	// net.core.wmem_default was changed) until it is read. Two thousand groups fit.
-	maxResponse = 60 << 10
-)
-
-const (
-	flagAccountOnly = 1 << iota
-	flagLookUpOnly
-	flagGroups
-	allFlags = 1<<iota - 1
+	readyByte  = C.READY
+	maxRequest = C.MAX_REQUEST
+	maxAnswer  = C.MAX_ANSWER
+	phaseDone  = C.PHASE_DONE
 )
 
 // request is what the child is to ask. Its fields are exported so that a password prints as stars.
 type request struct {
-	Stack Stack
-	Login Login
-	Tag   processTag
+	Stack           Stack
+	Login           Login
+	Tag             processTag
+	NoNewPrivileges bool
 }
 
-// status is the kind of a response.
-type status byte
+var errRequest = errors.New("request is too long or holds a NUL")
 
-const (
-	accepted status = 'y'
-	refused  status = 'n'
-	broken   status = 'b'
-)
-
-// response is the child's answer. The text is the account's name if accepted, else the cause; the
-// other fields are the account's.
-type response struct {
-	status status
-	text   string
-	uid    int
-	shadow Shadow
-	groups []Group
-}
-
+// encode allocates once, so that no other copy of the password is left.
 func (r request) encode() ([]byte, error) {
-	b := []byte{0, 0, 0, 0, wireVersion, 0}
-	if r.Login.AccountOnly {
-		b[5] |= flagAccountOnly
-	}
-	if r.Login.LookUpOnly {
-		b[5] |= flagLookUpOnly
-	}
-	if r.Login.Groups {
-		b[5] |= flagGroups
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Tag))
-	for _, s := range []string{
-		r.Stack.Service, r.Stack.Confdir, r.Login.User, r.Login.Password.Reveal(), r.Login.Remote,
-		string(r.Login.StateKey),
-	} {
-		if len(s) > maxRequest {
-			return nil, errors.New("request is too long")
+	texts := []string{r.Stack.Service, r.Stack.confdir(), r.Login.User, r.Login.Password.Reveal(), r.Login.Remote}
+	const head = 4 + 2 + 8
+	size := head
+	for _, text := range texts {
+		size += len(text) + 1
+		if strings.Contains(text, "\x00") {
+			return nil, errRequest
 		}
-		b = appendText(b, s)
 	}
-	if len(b) > maxRequest {
-		return nil, errors.New("request is too long")
+	if size > maxRequest {
+		return nil, errRequest
 	}
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	b := make([]byte, 0, size)
+	b = binary.NativeEndian.AppendUint32(b, uint32(size-4))
+	b = append(b, C.PROTOCOL, r.flags())
+	b = binary.NativeEndian.AppendUint64(b, uint64(r.Tag))
+	for _, text := range texts {
+		b = append(b, text...)
+		b = append(b, 0)
+	}
 	return b, nil
 }
 
-func readRequest(r io.Reader) (request, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return request{}, fmt.Errorf("read request: %w", err)
+func (r request) flags() (flags byte) {
+	if r.Login.AccountOnly {
+		flags |= C.ACCOUNT_ONLY
 	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > maxRequest {
-		return request{}, fmt.Errorf("read request: %d bytes are too many", n)
+	if r.Login.LookUpOnly {
+		flags |= C.LOOK_UP_ONLY
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return request{}, fmt.Errorf("read request: %w", err)
+	if r.Login.Groups {
+		flags |= C.GROUPS
 	}
-	return decodeRequest(b)
+	if r.NoNewPrivileges {
+		flags |= C.NO_NEW_PRIVS
+	}
+	return flags
 }
 
-func decodeRequest(b []byte) (request, error) {
-	if len(b) < 10 || b[0] != wireVersion || b[1] > allFlags {
-		return request{}, errors.New("read request: not a request of this version")
+// childAnswer is what the child says. uid, name and groups go with phaseDone.
+type childAnswer struct {
+	phase      byte
+	unanswered bool
+	tooMany    bool // messages
+	code       int  // see child.h
+	uid        int
+	name       string
+	groups     []Group
+}
+
+var errAnswer = errors.New("not an answer of this version")
+
+func decodeAnswer(b []byte) (childAnswer, error) {
+	const head = 3 + 4
+	if len(b) < head || len(b) > maxAnswer || b[0] != C.PROTOCOL {
+		return childAnswer{}, errAnswer
 	}
-	var r request
-	r.Login.AccountOnly = b[1]&flagAccountOnly != 0
-	r.Login.LookUpOnly = b[1]&flagLookUpOnly != 0
-	r.Login.Groups = b[1]&flagGroups != 0
-	r.Tag = processTag(binary.BigEndian.Uint64(b[2:]))
-	b = b[10:]
-	var password, stateKey string
-	for _, s := range []*string{
-		&r.Stack.Service, &r.Stack.Confdir, &r.Login.User, &password, &r.Login.Remote, &stateKey,
-	} {
-		var ok bool
-		if *s, b, ok = cutText(b); !ok {
-			return request{}, errors.New("read request: truncated")
+	a := childAnswer{
+		phase:      b[1],
+		unanswered: b[2]&C.UNANSWERED != 0,
+		tooMany:    b[2]&C.TOO_MANY_MESSAGES != 0,
+		code:       int(int32(binary.NativeEndian.Uint32(b[3:]))),
+	}
+	b = b[head:]
+	if a.phase != phaseDone {
+		if len(b) > 0 {
+			return childAnswer{}, errAnswer
 		}
+		return a, nil
 	}
-	if len(b) != 0 {
-		return request{}, errors.New("read request: more than one request")
+	account, b, ok := cutGroup(b)
+	if !ok {
+		return childAnswer{}, errAnswer
 	}
-	r.Login.Password = Password(password)
-	if stateKey != "" {
-		r.Login.StateKey = StateKey(stateKey)
-	}
-	return r, nil
-}
-
-// encode turns a response with too many groups into an error: with some of them missing, access
-// rules would give wrong answers.
-func (r response) encode() []byte {
-	text := r.text
-	if len(text) > maxText {
-		text = text[:maxText]
-	}
-	b := appendText([]byte{wireVersion, byte(r.status)}, text)
-	if r.status != accepted {
-		return b
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(r.uid))
-	b = appendShadow(b, r.shadow)
-	for _, g := range r.groups {
-		b = appendText(binary.BigEndian.AppendUint32(b, g.ID), g.Name)
-	}
-	if len(b) > maxResponse {
-		return response{
-			status: broken,
-			text:   fmt.Sprintf("account is in %d groups, more than fit into a response", len(r.groups)),
-		}.encode()
-	}
-	return b
-}
-
-func decodeResponse(b []byte) (response, error) {
-	if len(b) < 2 || b[0] != wireVersion {
-		return response{}, errors.New("not a response of this version")
-	}
-	r := response{status: status(b[1])}
-	switch r.status {
-	case accepted, refused, broken:
-	default:
-		return response{}, errors.New("not a response")
-	}
-	text, rest, ok := cutText(b[2:])
-	if !ok || len(b) > maxResponse || len(text) > maxText || len(rest) > 0 && r.status != accepted {
-		return response{}, errors.New("truncated or oversized response")
-	}
-	r.text = text
-	if r.status != accepted {
-		return r, nil
-	}
-	if len(rest) < 4 {
-		return response{}, errors.New("truncated or oversized response")
-	}
-	r.uid = uidOf(binary.BigEndian.Uint32(rest))
-	if r.shadow, rest, ok = cutShadow(rest[4:]); !ok {
-		return response{}, errors.New("truncated or oversized response")
-	}
-	for len(rest) > 0 {
+	a.uid, a.name = uidOf(account.ID), account.Name
+	for len(b) > 0 {
 		var g Group
-		if g, rest, ok = cutGroup(rest); !ok {
-			return response{}, errors.New("truncated or oversized response")
+		if g, b, ok = cutGroup(b); !ok {
+			return childAnswer{}, errAnswer
 		}
-		r.groups = append(r.groups, g)
+		a.groups = append(a.groups, g)
 	}
-	return r, nil
+	return a, nil
 }
 
-func appendShadow(b []byte, s Shadow) []byte {
-	b = append(b, byte(s.Status))
-	if s.Status != ShadowFound {
-		return b
-	}
-	var locked byte
-	if s.Locked {
-		locked = 1
-	}
-	return append(append(b, locked), s.Digest[:]...)
-}
-
-func cutShadow(b []byte) (s Shadow, rest []byte, ok bool) {
-	if len(b) == 0 || ShadowStatus(b[0]) > ShadowFound {
-		return Shadow{}, nil, false
-	}
-	s.Status, b = ShadowStatus(b[0]), b[1:]
-	if s.Status != ShadowFound {
-		return s, b, true
-	}
-	if len(b) < 1+len(s.Digest) || b[0] > 1 {
-		return Shadow{}, nil, false
-	}
-	s.Locked = b[0] == 1
-	return s, b[1+copy(s.Digest[:], b[1:]):], true
-}
-
+// cutGroup cuts a number and a name.
 func cutGroup(b []byte) (g Group, rest []byte, ok bool) {
 	if len(b) < 4 {
 		return Group{}, nil, false
 	}
-	g.ID = binary.BigEndian.Uint32(b)
-	g.Name, rest, ok = cutText(b[4:])
-	return g, rest, ok
-}
-
-func appendText(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-	return append(b, s...)
-}
-
-func cutText(b []byte) (s string, rest []byte, ok bool) {
-	if len(b) < 2 {
-		return "", nil, false
-	}
-	n := int(binary.BigEndian.Uint16(b))
-	if len(b) < 2+n {
-		return "", nil, false
-	}
-	return string(b[2 : 2+n]), b[2+n:], true
+	name, rest, ok := bytes.Cut(b[4:], []byte{0})
+	return Group{Name: string(name), ID: binary.NativeEndian.Uint32(b)}, rest, ok
 }

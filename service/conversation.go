@@ -3,20 +3,9 @@ package service
 import (
 	"io"
 
-	"dockerauth/cli"
 	"dockerauth/config"
-	"dockerauth/harden"
 	"dockerauth/pamauth"
 )
-
-// ConversationArg is the argument with which the program starts itself to hold one PAM
-// conversation.
-const ConversationArg = "internal-pam-worker"
-
-// HoldConversation is what the program does when it is started with ConversationArg.
-func HoldConversation(streams cli.Streams) int {
-	return pamauth.RunChild(streams.In, streams.Out, harden.Process)
-}
 
 // OneConversation asks PAM in a CGI program, which lives for one request. It does so in a child all
 // the same: a module that crashes would take the answer along, and Apache would send an HTML page.
@@ -35,9 +24,7 @@ func inFrontOf(child pamauth.Authenticator, settings config.PAM, slots *pamauth.
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no
 // other login. What it prints goes to stderr.
 func child(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
-	return &pamauth.Child{
-		Args: []string{ConversationArg}, Stack: Stack(cfg), Stderr: plainWriter{stderr},
-	}
+	return &pamauth.Child{Stack: Stack(cfg), Stderr: plainWriter{stderr}}
 }
 
 // Stack is the PAM service of a configuration.
