@@ -272,7 +272,7 @@ func (c *client) guessUntilLocked(t *testing.T, from string, before []string) {
 
 // setPAMDelay sets how long PAM takes for an answer.
 func (c *client) setPAMDelay(slow bool) {
-	seconds := "0.2"
+	seconds := "0.5" // the programs of a burst start within it
 	if slow {
 		seconds = "2.5"
 	}
