@@ -26,8 +26,8 @@ static void as_usual(void)
 	prctl(PR_SET_TIMERSLACK, usual_slack);
 }
 
-// One request keeps one core busy. Threads that wake each other across cores cost
-// more than all the rest.
+// One request keeps one core busy. Threads that wake each other across cores would
+// cost a third of it.
 static void use_one_cpu(void)
 {
 	cpu_set_t one;
