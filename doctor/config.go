@@ -62,7 +62,7 @@ func (c *checkup) configErrors(err error) {
 		if c.wrongUser && (e.Code == config.CodeUnreadable || e.Code == jwtsign.CodeUnreadable) {
 			continue // the service must be able to read it, not this user
 		}
-		subject, why := "config", consequences[e.Code]
+		subject, why := "config", consequenceOf(e.Code)
 		switch e.Key {
 		case "private_key", "certificate", "key_id", "previous_keys":
 			subject = e.Key
@@ -76,21 +76,22 @@ func (c *checkup) configErrors(err error) {
 	}
 }
 
-// consequences are what follows from a fault, where it is not only that the configuration cannot be
-// used.
-var consequences = map[config.Code]string{
-	config.CodeNotSetUp:    "the service answers 503; both are names in the registry's auth.token section",
-	config.CodeWritable:    "who can do that chooses the key, the rules and the PAM service",
-	config.CodeUnknownKey:  "a mistyped key would go unnoticed, and its setting would not hold",
-	config.CodeTwice:       "which of the two holds is not to be seen",
-	jwtsign.CodeOpen:       "who has the key can sign tokens as any account",
-	jwtsign.CodeMismatch:   "registries refuse every token; each of them needs a copy of the new certificate",
-	jwtsign.CodeExpired:    "registries refuse every token; each of them needs a copy of the new certificate",
-	jwtsign.CodeNotYet:     "registries refuse every token; perhaps this machine's clock is or was wrong",
-	jwtsign.CodeUnsuitable: "no registry takes its signatures; each needs a copy of the new certificate",
-	jwtsign.CodeParameters: "Go reads named curves only, and RFC 5480 allows no other",
-	jwtsign.CodeEncrypted:  "the service has no one who could type the password",
-	jwtsign.CodeIDRule:     "no registry would find the key by such an id",
+// consequenceOf is what follows from a fault; "" = only that the configuration cannot be used.
+func consequenceOf(code config.Code) string {
+	return map[config.Code]string{
+		config.CodeNotSetUp:    "the service answers 503; both are names in the registry's auth.token section",
+		config.CodeWritable:    "who can do that chooses the key, the rules and the PAM service",
+		config.CodeUnknownKey:  "a mistyped key would go unnoticed, and its setting would not hold",
+		config.CodeTwice:       "which of the two holds is not to be seen",
+		jwtsign.CodeOpen:       "who has the key can sign tokens as any account",
+		jwtsign.CodeMismatch:   "registries refuse every token; each of them needs a copy of the new certificate",
+		jwtsign.CodeExpired:    "registries refuse every token; each of them needs a copy of the new certificate",
+		jwtsign.CodeNotYet:     "registries refuse every token; perhaps this machine's clock is or was wrong",
+		jwtsign.CodeUnsuitable: "no registry takes its signatures; each needs a copy of the new certificate",
+		jwtsign.CodeParameters: "Go reads named curves only, and RFC 5480 allows no other",
+		jwtsign.CodeEncrypted:  "the service has no one who could type the password",
+		jwtsign.CodeIDRule:     "no registry would find the key by such an id",
+	}[code]
 }
 
 // examineWritable warns of a configuration that others can change: they decide who gets in. config

@@ -393,40 +393,38 @@ func (c *checkup) moduleRemedy(l pamauth.Line) string {
 	return fmt.Sprintf("install the package that has %s, or correct its name at %s:%d", name, l.File, l.Number)
 }
 
-// packages have the modules: Debian's name, and that of Fedora and its kin.
-var packages = map[string][2]string{
-	"pam_sss.so":                  {"libpam-sss", "sssd-client"},
-	"pam_krb5.so":                 {"libpam-krb5", "pam_krb5"},
-	"pam_oath.so":                 {"libpam-oath", "pam_oath"},
-	"pam_google_authenticator.so": {"libpam-google-authenticator", "google-authenticator"},
-	"pam_ldap.so":                 {"libpam-ldapd", "nss-pam-ldapd"},
-	"pam_pwdfile.so":              {"libpam-pwdfile", ""},
-	"pam_winbind.so":              {"libpam-winbind", "samba-winbind-modules"},
-	"pam_yubico.so":               {"libpam-yubico", "pam_yubico"},
-	"pam_u2f.so":                  {"libpam-u2f", "pam-u2f"},
-	"pam_radius_auth.so":          {"libpam-radius-auth", "pam_radius"},
-	"pam_script.so":               {"libpam-script", "pam_script"},
-	"pam_mysql.so":                {"libpam-mysql", ""},
-	"pam_cap.so":                  {"libpam-cap", "libcap"},
-	"pam_systemd.so":              {"libpam-systemd", "systemd-pam"},
-	"pam_pwquality.so":            {"libpam-pwquality", "libpwquality"},
-	"pam_duo.so":                  {"libpam-duo", "duo_unix"},
-}
-
 // ownModules are Linux-PAM's.
-var ownModules = strings.Fields("access debug deny echo env exec faildelay faillock group issue keyinit lastlog " +
+const ownModules = " access debug deny echo env exec faildelay faillock group issue keyinit lastlog " +
 	"limits listfile localuser loginuid mail mkhomedir motd namespace nologin permit pwhistory rhosts rootok " +
 	"securetty selinux sepermit shells stress succeed_if time timestamp tty_audit umask unix userdb usertype warn " +
-	"wheel xauth")
+	"wheel xauth "
 
-// packagesOf are the packages that have a module; "" = not known.
+// packagesOf are the packages that have a module: Debian's name, and that of Fedora and its kin;
+// "" = not known.
 func packagesOf(module string) [2]string {
 	name, _ := strings.CutPrefix(module, "pam_")
 	name, found := strings.CutSuffix(name, ".so")
-	if found && slices.Contains(ownModules, name) {
+	if found && strings.Contains(ownModules, " "+name+" ") {
 		return [2]string{"libpam-modules", "pam"}
 	}
-	return packages[module]
+	return map[string][2]string{
+		"pam_sss.so":                  {"libpam-sss", "sssd-client"},
+		"pam_krb5.so":                 {"libpam-krb5", "pam_krb5"},
+		"pam_oath.so":                 {"libpam-oath", "pam_oath"},
+		"pam_google_authenticator.so": {"libpam-google-authenticator", "google-authenticator"},
+		"pam_ldap.so":                 {"libpam-ldapd", "nss-pam-ldapd"},
+		"pam_pwdfile.so":              {"libpam-pwdfile", ""},
+		"pam_winbind.so":              {"libpam-winbind", "samba-winbind-modules"},
+		"pam_yubico.so":               {"libpam-yubico", "pam_yubico"},
+		"pam_u2f.so":                  {"libpam-u2f", "pam-u2f"},
+		"pam_radius_auth.so":          {"libpam-radius-auth", "pam_radius"},
+		"pam_script.so":               {"libpam-script", "pam_script"},
+		"pam_mysql.so":                {"libpam-mysql", ""},
+		"pam_cap.so":                  {"libpam-cap", "libcap"},
+		"pam_systemd.so":              {"libpam-systemd", "systemd-pam"},
+		"pam_pwquality.so":            {"libpam-pwquality", "libpwquality"},
+		"pam_duo.so":                  {"libpam-duo", "duo_unix"},
+	}[module]
 }
 
 // installCommand installs the package of a module, or installs it again; "" = it is not known.

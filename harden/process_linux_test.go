@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		printBecome(os.Args[2], os.Args[3])
 		return
 	}
+	if os.Args[0] == startName {
+		printStart()
+		return
+	}
 	os.Exit(m.Run())
 }
 

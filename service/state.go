@@ -195,10 +195,9 @@ func stateHint(state string) string {
 
 // meansServer reports a path that was meant as the address of a server: redis:/HOST or HOST:PORT.
 func meansServer(path string) bool {
-	return strings.Contains(path, "/redis:/") || strings.Contains(path, "/rediss:/") || hostPort.MatchString(path)
+	hasPort, _ := regexp.MatchString(`/[^/]+:[0-9]+$`, path)
+	return strings.Contains(path, "/redis:/") || strings.Contains(path, "/rediss:/") || hasPort
 }
-
-var hostPort = regexp.MustCompile(`/[^/]+:[0-9]+$`)
 
 // hasSameFiles reports whether two clients of a server have the same password and certificates.
 func hasSameFiles(a, b sharedStores) bool {

@@ -172,7 +172,7 @@ end
 if index then redis.call('SET', KEYS[n+2], confirm) end
 return 1`
 
-var swapScript = redis.NewScript(swap)
+var swapScript = sync.OnceValue(func() *redis.Script { return redis.NewScript(swap) })
 
 func (s redisStore) Get(ctx context.Context, keys ...string) (values [][]byte, err error) {
 	err = s.use(ctx, "read", keys, func(ctx context.Context) error {
@@ -243,7 +243,7 @@ func (s redisStore) swap(ctx context.Context, keys, raw []string, records []Reco
 		args = append(args, raw[i], encodeRedis(r, mark), life)
 	}
 	if args = append(args, mark); !s.isKept() {
-		return swapped(swapScript.Run(ctx, s.client, names, args...))
+		return swapped(swapScript().Run(ctx, s.client, names, args...))
 	}
 	var done *redis.Cmd
 	var confirmed *redis.Cmd
