@@ -2,13 +2,14 @@ package gateway
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
+	"sync"
 )
 
-// bufferedResponse is an http.ResponseWriter that keeps the response in memory.
+// bufferedResponse is an http.ResponseWriter that keeps the response in memory. Its handler must not
+// use it after it has returned.
 type bufferedResponse struct {
 	header    http.Header
 	committed http.Header // header as it was when the status was written
@@ -16,7 +17,20 @@ type bufferedResponse struct {
 	body      bytes.Buffer
 }
 
-func newBufferedResponse() *bufferedResponse { return &bufferedResponse{header: http.Header{}} }
+var responses = sync.Pool{New: func() any { return &bufferedResponse{header: http.Header{}} }}
+
+func newBufferedResponse() *bufferedResponse { return responses.Get().(*bufferedResponse) }
+
+// recycle clears r and lets another request have it.
+func (r *bufferedResponse) recycle() {
+	clear(r.header)
+	clear(r.body.Bytes()) // it may hold a token
+	r.body.Reset()
+	r.committed, r.status = nil, 0
+	if r.body.Cap() <= maxReused {
+		responses.Put(r)
+	}
+}
 
 func (r *bufferedResponse) Header() http.Header { return r.header }
 
@@ -81,13 +95,15 @@ func (r *bufferedResponse) copyTo(w http.ResponseWriter) {
 	w.Write(r.body.Bytes()) // an error means that the client has gone
 }
 
-// cgiDocument is the finished response to method in the form of RFC 3875 §6.2.1. HEAD must get no
-// body (§4.3.3): HAProxy answers 502 to one.
-func (r *bufferedResponse) cgiDocument(method string) []byte {
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "Status: %d %s\r\n", r.status, http.StatusText(r.status))
-	r.committed.Write(&out) // replaces newlines in values by spaces
+// writeDocument writes the finished response to method in the form of RFC 3875 §6.2.1. HEAD must
+// get no body (§4.3.3): HAProxy answers 502 to one.
+func (r *bufferedResponse) writeDocument(out *bytes.Buffer, method string) {
+	out.WriteString("Status: ")
+	out.Write(strconv.AppendInt(out.AvailableBuffer(), int64(r.status), 10))
+	out.WriteByte(' ')
+	out.WriteString(http.StatusText(r.status))
+	out.WriteString("\r\n")
+	r.committed.Write(out) // replaces newlines in values by spaces
 	out.WriteString("\r\n")
 	out.Write(r.body.Bytes()[:r.sentLength(method)])
-	return out.Bytes()
 }

@@ -329,7 +329,7 @@ func TestAuthorizationIsFoundUnderApachesNames(t *testing.T) {
 			if errResp != nil {
 				t.Fatal(errResp.message)
 			}
-			if got, ok := req.params["HTTP_AUTHORIZATION"]; got != c.want || ok != (c.want != "") {
+			if got := req.header["Authorization"]; strings.Join(got, ",") != c.want || len(got) > 1 {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -121,6 +121,7 @@ func (h *httpHandler) respond(w http.ResponseWriter, r *http.Request) {
 	// be evicted.
 	conn.setState(stateWriting)
 	res.copyTo(w)
+	res.recycle()
 }
 
 // maySmuggle reports whether r may have had Content-Length beside Transfer-Encoding. A proxy that
@@ -140,7 +141,6 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	r.URL = target
 	r.Host = ""
 	r.Body = body
-	r.Header = r.Header.Clone()
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
 	r.RemoteAddr = clientAddr(r, h.o)
