@@ -46,7 +46,7 @@ type fcgiConn struct {
 	conn       *trackedConn
 	handler    http.Handler
 	o          Options
-	base       context.Context // of all requests
+	base       context.Context // of its requests
 	stopping   context.Context // done at shutdown
 	goroutines sync.WaitGroup  // besides that of serveFCGIConn
 	writeMu    sync.Mutex
@@ -93,7 +93,9 @@ const (
 // serveFCGIConn serves nc until it ends and its handler has returned. When stopping is done, the
 // request in flight is the last. When base is done, it is cancelled.
 func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
-	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
+	ctx, cancel := context.WithCancel(base) // one for all requests would be a lock for all
+	defer cancel()
+	c := &fcgiConn{conn: nc, handler: h, o: o, base: ctx, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
 	c.idleBy = time.Now().Add(idleTimeout)
 	defer context.AfterFunc(stopping, c.refresh)()
