@@ -68,7 +68,7 @@ func cgiResponse(
 	defer context.AfterFunc(ctx, func() { b.finish(context.Cause(ctx)) })()
 
 	done := make(chan *bufferedResponse, 1)
-	go func() { done <- serveBuffered(h, r, o.Log) }()
+	go func() { done <- serveBuffered(h, r, nil, o.Log) }()
 	select {
 	case res := <-done:
 		return res, nil

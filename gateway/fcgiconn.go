@@ -77,7 +77,7 @@ type fcgiRequest struct {
 	tooLarge bool                     // params were
 	call     func() *bufferedResponse // what the params ask for
 	body     *body
-	cancel   context.CancelFunc
+	ctx      *requestContext
 	answered bool // the response is about to be written, and the id is free again
 	written  bool // the response has been written
 }
@@ -99,7 +99,7 @@ func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handl
 	c.in = bufio.NewReader(fcgiReader{c})
 	c.idleBy = time.Now().Add(idleTimeout)
 	defer context.AfterFunc(stopping, c.refresh)()
-	defer context.AfterFunc(base, func() { nc.Close() })()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
 	c.readOn()
 	c.goroutines.Wait()
 }
@@ -161,7 +161,7 @@ func (c *fcgiConn) closeWithError(cause error) {
 	}
 	if r != nil && r.phase != readingParams {
 		r.body.finish(errDisconnected)
-		r.cancel()
+		r.ctx.end()
 	}
 }
 
@@ -282,10 +282,8 @@ func (c *fcgiConn) prepare(r *fcgiRequest) {
 	if errResp == nil {
 		length = req.length
 	}
-	r.body = newBody(length)
-	var ctx context.Context
-	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
-	r.call = func() *bufferedResponse { return c.serve(ctx, r.body, req, errResp) }
+	r.body, r.ctx = newBody(length), newRequestContext(c.base)
+	r.call = func() *bufferedResponse { return c.serve(r.ctx, r.body, req, errResp) }
 	c.change(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.ready = r
 }
@@ -315,7 +313,7 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 // handle answers r.
 func (c *fcgiConn) handle(r *fcgiRequest) {
 	res := orInternalError(c.o.Log, r.call)
-	r.cancel()
+	r.ctx.end()
 	r.body.Close()
 	err := protect(c.o.Log, func() error {
 		c.send(r, res)
@@ -336,7 +334,7 @@ func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp 
 	if errResp != nil {
 		return reject(errResp, c.o.Log)
 	}
-	return serveBuffered(c.handler, r, c.o.Log)
+	return serveBuffered(c.handler, r, nil, c.o.Log)
 }
 
 // send frees the id before it writes, since the web server may use the id again at once.
@@ -367,7 +365,7 @@ func (c *fcgiConn) abort(r *fcgiRequest) error {
 		return err
 	}
 	r.body.finish(errAborted)
-	r.cancel()
+	r.ctx.end()
 	c.change(func() { c.setComplete(r) })
 	return nil
 }

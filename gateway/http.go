@@ -106,15 +106,15 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *httpHandler) respond(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
+	ctx := newRequestContext(r.Context())
+	defer ctx.end()
 	conn := r.Context().Value(connKey{}).(*trackedConn)
 	conn.setState(stateHandling)
 	body := newHTTPBody(r.Body, conn)
-	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body) })
+	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body, w.Header()) })
 	body.drain(r) // first, because net/http drops the body when it sends the first byte
 	if maySmuggle(r) {
-		res.committed.Set("Connection", "close")
+		res.header.Set("Connection", "close")
 	}
 	conn.response.begin(res.sentLength(r.Method))
 	// net/http sends a long response now and a short one after this returns. A peer that stalls may
@@ -133,7 +133,7 @@ func maySmuggle(r *http.Request) bool {
 	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
-func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
+func (h *httpHandler) serve(r *http.Request, body *httpBody, header http.Header) *bufferedResponse {
 	target, errResp := parseTarget(r.RequestURI, "", "")
 	if errResp != nil {
 		return reject(errResp, h.o.Log)
@@ -147,7 +147,7 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
 	if r.RemoteAddr == ":0" {
 		h.o.warnNoAddress(r, unixFix)
 	}
-	return serveBuffered(h.handler, r, h.o.Log)
+	return serveBuffered(h.handler, r, header, h.o.Log)
 }
 
 // httpBody is a request body as the handler reads it.
