@@ -93,11 +93,14 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 //
 // A length beyond 63 bits is a length still, which no body reaches.
 func bodyLength(vars map[string]string) int64 {
-	text := vars["CONTENT_LENGTH"]
-	n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
-	switch isLength := err == nil || errors.Is(err, strconv.ErrRange); {
-	case isLength && n > 0:
-		return int64(n)
+	text, isLength := vars["CONTENT_LENGTH"], false
+	if text != "" {
+		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
+		if isLength = err == nil || errors.Is(err, strconv.ErrRange); isLength && n > 0 {
+			return int64(n)
+		}
+	}
+	switch {
 	case vars["HTTP_TRANSFER_ENCODING"] != "", text != "" && !isLength:
 		return -1
 	case text == "" && usuallyHasBody(vars["REQUEST_METHOD"]):

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -288,7 +289,7 @@ func (c *fcgiConn) prepare(r *fcgiRequest) {
 	c.ready = r
 }
 
-func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
+func (c *fcgiConn) parseParams(r *fcgiRequest) (req *cgiRequest, errResp *errorResponse) {
 	params := r.params
 	r.params = nil
 	if params == nil {
@@ -298,12 +299,14 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
 	if r.tooLarge {
 		return nil, tooLarge("too many or too large header fields")
 	}
-	vars, ok := parsePairs(params.Bytes())
-	if !ok {
-		return nil, badRequest("malformed FastCGI parameters")
-	}
-	r.method = vars["REQUEST_METHOD"]
-	req, errResp := parseCGIEnv(vars, c.o.Program)
+	withPairs(params.Bytes(), func(vars map[string]string, ok bool) {
+		if !ok {
+			errResp = badRequest("malformed FastCGI parameters")
+			return
+		}
+		r.method = strings.Clone(vars["REQUEST_METHOD"])
+		req, errResp = parseCGIEnv(vars, c.o.Program)
+	})
 	if errResp == nil && req.length == 0 && usuallyHasBody(r.method) {
 		req.length = -1 // the end of STDIN is more reliable
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/binary"
+	"sync"
 )
 
 // The part of the wire format (FastCGI 1.0 §3.3, §8) that is in use.
@@ -103,27 +104,40 @@ func appendLength(out []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(out, uint32(n)|1<<31)
 }
 
-// usualPairs is how many variables web servers send.
-const usualPairs = 24
+const (
+	usualPairs = 24 // variables that a web server sends
+	manyPairs  = 100
+)
 
-// parsePairs parses name-value pairs (§3.4), which are parts of one string. If a name comes twice,
-// the last counts, as in php-fpm: nginx sends both when a configuration repeats a variable of the
-// stock file.
-func parsePairs(p []byte) (map[string]string, bool) {
-	pairs := make(map[string]string, usualPairs)
+var pairMaps = sync.Pool{New: func() any { return make(map[string]string, usualPairs) }}
+
+// withPairs calls f with the name-value pairs in p (§3.4), which are parts of one string. They are
+// gone afterwards, since they hold passwords. ok is false if p is malformed.
+func withPairs(p []byte, f func(pairs map[string]string, ok bool)) {
+	pairs := pairMaps.Get().(map[string]string)
+	f(pairs, parsePairs(p, pairs))
+	if len(pairs) <= manyPairs { // a map does not become smaller
+		clear(pairs)
+		pairMaps.Put(pairs)
+	}
+}
+
+// parsePairs parses name-value pairs. If a name comes twice, the last counts, as in php-fpm: nginx
+// sends both when a configuration repeats a variable of the stock file.
+func parsePairs(p []byte, pairs map[string]string) bool {
 	for rest := string(p); rest != ""; {
 		var name, value int
 		var ok bool
 		if name, rest, ok = cutLength(rest); !ok {
-			return nil, false
+			return false
 		}
 		if value, rest, ok = cutLength(rest); !ok || value > len(rest)-name {
-			return nil, false
+			return false
 		}
 		pairs[rest[:name]] = rest[name : name+value]
 		rest = rest[name+value:]
 	}
-	return pairs, true
+	return true
 }
 
 func cutLength(p string) (n int, rest string, ok bool) {

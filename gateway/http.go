@@ -140,7 +140,9 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody, header http.Header)
 	}
 	r.URL = target
 	r.Host = ""
-	r.Body = body
+	if body != nil {
+		r.Body = body
+	}
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
 	r.RemoteAddr = clientAddr(r, h.o)
@@ -150,7 +152,7 @@ func (h *httpHandler) serve(r *http.Request, body *httpBody, header http.Header)
 	return serveBuffered(h.handler, r, header, h.o.Log)
 }
 
-// httpBody is a request body as the handler reads it.
+// httpBody is a request body as the handler reads it. It is nil if there is none.
 type httpBody struct {
 	all     io.ReadCloser
 	limited io.Reader // all, up to maxBody
@@ -159,6 +161,9 @@ type httpBody struct {
 }
 
 func newHTTPBody(all io.ReadCloser, conn *trackedConn) *httpBody {
+	if all == http.NoBody {
+		return nil
+	}
 	return &httpBody{all: all, limited: http.MaxBytesReader(nil, all, maxBody), conn: conn}
 }
 
@@ -181,7 +186,7 @@ func (b *httpBody) Close() error { return nil }
 // close the connection after 256 KiB, and many clients then report that instead of the response.
 // drain reads nothing if the client waits for "100 Continue", so that it is not asked to go on.
 func (b *httpBody) drain(r *http.Request) {
-	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
+	if b == nil || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
 	b.conn.setState(stateReading)
