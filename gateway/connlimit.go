@@ -49,9 +49,9 @@ type connLimiter struct {
 	freed   chan struct{} // a connection has ended, or may be evicted now
 	closed  chan struct{}
 	warned  time.Time     // of the accepting goroutine
-	changes atomic.Uint64 // of states
+	changes atomic.Uint64 // of states, counted
 
-	mu       sync.Mutex   // before those of connections
+	mu       sync.Mutex   // locked before those of connections
 	conns    list.List    // of *trackedConn
 	evicting *trackedConn // told to end, and has not noticed yet
 }
@@ -139,33 +139,31 @@ func (l *connLimiter) evictOne() {
 	if l.evicting != nil {
 		return
 	}
-	now := time.Now()
-	c := l.evictionCandidate(now)
+	c, stuck := l.evictionCandidate(time.Now())
 	switch {
 	case c == nil:
 	case c.tellToEnd():
 		l.evicting = c
-	case c.isStuck(now):
+	case stuck:
 		l.remove(c)
 		go c.Conn.Close() // waits for its Write to return
 	}
 }
 
 // evictionCandidate is the connection to evict next, or nil: of those that may be evicted, the one
-// that has been in its state for longest. l.mu is held.
-func (l *connLimiter) evictionCandidate(now time.Time) (longest *trackedConn) {
+// that has been in its state for longest. stuck reports that it is about to end or takes nothing.
+// l.mu is held.
+func (l *connLimiter) evictionCandidate(now time.Time) (longest *trackedConn, stuck bool) {
 	var first uint64
 	for elem := l.conns.Front(); elem != nil; elem = elem.Next() {
 		c := elem.Value.(*trackedConn)
-		since, idle := c.waits()
-		if longest != nil && since > first {
-			continue
-		}
-		if idle && !hasUnread(c.Conn) || !idle && c.isStuck(now) {
-			longest, first = c, since
+		since, isIdle, isStuck := c.waits(now)
+		isLonger := longest == nil || since < first
+		if isLonger && (isStuck || isIdle && !hasUnread(c.Conn)) {
+			longest, first, stuck = c, since, isStuck
 		}
 	}
-	return longest
+	return longest, stuck
 }
 
 // remove no longer counts c. l.mu is held.
@@ -223,7 +221,7 @@ type trackedConn struct {
 	mu           sync.Mutex
 	removed      bool // no longer counted
 	state        connState
-	since        uint64    // the change of state, of all connections'
+	since        uint64    // number of the change to state, of those of all connections
 	inRead       bool      // a Read is blocked, or about to be
 	evicted      bool      // told to end, and has not noticed yet
 	writeStart   time.Time // of the Write that is blocked; zero = none
@@ -256,11 +254,12 @@ func (c *trackedConn) setRemoved() {
 	c.removed = true
 }
 
-// waits reports since when c has been in its state, and whether it is idle.
-func (c *trackedConn) waits() (since uint64, idle bool) {
+// waits reports since when c has been in its state, whether it is idle, and whether it is about to
+// end or its peer takes nothing.
+func (c *trackedConn) waits(now time.Time) (since uint64, idle, stuck bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.since, c.isIdle()
+	return c.since, c.isIdle(), c.state == stateClosing || c.isWriteStalled(now)
 }
 
 // tellToEnd ends the Read of an idle connection. It reports false for others.
@@ -279,12 +278,9 @@ func (c *trackedConn) tellToEnd() bool {
 // many connections have a request, and their goroutines have not been woken yet. c.mu is held.
 func (c *trackedConn) isIdle() bool { return c.state == stateReading && c.inRead }
 
-// isStuck reports that c is about to end, or that its peer takes nothing.
-func (c *trackedConn) isStuck(now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state == stateClosing ||
-		c.state != stateHandling && !c.writeStart.IsZero() && now.Sub(c.writeStart) >= writeStallTimeout
+// isWriteStalled reports that the peer takes nothing. c.mu is held.
+func (c *trackedConn) isWriteStalled(now time.Time) bool {
+	return c.state != stateHandling && !c.writeStart.IsZero() && now.Sub(c.writeStart) >= writeStallTimeout
 }
 
 func (c *trackedConn) Read(b []byte) (int, error) {

@@ -22,8 +22,9 @@ const (
 	// take to begin. Web servers write as soon as they are connected.
 	firstRequestTimeout = time.Second
 
-	// readOnDelay is how long a handler may take before another goroutine reads on. A cancelled
-	// request is noticed so much later. Most requests take a hundredth of that.
+	// readOnDelay is how long a handler may take before another goroutine reads on. ABORT and a
+	// disconnect are noticed so much later. Most requests take a hundredth of that, and a goroutine
+	// for each costs as much as reading it.
 	readOnDelay = 10 * time.Millisecond
 )
 
@@ -40,9 +41,9 @@ var (
 // as FastCGI 1.0 §5.5 allows. The handler starts when the PARAMS are complete and sane, and reads
 // the body while it arrives.
 //
-// One goroutine at a time reads. It notices ABORT and a disconnect. When it has the whole request,
-// it calls the handler itself, and another one reads on if that takes longer than readOnDelay. A
-// handler whose body is still arriving has a goroutine of its own.
+// One goroutine at a time reads, so that ABORT and a disconnect are noticed. When it has the whole
+// request, it calls the handler itself. If that takes longer than readOnDelay, another one reads
+// on. A handler whose body is still arriving has a goroutine of its own.
 type fcgiConn struct {
 	conn       *trackedConn
 	handler    http.Handler
@@ -76,7 +77,7 @@ type fcgiRequest struct {
 	due      time.Time // when the phase must have ended
 	params   *bytes.Buffer
 	tooLarge bool                     // params were
-	call     func() *bufferedResponse // what the params ask for
+	call     func() *bufferedResponse // its handler; nil = it has returned
 	body     *body
 	ctx      *requestContext
 	answered bool // the response is about to be written, and the id is free again
@@ -255,7 +256,12 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 		case busy:
 			status = statusCannotMultiplex
 		default: // the rest of a request that was answered early is ignored from here on
-			c.request = &fcgiRequest{id: id, keepConn: keepConn, due: time.Now().Add(paramsTimeout)}
+			c.request = &fcgiRequest{
+				id:       id,
+				keepConn: keepConn,
+				due:      time.Now().Add(paramsTimeout),
+				params:   newBuffer(),
+			}
 		}
 	})
 	if err != nil || status == statusComplete {
@@ -267,9 +273,6 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 }
 
 func (r *fcgiRequest) addParams(p []byte) {
-	if r.params == nil {
-		r.params = newBuffer()
-	}
 	r.tooLarge = r.tooLarge || r.params.Len()+len(p) > maxHeaderBytes
 	if !r.tooLarge {
 		r.params.Write(p)
@@ -283,23 +286,18 @@ func (c *fcgiConn) prepare(r *fcgiRequest) {
 	if errResp == nil {
 		length = req.length
 	}
-	r.body, r.ctx = newBody(length), newRequestContext(c.base)
+	r.params, r.body, r.ctx = nil, newBody(length), newRequestContext(c.base)
 	r.call = func() *bufferedResponse { return c.serve(r.ctx, r.body, req, errResp) }
 	c.change(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
 	c.ready = r
 }
 
 func (c *fcgiConn) parseParams(r *fcgiRequest) (req *cgiRequest, errResp *errorResponse) {
-	params := r.params
-	r.params = nil
-	if params == nil {
-		params = newBuffer()
-	}
-	defer recycle(params)
+	defer recycle(r.params)
 	if r.tooLarge {
 		return nil, tooLarge("too many or too large header fields")
 	}
-	withPairs(params.Bytes(), func(vars map[string]string, ok bool) {
+	withPairs(r.params.Bytes(), func(vars map[string]string, ok bool) {
 		if !ok {
 			errResp = badRequest("malformed FastCGI parameters")
 			return
@@ -316,6 +314,7 @@ func (c *fcgiConn) parseParams(r *fcgiRequest) (req *cgiRequest, errResp *errorR
 // handle answers r.
 func (c *fcgiConn) handle(r *fcgiRequest) {
 	res := orInternalError(c.o.Log, r.call)
+	r.call = nil // r may stay until its body has come
 	r.ctx.end()
 	r.body.Close()
 	err := protect(c.o.Log, func() error {
@@ -470,8 +469,8 @@ func (c *fcgiConn) deadline() time.Time {
 	return time.Time{}
 }
 
-// fcgiReader reads from the connection, again when its deadline has been moved. A handler does not
-// wait for the Read.
+// fcgiReader reads from the connection, again when its deadline has been moved. The handler of a
+// request that is still arriving starts before that.
 type fcgiReader struct{ c *fcgiConn }
 
 func (r fcgiReader) Read(p []byte) (int, error) {

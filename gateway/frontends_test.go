@@ -218,7 +218,8 @@ func TestEveryFrontendCompletesTheResponse(t *testing.T) {
 				t.Errorf("empty response: %+v", r)
 			}
 			r = tr.send(t, testRequest{method: "GET", target: "/gone"})
-			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" || r.header.Get("X-Late") != "" {
+			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" ||
+				r.header.Get("X-Late") != "" {
 				t.Errorf("response without content: %+v", r)
 			}
 		})
