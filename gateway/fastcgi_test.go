@@ -274,7 +274,8 @@ func TestFastCGIKeepsAConnectionAfterSlowRequests(t *testing.T) {
 	bubble(t, slow, func(t *testing.T, s *fcgiTest) {
 		c := s.dial(t)
 		start, want := time.Now(), time.Duration(0)
-		for _, took := range []time.Duration{0, readOnDelay - 1, readOnDelay, readOnDelay + 1, 0, time.Second, time.Second, 0} {
+		for _, took := range []time.Duration{0, readOnDelay - 1, readOnDelay, readOnDelay + 1, 0, time.Second,
+			time.Second, 0} {
 			c.raw(request(1, testRequest{method: "GET", target: "/" + took.String()}.variables(), nil))
 			if got := c.reply(1).echoed(t); got.Path != "/"+took.String() {
 				t.Errorf("path %q", got.Path)
