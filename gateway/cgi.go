@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,10 @@ func CGI(ctx context.Context, h http.Handler, env []string, stdin io.Reader, std
 		res, late = cgiResponse(ctx, h, vars, b, o)
 		return res
 	})
+	var document bytes.Buffer
+	res.writeDocument(&document, vars["REQUEST_METHOD"])
 	// fcgiwrap never ends a CGI program whose client has gone.
-	if err := writeWithin(writeTimeout, stdout, res.cgiDocument(vars["REQUEST_METHOD"]), o); err != nil {
+	if err := writeWithin(writeTimeout, stdout, document.Bytes(), o); err != nil {
 		return fmt.Errorf("write response: %w", err)
 	}
 	select {
@@ -65,7 +68,7 @@ func cgiResponse(
 	defer context.AfterFunc(ctx, func() { b.finish(context.Cause(ctx)) })()
 
 	done := make(chan *bufferedResponse, 1)
-	go func() { done <- serveBuffered(h, r, o.Log) }()
+	go func() { done <- serveBuffered(h, r, nil, o.Log) }()
 	select {
 	case res := <-done:
 		return res, nil

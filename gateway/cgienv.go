@@ -24,12 +24,17 @@ const (
 // REDIRECT_ before the names.
 const maxRedirects = 10
 
+// redirected is a name with all of them; the others are its ends.
+const redirected = "REDIRECT_REDIRECT_REDIRECT_REDIRECT_REDIRECT_" +
+	"REDIRECT_REDIRECT_REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION"
+
 // cgiRequest is a request from CGI variables, checked.
 type cgiRequest struct {
 	params map[string]string // the variables that cgi.RequestFromMap gets
-	url    *url.URL          // path below the mount point, original query
-	length int64             // of the body; -1 = not announced
-	fix    string            // what makes the web server name the client; "" = it does
+	header http.Header
+	url    *url.URL // path below the mount point, original query
+	length int64    // of the body; -1 = not announced
+	fix    string   // what makes the web server name the client; "" = it does
 }
 
 // httpRequest is q as the handler sees it.
@@ -39,7 +44,7 @@ func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser, o Opti
 		return nil, badRequest("request makes no sense")
 	}
 	r.URL = q.url
-	r.Host = ""
+	r.Header = q.header
 	r.ContentLength = q.length
 	r.Body = body
 	if q.fix != "" {
@@ -49,7 +54,8 @@ func (q *cgiRequest) httpRequest(ctx context.Context, body io.ReadCloser, o Opti
 }
 
 // parseCGIEnv checks CGI variables (RFC 3875 §4.1). If SCRIPT_NAME ends in program, it is the mount
-// point.
+// point. What it returns shares no memory with vars: a name that is remembered must not keep the
+// password that came with it.
 func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorResponse) {
 	method := vars["REQUEST_METHOD"]
 	if len(method) > maxMethodLen || !isToken(method) {
@@ -59,19 +65,21 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 	if errResp != nil {
 		return nil, errResp
 	}
-	params, errResp := headerFields(vars)
+	target.Path, target.RawQuery = strings.Clone(target.Path), strings.Clone(target.RawQuery)
+	header, errResp := headerFields(vars)
 	if errResp != nil {
 		return nil, errResp
 	}
-	params["REQUEST_METHOD"] = method
-	params["REQUEST_URI"] = "/" // RequestFromMap fails on many; httpRequest sets the real one
-	params["SERVER_PROTOCOL"] = serverProtocol(vars["SERVER_PROTOCOL"])
-	params["REMOTE_ADDR"], params["REMOTE_PORT"] = remoteAddr(vars)
-	if vars["HTTPS"] != "" {
-		params["HTTPS"] = vars["HTTPS"]
-	}
-	q := &cgiRequest{params: params, url: target, length: bodyLength(vars)}
-	if params["REMOTE_ADDR"] == "" {
+	addr, port := remoteAddr(vars)
+	q := &cgiRequest{header: header, url: target, length: bodyLength(vars), params: map[string]string{
+		"REQUEST_METHOD":  strings.Clone(method),
+		"REQUEST_URI":     "/", // RequestFromMap fails on many; httpRequest sets the real one
+		"SERVER_PROTOCOL": strings.Clone(serverProtocol(vars["SERVER_PROTOCOL"])),
+		"REMOTE_ADDR":     addr,
+		"REMOTE_PORT":     port,
+		"HTTPS":           vars["HTTPS"], // RequestFromMap keeps no part of it
+	}}
+	if addr == "" {
 		q.fix = addressFix(vars)
 	}
 	return q, nil
@@ -85,11 +93,14 @@ func parseCGIEnv(vars map[string]string, program string) (*cgiRequest, *errorRes
 //
 // A length beyond 63 bits is a length still, which no body reaches.
 func bodyLength(vars map[string]string) int64 {
-	text := vars["CONTENT_LENGTH"]
-	n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
-	switch isLength := err == nil || errors.Is(err, strconv.ErrRange); {
-	case isLength && n > 0:
-		return int64(n)
+	text, isLength := vars["CONTENT_LENGTH"], false
+	if text != "" {
+		n, err := strconv.ParseUint(text, 10, 63) // ParseInt would accept a sign
+		if isLength = err == nil || errors.Is(err, strconv.ErrRange); isLength && n > 0 {
+			return int64(n)
+		}
+	}
+	switch {
 	case vars["HTTP_TRANSFER_ENCODING"] != "", text != "" && !isLength:
 		return -1
 	case text == "" && usuallyHasBody(vars["REQUEST_METHOD"]):
@@ -120,30 +131,37 @@ func requestTarget(vars map[string]string, program string) (*url.URL, *errorResp
 	return parseTarget(uri, script, program)
 }
 
-// headerFields selects the variables that become header fields.
-func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
-	params := make(map[string]string, len(vars))
-	size := 0
+// headerFields turns the variables that are header fields into a header. RequestFromMap would need
+// a map of them.
+func headerFields(vars map[string]string) (http.Header, *errorResponse) {
+	header := make(http.Header, len(vars)/2)
+	values := make([]string, 0, len(vars)+1) // of one element for each field
+	size, ok := 0, true
+	add := func(variable, field, value string) {
+		values = append(values, strings.Clone(value))
+		header[strings.Clone(field)] = values[len(values)-1 : len(values) : len(values)]
+		size += len(variable) + len(value)
+		ok = ok && !hasControl(value)
+	}
 	for name, value := range vars {
-		if !isHeaderVariable(name) {
-			continue
+		if isHeaderVariable(name) {
+			field := strings.ReplaceAll(strings.TrimPrefix(name, "HTTP_"), "_", "-")
+			add(name, http.CanonicalHeaderKey(field), value)
 		}
-		if hasControl(value) {
-			return nil, badRequest("a header field has control bytes")
-		}
-		params[name] = value
-		size += len(name) + len(value)
 	}
-	if secret := authorization(vars); hasControl(secret) {
+	if kind := vars["CONTENT_TYPE"]; kind != "" {
+		add("CONTENT_TYPE", "Content-Type", kind)
+	}
+	if secret := authorization(vars); secret != "" {
+		add("", "Authorization", secret)
+	}
+	if !ok {
 		return nil, badRequest("a header field has control bytes")
-	} else if secret != "" {
-		params["HTTP_AUTHORIZATION"] = secret
-		size += len(secret)
 	}
-	if len(params) > maxHeaderFields || size > maxHeaderBytes {
+	if len(values) > maxHeaderFields || size > maxHeaderBytes {
 		return nil, tooLarge("too many or too large header fields")
 	}
-	return params, nil
+	return header, nil
 }
 
 // isHeaderVariable rejects fields that do harm or would come twice:
@@ -155,8 +173,6 @@ func headerFields(vars map[string]string) (map[string]string, *errorResponse) {
 //   - Transfer-Encoding: it concerns the web server's connection.
 func isHeaderVariable(name string) bool {
 	switch name {
-	case "CONTENT_TYPE":
-		return true
 	case "HTTP_HOST", "HTTP_PROXY", "HTTP_REMOTE_USER", "HTTP_AUTHORIZATION",
 		"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING":
 		return false
@@ -180,12 +196,10 @@ func isVariableName(s string) bool {
 // REDIRECT_ for each internal redirect since a rewrite rule saved it. An E= rule sets an empty
 // variable when there is no such field, so an empty one is skipped.
 func authorization(vars map[string]string) string {
-	name := "HTTP_AUTHORIZATION"
-	for range maxRedirects + 1 {
-		if value := vars[name]; value != "" {
+	for n := maxRedirects; n >= 0; n-- {
+		if value := vars[redirected[n*len("REDIRECT_"):]]; value != "" {
 			return value
 		}
-		name = "REDIRECT_" + name
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/cgi"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // recordedEnvs are variables that real web servers sent (Debian 12: Apache 2.4, mod_fcgid 2.3.9,
@@ -126,6 +127,49 @@ func TestVariablesOfRealWebServersAreUnderstood(t *testing.T) {
 			}
 			if got := strings.Join(r.Header["Content-Type"], ","); got != c.vars["CONTENT_TYPE"] {
 				t.Errorf("Content-Type %q", got)
+			}
+		})
+	}
+}
+
+// The strings of a request that is remembered must not keep a password that came with it.
+func TestARequestSharesNoMemoryWithItsVariables(t *testing.T) {
+	for _, c := range recordedEnvs {
+		t.Run(c.name, func(t *testing.T) {
+			text := encodePairs(c.vars)
+			vars := map[string]string{}
+			if !parsePairs(text, vars) {
+				t.Fatal("they do not parse")
+			}
+			var first, last uintptr
+			for name, value := range vars {
+				for _, s := range []string{name, value} {
+					at := uintptr(unsafe.Pointer(unsafe.StringData(s)))
+					if s != "" && (first == 0 || at < first) {
+						first = at
+					}
+					last = max(last, at)
+				}
+			}
+			if last-first > uintptr(len(text)) {
+				t.Fatalf("they are parts of more than one string of %d bytes: %d", len(text), last-first)
+			}
+			req, errResp := parseCGIEnv(vars, program)
+			if errResp != nil {
+				t.Fatal(errResp.message)
+			}
+			r, errResp := req.httpRequest(t.Context(), nil, Options{}.withDefaults())
+			if errResp != nil {
+				t.Fatal(errResp.message)
+			}
+			kept := []string{r.Method, r.URL.Path, r.URL.RawQuery, r.Proto, r.RemoteAddr, r.RequestURI, req.fix}
+			for name, values := range r.Header {
+				kept = append(append(kept, name), values...)
+			}
+			for _, s := range kept {
+				if at := uintptr(unsafe.Pointer(unsafe.StringData(s))); s != "" && first <= at && at <= last {
+					t.Errorf("%q is part of the variables", s)
+				}
 			}
 		})
 	}
@@ -329,7 +373,7 @@ func TestAuthorizationIsFoundUnderApachesNames(t *testing.T) {
 			if errResp != nil {
 				t.Fatal(errResp.message)
 			}
-			if got, ok := req.params["HTTP_AUTHORIZATION"]; got != c.want || ok != (c.want != "") {
+			if got := req.header["Authorization"]; strings.Join(got, ",") != c.want || len(got) > 1 {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -22,12 +22,18 @@ func (c *responseCoalescer) add(piece []byte) []byte {
 	if !c.pending {
 		return piece
 	}
-	c.buf = append(c.buf, piece...)
-	end := bytes.Index(c.buf, endOfHeader)
-	if end < 0 || len(c.buf) < end+len(endOfHeader)+c.bodyLen {
+	if len(c.buf) > 0 || !c.isComplete(piece) {
+		c.buf = append(c.buf, piece...)
+		piece = c.buf
+	}
+	if !c.isComplete(piece) {
 		return nil
 	}
-	complete := c.buf
 	c.pending, c.buf = false, nil
-	return complete
+	return piece
+}
+
+func (c *responseCoalescer) isComplete(p []byte) bool {
+	end := bytes.Index(p, endOfHeader)
+	return end >= 0 && len(p) >= end+len(endOfHeader)+c.bodyLen
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -38,16 +39,20 @@ var pastDeadline = time.Unix(1, 0)
 // hold all connections. A peer has until as many others have connected as the limit allows.
 //
 // There is no limit for each peer: behind a proxy all clients have one address.
+//
+// A connection has a mutex of its own. For one that all requests take several times, a thousand of
+// them would queue.
 type connLimiter struct {
 	net.Listener
-	max    int
-	log    *slog.Logger
-	freed  chan struct{} // a connection has ended, or may be evicted now
-	closed chan struct{}
-	warned time.Time // of the accepting goroutine
+	max     int
+	log     *slog.Logger
+	freed   chan struct{} // a connection has ended, or may be evicted now
+	closed  chan struct{}
+	warned  time.Time     // of the accepting goroutine
+	changes atomic.Uint64 // of states, counted
 
-	mu       sync.Mutex
-	conns    list.List    // of *trackedConn; the front has been in its state for longest
+	mu       sync.Mutex   // locked before those of connections
+	conns    list.List    // of *trackedConn
 	evicting *trackedConn // told to end, and has not noticed yet
 }
 
@@ -119,7 +124,7 @@ func (l *connLimiter) add(c *trackedConn) bool {
 		l.evictOne()
 		return false
 	}
-	c.elem = l.conns.PushBack(c)
+	c.elem, c.since = l.conns.PushBack(c), l.changes.Add(1)
 	return true
 }
 
@@ -134,26 +139,31 @@ func (l *connLimiter) evictOne() {
 	if l.evicting != nil {
 		return
 	}
-	switch c := l.evictionCandidate(time.Now()); {
+	c, stuck := l.evictionCandidate(time.Now())
+	switch {
 	case c == nil:
-	case c.isIdle():
+	case c.tellToEnd():
 		l.evicting = c
-		c.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got a request
-	default:
+	case stuck:
 		l.remove(c)
 		go c.Conn.Close() // waits for its Write to return
 	}
 }
 
-// evictionCandidate is the connection to evict next, or nil. l.mu is held.
-func (l *connLimiter) evictionCandidate(now time.Time) *trackedConn {
+// evictionCandidate is the connection to evict next, or nil: of those that may be evicted, the one
+// that has been in its state for longest. stuck reports that it is about to end or takes nothing.
+// l.mu is held.
+func (l *connLimiter) evictionCandidate(now time.Time) (longest *trackedConn, stuck bool) {
+	var first uint64
 	for elem := l.conns.Front(); elem != nil; elem = elem.Next() {
 		c := elem.Value.(*trackedConn)
-		if c.state == stateClosing || c.isWriteStalled(now) || c.isIdle() && !hasUnread(c.Conn) {
-			return c
+		since, isIdle, isStuck := c.waits(now)
+		isLonger := longest == nil || since < first
+		if isLonger && (isStuck || isIdle && !hasUnread(c.Conn)) {
+			longest, first, stuck = c, since, isStuck
 		}
 	}
-	return nil
+	return longest, stuck
 }
 
 // remove no longer counts c. l.mu is held.
@@ -161,6 +171,21 @@ func (l *connLimiter) remove(c *trackedConn) {
 	if c.elem != nil {
 		l.conns.Remove(c.elem)
 		c.elem = nil
+		c.setRemoved()
+	}
+	if l.evicting == c {
+		l.evicting = nil
+	}
+	l.wake()
+}
+
+// noticed hears that c, which was evicted, has ended its Read. It stays counted if it has received
+// something.
+func (l *connLimiter) noticed(c *trackedConn, stays bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !stays {
+		l.remove(c)
 	}
 	if l.evicting == c {
 		l.evicting = nil
@@ -191,10 +216,14 @@ type trackedConn struct {
 	limiter  *connLimiter
 	response responseCoalescer // of the writing goroutine
 
-	// Guarded by limiter.mu:
-	elem         *list.Element // nil = no longer counted
+	elem *list.Element // nil = no longer counted; guarded by limiter.mu
+
+	mu           sync.Mutex
+	removed      bool // no longer counted
 	state        connState
+	since        uint64    // number of the change to state, of those of all connections
 	inRead       bool      // a Read is blocked, or about to be
+	evicted      bool      // told to end, and has not noticed yet
 	writeStart   time.Time // of the Write that is blocked; zero = none
 	readDeadline time.Time // as the owner set it
 }
@@ -210,22 +239,46 @@ const (
 )
 
 func (c *trackedConn) setState(next connState) {
-	c.limiter.mu.Lock()
-	defer c.limiter.mu.Unlock()
-	if c.elem == nil || c.state == next {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.removed || c.state == next {
 		return
 	}
-	c.state = next
-	c.limiter.conns.MoveToBack(c.elem)
+	c.state, c.since = next, c.limiter.changes.Add(1)
 	c.limiter.wake()
 }
 
+func (c *trackedConn) setRemoved() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removed = true
+}
+
+// waits reports since when c has been in its state, whether it is idle, and whether it is about to
+// end or its peer takes nothing.
+func (c *trackedConn) waits(now time.Time) (since uint64, idle, stuck bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.since, c.isIdle(), c.state == stateClosing || c.isWriteStalled(now)
+}
+
+// tellToEnd ends the Read of an idle connection. It reports false for others.
+func (c *trackedConn) tellToEnd() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isIdle() {
+		return false
+	}
+	c.evicted = true
+	c.Conn.SetReadDeadline(pastDeadline) // not Close: its Read may just have got a request
+	return true
+}
+
 // isIdle reports that c waits for bytes. Some may have arrived already, see hasUnread: in a rush
-// many connections have a request, and their goroutines have not been woken yet. limiter.mu is
-// held.
+// many connections have a request, and their goroutines have not been woken yet. c.mu is held.
 func (c *trackedConn) isIdle() bool { return c.state == stateReading && c.inRead }
 
-// isWriteStalled reports that the peer takes nothing. limiter.mu is held.
+// isWriteStalled reports that the peer takes nothing. c.mu is held.
 func (c *trackedConn) isWriteStalled(now time.Time) bool {
 	return c.state != stateHandling && !c.writeStart.IsZero() && now.Sub(c.writeStart) >= writeStallTimeout
 }
@@ -240,28 +293,25 @@ func (c *trackedConn) Read(b []byte) (int, error) {
 }
 
 func (c *trackedConn) beginRead() {
-	c.limiter.mu.Lock()
-	defer c.limiter.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.inRead = true
 	c.limiter.wake()
 }
 
 // endRead reports whether c has been evicted. One that has received something meanwhile stays.
 func (c *trackedConn) endRead(n int) (evicted bool) {
-	l := c.limiter
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.inRead = false
-	switch {
-	case l.evicting != c:
-	case n > 0:
-		l.evicting = nil
+	c.mu.Lock()
+	removed, told := c.removed, c.evicted
+	c.inRead, c.evicted = false, false
+	if told && n > 0 {
 		c.Conn.SetReadDeadline(c.readDeadline)
-		l.wake()
-	default:
-		l.remove(c)
 	}
-	return c.elem == nil
+	c.mu.Unlock()
+	if told {
+		c.limiter.noticed(c, n > 0)
+	}
+	return removed || told && n == 0
 }
 
 func (c *trackedConn) Write(b []byte) (int, error) {
@@ -278,18 +328,18 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 }
 
 func (c *trackedConn) setWriteStart(t time.Time) {
-	c.limiter.mu.Lock()
-	defer c.limiter.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.writeStart = t
 }
 
 // SetReadDeadline keeps t for a connection that turns out not to be idle. net/http and fcgiConn do
 // not call SetDeadline.
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
-	c.limiter.mu.Lock()
-	defer c.limiter.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.readDeadline = t
-	if c.limiter.evicting == c {
+	if c.evicted {
 		return nil
 	}
 	return c.Conn.SetReadDeadline(t)

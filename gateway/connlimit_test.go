@@ -212,11 +212,7 @@ var servers = []server{
 }
 
 // fcgiGetX is a request that asks to keep the connection.
-var fcgiGetX = func() []byte {
-	get := encodePairs(testRequest{method: "GET", target: "/x"}.variables())
-	request := appendStream(beginRecord(1, roleResponder, flagKeepConn), typeParams, 1, get)
-	return appendRecord(request, typeStdin, 1, nil)
-}()
+var fcgiGetX = request(1, testRequest{method: "GET", target: "/x"}.variables(), nil)
 
 // Far more connections than the limit have sent a request before any is read. None of them is idle.
 func TestEveryRequestOfARushIsAnswered(t *testing.T) {

@@ -49,7 +49,7 @@ func (e *errorResponse) response() *bufferedResponse {
 	if err != nil {
 		panic(err) // two strings always marshal
 	}
-	r := newBufferedResponse()
+	r := newBufferedResponse(nil)
 	r.Header().Set("Content-Type", "application/json")
 	r.Header().Set("Cache-Control", "no-store")
 	if e.status == http.StatusServiceUnavailable {

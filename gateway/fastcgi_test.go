@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -210,30 +211,38 @@ func TestFastCGIIgnoresRecordsOfOtherTypes(t *testing.T) {
 
 func TestFastCGICancelsARequest(t *testing.T) {
 	body := strings.Repeat("x", 1000)
-	request := func(c *client) { c.stdin(1, []byte(body)) }
+	stdin := func(c *client) { c.stdin(1, []byte(body)) }
 	part := func(c *client) { c.raw(appendRecord(nil, typeStdin, 1, []byte(body[:10]))) }
 	cases := []struct {
 		name  string
-		stdin func(*client)
+		stdin func(*client) // nil = comes with the parameters, at once
 		leave func(*client)
 		ends  bool // with END_REQUEST
 		took  time.Duration
 	}{
-		{"when it is aborted", request, func(c *client) { c.abort(1) }, true, 0},
+		{"when it came at once and is aborted", nil, func(c *client) { c.abort(1) }, true, readOnDelay},
+		{"when it came at once and the connection is lost", nil, func(c *client) { c.Close() }, false, readOnDelay},
+		{"when it came at once and takes too long", nil, func(*client) {}, true, requestTimeout},
+		{"when it is aborted", stdin, func(c *client) { c.abort(1) }, true, 0},
 		{"when it is aborted within its body", part, func(c *client) { c.abort(1) }, true, 0},
-		{"when the connection is lost", request, func(c *client) { c.Close() }, false, 0},
+		{"when the connection is lost", stdin, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within its body", part, func(c *client) { c.Close() }, false, 0},
 		{"when the connection is lost within a record", part, func(c *client) { c.raw([]byte{1, 5, 0}); c.Close() },
 			false, 0},
-		{"when it takes too long", request, func(*client) {}, true, requestTimeout},
+		{"when it takes too long", stdin, func(*client) {}, true, requestTimeout},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, s *fcgiTest) {
 				c := s.dial(t)
-				c.begin(1, true)
-				c.params(1, testRequest{method: "POST", target: "/held", body: body}.variables())
-				tc.stdin(c)
+				vars := testRequest{method: "POST", target: "/held", body: body}.variables()
+				if tc.stdin == nil {
+					c.raw(request(1, vars, []byte(body)))
+				} else {
+					c.begin(1, true)
+					c.params(1, vars)
+					tc.stdin(c)
+				}
 				r := <-s.entered
 				start := time.Now()
 				tc.leave(c)
@@ -243,9 +252,65 @@ func TestFastCGICancelsARequest(t *testing.T) {
 				}
 				if tc.ends {
 					c.reply(1)
+					c.raw(request(1, testRequest{method: "GET", target: "/x"}.variables(), nil))
+					c.reply(1).echoed(t)
 				}
 				c.Close()
 			})
+		})
+	}
+}
+
+// A request that came at once is handled by the goroutine that reads, until it takes too long.
+func TestFastCGIKeepsAConnectionAfterSlowRequests(t *testing.T) {
+	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(r.URL.Path[1:])
+		if err != nil {
+			t.Error(err)
+		}
+		time.Sleep(d) // of the bubble
+		echo(w, r)
+	})
+	bubble(t, slow, func(t *testing.T, s *fcgiTest) {
+		c := s.dial(t)
+		start, want := time.Now(), time.Duration(0)
+		for _, took := range []time.Duration{0, readOnDelay - 1, readOnDelay, readOnDelay + 1, 0, time.Second,
+			time.Second, 0} {
+			c.raw(request(1, testRequest{method: "GET", target: "/" + took.String()}.variables(), nil))
+			if got := c.reply(1).echoed(t); got.Path != "/"+took.String() {
+				t.Errorf("path %q", got.Path)
+			}
+			want += took
+		}
+		if took := time.Since(start); took != want {
+			t.Errorf("took %s, want %s", took, want)
+		}
+		c.Close()
+	})
+}
+
+// Buffers are used again. Nothing of a request may be in the answer to another one.
+func TestFastCGIRequestsShareNothing(t *testing.T) {
+	l, err := Listen("unix:" + socket(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ServeFastCGI, l, echo)
+	for _, mark := range strings.Split("abcdefgh", "") {
+		t.Run("client "+mark, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, dialTo(t, l))
+			for i := range 100 {
+				header := map[string]string{"Authorization": strings.Repeat(mark, 1+i*37%500)}
+				for extra := range i % 5 {
+					header[fmt.Sprintf("X-%s-%d", mark, extra)] = mark
+				}
+				c.raw(request(1, testRequest{method: "GET", target: "/" + mark, header: header}.variables(), nil))
+				got := c.reply(1).echoed(t)
+				if got.Auth != header["Authorization"] || got.Path != "/"+mark || len(got.Header) != len(header) {
+					t.Errorf("request %d: %+v", i, got)
+				}
+			}
 		})
 	}
 }
@@ -596,7 +661,8 @@ func TestFastCGIAnswersGetValues(t *testing.T) {
 		c.raw(appendRecord(nil, typeGetValues, 0, encodePairs(map[string]string{"FCGI_MPXS_CONNS": ""})))
 		c.get(1, true, "/x")
 		c.reply(1).echoed(t)
-		if got, ok := parsePairs(c.values); !ok || got["FCGI_MPXS_CONNS"] != "0" {
+		got := map[string]string{}
+		if !parsePairs(c.values, got) || got["FCGI_MPXS_CONNS"] != "0" {
 			t.Errorf("values %q", got)
 		}
 		c.Close()
@@ -675,7 +741,8 @@ func TestFastCGIAConnectionThatDoesNotReadIsEvicted(t *testing.T) {
 			mute.Write(fcgiGetX)
 		}
 		synctest.Wait()
-		checkAnswersAtOnce(t, s, writeStallTimeout)
+		// The new connection looks again a second after the last change: others read on then.
+		checkAnswersAtOnce(t, s, readOnDelay+writeStallTimeout)
 	})
 }
 

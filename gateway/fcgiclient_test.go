@@ -90,6 +90,12 @@ func beginRecord(id uint16, role, flags byte) []byte {
 	return appendRecord(nil, typeBegin, id, []byte{0, role, flags, 0, 0, 0, 0, 0})
 }
 
+// request is a whole request that asks to keep the connection.
+func request(id uint16, vars map[string]string, body []byte) []byte {
+	out := appendStream(beginRecord(id, roleResponder, flagKeepConn), typeParams, id, encodePairs(vars))
+	return appendStream(out, typeStdin, id, body)
+}
+
 func (c *client) begin(id uint16, keep bool) {
 	c.t.Helper()
 	flags := byte(0)

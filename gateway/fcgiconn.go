@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,6 +21,11 @@ const (
 	// firstRequestTimeout is how long a connection that was accepted just before a shutdown may
 	// take to begin. Web servers write as soon as they are connected.
 	firstRequestTimeout = time.Second
+
+	// readOnDelay is how long a handler may take before another goroutine reads on. ABORT and a
+	// disconnect are noticed so much later. Most requests take a hundredth of that, and a goroutine
+	// for each costs as much as reading it.
+	readOnDelay = 10 * time.Millisecond
 )
 
 var (
@@ -28,30 +34,38 @@ var (
 	errAborted      = errors.New("request aborted by the web server")
 	errDisconnected = errors.New("connection to the web server lost")
 	errSlowParams   = errors.New("parameters took too long")
+	errHandedOver   = errors.New("another goroutine reads on")
 )
 
 // fcgiConn is a web server's connection. It carries one request at a time: a second one is refused,
 // as FastCGI 1.0 §5.5 allows. The handler starts when the PARAMS are complete and sane, and reads
 // the body while it arrives.
 //
-// One goroutine reads. It never waits for the handler, so that it notices ABORT and a disconnect.
+// One goroutine at a time reads, so that ABORT and a disconnect are noticed. When it has the whole
+// request, it calls the handler itself. If that takes longer than readOnDelay, another one reads
+// on. A handler whose body is still arriving has a goroutine of its own.
 type fcgiConn struct {
-	conn     *trackedConn
-	handler  http.Handler
-	o        Options
-	base     context.Context // of all requests
-	stopping context.Context // done at shutdown
+	conn       *trackedConn
+	handler    http.Handler
+	o          Options
+	base       context.Context // of its requests
+	stopping   context.Context // done at shutdown
+	goroutines sync.WaitGroup  // besides that of serveFCGIConn
+	writeMu    sync.Mutex
+
+	// Of the goroutine that reads:
 	in       *bufio.Reader
-	padding  int // of the last record, not read yet
-	received int // bytes of content since the last BEGIN_REQUEST
-	handlers sync.WaitGroup
-	writeMu  sync.Mutex
+	rest     int          // bytes of the last record that are still in in, or to come
+	received int          // bytes of content since the last BEGIN_REQUEST
+	ready    *fcgiRequest // its PARAMS are complete, and its handler has not started; nil = none
 
 	mu      sync.Mutex
 	request *fcgiRequest // from BEGIN_REQUEST until it is answered and received; nil = none
 	fresh   bool         // no BEGIN_REQUEST yet
 	closing bool         // no request after this one
 	idleBy  time.Time    // when the wait for the next request ends
+	state   connState    // as conn knows it
+	readBy  time.Time    // read deadline of conn; zero = none
 }
 
 // fcgiRequest is a request and how far it has come.
@@ -61,10 +75,11 @@ type fcgiRequest struct {
 	method   string // "" until the params are complete
 	phase    requestPhase
 	due      time.Time // when the phase must have ended
-	params   []byte
-	tooLarge bool // params were
+	params   *bytes.Buffer
+	tooLarge bool                     // params were
+	call     func() *bufferedResponse // its handler; nil = it has returned
 	body     *body
-	cancel   context.CancelFunc
+	ctx      *requestContext
 	answered bool // the response is about to be written, and the id is free again
 	written  bool // the response has been written
 }
@@ -80,13 +95,22 @@ const (
 // serveFCGIConn serves nc until it ends and its handler has returned. When stopping is done, the
 // request in flight is the last. When base is done, it is cancelled.
 func serveFCGIConn(stopping, base context.Context, nc *trackedConn, h http.Handler, o Options) {
-	c := &fcgiConn{conn: nc, handler: h, o: o, base: base, stopping: stopping, fresh: true}
+	ctx, cancel := context.WithCancel(base) // one for all requests would be a lock for all
+	defer cancel()
+	c := &fcgiConn{conn: nc, handler: h, o: o, base: ctx, stopping: stopping, fresh: true}
 	c.in = bufio.NewReader(fcgiReader{c})
-	c.update(func() { c.idleBy = time.Now().Add(idleTimeout) })
+	c.idleBy = time.Now().Add(idleTimeout)
 	defer context.AfterFunc(stopping, c.refresh)()
-	defer context.AfterFunc(base, func() { nc.Close() })()
-	c.closeWithError(protect(o.Log, c.readRecords))
-	c.handlers.Wait()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	c.readOn()
+	c.goroutines.Wait()
+}
+
+// readOn reads until the connection ends, or another goroutine reads on.
+func (c *fcgiConn) readOn() {
+	if err := protect(c.o.Log, c.readRecords); !errors.Is(err, errHandedOver) {
+		c.closeWithError(err)
+	}
 }
 
 func (c *fcgiConn) readRecords() error {
@@ -98,7 +122,29 @@ func (c *fcgiConn) readRecords() error {
 		if err := c.handleRecord(h, content); err != nil {
 			return err
 		}
+		if r := c.ready; r != nil && r.phase == complete {
+			c.ready = nil
+			if !c.handleFirst(r) {
+				return errHandedOver
+			}
+		}
 	}
+}
+
+// handleFirst handles r before it reads on. It reports false if that took too long, and another
+// goroutine reads.
+func (c *fcgiConn) handleFirst(r *fcgiRequest) bool {
+	c.goroutines.Add(1)
+	slow := time.AfterFunc(readOnDelay, func() {
+		defer c.goroutines.Done()
+		c.readOn()
+	})
+	c.handle(r)
+	if !slow.Stop() {
+		return false
+	}
+	c.goroutines.Done()
+	return true
 }
 
 // closeWithError cancels the request in flight: its response has no receiver.
@@ -117,14 +163,14 @@ func (c *fcgiConn) closeWithError(cause error) {
 	}
 	if r != nil && r.phase != readingParams {
 		r.body.finish(errDisconnected)
-		r.cancel()
+		r.ctx.end()
 	}
 }
 
 // readRecord reads one record, except for its padding: what a record asks for must not wait for
-// bytes that mean nothing.
+// bytes that mean nothing. The content is valid until the next call.
 func (c *fcgiConn) readRecord() (recordHeader, []byte, error) {
-	if _, err := c.in.Discard(c.padding); err != nil {
+	if _, err := c.in.Discard(c.rest); err != nil {
 		return recordHeader{}, nil, err
 	}
 	head, err := c.in.Peek(headerLen)
@@ -136,12 +182,14 @@ func (c *fcgiConn) readRecord() (recordHeader, []byte, error) {
 	if h.version != wireVersion {
 		return h, nil, fmt.Errorf("%w: version %d", errProtocol, h.version)
 	}
-	c.padding = h.padding
+	c.rest = h.padding
 	if c.received += h.content; c.received > maxDrainBytes {
 		return h, nil, fmt.Errorf("%w: request of more than %d bytes", errProtocol, maxDrainBytes)
 	}
-	if h.content == 0 {
-		return h, nil, nil
+	if h.content <= c.in.Size() {
+		c.rest += h.content
+		content, err := c.in.Peek(h.content)
+		return h, content, err
 	}
 	var content bytes.Buffer // grows with what arrives, not with what is announced
 	_, err = io.CopyN(&content, c.in, int64(h.content))
@@ -166,14 +214,14 @@ func (c *fcgiConn) handleRecord(h recordHeader, content []byte) error {
 	case h.kind == typeParams && len(content) > 0:
 		r.addParams(content)
 	case h.kind == typeParams:
-		c.start(r)
+		c.prepare(r)
 	case h.kind == typeStdin && r.phase == readingParams:
 		return fmt.Errorf("%w: STDIN before the end of PARAMS", errProtocol)
 	case h.kind == typeStdin && len(content) > 0:
-		c.update(func() { r.body.Write(content) })
+		c.change(func() { r.body.Write(content) })
 	case h.kind == typeStdin:
 		r.body.finish(io.EOF)
-		c.update(func() { c.setComplete(r) })
+		c.change(func() { c.setComplete(r) })
 	case h.kind == typeAbort:
 		return c.abort(r)
 	}
@@ -197,7 +245,7 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 	role, keepConn := int(content[0])<<8|int(content[1]), content[2]&flagKeepConn != 0
 	status := byte(statusComplete)
 	var err error
-	c.update(func() {
+	c.change(func() {
 		c.fresh = false
 		busy := c.request != nil && !c.request.answered
 		switch {
@@ -208,63 +256,76 @@ func (c *fcgiConn) begin(id uint16, content []byte) error {
 		case busy:
 			status = statusCannotMultiplex
 		default: // the rest of a request that was answered early is ignored from here on
-			c.request = &fcgiRequest{id: id, keepConn: keepConn, due: time.Now().Add(paramsTimeout)}
+			c.request = &fcgiRequest{
+				id:       id,
+				keepConn: keepConn,
+				due:      time.Now().Add(paramsTimeout),
+				params:   newBuffer(),
+			}
 		}
 	})
 	if err != nil || status == statusComplete {
 		return err
 	}
 	err = c.write(appendEnd(nil, id, status))
-	c.update(func() { c.closing = c.closing || !keepConn })
+	c.change(func() { c.closing = c.closing || !keepConn })
 	return err
 }
 
 func (r *fcgiRequest) addParams(p []byte) {
-	r.tooLarge = r.tooLarge || len(r.params)+len(p) > maxHeaderBytes
+	r.tooLarge = r.tooLarge || r.params.Len()+len(p) > maxHeaderBytes
 	if !r.tooLarge {
-		r.params = append(r.params, p...)
+		r.params.Write(p)
 	}
 }
 
-// start starts the handler.
-func (c *fcgiConn) start(r *fcgiRequest) {
+// prepare parses the params of r. Its handler may start.
+func (c *fcgiConn) prepare(r *fcgiRequest) {
 	req, errResp := c.parseParams(r)
 	length := int64(-1)
 	if errResp == nil {
 		length = req.length
 	}
-	r.params, r.body = nil, newBody(length)
-	var ctx context.Context
-	ctx, r.cancel = context.WithTimeout(c.base, requestTimeout)
-	c.update(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
-	c.handlers.Go(func() {
-		res := orInternalError(c.o.Log, func() *bufferedResponse { return c.serve(ctx, r.body, req, errResp) })
-		r.cancel()
-		r.body.Close()
-		err := protect(c.o.Log, func() error {
-			c.send(r, res)
-			return nil
-		})
-		if err != nil {
-			c.conn.Close() // the reading goroutine notices
-		}
-	})
+	r.params, r.body, r.ctx = nil, newBody(length), newRequestContext(c.base)
+	r.call = func() *bufferedResponse { return c.serve(r.ctx, r.body, req, errResp) }
+	c.change(func() { r.phase, r.due = readingStdin, time.Now().Add(bodyTimeout) })
+	c.ready = r
 }
 
-func (c *fcgiConn) parseParams(r *fcgiRequest) (*cgiRequest, *errorResponse) {
+func (c *fcgiConn) parseParams(r *fcgiRequest) (req *cgiRequest, errResp *errorResponse) {
+	defer recycle(r.params)
 	if r.tooLarge {
 		return nil, tooLarge("too many or too large header fields")
 	}
-	vars, ok := parsePairs(r.params)
-	if !ok {
-		return nil, badRequest("malformed FastCGI parameters")
-	}
-	r.method = vars["REQUEST_METHOD"]
-	req, errResp := parseCGIEnv(vars, c.o.Program)
+	withPairs(r.params.Bytes(), func(vars map[string]string, ok bool) {
+		if !ok {
+			errResp = badRequest("malformed FastCGI parameters")
+			return
+		}
+		r.method = strings.Clone(vars["REQUEST_METHOD"])
+		req, errResp = parseCGIEnv(vars, c.o.Program)
+	})
 	if errResp == nil && req.length == 0 && usuallyHasBody(r.method) {
 		req.length = -1 // the end of STDIN is more reliable
 	}
 	return req, errResp
+}
+
+// handle answers r.
+func (c *fcgiConn) handle(r *fcgiRequest) {
+	res := orInternalError(c.o.Log, r.call)
+	r.call = nil // r may stay until its body has come
+	r.ctx.end()
+	r.body.Close()
+	err := protect(c.o.Log, func() error {
+		c.send(r, res)
+		return nil
+	})
+	if err != nil {
+		c.conn.Close() // the reading goroutine notices
+		return
+	}
+	res.recycle()
 }
 
 func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp *errorResponse) *bufferedResponse {
@@ -275,14 +336,16 @@ func (c *fcgiConn) serve(ctx context.Context, b *body, req *cgiRequest, errResp 
 	if errResp != nil {
 		return reject(errResp, c.o.Log)
 	}
-	return serveBuffered(c.handler, r, c.o.Log)
+	return serveBuffered(c.handler, r, nil, c.o.Log)
 }
 
 // send frees the id before it writes, since the web server may use the id again at once.
 func (c *fcgiConn) send(r *fcgiRequest, res *bufferedResponse) {
-	c.update(func() { r.answered = true })
-	out := appendStream(nil, typeStdout, r.id, res.cgiDocument(r.method))
-	if err := c.write(appendEnd(out, r.id, statusComplete)); err != nil {
+	c.change(func() { r.answered = true })
+	out := newBuffer()
+	defer recycle(out)
+	writeResponse(out, r.id, res, r.method)
+	if err := c.write(out.Bytes()); err != nil {
 		return
 	}
 	c.update(func() {
@@ -297,15 +360,15 @@ func (c *fcgiConn) send(r *fcgiRequest, res *bufferedResponse) {
 func (c *fcgiConn) abort(r *fcgiRequest) error {
 	if r.phase == readingParams {
 		err := c.write(appendEnd(nil, r.id, statusComplete))
-		c.update(func() {
+		c.change(func() {
 			c.request = nil
 			c.closing = c.closing || !r.keepConn
 		})
 		return err
 	}
 	r.body.finish(errAborted)
-	r.cancel()
-	c.update(func() { c.setComplete(r) })
+	r.ctx.end()
+	c.change(func() { c.setComplete(r) })
 	return nil
 }
 
@@ -335,11 +398,28 @@ func (c *fcgiConn) write(p []byte) error {
 	return err
 }
 
-// refresh sets the deadline again, after stopping has begun.
+// change changes the state of c. The connection limiter learns what c waits for. While the caller
+// is the goroutine that reads, the next Read sets the deadline.
+func (c *fcgiConn) change(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+	c.report()
+}
+
+// report tells the connection limiter what c waits for. c.mu is held.
+func (c *fcgiConn) report() {
+	if now := c.connState(); now != c.state {
+		c.state = now
+		c.conn.setState(now)
+	}
+}
+
+// refresh sets the deadline again: a Read is about to begin, or the server to stop.
 func (c *fcgiConn) refresh() { c.update(func() {}) }
 
-// update changes the state of c and sets the read deadline that follows from it. If that has
-// passed, it ends a blocked Read. The connection limiter learns what c waits for.
+// update is change for what may shorten a Read: it ends one that is blocked for too long already. A
+// later deadline need not be set, since expire looks again when an earlier one has passed.
 func (c *fcgiConn) update(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -350,8 +430,16 @@ func (c *fcgiConn) update(change func()) {
 			c.idleBy = soon
 		}
 	}
-	c.conn.setState(c.connState())
-	c.conn.SetReadDeadline(c.deadline())
+	c.report()
+	if d := c.deadline(); !d.IsZero() && (c.readBy.IsZero() || d.Before(c.readBy)) {
+		c.setReadDeadline(d)
+	}
+}
+
+// setReadDeadline sets that of conn. c.mu is held.
+func (c *fcgiConn) setReadDeadline(d time.Time) {
+	c.readBy = d
+	c.conn.SetReadDeadline(d)
 }
 
 // connState says what c waits for. c.mu is held.
@@ -381,11 +469,17 @@ func (c *fcgiConn) deadline() time.Time {
 	return time.Time{}
 }
 
-// fcgiReader reads from the connection, again when its deadline has been moved.
+// fcgiReader reads from the connection, again when its deadline has been moved. The handler of a
+// request that is still arriving starts before that.
 type fcgiReader struct{ c *fcgiConn }
 
 func (r fcgiReader) Read(p []byte) (int, error) {
+	if ready := r.c.ready; ready != nil {
+		r.c.ready = nil
+		r.c.goroutines.Go(func() { r.c.handle(ready) })
+	}
 	for {
+		r.c.refresh()
 		n, err := r.c.conn.Read(p)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
@@ -400,6 +494,7 @@ func (r fcgiReader) Read(p []byte) (int, error) {
 // parameters are cut short cannot be answered. A body cut short is the handler's to answer.
 func (c *fcgiConn) expire(now time.Time) (err error) {
 	c.update(func() {
+		c.setReadDeadline(time.Time{})
 		if d := c.deadline(); d.IsZero() || d.After(now) {
 			return // it was moved in the meantime
 		}

@@ -1,6 +1,10 @@
 package gateway
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+)
 
 // The part of the wire format (FastCGI 1.0 §3.3, §8) that is in use.
 const (
@@ -41,11 +45,14 @@ func parseHeader(p []byte) recordHeader {
 // appendRecord appends one record with up to maxContent bytes of content. It has no padding, which
 // §3.3 recommends for speed and does not require.
 func appendRecord(out []byte, kind byte, id uint16, content []byte) []byte {
+	return append(appendHeader(out, kind, id, len(content)), content...)
+}
+
+func appendHeader(out []byte, kind byte, id uint16, content int) []byte {
 	out = append(out, wireVersion, kind)
 	out = binary.BigEndian.AppendUint16(out, id)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(content)))
-	out = append(out, 0, 0)
-	return append(out, content...)
+	out = binary.BigEndian.AppendUint16(out, uint16(content))
+	return append(out, 0, 0)
 }
 
 // appendEnd appends the END_REQUEST record of request id.
@@ -61,6 +68,23 @@ func appendStream(out []byte, kind byte, id uint16, content []byte) []byte {
 		content = content[n:]
 	}
 	return appendRecord(out, kind, id, nil)
+}
+
+// writeResponse writes res as the STDOUT of request id, and its end.
+func writeResponse(out *bytes.Buffer, id uint16, res *bufferedResponse, method string) {
+	out.Write(appendHeader(out.AvailableBuffer(), typeStdout, id, 0))
+	res.writeDocument(out, method)
+	first := out.Bytes()
+	size := len(first) - headerLen
+	if size <= maxContent {
+		appendHeader(first[:0], typeStdout, id, size)
+		out.Write(appendRecord(out.AvailableBuffer(), typeStdout, id, nil))
+	} else {
+		content := bytes.Clone(first[headerLen:])
+		out.Reset()
+		out.Write(appendStream(nil, typeStdout, id, content))
+	}
+	out.Write(appendEnd(out.AvailableBuffer(), id, statusComplete))
 }
 
 func encodePairs(pairs map[string]string) (out []byte) {
@@ -80,34 +104,51 @@ func appendLength(out []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(out, uint32(n)|1<<31)
 }
 
-// parsePairs parses name-value pairs (§3.4). If a name comes twice, the last counts, as in php-fpm:
-// nginx sends both when a configuration repeats a variable of the stock file.
-func parsePairs(p []byte) (map[string]string, bool) {
-	pairs := map[string]string{}
-	for len(p) > 0 {
-		var name, value int
-		var ok bool
-		if name, p, ok = cutLength(p); !ok {
-			return nil, false
-		}
-		if value, p, ok = cutLength(p); !ok || value > len(p)-name {
-			return nil, false
-		}
-		pairs[string(p[:name])] = string(p[name : name+value])
-		p = p[name+value:]
+const (
+	usualPairs = 24 // variables that a web server sends
+	manyPairs  = 100
+)
+
+var pairMaps = sync.Pool{New: func() any { return make(map[string]string, usualPairs) }}
+
+// withPairs calls f with the name-value pairs in p (§3.4), which are parts of one string. They are
+// gone afterwards, since they hold passwords. ok is false if p is malformed.
+func withPairs(p []byte, f func(pairs map[string]string, ok bool)) {
+	pairs := pairMaps.Get().(map[string]string)
+	f(pairs, parsePairs(p, pairs))
+	if len(pairs) <= manyPairs { // a map does not become smaller
+		clear(pairs)
+		pairMaps.Put(pairs)
 	}
-	return pairs, true
 }
 
-func cutLength(p []byte) (n int, rest []byte, ok bool) {
-	if len(p) == 0 {
-		return 0, nil, false
+// parsePairs parses name-value pairs. If a name comes twice, the last counts, as in php-fpm: nginx
+// sends both when a configuration repeats a variable of the stock file.
+func parsePairs(p []byte, pairs map[string]string) bool {
+	for rest := string(p); rest != ""; {
+		var name, value int
+		var ok bool
+		if name, rest, ok = cutLength(rest); !ok {
+			return false
+		}
+		if value, rest, ok = cutLength(rest); !ok || value > len(rest)-name {
+			return false
+		}
+		pairs[rest[:name]] = rest[name : name+value]
+		rest = rest[name+value:]
+	}
+	return true
+}
+
+func cutLength(p string) (n int, rest string, ok bool) {
+	if p == "" {
+		return 0, "", false
 	}
 	if p[0] < 1<<7 {
 		return int(p[0]), p[1:], true
 	}
 	if len(p) < 4 {
-		return 0, nil, false
+		return 0, "", false
 	}
-	return int(binary.BigEndian.Uint32(p) &^ (1 << 31)), p[4:], true
+	return int(p[0]&^(1<<7))<<24 | int(p[1])<<16 | int(p[2])<<8 | int(p[3]), p[4:], true
 }

@@ -161,6 +161,9 @@ func TestEveryFrontendSendsItsOwnErrorsInJSON(t *testing.T) {
 				if strings.Contains(string(r.body), "pw-in-panic") {
 					t.Errorf("the client sees the panic's value: %q", r.body)
 				}
+				if got := r.header.Get("X-Half"); got != "" {
+					t.Errorf("the client sees a header field from before the panic: %q", got)
+				}
 			})
 		}
 	}
@@ -215,7 +218,8 @@ func TestEveryFrontendCompletesTheResponse(t *testing.T) {
 				t.Errorf("empty response: %+v", r)
 			}
 			r = tr.send(t, testRequest{method: "GET", target: "/gone"})
-			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" {
+			if r.status != 204 || len(r.body) != 0 || r.header.Get("Content-Length") != "" ||
+				r.header.Get("X-Late") != "" {
 				t.Errorf("response without content: %+v", r)
 			}
 		})

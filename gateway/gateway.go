@@ -18,8 +18,8 @@
 //     client is IPv4, also where it arrives in an IPv6 notation, and no address has a zone.
 //   - Host is empty, since it is only the client's claim.
 //   - Body can be read to its end. ContentLength is -1 when the length was not announced.
-//   - The context ends after 60 seconds at the latest. In FastCGI and HTTP it ends when the web
-//     server disconnects.
+//   - The context ends after 60 seconds at the latest. In HTTP it ends when the web server
+//     disconnects, in FastCGI within 10 milliseconds.
 //
 // The handler's response is buffered until the handler returns. So a panic never leaves half a
 // response, and every response with a body has a Content-Length.

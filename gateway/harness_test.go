@@ -39,6 +39,7 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/panic":
 		var missing *echoed
+		w.Header().Set("X-Half", "an answer")
 		w.Write([]byte("half an ans"))
 		missing.Path = "pw-in-panic"
 	case "/panic/value":
@@ -50,6 +51,7 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		return
 	case "/gone":
 		w.WriteHeader(http.StatusNoContent)
+		w.Header().Set("X-Late", "not sent")
 		return
 	}
 	n, err := io.Copy(io.Discard, r.Body)

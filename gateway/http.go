@@ -106,21 +106,22 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *httpHandler) respond(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
+	ctx := newRequestContext(r.Context())
+	defer ctx.end()
 	conn := r.Context().Value(connKey{}).(*trackedConn)
 	conn.setState(stateHandling)
 	body := newHTTPBody(r.Body, conn)
-	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body) })
+	res := orInternalError(h.o.Log, func() *bufferedResponse { return h.serve(r.WithContext(ctx), body, w.Header()) })
 	body.drain(r) // first, because net/http drops the body when it sends the first byte
 	if maySmuggle(r) {
-		res.committed.Set("Connection", "close")
+		res.header.Set("Connection", "close")
 	}
 	conn.response.begin(res.sentLength(r.Method))
 	// net/http sends a long response now and a short one after this returns. A peer that stalls may
 	// be evicted.
 	conn.setState(stateWriting)
 	res.copyTo(w)
+	res.recycle()
 }
 
 // maySmuggle reports whether r may have had Content-Length beside Transfer-Encoding. A proxy that
@@ -132,25 +133,26 @@ func maySmuggle(r *http.Request) bool {
 	return len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
-func (h *httpHandler) serve(r *http.Request, body *httpBody) *bufferedResponse {
+func (h *httpHandler) serve(r *http.Request, body *httpBody, header http.Header) *bufferedResponse {
 	target, errResp := parseTarget(r.RequestURI, "", "")
 	if errResp != nil {
 		return reject(errResp, h.o.Log)
 	}
 	r.URL = target
 	r.Host = ""
-	r.Body = body
-	r.Header = r.Header.Clone()
+	if body != nil {
+		r.Body = body
+	}
 	r.Header.Del("Proxy")
 	r.Header.Del("Remote-User")
 	r.RemoteAddr = clientAddr(r, h.o)
 	if r.RemoteAddr == ":0" {
 		h.o.warnNoAddress(r, unixFix)
 	}
-	return serveBuffered(h.handler, r, h.o.Log)
+	return serveBuffered(h.handler, r, header, h.o.Log)
 }
 
-// httpBody is a request body as the handler reads it.
+// httpBody is a request body as the handler reads it. It is nil if there is none.
 type httpBody struct {
 	all     io.ReadCloser
 	limited io.Reader // all, up to maxBody
@@ -159,6 +161,9 @@ type httpBody struct {
 }
 
 func newHTTPBody(all io.ReadCloser, conn *trackedConn) *httpBody {
+	if all == http.NoBody {
+		return nil
+	}
 	return &httpBody{all: all, limited: http.MaxBytesReader(nil, all, maxBody), conn: conn}
 }
 
@@ -181,7 +186,7 @@ func (b *httpBody) Close() error { return nil }
 // close the connection after 256 KiB, and many clients then report that instead of the response.
 // drain reads nothing if the client waits for "100 Continue", so that it is not asked to go on.
 func (b *httpBody) drain(r *http.Request) {
-	if b.all == http.NoBody || r.Header.Get("Expect") != "" && !b.touched {
+	if b == nil || r.Header.Get("Expect") != "" && !b.touched {
 		return
 	}
 	b.conn.setState(stateReading)

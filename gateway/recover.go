@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// serveBuffered lets h answer r. A panic becomes a 500, whatever h had written before.
-func serveBuffered(h http.Handler, r *http.Request, log *slog.Logger) *bufferedResponse {
+// serveBuffered lets h answer r, and write to header; nil = one of the response's own. A panic
+// becomes a 500, whatever h had written before.
+func serveBuffered(h http.Handler, r *http.Request, header http.Header, log *slog.Logger) *bufferedResponse {
 	return orInternalError(log, func() *bufferedResponse {
-		res := newBufferedResponse()
+		res := newBufferedResponse(header)
 		h.ServeHTTP(res, r)
 		res.finish()
 		return res

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -204,5 +205,5 @@ func TestHTTPAPanicWhileItDrainsEndsItsConnectionOnly(t *testing.T) {
 		}
 		checkPanicLog(t, log.String())
 	}()
-	h.ServeHTTP(nil, r)
+	h.ServeHTTP(httptest.NewRecorder(), r)
 }

@@ -53,7 +53,7 @@ func decodedTarget(p, query, script, program string) (*url.URL, *errorResponse) 
 	if !strings.HasPrefix(p, "/") {
 		return nil, badRequest("request target is not a path")
 	}
-	if hasControl(p) || hasControl(query) || strings.Contains(p+query, "\t") || !utf8.ValidString(p) {
+	if hasControl(p) || hasControl(query) || hasTab(p) || hasTab(query) || !utf8.ValidString(p) {
 		return nil, badRequest("request target is not printable text")
 	}
 	return &url.URL{Path: stripMount(cleanPath(p), script, program), RawQuery: query}, nil
@@ -88,6 +88,8 @@ func stripMount(p, script, program string) string {
 	}
 	return p
 }
+
+func hasTab(s string) bool { return strings.IndexByte(s, '\t') >= 0 }
 
 // hasControl reports control bytes other than tab, which header values may contain (RFC 9110 §5.5).
 func hasControl(s string) bool {
