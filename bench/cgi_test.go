@@ -34,7 +34,7 @@ func apacheEnv(script, login string) []string {
 
 func (i installation) cgi(name string) program {
 	path := i.path(name)
-	return program{path: path, env: apacheEnv(path, basic("alice")), want: "Status: 200 OK\r\n"}
+	return program{path: path, env: apacheEnv(path, basic(systemUser)), want: "Status: 200 OK\r\n"}
 }
 
 // cost is what one process took, with its children, from fork to wait.

@@ -64,6 +64,8 @@ const (
 	service  = "registry.example.com"
 	password = "wonderland"
 	permit   = "auth required pam_permit.so\naccount required pam_permit.so\n"
+	// systemUser is in /etc/passwd. For a name that no system file has, NSS loads more libraries.
+	systemUser = "games"
 	// loginScope is what a user asks for, publicScope what everyone may have.
 	loginScope  = "repository:alice/app:pull,push"
 	publicScope = "repository:public/app:pull"
@@ -160,7 +162,7 @@ func yescryptPAM(t testing.TB) string {
 		t.Fatalf("make a yescrypt hash with crypt(3): %v", err)
 	}
 	var file strings.Builder
-	fmt.Fprintf(&file, "alice:%s\n", hash)
+	fmt.Fprintf(&file, "alice:%[1]s\n%[2]s:%[1]s\n", hash, systemUser)
 	for n := range passwordUsers {
 		fmt.Fprintf(&file, "%s:%s\n", userName(n), hash)
 	}
