@@ -92,7 +92,7 @@ func (n *index) yieldRules(c *client, yield func(*compiledRule) bool) bool {
 	if n == nil || len(n.rules) == 0 {
 		return true
 	}
-	for principal := range c.principals() {
+	for _, principal := range c.principals {
 		for _, r := range n.rules[principal] {
 			if !yield(r) {
 				return false

@@ -463,6 +463,40 @@ func FuzzPattern(f *testing.F) {
 	})
 }
 
+// Whether a rule is for anyone is asked with each request: an indexed policy does not look at them.
+func TestWhetherAnyoneIsAllowed(t *testing.T) {
+	for _, tt := range []struct {
+		to   []string
+		want bool
+	}{{[]string{"anyone"}, true}, {[]string{"users", "anyone"}, true}, {[]string{"users"}, false},
+		{[]string{"alice", "@anyone"}, false}} {
+		p := mustPolicy(t, []Rule{{Allow: []string{"push"}, To: []string{"users"}},
+			{Allow: []string{"pull"}, To: tt.to}})
+		if got := p.AllowsAnyone(); got != tt.want {
+			t.Errorf("%q: %v", tt.to, got)
+		}
+		if p.Index(); p.AllowsAnyone() != tt.want {
+			t.Errorf("%q with an index: %v", tt.to, !tt.want)
+		}
+	}
+	p := mustPolicy(t, make([]Rule, 0))
+	if p.Index(); p.AllowsAnyone() || (*Policy)(nil).AllowsAnyone() {
+		t.Error("without rules")
+	}
+	rules := make([]Rule, 1000)
+	for i := range rules {
+		rules[i] = Rule{Allow: []string{"pull"}, To: []string{"users"}}
+	}
+	p = mustPolicy(t, rules)
+	p.Index()
+	for i := range p.rules { // unseen
+		p.rules[i].To = []string{"anyone"}
+	}
+	if p.AllowsAnyone() {
+		t.Error("the rules were looked at again")
+	}
+}
+
 // The cost of a decision among ten thousand rules, in the worst shapes for the index: all for
 // all users, all below one folder, all with a glob in front.
 func BenchmarkGrantAmongTenThousandRules(b *testing.B) {

@@ -71,11 +71,13 @@ func Format(scopes []Scope) string {
 //
 // An error means that a bound is exceeded. It is an ErrScope and may be shown to the client.
 func ParseScopes(params []string) (scopes []Scope, malformed []*Malformed, err error) {
-	seen := make(map[string]int)
+	type resource struct{ kind, class, name string }
+	seen := make(map[resource]int)
 	bad := make(map[string]bool)
 	for _, param := range params {
 		for text := range strings.FieldsFuncSeq(param, func(r rune) bool { return r == ' ' }) {
 			s, err := parseScope(text)
+			r := resource{s.Type, s.Class, s.Name}
 			if m := (*Malformed)(nil); errors.As(err, &m) {
 				if !bad[text] {
 					malformed = append(malformed, m)
@@ -83,13 +85,13 @@ func ParseScopes(params []string) (scopes []Scope, malformed []*Malformed, err e
 				bad[text] = true
 			} else if err != nil {
 				return nil, nil, err
-			} else if at, ok := seen[s.resource()]; ok {
+			} else if at, ok := seen[r]; ok {
 				scopes[at].Actions = appendNew(scopes[at].Actions, s.Actions)
 				if len(scopes[at].Actions) > maxActions {
 					return nil, nil, errManyActions
 				}
 			} else {
-				seen[s.resource()] = len(scopes)
+				seen[r] = len(scopes)
 				scopes = append(scopes, s)
 			}
 			if len(scopes)+len(malformed) > maxScopes {
