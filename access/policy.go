@@ -108,6 +108,9 @@ func (p *Policy) grant(c *client, s Scope) []string {
 			left = slices.DeleteFunc(left, func(a string) bool { return r.allows(res, a) })
 		}
 	}
+	if len(left) == 0 {
+		return wanted
+	}
 	return slices.DeleteFunc(slices.Clone(wanted), func(a string) bool { return slices.Contains(left, a) })
 }
 

@@ -42,9 +42,7 @@ type Scope struct {
 }
 
 // String is the form that a client sends: type[(class)]:name:action[,action].
-func (s Scope) String() string {
-	return s.resource() + ":" + strings.Join(s.Actions, ",")
-}
+func (s Scope) String() string { return Format([]Scope{s}) }
 
 func (s Scope) resource() string {
 	if s.Class == "" {
@@ -55,11 +53,23 @@ func (s Scope) resource() string {
 
 // Format joins scopes with spaces, as one parameter holds them (RFC 6749 §3.3).
 func Format(scopes []Scope) string {
-	texts := make([]string, len(scopes))
+	var text []byte
 	for i, s := range scopes {
-		texts[i] = s.String()
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		if text = append(text, s.Type...); s.Class != "" {
+			text = append(append(append(text, '('), s.Class...), ')')
+		}
+		text = append(append(append(text, ':'), s.Name...), ':')
+		for n, action := range s.Actions {
+			if n > 0 {
+				text = append(text, ',')
+			}
+			text = append(text, action...)
+		}
 	}
-	return strings.Join(texts, " ")
+	return string(text)
 }
 
 // ParseScopes parses the scope parameters of one request. Clients repeat the parameter, join scopes

@@ -45,9 +45,9 @@ func (s *sharedTokens) add(issued int64, claims []byte, t sharedToken) {
 	}
 }
 
-// verifiedTokens remembers what refresh tokens with a good signature say, by their SHA-256. Only
-// a client that has such a token can add one, or find out that it is there. When the current generation is
-// full it becomes the previous one, which is dropped.
+// verifiedTokens remembers what refresh tokens with a good signature say, by their SHA-256. Only a
+// client that has such a token can add one, or find out that it is there. When the current
+// generation is full it becomes the previous one, which is dropped.
 type verifiedTokens struct {
 	mu                sync.Mutex
 	current, previous map[[sha256.Size]byte]verifiedToken

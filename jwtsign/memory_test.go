@@ -173,3 +173,32 @@ func TestARefusedTokenIsNotRemembered(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 }
+
+func TestATokenTakesFewAllocations(t *testing.T) {
+	access := []grant{{"repository", "public/app", []string{"pull"}}}
+	for _, c := range everyKey() {
+		s := fixed(load(t, c.key, ""))
+		token, _, err := s.RefreshToken(alice, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sign := func(subject string) func() {
+			return func() { _, _, _ = s.AccessToken(subject, service, time.Minute, access) }
+		}
+		// How many the signature itself takes is Go's matter.
+		signature := testing.AllocsPerRun(10, func() { _, _ = s.Key.method.Sign(token, s.Key.private) })
+		for _, step := range []struct {
+			name string
+			most float64
+			run  func()
+		}{
+			{"a token of an account", signature + 14, sign("alice")},
+			{"the anonymous client's, again", 7, sign("")},
+			{"a refresh token, again", 2, func() { _, _, _ = s.VerifyRefresh(token) }},
+		} {
+			if got := testing.AllocsPerRun(10, step.run); got > step.most {
+				t.Errorf("%s, %s: %v allocations, the most is %v", c.name, step.name, got, step.most)
+			}
+		}
+	}
+}

@@ -154,3 +154,20 @@ func BenchmarkLogLine(b *testing.B) {
 		})
 	}
 }
+
+// The ceilings leave a margin for the race detector. Two thirds of a refresh are SQLite's and ECDSA's.
+func TestAWholeRequestTakesFewAllocations(t *testing.T) {
+	s := benchService(t)
+	requests := benchRequests(t, s)
+	for name, most := range map[string]float64{"anonymous": 46, "refresh": 290} {
+		request := requests[name]
+		if got := testing.AllocsPerRun(100, func() { s.answer(t, request()) }); got > most {
+			t.Errorf("%s: %v allocations, the most is %v", name, got, most)
+		}
+	}
+	w := s.current.Load().out
+	line := []byte("line\n")
+	if got := testing.AllocsPerRun(100, func() { _, _ = w.Write(line) }); got > 0 {
+		t.Errorf("a line in a file: %v allocations", got)
+	}
+}

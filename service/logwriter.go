@@ -95,9 +95,9 @@ var ErrNoReader = errors.New("a named pipe without a reader")
 
 // logWriter writes whole lines, one with each Write, within a bounded time. A request writes its
 // own line to a file on disk. One goroutine writes those that come meanwhile, and all those to
-// anything else, from a queue: a write to a pipe may hang. While a line cannot be written, logWriter
-// drops and counts those that follow. When there is no space for one it says so once, and starts
-// the next one on a line of its own.
+// anything else, from a queue: a write to a pipe may hang. While a line cannot be written,
+// logWriter drops and counts those that follow. When there is no space for one it says so once, and
+// starts the next one on a line of its own.
 type logWriter struct {
 	name    string
 	stderr  io.Writer      // where dropped lines are reported; nil = in to itself, when it is writable again
