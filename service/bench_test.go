@@ -155,7 +155,8 @@ func BenchmarkLogLine(b *testing.B) {
 	}
 }
 
-// The ceilings leave a margin for the race detector. Two thirds of a refresh are SQLite's and ECDSA's.
+// The ceilings leave a margin for the race detector. Two thirds of a refresh are SQLite's and
+// ECDSA's.
 func TestAWholeRequestTakesFewAllocations(t *testing.T) {
 	s := benchService(t)
 	requests := benchRequests(t, s)
