@@ -26,7 +26,6 @@ func TestTheAnonymousClientSharesATokenForASecond(t *testing.T) {
 		}
 		return token, id
 	}
-	first, firstID := ask("", service, time.Minute, public)
 	for _, tt := range []struct {
 		name              string
 		later             time.Duration
@@ -46,7 +45,7 @@ func TestTheAnonymousClientSharesATokenForASecond(t *testing.T) {
 		{"a second earlier", -time.Second, "", service, time.Minute, public, false},
 	} {
 		now = noon
-		first, firstID = ask("", service, time.Minute, public)
+		first, firstID := ask("", service, time.Minute, public)
 		now = noon.Add(tt.later)
 		token, id := ask(tt.subject, tt.audience, tt.ttl, tt.access)
 		if (token == first) != tt.same || (id == firstID) != tt.same {
