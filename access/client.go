@@ -1,7 +1,6 @@
 package access
 
 import (
-	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,39 +23,37 @@ type Client struct {
 // client is a Client with values that would otherwise be computed for every rule.
 type client struct {
 	Client
-	user string // replaces {user}; "" = matches nothing
+	user       string   // replaces {user}; "" = matches nothing
+	principals []string // the words in "to" that mean this client
 }
 
 func newClient(c Client) *client {
 	c.Remote = c.Remote.Unmap().WithZone("")
-	return &client{Client: c, user: namespace(c.Name)}
+	return &client{Client: c, user: namespace(c.Name), principals: c.principals()}
 }
 
 func (w *Client) isIn(group string) bool {
 	return slices.ContainsFunc(w.Groups, func(g Group) bool { return g.Name == group })
 }
 
-// principals yields the words in "to" that mean this client.
-func (w *Client) principals() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if !yield(anyone) || w.Name == "" {
-			return
-		}
-		if !yield(users) {
-			return
-		}
-		// An account may have the name of a keyword, or of a group with its @.
-		isWord := w.Name == anyone || w.Name == users || strings.HasPrefix(w.Name, "@")
-		if !isWord && !yield(w.Name) {
-			return
-		}
-		for _, g := range w.Groups {
-			if !yield("@" + g.Name) {
-				return
-			}
-		}
+// principals are the words in "to" that mean this client.
+func (w *Client) principals() []string {
+	if w.Name == "" {
+		return principalsOfAnonymous
 	}
+	words := make([]string, 0, 3+len(w.Groups))
+	words = append(words, anyone, users)
+	// An account may have the name of a keyword, or of a group with its @.
+	if w.Name != anyone && w.Name != users && !strings.HasPrefix(w.Name, "@") {
+		words = append(words, w.Name)
+	}
+	for _, g := range w.Groups {
+		words = append(words, "@"+g.Name)
+	}
+	return words
 }
+
+var principalsOfAnonymous = []string{anyone}
 
 // namespace returns the name if it can be a segment of a repository name, else "". It does not
 // lower the case: Alice and alice are two Unix accounts, and would share one namespace.

@@ -1,15 +1,27 @@
 package access
 
+import "slices"
+
 // index finds the rules that may concern a request without trying all of them. It is a tree of the
 // leading segments of their patterns, as far as those are literals, *, {user} or {group}; after a
-// ** the last segment decides. Each node holds its rules by principal.
+// ** the last segment decides. Each node holds its rules by principal: in a list while there are
+// few, as in most nodes. A map takes ten times as much memory, which the collector looks through.
 type index struct {
 	literal map[string]*index
 	star    *index                     // below *
 	user    *index                     // below {user}
 	group   *index                     // below {group}
 	suffix  map[string]*index          // below **, by the literal that ends the pattern
-	rules   map[string][]*compiledRule // by principal, as written in "to"
+	few     []ruleFor                  // nil = none, or rules has them
+	rules   map[string][]*compiledRule // by principal
+}
+
+// maxFew is how many a look at each of them costs less than a map.
+const maxFew = 8
+
+type ruleFor struct {
+	principal string // as written in "to"
+	rule      *compiledRule
 }
 
 // node returns the node for a pattern, and makes it if needed.
@@ -55,11 +67,18 @@ func (s *segment) isOnly(kind pieceKind) bool {
 }
 
 func (n *index) add(r *compiledRule) {
-	if n.rules == nil {
-		n.rules = make(map[string][]*compiledRule)
-	}
 	for _, principal := range r.source.To {
-		n.rules[principal] = append(n.rules[principal], r)
+		n.few = append(n.few, ruleFor{principal, r})
+		if n.rules == nil && len(n.few) <= maxFew {
+			continue
+		}
+		if n.rules == nil {
+			n.rules = make(map[string][]*compiledRule)
+		}
+		for _, f := range n.few {
+			n.rules[f.principal] = append(n.rules[f.principal], f.rule)
+		}
+		n.few = nil
 	}
 }
 
@@ -89,10 +108,18 @@ func (n *index) visit(c *client, path []string, yield func(*compiledRule) bool) 
 }
 
 func (n *index) yieldRules(c *client, yield func(*compiledRule) bool) bool {
-	if n == nil || len(n.rules) == 0 {
+	if n == nil {
 		return true
 	}
-	for principal := range c.principals() {
+	for _, f := range n.few {
+		if slices.Contains(c.principals, f.principal) && !yield(f.rule) {
+			return false
+		}
+	}
+	if len(n.rules) == 0 {
+		return true
+	}
+	for _, principal := range c.principals {
 		for _, r := range n.rules[principal] {
 			if !yield(r) {
 				return false

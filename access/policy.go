@@ -9,8 +9,9 @@ import (
 // Policy is the access section of a configuration. A nil Policy is a configuration without one:
 // every account gets what it asks for.
 type Policy struct {
-	rules []Rule
-	index *index // nil = not indexed
+	rules        []Rule
+	index        *index // nil = not indexed
+	allowsAnyone bool   // if it is indexed
 }
 
 // NewPolicy checks the rules and returns all errors found. Without rules, the policy grants
@@ -28,6 +29,9 @@ func NewPolicy(rules []Rule) (*Policy, []*RuleError) {
 
 // AllowsAnyone reports whether some rule is for clients without credentials.
 func (p *Policy) AllowsAnyone() bool {
+	if p != nil && p.index != nil {
+		return p.allowsAnyone
+	}
 	return p.anyRule(func(s *Rule) bool { return slices.Contains(s.To, anyone) })
 }
 
@@ -104,6 +108,9 @@ func (p *Policy) grant(c *client, s Scope) []string {
 			left = slices.DeleteFunc(left, func(a string) bool { return r.allows(res, a) })
 		}
 	}
+	if len(left) == 0 {
+		return wanted
+	}
 	return slices.DeleteFunc(slices.Clone(wanted), func(a string) bool { return slices.Contains(left, a) })
 }
 
@@ -133,6 +140,7 @@ func (p *Policy) Index() {
 	if p == nil {
 		return
 	}
+	p.allowsAnyone = p.AllowsAnyone()
 	p.index = &index{}
 	for i := range p.rules {
 		r := p.rules[i].compile()

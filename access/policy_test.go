@@ -387,6 +387,9 @@ func TestDecisionsEqualThoseOfASimpleOracle(t *testing.T) {
 	granted := 0
 	for range 20000 {
 		rules := make([]Rule, r.IntN(4))
+		if r.IntN(20) == 0 {
+			rules = make([]Rule, 5*maxFew) // an index has another form then
+		}
 		for i := range rules {
 			rules[i] = Rule{Allow: []string{pick("pull", "push", "delete", "*")},
 				To: []string{pick("anyone", "users", "alice", "@web", "@db")}, Repositories: some(r.IntN(3), pattern)}
@@ -461,6 +464,40 @@ func FuzzPattern(f *testing.F) {
 			t.Fatalf("%q on %q: %v, want %v", text, name, got, want)
 		}
 	})
+}
+
+// Whether a rule is for anyone is asked with each request: an indexed policy does not look at them.
+func TestWhetherAnyoneIsAllowed(t *testing.T) {
+	for _, tt := range []struct {
+		to   []string
+		want bool
+	}{{[]string{"anyone"}, true}, {[]string{"users", "anyone"}, true}, {[]string{"users"}, false},
+		{[]string{"alice", "@anyone"}, false}} {
+		p := mustPolicy(t, []Rule{{Allow: []string{"push"}, To: []string{"users"}},
+			{Allow: []string{"pull"}, To: tt.to}})
+		if got := p.AllowsAnyone(); got != tt.want {
+			t.Errorf("%q: %v", tt.to, got)
+		}
+		if p.Index(); p.AllowsAnyone() != tt.want {
+			t.Errorf("%q with an index: %v", tt.to, !tt.want)
+		}
+	}
+	p := mustPolicy(t, make([]Rule, 0))
+	if p.Index(); p.AllowsAnyone() || (*Policy)(nil).AllowsAnyone() {
+		t.Error("without rules")
+	}
+	rules := make([]Rule, 1000)
+	for i := range rules {
+		rules[i] = Rule{Allow: []string{"pull"}, To: []string{"users"}}
+	}
+	p = mustPolicy(t, rules)
+	p.Index()
+	for i := range p.rules { // unseen
+		p.rules[i].To = []string{"anyone"}
+	}
+	if p.AllowsAnyone() {
+		t.Error("the rules were looked at again")
+	}
 }
 
 // The cost of a decision among ten thousand rules, in the worst shapes for the index: all for

@@ -42,9 +42,7 @@ type Scope struct {
 }
 
 // String is the form that a client sends: type[(class)]:name:action[,action].
-func (s Scope) String() string {
-	return s.resource() + ":" + strings.Join(s.Actions, ",")
-}
+func (s Scope) String() string { return Format([]Scope{s}) }
 
 func (s Scope) resource() string {
 	if s.Class == "" {
@@ -55,11 +53,23 @@ func (s Scope) resource() string {
 
 // Format joins scopes with spaces, as one parameter holds them (RFC 6749 §3.3).
 func Format(scopes []Scope) string {
-	texts := make([]string, len(scopes))
+	var text []byte
 	for i, s := range scopes {
-		texts[i] = s.String()
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		if text = append(text, s.Type...); s.Class != "" {
+			text = append(append(append(text, '('), s.Class...), ')')
+		}
+		text = append(append(append(text, ':'), s.Name...), ':')
+		for n, action := range s.Actions {
+			if n > 0 {
+				text = append(text, ',')
+			}
+			text = append(text, action...)
+		}
 	}
-	return strings.Join(texts, " ")
+	return string(text)
 }
 
 // ParseScopes parses the scope parameters of one request. Clients repeat the parameter, join scopes
@@ -71,11 +81,13 @@ func Format(scopes []Scope) string {
 //
 // An error means that a bound is exceeded. It is an ErrScope and may be shown to the client.
 func ParseScopes(params []string) (scopes []Scope, malformed []*Malformed, err error) {
-	seen := make(map[string]int)
+	type resource struct{ kind, class, name string }
+	seen := make(map[resource]int)
 	bad := make(map[string]bool)
 	for _, param := range params {
 		for text := range strings.FieldsFuncSeq(param, func(r rune) bool { return r == ' ' }) {
 			s, err := parseScope(text)
+			r := resource{s.Type, s.Class, s.Name}
 			if m := (*Malformed)(nil); errors.As(err, &m) {
 				if !bad[text] {
 					malformed = append(malformed, m)
@@ -83,13 +95,13 @@ func ParseScopes(params []string) (scopes []Scope, malformed []*Malformed, err e
 				bad[text] = true
 			} else if err != nil {
 				return nil, nil, err
-			} else if at, ok := seen[s.resource()]; ok {
+			} else if at, ok := seen[r]; ok {
 				scopes[at].Actions = appendNew(scopes[at].Actions, s.Actions)
 				if len(scopes[at].Actions) > maxActions {
 					return nil, nil, errManyActions
 				}
 			} else {
-				seen[s.resource()] = len(scopes)
+				seen[r] = len(scopes)
 				scopes = append(scopes, s)
 			}
 			if len(scopes)+len(malformed) > maxScopes {

@@ -62,9 +62,10 @@ func parameters(r *http.Request) (url.Values, error) {
 }
 
 func readBody(r *http.Request) (string, error) {
-	if kind := r.Header.Get("Content-Type"); kind != "" {
+	const form = "application/x-www-form-urlencoded"
+	if kind := r.Header.Get("Content-Type"); kind != "" && kind != form {
 		media, _, err := mime.ParseMediaType(kind)
-		if err != nil || media != "application/x-www-form-urlencoded" {
+		if err != nil || media != form {
 			return "", &badRequest{text: "the body must be application/x-www-form-urlencoded"}
 		}
 	}

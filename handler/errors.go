@@ -125,11 +125,12 @@ func (e *badRequest) response() errorResponse {
 
 // outcome is the word for an error in the log.
 func outcome(err error) string {
+	if err == nil {
+		return "granted"
+	}
 	var bad *badRequest
 	var throttled *Throttled
 	switch {
-	case err == nil:
-		return "granted"
 	case errors.As(err, &bad):
 		return "invalid"
 	case errors.As(err, &throttled):

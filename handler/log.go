@@ -15,6 +15,7 @@ import (
 const (
 	maxLogged = 256
 	maxReason = 2048
+	maxAttrs  = 17 // of one line
 )
 
 // headerMissing is the reason if a client has credentials and none arrived.
@@ -56,7 +57,8 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	if isProbe(req, result) || !log.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("outcome", result)}
+	attrs := make([]slog.Attr, 0, maxAttrs)
+	attrs = append(attrs, slog.String("outcome", result))
 	if err != nil {
 		attrs = append(attrs, slog.String("reason", clip(reason(req, err), maxReason)))
 	}
@@ -97,11 +99,13 @@ func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode
 // clip shortens a text and makes it valid UTF-8. The log handler quotes it. Stars replace a kept
 // token that was sent as something else than a password.
 func clip(text string, limit int) string {
-	parts := strings.Split(text, KeptPrefix)
-	for i := range parts[1:] {
-		parts[i+1] = stars + strings.TrimLeftFunc(parts[i+1], isWordRune)
+	if strings.Contains(text, KeptPrefix) {
+		parts := strings.Split(text, KeptPrefix)
+		for i := range parts[1:] {
+			parts[i+1] = stars + strings.TrimLeftFunc(parts[i+1], isWordRune)
+		}
+		text = strings.Join(parts, KeptPrefix)
 	}
-	text = strings.Join(parts, KeptPrefix)
 	if len(text) > limit {
 		text = text[:limit] + "…"
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"slices"
 	"strings"
@@ -43,7 +42,6 @@ func (k *Key) loadCertificate(path string, now time.Time) error {
 		return err
 	}
 	k.chain = withoutRoot(chain)
-	k.x5c = encodeChain(k.chain)
 	return k.checkHeader()
 }
 
@@ -143,11 +141,8 @@ func withoutRoot(chain []*x509.Certificate) []*x509.Certificate {
 }
 
 func (k *Key) checkHeader() error {
-	h, err := json.Marshal(k.signedHeader())
-	if err != nil {
-		return err
-	}
-	if n := encodedLen(len(h)); n > maxHeader {
+	k.setHeader()
+	if n := len(k.header); n > maxHeader {
 		return problemf(CodeChain, "keep the first certificate only, and intermediates where the registry lacks them",
 			"%s make a token header of %d bytes, the most is %d", plural(len(k.chain), "certificate"), n, maxHeader)
 	}

@@ -1,7 +1,6 @@
 package jwtsign
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -11,17 +10,17 @@ import (
 // variable is set it writes aud as a list, which registry 2.8 cannot read, and dates must be
 // integers.
 type claims struct {
-	Issuer    string          `json:"iss"`
-	Subject   string          `json:"sub"`
-	Audience  string          `json:"aud"`
-	Expires   int64           `json:"exp"`
-	NotBefore int64           `json:"nbf,omitempty"` // absent from refresh tokens
-	Issued    int64           `json:"iat"`
-	ID        string          `json:"jti"`
-	Access    json.RawMessage `json:"access,omitempty"` // absent from refresh tokens
-	UID       *int            `json:"uid,omitempty"`    // this and those below: absent from access tokens
-	Shadow    *string         `json:"shadow,omitempty"`
-	Store     string          `json:"store,omitempty"`
+	Issuer    string  `json:"iss"`
+	Subject   string  `json:"sub"`
+	Audience  string  `json:"aud"`
+	Expires   int64   `json:"exp"`
+	NotBefore int64   `json:"nbf,omitempty"` // absent from refresh tokens
+	Issued    int64   `json:"iat"`
+	ID        string  `json:"jti"`
+	Access    any     `json:"access,omitempty"` // absent from refresh tokens
+	UID       *int    `json:"uid,omitempty"`    // this and those below: absent from access tokens
+	Shadow    *string `json:"shadow,omitempty"`
+	Store     string  `json:"store,omitempty"`
 }
 
 // refresh are the claims of a refresh token, which has them all.

@@ -14,6 +14,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
+	"sync"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -31,8 +33,11 @@ type Key struct {
 	private crypto.Signer
 	method  jwt.SigningMethod
 	kid     string              // "" with a certificate
-	x5c     []string            // RFC 7515 §4.1.6: standard base64 of DER, the key's own certificate first
-	chain   []*x509.Certificate // what x5c encodes
+	chain   []*x509.Certificate // x5c (RFC 7515 §4.1.6): the key's own certificate first
+	header  string              // of tokens for registries, encoded; "" in a key that signs none
+
+	mu      sync.Mutex
+	derived map[string][]byte // by purpose
 }
 
 // Algorithm is the JWS name of the signatures this key makes: RS256, ES256, ES384, ES512 or EdDSA.
@@ -93,16 +98,22 @@ func ecMethod(pub *ecdsa.PublicKey) (jwt.SigningMethod, error) {
 		pub.Params().Name)
 }
 
-// signedHeader is the header of a token for registries. A registry uses only the first of x5c, jwk
-// and kid, so the header has one of them.
-func (k *Key) signedHeader() map[string]any {
-	h := map[string]any{"typ": "JWT", "alg": k.method.Alg()}
-	if len(k.x5c) > 0 {
-		h["x5c"] = k.x5c
-	} else {
-		h["kid"] = k.kid
-	}
-	return h
+// setHeader encodes the header of tokens for registries: all have the same one. A registry uses
+// only the first of x5c, jwk and kid, so the header has one of them.
+func (k *Key) setHeader() {
+	text, _ := json.Marshal(struct { // strings only: it cannot fail
+		Algorithm string   `json:"alg"`
+		ID        string   `json:"kid,omitempty"`
+		Type      string   `json:"typ"`
+		Chain     []string `json:"x5c,omitempty"`
+	}{k.method.Alg(), k.kid, "JWT", encodeChain(k.chain)})
+	k.header = encode(text)
+}
+
+// refreshHeader names no key, so that a registry finds none to verify a refresh token with
+// (distribution registry/auth/token/token.go: "unable to get token signing key").
+func (k *Key) refreshHeader() string {
+	return encode([]byte(`{"alg":"` + k.method.Alg() + `","typ":"` + refreshType + `"}`))
 }
 
 // encodeChain encodes x5c in standard base64 with padding (RFC 7515 §4.1.6), unlike all other parts

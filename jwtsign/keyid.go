@@ -120,5 +120,3 @@ func coordinates(pub *ecdsa.PublicKey) (x, y []byte, err error) {
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-func encodedLen(n int) int { return base64.RawURLEncoding.EncodedLen(n) }

@@ -26,6 +26,7 @@ func loadKey(privateKey, certificate string, id KeyID, now time.Time) (*Key, err
 	if k.kid, err = keyID(k.Public(), id); err != nil {
 		return nil, fileError("key_id", privateKey, privateKey, err)
 	}
+	k.setHeader()
 	return k, nil
 }
 

@@ -1,15 +1,13 @@
 package jwtsign
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 	"unicode/utf8"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // backdate is subtracted from nbf and iat, because clocks differ and zot allows no leeway.
@@ -33,6 +31,9 @@ type Signer struct {
 	Issuer   string           // iss of every token; compared exactly by registries
 	Now      func() time.Time // nil: time.Now
 	NewID    func() string    // nil: at least 128 random bits
+
+	anonymous sharedTokens
+	verified  verifiedTokens
 }
 
 // AccessToken makes a token for the registry whose service is audience. access is marshalled to
@@ -45,20 +46,46 @@ func (s *Signer) AccessToken(subject, audience string, ttl time.Duration, access
 	if audience == RefreshAudience {
 		return "", "", fmt.Errorf("sign access token: audience %q is reserved for refresh tokens", audience)
 	}
-	list, err := json.Marshal(access)
-	if err != nil {
-		return "", "", fmt.Errorf("sign access token: encode access: %w", err)
-	}
-	if bytes.Equal(list, []byte("null")) {
-		list = []byte("[]")
+	if s.Key.header == "" {
+		return "", "", errors.New("sign access token: the key has neither certificate nor id")
 	}
 	c := s.claims(subject, audience, ttl)
 	c.Issued -= int64(backdate / time.Second)
-	c.NotBefore, c.Access = c.Issued, list
-	if token, err = s.sign(s.Key.signedHeader(), c, ttl); err != nil {
+	if c.NotBefore, c.Access = c.Issued, access; isNil(access) {
+		c.Access = []struct{}{}
+	}
+	if token, id, err = s.accessToken(c, ttl); err != nil {
 		return "", "", fmt.Errorf("sign access token: %w", err)
 	}
-	return token, c.ID, nil
+	return token, id, nil
+}
+
+// isNil reports what JSON has as null.
+func isNil(list any) bool {
+	v := reflect.ValueOf(list)
+	return list == nil || v.Kind() == reflect.Slice && v.IsNil()
+}
+
+// accessToken signs, unless the anonymous client has just got a token with the same claims: all
+// clients without an account get the same one, within a second.
+func (s *Signer) accessToken(c *claims, ttl time.Duration) (token, id string, err error) {
+	if c.Subject != "" {
+		c.ID = s.newID()
+		token, err = s.sign(s.Key.header, c, ttl)
+		return token, c.ID, err
+	}
+	same, err := c.encode(ttl) // all but the id
+	if err != nil {
+		return "", "", err
+	}
+	if shared, ok := s.anonymous.find(c.Issued, same); ok {
+		return shared.token, shared.id, nil
+	}
+	c.ID = s.newID()
+	if token, err = s.sign(s.Key.header, c, ttl); err == nil {
+		s.anonymous.add(c.Issued, same, sharedToken{token, c.ID})
+	}
+	return token, c.ID, err
 }
 
 // RefreshClaims are what a refresh token says. RefreshToken makes those that it does not take from
@@ -80,7 +107,7 @@ func (s *Signer) RefreshToken(c RefreshClaims, ttl time.Duration) (string, Refre
 		return "", RefreshClaims{}, errors.New("sign refresh token: no subject")
 	}
 	signed := s.claims(c.Subject, RefreshAudience, ttl)
-	signed.UID, signed.Shadow, signed.Store = &c.UID, &c.Shadow, c.Store
+	signed.ID, signed.UID, signed.Shadow, signed.Store = s.newID(), &c.UID, &c.Shadow, c.Store
 	token, err := s.sign(s.Key.refreshHeader(), signed, ttl)
 	if err != nil {
 		return "", RefreshClaims{}, fmt.Errorf("sign refresh token: %w", err)
@@ -92,7 +119,7 @@ func (s *Signer) RefreshToken(c RefreshClaims, ttl time.Duration) (string, Refre
 	return token, signed.refresh(), nil
 }
 
-// claims are those that both kinds of token have, from now on.
+// claims are those that both kinds of token have, from now on, but for the id.
 func (s *Signer) claims(subject, audience string, ttl time.Duration) *claims {
 	now := s.now()
 	return &claims{
@@ -101,16 +128,31 @@ func (s *Signer) claims(subject, audience string, ttl time.Duration) *claims {
 		Audience: audience,
 		Expires:  now.Add(ttl).Unix(),
 		Issued:   now.Unix(),
-		ID:       s.newID(),
 	}
 }
 
-func (s *Signer) sign(header map[string]any, c *claims, ttl time.Duration) (string, error) {
-	if err := c.check(ttl); err != nil {
+func (s *Signer) sign(header string, c *claims, ttl time.Duration) (string, error) {
+	body, err := c.encode(ttl)
+	if err != nil {
 		return "", err
 	}
-	t := jwt.Token{Header: header, Claims: c, Method: s.Key.method}
-	return t.SignedString(s.Key.private)
+	text := header + "." + encode(body)
+	signature, err := s.Key.method.Sign(text, s.Key.private)
+	if err != nil {
+		return "", err
+	}
+	return text + "." + encode(signature), nil
+}
+
+func (c *claims) encode(ttl time.Duration) ([]byte, error) {
+	if err := c.check(ttl); err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(c)
+	if err != nil { // all else is texts and numbers
+		return nil, fmt.Errorf("encode access: %w", err)
+	}
+	return body, nil
 }
 
 // check refuses values that would be signed differently. encoding/json writes U+FFFD for invalid
@@ -146,10 +188,4 @@ func (s *Signer) newID() string {
 		return s.NewID()
 	}
 	return rand.Text()
-}
-
-// refreshHeader names no key, so that a registry finds none to verify a refresh token with
-// (distribution registry/auth/token/token.go: "unable to get token signing key").
-func (k *Key) refreshHeader() map[string]any {
-	return map[string]any{"typ": refreshType, "alg": k.method.Alg()}
 }

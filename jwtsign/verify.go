@@ -1,6 +1,7 @@
 package jwtsign
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,19 +16,24 @@ import (
 //
 // The time of issue is not checked: a token from the future was made before the clock was set back.
 func (s *Signer) VerifyRefresh(token string) (RefreshClaims, *Key, error) {
-	c, key, err := s.verifyRefresh(token)
+	t, err := s.verifyRefresh(token)
 	if err != nil {
 		return RefreshClaims{}, nil, fmt.Errorf("verify refresh token: %w", err)
 	}
-	return c.refresh(), key, nil
+	return t.claims, t.key, nil
 }
 
-func (s *Signer) verifyRefresh(token string) (*claims, *Key, error) {
+func (s *Signer) verifyRefresh(token string) (verifiedToken, error) {
 	if s.Issuer == "" {
-		return nil, nil, errors.New("no issuer") // the parser would accept any issuer
+		return verifiedToken{}, errors.New("no issuer") // the parser would accept any issuer
 	}
 	if len(token) > maxRefreshToken {
-		return nil, nil, fmt.Errorf("it has %d bytes, the most is %d", len(token), maxRefreshToken)
+		return verifiedToken{}, fmt.Errorf("it has %d bytes, the most is %d", len(token), maxRefreshToken)
+	}
+	digest := sha256.Sum256([]byte(token))
+	// Who signed a token, and what it says, does not change. Whether it has expired does.
+	if t, ok := s.verified.find(digest); ok && s.now().Before(t.claims.Expires) {
+		return t, nil
 	}
 	err := fmt.Errorf("its header is not that of a refresh token signed with this service's %s key", s.Key.Algorithm())
 	for _, key := range append([]*Key{s.Key}, s.Previous...) {
@@ -35,11 +41,16 @@ func (s *Signer) verifyRefresh(token string) (*claims, *Key, error) {
 			continue
 		}
 		var c *claims
-		if c, err = s.verifyWith(key, token); !errors.Is(err, errSignature) {
-			return c, key, err
+		switch c, err = s.verifyWith(key, token); {
+		case err == nil:
+			t := verifiedToken{c.refresh(), key}
+			s.verified.add(digest, t)
+			return t, nil
+		case !errors.Is(err, errSignature):
+			return verifiedToken{}, err
 		}
 	}
-	return nil, nil, err
+	return verifiedToken{}, err
 }
 
 func (s *Signer) verifyWith(key *Key, token string) (*claims, error) {
@@ -65,8 +76,7 @@ func (s *Signer) verifyWith(key *Key, token string) (*claims, error) {
 // anything is decoded. This covers alg, typ, crit and every other field.
 func (k *Key) fitsRefresh(token string) bool {
 	got, _, _ := strings.Cut(token, ".")
-	h, err := json.Marshal(k.refreshHeader())
-	return err == nil && got == encode(h)
+	return got == k.refreshHeader()
 }
 
 func (s *Signer) refreshParser(key *Key) *jwt.Parser {

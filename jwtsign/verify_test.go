@@ -412,3 +412,26 @@ func respell(t *testing.T, token string) string {
 	return fmt.Sprintf(`{"iss":"myAuthService.com","sub":%s,"aud":"dockerauth:refresh","exp":%d,"iat":%d,"jti":%s,`+
 		`"uid":%d,"shadow":%s%s}`, text("sub"), exp, iat, text("jti"), number("uid"), text("shadow"), store)
 }
+
+func BenchmarkVerifyRefresh(b *testing.B) {
+	for _, c := range everyKey() {
+		s := &Signer{Key: load(b, c.key, ""), Issuer: issuer}
+		token, _, err := s.RefreshToken(alice, time.Hour)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for name, forget := range map[string]bool{"": false, ", the first time": true} {
+			b.Run(c.name+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if forget {
+						s.verified.current = nil
+					}
+					if _, _, err := s.VerifyRefresh(token); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

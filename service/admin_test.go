@@ -47,7 +47,7 @@ const fixtureConfig = "private_key: privkey.pem\ncertificate: cert.pem\n" +
 	"issuer: i\naudience: a\npam: {confdir: pam.d, " +
 	"concurrency: 4}\n"
 
-func newAdminFixture(t *testing.T) *adminFixture {
+func newAdminFixture(t testing.TB) *adminFixture {
 	t.Helper()
 	s := &adminFixture{dir: t.TempDir(), log: &bytes.Buffer{},
 		ended: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
@@ -91,7 +91,7 @@ func (s *adminFixture) Authenticate(_ context.Context, l pamauth.Login) (pamauth
 	return pamauth.Account{}, errors.New("nobody")
 }
 
-func (s *adminFixture) write(t *testing.T, name, text string) string {
+func (s *adminFixture) write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -103,7 +103,7 @@ func (s *adminFixture) write(t *testing.T, name, text string) string {
 	return path
 }
 
-func (s *adminFixture) writeKey(t *testing.T) {
+func (s *adminFixture) writeKey(t testing.TB) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *adminFixture) writeKey(t *testing.T) {
 	s.write(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-func (s *adminFixture) mustReload(t *testing.T) {
+func (s *adminFixture) mustReload(t testing.TB) {
 	t.Helper()
 	if err := s.reload(); err != nil {
 		t.Fatal(err)

@@ -246,6 +246,9 @@ func TestARefreshTokenEndsWithAChangeOfItsAccount(t *testing.T) {
 			t.Run(tt.name+", "+where, func(t *testing.T) {
 				s := newCredentialFixture(t, config)
 				token := s.loginFor(t, "alice", canaryPassword)
+				if got := s.refresh(t, token); got != http.StatusOK { // it is remembered
+					t.Fatalf("status %d before the change", got)
+				}
 				tt.change(s.accounts)
 				if got := s.refresh(t, token); got != tt.status {
 					t.Errorf("status %d, want %d", got, tt.status)

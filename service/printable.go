@@ -51,7 +51,7 @@ func (w plainWriter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
+func notPrintable(r rune) bool { return (r < ' ' || r > '~') && !unicode.IsPrint(r) }
 
 // escapeJSON relies on such characters standing nowhere but inside strings.
 func escapeJSON(line string) string {

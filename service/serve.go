@@ -206,10 +206,18 @@ func newReloader(path string, standardError io.Writer, mustLog bool) *reloader {
 }
 
 // serverMemory is when a process that stays collects garbage before its time, in bytes: a thousand
-// requests at once leave more of it than they need. GOMEMLIMIT in its environment comes before it.
+// requests at once leave more of it than they need.
 const serverMemory = 48 << 20
 
+// serverGarbage is how much of it may be left before that, in percent of what is in use. By Go's
+// 100, half of the processor time goes into collecting where there are ten thousand rules.
+const serverGarbage, goGarbage = 200, 100
+
+// limitMemory leaves what GOMEMLIMIT and GOGC say.
 func limitMemory() {
+	if was := debug.SetGCPercent(serverGarbage); was != goGarbage {
+		debug.SetGCPercent(was)
+	}
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(serverMemory)
 	}

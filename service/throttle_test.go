@@ -328,3 +328,15 @@ func TestMachinesWithAStateServerCountTogether(t *testing.T) {
 		}
 	}
 }
+
+func TestTheEnvironmentDecidesWhenGarbageIsCollected(t *testing.T) {
+	limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(goGarbage)
+	defer func() { debug.SetMemoryLimit(limit); debug.SetGCPercent(percent) }()
+	for given, want := range map[int]int{goGarbage: serverGarbage, 50: 50, -1: -1} {
+		debug.SetGCPercent(given)
+		limitMemory()
+		if got := debug.SetGCPercent(goGarbage); got != want {
+			t.Errorf("with GOGC=%d: %d, want %d", given, got, want)
+		}
+	}
+}
