@@ -48,7 +48,7 @@ func requestPath(t testing.TB) []step {
 			decodes(&r)
 		}},
 		{"encode", 7, func() { clear(w.header); writeResponse(w, req, resp, 15*time.Minute, time.Now()) }},
-		{"log line", 11, func() { logRequest(log, anonymous, "granted", req, resp, nil, time.Millisecond) }},
+		{"log line", 11, func() { logRequest(log, anonymous, "granted", &req, &resp, nil, time.Millisecond) }},
 	}
 }
 

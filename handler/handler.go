@@ -64,7 +64,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	var response Response
 	request, err := decode(r)
 	result := errPanicked
-	defer func() { h.finish(r, request, response, result, h.now().Sub(begin)) }()
+	defer func() { h.finish(r, &request, &response, result, h.now().Sub(begin)) }()
 	if err == nil {
 		response, err = h.Endpoint.Token(r.Context(), request)
 	}
@@ -101,7 +101,7 @@ func (h *Handler) now() time.Time {
 }
 
 // finish counts and logs a request, with the same outcome.
-func (h *Handler) finish(r *http.Request, req Request, resp Response, err error, took time.Duration) {
+func (h *Handler) finish(r *http.Request, req *Request, resp *Response, err error, took time.Duration) {
 	result := outcome(err)
 	if (result == "broken" || result == "busy") && errors.Is(r.Context().Err(), context.Canceled) {
 		result = "abandoned" // the client disconnected, which is no failure of the service

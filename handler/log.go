@@ -36,7 +36,7 @@ const CheckClient = "dockerauth-check"
 // Its name is no secret, so a request with it is logged all the same if it got a token or may have
 // tried a password or a token. What remains is no more than one for an unknown path, which leaves
 // no line either.
-func isProbe(req Request, result string) bool {
+func isProbe(req *Request, result string) bool {
 	if req.ClientID != CheckClient || result != "refused" && result != "invalid" {
 		return false
 	}
@@ -45,7 +45,7 @@ func isProbe(req Request, result string) bool {
 
 // logRequest writes the log line of a request from an allow-list of fields. Passwords, tokens and
 // headers are not among them.
-func logRequest(log *slog.Logger, r *http.Request, result string, req Request, resp Response, err error,
+func logRequest(log *slog.Logger, r *http.Request, result string, req *Request, resp *Response, err error,
 	took time.Duration) {
 	level := slog.LevelInfo
 	switch result {
@@ -57,6 +57,13 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	if isProbe(req, result) || !log.Enabled(r.Context(), level) {
 		return
 	}
+	log.LogAttrs(r.Context(), level, "token request", logAttrs(result, req, resp, err, took)...)
+}
+
+// logAttrs is no part of logRequest: a thousand connections would each hold its stack.
+//
+//go:noinline
+func logAttrs(result string, req *Request, resp *Response, err error, took time.Duration) []slog.Attr {
 	attrs := make([]slog.Attr, 0, maxAttrs)
 	attrs = append(attrs, slog.String("outcome", result))
 	if err != nil {
@@ -81,12 +88,11 @@ func logRequest(log *slog.Logger, r *http.Request, result string, req Request, r
 	add("credential", resp.Credential.ID)
 	add("kind", string(resp.Credential.Kind))
 	add("event", resp.Event)
-	attrs = append(attrs, slog.Duration("duration", took.Round(time.Millisecond/10)))
-	log.LogAttrs(r.Context(), level, "token request", attrs...)
+	return append(attrs, slog.Duration("duration", took.Round(time.Millisecond/10)))
 }
 
 // reason is the full cause of an error, for the operator.
-func reason(req Request, err error) string {
+func reason(req *Request, err error) string {
 	// nolint:errorlint // a wrapped one means that an Authorization header did arrive
 	if err == errNoCredentials && req.hasCredentials() {
 		return headerMissing
