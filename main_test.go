@@ -151,6 +151,30 @@ func TestCGIReadsConfigYmlBesideTheProgram(t *testing.T) {
 	}
 }
 
+// Init has to reap what a program leaves, and in a container it may not. This process becomes the
+// one that orphans belong to.
+func TestCGILeavesNoProcess(t *testing.T) {
+	program, _ := install(t, goodConfig)
+	const setSubreaper = 36 // PR_SET_CHILD_SUBREAPER
+	subreaper := func(on uintptr) {
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, setSubreaper, on, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	subreaper(1)
+	defer subreaper(0)
+	for name, env := range map[string][]string{
+		"with an answer from PAM":          cgiEnv(login),
+		"with a login for an unknown path": append(cgiEnv(login), "REQUEST_URI=/nowhere"),
+		"with a form that is none":         append(cgiEnv(), "REQUEST_METHOD=POST"),
+	} {
+		runProgram(t, program, env)
+		if pid, err := syscall.Wait4(-1, nil, 0, nil); err != syscall.ECHILD {
+			t.Errorf("a request %s left process %d, %v", name, pid, err)
+		}
+	}
+}
+
 // A web server passes a query string without "=" as arguments to a CGI program (RFC 3875 §4.4), so
 // they are under the control of the client.
 func TestCGIIgnoresArgumentsAndConfigurationFromOutside(t *testing.T) {

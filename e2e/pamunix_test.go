@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -341,21 +342,22 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 	borrowing, plain := filepath.Join(s.dir, "borrowing"), filepath.Join(s.dir, "plain")
 	mustRun(t, "install", "-o", web.name, "-g", "shadow", "-m", "2510", binary(t), borrowing)
 	mustRun(t, "install", binary(t), plain)
-	const takes, refuses = "r\x04\n", "does not come from this program"
+	const refuses = "does not come from this program"
+	takes := regexp.MustCompile(`(?s)\Ar....\x05\n`)
 	for _, c := range []struct {
 		name    string
 		program string
 		gid     int                                // of the user that starts it
 		line    func(t *testing.T) (a, b *os.File) // the socket that carries the order
-		answer  string
+		answer  *regexp.Regexp                     // nil = none
 		stderr  string
 	}{
 		{"any process with the group", plain, shadow, pairOf(web.uid, shadow), takes, ""},
 		{"the program itself", borrowing, web.gid, pairOf(web.uid, shadow), takes, ""},
-		{"the web user", borrowing, web.gid, pairOf(web.uid, web.gid), "", refuses},
-		{"root, for another user", borrowing, web.gid, pairOf(0, 0), "", refuses},
-		{"another user with that group", borrowing, web.gid, pairOf(web.uid+1, shadow), "", refuses},
-		{"a pipe", borrowing, web.gid, pipe, "", refuses},
+		{"the web user", borrowing, web.gid, pairOf(web.uid, web.gid), nil, refuses},
+		{"root, for another user", borrowing, web.gid, pairOf(0, 0), nil, refuses},
+		{"another user with that group", borrowing, web.gid, pairOf(web.uid+1, shadow), nil, refuses},
+		{"a pipe", borrowing, web.gid, pipe, nil, refuses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, stack := range [][2]string{{"su", ""}, {"dockerauth", s.confdir}} {
@@ -370,9 +372,12 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 				o := runOn(t, there, cmd)
 				answer := make([]byte, 1024)
 				n, _, _ := syscall.Recvfrom(int(here.Fd()), answer, syscall.MSG_DONTWAIT)
-				if got := string(answer[:max(n, 0)]); !strings.HasPrefix(got, c.answer) ||
-					c.answer == "" && got != "" ||
-					!strings.Contains(o.stderr, c.stderr) {
+				got := string(answer[:max(n, 0)])
+				wrong := got != ""
+				if c.answer != nil {
+					wrong = !c.answer.MatchString(got)
+				}
+				if wrong || !strings.Contains(o.stderr, c.stderr) {
 					t.Errorf("%s: got %q, %v, want %q and %q", stack, got, o, c.answer, c.stderr)
 				}
 			}
@@ -382,7 +387,7 @@ func TestASetGroupIDProgramTakesOrdersFromItselfOnly(t *testing.T) {
 
 // orderFor is what a front end sends to the process that holds its conversation.
 func orderFor(service, confdir, user, password string) string {
-	order := "\x04\x00" + "\x01\x00\x00\x00\x00\x00\x00\x20"
+	order := "\x05\x00" + "\x01\x00\x00\x00\x00\x00\x00\x20"
 	for _, text := range []string{service, cmp.Or(confdir, "/etc/pam.d"), user, password, ""} {
 		order += text + "\x00"
 	}

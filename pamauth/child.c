@@ -37,9 +37,10 @@
 #define SYS_close_range 436 /* on every architecture but alpha */
 #endif
 
-enum { watcher_stack = 64 << 10, kill_rounds = 1000, millisecond = 1000000, max_groups = 1 << 16, first_own = 3 };
+enum { watcher_stack = 128 << 10, kill_seconds = 1, millisecond = 1000000, max_groups = 1 << 16, first_own = 3 };
 
 static int sock; /* to the parent */
+static pid_t self;
 
 struct request {
 	unsigned char flags;
@@ -67,12 +68,15 @@ static void put(const void *bytes, size_t length)
 static void put_number(uint32_t n) { put(&n, sizeof n); }
 static void put_text(const char *text) { put(text, strlen(text) + 1); }
 
+enum { flags_at = sizeof(uint32_t) + 2 };
+
 static void begin_answer(unsigned char phase, unsigned char flags, int code)
 {
 	const unsigned char head[] = {PROTOCOL, phase, flags};
 
 	answer.length = 0;
 	answer.full = false;
+	put_number(0); /* the length */
 	put(head, sizeof head);
 	put_number((uint32_t)code);
 }
@@ -107,6 +111,7 @@ static int converse(int count, const struct pam_message **messages, struct pam_r
 {
 	struct pam_response *responses;
 
+	*out = NULL; /* some modules free it after an error too */
 	if (count <= 0 || count > PAM_MAX_NUM_MSG)
 		return PAM_CONV_ERR;
 	responses = calloc((size_t)count, sizeof *responses);
@@ -274,12 +279,16 @@ static void kill_listed(const char *path)
 
 /* Kills every descendant. Those whose parents are gone become children of this process, a subreaper. So
    when it has no children, zombies included, nothing is left. A process that has changed all its user
-   ids, or hangs in the kernel, may stay: then this gives up after a second. */
-static void kill_descendants(void)
+   ids, or hangs in the kernel, may stay: then this gives up after a second, and the parent looks for it
+   by the tag. */
+static bool kill_descendants(void)
 {
 	const struct timespec pause = {.tv_nsec = millisecond};
+	struct timespec now, end;
 
-	for (int round = 0; round < kill_rounds; round++) {
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += kill_seconds;
+	do {
 		siginfo_t info;
 		struct dirent *thread;
 		DIR *threads;
@@ -287,7 +296,7 @@ static void kill_descendants(void)
 		while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
 			;
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 && errno == ECHILD)
-			return;
+			return true;
 		threads = opendir("/proc/self/task");
 		while (threads != NULL && (thread = readdir(threads)) != NULL) {
 			char path[sizeof "/proc/self/task/" + sizeof thread->d_name + sizeof "/children"];
@@ -298,7 +307,9 @@ static void kill_descendants(void)
 		if (threads != NULL)
 			closedir(threads);
 		nanosleep(&pause, NULL);
-	}
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+	return false;
 }
 
 static void *watch_parent(void *unused)
@@ -393,13 +404,13 @@ static bool read_request(struct request *r)
 }
 
 /* A service manager signals every process of a service. The child ends with its conversation, or when its
-   parent does. A module that writes to a connection that is gone must get its error. What the modules
-   start has these signals as usual. */
+   parent does. A module that writes to a connection that is gone must get its error, and the alarm that
+   one left is no reason to end. What the modules start has these signals as usual. */
 static void caught(int signal) { (void)signal; }
 
 static void set_signals(void)
 {
-	static const int kept[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+	static const int kept[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO};
 	const struct sigaction catch = {.sa_handler = caught, .sa_flags = SA_RESTART};
 
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -409,10 +420,25 @@ static void set_signals(void)
 
 static void close_others(void)
 {
+	DIR *open_ones;
+	struct dirent *entry;
+
 	if (syscall(SYS_close_range, first_own, ~0U, 0) == 0)
 		return;
-	for (int fd = getdtablesize(); fd >= first_own; fd--) /* before Linux 5.9 */
-		close(fd);
+	/* Before Linux 5.9, and where a filter of system calls does not know it. */
+	open_ones = opendir("/proc/self/fd");
+	if (open_ones == NULL) {
+		for (int fd = getdtablesize(); fd >= first_own; fd--)
+			close(fd);
+		return;
+	}
+	while ((entry = readdir(open_ones)) != NULL) {
+		int fd = atoi(entry->d_name);
+
+		if (fd >= first_own && fd != dirfd(open_ones))
+			close(fd);
+	}
+	closedir(open_ones);
 }
 
 /* Moves the socket out of the modules' reach: what they read from standard input is empty, and what they
@@ -431,9 +457,17 @@ static bool set_descriptors(int from, int err)
 /* The variables of a CGI program hold the password, and /proc/PID/environ shows them to root. */
 static void forget_environment(void)
 {
+	static char *none[] = {NULL};
+
 	for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
 		explicit_bzero(*entry, strlen(*entry));
-	clearenv();
+	environ = none; /* clearenv leaves NULL, which no program begins with */
+}
+
+static void __attribute__((noreturn)) give_up(int err, const char *what)
+{
+	dprintf(err, "dockerauth: run pam conversation: %s: %s\n", what, strerror(errno));
+	_exit(1);
 }
 
 /* The rest of this process's life. from is the socket, err what becomes standard error. */
@@ -442,25 +476,34 @@ static void __attribute__((noreturn)) be_child(int from, int err)
 	static const struct rlimit no_core;
 	const unsigned char ready = READY;
 	struct request r;
+	uint32_t length;
 
 	/* From here on others of the same user cannot read this process. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &no_core) != 0)
-		_exit(1);
+		give_up(err, "hide process");
+	self = getpid();
 	forget_environment();
 	set_signals();
 	setsid(); /* signals of a terminal are the service's */
 	/* From Linux-PAM 1.6 on, pam_unix always asks unix_chkpwd, which goes back to the real group. */
 	if (getgid() != getegid() && setregid(getegid(), (gid_t)-1) != 0)
-		_exit(1);
-	if (!set_descriptors(from, err) || chdir("/") != 0 || !send_all(&ready, 1) || !read_request(&r))
-		_exit(1);
+		give_up(err, "set real group");
+	if (!set_descriptors(from, err) || chdir("/") != 0)
+		give_up(err, "open /dev/null as standard input");
+	if (!send_all(&ready, 1) || !read_request(&r))
+		_exit(1); /* the parent is gone, or wants nothing */
 	if (prepare(&r) && start_watching()) {
-		if (r.flags & LOOK_UP_ONLY)
+		if ((r.flags & LOOK_UP_ONLY) && (r.flags & ACCOUNT_ONLY))
 			answer_account(r.user, r.flags & GROUPS);
 		else
 			ask_pam(&r);
 	}
-	kill_descendants();
+	if (getpid() != self)
+		_exit(1); /* a module forked and returned twice */
+	if (!kill_descendants())
+		answer.bytes[flags_at] |= LEFT_OVER;
+	length = (uint32_t)answer.length;
+	memcpy(answer.bytes, &length, sizeof length);
 	send_all(answer.bytes, answer.length);
 	_exit(0);
 }

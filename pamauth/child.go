@@ -59,6 +59,9 @@ func (c Child) ask(ctx context.Context, r request) (childAnswer, error) {
 	c.forward(p.output())
 	if sent && inTime {
 		if a, err := p.answer(); err == nil {
+			if a.leftOver {
+				killTagged(r.Tag)
+			}
 			return a, nil
 		}
 	}

@@ -5,15 +5,15 @@
  * the child sends an answer and ends:
  *
  *   request  length of the rest (4 bytes) PROTOCOL flags tag (8 bytes) service confdir user password remote
- *   answer   PROTOCOL phase flags code (4 bytes), and in PHASE_DONE uid (4 bytes) name
- *            { group id (4 bytes) group name }
+ *   answer   length of all (4 bytes) PROTOCOL phase flags code (4 bytes), and in PHASE_DONE
+ *            uid (4 bytes) name { group id (4 bytes) group name }
  *
  * A text ends with a NUL. A uid of -1 is none.
  */
 #define CHILD_ARGUMENT "internal-pam-worker"
 
 enum {
-	PROTOCOL = 4,
+	PROTOCOL = 5,
 	READY = 'r', /* unlike PROTOCOL: an early answer is not taken for it */
 
 	MAX_REQUEST = 16 << 10, /* a path, a name, a password and little else */
@@ -24,13 +24,14 @@ enum {
 
 	/* Flags of a request. */
 	ACCOUNT_ONLY = 1,
-	LOOK_UP_ONLY = 2,
+	LOOK_UP_ONLY = 2, /* goes with ACCOUNT_ONLY */
 	GROUPS = 4,
 	NO_NEW_PRIVS = 8,
 
 	/* Flags of an answer. */
 	UNANSWERED = 1, /* a prompt was */
 	TOO_MANY_MESSAGES = 2,
+	LEFT_OVER = 4, /* processes are, which the child could not kill */
 
 	/* What came last. The code is an errno before PHASE_START and after PHASE_ITEM, else PAM's. */
 	PHASE_TAG = 1,

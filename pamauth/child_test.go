@@ -251,7 +251,7 @@ func TestModulesCannotForgeAnAnswer(t *testing.T) {
 
 	fcntl(0, F_SETFL, O_NONBLOCK);
 	for (int fd = 0; fd < 3; fd++)
-		if (write(fd, "\4\12\0\0\0\0\0\0\0\0\0root", 16) < 0)
+		if (write(fd, "\24\0\0\0\5\12\0\0\0\0\0\0\0\0\0root", 20) < 0)
 			continue;
 	return read(0, &c, 1) == 0 ? 7 : 0;
 }
@@ -267,13 +267,13 @@ func TestModulesCannotForgeAnAnswer(t *testing.T) {
 // unread, which must not matter.
 const takeRequest = "printf r; head -c 1 >/dev/null; "
 
-// head is the beginning of an answer that lets somebody in; then comes the uid.
-const head = `\004\012\000\000\000\000\000`
+// head follows the length of an answer that lets somebody in; then comes the uid.
+const head = `\000\000\000\005\012\000\000\000\000\000`
 
 // printAlice is the answer that lets alice in, with the uid 1000. printRoot does so with root.
 const (
-	printAlice = `printf '` + head + `\350\003\000\000alice\000'`
-	printRoot  = `printf '` + head + `\000\000\000\000root\000'`
+	printAlice = `printf '\025` + head + `\350\003\000\000alice\000'`
+	printRoot  = `printf '\024` + head + `\000\000\000\000root\000'`
 )
 
 // shellChild runs a shell script in place of the child.
@@ -296,20 +296,25 @@ func TestOtherProgramsInPlaceOfTheChild(t *testing.T) {
 		{"a program that writes something else", "echo yes", noAnswer},
 		{"a program that answers without a request", printAlice, noAnswer},
 		{"a program that ends after its request", takeRequest + "exit 3", noAnswer + " (exit status 3)"},
-		{"a program that writes half an answer", takeRequest + "printf '" + head + `\350\003\000\000alic'`, noAnswer},
 		{
-			"a program that writes an answer without a name",
-			takeRequest + "printf '" + head + `\350\003\000\000'`,
+			"a program that writes half an answer",
+			takeRequest + `printf '\023` + head + `\350\003\000\000alic'`,
 			noAnswer,
 		},
-		{"a program that writes an answer without a uid", takeRequest + "printf '" + head + "'", noAnswer},
+		{
+			"a program that writes an answer without a name",
+			takeRequest + `printf '\017` + head + `\350\003\000\000'`,
+			noAnswer,
+		},
+		{"a program that writes an answer without a uid", takeRequest + `printf '\013` + head + "'", noAnswer},
 		{"a program that writes more than an answer", takeRequest + printAlice + "; printf '!'", noAnswer},
+		{"a program that answers twice", takeRequest + printAlice + "; " + printAlice, noAnswer},
 		{"a program that writes another version's answer",
-			takeRequest + strings.Replace(printAlice, "004", "005", 1), noAnswer},
+			takeRequest + strings.Replace(printAlice, "005", "006", 1), noAnswer},
 		{"a program that writes without end", takeRequest + "head -c 61500 /dev/zero", noAnswer},
 		{
 			"a program that names an unknown phase",
-			takeRequest + `printf '\004\077\000\000\000\000\000'`,
+			takeRequest + `printf '\013\000\000\000\005\077\000\000\000\000\000'`,
 			"not an answer",
 		},
 	}
@@ -456,6 +461,30 @@ func authenticateEarly(s Stack) int {
 	return 0
 }
 
+// unusedArgument makes it one that does not ask PAM.
+const unusedArgument = "unused"
+
+func endEarly() int {
+	before := len(childrenOf("self"))
+	EndEarlyChild()
+	fmt.Println(before, hasNoChildren())
+	return 0
+}
+
+// hasNoChildren counts zombies as children.
+func hasNoChildren() bool {
+	_, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+	return err == syscall.ECHILD
+}
+
+func TestACGIProgramEndsAChildThatItDoesNotNeed(t *testing.T) {
+	cmd := exec.Command(os.Args[0], unusedArgument)
+	cmd.Env = cgiLogin
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "1 true\n" {
+		t.Errorf("got %s (%v)", out, err)
+	}
+}
+
 func TestACGIProgramWithALoginHasItsChildBeforeGoStarts(t *testing.T) {
 	stack := newServiceDir(t).stack("test", permitAuth, permitAccount)
 	listening, err := net.Listen("unix", newServiceDir(t).path("socket"))
@@ -590,4 +619,86 @@ func TestAConversationIsHiddenAndOrdinary(t *testing.T) {
 			t.Errorf("%s: got %s (%v)", name, out, err)
 		}
 	}
+}
+
+func TestModulesThatMisbehave(t *testing.T) {
+	tests := []struct {
+		name    string
+		code    string // of pam_sm_authenticate
+		login   Login
+		err     error
+		wantErr string
+	}{
+		{"a module that forks and returns twice", "return fork() < 0 ? 9 : 0;", rightLogin, nil, ""},
+		{"one whose child returns first", "if (fork() > 0) usleep(30000); return 0;", rightLogin, nil, ""},
+		{"a module that frees the response of a prompt that failed", `
+	const struct pam_message echo = {PAM_PROMPT_ECHO_ON, "code"}, *messages[] = {&echo};
+	struct pam_response *response = (void *)1;
+	const struct pam_conv *conv;
+
+	pam_get_item(handle, PAM_CONV, (const void **)&conv);
+	int code = conv->conv(1, messages, &response, conv->appdata_ptr);
+	if (response != NULL)
+		free(response);
+	return code;`, rightLogin, ErrRefused, "a module asked for more"},
+		{
+			"a module that leaves an alarm",
+			"raise(SIGALRM); raise(SIGUSR1); raise(SIGUSR2); return 0;",
+			rightLogin,
+			nil,
+			"",
+		},
+		{"a module that reads the environment", "for (char **e = environ; *e; e++) return 9; return 0;",
+			rightLogin, nil, ""},
+		{"a look up with a password asks PAM", "return 7;", Login{User: "root", Password: password, LookUpOnly: true},
+			ErrRefused, "PAM_AUTH_ERR"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			module := compile(t, "pam_misbehaves", "#define _GNU_SOURCE\n#include <security/pam_modules.h>\n"+
+				"#include <signal.h>\n#include <stdlib.h>\n#include <unistd.h>\n"+
+				"int pam_sm_authenticate(pam_handle_t *handle, int flags, int argc, const char **argv) {\n"+tt.code+"\n}\n")
+			stack := newServiceDir(t).stack("test", "auth required "+module, permitAccount)
+			account, err := authenticate(t, child(stack, nil), tt.login)
+			if !errors.Is(err, tt.err) || len(account.Groups) > 0 || err == nil && account.Name != tt.login.User {
+				t.Errorf("got %+v, %v, want %v", account, err, tt.err)
+			}
+			if tt.wantErr != "" {
+				checkError(t, err, tt.wantErr)
+			}
+		})
+	}
+}
+
+// A child that has given up root's rights cannot kill what root left.
+func TestNothingIsLeftThatTheChildMayNotKill(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can change user")
+	}
+	services := newServiceDir(t)
+	file := services.path("pid")
+	module := compile(t, "pam_leave", "#include <stdio.h>\n#include <unistd.h>\n"+`int pam_sm_authenticate(void)
+{
+	pid_t pid = fork();
+	FILE *file;
+
+	if (pid == 0) {
+		execl("/bin/sleep", "sleep", "600", (char *)0);
+		_exit(1);
+	}
+	file = fopen("`+file+`", "w");
+	fprintf(file, "%d", pid);
+	fclose(file);
+	return setuid(65534);
+}
+`)
+	_, err := authenticate(t, child(services.stack("test", "auth required "+module, permitAccount), nil), rightLogin)
+	if err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGone(t, []int{number(string(text))})
 }

@@ -79,6 +79,15 @@ func earlyChild() *childProcess {
 		os.NewFile(uintptr(stderr), "standard error of the child"))
 }
 
+// EndEarlyChild ends the child of a CGI program that did not ask PAM. Otherwise init would have to
+// reap it, which it may not do in a container.
+func EndEarlyChild() {
+	if p := earlyChild(); p != nil {
+		p.close()
+		<-p.ended
+	}
+}
+
 func newChildProcess(process *os.Process, sock, stderr *os.File) *childProcess {
 	p := &childProcess{process: process, sock: sock, stderr: stderr, text: make(chan []byte, 1),
 		ended: make(chan struct{})}

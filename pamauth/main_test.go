@@ -16,6 +16,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == earlyArgument {
 		exit(authenticateEarly(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}
+	if len(os.Args) == 2 && os.Args[1] == unusedArgument {
+		exit(endEarly())
+	}
 	if len(os.Args) == 4 && os.Args[1] == stateArgument {
 		exit(printState(Stack{Service: os.Args[2], Confdir: os.Args[3]}))
 	}

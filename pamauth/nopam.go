@@ -17,5 +17,8 @@ func (Child) Authenticate(context.Context, Login) (Account, error) {
 	return Account{}, fmt.Errorf("%w: %w", ErrBroken, errNoPAM)
 }
 
+// EndEarlyChild has nothing to do.
+func EndEarlyChild() {}
+
 // LoadModule fails.
 func LoadModule(string) error { return errNoPAM }

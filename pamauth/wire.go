@@ -59,7 +59,7 @@ func (r request) flags() (flags byte) {
 	if r.Login.AccountOnly {
 		flags |= C.ACCOUNT_ONLY
 	}
-	if r.Login.LookUpOnly {
+	if r.Login.LookUpOnly && r.Login.AccountOnly {
 		flags |= C.LOOK_UP_ONLY
 	}
 	if r.Login.Groups {
@@ -76,6 +76,7 @@ type childAnswer struct {
 	phase      byte
 	unanswered bool
 	tooMany    bool // messages
+	leftOver   bool // processes are
 	code       int  // see child.h
 	uid        int
 	name       string
@@ -85,15 +86,16 @@ type childAnswer struct {
 var errAnswer = errors.New("not an answer of this version")
 
 func decodeAnswer(b []byte) (childAnswer, error) {
-	const head = 3 + 4
-	if len(b) < head || len(b) > maxAnswer || b[0] != C.PROTOCOL {
+	const head = 4 + 3 + 4
+	if len(b) < head || len(b) > maxAnswer || binary.NativeEndian.Uint32(b) != uint32(len(b)) || b[4] != C.PROTOCOL {
 		return childAnswer{}, errAnswer
 	}
 	a := childAnswer{
-		phase:      b[1],
-		unanswered: b[2]&C.UNANSWERED != 0,
-		tooMany:    b[2]&C.TOO_MANY_MESSAGES != 0,
-		code:       int(int32(binary.NativeEndian.Uint32(b[3:]))),
+		phase:      b[5],
+		unanswered: b[6]&C.UNANSWERED != 0,
+		tooMany:    b[6]&C.TOO_MANY_MESSAGES != 0,
+		leftOver:   b[6]&C.LEFT_OVER != 0,
+		code:       int(int32(binary.NativeEndian.Uint32(b[7:]))),
 	}
 	b = b[head:]
 	if a.phase != phaseDone {

@@ -86,13 +86,21 @@ func encodeAnswer(a childAnswer) []byte {
 	if a.tooMany {
 		flags |= 2
 	}
-	b := binary.NativeEndian.AppendUint32([]byte{4, a.phase, flags}, uint32(a.code))
-	if a.phase != phaseDone {
-		return b
+	if a.leftOver {
+		flags |= 4
 	}
-	for _, g := range append([]Group{{a.name, uint32(a.uid)}}, a.groups...) {
-		b = append(append(binary.NativeEndian.AppendUint32(b, g.ID), g.Name...), 0)
+	b := binary.NativeEndian.AppendUint32([]byte{0, 0, 0, 0, 5, a.phase, flags}, uint32(a.code))
+	if a.phase == phaseDone {
+		for _, g := range append([]Group{{a.name, uint32(a.uid)}}, a.groups...) {
+			b = append(append(binary.NativeEndian.AppendUint32(b, g.ID), g.Name...), 0)
+		}
 	}
+	return sized(b)
+}
+
+// sized sets the length of an answer.
+func sized(b []byte) []byte {
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	return b
 }
 
@@ -100,7 +108,7 @@ func answers() map[string]childAnswer {
 	return map[string]childAnswer{
 		"refused":         {phase: 4, code: 7},
 		"a prompt":        {phase: 4, code: 19, unanswered: true},
-		"many messages":   {phase: 5, code: 19, tooMany: true},
+		"many messages":   {phase: 5, code: 19, tooMany: true, leftOver: true},
 		"an account":      {phase: phaseDone, name: "alice", uid: 1000},
 		"root":            {phase: phaseDone, name: "root"},
 		"no Unix account": {phase: phaseDone, name: "alice", uid: noUID},
@@ -125,22 +133,23 @@ func TestAnAnswerArrivesAsItWasSent(t *testing.T) {
 func TestAnAnswerThatIsNotOne(t *testing.T) {
 	whole := encodeAnswer(answers()["groups"])
 	version := bytes.Clone(whole)
-	version[0]++
+	version[4]++
 	refusal := bytes.Clone(whole)
-	refusal[1] = 4
+	refusal[5] = 4
 	for name, b := range map[string][]byte{
 		"another version":           version,
 		"a refusal with an account": refusal,
 		"more than an answer":       append(bytes.Clone(whole), 0),
-		"a very long one":           append(bytes.Clone(whole), make([]byte, maxAnswer)...),
+		"a group cut short":         sized(bytes.Clone(whole[:len(whole)-1])),
+		"two answers":               append(bytes.Clone(whole), whole...),
+		"a very long one":           sized(append(bytes.Clone(whole), make([]byte, maxAnswer)...)),
 	} {
 		if got, err := decodeAnswer(b); err == nil {
 			t.Errorf("%s was decoded: %v", name, got)
 		}
 	}
 	for n := range len(whole) {
-		got, err := decodeAnswer(whole[:n])
-		if err == nil && (n < 7+4+len("alice")+1 || len(got.groups) > 1) {
+		if got, err := decodeAnswer(whole[:n]); err == nil {
 			t.Errorf("%d of %d bytes were decoded: %v", n, len(whole), got)
 		}
 	}
@@ -153,7 +162,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := decodeAnswer(b)
 		_ = a.err()
-		if err == nil && b[2] < 4 && !bytes.Equal(encodeAnswer(a), b) {
+		if err == nil && b[6] < 8 && !bytes.Equal(encodeAnswer(a), b) {
 			t.Errorf("read %x, wrote %x", b, encodeAnswer(a))
 		}
 	})

@@ -55,6 +55,7 @@ func CGI(streams cli.Streams) int {
 		endOutput(streams.Out)
 		o.state.later.finish()
 	}
+	pamauth.EndEarlyChild()
 	if err != nil {
 		log.Error("serve CGI request failed", "reason", err.Error())
 		return cli.ExitError
