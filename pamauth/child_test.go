@@ -657,7 +657,8 @@ func TestModulesThatMisbehave(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			module := compile(t, "pam_misbehaves", "#define _GNU_SOURCE\n#include <security/pam_modules.h>\n"+
 				"#include <signal.h>\n#include <stdlib.h>\n#include <unistd.h>\n"+
-				"int pam_sm_authenticate(pam_handle_t *handle, int flags, int argc, const char **argv) {\n"+tt.code+"\n}\n")
+				"int pam_sm_authenticate(pam_handle_t *handle, int flags, int count, const char **args)\n"+
+				"{\n"+tt.code+"\n}\n")
 			stack := newServiceDir(t).stack("test", "auth required "+module, permitAccount)
 			account, err := authenticate(t, child(stack, nil), tt.login)
 			if !errors.Is(err, tt.err) || len(account.Groups) > 0 || err == nil && account.Name != tt.login.User {
