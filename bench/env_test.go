@@ -321,6 +321,7 @@ func payload(token string) string {
 type request struct {
 	url, login, body string
 	closed           bool // a new connection for each
+	varied           bool // each for another repository than the last, if they are for publicScope
 }
 
 func ask(address string, scopes ...string) request {
@@ -381,6 +382,13 @@ wrk.method = os.getenv("BENCH_METHOD")
 wrk.body = os.getenv("BENCH_BODY")
 if wrk.body == "" then wrk.body = nil end
 for name, value in os.getenv("BENCH_HEADER"):gmatch("([^:\n]+): ([^\n]+)") do wrk.headers[name] = value end
+if os.getenv("BENCH_VARIED") == "true" then
+  local n = 0
+  request = function()
+    n = n + 1
+    return wrk.format(nil, (wrk.path:gsub("public%%2Fapp", "public%%2Fapp" .. n)))
+  end
+end
 done = function(summary, latency)
   local e = summary.errors
   io.write(string.format('\n{"requests": %d, "microseconds": %d, "failed": %d}\n', summary.requests,
@@ -402,7 +410,8 @@ func rate(t testing.TB, r request, connections, seconds int) float64 {
 	// The shell sets the limit on open files.
 	cmd := exec.Command("sh", "-c", `ulimit -n 4096; exec "$@"`, "sh", "wrk", "-t", "1", "-c",
 		fmt.Sprint(connections), "-d", fmt.Sprint(seconds), "--timeout", "10", "-s", script, r.url)
-	cmd.Env = append(os.Environ(), "BENCH_METHOD="+r.method(), "BENCH_BODY="+r.body, "BENCH_HEADER="+header.String())
+	cmd.Env = append(os.Environ(), "BENCH_METHOD="+r.method(), "BENCH_BODY="+r.body,
+		"BENCH_HEADER="+header.String(), fmt.Sprint("BENCH_VARIED=", r.varied))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
