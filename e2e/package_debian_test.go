@@ -700,6 +700,13 @@ func serviceByHand(t *testing.T, m *debian) {
 	commands := documentedBlock(t, "machine", "service")
 	commands = strings.Replace(commands, "dockerauth init", "dockerauth init --realm "+packageRealm, 1)
 	m.must("sh", "-euc", "cd /srv/source\n"+commands)
+	err := poll(10*time.Second, func() (done bool, err error) {
+		status, _ := m.ask(t, "/docker/v2/token", "", "")
+		return status != 404, nil // Apache reloads in its own time
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.loginWorks(t)
 	got := m.must("systemctl", "show", "--property=FragmentPath,ExecStart", "dockerauth.service")
 	for _, want := range []string{"=/etc/systemd/system/", "path=/usr/local/bin/dockerauth "} {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 )
 
 // Authenticate implements Authenticator.
@@ -80,6 +81,11 @@ func (c Child) start() (*childProcess, error) {
 	}
 	if p := earlyChild(); p != nil {
 		return p, nil
+	}
+	if c.BeforeStart != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		c.BeforeStart()
 	}
 	return startChild(thisProgram, []string{os.Args[0], C.CHILD_ARGUMENT}) // modules' log lines begin with the name
 }

@@ -106,6 +106,8 @@ type Child struct {
 	// Stderr gets the beginning of what the child and its modules print, in one Write for each
 	// conversation; nil = os.Stderr.
 	Stderr io.Writer
+	// BeforeStart is called in the thread that starts a child; nil = nothing is.
+	BeforeStart func()
 
 	program []string // with its arguments, in place of this one; nil = this one
 }

@@ -168,7 +168,8 @@ func TestAWholeRequestTakesFewAllocations(t *testing.T) {
 	}
 	w := s.current.Load().out
 	line := []byte("line\n")
-	if got := testing.AllocsPerRun(100, func() { _, _ = w.Write(line) }); got > 0 {
-		t.Errorf("a line in a file: %v allocations", got)
+	const most = 11 // it goes through a queue
+	if got := testing.AllocsPerRun(100, func() { _, _ = w.Write(line) }); got > most {
+		t.Errorf("a line in a file: %v allocations, the most is %v", got, most)
 	}
 }

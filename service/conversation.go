@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"dockerauth/config"
+	"dockerauth/harden"
 	"dockerauth/pamauth"
 )
 
@@ -24,7 +25,7 @@ func inFrontOf(child pamauth.Authenticator, settings config.PAM, slots *pamauth.
 // child asks PAM in a process of its own each time: a module that hangs, crashes or leaks harms no
 // other login. What it prints goes to stderr.
 func child(cfg *config.Config, stderr io.Writer) pamauth.Authenticator {
-	return &pamauth.Child{Stack: Stack(cfg), Stderr: plainWriter{stderr}}
+	return &pamauth.Child{Stack: Stack(cfg), Stderr: plainWriter{stderr}, BeforeStart: harden.Unpin}
 }
 
 // Stack is the PAM service of a configuration.

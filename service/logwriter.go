@@ -29,7 +29,6 @@ type logFile struct {
 	io.Writer
 	info    os.FileInfo // nil = standard error
 	midLine bool        // what was written last does not end a line
-	onDisk  bool        // it is a regular file
 }
 
 // openLogFile creates the file if need be. It is never readable by everybody: it says who logs in
@@ -50,8 +49,7 @@ func openLogFile(path string) (*logFile, error) {
 		file.Close()
 		return nil, err
 	}
-	// The runtime closes it when no request uses it any more.
-	return &logFile{file, info, endsMidLine(path), info.Mode().IsRegular()}, nil
+	return &logFile{file, info, endsMidLine(path)}, nil // the runtime closes it when no request uses it any more
 }
 
 // endsMidLine reports that the last line has no end: the disk was full. Another process may be
@@ -93,11 +91,10 @@ var errWriteTimeout = errors.New("the reader takes no more")
 // ErrNoReader is the cause where the log file is a named pipe without a reader.
 var ErrNoReader = errors.New("a named pipe without a reader")
 
-// logWriter writes whole lines, one with each Write, within a bounded time. A request writes its
-// own line to a file on disk. One goroutine writes those that come meanwhile, and all those to
-// anything else, from a queue: a write to a pipe may hang. While a line cannot be written,
-// logWriter drops and counts those that follow. When there is no space for one it says so once, and
-// starts the next one on a line of its own.
+// logWriter writes whole lines, one with each Write, within a bounded time. One goroutine writes
+// them from a queue, since a write to a pipe may hang. While a line cannot be written, logWriter
+// drops and counts those that follow. When there is no space for one it says so once, and starts
+// the next one on a line of its own.
 type logWriter struct {
 	name    string
 	stderr  io.Writer      // where dropped lines are reported; nil = in to itself, when it is writable again
@@ -107,10 +104,9 @@ type logWriter struct {
 
 	mu         sync.Mutex
 	file       *logFile
-	writing    bool      // by a request, or by the goroutine
-	queue      []logLine // that wait for it
-	ended      uint64    // lines that were written or dropped
-	stalled    bool      // none was for the whole timeout: until the queue is empty, lines are dropped
+	queue      []logLine // the first is being written; not empty = a goroutine writes them
+	ended      uint64    // lines that have left the queue
+	stalled    bool      // no line has for the whole timeout: until the queue is empty, lines are dropped
 	pending    int       // lines dropped since the last one that was written whole
 	unreopened bool      // the last reopen failed
 }
@@ -126,23 +122,12 @@ func newLogWriter(file *logFile, name string, stderr io.Writer, dropped *atomic.
 
 // newStderrWriter is the standard error of a process that stays: its reader may stop too.
 func newStderrWriter(stderr io.Writer, dropped *atomic.Uint64) *logWriter {
-	file := &logFile{Writer: stderr}
-	if f, ok := stderr.(*os.File); ok {
-		info, err := f.Stat()
-		file.onDisk = err == nil && info.Mode().IsRegular()
-	}
-	return newLogWriter(file, "standard error", nil, dropped)
+	return newLogWriter(&logFile{Writer: stderr}, "standard error", nil, dropped)
 }
 
 // Write returns when the line is written, so that no token leaves before its line. After an error
 // it may yet be written.
 func (w *logWriter) Write(line []byte) (int, error) {
-	if written, err := w.writeNow(line); written {
-		if err != nil {
-			return 0, err
-		}
-		return len(line), nil
-	}
 	timeout := time.NewTimer(w.timeout)
 	defer timeout.Stop()
 	l := logLine{bytes.Clone(line), make(chan error, 1)} // the caller may reuse line before it is written
@@ -165,76 +150,41 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	}
 }
 
-// writeNow writes a line unless that may take long: what is no file on disk may have a reader that
-// has stopped, and another line may be waiting for the disk.
-func (w *logWriter) writeNow(line []byte) (written bool, err error) {
-	w.mu.Lock()
-	if w.writing || !w.file.onDisk {
-		w.mu.Unlock()
-		return false, nil
-	}
-	w.writing = true
-	w.mu.Unlock()
-	err = w.writeNext(line)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.writing = len(w.queue) > 0; w.writing {
-		go w.writeQueue()
-	}
-	return true, err
-}
-
-// enqueue refuses lines while a write is stalled, so that only the first requests wait.
+// enqueue refuses lines while a write is stalled, so that only the first requests wait. ended is
+// how many lines had left the queue.
 func (w *logWriter) enqueue(l logLine) (ended uint64, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stalled || len(w.queue) >= maxQueuedLines {
 		return 0, false
 	}
-	if w.queue = append(w.queue, l); !w.writing {
-		w.writing = true
+	w.queue = append(w.queue, l)
+	if len(w.queue) == 1 {
 		go w.writeQueue()
 	}
 	return w.ended, true
 }
 
-// writeQueue writes until there are no more lines.
 func (w *logWriter) writeQueue() {
-	for {
+	for more := true; more; {
 		w.mu.Lock()
-		if len(w.queue) == 0 {
-			w.queue, w.writing = nil, false
+		line, file := w.queue[0], w.file
+		w.mu.Unlock()
+		err := w.writeLine(file, line.text)
+		w.mu.Lock()
+		if errors.Is(err, os.ErrClosed) && file != w.file {
 			w.mu.Unlock()
-			return
+			continue // it was reopened meanwhile
 		}
-		line := w.queue[0]
-		w.queue = w.queue[1:]
-		w.mu.Unlock()
-		line.done <- w.writeNext(line.text)
-	}
-}
-
-// writeNext writes a line to the file of the moment, or drops it. Only one call runs at a time.
-func (w *logWriter) writeNext(line []byte) error {
-	for {
-		w.mu.Lock()
-		file := w.file
-		w.mu.Unlock()
-		err := w.writeLine(file, line)
-		w.mu.Lock()
-		reopened := errors.Is(err, os.ErrClosed) && file != w.file
-		if !reopened {
-			w.ended++
-			w.stalled = w.stalled && len(w.queue) > 0
+		w.ended++
+		if w.queue = w.queue[1:]; len(w.queue) == 0 {
+			w.queue, w.stalled, more = nil, false, false
 		}
 		w.mu.Unlock()
-		if reopened {
-			continue
-		}
 		if err != nil {
 			w.drop(err)
 		}
-		return err
+		line.done <- err
 	}
 }
 
@@ -255,10 +205,7 @@ func (w *logWriter) writeLine(file *logFile, line []byte) error {
 	if w.stderr == nil {
 		prefix += report
 	}
-	text := line
-	if prefix != "" {
-		text = append([]byte(prefix), line...)
-	}
+	text := append([]byte(prefix), line...)
 	n, err := file.Write(text)
 	if n > 0 {
 		file.midLine = text[n-1] != '\n'
@@ -269,11 +216,9 @@ func (w *logWriter) writeLine(file *logFile, line []byte) error {
 	if w.stderr != nil && pending > 0 {
 		_, _ = io.WriteString(w.stderr, report)
 	}
-	if pending > 0 {
-		w.mu.Lock()
-		w.pending -= pending
-		w.mu.Unlock()
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending -= pending
 	return nil
 }
 

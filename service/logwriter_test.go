@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,10 +62,9 @@ func TestALineThatAnotherProcessIsWritingHasAnEnd(t *testing.T) {
 }
 
 func TestALineThatDoesNotFitTakesNoOtherAlong(t *testing.T) {
-	for n := range 18 {
-		space, onDisk := n/2, n%2 == 0
+	for space := range 9 {
 		d, said := &disk{space: 4 + space}, &bytes.Buffer{}
-		l := newLogWriter(&logFile{Writer: d, onDisk: onDisk}, "auth.log", said, new(atomic.Uint64))
+		l := newLogWriter(&logFile{Writer: d}, "auth.log", said, new(atomic.Uint64))
 		for _, line := range []string{"one\n", "two\n", "three\n"} {
 			_, _ = l.Write([]byte(line))
 		}
@@ -192,18 +192,11 @@ func (s slow) Write(text []byte) (int, error) {
 
 // Many lines at once take longer than the timeout on a slow disk, and none is lost.
 func TestASlowLogLosesNothing(t *testing.T) {
-	for name, onDisk := range map[string]bool{"a pipe": false, "a file": true} {
-		t.Run(name, func(t *testing.T) { testSlowLog(t, onDisk) })
-	}
-}
-
-func testSlowLog(t *testing.T, onDisk bool) {
 	synctest.Test(t, func(t *testing.T) {
 		var written bytes.Buffer
 		var mu sync.Mutex
 		var dropped atomic.Uint64
 		l := newStderrWriter(slow{lockedWriter{&mu, &written}, logWriteTimeout / 10}, &dropped)
-		l.file.onDisk = onDisk
 		var writers sync.WaitGroup
 		for range 100 {
 			writers.Go(func() { _, _ = l.Write([]byte("line\n")) })
@@ -217,95 +210,6 @@ func testSlowLog(t *testing.T, onDisk bool) {
 			t.Errorf("%d lines were written and %d dropped", n, dropped.Load())
 		}
 	})
-}
-
-// hanging is a disk that hangs until it is let go on.
-type hanging struct {
-	bytes.Buffer
-	goOn chan struct{}
-}
-
-func (h *hanging) Write(text []byte) (int, error) {
-	<-h.goOn
-	return h.Buffer.Write(text)
-}
-
-func TestADiskThatHangsHoldsUpOneRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, said := &hanging{goOn: make(chan struct{})}, &bytes.Buffer{}
-		var dropped atomic.Uint64
-		l := newLogWriter(&logFile{Writer: d, onDisk: true}, "auth.log", said, &dropped)
-		first := make(chan error)
-		go func() {
-			_, err := l.Write([]byte("first\n"))
-			first <- err
-		}()
-		synctest.Wait()
-		for _, wait := range []time.Duration{logWriteTimeout, 0, 0} { // only one more request waits
-			began := time.Now()
-			if _, err := l.Write([]byte("next\n")); !errors.Is(err, errWriteTimeout) || time.Since(began) != wait {
-				t.Errorf("after %s: %v", time.Since(began), err)
-			}
-		}
-		if !l.isDropping() || dropped.Load() != 2 {
-			t.Errorf("dropping %v, %d lines were dropped, want 2", l.isDropping(), dropped.Load())
-		}
-		close(d.goOn)
-		if err := <-first; err != nil {
-			t.Error(err)
-		}
-		synctest.Wait()
-		if _, err := l.Write([]byte("last\n")); err != nil || l.isDropping() {
-			t.Errorf("%v, dropping %v", err, l.isDropping())
-		}
-		if got := d.String(); got != "first\nnext\nlast\n" || !strings.Contains(said.String(), "2 lines were dropped") {
-			t.Errorf("written %q, said %q", got, said)
-		}
-	})
-}
-
-// Lines of many requests at once, some of which write and some of which wait, stay whole.
-func TestLinesOfManyRequestsAreInAFileOnceEach(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "auth.log")
-	l, err := openLog(path, io.Discard, new(atomic.Uint64))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const writers, each = 16, 200
-	var all sync.WaitGroup
-	for w := range writers {
-		all.Go(func() {
-			for n := range each {
-				if _, err := fmt.Fprintf(l, "%d %d %s\n", w, n, strings.Repeat("x", w*n/8)); err != nil {
-					t.Error(err)
-				}
-				if n == each/2 && w == 0 {
-					if err := l.reopen(); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		})
-	}
-	all.Wait()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := make([]int, writers)
-	for line := range strings.Lines(string(text)) {
-		var w, n int
-		if _, err := fmt.Sscan(line, &w, &n); err != nil || next[w] != n ||
-			line != fmt.Sprintf("%d %d %s\n", w, n, strings.Repeat("x", w*n/8)) {
-			t.Fatalf("%v: line %d of writer %d is %q", err, next[w], w, line)
-		}
-		next[w]++
-	}
-	for w, n := range next {
-		if n != each {
-			t.Errorf("%d lines of writer %d", n, w)
-		}
-	}
 }
 
 // A line belongs to slog again when Write has returned, and may by then not be written.
@@ -437,4 +341,83 @@ func TestAStalledLogGoesOnWhenItIsReopened(t *testing.T) {
 		t.Errorf("got %q", in.Text())
 	}
 	t.Error("the line is lost")
+}
+
+// Lines of many requests at once stay whole.
+func TestLinesOfManyRequestsAreInAFileOnceEach(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.log")
+	l, err := openLog(path, io.Discard, new(atomic.Uint64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 16, 200
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for n := range each {
+				if _, err := fmt.Fprintf(l, "%d %d %s\n", w, n, strings.Repeat("x", w*n/8)); err != nil {
+					t.Error(err)
+				}
+				if n == each/2 && w == 0 {
+					if err := l.reopen(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make([]int, writers)
+	for line := range strings.Lines(string(text)) {
+		var w, n int
+		if _, err := fmt.Sscan(line, &w, &n); err != nil || next[w] != n ||
+			line != fmt.Sprintf("%d %d %s\n", w, n, strings.Repeat("x", w*n/8)) {
+			t.Fatalf("%v: line %d of writer %d is %q", err, next[w], w, line)
+		}
+		next[w]++
+	}
+	for w, n := range next {
+		if n != each {
+			t.Errorf("%d lines of writer %d", n, w)
+		}
+	}
+}
+
+// hanging is a disk that hangs until it is let go on.
+type hanging struct{ goOn chan struct{} }
+
+func (h hanging) Write(text []byte) (int, error) {
+	<-h.goOn
+	return len(text), nil
+}
+
+func TestALogThatHangsHoldsUpNoRequestForLonger(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		disk := hanging{make(chan struct{})}
+		w := newLogWriter(&logFile{Writer: disk}, "auth.log", &bytes.Buffer{}, new(atomic.Uint64))
+		w.timeout = 50 * time.Millisecond
+		log := newLogger(w, format, slog.LevelInfo)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() { log.With("a", 1).WithGroup("b").Info("line") })
+		}
+		done := make(chan struct{})
+		go func() {
+			all.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: requests wait without end", format)
+		}
+		if !w.isDropping() {
+			t.Errorf("%s: no line is dropped", format)
+		}
+		close(disk.goOn)
+	}
 }

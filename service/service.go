@@ -171,8 +171,9 @@ func newLogger(out *logWriter, format string, level slog.Level) *slog.Logger {
 		}
 		return slog.NewTextHandler(printableWriter{out, quoteText}, options)
 	}
+	lines := func(out io.Writer) slog.Handler { return newLineHandler(out, to) }
 	if out.journal {
-		return slog.New(newJournalHandler(out, to))
+		return slog.New(newJournalHandler(out, lines))
 	}
-	return slog.New(to(out))
+	return slog.New(lines(out))
 }

@@ -1,0 +1,6 @@
+//go:build !linux || !cgo
+
+package harden
+
+// Unpin has nothing to do.
+func Unpin() {}
