@@ -234,6 +234,16 @@ func (y *installFixture) awaitHealthy() {
 	if err != nil {
 		y.t.Fatalf("the container is %q: %v\n%s", state, err, y.must("docker-compose", "logs"))
 	}
+	err = poll(readyWithin, func() (bool, error) { // the registry has no check of its health
+		response, err := http.Get("http://" + y.images + "/v2/")
+		if err != nil {
+			return false, nil
+		}
+		return true, response.Body.Close()
+	})
+	if err != nil {
+		y.t.Fatalf("the registry does not answer: %v\n%s", err, y.must("docker-compose", "logs"))
+	}
 }
 
 // checkRemoval removes the account from the accounts file. Its refresh token is refused once
