@@ -50,8 +50,8 @@ test: setup
 	$(MAKE) build tools
 	$(MAKE) -j2 --output-sync=target inside beside
 
-# The C code of SQLite takes ten times as long to compile with optimisation, in each of three ways.
-check fuzz: export CGO_CFLAGS = -O0
+# The C code of SQLite takes ten times as long to compile with optimisation.
+QUICK = CGO_CFLAGS=-O0
 
 # The booted machines mostly wait. Ratios do not mind what runs beside them.
 beside:
@@ -71,10 +71,10 @@ check:
 	$(LINT) golangci-lint run ./...
 	cd e2e && $(GO) mod tidy -diff && $(GO) vet ./... && $(LINT) golangci-lint run ./...
 	cd bench && $(GO) mod tidy -diff && $(GO) vet ./... && $(LINT) golangci-lint run ./...
-	$(GO) test -race -shuffle=on ./...
+	$(QUICK) $(GO) test -race -shuffle=on ./...
 
 fuzz:
-	@e2e/scripts/fuzz $(FUZZTIME)
+	@$(QUICK) e2e/scripts/fuzz $(FUZZTIME)
 
 tools:
 	e2e/scripts/build-tools

@@ -236,10 +236,10 @@ func (y *installFixture) awaitHealthy() {
 	}
 	err = poll(readyWithin, func() (bool, error) { // the registry has no check of its health
 		response, err := http.Get("http://" + y.images + "/v2/")
-		if err != nil {
-			return false, nil
+		if err == nil {
+			response.Body.Close()
 		}
-		return true, response.Body.Close()
+		return err == nil, nil
 	})
 	if err != nil {
 		y.t.Fatalf("the registry does not answer: %v\n%s", err, y.must("docker-compose", "logs"))
