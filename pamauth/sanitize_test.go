@@ -3,6 +3,8 @@
 package pamauth
 
 import (
+	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,10 +13,10 @@ import (
 
 // sanitizedChild compiles child.c alone, so that a read or write beyond a buffer ends it. Modules
 // that call crypt(3) do not work in it.
-func sanitizedChild(t *testing.T) (program []string) {
+func sanitizedChild(t *testing.T, more string) (program []string) {
 	t.Helper()
 	main := filepath.Join(t.TempDir(), "main.c")
-	writeFile(t, main, "int main(void) { return 1; }\n")
+	writeFile(t, main, more+"int main(void) { return 1; }\n")
 	file := strings.TrimSuffix(main, ".c")
 	if out, err := exec.Command("gcc", "-g", "-O1", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror",
 		"-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", file, main, "child.c", "-lpam").
@@ -26,7 +28,7 @@ func sanitizedChild(t *testing.T) (program []string) {
 
 func TestTheChildStaysWithinItsBuffers(t *testing.T) {
 	requireModules(t, "pam_ftp.so", "pam_debug.so", "pam_exec.so")
-	program := sanitizedChild(t)
+	program := sanitizedChild(t, "")
 	services := newServiceDir(t)
 	services.write("says", "#!/bin/sh\nfor i in $(seq $1); do echo hello $i; done\n", 0o755)
 	long := strings.Repeat("x", maxName)
@@ -86,5 +88,38 @@ func TestTheChildStaysWithinItsBuffers(t *testing.T) {
 			t.Errorf("%d bytes of a request: %s", n, stderr.String())
 		}
 		p.close()
+	}
+}
+
+// With some of them missing, access rules would give wrong answers. The group database is the test's.
+func TestTooManyGroupsAreAnError(t *testing.T) {
+	for count, want := range map[int]string{2000: "", 4000: "in 4000 groups", 70000: "in 70000 groups"} {
+		c := child(newServiceDir(t).stack("test", permitAuth, permitAccount), nil)
+		c.program = sanitizedChild(t, fmt.Sprintf("enum { count = %d };\n", count)+`#include <grp.h>
+int getgrouplist(const char *user, gid_t primary, gid_t *ids, int *size)
+{
+	int space = *size;
+
+	*size = count;
+	for (int i = 0; i < count && i < space; i++)
+		ids[i] = user[0] == 0 ? primary : (gid_t)i;
+	return count > space ? -1 : count;
+}
+int getgrgid_r(gid_t id, struct group *entry, char *buffer, size_t size, struct group **found)
+{
+	static char name[] = "twenty-letters-exact";
+
+	*entry = (struct group){.gr_gid = id, .gr_name = size > 0 && buffer != 0 ? name : 0};
+	*found = entry;
+	return 0;
+}
+`)
+		account, err := authenticate(t, c, Login{User: "root", Password: password, Groups: true})
+		switch {
+		case want == "" && (err != nil || len(account.Groups) != count || account.Groups[count-1].ID != uint32(count-1)):
+			t.Errorf("%d groups became %d, %v", count, len(account.Groups), err)
+		case want != "" && (!errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), want)):
+			t.Errorf("%d groups: got %v, want %q", count, err, want)
+		}
 	}
 }
